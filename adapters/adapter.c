@@ -1,0 +1,36 @@
+/*
+ * adapters/adapter.c - the few helpers that belong to the contract itself.
+ */
+#include "adapters/adapter.h"
+
+#include <assert.h>
+
+struct span site_head_get(const struct site_head *head, const char *name)
+{
+    for (size_t i = 0; i < head->n_headers; i++) {
+        if (span_eq_nocase(head->headers[i].name, span_str(name)))
+            return head->headers[i].value;
+    }
+    return span_of(NULL, 0);
+}
+
+bool site_head_is(const struct site_head *head, const char *mime)
+{
+    struct span essence = head->content_type;
+    ptrdiff_t at = span_find_char(essence, ';');
+    if (at >= 0)
+        essence = span_first(essence, (size_t)at);
+    return span_eq_nocase(span_trim(essence), span_str(mime));
+}
+
+void run_drift(struct turn_run *run, const char *kind)
+{
+    if (run->drift)
+        run->drift(run->drift_owner, kind);
+}
+
+void site_request_header(struct site_request *req, struct span name, struct span value)
+{
+    assert(req->n_headers < SITE_HEADERS_MAX);
+    req->headers[req->n_headers++] = (struct header){name, value};
+}

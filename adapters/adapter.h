@@ -1,0 +1,153 @@
+/*
+ * adapters/adapter.h - the contract between the engine and one kind of site.
+ *
+ * An adapter is a resumable, sans-IO translator. The engine asks it what to send (next), sends it by whatever transport
+ * the site is configured with, cuts the answer into frames as the request asked, and hands back head, whole frames and end; then it asks
+ * next again, until DONE or FAILED. The adapter puts deltas into run->out as it understands them. It knows no socket, no clock, no file; cancelling is
+ * simply never being called again (state lives in the exchange's arena). Everything about retry, another account, cool-down and fallback is
+ * the engine's, from the kind in run->fail alone.
+ */
+#ifndef DRAGOMAN_ADAPTERS_ADAPTER_H
+#define DRAGOMAN_ADAPTERS_ADAPTER_H
+
+#include "adapters/delta.h"
+#include "adapters/site.h"
+#include "adapters/turn.h"
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/fail.h"
+#include "base/json.h"
+#include "sse/frame.h"
+
+enum adapter_step { ADAPTER_SEND, ADAPTER_DONE, ADAPTER_FAILED };
+
+/* What on_head, on_frame and on_end return. */
+enum adapter_verdict {
+    ADAPTER_GO_ON = 0,
+    ADAPTER_COMPLETE = 1, /* this step's answer is complete: what the body still holds does not matter */
+    ADAPTER_FAIL = -1     /* run->fail says why */
+};
+
+enum stream_end {
+    END_CLEAN, /* the body ended as HTTP says it should */
+    END_CUT    /* reset, closed early, truncated TLS, broken coding */
+};
+
+enum capability {
+    CAP_SYSTEM = 1 << 0,    /* system messages as they are */
+    CAP_IMAGE = 1 << 1,
+    CAP_AUDIO = 1 << 2,
+    CAP_FILE = 1 << 3,
+    CAP_VIDEO = 1 << 4,
+    CAP_TOOLS = 1 << 5, /* native */
+    CAP_REASONING = 1 << 6,
+    CAP_RESPONSE_FORMAT = 1 << 7,
+    CAP_LOGPROBS = 1 << 8,
+    CAP_N = 1 << 9,     /* several choices in one request */
+    CAP_SEARCH = 1 << 10,
+    CAP_USAGE = 1 << 11, /* the site tells token counts */
+    CAP_LOCAL = 1 << 12  /* answers by itself, without any request (demo): see `local` */
+};
+
+enum { SITE_HEADERS_MAX = 24 };
+
+struct header {
+    struct span name, value;
+};
+
+/* Filled by next; everything must live in the run's arena or be static. Zeroed by the engine before each call. */
+struct site_request {
+    const char *method;      /* "GET", "POST" … */
+    struct span target;      /* path and query, put behind the site's prefix */
+    struct header headers[SITE_HEADERS_MAX]; /* without Host, Content-Length, Connection, Accept-Encoding, User-Agent: the engine's */
+    size_t n_headers;
+    struct span body;        /* {NULL,0} = no body */
+    enum framing framing;    /* of an expected answer; on_head may change it */
+    bool credential_step;    /* obtains a credential: only one exchange per account does it at a time; the others wait and are asked `next` again */
+    bool secret_target;      /* the query holds a secret: the log shows only the path */
+};
+
+struct site_head {
+    int status;
+    const struct header *headers;
+    size_t n_headers;
+    struct span content_type; /* the value, "" = none */
+    int retry_after_s;        /* Retry-After read by the engine (seconds or date), 0 = none */
+};
+
+/* First header of that name (case-insensitive), or {NULL,0}. */
+struct span site_head_get(const struct site_head *, const char *name);
+/* Does the content type's essence equal `mime` (case-insensitive, parameters ignored)? */
+bool site_head_is(const struct site_head *, const char *mime);
+
+struct turn_run {
+    const struct turn *turn;
+    const struct site_settings *site;
+    struct site_account *account;
+    struct span model; /* the site's side of the id: what stands behind `site/`, or in a target */
+    void *state;       /* adapter->state_size zeroed bytes, fresh for each try */
+    struct arena *arena;
+    struct json_parser *json; /* one document at a time; the engine does not use it between frames */
+    const struct delta_sink *out;
+    struct fail fail;
+    int64_t now_ms;    /* wall clock (Unix, ms), refreshed before each call */
+    void (*random)(void *owner, void *bytes, size_t n);
+    void *random_owner;
+    /* Counts something the adapter did not understand (its kind's name, never content); may be NULL. */
+    void (*drift)(void *owner, const char *kind);
+    void *drift_owner;
+};
+
+void run_drift(struct turn_run *, const char *kind);
+/* Adds a header; asserts that there is room. */
+void site_request_header(struct site_request *, struct span name, struct span value);
+
+/* One entry of a site's model list. */
+struct model_entry {
+    struct span id;      /* public */
+    struct span site_id; /* what the site calls it; "" = the same */
+};
+struct model_sink {
+    int (*put)(void *owner, const struct model_entry *); /* copies */
+    void *owner;
+};
+
+struct adapter {
+    const char *name;   /* "zai" */
+    const char *title;  /* for people: "Z.ai (chat.z.ai)" */
+    const char *origin; /* default base_url; NULL = must be configured; "" = none (CAP_LOCAL) */
+    const struct credential_field *credentials;
+    const struct option_field *options;
+    unsigned capabilities;  /* of the adapter as a whole; models may have less: then `next` refuses with FAIL_UNSUPPORTED */
+    bool offers_guest;      /* accounts may say guest = true */
+    bool needs_account;     /* false: without [[sites.accounts]] an anonymous account is used */
+    int max_concurrent;     /* per account, 0 = unlimited */
+    size_t state_size;
+
+    /* Config check beyond types (optional): 0, or -1 with a sentence in fail (config error). */
+    int (*check)(const struct site_settings *, struct fail *);
+    /* The id without the suffixes that the adapter understands (-thinking …); NULL = as it is. */
+    struct span (*base_model)(struct span id);
+    /* The built-in list, ends with id.p == NULL; may be NULL. */
+    const struct model_entry *models;
+    /* Live list (optional): fill the request, then read the whole answer (status 200 checked by the engine). 0 or -1. */
+    enum adapter_step (*models_request)(struct turn_run *, struct site_request *);
+    int (*models_answer)(struct turn_run *, struct span body, const struct model_sink *);
+
+    enum adapter_step (*next)(struct turn_run *, struct site_request *);
+    enum adapter_verdict (*on_head)(struct turn_run *, const struct site_head *, enum framing *framing);
+    enum adapter_verdict (*on_frame)(struct turn_run *, const struct frame *);
+    enum adapter_verdict (*on_end)(struct turn_run *, enum stream_end);
+    /* After the turn, however it ended (answered, failed, cancelled): requests that tidy up, until DONE. Their answers are read and forgotten. Optional. */
+    enum adapter_step (*cleanup)(struct turn_run *, struct site_request *);
+    /* CAP_LOCAL: put the next piece into run->out. DONE, FAILED, or SEND = ask again after *delay_ms. */
+    enum adapter_step (*local)(struct turn_run *, int *delay_ms);
+};
+
+extern const struct adapter adapter_demo, adapter_openai, adapter_sophnet, adapter_zai;
+
+/* adapters/registry.c: all adapters, ends with NULL; by name, NULL when there is none. */
+extern const struct adapter *const adapters[];
+const struct adapter *adapter_find(struct span name);
+
+#endif

@@ -1,0 +1,92 @@
+/*
+ * base/arena.c - blocks of 4 KiB and up, bump-allocated. A request larger than a block gets a block of its own.
+ */
+#include "base/arena.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/buffer.h"
+
+enum { BLOCK_SIZE = 4096 };
+
+struct arena_block {
+    struct arena_block *next;
+    size_t used, cap;
+    _Alignas(max_align_t) char bytes[];
+};
+
+void arena_init(struct arena *a) { *a = (struct arena){0}; }
+
+void arena_free(struct arena *a)
+{
+    struct arena_block *b = a->blocks;
+    while (b) {
+        struct arena_block *next = b->next;
+        free(b);
+        b = next;
+    }
+    arena_init(a);
+}
+
+static struct arena_block *block_for(struct arena *a, size_t n)
+{
+    if (a->blocks && a->blocks->cap - a->blocks->used >= n)
+        return a->blocks;
+    size_t cap = BLOCK_SIZE - sizeof(struct arena_block);
+    bool large = n > cap / 4;
+    struct arena_block *b = malloc(sizeof *b + (large ? n : cap));
+    if (!b)
+        return NULL;
+    b->used = 0;
+    b->cap = large ? n : cap;
+    if (large && a->blocks) { /* keep bumping in the current block */
+        b->next = a->blocks->next;
+        a->blocks->next = b;
+    } else {
+        b->next = a->blocks;
+        a->blocks = b;
+    }
+    return b;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+    const size_t align = _Alignof(max_align_t);
+    if (n > SIZE_MAX / 2)
+        return NULL;
+    n = (n + align - 1) / align * align;
+    struct arena_block *b = block_for(a, n);
+    if (!b)
+        return NULL;
+    void *p = b->bytes + b->used;
+    b->used += n;
+    a->used += n;
+    return memset(p, 0, n);
+}
+
+struct span arena_dup(struct arena *a, struct span s)
+{
+    char *p = arena_alloc(a, s.n + JSON_PADDING);
+    if (!p)
+        return span_of(NULL, 0);
+    if (s.n)
+        memcpy(p, s.p, s.n);
+    return span_of(p, s.n);
+}
+
+struct span arena_printf(struct arena *a, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int need = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    char *p = need < 0 ? NULL : arena_alloc(a, (size_t)need + JSON_PADDING);
+    if (!p)
+        return span_of(NULL, 0);
+    va_start(args, format);
+    vsnprintf(p, (size_t)need + 1, format, args);
+    va_end(args);
+    return span_of(p, (size_t)need);
+}

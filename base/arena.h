@@ -1,0 +1,27 @@
+/*
+ * base/arena.h - memory that lives as long as one exchange.
+ *
+ * Nothing is freed singly; arena_free gives all of it back. Every function may return NULL (or an empty span with
+ * p == NULL) when memory is short; callers check.
+ */
+#ifndef DRAGOMAN_BASE_ARENA_H
+#define DRAGOMAN_BASE_ARENA_H
+
+#include "base/span.h"
+
+struct arena_block;
+
+struct arena {
+    struct arena_block *blocks; /* newest first */
+    size_t used;                /* bytes handed out, for the tests and the log */
+};
+
+void arena_init(struct arena *a);
+void arena_free(struct arena *a);
+/* `n` zeroed bytes, aligned for any type. */
+void *arena_alloc(struct arena *a, size_t n);
+/* A copy with a NUL behind it (not counted in n) and JSON_PADDING readable bytes. */
+struct span arena_dup(struct arena *a, struct span s);
+struct span arena_printf(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

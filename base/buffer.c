@@ -1,0 +1,94 @@
+/*
+ * base/buffer.c - see buffer.h. Capacity doubles from 256 bytes; a failed growth leaves the content as it was.
+ */
+#include "base/buffer.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void buffer_init(struct buffer *b, size_t limit) { *b = (struct buffer){.limit = limit}; }
+
+void buffer_free(struct buffer *b)
+{
+    free(b->p);
+    buffer_init(b, b->limit);
+}
+
+void buffer_clear(struct buffer *b)
+{
+    b->n = 0;
+    b->error = BUFFER_OK;
+}
+
+void buffer_shrink(struct buffer *b, size_t keep)
+{
+    if (b->cap > keep)
+        buffer_free(b);
+    else
+        buffer_clear(b);
+}
+
+char *buffer_reserve(struct buffer *b, size_t more)
+{
+    if (b->error)
+        return NULL;
+    if (more > b->limit || b->n > b->limit - more) {
+        b->error = BUFFER_FULL;
+        return NULL;
+    }
+    if (!b->p || b->n + more > b->cap) {
+        size_t cap = b->cap ? b->cap : 256;
+        while (cap < b->n + more)
+            cap *= 2;
+        if (cap > b->limit)
+            cap = b->limit;
+        char *p = realloc(b->p, cap + JSON_PADDING);
+        if (!p) {
+            b->error = BUFFER_NOMEM;
+            return NULL;
+        }
+        memset(p + cap, 0, JSON_PADDING);
+        b->p = p;
+        b->cap = cap;
+    }
+    return b->p + b->n;
+}
+
+int buffer_append(struct buffer *b, struct span s)
+{
+    if (s.n == 0)
+        return b->error;
+    char *at = buffer_reserve(b, s.n);
+    if (!at)
+        return b->error;
+    memcpy(at, s.p, s.n);
+    b->n += s.n;
+    return 0;
+}
+
+int buffer_printf(struct buffer *b, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int need = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    char *at = need < 0 ? NULL : buffer_reserve(b, (size_t)need + 1);
+    if (!at)
+        return b->error;
+    va_start(args, format);
+    vsnprintf(at, (size_t)need + 1, format, args);
+    va_end(args);
+    b->n += (size_t)need;
+    return 0;
+}
+
+void buffer_consume(struct buffer *b, size_t n)
+{
+    if (n >= b->n) {
+        b->n = 0;
+        return;
+    }
+    memmove(b->p, b->p + n, b->n - n);
+    b->n -= n;
+}

@@ -1,0 +1,52 @@
+/*
+ * base/buffer.h - a growing byte buffer with a hard limit.
+ *
+ * Owns its memory. Errors stick: after BUFFER_FULL (the limit would be passed) or BUFFER_NOMEM every further append does
+ * nothing and reports the same error, so a writer may append freely and check `error` once at the end. What was in the
+ * buffer before the failed append is intact. At least JSON_PADDING readable bytes follow the content, so that a JSON
+ * parser may read past its end.
+ */
+#ifndef DRAGOMAN_BASE_BUFFER_H
+#define DRAGOMAN_BASE_BUFFER_H
+
+#include "base/span.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { JSON_PADDING = 64 };
+enum buffer_error { BUFFER_OK = 0, BUFFER_FULL = -1, BUFFER_NOMEM = -2 };
+
+struct buffer {
+    char *p;      /* content; NULL while nothing was ever stored */
+    size_t n;     /* bytes of content */
+    size_t cap;   /* bytes available to content (padding not counted) */
+    size_t limit; /* hard limit for n */
+    enum buffer_error error;
+};
+
+/* No allocation until the first append. */
+void buffer_init(struct buffer *b, size_t limit);
+/* Frees the memory and leaves the buffer as after buffer_init with the same limit. */
+void buffer_free(struct buffer *b);
+/* Forgets content and error, keeps the memory. */
+void buffer_clear(struct buffer *b);
+/* Forgets content and error, and gives memory above `keep` bytes back. */
+void buffer_shrink(struct buffer *b, size_t keep);
+/* Room for `more` further bytes; returns where they go (then add to n), or NULL with `error` set. */
+char *buffer_reserve(struct buffer *b, size_t more);
+/* 0 or the (sticky) error. */
+int buffer_append(struct buffer *b, struct span s);
+/* printf into the buffer; for cold paths only. */
+int buffer_printf(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Drops the first `n` bytes by moving the rest down. */
+void buffer_consume(struct buffer *b, size_t n);
+
+static inline int buffer_char(struct buffer *b, char c) { return buffer_append(b, span_of(&c, 1)); }
+static inline struct span buffer_span(const struct buffer *b) { return span_of(b->p, b->n); }
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,38 @@
+/*
+ * base/json_raw.h - the text of JSON values, untouched.
+ *
+ * Walks JSON *that a parser has already accepted* (json_parse succeeded on the very same bytes) without building
+ * anything, so that fields we do not know travel byte for byte: 64-bit integers, 30-digit numbers, NULs, key order.
+ */
+#ifndef DRAGOMAN_BASE_JSON_RAW_H
+#define DRAGOMAN_BASE_JSON_RAW_H
+
+#include "base/arena.h"
+#include "base/buffer.h"
+
+/* Members of an object or elements of an array, in order:
+ *     struct json_raw_iter it = json_raw_each(text);
+ *     while (json_raw_next(&it)) use(it.key, it.value);
+ * `key` is the raw key without quotes (escapes not decoded; {NULL,0} in arrays), `value` the raw value without white space around it. */
+struct json_raw_iter {
+    struct span key, value;
+    const char *at_, *end_;
+    bool object_;
+};
+struct json_raw_iter json_raw_each(struct span text);
+bool json_raw_next(struct json_raw_iter *);
+/* The raw value of the last member of that (decoded) name, {NULL,0} when absent. */
+struct span json_raw_get(struct span object, const char *key);
+/* Does the raw key, escapes decoded, equal `name`? */
+bool json_raw_key_is(struct span raw_key, struct span name);
+
+/* One renaming rule of `field_aliases`. */
+struct json_alias {
+    struct span from, to;
+};
+/* Copies `text` with the keys of all objects renamed, at every depth, also in arrays inside arrays (sites/sophnet.md §8.2): each key is
+ * looked up once, values stay as they are, order stays; if two keys of one object end up equal, the later one wins and the
+ * earlier is left out. Returns 0 or the buffer's error. */
+int json_raw_rename(struct buffer *out, struct span text, const struct json_alias *aliases, size_t n_aliases);
+
+#endif

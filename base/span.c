@@ -1,0 +1,118 @@
+/*
+ * base/span.c - comparing, finding and cutting borrowed bytes. Pure; no allocation.
+ */
+#include "base/span.h"
+
+static char lower(char c) { return (c >= 'A' && c <= 'Z') ? (char)(c + 32) : c; }
+
+static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+bool span_eq_nocase(struct span a, struct span b)
+{
+    if (a.n != b.n)
+        return false;
+    for (size_t i = 0; i < a.n; i++) {
+        if (lower(a.p[i]) != lower(b.p[i]))
+            return false;
+    }
+    return true;
+}
+
+ptrdiff_t span_find_char(struct span s, char c)
+{
+    const char *at = s.n ? memchr(s.p, c, s.n) : NULL;
+    return at ? at - s.p : -1;
+}
+
+ptrdiff_t span_find(struct span s, struct span needle)
+{
+    if (needle.n == 0)
+        return 0;
+    if (s.n < needle.n)
+        return -1;
+    const char *at = memmem(s.p, s.n, needle.p, needle.n);
+    return at ? at - s.p : -1;
+}
+
+ptrdiff_t span_find_last(struct span s, struct span needle)
+{
+    for (size_t i = s.n + 1; i-- > 0;) {
+        if (span_starts(span_from(s, i), needle))
+            return (ptrdiff_t)i;
+    }
+    return -1;
+}
+
+ptrdiff_t span_find_nocase(struct span s, struct span needle)
+{
+    for (size_t i = 0; i + needle.n <= s.n; i++) {
+        if (span_eq_nocase(span_of(s.p + i, needle.n), needle))
+            return (ptrdiff_t)i;
+    }
+    return -1;
+}
+
+struct span span_trim(struct span s)
+{
+    while (s.n && is_space(s.p[0])) {
+        s.p++;
+        s.n--;
+    }
+    while (s.n && is_space(s.p[s.n - 1]))
+        s.n--;
+    return s;
+}
+
+bool span_split(struct span *rest, char separator, struct span *piece)
+{
+    if (!rest->p)
+        return false;
+    ptrdiff_t at = span_find_char(*rest, separator);
+    if (at < 0) {
+        *piece = *rest;
+        *rest = span_of(NULL, 0);
+    } else {
+        *piece = span_first(*rest, (size_t)at);
+        *rest = span_from(*rest, (size_t)at + 1);
+    }
+    return true;
+}
+
+bool span_to_u64(struct span s, uint64_t max, uint64_t *value)
+{
+    uint64_t v = 0;
+    if (s.n == 0)
+        return false;
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] < '0' || s.p[i] > '9')
+            return false;
+        uint64_t digit = (uint64_t)(s.p[i] - '0');
+        if (v > (max - digit) / 10 || digit > max)
+            return false;
+        v = v * 10 + digit;
+    }
+    *value = v;
+    return true;
+}
+
+bool span_glob(struct span pattern, struct span text)
+{
+    size_t p = 0, t = 0, star = SIZE_MAX, mark = 0;
+    while (t < text.n) {
+        if (p < pattern.n && (pattern.p[p] == '?' || (pattern.p[p] != '*' && pattern.p[p] == text.p[t]))) {
+            p++;
+            t++;
+        } else if (p < pattern.n && pattern.p[p] == '*') {
+            star = p++;
+            mark = t;
+        } else if (star != SIZE_MAX) {
+            p = star + 1;
+            t = ++mark;
+        } else {
+            return false;
+        }
+    }
+    while (p < pattern.n && pattern.p[p] == '*')
+        p++;
+    return p == pattern.n;
+}

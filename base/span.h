@@ -1,0 +1,88 @@
+/*
+ * base/span.h - a borrowed run of bytes.
+ *
+ * Text travels as spans everywhere: not NUL-terminated, may hold NUL, never owns. Whoever hands out a span says how
+ * long it stays valid.
+ */
+#ifndef DRAGOMAN_BASE_SPAN_H
+#define DRAGOMAN_BASE_SPAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct span {
+    const char *p;
+    size_t n;
+};
+
+/* A span over a string literal; the length is a compile-time constant. */
+#define SPAN(literal) ((struct span){"" literal, sizeof(literal) - 1})
+/* For static initialisers, where a compound literal is not allowed. */
+#define SPAN_INIT(literal) {"" literal, sizeof(literal) - 1}
+/* For printf-like calls: "%.*s", SPAN_ARGS(s). */
+#define SPAN_ARGS(s) (int)(s).n, (s).p ? (s).p : ""
+
+static inline struct span span_of(const char *p, size_t n)
+{
+    struct span s;
+    s.p = p;
+    s.n = n;
+    return s;
+}
+
+static inline struct span span_str(const char *cstr) { return span_of(cstr, cstr ? strlen(cstr) : 0); }
+
+static inline bool span_eq(struct span a, struct span b)
+{
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+
+static inline bool span_starts(struct span s, struct span prefix)
+{
+    return s.n >= prefix.n && (prefix.n == 0 || memcmp(s.p, prefix.p, prefix.n) == 0);
+}
+
+static inline bool span_ends(struct span s, struct span suffix)
+{
+    return s.n >= suffix.n && (suffix.n == 0 || memcmp(s.p + s.n - suffix.n, suffix.p, suffix.n) == 0);
+}
+
+/* Everything from byte `at` on; `at` beyond the end gives the empty span at the end. */
+static inline struct span span_from(struct span s, size_t at)
+{
+    if (at > s.n)
+        at = s.n;
+    return span_of(s.p ? s.p + at : NULL, s.n - at);
+}
+
+/* The first `n` bytes, or all of it when it is shorter. */
+static inline struct span span_first(struct span s, size_t n) { return span_of(s.p, n < s.n ? n : s.n); }
+
+/* ASCII case-insensitive equality (header names, schemes). */
+bool span_eq_nocase(struct span a, struct span b);
+/* Position of the first `c`, or of the first `needle`; -1 when absent. */
+ptrdiff_t span_find_char(struct span s, char c);
+ptrdiff_t span_find(struct span s, struct span needle);
+ptrdiff_t span_find_last(struct span s, struct span needle);
+/* ASCII case-insensitive search. */
+ptrdiff_t span_find_nocase(struct span s, struct span needle);
+/* Without ASCII white space (space, tab, CR, LF, VT, FF) at both ends. */
+struct span span_trim(struct span s);
+/* Cuts up to the first `separator` off `*rest` and returns it; false once `*rest` is used up. A final separator
+ * yields one last empty piece. */
+bool span_split(struct span *rest, char separator, struct span *piece);
+/* Decimal digits only (no sign, no blank), at most `max`; false otherwise. */
+bool span_to_u64(struct span s, uint64_t max, uint64_t *value);
+/* Glob match with `*` (any run, also empty) and `?` (one byte); case-sensitive. */
+bool span_glob(struct span pattern, struct span text);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,138 @@
+/*
+ * gateway/config.h - gateway.toml, read, checked and resolved (design §4; docs/configuration.md).
+ *
+ * Immutable once loaded and reference-counted: a reload makes a new one, exchanges keep theirs until they end. All strings live in the config's arena and
+ * are NUL-terminated behind the span.
+ */
+#ifndef DRAGOMAN_GATEWAY_CONFIG_H
+#define DRAGOMAN_GATEWAY_CONFIG_H
+
+#include "adapters/adapter.h"
+#include "base/arena.h"
+#include "base/fail.h"
+#include "gateway/cidr.h"
+
+enum { CONFIG_PATH_MAX = 4096 };
+
+struct listen_address {
+    bool is_unix;
+    struct span text; /* as configured, "127.0.0.1:8080" */
+    struct span host; /* TCP: without brackets; unix: the path */
+    int port;         /* 0 = any free */
+};
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+struct key_config {
+    struct span name;
+    bool hashed;              /* key_sha256 was given: `sha256` is it; else it was computed from `key` */
+    unsigned char sha256[32]; /* what presented keys are compared with (hash first, then in constant time) */
+    const struct span *models; /* globs over public ids */
+    size_t n_models;
+    const struct cidr *allow;
+    size_t n_allow;
+    int rpm, max_concurrent;
+    int reasoning; /* enum reasoning_style, or -1 = the site's */
+};
+
+enum reasoning_style { REASONING_FIELD, REASONING_THINK, REASONING_DROP };
+
+struct account_config {
+    struct span name;
+    bool guest;
+    const struct credential *credentials;
+    size_t n_credentials;
+};
+
+struct proxy_config {
+    enum { PROXY_NONE, PROXY_HTTP, PROXY_SOCKS5, PROXY_SOCKS5H } kind;
+    struct span host, user, password; /* percent-decoded */
+    int port;
+};
+
+struct site_config {
+    struct site_settings settings; /* what the adapter sees */
+    const struct adapter *adapter;
+    bool tls;
+    struct span host; /* of base_url, without brackets */
+    int port;
+    struct span host_header; /* "chat.z.ai" or "127.0.0.1:8443": port only when it is not the scheme's */
+    bool bridge;             /* transport = "bridge" */
+    struct proxy_config proxy;
+    struct span ca_file;     /* "" = none */
+    int64_t connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms;
+    int max_concurrent; /* per account, resolved with the adapter's default; 0 = unlimited */
+    enum reasoning_style reasoning;
+    const struct span *models; /* `models = […]`: a static public list that replaces the adapter's; n_models 0 = not given */
+    size_t n_models;
+    int64_t models_cache_ttl_ms;
+    struct {
+        int max, max_idle;       /* connections per (origin, proxy, account); 0 = unlimited */
+        int64_t idle_timeout_ms; /* an idle one is closed after this */
+        bool reuse;
+    } pool;
+    const struct account_config *accounts;
+    size_t n_accounts; /* at least 1: an anonymous account "default" where none is configured and none is needed */
+};
+
+struct target_config {
+    int site; /* index into sites */
+    struct span model;
+};
+
+struct model_config {
+    struct span id;
+    const struct target_config *targets;
+    size_t n_targets;
+};
+
+struct config {
+    unsigned refs;
+    struct arena arena;
+    struct span file; /* "" = built in (demo) */
+
+    const struct listen_address *listen;
+    size_t n_listen;
+    int workers;
+    struct span data_dir;
+    size_t max_body;
+    int max_connections;
+    const struct span *cors_origins; /* "*" or exact origins */
+    size_t n_cors_origins;
+    enum log_level log_level;
+    bool log_json;
+    struct span log_file; /* "" = stderr */
+    bool log_bodies;
+    struct span tls_cert, tls_key; /* "" = plain HTTP */
+
+    const struct cidr *allow, *deny, *trusted_proxies;
+    size_t n_allow, n_deny, n_trusted_proxies;
+
+    const struct key_config *keys;
+    size_t n_keys;
+    const struct site_config *sites;
+    size_t n_sites;
+    const struct model_config *models;
+    size_t n_models;
+
+    const struct span *warnings; /* whole lines, "gateway.toml:3:1: …" */
+    size_t n_warnings;
+};
+
+/* Reads and checks `path`. NULL with the errors (one a line, "file:line:col: what is wrong (did you mean "…"?)") in `errors`. */
+struct config *config_load(const char *path, struct buffer *errors);
+/* The same from memory; `name` stands for the file in messages. For tests and fuzzing. */
+struct config *config_parse(struct span text, const char *name, struct buffer *errors);
+/* The built-in configuration of `dragoman demo`, and of `serve` when no file is found: one site "demo". */
+struct config *config_demo(struct buffer *errors);
+struct config *config_ref(struct config *);
+void config_unref(struct config *);
+/* Where to look: `given` (may be NULL), $DRAGOMAN_CONFIG, ./gateway.toml, ~/.config/dragoman/gateway.toml. False: none exists (a given one or
+ * $DRAGOMAN_CONFIG counts as found even if it does not exist: loading it then says so). */
+bool config_find(const char *given, char path[CONFIG_PATH_MAX]);
+/* `dragoman check`: the resolved configuration with every secret masked ("sk-…" never appears, only its length class: "set (51 characters)"). */
+void config_print(const struct config *, struct buffer *out);
+/* Does any header/URL-safe check need it: is `host` (from a Host header, with or without port) a loopback name or one of our listen addresses? */
+bool config_host_is_ours(const struct config *, struct span host);
+
+#endif

@@ -1,0 +1,98 @@
+/*
+ * gateway/error_response.c - the error table (design §6), row by row.
+ */
+#include "gateway/error_response.h"
+
+#include <assert.h>
+
+#include "base/json_write.h"
+
+static const struct error_row rows[FAIL_KIND_COUNT] = {
+    [FAIL_NONE] = {500, "server_error", "internal_error", false},
+    [FAIL_INTERNAL] = {500, "server_error", "internal_error", false},
+    /* the site */
+    [FAIL_BAD_REQUEST] = {400, "invalid_request_error", "upstream_bad_request", true},
+    [FAIL_UNSUPPORTED] = {400, "invalid_request_error", "unsupported_value", false},
+    [FAIL_CREDENTIAL] = {403, "upstream_error", "upstream_credential", true},
+    [FAIL_RATE_LIMITED] = {429, "rate_limit_error", "upstream_rate_limited", false},
+    [FAIL_CHALLENGE] = {403, "upstream_error", "upstream_challenge", true},
+    [FAIL_UNAVAILABLE] = {502, "upstream_error", "upstream_failed", false},
+    [FAIL_OVERLOADED] = {503, "upstream_error", "upstream_overloaded", false},
+    [FAIL_CONTENT_FILTER] = {400, "invalid_request_error", "content_filter", true},
+    [FAIL_CONTEXT_LENGTH] = {400, "invalid_request_error", "context_length_exceeded", false},
+    [FAIL_PROTOCOL] = {502, "upstream_error", "upstream_protocol", false},
+    [FAIL_EMPTY] = {502, "upstream_error", "upstream_empty", false},
+    [FAIL_CUT] = {502, "upstream_error", "upstream_cut", false},
+    /* the way to it */
+    [FAIL_UNREACHABLE] = {502, "upstream_error", "upstream_unreachable", false},
+    [FAIL_TIMEOUT] = {504, "upstream_error", "upstream_timeout", false},
+    [FAIL_BRIDGE] = {503, "upstream_error", "bridge_not_connected", true},
+    /* the client's request */
+    [FAIL_INVALID_JSON] = {400, "invalid_request_error", "invalid_json", false},
+    [FAIL_INVALID_VALUE] = {400, "invalid_request_error", "invalid_value", false},
+    [FAIL_TOO_LARGE] = {413, "invalid_request_error", "request_too_large", false},
+    [FAIL_MISSING_KEY] = {401, "authentication_error", "missing_api_key", false},
+    [FAIL_WRONG_KEY] = {401, "authentication_error", "invalid_api_key", false},
+    [FAIL_ACCESS_DENIED] = {403, "permission_error", "access_denied", false},
+    [FAIL_MODEL_DENIED] = {403, "permission_error", "model_not_allowed", false},
+    [FAIL_MODEL_NOT_FOUND] = {404, "invalid_request_error", "model_not_found", false},
+    [FAIL_UNKNOWN_URL] = {404, "invalid_request_error", "unknown_url", false},
+    [FAIL_METHOD] = {405, "invalid_request_error", "method_not_allowed", false},
+    [FAIL_KEY_LIMIT] = {429, "rate_limit_error", "rate_limit_exceeded", false},
+    [FAIL_SERVER_BUSY] = {503, "server_error", "overloaded", false},
+};
+
+const struct error_row *error_row(enum fail_kind kind)
+{
+    assert(kind < FAIL_KIND_COUNT && rows[kind].status != 0);
+    return &rows[kind];
+}
+
+void error_object(struct buffer *out, const struct fail *f)
+{
+    const struct error_row *row = error_row(f->kind);
+    struct json_writer w = json_writer(out);
+    json_begin_object(&w);
+    json_member(&w, "message", span_str(f->message));
+    json_member(&w, "type", span_str(row->type));
+    if (f->param[0] && f->kind != FAIL_METHOD)
+        json_member(&w, "param", span_str(f->param));
+    else
+        json_member_raw(&w, "param", SPAN("null"));
+    json_member(&w, "code", span_str(row->code));
+    json_end_object(&w);
+}
+
+void error_body(struct buffer *out, const struct fail *f)
+{
+    buffer_append(out, SPAN("{\"error\":"));
+    error_object(out, f);
+    buffer_append(out, SPAN("}"));
+}
+
+const char *http_reason(int status)
+{
+    switch (status) {
+    case 100: return "Continue";
+    case 200: return "OK";
+    case 204: return "No Content";
+    case 400: return "Bad Request";
+    case 401: return "Unauthorized";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 408: return "Request Timeout";
+    case 413: return "Content Too Large";
+    case 414: return "URI Too Long";
+    case 415: return "Unsupported Media Type";
+    case 417: return "Expectation Failed";
+    case 429: return "Too Many Requests";
+    case 431: return "Request Header Fields Too Large";
+    case 500: return "Internal Server Error";
+    case 501: return "Not Implemented";
+    case 502: return "Bad Gateway";
+    case 503: return "Service Unavailable";
+    case 504: return "Gateway Timeout";
+    default: return status < 400 ? "OK" : "Error";
+    }
+}
