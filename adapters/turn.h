@@ -61,11 +61,10 @@ struct turn {
     int n; /* choices wanted, >= 1 */
 
     /* Parameters: has_x says whether the client gave it (null counts as not given). */
-    bool has_temperature, has_top_p, has_max_tokens, has_seed, has_presence_penalty,
-        has_frequency_penalty;
+    bool has_temperature, has_top_p, has_max_tokens, has_presence_penalty, has_frequency_penalty;
     double temperature, top_p, presence_penalty, frequency_penalty;
-    int64_t max_tokens, seed; /* max_completion_tokens wins over max_tokens */
-    const struct span *stop;  /* decoded texts */
+    int64_t max_tokens;      /* max_completion_tokens wins over max_tokens */
+    const struct span *stop; /* decoded texts */
     size_t n_stop;
 
     struct span

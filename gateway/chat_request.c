@@ -545,8 +545,7 @@ static int read_limits(struct reader *r)
     int64_t n = 1, completion = 0;
     if (int_member(r, "n", &has_n, &n) ||
         int_member(r, "max_tokens", &t->has_max_tokens, &t->max_tokens) ||
-        int_member(r, "max_completion_tokens", &has_completion, &completion) ||
-        int_member(r, "seed", &t->has_seed, &t->seed))
+        int_member(r, "max_completion_tokens", &has_completion, &completion))
         return -1;
     if (n < 1 || n > CHOICES_MAX)
         return invalid(r, "n", "between 1 and 128");
