@@ -138,6 +138,7 @@ struct adapter {
     /* Live list (optional): fill the request, then read the whole answer (status 200 checked by the engine). 0 or -1. */
     enum adapter_step (*models_request)(struct turn_run *, struct site_request *);
     int (*models_answer)(struct turn_run *, struct span body, const struct model_sink *);
+    int models_min_ttl_s; /* the site should not be asked more often; 0 = as configured */
 
     enum adapter_step (*next)(struct turn_run *, struct site_request *);
     enum adapter_verdict (*on_head)(struct turn_run *, const struct site_head *,

@@ -1,8 +1,8 @@
 /*
  * gateway/account_pool.c - see account_pool.h.
  *
- * A site here is a named list of accounts with a round-robin position and a queue of those who wait. Waking is the one hard thing: a waiter
- * is taken out of its queue before it is called, so it may queue again, lease, or be destroyed inside the call.
+ * A site here is a named list of accounts with a round-robin position and a queue of those who wait. The hard part is retirement: an account that left the
+ * config lives on until its last lease ends.
  */
 #include "gateway/account_pool.h"
 
@@ -16,7 +16,7 @@ struct pool_site {
     struct account **accounts; /* in the config's order */
     size_t n_accounts;
     size_t next; /* round robin */
-    struct account_queue queue;
+    struct wait_queue queue;
     bool live; /* in the current config */
     struct pool_site *chain;
 };
@@ -27,49 +27,6 @@ struct account_pool {
     void (*saved)(void *, const char *, const char *, const char *, const char *, int64_t);
     void *saved_owner;
 };
-
-/* ---- queues ---- */
-
-static void enqueue(struct account_queue *q, struct account_waiter *w)
-{
-    assert(!w->queue);
-    w->queue = q;
-    w->prev = q->last;
-    w->next = NULL;
-    if (q->last)
-        q->last->next = w;
-    else
-        q->first = w;
-    q->last = w;
-    q->n++;
-}
-
-void account_waiter_remove(struct account_waiter *w)
-{
-    struct account_queue *q = w->queue;
-    if (!q)
-        return;
-    if (w->prev)
-        w->prev->next = w->next;
-    else
-        q->first = w->next;
-    if (w->next)
-        w->next->prev = w->prev;
-    else
-        q->last = w->prev;
-    q->n--;
-    w->queue = NULL;
-    w->prev = w->next = NULL;
-}
-
-static void wake_first(struct account_queue *q)
-{
-    struct account_waiter *w = q->first;
-    if (!w)
-        return;
-    account_waiter_remove(w);
-    w->wake(w);
-}
 
 /* ---- accounts ---- */
 
@@ -249,8 +206,7 @@ int account_pool_configure(struct account_pool *pool, struct config *config)
         for (size_t i = 0; i < s->n_accounts; i++)
             retire(s->accounts[i]);
         s->n_accounts = 0;
-        while (s->queue.first) /* they find no account and move on */
-            wake_first(&s->queue);
+        wait_queue_wake_all(&s->queue); /* they find no account and move on */
     }
     if (old)
         config_unref(old);
@@ -377,7 +333,7 @@ void account_release(struct account *a)
     struct pool_site *s = find_site(a->pool, span_str(a->site));
     /* One who is woken may leave without a lease (all accounts rest now): go on until somebody has taken the place. */
     for (size_t n = s ? s->queue.n : 0; n && s->queue.first && !all_busy(s); n--)
-        wake_first(&s->queue);
+        wait_queue_wake_first(&s->queue);
 }
 
 uint64_t account_pool_earliest(struct account_pool *pool, const struct site_config *site,
@@ -426,21 +382,20 @@ struct account *account_pool_peek(struct account_pool *pool, const struct site_c
     return NULL;
 }
 
-bool account_pool_wait(struct account_pool *pool, const struct site_config *site,
-                       struct account_waiter *w)
+bool account_pool_wait(struct account_pool *pool, const struct site_config *site, struct waiter *w)
 {
     struct pool_site *s = find_site(pool, site->settings.name);
     if (!s || s->queue.n >= ACCOUNT_QUEUE_MAX)
         return false;
-    enqueue(&s->queue, w);
+    wait_queue_add(&s->queue, w);
     return true;
 }
 
-bool account_credential_begin(struct account *a, struct account_waiter *w)
+bool account_credential_begin(struct account *a, struct waiter *w)
 {
     assert(a->magic == ACCOUNT_MAGIC);
     if (a->credential_step) {
-        enqueue(&a->credential_queue, w);
+        wait_queue_add(&a->credential_queue, w);
         return false;
     }
     a->credential_step = true;
@@ -452,12 +407,7 @@ void account_credential_done(struct account *a)
     assert(a->magic == ACCOUNT_MAGIC && a->credential_step);
     a->credential_step = false;
     /* All of them: each asks its adapter again, and the first that still needs the step takes it. Whoever waits holds a lease, so the account stays. */
-    struct account_queue woken = a->credential_queue;
-    a->credential_queue = (struct account_queue){0};
-    for (struct account_waiter *w = woken.first; w; w = w->next)
-        w->queue = &woken;
-    while (woken.first)
-        wake_first(&woken);
+    wait_queue_wake_all(&a->credential_queue);
 }
 
 const char *account_state_name(enum account_state state)

@@ -10,22 +10,11 @@
 #define DRAGOMAN_GATEWAY_ACCOUNT_POOL_H
 
 #include "gateway/config.h"
+#include "gateway/wait_queue.h"
 
 enum account_state { ACCOUNT_READY, ACCOUNT_COOLING, ACCOUNT_EXPIRED, ACCOUNT_CHALLENGED };
 
 struct account_pool;
-
-/* Somebody who waits for an account of a site to get free, or for a credential step to end. Embedded in the exchange; in at most one queue. */
-struct account_waiter {
-    struct account_waiter *prev, *next;
-    struct account_queue *queue; /* NULL = not waiting */
-    void (*wake)(struct account_waiter *);
-};
-
-struct account_queue {
-    struct account_waiter *first, *last;
-    size_t n;
-};
 
 struct account {
     unsigned magic;
@@ -34,9 +23,9 @@ struct account {
     enum account_state state;
     uint64_t until_ms; /* cooling: end */
     int in_flight, max_concurrent;
-    bool retired;                          /* gone from the config: freed with its last lease */
-    bool credential_step;                  /* one exchange obtains a credential */
-    struct account_queue credential_queue; /* the others wait here */
+    bool retired;                       /* gone from the config: freed with its last lease */
+    bool credential_step;               /* one exchange obtains a credential */
+    struct wait_queue credential_queue; /* the others wait here */
     struct account_pool *pool;
     uint64_t credentials_hash; /* of the configured values, to see a change at reload */
 };
@@ -76,11 +65,9 @@ struct account *account_pool_peek(struct account_pool *, const struct site_confi
 
 /* Waiting for an account of the site. False: the queue is full. */
 enum { ACCOUNT_QUEUE_MAX = 1000 };
-bool account_pool_wait(struct account_pool *, const struct site_config *site,
-                       struct account_waiter *);
-void account_waiter_remove(struct account_waiter *);
+bool account_pool_wait(struct account_pool *, const struct site_config *site, struct waiter *);
 /* Credential steps, one at a time per account: true = go ahead (then end it with account_credential_done); false = queued. */
-bool account_credential_begin(struct account *, struct account_waiter *);
+bool account_credential_begin(struct account *, struct waiter *);
 void account_credential_done(struct account *);
 
 const char *account_state_name(enum account_state);
