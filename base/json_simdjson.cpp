@@ -26,6 +26,55 @@ struct owned_document {
     simdjson::dom::document document; /* first: a struct json points here */
     bool mapped;                      /* lone surrogates stand as U+E000 + (surrogate - D800) */
 };
+
+int hex4(const char *p)
+{
+    int v = 0;
+    for (int i = 0; i < 4; i++) {
+        char c = p[i];
+        int d = c >= '0' && c <= '9'                     ? c - '0'
+                : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                         : -1;
+        if (d < 0)
+            return -1;
+        v = v * 16 + d;
+    }
+    return v;
+}
+
+/* Calls `mend(at, code)` for each escaped surrogate without its other half; `at` points to the four digits. */
+template <typename F> size_t each_lone_surrogate(char *text, size_t n, F mend)
+{
+    size_t found = 0;
+    char *end = text + n;
+    char *p = text;
+    while ((p = static_cast<char *>(memchr(p, '\\', static_cast<size_t>(end - p)))) &&
+           end - p >= 2) {
+        if (p[1] != 'u') { /* also steps over an escaped backslash */
+            p += 2;
+            continue;
+        }
+        if (end - p < 6)
+            break;
+        int code = hex4(p + 2);
+        if (code < 0xD800 || code > 0xDFFF) {
+            p += 2;
+            continue;
+        }
+        if (code < 0xDC00 && end - p >= 12 && p[6] == '\\' && p[7] == 'u') {
+            int low = hex4(p + 8);
+            if (low >= 0xDC00 && low <= 0xDFFF) {
+                p += 12;
+                continue;
+            }
+        }
+        mend(p + 2, code);
+        found++;
+        p += 6;
+    }
+    return found;
+}
+
 } // namespace
 
 struct json_parser {
@@ -66,8 +115,6 @@ static int error_of(simdjson::error_code e)
     }
 }
 
-static struct json handle(const tape_ref &t) { return {t.doc, t.json_index}; }
-
 static tape_ref tape_of(struct json v)
 {
     return tape_ref(static_cast<const simdjson::dom::document *>(v.doc), v.at);
@@ -104,54 +151,6 @@ const char *json_error_text(int error)
 }
 
 /* ---- lenient reading ------------------------------------------------------------------------- */
-
-static int hex4(const char *p)
-{
-    int v = 0;
-    for (int i = 0; i < 4; i++) {
-        char c = p[i];
-        int d = c >= '0' && c <= '9'                     ? c - '0'
-                : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
-                                                         : -1;
-        if (d < 0)
-            return -1;
-        v = v * 16 + d;
-    }
-    return v;
-}
-
-/* Calls `mend(at, code)` for each escaped surrogate without its other half; `at` points to the four digits. */
-template <typename F> static size_t each_lone_surrogate(char *text, size_t n, F mend)
-{
-    size_t found = 0;
-    char *end = text + n;
-    char *p = text;
-    while ((p = static_cast<char *>(memchr(p, '\\', static_cast<size_t>(end - p)))) &&
-           end - p >= 2) {
-        if (p[1] != 'u') { /* also steps over an escaped backslash */
-            p += 2;
-            continue;
-        }
-        if (end - p < 6)
-            break;
-        int code = hex4(p + 2);
-        if (code < 0xD800 || code > 0xDFFF) {
-            p += 2;
-            continue;
-        }
-        if (code < 0xDC00 && end - p >= 12 && p[6] == '\\' && p[7] == 'u') {
-            int low = hex4(p + 8);
-            if (low >= 0xDC00 && low <= 0xDFFF) {
-                p += 12;
-                continue;
-            }
-        }
-        mend(p + 2, code);
-        found++;
-        p += 6;
-    }
-    return found;
-}
 
 size_t json_mend_surrogates(char *text, size_t n)
 {
