@@ -23,15 +23,26 @@ struct listen_address {
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
+/* One account, by position. */
+struct account_ref {
+    int site, account;
+    struct span name; /* "site/account", for people */
+};
+
 struct key_config {
     struct span name;
-    bool hashed;              /* key_sha256 was given: `sha256` is it; else it was computed from `key` */
-    unsigned char sha256[32]; /* what presented keys are compared with (hash first, then in constant time) */
+    size_t length; /* of the key as given, for config_print; 0 when only its hash is known */
+    bool hashed;   /* key_sha256 was given: `sha256` is it; else it was computed from `key` */
+    unsigned char
+        sha256[32]; /* what presented keys are compared with (hash first, then in constant time) */
     const struct span *models; /* globs over public ids */
     size_t n_models;
     const struct cidr *allow;
     size_t n_allow;
     int rpm, max_concurrent;
+    const struct account_ref
+        *accounts; /* `accounts = ["site/account"]`: only these serve this key; none = any */
+    size_t n_accounts;
     int reasoning; /* enum reasoning_style, or -1 = the site's */
 };
 
@@ -56,14 +67,16 @@ struct site_config {
     bool tls;
     struct span host; /* of base_url, without brackets */
     int port;
-    struct span host_header; /* "chat.z.ai" or "127.0.0.1:8443": port only when it is not the scheme's */
-    bool bridge;             /* transport = "bridge" */
+    struct span
+        host_header; /* "chat.z.ai" or "127.0.0.1:8443": port only when it is not the scheme's */
+    bool bridge;     /* transport = "bridge" */
     struct proxy_config proxy;
-    struct span ca_file;     /* "" = none */
+    struct span ca_file; /* "" = none */
     int64_t connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms;
     int max_concurrent; /* per account, resolved with the adapter's default; 0 = unlimited */
     enum reasoning_style reasoning;
-    const struct span *models; /* `models = […]`: a static public list that replaces the adapter's; n_models 0 = not given */
+    const struct span *
+        models; /* `models = […]`: a static public list that replaces the adapter's; n_models 0 = not given */
     size_t n_models;
     int64_t models_cache_ttl_ms;
     struct {
@@ -72,12 +85,14 @@ struct site_config {
         bool reuse;
     } pool;
     const struct account_config *accounts;
-    size_t n_accounts; /* at least 1: an anonymous account "default" where none is configured and none is needed */
+    size_t
+        n_accounts; /* at least 1: an anonymous account "default" where none is configured and none is needed */
 };
 
 struct target_config {
     int site; /* index into sites */
     struct span model;
+    struct span name; /* "site/model", for people */
 };
 
 struct model_config {

@@ -17,9 +17,12 @@ bool log_enabled(enum log_level);
 void log_line(enum log_level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
-#define log_warn(...) log_line(LOG_WARN, __VA_ARGS__)
-#define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
+#define log_warn(...)  log_line(LOG_WARN, __VA_ARGS__)
+#define log_info(...)  log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) (log_enabled(LOG_DEBUG) ? log_line(LOG_DEBUG, __VA_ARGS__) : (void)0)
+
+/* The config's warnings, one line each: at the start and after a reload. */
+void log_warnings(const struct config *);
 
 /* A line of name=value fields (the access log): log_fields_begin; log_field_*…; log_fields_end. One at a time. */
 struct log_record {
@@ -27,7 +30,8 @@ struct log_record {
     enum log_level level;
 };
 void log_record_begin(struct log_record *, enum log_level, const char *event);
-void log_record_text(struct log_record *, const char *name, struct span value); /* left out when empty */
+void log_record_text(struct log_record *, const char *name,
+                     struct span value); /* left out when empty */
 void log_record_int(struct log_record *, const char *name, int64_t value);
 void log_record_end(struct log_record *);
 
