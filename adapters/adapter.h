@@ -24,8 +24,9 @@ enum adapter_step { ADAPTER_SEND, ADAPTER_DONE, ADAPTER_FAILED };
 /* What on_head, on_frame and on_end return. */
 enum adapter_verdict {
     ADAPTER_GO_ON = 0,
-    ADAPTER_COMPLETE = 1, /* this step's answer is complete: what the body still holds does not matter */
-    ADAPTER_FAIL = -1     /* run->fail says why */
+    ADAPTER_COMPLETE =
+        1, /* this step's answer is complete: what the body still holds does not matter */
+    ADAPTER_FAIL = -1 /* run->fail says why */
 };
 
 enum stream_end {
@@ -34,7 +35,7 @@ enum stream_end {
 };
 
 enum capability {
-    CAP_SYSTEM = 1 << 0,    /* system messages as they are */
+    CAP_SYSTEM = 1 << 0, /* system messages as they are */
     CAP_IMAGE = 1 << 1,
     CAP_AUDIO = 1 << 2,
     CAP_FILE = 1 << 3,
@@ -43,7 +44,7 @@ enum capability {
     CAP_REASONING = 1 << 6,
     CAP_RESPONSE_FORMAT = 1 << 7,
     CAP_LOGPROBS = 1 << 8,
-    CAP_N = 1 << 9,     /* several choices in one request */
+    CAP_N = 1 << 9, /* several choices in one request */
     CAP_SEARCH = 1 << 10,
     CAP_USAGE = 1 << 11, /* the site tells token counts */
     CAP_LOCAL = 1 << 12  /* answers by itself, without any request (demo): see `local` */
@@ -57,14 +58,16 @@ struct header {
 
 /* Filled by next; everything must live in the run's arena or be static. Zeroed by the engine before each call. */
 struct site_request {
-    const char *method;      /* "GET", "POST" … */
-    struct span target;      /* path and query, put behind the site's prefix */
-    struct header headers[SITE_HEADERS_MAX]; /* without Host, Content-Length, Connection, Accept-Encoding, User-Agent: the engine's */
+    const char *method; /* "GET", "POST" … */
+    struct span target; /* path and query, put behind the site's prefix */
+    struct header headers
+        [SITE_HEADERS_MAX]; /* without Host, Content-Length, Connection, Accept-Encoding, User-Agent: the engine's */
     size_t n_headers;
-    struct span body;        /* {NULL,0} = no body */
-    enum framing framing;    /* of an expected answer; on_head may change it */
-    bool credential_step;    /* obtains a credential: only one exchange per account does it at a time; the others wait and are asked `next` again */
-    bool secret_target;      /* the query holds a secret: the log shows only the path */
+    struct span body;     /* {NULL,0} = no body */
+    enum framing framing; /* of an expected answer; on_head may change it */
+    bool
+        credential_step; /* obtains a credential: only one exchange per account does it at a time; the others wait and are asked `next` again */
+    bool secret_target;  /* the query holds a secret: the log shows only the path */
 };
 
 struct site_head {
@@ -87,10 +90,11 @@ struct turn_run {
     struct span model; /* the site's side of the id: what stands behind `site/`, or in a target */
     void *state;       /* adapter->state_size zeroed bytes, fresh for each try */
     struct arena *arena;
-    struct json_parser *json; /* one document at a time; the engine does not use it between frames */
+    struct json_parser
+        *json; /* one document at a time; the engine does not use it between frames */
     const struct delta_sink *out;
     struct fail fail;
-    int64_t now_ms;    /* wall clock (Unix, ms), refreshed before each call */
+    int64_t now_ms; /* wall clock (Unix, ms), refreshed before each call */
     void (*random)(void *owner, void *bytes, size_t n);
     void *random_owner;
     /* Counts something the adapter did not understand (its kind's name, never content); may be NULL. */
@@ -118,10 +122,11 @@ struct adapter {
     const char *origin; /* default base_url; NULL = must be configured; "" = none (CAP_LOCAL) */
     const struct credential_field *credentials;
     const struct option_field *options;
-    unsigned capabilities;  /* of the adapter as a whole; models may have less: then `next` refuses with FAIL_UNSUPPORTED */
-    bool offers_guest;      /* accounts may say guest = true */
-    bool needs_account;     /* false: without [[sites.accounts]] an anonymous account is used */
-    int max_concurrent;     /* per account, 0 = unlimited */
+    unsigned
+        capabilities; /* of the adapter as a whole; models may have less: then `next` refuses with FAIL_UNSUPPORTED */
+    bool offers_guest;  /* accounts may say guest = true */
+    bool needs_account; /* false: without [[sites.accounts]] an anonymous account is used */
+    int max_concurrent; /* per account, 0 = unlimited */
     size_t state_size;
 
     /* Config check beyond types (optional): 0, or -1 with a sentence in fail (config error). */
@@ -133,13 +138,17 @@ struct adapter {
     /* Live list (optional): fill the request, then read the whole answer (status 200 checked by the engine). 0 or -1. */
     enum adapter_step (*models_request)(struct turn_run *, struct site_request *);
     int (*models_answer)(struct turn_run *, struct span body, const struct model_sink *);
+    int models_min_ttl_s; /* the site should not be asked more often; 0 = as configured */
 
     enum adapter_step (*next)(struct turn_run *, struct site_request *);
-    enum adapter_verdict (*on_head)(struct turn_run *, const struct site_head *, enum framing *framing);
+    enum adapter_verdict (*on_head)(struct turn_run *, const struct site_head *,
+                                    enum framing *framing);
     enum adapter_verdict (*on_frame)(struct turn_run *, const struct frame *);
     enum adapter_verdict (*on_end)(struct turn_run *, enum stream_end);
     /* After the turn, however it ended (answered, failed, cancelled): requests that tidy up, until DONE. Their answers are read and forgotten. Optional. */
     enum adapter_step (*cleanup)(struct turn_run *, struct site_request *);
+    /* Frees what the run holds outside its arena; called exactly once, last. Optional. */
+    void (*destroy)(struct turn_run *);
     /* CAP_LOCAL: put the next piece into run->out. DONE, FAILED, or SEND = ask again after *delay_ms. */
     enum adapter_step (*local)(struct turn_run *, int *delay_ms);
 };

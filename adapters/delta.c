@@ -3,9 +3,13 @@
  */
 #include "adapters/delta.h"
 
-static int put(const struct delta_sink *sink, const struct delta *d) { return sink->put(sink->owner, d); }
+static int put(const struct delta_sink *sink, const struct delta *d)
+{
+    return sink->put(sink->owner, d);
+}
 
-static int put_text(const struct delta_sink *sink, enum delta_kind kind, int choice, struct span text)
+static int put_text(const struct delta_sink *sink, enum delta_kind kind, int choice,
+                    struct span text)
 {
     if (text.n == 0)
         return 0;
@@ -27,21 +31,28 @@ int delta_refusal(const struct delta_sink *sink, int choice, struct span text)
     return put_text(sink, DELTA_REFUSAL, choice, text);
 }
 
-int delta_tool_begin(const struct delta_sink *sink, int choice, int index, struct span id, struct span name)
+int delta_tool_begin(const struct delta_sink *sink, int choice, int index, struct span id,
+                     struct span name)
 {
-    return put(sink, &(struct delta){.kind = DELTA_TOOL_BEGIN, .choice = choice, .index = index, .id = id, .name = name});
+    return put(
+        sink,
+        &(struct delta){
+            .kind = DELTA_TOOL_BEGIN, .choice = choice, .index = index, .id = id, .name = name});
 }
 
 int delta_tool_arguments(const struct delta_sink *sink, int choice, int index, struct span piece)
 {
     if (piece.n == 0)
         return 0;
-    return put(sink, &(struct delta){.kind = DELTA_TOOL_ARGUMENTS, .choice = choice, .index = index, .text = piece});
+    return put(sink,
+               &(struct delta){
+                   .kind = DELTA_TOOL_ARGUMENTS, .choice = choice, .index = index, .text = piece});
 }
 
 int delta_citation(const struct delta_sink *sink, int choice, struct span url, struct span title)
 {
-    return put(sink, &(struct delta){.kind = DELTA_CITATION, .choice = choice, .url = url, .title = title});
+    return put(sink, &(struct delta){
+                         .kind = DELTA_CITATION, .choice = choice, .url = url, .title = title});
 }
 
 int delta_usage(const struct delta_sink *sink, const struct delta_usage *usage)
@@ -54,7 +65,9 @@ int delta_finish(const struct delta_sink *sink, int choice, struct span reason)
     return put(sink, &(struct delta){.kind = DELTA_FINISH, .choice = choice, .text = reason});
 }
 
-int delta_extra(const struct delta_sink *sink, enum delta_place place, int choice, struct span members)
+int delta_extra(const struct delta_sink *sink, enum delta_place place, int choice,
+                struct span members)
 {
-    return put(sink, &(struct delta){.kind = DELTA_EXTRA, .choice = choice, .text = members, .place = place});
+    return put(sink, &(struct delta){
+                         .kind = DELTA_EXTRA, .choice = choice, .text = members, .place = place});
 }

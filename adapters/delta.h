@@ -18,16 +18,20 @@ enum delta_kind {
     DELTA_TOOL_ARGUMENTS, /* index, text = a piece of the JSON */
     DELTA_CITATION,       /* url, title, start, end; collected and sent once before the finish */
     DELTA_USAGE,          /* usage; the last one counts */
-    DELTA_FINISH,         /* text = stop | length | tool_calls | content_filter | function_call; once per choice */
-    DELTA_EXTRA           /* text = raw JSON members that the neutral form does not know; place says where they belong */
+    DELTA_FINISH, /* text = stop | length | tool_calls | content_filter | function_call; once per choice */
+    DELTA_EXTRA /* text = raw JSON members that the neutral form does not know; place says where they belong */
 };
 
-enum delta_place { PLACE_TOP, PLACE_CHOICE, PLACE_DELTA }; /* mirrors sse/chunk_emitter.h's enum extra_place */
+enum delta_place {
+    PLACE_TOP,
+    PLACE_CHOICE,
+    PLACE_DELTA
+}; /* mirrors sse/chunk_emitter.h's enum extra_place */
 
 struct delta_usage {
     int64_t prompt, completion, total; /* tokens; -1 = not told */
     int64_t cached, reasoning;         /* -1 = not told */
-    struct span raw;                   /* the site's usage object when it is in OpenAI's shape, else empty */
+    struct span raw; /* the site's usage object when it is in OpenAI's shape, else empty */
 };
 
 struct delta {
@@ -47,10 +51,13 @@ struct delta_sink {
     void *owner;
 };
 
-int delta_text(const struct delta_sink *, int choice, struct span text);      /* nothing for empty text */
-int delta_reasoning(const struct delta_sink *, int choice, struct span text); /* nothing for empty text */
+int delta_text(const struct delta_sink *, int choice,
+               struct span text); /* nothing for empty text */
+int delta_reasoning(const struct delta_sink *, int choice,
+                    struct span text); /* nothing for empty text */
 int delta_refusal(const struct delta_sink *, int choice, struct span text);
-int delta_tool_begin(const struct delta_sink *, int choice, int index, struct span id, struct span name);
+int delta_tool_begin(const struct delta_sink *, int choice, int index, struct span id,
+                     struct span name);
 int delta_tool_arguments(const struct delta_sink *, int choice, int index, struct span piece);
 int delta_citation(const struct delta_sink *, int choice, struct span url, struct span title);
 int delta_usage(const struct delta_sink *, const struct delta_usage *);

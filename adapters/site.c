@@ -14,7 +14,8 @@ const struct option_value *site_option(const struct site_settings *site, const c
     return NULL;
 }
 
-struct span site_option_text(const struct site_settings *site, const char *name, struct span otherwise)
+struct span site_option_text(const struct site_settings *site, const char *name,
+                             struct span otherwise)
 {
     const struct option_value *v = site_option(site, name);
     return v ? v->text : otherwise;
@@ -48,16 +49,19 @@ static struct held_credential **find_held(struct site_account *account, const ch
     return at;
 }
 
-struct span account_held(const struct site_account *account, const char *name, int64_t now_ms, int64_t margin_ms)
+struct span account_held(const struct site_account *account, const char *name, int64_t now_ms,
+                         int64_t margin_ms)
 {
     for (const struct held_credential *h = account->held; h; h = h->next) {
-        if (strcmp(h->name, name) == 0 && (h->expires_ms == 0 || h->expires_ms - margin_ms > now_ms))
+        if (strcmp(h->name, name) == 0 &&
+            (h->expires_ms == 0 || h->expires_ms - margin_ms > now_ms))
             return span_str(h->value);
     }
     return span_of(NULL, 0);
 }
 
-int account_hold(struct site_account *account, const char *name, struct span value, int64_t expires_ms)
+int account_hold(struct site_account *account, const char *name, struct span value,
+                 int64_t expires_ms)
 {
     char *copy = malloc(value.n + 1);
     if (!copy)

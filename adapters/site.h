@@ -38,10 +38,11 @@ struct option_value {
 };
 
 struct site_settings {
-    struct span name;     /* unique in the config */
-    struct span origin;   /* "https://chat.z.ai": scheme, host and port without path or final slash */
-    struct span prefix;   /* path prefix of base_url without final slash: "" or "/api/paas/v4" */
-    struct span path;     /* `path` of the config: overrides the chat path of openai-like sites; "" = not set */
+    struct span name;   /* unique in the config */
+    struct span origin; /* "https://chat.z.ai": scheme, host and port without path or final slash */
+    struct span prefix; /* path prefix of base_url without final slash: "" or "/api/paas/v4" */
+    struct span
+        path; /* `path` of the config: overrides the chat path of openai-like sites; "" = not set */
     const struct json_alias *aliases; /* field_aliases */
     size_t n_aliases;
     const struct option_value *options;
@@ -82,7 +83,8 @@ struct site_account {
 /* A configured credential, or {NULL,0}. */
 struct span account_credential(const struct site_account *, const char *name);
 /* A held value that is good for at least `margin_ms` more, or {NULL,0}. Valid until the account's next change: copy what must last. */
-struct span account_held(const struct site_account *, const char *name, int64_t now_ms, int64_t margin_ms);
+struct span account_held(const struct site_account *, const char *name, int64_t now_ms,
+                         int64_t margin_ms);
 /* 0, or -1 when memory is short. */
 int account_hold(struct site_account *, const char *name, struct span value, int64_t expires_ms);
 void account_drop(struct site_account *, const char *name);

@@ -39,7 +39,8 @@ struct multipart {
     struct span boundary;
 };
 /* One file field; then multipart_end; the Content-Type value comes from multipart_type. File names are escaped as browsers do (%22, %0D, %0A). */
-int multipart_file(struct multipart *, struct span field, struct span filename, struct span mime, struct span bytes);
+int multipart_file(struct multipart *, struct span field, struct span filename, struct span mime,
+                   struct span bytes);
 int multipart_end(struct multipart *);
 struct span multipart_type(struct arena *, const struct multipart *);
 
@@ -49,7 +50,8 @@ bool looks_like_html(struct span content_type, struct span body);
 /* The generic reading of an HTTP failure for API-like sites: 401 credential, 403 credential, 402 credential (quota), 404/405/409/413/415/422/400 bad_request (context_length and content_filter
  * by code or wording), 429 rate_limited, 503/529 overloaded, other 5xx unavailable; HTML with a status below 500 challenge, else unavailable. Takes the
  * message out of {"error":{"message","code","type"}}, {"error":"…"}, {"detail":"…"} or {"message":"…"}; never passes HTML on. */
-int classify_http(struct turn_run *, int status, struct span content_type, int retry_after_s, struct span body);
+int classify_http(struct turn_run *, int status, struct span content_type, int retry_after_s,
+                  struct span body);
 /* The same for an error object inside a stream: {"message","code","type"}; numeric codes are read as statuses. */
 int classify_error_object(struct turn_run *, struct json error);
 

@@ -9,19 +9,26 @@
 
 #include "base/span.h"
 
-enum role { ROLE_SYSTEM /* also developer */, ROLE_USER, ROLE_ASSISTANT, ROLE_TOOL /* also function */ };
+enum role {
+    ROLE_SYSTEM /* also developer */,
+    ROLE_USER,
+    ROLE_ASSISTANT,
+    ROLE_TOOL /* also function */
+};
 
 enum part_kind { PART_TEXT, PART_IMAGE, PART_AUDIO, PART_FILE, PART_VIDEO, PART_REFUSAL };
 
 struct part {
     enum part_kind kind;
-    struct span text;     /* TEXT, REFUSAL */
-    struct span url;      /* IMAGE, VIDEO: as the client gave it; for data: URLs the next two are filled as well */
-    struct span mime;     /* of a data: URL ("image/png"), or of the input_audio format */
-    struct span base64;   /* payload of a data: URL or of input_audio, not decoded; {NULL,0} = remote URL or file_id */
+    struct span text; /* TEXT, REFUSAL */
+    struct span
+        url; /* IMAGE, VIDEO: as the client gave it; for data: URLs the next two are filled as well */
+    struct span mime; /* of a data: URL ("image/png"), or of the input_audio format */
+    struct span
+        base64; /* payload of a data: URL or of input_audio, not decoded; {NULL,0} = remote URL or file_id */
     struct span filename; /* FILE */
     struct span file_id;  /* FILE */
-    int index;            /* position in the client's content array, for error messages: messages[i].content[index] */
+    int index; /* position in the client's content array, for error messages: messages[i].content[index] */
 };
 
 struct tool_call {
@@ -43,7 +50,8 @@ struct message {
 enum reasoning_wish { REASONING_UNSET, REASONING_ON, REASONING_OFF };
 
 struct turn {
-    struct span raw; /* the client's body: one valid JSON object, escaped lone surrogates already mended; has JSON_PADDING */
+    struct span
+        raw; /* the client's body: one valid JSON object, escaped lone surrogates already mended; has JSON_PADDING */
     struct span model; /* the id the client asked for */
     const struct message *messages;
     size_t n_messages;
@@ -53,20 +61,22 @@ struct turn {
     int n; /* choices wanted, >= 1 */
 
     /* Parameters: has_x says whether the client gave it (null counts as not given). */
-    bool has_temperature, has_top_p, has_max_tokens, has_seed, has_presence_penalty, has_frequency_penalty;
+    bool has_temperature, has_top_p, has_max_tokens, has_presence_penalty, has_frequency_penalty;
     double temperature, top_p, presence_penalty, frequency_penalty;
-    int64_t max_tokens, seed; /* max_completion_tokens wins over max_tokens */
-    const struct span *stop;  /* decoded texts */
+    int64_t max_tokens;      /* max_completion_tokens wins over max_tokens */
+    const struct span *stop; /* decoded texts */
     size_t n_stop;
 
-    struct span tools_raw;       /* raw JSON array, {NULL,0} when absent, null or empty (also made from old `functions`) */
-    struct span tool_choice_raw; /* raw JSON value, {NULL,0} when absent or null */
-    bool tools_wanted;           /* tools given and tool_choice is not "none" */
+    struct span
+        tools_raw; /* raw JSON array, {NULL,0} when absent, null or empty (also made from old `functions`) */
+    struct span tool_choice_raw;     /* raw JSON value, {NULL,0} when absent or null */
+    bool tools_wanted;               /* tools given and tool_choice is not "none" */
     struct span response_format_raw; /* {NULL,0} when absent, null or {"type":"text"} */
     bool logprobs;
 
-    enum reasoning_wish reasoning;   /* from reasoning_effort, reasoning, thinking, enable_thinking, chat_template_kwargs */
-    struct span reasoning_effort;    /* as given ("low" …), "" = not given */
+    enum reasoning_wish
+        reasoning; /* from reasoning_effort, reasoning, thinking, enable_thinking, chat_template_kwargs */
+    struct span reasoning_effort; /* as given ("low" …), "" = not given */
 
     bool has_images, has_audio, has_files, has_video; /* any message */
 };

@@ -22,6 +22,7 @@ void arena_free(struct arena *a);
 void *arena_alloc(struct arena *a, size_t n);
 /* A copy with a NUL behind it (not counted in n) and JSON_PADDING readable bytes. */
 struct span arena_dup(struct arena *a, struct span s);
-struct span arena_printf(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+struct span arena_printf(struct arena *a, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -29,7 +29,8 @@ static void clean(char *text, size_t capacity, int wanted)
     }
 }
 
-static void set(struct fail *f, enum fail_kind kind, const char *param, const char *format, va_list args)
+static void set(struct fail *f, enum fail_kind kind, const char *param, const char *format,
+                va_list args)
 {
     fail_clear(f);
     f->kind = kind;
@@ -56,8 +57,14 @@ int fail_param(struct fail *f, enum fail_kind kind, const char *param, const cha
     return -1;
 }
 
-int fail_memory(struct fail *f) { return fail_set(f, FAIL_INTERNAL, "dragoman is out of memory; try again in a moment"); }
+int fail_memory(struct fail *f)
+{
+    return fail_set(f, FAIL_INTERNAL, "dragoman is out of memory; try again in a moment");
+}
 
 void fail_clear(struct fail *f) { memset(f, 0, sizeof *f); }
 
-const char *fail_kind_name(enum fail_kind kind) { return kind < FAIL_KIND_COUNT ? kind_names[kind] : "?"; }
+const char *fail_kind_name(enum fail_kind kind)
+{
+    return kind < FAIL_KIND_COUNT ? kind_names[kind] : "?";
+}

@@ -10,38 +10,39 @@
 #include "base/span.h"
 
 /* X(NAME, text): the text names the kind in logs and in test expectations. */
-#define FAIL_KINDS(X)                                                                                                  \
-    X(NONE, "none")                                                                                                    \
-    /* found at the site: the classifier's kinds (adapters use these) */                                               \
-    X(BAD_REQUEST, "bad_request")       /* the site found our request wrong */                                         \
-    X(UNSUPPORTED, "unsupported")       /* neither the site has it nor can we give it; `param` names it */             \
-    X(CREDENTIAL, "credential")         /* the account's credential is refused or expired */                           \
-    X(RATE_LIMITED, "rate_limited")     /* the account has to rest; retry_after_s */                                   \
-    X(CHALLENGE, "challenge")           /* the site wants a human */                                                   \
-    X(UNAVAILABLE, "unavailable")       /* the site failed (5xx, in-band error) */                                     \
-    X(OVERLOADED, "overloaded")         /* the site says that it is overloaded */                                      \
-    X(CONTENT_FILTER, "content_filter") /* the site refused the content */                                             \
-    X(CONTEXT_LENGTH, "context_length") /* prompt too long */                                                          \
-    X(PROTOCOL, "protocol")             /* the answer made no sense */                                                 \
-    X(EMPTY, "empty")                   /* ended with no text and no call */                                           \
-    X(CUT, "cut")                       /* broke off */                                                                \
-    /* found by the transport */                                                                                       \
-    X(UNREACHABLE, "unreachable") /* resolve, connect, proxy or TLS failed */                                          \
-    X(TIMEOUT, "timeout")         /* connect, first-byte or idle clock */                                              \
-    X(BRIDGE, "bridge")           /* no browser tab connected */                                                       \
-    /* found in front: the client's request */                                                                         \
-    X(INVALID_JSON, "invalid_json")                                                                                    \
-    X(INVALID_VALUE, "invalid_value") /* `param` names the field */                                                    \
-    X(TOO_LARGE, "too_large")                                                                                          \
-    X(MISSING_KEY, "missing_key")                                                                                      \
-    X(WRONG_KEY, "wrong_key")                                                                                          \
-    X(ACCESS_DENIED, "access_denied")                                                                                  \
-    X(MODEL_DENIED, "model_denied")                                                                                    \
-    X(MODEL_NOT_FOUND, "model_not_found")                                                                              \
-    X(UNKNOWN_URL, "unknown_url")                                                                                      \
-    X(METHOD, "method") /* `param` holds the Allow list */                                                             \
-    X(KEY_LIMIT, "key_limit")                                                                                          \
-    X(SERVER_BUSY, "server_busy") /* shutting down, over a limit of ours, queue full */                                \
+#define FAIL_KINDS(X)                                                                              \
+    X(NONE, "none")                                                                                \
+    /* found at the site: the classifier's kinds (adapters use these) */                           \
+    X(BAD_REQUEST, "bad_request") /* the site found our request wrong */                           \
+    X(UNSUPPORTED,                                                                                 \
+      "unsupported")            /* neither the site has it nor can we give it; `param` names it */ \
+    X(CREDENTIAL, "credential") /* the account's credential is refused or expired */               \
+    X(RATE_LIMITED, "rate_limited")     /* the account has to rest; retry_after_s */               \
+    X(CHALLENGE, "challenge")           /* the site wants a human */                               \
+    X(UNAVAILABLE, "unavailable")       /* the site failed (5xx, in-band error) */                 \
+    X(OVERLOADED, "overloaded")         /* the site says that it is overloaded */                  \
+    X(CONTENT_FILTER, "content_filter") /* the site refused the content */                         \
+    X(CONTEXT_LENGTH, "context_length") /* prompt too long */                                      \
+    X(PROTOCOL, "protocol")             /* the answer made no sense */                             \
+    X(EMPTY, "empty")                   /* ended with no text and no call */                       \
+    X(CUT, "cut")                       /* broke off */                                            \
+    /* found by the transport */                                                                   \
+    X(UNREACHABLE, "unreachable") /* resolve, connect, proxy or TLS failed */                      \
+    X(TIMEOUT, "timeout")         /* connect, first-byte or idle clock */                          \
+    X(BRIDGE, "bridge")           /* no browser tab connected */                                   \
+    /* found in front: the client's request */                                                     \
+    X(INVALID_JSON, "invalid_json")                                                                \
+    X(INVALID_VALUE, "invalid_value") /* `param` names the field */                                \
+    X(TOO_LARGE, "too_large")                                                                      \
+    X(MISSING_KEY, "missing_key")                                                                  \
+    X(WRONG_KEY, "wrong_key")                                                                      \
+    X(ACCESS_DENIED, "access_denied")                                                              \
+    X(MODEL_DENIED, "model_denied")                                                                \
+    X(MODEL_NOT_FOUND, "model_not_found")                                                          \
+    X(UNKNOWN_URL, "unknown_url")                                                                  \
+    X(METHOD, "method") /* `param` holds the Allow list */                                         \
+    X(KEY_LIMIT, "key_limit")                                                                      \
+    X(SERVER_BUSY, "server_busy") /* shutting down, over a limit of ours, queue full */            \
     X(INTERNAL, "internal")       /* out of memory and the like: ours, not theirs */
 
 enum fail_kind {
@@ -53,14 +54,15 @@ enum fail_kind {
 
 struct fail {
     enum fail_kind kind;
-    int retry_after_s;  /* 0 = not known */
+    int retry_after_s;   /* 0 = not known */
     int upstream_status; /* the site's HTTP status where there was one, else 0; for the log */
-    char param[96];     /* the request's field, "" = none */
-    char message[240];  /* cut at a character's boundary */
+    char param[96];      /* the request's field, "" = none */
+    char message[240];   /* cut at a character's boundary */
 };
 
 /* Fills kind and message (printf); leaves the rest zero. Always returns -1, so that `return fail_set(…)` reads well. */
-int fail_set(struct fail *f, enum fail_kind kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int fail_set(struct fail *f, enum fail_kind kind, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* The same with the request's field that is at fault. */
 int fail_param(struct fail *f, enum fail_kind kind, const char *param, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -15,16 +15,26 @@
 extern "C" {
 #endif
 
-enum json_type { JSON_MISSING, JSON_NULL, JSON_BOOL, JSON_INT, JSON_UINT, JSON_DOUBLE, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+enum json_type {
+    JSON_MISSING,
+    JSON_NULL,
+    JSON_BOOL,
+    JSON_INT,
+    JSON_UINT,
+    JSON_DOUBLE,
+    JSON_STRING,
+    JSON_ARRAY,
+    JSON_OBJECT
+};
 
 enum json_error {
     JSON_OK = 0,
-    JSON_INVALID = -1,  /* not JSON */
-    JSON_UTF8 = -2,     /* not UTF-8 */
+    JSON_INVALID = -1,    /* not JSON */
+    JSON_UTF8 = -2,       /* not UTF-8 */
     JSON_STRING_BAD = -3, /* a bad escape; with json_parse_lenient lone surrogates never give it */
-    JSON_NUMBER = -4,   /* a number out of range (1e999, more than 20 digits …) */
-    JSON_DEPTH = -5,    /* nested deeper than 1024 */
-    JSON_TOO_LARGE = -6, /* above 4 GiB or the parser's limit */
+    JSON_NUMBER = -4,     /* a number out of range (1e999, more than 20 digits …) */
+    JSON_DEPTH = -5,      /* nested deeper than 1024 */
+    JSON_TOO_LARGE = -6,  /* above 4 GiB or the parser's limit */
     JSON_NOMEM = -7
 };
 

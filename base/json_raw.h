@@ -33,6 +33,7 @@ struct json_alias {
 /* Copies `text` with the keys of all objects renamed, at every depth, also in arrays inside arrays (sites/sophnet.md §8.2): each key is
  * looked up once, values stay as they are, order stays; if two keys of one object end up equal, the later one wins and the
  * earlier is left out. Returns 0 or the buffer's error. */
-int json_raw_rename(struct buffer *out, struct span text, const struct json_alias *aliases, size_t n_aliases);
+int json_raw_rename(struct buffer *out, struct span text, const struct json_alias *aliases,
+                    size_t n_aliases);
 
 #endif

@@ -17,7 +17,10 @@ struct json_writer {
     bool comma; /* a value stands before the place we are at */
 };
 
-static inline struct json_writer json_writer(struct buffer *out) { return (struct json_writer){out, false}; }
+static inline struct json_writer json_writer(struct buffer *out)
+{
+    return (struct json_writer){out, false};
+}
 
 void json_begin_object(struct json_writer *);
 void json_end_object(struct json_writer *);
@@ -30,7 +33,9 @@ void json_key_span(struct json_writer *, struct span key);
 void json_string(struct json_writer *, struct span text);
 void json_cstring(struct json_writer *, const char *text);
 void json_write_int(struct json_writer *, int64_t);
-void json_write_double(struct json_writer *, double); /* shortest form that reads back the same; NaN and infinities as null */
+void json_write_double(
+    struct json_writer *,
+    double); /* shortest form that reads back the same; NaN and infinities as null */
 void json_write_bool(struct json_writer *, bool);
 void json_null(struct json_writer *);
 /* A value that is JSON already. */

@@ -99,7 +99,8 @@ bool span_glob(struct span pattern, struct span text)
 {
     size_t p = 0, t = 0, star = SIZE_MAX, mark = 0;
     while (t < text.n) {
-        if (p < pattern.n && (pattern.p[p] == '?' || (pattern.p[p] != '*' && pattern.p[p] == text.p[t]))) {
+        if (p < pattern.n &&
+            (pattern.p[p] == '?' || (pattern.p[p] != '*' && pattern.p[p] == text.p[t]))) {
             p++;
             t++;
         } else if (p < pattern.n && pattern.p[p] == '*') {

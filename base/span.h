@@ -24,7 +24,10 @@ struct span {
 /* A span over a string literal; the length is a compile-time constant. */
 #define SPAN(literal) ((struct span){"" literal, sizeof(literal) - 1})
 /* For static initialisers, where a compound literal is not allowed. */
-#define SPAN_INIT(literal) {"" literal, sizeof(literal) - 1}
+#define SPAN_INIT(literal)                                                                         \
+    {                                                                                              \
+        "" literal, sizeof(literal) - 1                                                            \
+    }
 /* For printf-like calls: "%.*s", SPAN_ARGS(s). */
 #define SPAN_ARGS(s) (int)(s).n, (s).p ? (s).p : ""
 
@@ -36,7 +39,10 @@ static inline struct span span_of(const char *p, size_t n)
     return s;
 }
 
-static inline struct span span_str(const char *cstr) { return span_of(cstr, cstr ? strlen(cstr) : 0); }
+static inline struct span span_str(const char *cstr)
+{
+    return span_of(cstr, cstr ? strlen(cstr) : 0);
+}
 
 static inline bool span_eq(struct span a, struct span b)
 {
@@ -50,7 +56,8 @@ static inline bool span_starts(struct span s, struct span prefix)
 
 static inline bool span_ends(struct span s, struct span suffix)
 {
-    return s.n >= suffix.n && (suffix.n == 0 || memcmp(s.p + s.n - suffix.n, suffix.p, suffix.n) == 0);
+    return s.n >= suffix.n &&
+           (suffix.n == 0 || memcmp(s.p + s.n - suffix.n, suffix.p, suffix.n) == 0);
 }
 
 /* Everything from byte `at` on; `at` beyond the end gives the empty span at the end. */
@@ -62,7 +69,10 @@ static inline struct span span_from(struct span s, size_t at)
 }
 
 /* The first `n` bytes, or all of it when it is shorter. */
-static inline struct span span_first(struct span s, size_t n) { return span_of(s.p, n < s.n ? n : s.n); }
+static inline struct span span_first(struct span s, size_t n)
+{
+    return span_of(s.p, n < s.n ? n : s.n);
+}
 
 /* ASCII case-insensitive equality (header names, schemes). */
 bool span_eq_nocase(struct span a, struct span b);

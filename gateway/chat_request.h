@@ -12,6 +12,7 @@
 #include "base/json.h"
 
 /* `body` is mended in place (lone surrogates) and must outlive the turn, with JSON_PADDING behind it. 0, or -1 with fail (INVALID_JSON, INVALID_VALUE, UNSUPPORTED). */
-int chat_request_parse(struct json_parser *, struct arena *, char *body, size_t n, struct turn *, struct fail *);
+int chat_request_parse(struct json_parser *, struct arena *, char *body, size_t n, struct turn *,
+                       struct fail *);
 
 #endif

@@ -38,7 +38,8 @@ struct http_handler {
 };
 
 /* Binds every address of the config. NULL with fail (kind INTERNAL, "cannot listen on …: address already in use …"). A stale unix socket is replaced. */
-struct http_server *http_server_create(uv_loop_t *, struct config *, const struct http_handler *, struct fail *);
+struct http_server *http_server_create(uv_loop_t *, struct config *, const struct http_handler *,
+                                       struct fail *);
 /* New connections and requests see the new limits; listeners are added and removed to fit. 0, or -1 with fail and the old state kept. */
 int http_server_reload(struct http_server *, struct config *, struct fail *);
 /* Stops accepting, closes idle connections; answers in work go on with Connection: close. */
@@ -66,14 +67,16 @@ const struct ip_address *http_exchange_peer(const struct http_exchange *);
 bool http_exchange_is_unix(const struct http_exchange *);
 /* The connection's config (as of the request's head). */
 struct config *http_exchange_config(const struct http_exchange *);
-uint64_t http_exchange_started_ms(const struct http_exchange *); /* uv_now at the first byte of the head */
+uint64_t
+http_exchange_started_ms(const struct http_exchange *); /* uv_now at the first byte of the head */
 void http_exchange_set_user(struct http_exchange *, void *user);
 void *http_exchange_user(const struct http_exchange *);
 
 /* ---- the answer ---- */
 /* Status line (with reason phrase) and headers. `headers` without Content-Length, Transfer-Encoding, Connection, Date: settled here. length >= 0: Content-Length;
  * -1: chunked (HTTP/1.0: until close). Not sent alone: it leaves with the first write or end. */
-void http_answer_start(struct http_exchange *, int status, const struct header *headers, size_t n, int64_t length);
+void http_answer_start(struct http_exchange *, int status, const struct header *headers, size_t n,
+                       int64_t length);
 /* One piece of body: one write to the socket, at once (TCP_NODELAY); what the kernel does not take is queued (copied). Returns the bytes still queued: above HTTP_HIGH_WATER the caller should stop
  * producing until on_drain. `flush_only` pieces (empty) send the head. */
 size_t http_answer_write(struct http_exchange *, struct span piece);
@@ -82,7 +85,8 @@ void http_answer_end(struct http_exchange *, struct span last);
 /* Ends the body so that the client can see that it is cut: closes without the final chunk. The exchange is invalid after this call. */
 void http_answer_abort(struct http_exchange *);
 /* start + end in one. */
-void http_answer_whole(struct http_exchange *, int status, const struct header *headers, size_t n, struct span body);
+void http_answer_whole(struct http_exchange *, int status, const struct header *headers, size_t n,
+                       struct span body);
 uint64_t http_exchange_bytes_out(const struct http_exchange *);
 
 enum { HTTP_HIGH_WATER = 64 * 1024 };

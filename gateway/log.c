@@ -197,12 +197,6 @@ void log_line(enum log_level level, const char *format, ...)
     errno = saved;
 }
 
-void log_warnings(const struct config *config)
-{
-    for (size_t i = 0; i < config->n_warnings; i++)
-        log_warn("%.*s", SPAN_ARGS(config->warnings[i]));
-}
-
 /* ---- records ---- */
 
 void log_record_begin(struct log_record *record, enum log_level level, const char *event)

@@ -21,9 +21,6 @@ void log_line(enum log_level, const char *format, ...) __attribute__((format(pri
 #define log_info(...)  log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) (log_enabled(LOG_DEBUG) ? log_line(LOG_DEBUG, __VA_ARGS__) : (void)0)
 
-/* The config's warnings, one line each: at the start and after a reload. */
-void log_warnings(const struct config *);
-
 /* A line of name=value fields (the access log): log_fields_begin; log_field_*…; log_fields_end. One at a time. */
 struct log_record {
     struct buffer text;

@@ -20,7 +20,9 @@ struct upstream_call;
 struct upstream_handler {
     void (*on_head)(void *owner, const struct site_head *);
     void (*on_body)(void *owner, struct span bytes); /* valid during the call */
-    void (*on_read_done)(void *owner);               /* after the last on_body of one socket read; not called once the call ended or was cancelled inside */
+    void (*on_read_done)(
+        void *
+            owner); /* after the last on_body of one socket read; not called once the call ended or was cancelled inside */
     /* Exactly once unless cancelled. END_CLEAN: the answer is whole. END_CUT with fail kind CUT (broken off after the head), UNREACHABLE (before it: resolve, connect, proxy, TLS, closed without an answer), PROTOCOL
      * (no HTTP) or TIMEOUT (connect_timeout; first_byte_timeout until the head; idle_timeout between reads). The call is invalid afterwards. */
     void (*on_end)(void *owner, enum stream_end, const struct fail *);
@@ -36,7 +38,8 @@ void upstream_forget_idle(struct upstream *);
 /* Starts a request. The request's spans must live until on_end or cancel. `site` is kept alive by the caller (config reference). `account_name` separates
  * pools. Never calls back before it returns. NULL with fail when memory is short. Adds Host, User-Agent (dragoman/VERSION), Accept-Encoding: identity,
  * Content-Length (with a body, and for POST/PUT/PATCH) and Connection: keep-alive. */
-struct upstream_call *upstream_start(struct upstream *, const struct site_config *site, struct span account_name, const struct site_request *,
+struct upstream_call *upstream_start(struct upstream *, const struct site_config *site,
+                                     struct span account_name, const struct site_request *,
                                      const struct upstream_handler *, struct fail *);
 /* Stops and starts reading from the site's socket (back-pressure). While paused the idle clock stands still. */
 void upstream_pause(struct upstream_call *);

@@ -16,13 +16,18 @@ void answer_builder_destroy(struct answer_builder *);
 int answer_builder_text(struct answer_builder *, int choice, struct span);
 int answer_builder_reasoning(struct answer_builder *, int choice, struct span);
 int answer_builder_refusal(struct answer_builder *, int choice, struct span);
-int answer_builder_tool_begin(struct answer_builder *, int choice, int index, struct span id, struct span name);
-int answer_builder_tool_arguments(struct answer_builder *, int choice, int index, struct span piece);
-int answer_builder_citations(struct answer_builder *, int choice, const struct citation *, size_t n);
+int answer_builder_tool_begin(struct answer_builder *, int choice, int index, struct span id,
+                              struct span name);
+int answer_builder_tool_arguments(struct answer_builder *, int choice, int index,
+                                  struct span piece);
+int answer_builder_citations(struct answer_builder *, int choice, const struct citation *,
+                             size_t n);
 /* TOP, CHOICE: members of the answer and of the choice; DELTA: members of the message. A member given again replaces the former of its name. */
-int answer_builder_extra(struct answer_builder *, enum extra_place, int choice, struct span members);
+int answer_builder_extra(struct answer_builder *, enum extra_place, int choice,
+                         struct span members);
 int answer_builder_finish(struct answer_builder *, int choice, struct span reason);
 /* Renders the JSON object. `usage` is never NULL here (W4): zeros where nothing is known. */
-int answer_builder_render(struct answer_builder *, struct buffer *out, struct span id, int64_t created, struct span model, const struct usage_counts *usage);
+int answer_builder_render(struct answer_builder *, struct buffer *out, struct span id,
+                          int64_t created, struct span model, const struct usage_counts *usage);
 
 #endif

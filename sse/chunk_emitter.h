@@ -20,7 +20,8 @@ enum { EMITTER_CHOICES = 128 }; /* n of the API is at most 128 */
 struct usage_counts {
     int64_t prompt, completion, total; /* tokens; total = sum is the emitter's business */
     int64_t cached, reasoning;         /* -1 = not known */
-    struct span raw;                   /* the site's own usage object with further members, or empty; sent as it is when it has the three integers */
+    struct span
+        raw; /* the site's own usage object with further members, or empty; sent as it is when it has the three integers */
 };
 
 struct citation {
@@ -31,18 +32,24 @@ struct citation {
 struct chunk_emitter;
 
 /* In the arena; `id`, `model` are copied. NULL when memory is short. Errors of the out buffer stick there. */
-struct chunk_emitter *chunk_emitter_create(struct arena *, struct span id, int64_t created, struct span model, bool include_usage);
+struct chunk_emitter *chunk_emitter_create(struct arena *, struct span id, int64_t created,
+                                           struct span model, bool include_usage);
 
 /* The role chunk of this choice unless it went out already (every function below calls it by itself). */
 void chunk_emitter_role(struct chunk_emitter *, struct buffer *out, int choice);
 void chunk_emitter_text(struct chunk_emitter *, struct buffer *out, int choice, struct span text);
-void chunk_emitter_reasoning(struct chunk_emitter *, struct buffer *out, int choice, struct span text);
-void chunk_emitter_refusal(struct chunk_emitter *, struct buffer *out, int choice, struct span text);
+void chunk_emitter_reasoning(struct chunk_emitter *, struct buffer *out, int choice,
+                             struct span text);
+void chunk_emitter_refusal(struct chunk_emitter *, struct buffer *out, int choice,
+                           struct span text);
 /* `index`: the call's index within the choice. Begin sends id, type, name and arguments ""; then arguments in pieces (S18). */
-void chunk_emitter_tool_begin(struct chunk_emitter *, struct buffer *out, int choice, int index, struct span id, struct span name);
-void chunk_emitter_tool_arguments(struct chunk_emitter *, struct buffer *out, int choice, int index, struct span piece);
+void chunk_emitter_tool_begin(struct chunk_emitter *, struct buffer *out, int choice, int index,
+                              struct span id, struct span name);
+void chunk_emitter_tool_arguments(struct chunk_emitter *, struct buffer *out, int choice, int index,
+                                  struct span piece);
 /* `delta.annotations` of the url_citation kind, one chunk with all of them. */
-void chunk_emitter_citations(struct chunk_emitter *, struct buffer *out, int choice, const struct citation *, size_t n);
+void chunk_emitter_citations(struct chunk_emitter *, struct buffer *out, int choice,
+                             const struct citation *, size_t n);
 /* Raw JSON members (`"a":1,"b":2`, no braces) that travel unchanged. TOP ones stay in every later chunk until replaced; CHOICE and DELTA ones go with the next chunk of
  * that choice. A CHOICE extra may hold "logprobs", which then replaces the null one. Copied. */
 enum extra_place { EXTRA_TOP, EXTRA_CHOICE, EXTRA_DELTA };
@@ -50,7 +57,8 @@ void chunk_emitter_extra(struct chunk_emitter *, enum extra_place, int choice, s
 /* Sends CHOICE and DELTA extras that found no chunk to travel with (called at the end of each site frame). */
 void chunk_emitter_flush_extras(struct chunk_emitter *, struct buffer *out);
 /* The choice's last chunk; `reason` stop, length, tool_calls, content_filter, function_call. A second call for a choice does nothing. Torn characters are flushed first. */
-void chunk_emitter_finish(struct chunk_emitter *, struct buffer *out, int choice, struct span reason);
+void chunk_emitter_finish(struct chunk_emitter *, struct buffer *out, int choice,
+                          struct span reason);
 /* Usage chunk (only if asked for and counts is not NULL) and [DONE]. */
 void chunk_emitter_done(struct chunk_emitter *, struct buffer *out, const struct usage_counts *);
 /* S20: one event {"error":…}; `error_object` is the JSON object of error_response.h. No [DONE]. Torn characters are flushed first. */

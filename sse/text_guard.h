@@ -16,7 +16,8 @@ struct text_guard {
 };
 
 /* `*out` is either a part of `piece` or content of `scratch` (cleared here); valid until either changes. 0 or the buffer's error. */
-int text_guard_pass(struct text_guard *, struct span piece, struct buffer *scratch, struct span *out);
+int text_guard_pass(struct text_guard *, struct span piece, struct buffer *scratch,
+                    struct span *out);
 /* What is held at the end of the answer becomes U+FFFD (or nothing). */
 int text_guard_end(struct text_guard *, struct buffer *scratch, struct span *out);
 /* True when all of it is valid UTF-8 (no surrogates, no overlongs). */

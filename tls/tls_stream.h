@@ -16,9 +16,9 @@
 
 enum tls_result {
     TLS_OK = 0,
-    TLS_WANT_INPUT = 1,  /* nothing more to do until more cipher text is fed */
-    TLS_CLOSED = 2,      /* the peer's close_notify: a clean end */
-    TLS_FAILED = -1      /* fail_of() says why, in a person's words */
+    TLS_WANT_INPUT = 1, /* nothing more to do until more cipher text is fed */
+    TLS_CLOSED = 2,     /* the peer's close_notify: a clean end */
+    TLS_FAILED = -1     /* fail_of() says why, in a person's words */
 };
 
 /* ---- trust, shared ---- */
@@ -49,7 +49,8 @@ struct tls_stream;
 
 /* `host`: DNS name (SNI and verification) or IP literal (no SNI; verified against iPAddress names, which mbedTLS 2.28 does not do by itself; also "::1" forms).
  * `session_key` e.g. "host:port". ALPN http/1.1 is offered. NULL with fail when memory is short. */
-struct tls_stream *tls_client_create(struct tls_trust *, struct tls_sessions *, const char *host, const char *session_key, struct fail *);
+struct tls_stream *tls_client_create(struct tls_trust *, struct tls_sessions *, const char *host,
+                                     const char *session_key, struct fail *);
 struct tls_stream *tls_server_create(struct tls_identity *, struct fail *);
 void tls_stream_destroy(struct tls_stream *);
 

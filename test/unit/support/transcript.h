@@ -12,8 +12,9 @@
 /* How to start a run: what the engine would have resolved. Zero fields get harmless defaults. */
 struct transcript_setup {
     const struct adapter *adapter;
-    const char *body;   /* the client's chat request (JSON), NULL = one user message "hi", stream true */
-    const char *model;  /* upstream model */
+    const char
+        *body; /* the client's chat request (JSON), NULL = one user message "hi", stream true */
+    const char *model; /* upstream model */
     const struct option_value *options;
     size_t n_options;
     const struct credential *credentials;
@@ -32,10 +33,11 @@ void played_free(struct played *);
 
 /* Runs `next` until the step whose answer is to be played (steps before it get `earlier[i]` = whole JSON bodies with status 200), then feeds `bytes` in pieces cut at
  * the given ascending positions. */
-void transcript_play(const struct transcript_setup *, const char *const *earlier, struct span bytes, const size_t *cuts, size_t n_cuts,
-                     enum stream_end end, struct played *out);
+void transcript_play(const struct transcript_setup *, const char *const *earlier, struct span bytes,
+                     const size_t *cuts, size_t n_cuts, enum stream_end end, struct played *out);
 /* The whole test of one transcript file below test/transcripts/: whole, byte by byte, every cut in two. Fails the cmocka test with a readable message. */
-void transcript_check(const struct transcript_setup *, const char *const *earlier, const char *directory, const char *file);
+void transcript_check(const struct transcript_setup *, const char *const *earlier,
+                      const char *directory, const char *file);
 /* Builds the turn of a client's body in `arena` for request tests (uses gateway/chat_request.h). */
 const struct turn *transcript_turn(struct arena *, const char *body);
 

@@ -1,0 +1,577 @@
+/*
+ * gateway/catalogue.c - see catalogue.h.
+ *
+ * A live list belongs to a site's name and survives a reload. A fetch is one adapter run without an exchange: its arena, its request, its body buffer.
+ */
+#include "gateway/catalogue.h"
+
+#include <stdlib.h>
+
+#include "gateway/clock.h"
+#include "gateway/log.h"
+
+enum {
+    FETCH_LIMIT = 4 * 1024 * 1024,
+    FETCH_TIMEOUT_MS = 5000,
+    FETCH_PAUSE_MS = 60000,
+    NEAR_IDS = 3
+};
+
+struct live_model {
+    struct span id, site_id; /* in the list's arena */
+};
+
+struct live_list {
+    struct span name; /* the site's; in its own allocation */
+    struct arena arena;
+    struct live_model *models;
+    size_t n, cap;
+    bool read;           /* at least once */
+    uint64_t asked_ms;   /* last attempt, 0 = never */
+    struct fetch *fetch; /* running */
+    struct live_list *next;
+};
+
+struct fetch {
+    struct catalogue *catalogue;
+    struct live_list *list;
+    struct config *config; /* reference */
+    const struct site_config *site;
+    struct arena arena;
+    struct buffer body;
+    int status;
+    struct turn_run run;
+    struct site_request request;
+    struct upstream_call *call;
+    uv_timer_t *timer;
+};
+
+struct catalogue {
+    uv_loop_t *loop;
+    struct upstream *upstream;
+    struct account_pool *pool;
+    struct config *config;
+    struct json_parser *json;
+    struct live_list *lists;
+    struct wait_queue queue;
+    size_t running;
+};
+
+struct catalogue *catalogue_create(uv_loop_t *loop, struct upstream *upstream,
+                                   struct account_pool *pool)
+{
+    struct catalogue *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->loop = loop;
+    c->upstream = upstream;
+    c->pool = pool;
+    c->json = json_parser_create(FETCH_LIMIT);
+    if (!c->json) {
+        free(c);
+        return NULL;
+    }
+    return c;
+}
+
+static void close_timer(uv_handle_t *handle) { free(handle); }
+
+static void fetch_free(struct fetch *f)
+{
+    if (f->call)
+        upstream_cancel(f->call, false);
+    if (f->timer)
+        uv_close((uv_handle_t *)f->timer, close_timer);
+    f->list->fetch = NULL;
+    buffer_free(&f->body);
+    arena_free(&f->arena);
+    config_unref(f->config);
+    free(f);
+}
+
+void catalogue_destroy(struct catalogue *c)
+{
+    if (!c)
+        return;
+    while (c->lists) {
+        struct live_list *l = c->lists;
+        c->lists = l->next;
+        if (l->fetch)
+            fetch_free(l->fetch);
+        arena_free(&l->arena);
+        free(l->models);
+        free(l);
+    }
+    if (c->config)
+        config_unref(c->config);
+    json_parser_destroy(c->json);
+    free(c);
+}
+
+void catalogue_configure(struct catalogue *c, struct config *config)
+{
+    struct config *old = c->config;
+    c->config = config_ref(config);
+    if (old)
+        config_unref(old);
+}
+
+/* ---- live lists ---- */
+
+static bool has_live_list(const struct site_config *site)
+{
+    return site->adapter->models_request && !site->n_models && !site->bridge;
+}
+
+static struct live_list *list_of(struct catalogue *c, struct span name)
+{
+    struct live_list *l = c->lists;
+    while (l && !span_eq(l->name, name))
+        l = l->next;
+    return l;
+}
+
+static struct live_list *list_make(struct catalogue *c, struct span name)
+{
+    struct live_list *l = calloc(1, sizeof *l + name.n);
+    if (!l)
+        return NULL;
+    memcpy(l + 1, name.p, name.n);
+    l->name = span_of((char *)(l + 1), name.n);
+    arena_init(&l->arena);
+    l->next = c->lists;
+    c->lists = l;
+    return l;
+}
+
+static int put_model(void *owner, const struct model_entry *entry)
+{
+    struct live_list *l = owner;
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? l->cap * 2 : 64;
+        struct live_model *grown = realloc(l->models, cap * sizeof *grown);
+        if (!grown)
+            return -1;
+        l->models = grown;
+        l->cap = cap;
+    }
+    struct live_model m = {arena_dup(&l->arena, entry->id), arena_dup(&l->arena, entry->site_id)};
+    if (!m.id.p || !m.site_id.p)
+        return -1;
+    l->models[l->n++] = m;
+    return 0;
+}
+
+/* Replaces the list only when the answer could be read: a failure keeps the former one. */
+static bool read_list(struct fetch *f)
+{
+    struct live_list fresh = {0};
+    struct model_sink sink = {put_model, &fresh};
+    arena_init(&fresh.arena);
+    if (f->site->adapter->models_answer(&f->run, buffer_span(&f->body), &sink)) {
+        arena_free(&fresh.arena);
+        free(fresh.models);
+        return false;
+    }
+    struct live_list *l = f->list;
+    arena_free(&l->arena);
+    free(l->models);
+    l->arena = fresh.arena;
+    l->models = fresh.models;
+    l->n = fresh.n;
+    l->cap = fresh.cap;
+    l->read = true;
+    return true;
+}
+
+static void fetch_over(struct fetch *f)
+{
+    struct catalogue *c = f->catalogue;
+    f->list->asked_ms = uv_now(c->loop);
+    fetch_free(f);
+    if (--c->running == 0)
+        wait_queue_wake_all(&c->queue);
+}
+
+static void on_fetch_head(void *owner, const struct site_head *head)
+{
+    ((struct fetch *)owner)->status = head->status;
+}
+
+static void on_fetch_body(void *owner, struct span bytes)
+{
+    buffer_append(&((struct fetch *)owner)->body, bytes);
+}
+
+static void on_fetch_read(void *owner) {}
+
+static void on_fetch_end(void *owner, enum stream_end end, const struct fail *fail)
+{
+    struct fetch *f = owner;
+    f->call = NULL;
+    bool good = end == END_CLEAN && f->status == 200 && !f->body.error && read_list(f);
+    if (good)
+        log_debug("site %.*s: %zu models", SPAN_ARGS(f->site->settings.name), f->list->n);
+    else
+        log_debug("site %.*s: no model list (status %d%s%s)", SPAN_ARGS(f->site->settings.name),
+                  f->status, end == END_CLEAN ? "" : ", ", end == END_CLEAN ? "" : fail->message);
+    fetch_over(f);
+}
+
+static void on_fetch_timeout(uv_timer_t *timer)
+{
+    struct fetch *f = timer->data;
+    log_debug("site %.*s: the model list did not come in time", SPAN_ARGS(f->site->settings.name));
+    fetch_over(f);
+}
+
+static bool fetch_prepare(struct fetch *f, struct account *account)
+{
+    static const struct delta_sink nowhere;
+    f->run = (struct turn_run){
+        .site = &f->site->settings,
+        .account = &account->view,
+        .arena = &f->arena,
+        .json = f->catalogue->json,
+        .out = &nowhere,
+        .now_ms = clock_wall_ms(),
+        .random = clock_random,
+    };
+    return f->site->adapter->models_request(&f->run, &f->request) == ADAPTER_SEND;
+}
+
+static void fetch_start(struct catalogue *c, struct live_list *l, const struct site_config *site)
+{
+    static const struct upstream_handler handler = {on_fetch_head, on_fetch_body, on_fetch_read,
+                                                    on_fetch_end, NULL};
+    struct account *account = account_pool_peek(c->pool, site);
+    struct fetch *f = account ? calloc(1, sizeof *f) : NULL;
+    l->asked_ms = uv_now(c->loop);
+    if (!f)
+        return;
+    f->catalogue = c;
+    f->list = l;
+    f->config = config_ref(c->config);
+    f->site = site;
+    arena_init(&f->arena);
+    buffer_init(&f->body, FETCH_LIMIT);
+    l->fetch = f;
+    if (!fetch_prepare(f, account)) { /* e.g. a guest without a token yet */
+        fetch_free(f);
+        return;
+    }
+    struct upstream_handler h = handler;
+    struct fail fail;
+    h.owner = f;
+    f->call = upstream_start(c->upstream, site, account->view.name, &f->request, &h, &fail);
+    f->timer = f->call ? calloc(1, sizeof *f->timer) : NULL;
+    if (!f->timer) {
+        fetch_free(f);
+        return;
+    }
+    uv_timer_init(c->loop, f->timer);
+    f->timer->data = f;
+    uv_timer_start(f->timer, on_fetch_timeout, FETCH_TIMEOUT_MS, 0);
+    c->running++;
+}
+
+static bool list_is_due(const struct live_list *l, const struct site_config *site, uint64_t now)
+{
+    if (l->fetch)
+        return false;
+    if (l->asked_ms == 0)
+        return true;
+    uint64_t ttl = l->read ? (uint64_t)site->models_cache_ttl_ms : FETCH_PAUSE_MS;
+    uint64_t least = (uint64_t)site->adapter->models_min_ttl_s * 1000;
+    if (l->read && ttl < least)
+        ttl = least;
+    return now - l->asked_ms >= ttl;
+}
+
+void catalogue_refresh(struct catalogue *c)
+{
+    for (size_t i = 0; i < c->config->n_sites; i++) {
+        const struct site_config *site = &c->config->sites[i];
+        if (!has_live_list(site))
+            continue;
+        struct live_list *l = list_of(c, site->settings.name);
+        if (!l)
+            l = list_make(c, site->settings.name);
+        if (l && list_is_due(l, site, uv_now(c->loop)))
+            fetch_start(c, l, site);
+    }
+}
+
+void catalogue_wait(struct catalogue *c, struct waiter *w) { wait_queue_add(&c->queue, w); }
+
+/* ---- every public id ---- */
+
+/* Calls `put` for each of the site's own model ids until it returns true. */
+static bool site_each(struct catalogue *c, const struct site_config *site,
+                      bool (*put)(void *, const struct site_config *, struct span id,
+                                  struct span site_id),
+                      void *owner)
+{
+    for (size_t i = 0; i < site->n_models; i++) {
+        if (put(owner, site, site->models[i], span_of(NULL, 0)))
+            return true;
+    }
+    if (site->n_models)
+        return false;
+    const struct model_entry *fixed = site->adapter->models;
+    for (size_t i = 0; fixed && fixed[i].id.p; i++) {
+        if (put(owner, site, fixed[i].id, span_of(NULL, 0)))
+            return true;
+    }
+    struct live_list *l = list_of(c, site->settings.name);
+    for (size_t i = 0; l && i < l->n; i++) {
+        if (put(owner, site, l->models[i].id, l->models[i].site_id))
+            return true;
+    }
+    return false;
+}
+
+/* A set of ids already listed: linear is fine for hundreds, hashed buckets would be for thousands. */
+struct listing {
+    void (*put)(void *, struct span, struct span);
+    void *owner;
+    struct span *seen;
+    size_t n, cap;
+    struct buffer full_id;
+};
+
+static bool listing_add(struct listing *l, struct span id, struct span owned_by)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        if (span_eq(l->seen[i], id))
+            return false;
+    }
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? l->cap * 2 : 128;
+        struct span *grown = realloc(l->seen, cap * sizeof *grown);
+        if (!grown)
+            return false;
+        l->seen = grown;
+        l->cap = cap;
+    }
+    l->seen[l->n++] = id;
+    l->put(l->owner, id, owned_by);
+    return true;
+}
+
+static bool list_site_model(void *owner, const struct site_config *site, struct span id,
+                            struct span site_id)
+{
+    struct listing *l = owner;
+    if (!listing_add(
+            l, id,
+            site->settings.name)) { /* taken by an alias or an earlier site: by its long name */
+        buffer_clear(&l->full_id);
+        buffer_printf(&l->full_id, "%.*s/%.*s", SPAN_ARGS(site->settings.name), SPAN_ARGS(id));
+        if (!l->full_id.error)
+            l->put(l->owner, buffer_span(&l->full_id), site->settings.name);
+    }
+    return false;
+}
+
+void catalogue_each(struct catalogue *c, const struct config *config,
+                    void (*put)(void *, struct span, struct span), void *owner)
+{
+    struct listing l = {.put = put, .owner = owner};
+    buffer_init(&l.full_id, 4096);
+    for (size_t i = 0; i < config->n_models; i++) {
+        const struct model_config *m = &config->models[i];
+        listing_add(&l, m->id, config->sites[m->targets[0].site].settings.name);
+    }
+    for (size_t i = 0; i < config->n_sites; i++)
+        site_each(c, &config->sites[i], list_site_model, &l);
+    free(l.seen);
+    buffer_free(&l.full_id);
+}
+
+bool key_allows_model(const struct key_config *key, struct span id)
+{
+    if (!key)
+        return true;
+    for (size_t i = 0; i < key->n_models; i++) {
+        if (span_glob(key->models[i], id))
+            return true;
+    }
+    return false;
+}
+
+/* ---- look-up ---- */
+
+struct lookup {
+    struct span id;   /* as asked */
+    struct span base; /* without the suffixes that the adapter reads */
+    struct span site_id;
+};
+
+static bool match_model(void *owner, const struct site_config *site, struct span id,
+                        struct span site_id)
+{
+    struct lookup *l = owner;
+    if (!span_eq(id, l->id) && !span_eq(id, l->base) &&
+        !(site_id.n && (span_eq(site_id, l->id) || span_eq(site_id, l->base))))
+        return false;
+    l->site_id = site_id;
+    return true;
+}
+
+/* Does the site list this id? Fills what the adapter is to be given: the site's own id where only the live list knows it, with the suffixes kept. */
+static bool site_has(struct catalogue *c, const struct site_config *site, struct span id,
+                     struct arena *arena, struct span *model)
+{
+    struct lookup l = {.id = id, .base = id};
+    if (site->adapter->base_model)
+        l.base = site->adapter->base_model(id);
+    *model = id;
+    if (!site_each(c, site, match_model, &l))
+        return false;
+    if (l.site_id.n && !span_eq(l.site_id, id)) {
+        struct span suffix = span_starts(id, l.base) ? span_from(id, l.base.n) : span_of(NULL, 0);
+        struct span full = arena_printf(arena, "%.*s%.*s", SPAN_ARGS(l.site_id), SPAN_ARGS(suffix));
+        if (full.p)
+            *model = full;
+    }
+    return true;
+}
+
+static enum resolve_result one_target(const struct site_config *site, struct span model,
+                                      struct arena *arena, const struct target **targets, size_t *n,
+                                      struct fail *fail)
+{
+    struct target *t = arena_alloc(arena, sizeof *t);
+    if (!t) {
+        fail_memory(fail);
+        return RESOLVE_UNKNOWN;
+    }
+    *t = (struct target){site, model};
+    *targets = t;
+    *n = 1;
+    return RESOLVED;
+}
+
+static enum resolve_result alias_targets(struct catalogue *c, const struct config *config,
+                                         const struct model_config *m, struct arena *arena,
+                                         const struct target **targets, size_t *n,
+                                         struct fail *fail)
+{
+    struct target *list = arena_alloc(arena, m->n_targets * sizeof *list);
+    if (!list) {
+        fail_memory(fail);
+        return RESOLVE_UNKNOWN;
+    }
+    for (size_t i = 0; i < m->n_targets; i++) {
+        list[i].site = &config->sites[m->targets[i].site];
+        site_has(c, list[i].site, m->targets[i].model, arena, &list[i].model);
+    }
+    *targets = list;
+    *n = m->n_targets;
+    return RESOLVED;
+}
+
+/* ---- near ids, for the 404 ---- */
+
+struct near {
+    struct span id;
+    size_t distance[NEAR_IDS];
+    char names[NEAR_IDS][80];
+    size_t n;
+};
+
+/* Levenshtein distance over bytes, for ids up to 79 bytes; SIZE_MAX beyond. */
+static size_t edit_distance(struct span a, struct span b)
+{
+    size_t row[80];
+    if (a.n >= 80 || b.n >= 80)
+        return SIZE_MAX;
+    for (size_t j = 0; j <= b.n; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= a.n; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b.n; j++) {
+            size_t change = diagonal + (a.p[i - 1] != b.p[j - 1]);
+            size_t least = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
+            diagonal = row[j];
+            row[j] = change < least ? change : least;
+        }
+    }
+    return row[b.n];
+}
+
+static void near_put(void *owner, struct span id, struct span owned_by)
+{
+    struct near *near = owner;
+    size_t d = edit_distance(near->id, id);
+    size_t at = near->n;
+    while (at > 0 && near->distance[at - 1] > d)
+        at--;
+    if (d == SIZE_MAX || at == NEAR_IDS)
+        return;
+    size_t last = near->n < NEAR_IDS ? near->n++ : NEAR_IDS - 1;
+    for (size_t i = last; i > at; i--) {
+        near->distance[i] = near->distance[i - 1];
+        memcpy(near->names[i], near->names[i - 1], sizeof near->names[i]);
+    }
+    near->distance[at] = d;
+    memcpy(near->names[at], id.p, id.n);
+    near->names[at][id.n] = '\0';
+}
+
+static enum resolve_result unknown_model(struct catalogue *c, const struct config *config,
+                                         struct span id, struct fail *fail)
+{
+    struct near near = {.id = id};
+    char list[NEAR_IDS * 84] = "";
+    catalogue_each(c, config, near_put, &near);
+    for (size_t i = 0; i < near.n; i++) {
+        strcat(list, i ? ", " : "");
+        strcat(list, near.names[i]);
+    }
+    fail_param(fail, FAIL_MODEL_NOT_FOUND, "model",
+               "there is no model \"%.*s\"%s%s; GET /v1/models lists all",
+               SPAN_ARGS(span_first(id, 80)), near.n ? "; near are: " : "", list);
+    return RESOLVE_UNKNOWN;
+}
+
+static bool some_list_is_missing(struct catalogue *c, const struct config *config)
+{
+    catalogue_refresh(c);
+    for (size_t i = 0; i < config->n_sites; i++) {
+        struct live_list *l = list_of(c, config->sites[i].settings.name);
+        if (l && l->fetch && !l->read)
+            return true;
+    }
+    return false;
+}
+
+enum resolve_result catalogue_resolve(struct catalogue *c, const struct config *config,
+                                      struct span id, bool may_wait, struct arena *arena,
+                                      const struct target **targets, size_t *n, struct fail *fail)
+{
+    struct span model;
+    for (size_t i = 0; i < config->n_models; i++) {
+        if (span_eq(config->models[i].id, id))
+            return alias_targets(c, config, &config->models[i], arena, targets, n, fail);
+    }
+    for (size_t i = 0; i < config->n_sites; i++) {
+        const struct site_config *site = &config->sites[i];
+        struct span name = site->settings.name;
+        if (id.n <= name.n + 1 || !span_starts(id, name) || id.p[name.n] != '/')
+            continue;
+        bool listed = site_has(c, site, span_from(id, name.n + 1), arena, &model);
+        if (listed || !(site->adapter->capabilities &
+                        CAP_LOCAL)) /* a site may know more than its list says */
+            return one_target(site, model, arena, targets, n, fail);
+    }
+    for (size_t i = 0; i < config->n_sites; i++) {
+        if (site_has(c, &config->sites[i], id, arena, &model))
+            return one_target(&config->sites[i], model, arena, targets, n, fail);
+    }
+    if (may_wait && some_list_is_missing(c, config))
+        return RESOLVE_WAIT;
+    return unknown_model(c, config, id, fail);
+}

@@ -1,0 +1,45 @@
+/*
+ * gateway/catalogue.h - which models there are, and where a model id leads (design §4, last line).
+ *
+ * Built-in lists and configured ones are known at once; sites that tell their models are asked in the background, soon after the start and when a list is older than
+ * its ttl, never while somebody waits for /v1/models (L3). Look-up order: [[models]].id, then `site/model`, then a bare id that a site has (the first configured one).
+ */
+#ifndef DRAGOMAN_GATEWAY_CATALOGUE_H
+#define DRAGOMAN_GATEWAY_CATALOGUE_H
+
+#include "gateway/account_pool.h"
+#include "gateway/upstream.h"
+
+struct catalogue;
+
+struct target {
+    const struct site_config *site;
+    struct span model; /* what the adapter gets */
+};
+
+struct catalogue *catalogue_create(uv_loop_t *, struct upstream *, struct account_pool *);
+/* Cancels fetches. Waiters must have left. */
+void catalogue_destroy(struct catalogue *);
+void catalogue_configure(struct catalogue *, struct config *);
+/* Starts fetching every live list that is missing or old (bounded: one fetch a site, failures are not repeated within a minute). */
+void catalogue_refresh(struct catalogue *);
+
+enum resolve_result {
+    RESOLVED,
+    RESOLVE_WAIT, /* a list that was never read may know it: wait (catalogue_wait), then ask again */
+    RESOLVE_UNKNOWN /* fail is filled: the id and near ones */
+};
+/* `may_wait` false: never RESOLVE_WAIT. Targets live in the arena. */
+enum resolve_result catalogue_resolve(struct catalogue *, const struct config *, struct span id,
+                                      bool may_wait, struct arena *, const struct target **targets,
+                                      size_t *n, struct fail *);
+/* Woken when the running first fetches have ended (each within 5 s). */
+void catalogue_wait(struct catalogue *, struct waiter *);
+
+/* Public ids in order: aliases, then every site's. `put` gets id and owner; both valid during the call. */
+void catalogue_each(struct catalogue *, const struct config *,
+                    void (*put)(void *owner, struct span id, struct span owned_by), void *owner);
+/* May the key use this public id (globs)? NULL = no keys are configured. */
+bool key_allows_model(const struct key_config *, struct span id);
+
+#endif

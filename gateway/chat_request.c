@@ -1,0 +1,627 @@
+/*
+ * gateway/chat_request.c - a chat.completions request body becomes a turn (clients.md §1.3, Q1-Q14).
+ *
+ * The body is accepted or refused as JSON once, by the parser; after that its raw text is walked, so that a string
+ * without escapes is a span into the body (a picture of several MB is never copied) and unknown fields cost nothing. Strings
+ * with escapes are decoded into the arena. The hard part is naming the field at fault exactly.
+ */
+#include "gateway/chat_request.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json_raw.h"
+#include "base/json_write.h"
+
+enum { CHOICES_MAX = 128, STOPS_MAX = 64, PATH_MAX_LENGTH = 96 };
+
+/* One request being read. */
+struct reader {
+    struct json_parser *json;
+    struct arena *arena;
+    struct turn *turn;
+    struct fail *fail;
+};
+
+/* ---- raw values ---- */
+
+static bool raw_is_null(struct span v) { return v.n == 0 || v.p[0] == 'n'; }
+static bool raw_is_text(struct span v) { return v.n && v.p[0] == '"'; }
+static bool raw_is_array(struct span v) { return v.n && v.p[0] == '['; }
+static bool raw_is_object(struct span v) { return v.n && v.p[0] == '{'; }
+static bool raw_is_bool(struct span v) { return v.n && (v.p[0] == 't' || v.p[0] == 'f'); }
+static bool raw_is_number(struct span v)
+{
+    return v.n && (v.p[0] == '-' || (v.p[0] >= '0' && v.p[0] <= '9'));
+}
+
+/* A member that was given: explicit null counts as absent (Q2). */
+static struct span raw_given(struct span object, const char *key)
+{
+    struct span v = json_raw_get(object, key);
+    return raw_is_null(v) ? span_of(NULL, 0) : v;
+}
+
+static int invalid(struct reader *r, const char *param, const char *wanted)
+{
+    return fail_param(r->fail, FAIL_INVALID_VALUE, param, "%s must be %s", param, wanted);
+}
+
+/* The text of a raw JSON string: a span into the body when nothing is escaped, else decoded into the arena. */
+static int read_text(struct reader *r, struct span raw, struct span *text)
+{
+    struct span inside = span_of(raw.p + 1, raw.n - 2);
+    if (span_find_char(inside, '\\') < 0) {
+        *text = inside;
+        return 0;
+    }
+    struct json root;
+    if (json_parse(r->json, raw, &root) != JSON_OK)
+        return fail_memory(r->fail); /* the whole body parsed: only memory can fail */
+    *text = arena_dup(r->arena, json_text(root));
+    return text->p ? 0 : fail_memory(r->fail);
+}
+
+/* Optional text member; absent or null leaves *text alone. */
+static int text_member(struct reader *r, struct span object, const char *key, const char *param,
+                       struct span *text)
+{
+    struct span v = raw_given(object, key);
+    if (!v.p)
+        return 0;
+    if (!raw_is_text(v))
+        return invalid(r, param, "a string");
+    return read_text(r, v, text);
+}
+
+static int number_member(struct reader *r, const char *key, bool *has, double *value)
+{
+    struct span v = raw_given(r->turn->raw, key);
+    if (!v.p)
+        return 0;
+    if (!raw_is_number(v))
+        return invalid(r, key, "a number");
+    *value = strtod(v.p, NULL); /* ends at the value's end: a delimiter follows */
+    *has = true;
+    return 0;
+}
+
+static int int_member(struct reader *r, const char *key, bool *has, int64_t *value)
+{
+    double number = 0;
+    bool given = false;
+    if (number_member(r, key, &given, &number))
+        return invalid(r, key, "an integer");
+    if (!given)
+        return 0;
+    if (number != (double)(int64_t)number || number > 9e15 || number < -9e15)
+        return invalid(r, key, "an integer");
+    *value = (int64_t)number;
+    *has = true;
+    return 0;
+}
+
+static int bool_member(struct reader *r, struct span object, const char *key, const char *param,
+                       bool *value)
+{
+    struct span v = raw_given(object, key);
+    if (!v.p)
+        return 0;
+    if (!raw_is_bool(v))
+        return invalid(r, param, "true or false");
+    *value = v.p[0] == 't';
+    return 0;
+}
+
+static size_t count_elements(struct span raw)
+{
+    size_t n = 0;
+    struct json_raw_iter it = json_raw_each(raw);
+    while (json_raw_next(&it))
+        n++;
+    return n;
+}
+
+/* ---- messages ---- */
+
+/* data:[<mime>][;param…];base64,<payload> (RFC 2397). Other URLs stay as they are. */
+static int split_data_url(struct reader *r, const char *param, struct part *part)
+{
+    struct span url = part->url;
+    if (url.n < 5 || !span_eq_nocase(span_first(url, 5), SPAN("data:")))
+        return 0;
+    ptrdiff_t comma = span_find_char(url, ',');
+    if (comma < 0)
+        return invalid(r, param, "a data: URL of the form data:<type>;base64,<data>");
+    struct span head = span_of(url.p + 5, (size_t)comma - 5);
+    if (head.n < 7 || !span_eq_nocase(span_from(head, head.n - 7), SPAN(";base64")))
+        return invalid(r, param, "a data: URL of the form data:<type>;base64,<data>");
+    ptrdiff_t end = span_find_char(head, ';');
+    part->mime = span_first(head, (size_t)end);
+    part->base64 = span_from(url, (size_t)comma + 1);
+    return 0;
+}
+
+/* `value` is "url" or {"url": "…"}. */
+static int read_url(struct reader *r, struct span value, const char *param, struct part *part)
+{
+    if (raw_is_object(value))
+        value = raw_given(value, "url");
+    if (!raw_is_text(value))
+        return invalid(r, param, "an object with a string \"url\"");
+    if (read_text(r, value, &part->url))
+        return -1;
+    if (part->url.n == 0)
+        return invalid(r, param, "given a URL: \"url\" is empty");
+    return split_data_url(r, param, part);
+}
+
+static int read_file_part(struct reader *r, struct span file, const char *param, struct part *part)
+{
+    if (!raw_is_object(file))
+        return invalid(r, param, "an object with \"file\": {\"file_data\" or \"file_id\"}");
+    if (text_member(r, file, "filename", param, &part->filename) ||
+        text_member(r, file, "file_id", param, &part->file_id) ||
+        text_member(r, file, "file_data", param, &part->url))
+        return -1;
+    if (!part->url.n && !part->file_id.n)
+        return invalid(r, param, "given \"file_data\" (a data: URL) or \"file_id\"");
+    return part->url.n ? split_data_url(r, param, part) : 0;
+}
+
+static int read_audio_part(struct reader *r, struct span audio, const char *param,
+                           struct part *part)
+{
+    if (!raw_is_object(audio))
+        return invalid(r, param, "an object with \"input_audio\": {\"data\", \"format\"}");
+    if (text_member(r, audio, "data", param, &part->base64) ||
+        text_member(r, audio, "format", param, &part->mime))
+        return -1;
+    return part->base64.n ? 0 : invalid(r, param, "given \"input_audio\": {\"data\", \"format\"}");
+}
+
+static int read_part(struct reader *r, struct span raw, const char *param, struct part *part)
+{
+    struct span type = {NULL, 0};
+    if (!raw_is_object(raw))
+        return invalid(r, param, "an object with a \"type\"");
+    if (text_member(r, raw, "type", param, &type))
+        return -1;
+    if (span_eq(type, SPAN("text"))) {
+        struct span text = raw_given(raw, "text");
+        part->kind = PART_TEXT;
+        if (!text.p || !raw_is_text(text))
+            return invalid(r, param, "a text part with a string \"text\"");
+        return read_text(r, text, &part->text);
+    }
+    if (span_eq(type, SPAN("image_url"))) {
+        part->kind = PART_IMAGE;
+        r->turn->has_images = true;
+        return read_url(r, raw_given(raw, "image_url"), param, part);
+    }
+    if (span_eq(type, SPAN("input_audio"))) {
+        part->kind = PART_AUDIO;
+        r->turn->has_audio = true;
+        return read_audio_part(r, raw_given(raw, "input_audio"), param, part);
+    }
+    if (span_eq(type, SPAN("file"))) {
+        part->kind = PART_FILE;
+        r->turn->has_files = true;
+        return read_file_part(r, raw_given(raw, "file"), param, part);
+    }
+    if (span_eq(type, SPAN("video_url"))) {
+        part->kind = PART_VIDEO;
+        r->turn->has_video = true;
+        return read_url(r, raw_given(raw, "video_url"), param, part);
+    }
+    if (span_eq(type, SPAN("refusal"))) {
+        part->kind = PART_REFUSAL;
+        return text_member(r, raw, "refusal", param, &part->text);
+    }
+    return fail_param(r->fail, FAIL_INVALID_VALUE, param,
+                      "%s has the unknown type \"%.*s\"; known are text, image_url, input_audio, "
+                      "file, video_url, refusal",
+                      param, SPAN_ARGS(span_first(type, 40)));
+}
+
+static int read_content(struct reader *r, struct span raw, struct message *m)
+{
+    char param[PATH_MAX_LENGTH];
+    snprintf(param, sizeof param, "messages[%d].content", m->index);
+    if (!raw.p)
+        return 0;
+    if (raw_is_text(raw)) {
+        struct part *part = arena_alloc(r->arena, sizeof *part);
+        if (!part)
+            return fail_memory(r->fail);
+        if (read_text(r, raw, &part->text))
+            return -1;
+        m->parts = part;
+        m->n_parts = part->text.n ? 1 : 0;
+        return 0;
+    }
+    if (!raw_is_array(raw))
+        return invalid(r, param, "a string, an array of parts, or null");
+
+    size_t n = count_elements(raw);
+    struct part *parts = arena_alloc(r->arena, (n ? n : 1) * sizeof *parts);
+    if (!parts)
+        return fail_memory(r->fail);
+    struct json_raw_iter it = json_raw_each(raw);
+    for (int i = 0; json_raw_next(&it); i++) {
+        snprintf(param, sizeof param, "messages[%d].content[%d]", m->index, i);
+        parts[i].index = i;
+        if (read_part(r, it.value, param, &parts[i]))
+            return -1;
+    }
+    m->parts = parts;
+    m->n_parts = n;
+    return 0;
+}
+
+static int read_function(struct reader *r, struct span function, const char *param,
+                         struct tool_call *call)
+{
+    if (!raw_is_object(function))
+        return invalid(r, param, "given a \"function\" object");
+    if (text_member(r, function, "name", param, &call->name))
+        return -1;
+    struct span arguments = raw_given(function, "arguments");
+    if (raw_is_text(arguments))
+        return read_text(r, arguments, &call->arguments);
+    call->arguments = arguments.p ? arguments : SPAN("{}"); /* an object: its JSON text */
+    return 0;
+}
+
+static int read_tool_calls(struct reader *r, struct span raw, struct message *m)
+{
+    char param[PATH_MAX_LENGTH];
+    struct span calls = raw_given(raw, "tool_calls");
+    struct span old = raw_given(raw, "function_call");
+    if (!calls.p && !old.p)
+        return 0;
+
+    snprintf(param, sizeof param, "messages[%d].tool_calls", m->index);
+    if (calls.p && !raw_is_array(calls))
+        return invalid(r, param, "an array");
+    size_t n = calls.p ? count_elements(calls) : 1;
+    struct tool_call *list = arena_alloc(r->arena, (n ? n : 1) * sizeof *list);
+    if (!list)
+        return fail_memory(r->fail);
+    m->tool_calls = list;
+    m->n_tool_calls = n;
+    if (!calls.p) {
+        snprintf(param, sizeof param, "messages[%d].function_call", m->index);
+        return read_function(r, old, param, list);
+    }
+    struct json_raw_iter it = json_raw_each(calls);
+    for (int i = 0; json_raw_next(&it); i++) {
+        snprintf(param, sizeof param, "messages[%d].tool_calls[%d]", m->index, i);
+        if (!raw_is_object(it.value))
+            return invalid(r, param, "an object");
+        if (text_member(r, it.value, "id", param, &list[i].id))
+            return -1;
+        struct span function = raw_given(it.value, "function");
+        if (!function.p)
+            function = raw_given(it.value, "custom");
+        if (read_function(r, function, param, &list[i]))
+            return -1;
+    }
+    return 0;
+}
+
+static int read_role(struct reader *r, struct span raw, struct message *m)
+{
+    static const struct {
+        struct span name;
+        enum role role;
+    } roles[] = {
+        {SPAN_INIT("system"), ROLE_SYSTEM}, {SPAN_INIT("developer"), ROLE_SYSTEM},
+        {SPAN_INIT("user"), ROLE_USER},     {SPAN_INIT("assistant"), ROLE_ASSISTANT},
+        {SPAN_INIT("tool"), ROLE_TOOL},     {SPAN_INIT("function"), ROLE_TOOL},
+    };
+    char param[PATH_MAX_LENGTH];
+    struct span role = {NULL, 0};
+    snprintf(param, sizeof param, "messages[%d].role", m->index);
+    if (text_member(r, raw, "role", param, &role))
+        return -1;
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        if (span_eq(role, roles[i].name)) {
+            m->role = roles[i].role;
+            return 0;
+        }
+    }
+    return invalid(r, param, "one of system, developer, user, assistant, tool, function");
+}
+
+static int read_message(struct reader *r, struct span raw, struct message *m)
+{
+    char param[PATH_MAX_LENGTH];
+    snprintf(param, sizeof param, "messages[%d]", m->index);
+    if (!raw_is_object(raw))
+        return invalid(r, param, "an object with \"role\" and \"content\"");
+    if (read_role(r, raw, m) || read_content(r, raw_given(raw, "content"), m) ||
+        read_tool_calls(r, raw, m))
+        return -1;
+    snprintf(param, sizeof param, "messages[%d].name", m->index);
+    if (text_member(r, raw, "name", param, &m->name))
+        return -1;
+    snprintf(param, sizeof param, "messages[%d].tool_call_id", m->index);
+    if (text_member(r, raw, "tool_call_id", param, &m->tool_call_id))
+        return -1;
+    /* Extensions that clients echo back: taken when they are text, never a reason to refuse (Q1). */
+    struct span reasoning = raw_given(raw, "reasoning_content");
+    return raw_is_text(reasoning) ? read_text(r, reasoning, &m->reasoning) : 0;
+}
+
+static int read_messages(struct reader *r)
+{
+    struct span raw = raw_given(r->turn->raw, "messages");
+    if (!raw_is_array(raw))
+        return invalid(r, "messages", "an array of messages");
+    size_t n = count_elements(raw);
+    if (n == 0)
+        return invalid(r, "messages", "given at least one message");
+    struct message *messages = arena_alloc(r->arena, n * sizeof *messages);
+    if (!messages)
+        return fail_memory(r->fail);
+    struct json_raw_iter it = json_raw_each(raw);
+    for (int i = 0; json_raw_next(&it); i++) {
+        messages[i].index = i;
+        if (read_message(r, it.value, &messages[i]))
+            return -1;
+    }
+    r->turn->messages = messages;
+    r->turn->n_messages = n;
+    return 0;
+}
+
+/* ---- parameters ---- */
+
+static int read_stop(struct reader *r)
+{
+    struct span raw = raw_given(r->turn->raw, "stop");
+    if (!raw.p)
+        return 0;
+    if (!raw_is_text(raw) && !raw_is_array(raw))
+        return invalid(r, "stop", "a string or an array of strings");
+    size_t n = raw_is_text(raw) ? 1 : count_elements(raw);
+    if (n > STOPS_MAX)
+        return invalid(r, "stop", "at most 64 strings");
+    struct span *stops = arena_alloc(r->arena, (n ? n : 1) * sizeof *stops);
+    if (!stops)
+        return fail_memory(r->fail);
+    size_t kept = 0;
+    struct json_raw_iter it = json_raw_each(raw);
+    struct span value = raw;
+    while (raw_is_text(raw) ? kept == 0 : json_raw_next(&it)) {
+        if (!raw_is_text(raw))
+            value = it.value;
+        if (!raw_is_text(value))
+            return invalid(r, "stop", "a string or an array of strings");
+        if (read_text(r, value, &stops[kept]))
+            return -1;
+        if (stops[kept].n == 0) { /* an empty text stops nothing */
+            if (raw_is_text(raw))
+                break;
+            continue;
+        }
+        kept++;
+    }
+    r->turn->stop = stops;
+    r->turn->n_stop = kept;
+    return 0;
+}
+
+/* The old `functions` become `tools` (clients.md §2.4). */
+static int wrap_functions(struct reader *r, struct span functions)
+{
+    struct buffer out;
+    buffer_init(&out, functions.n * 2 + count_elements(functions) * 64 + 64);
+    struct json_writer w = json_writer(&out);
+    json_begin_array(&w);
+    struct json_raw_iter it = json_raw_each(functions);
+    while (json_raw_next(&it)) {
+        json_begin_object(&w);
+        json_member(&w, "type", SPAN("function"));
+        json_member_raw(&w, "function", it.value);
+        json_end_object(&w);
+    }
+    json_end_array(&w);
+    r->turn->tools_raw = out.error ? span_of(NULL, 0) : arena_dup(r->arena, buffer_span(&out));
+    buffer_free(&out);
+    return r->turn->tools_raw.p ? 0 : fail_memory(r->fail);
+}
+
+static int read_tools(struct reader *r)
+{
+    struct turn *t = r->turn;
+    struct span tools = raw_given(t->raw, "tools");
+    struct span functions = raw_given(t->raw, "functions");
+    struct span choice = raw_given(t->raw, "tool_choice");
+    if (tools.p && !raw_is_array(tools))
+        return invalid(r, "tools", "an array");
+    if (functions.p && !raw_is_array(functions))
+        return invalid(r, "functions", "an array");
+    struct json_raw_iter it = json_raw_each(tools.p ? tools : functions);
+    for (int i = 0; json_raw_next(&it); i++) {
+        char param[PATH_MAX_LENGTH];
+        snprintf(param, sizeof param, "%s[%d]", tools.p ? "tools" : "functions", i);
+        if (!raw_is_object(it.value))
+            return invalid(r, param, "an object");
+    }
+    if (tools.p && count_elements(tools))
+        t->tools_raw = tools;
+    else if (functions.p && count_elements(functions) && wrap_functions(r, functions))
+        return -1;
+
+    if (!choice.p && !tools.p)
+        choice = raw_given(t->raw, "function_call");
+    if (choice.p && !raw_is_text(choice) && !raw_is_object(choice))
+        return invalid(r, "tool_choice", "\"none\", \"auto\", \"required\" or an object");
+    t->tool_choice_raw = choice;
+    t->tools_wanted = t->tools_raw.p && !span_eq(choice, SPAN("\"none\""));
+    return 0;
+}
+
+static int read_response_format(struct reader *r)
+{
+    struct span type = {NULL, 0};
+    struct span raw = raw_given(r->turn->raw, "response_format");
+    if (!raw.p)
+        return 0;
+    if (!raw_is_object(raw))
+        return invalid(r, "response_format", "an object with a \"type\"");
+    if (text_member(r, raw, "type", "response_format", &type))
+        return -1;
+    if (!span_eq(type, SPAN("text")) && !span_eq(type, SPAN("json_object")) &&
+        !span_eq(type, SPAN("json_schema")))
+        return invalid(r, "response_format", "of type text, json_object or json_schema");
+    if (!span_eq(type, SPAN("text")))
+        r->turn->response_format_raw = raw;
+    return 0;
+}
+
+static bool effort_means_off(struct span effort)
+{
+    return span_eq(effort, SPAN("none")) || span_eq(effort, SPAN("minimal"));
+}
+
+/* The many ways of asking for reasoning; the first that says something wins. Foreign shapes of vendor fields are ignored (Q1). */
+static int read_reasoning(struct reader *r)
+{
+    struct turn *t = r->turn;
+    if (text_member(r, t->raw, "reasoning_effort", "reasoning_effort", &t->reasoning_effort))
+        return -1;
+    struct span reasoning = raw_given(t->raw, "reasoning");
+    struct span thinking = raw_given(t->raw, "thinking");
+    struct span kwargs = raw_given(t->raw, "chat_template_kwargs");
+    struct span switches[4] = {raw_given(t->raw, "enable_thinking")};
+    if (raw_is_object(reasoning)) {
+        struct span effort = raw_given(reasoning, "effort");
+        if (!t->reasoning_effort.n && raw_is_text(effort) &&
+            read_text(r, effort, &t->reasoning_effort))
+            return -1;
+        switches[1] = raw_given(reasoning, "enabled");
+    }
+    if (raw_is_object(kwargs)) {
+        switches[2] = raw_given(kwargs, "enable_thinking");
+        switches[3] = raw_given(kwargs, "thinking");
+    }
+    if (t->reasoning_effort.n) {
+        t->reasoning = effort_means_off(t->reasoning_effort) ? REASONING_OFF : REASONING_ON;
+        return 0;
+    }
+    if (raw_is_object(thinking)) {
+        struct span type = raw_given(thinking, "type");
+        if (span_eq(type, SPAN("\"enabled\"")))
+            t->reasoning = REASONING_ON;
+        else if (span_eq(type, SPAN("\"disabled\"")))
+            t->reasoning = REASONING_OFF;
+    }
+    for (size_t i = 0; i < 4 && t->reasoning == REASONING_UNSET; i++) {
+        if (raw_is_bool(switches[i]))
+            t->reasoning = switches[i].p[0] == 't' ? REASONING_ON : REASONING_OFF;
+    }
+    return 0;
+}
+
+static int read_stream(struct reader *r)
+{
+    struct turn *t = r->turn;
+    struct span options = raw_given(t->raw, "stream_options");
+    if (bool_member(r, t->raw, "stream", "stream", &t->stream))
+        return -1;
+    if (options.p && !raw_is_object(options))
+        return invalid(r, "stream_options", "an object");
+    return bool_member(r, options, "include_usage", "stream_options.include_usage",
+                       &t->include_usage);
+}
+
+static int read_limits(struct reader *r)
+{
+    struct turn *t = r->turn;
+    bool has_n = false, has_completion = false;
+    int64_t n = 1, completion = 0;
+    if (int_member(r, "n", &has_n, &n) ||
+        int_member(r, "max_tokens", &t->has_max_tokens, &t->max_tokens) ||
+        int_member(r, "max_completion_tokens", &has_completion, &completion))
+        return -1;
+    if (n < 1 || n > CHOICES_MAX)
+        return invalid(r, "n", "between 1 and 128");
+    t->n = (int)n;
+    const char *limit = has_completion ? "max_completion_tokens" : "max_tokens";
+    if (has_completion) {
+        t->has_max_tokens = true;
+        t->max_tokens = completion;
+    }
+    if (t->has_max_tokens && t->max_tokens == -1) /* some clients' "no limit" */
+        t->has_max_tokens = false;
+    if (t->has_max_tokens && t->max_tokens < 1)
+        return invalid(r, limit, "at least 1");
+    return 0;
+}
+
+static int read_parameters(struct reader *r)
+{
+    struct turn *t = r->turn;
+    if (read_stream(r) || read_limits(r) || read_stop(r) || read_tools(r) ||
+        read_response_format(r) || read_reasoning(r))
+        return -1;
+    return number_member(r, "temperature", &t->has_temperature, &t->temperature) ||
+                   number_member(r, "top_p", &t->has_top_p, &t->top_p) ||
+                   number_member(r, "presence_penalty", &t->has_presence_penalty,
+                                 &t->presence_penalty) ||
+                   number_member(r, "frequency_penalty", &t->has_frequency_penalty,
+                                 &t->frequency_penalty) ||
+                   bool_member(r, t->raw, "logprobs", "logprobs", &t->logprobs)
+               ? -1
+               : 0;
+}
+
+/* ---- the body ---- */
+
+static int refuse_json(struct fail *fail, int error)
+{
+    switch (error) {
+    case JSON_NOMEM: return fail_memory(fail);
+    case JSON_UTF8: return fail_set(fail, FAIL_INVALID_JSON, "the request body is not valid UTF-8");
+    case JSON_DEPTH:
+        return fail_set(fail, FAIL_INVALID_JSON, "the request body is nested too deeply");
+    default:
+        return fail_set(fail, FAIL_INVALID_JSON, "the request body is not valid JSON (%s)",
+                        json_error_text(error));
+    }
+}
+
+int chat_request_parse(struct json_parser *json, struct arena *arena, char *body, size_t n,
+                       struct turn *turn, struct fail *fail)
+{
+    struct reader r = {json, arena, turn, fail};
+    struct json root;
+
+    *turn = (struct turn){.n = 1};
+    if (n >= 3 && memcmp(body, "\xEF\xBB\xBF", 3) == 0) {
+        body += 3;
+        n -= 3;
+    }
+    if (span_trim(span_of(body, n)).n == 0)
+        return fail_set(fail, FAIL_INVALID_JSON,
+                        "the request body is empty; send a JSON object with \"model\" and "
+                        "\"messages\"");
+    json_mend_surrogates(body, n);
+    int error = json_parse(json, span_of(body, n), &root);
+    if (error)
+        return refuse_json(fail, error);
+    if (!json_is(root, JSON_OBJECT))
+        return fail_set(fail, FAIL_INVALID_JSON, "the request body must be a JSON object");
+    turn->raw = span_trim(span_of(body, n));
+
+    struct span model = raw_given(turn->raw, "model");
+    if (!raw_is_text(model) || model.n == 2)
+        return fail_param(fail, FAIL_INVALID_VALUE, "model",
+                          "model must be a string: the id of a model (GET /v1/models lists them)");
+    if (read_text(&r, model, &turn->model))
+        return -1;
+    return read_messages(&r) || read_parameters(&r) ? -1 : 0;
+}

@@ -1,0 +1,39 @@
+/*
+ * gateway/clock.c - see clock.h.
+ */
+#include "gateway/clock.h"
+
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+
+int64_t clock_wall_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void clock_random(void *owner, void *bytes, size_t n)
+{
+    char *p = bytes;
+    while (n) {
+        ssize_t got = getrandom(p, n < 256 ? n : 256, 0);
+        if (got < 0)
+            abort(); /* no kernel that we run on lacks it */
+        p += got;
+        n -= (size_t)got;
+    }
+}
+
+void clock_random_id(char *text, size_t n)
+{
+    static const char letters[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+    unsigned char bytes[64];
+    for (size_t i = 0; i < n; i++) {
+        if (i % sizeof bytes == 0)
+            clock_random(NULL, bytes, n - i < sizeof bytes ? n - i : sizeof bytes);
+        text[i] = letters[bytes[i % sizeof bytes] % 36];
+    }
+    text[n] = '\0';
+}

@@ -1,0 +1,57 @@
+/*
+ * gateway/wait_queue.c - see wait_queue.h.
+ */
+#include "gateway/wait_queue.h"
+
+#include <assert.h>
+
+void wait_queue_add(struct wait_queue *q, struct waiter *w)
+{
+    assert(!w->queue);
+    w->queue = q;
+    w->prev = q->last;
+    w->next = NULL;
+    if (q->last)
+        q->last->next = w;
+    else
+        q->first = w;
+    q->last = w;
+    q->n++;
+}
+
+void waiter_leave(struct waiter *w)
+{
+    struct wait_queue *q = w->queue;
+    if (!q)
+        return;
+    if (w->prev)
+        w->prev->next = w->next;
+    else
+        q->first = w->next;
+    if (w->next)
+        w->next->prev = w->prev;
+    else
+        q->last = w->prev;
+    q->n--;
+    w->queue = NULL;
+    w->prev = w->next = NULL;
+}
+
+void wait_queue_wake_first(struct wait_queue *q)
+{
+    struct waiter *w = q->first;
+    if (!w)
+        return;
+    waiter_leave(w);
+    w->wake(w);
+}
+
+void wait_queue_wake_all(struct wait_queue *q)
+{
+    struct wait_queue now = *q;
+    *q = (struct wait_queue){0};
+    for (struct waiter *w = now.first; w; w = w->next)
+        w->queue = &now;
+    while (now.first)
+        wait_queue_wake_first(&now);
+}
