@@ -34,9 +34,12 @@ static bool has(const char *range_text, const char *address_text)
 
 static void addresses_are_read_in_both_families(void **state)
 {
-    static const char *const good[] = {"0.0.0.0", "127.0.0.1", "255.255.255.255", "::", "::1", "2001:db8::1", "::ffff:1.2.3.4"};
-    static const char *const bad[] = {"",        "1.2.3",    "1.2.3.4.5", "256.1.1.1",      "01.2.3.4", "1.2.3.4 ", "[::1]",
-                                      "::1%eth0", "12345::1", "localhost", "1.2.3.4:80", ":",        "0x7f.1",   "1:2:3:4:5:6:7:8:9"};
+    static const char *const good[] = {
+        "0.0.0.0", "127.0.0.1", "255.255.255.255", "::", "::1", "2001:db8::1", "::ffff:1.2.3.4"};
+    static const char *const bad[] = {
+        "",           "1.2.3", "1.2.3.4.5", "256.1.1.1",        "01.2.3.4",
+        "1.2.3.4 ",   "[::1]", "::1%eth0",  "12345::1",         "localhost",
+        "1.2.3.4:80", ":",     "0x7f.1",    "1:2:3:4:5:6:7:8:9"};
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
         ip(good[i]);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -91,8 +94,19 @@ static void host_bits_must_be_zero(void **state)
 
 static void malformed_ranges_are_refused(void **state)
 {
-    static const char *const bad[] = {"", "/", "/8", "10.0.0.0/", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/8/8", "10.0.0.0/ 8",
-                                      "10.0.0.0/08x", "example.org/8", "10.0.0.0/4294967304", "10.0.0.0/0008"};
+    static const char *const bad[] = {"",
+                                      "/",
+                                      "/8",
+                                      "10.0.0.0/",
+                                      "10.0.0.0/33",
+                                      "::/129",
+                                      "10.0.0.0/-1",
+                                      "10.0.0.0/8/8",
+                                      "10.0.0.0/ 8",
+                                      "10.0.0.0/08x",
+                                      "example.org/8",
+                                      "10.0.0.0/4294967304",
+                                      "10.0.0.0/0008"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         if (parses(bad[i]))
             fail_msg("'%s' was taken for a range", bad[i]);
@@ -124,7 +138,8 @@ static void an_unknown_address_is_in_no_range(void **state)
 static void loopback_is_127_and_v6_one(void **state)
 {
     static const char *const yes[] = {"127.0.0.1", "127.255.255.254", "::1", "::ffff:127.0.0.1"};
-    static const char *const no[] = {"128.0.0.1", "126.255.255.255", "::2", "0.0.0.0", "::", "::127.0.0.1", "10.0.0.1"};
+    static const char *const no[] = {"128.0.0.1", "126.255.255.255", "::2",     "0.0.0.0",
+                                     "::",        "::127.0.0.1",     "10.0.0.1"};
     for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++) {
         struct ip_address a = ip(yes[i]);
         assert_true(ip_is_loopback(&a));
@@ -137,8 +152,11 @@ static void loopback_is_127_and_v6_one(void **state)
 
 static void addresses_are_shown_in_their_short_form(void **state)
 {
-    static const char *const pairs[][2] = {{"::ffff:1.2.3.4", "1.2.3.4"}, {"2001:0DB8:0:0::1", "2001:db8::1"}, {"::1", "::1"},
-                                           {"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}};
+    static const char *const pairs[][2] = {
+        {"::ffff:1.2.3.4", "1.2.3.4"},
+        {"2001:0DB8:0:0::1", "2001:db8::1"},
+        {"::1", "::1"},
+        {"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}};
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
         char text[46];
         struct ip_address a = ip(pairs[i][0]);
@@ -149,10 +167,14 @@ static void addresses_are_shown_in_their_short_form(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(addresses_are_read_in_both_families), cmocka_unit_test(mapped_addresses_equal_their_v4_form),
-        cmocka_unit_test(ranges_hold_what_their_prefix_says),  cmocka_unit_test(host_bits_must_be_zero),
-        cmocka_unit_test(malformed_ranges_are_refused),        cmocka_unit_test(lists_match_if_any_range_does),
-        cmocka_unit_test(an_unknown_address_is_in_no_range),   cmocka_unit_test(loopback_is_127_and_v6_one),
+        cmocka_unit_test(addresses_are_read_in_both_families),
+        cmocka_unit_test(mapped_addresses_equal_their_v4_form),
+        cmocka_unit_test(ranges_hold_what_their_prefix_says),
+        cmocka_unit_test(host_bits_must_be_zero),
+        cmocka_unit_test(malformed_ranges_are_refused),
+        cmocka_unit_test(lists_match_if_any_range_does),
+        cmocka_unit_test(an_unknown_address_is_in_no_range),
+        cmocka_unit_test(loopback_is_127_and_v6_one),
         cmocka_unit_test(addresses_are_shown_in_their_short_form),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

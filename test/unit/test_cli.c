@@ -140,9 +140,11 @@ static size_t count_lines(const char *text)
 }
 
 static const char good[] = "[[keys]]\nname = 'cherry'\nkey = 'sk-verysecret'\n"
-                           "[[sites]]\nname = 'one'\nadapter = 'openai'\nbase_url = 'http://127.0.0.1:9/v1'\nmodels = ['m1', 'm2']\n"
+                           "[[sites]]\nname = 'one'\nadapter = 'openai'\nbase_url = "
+                           "'http://127.0.0.1:9/v1'\nmodels = ['m1', 'm2']\n"
                            "[[sites.accounts]]\napi_key = 'sk-upstreamsecret'\n"
-                           "[[sites]]\nname = 'two'\nadapter = 'openai'\nbase_url = 'http://127.0.0.1:9/v2'\nmodels = ['m2', 'm3']\n"
+                           "[[sites]]\nname = 'two'\nadapter = 'openai'\nbase_url = "
+                           "'http://127.0.0.1:9/v2'\nmodels = ['m2', 'm3']\n"
                            "[[sites.accounts]]\napi_key = 'sk-upstreamsecret2'\n"
                            "[[models]]\nid = 'm3'\ntargets = ['two/m3', 'one/m1']\n";
 
@@ -190,8 +192,10 @@ static void a_bad_configuration_is_exit_2_with_all_errors(void **state)
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(run(WORDS(lists[i], "-c", "other.toml")), 2);
         assert_int_equal(served.calls, 0);
-        assert_non_null(strstr(err, "other.toml:2:1: unknown key \"lisen\" in [server] (did you mean \"listen\"?)\n"));
-        assert_non_null(strstr(err, "other.toml:3:11: \"workers\" in [server] must be an integer, found a string\n"));
+        assert_non_null(strstr(
+            err, "other.toml:2:1: unknown key \"lisen\" in [server] (did you mean \"listen\"?)\n"));
+        assert_non_null(strstr(
+            err, "other.toml:3:11: \"workers\" in [server] must be an integer, found a string\n"));
         assert_null(strstr(out, "fine"));
     }
 }
@@ -224,7 +228,8 @@ static void check_prints_the_warnings(void **state)
 {
     write_file("other.toml", "server.workers = 4\n[[sites]]\nname='d'\nadapter='demo'\n");
     assert_int_equal(run(WORDS("check", "-c", "other.toml")), 0);
-    assert_non_null(strstr(err, "warning: other.toml:1:18: \"workers\" in [server] comes with a later version"));
+    assert_non_null(strstr(
+        err, "warning: other.toml:1:18: \"workers\" in [server] comes with a later version"));
 }
 
 static void models_prints_each_public_id_with_its_targets(void **state)
@@ -241,7 +246,8 @@ static void models_prints_each_public_id_with_its_targets(void **state)
 
 static void models_knows_the_adapters_own_list(void **state)
 {
-    write_file("other.toml", "[[sites]]\nname='z'\nadapter='zai'\n[[sites.accounts]]\nguest = true\n");
+    write_file("other.toml",
+               "[[sites]]\nname='z'\nadapter='zai'\n[[sites.accounts]]\nguest = true\n");
     assert_int_equal(run(WORDS("models", "-c", "other.toml")), 0);
     assert_non_null(strstr(out, "glm-4.6 -> z/glm-4.6\n"));
 }

@@ -69,7 +69,8 @@ static void a_text_line_has_time_level_and_sentence(void **state)
 {
     start(LOG_INFO, false);
     log_info("listening on %s, %d workers", "127.0.0.1:8080", 1);
-    assert_matches(content(), "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3} info  listening on 127.0.0.1:8080, 1 workers\n$");
+    assert_matches(content(), "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3} "
+                              "info  listening on 127.0.0.1:8080, 1 workers\n$");
     start(LOG_INFO, false);
     log_error("no");
     assert_matches(content(), " error no\n$");
@@ -79,7 +80,8 @@ static void a_json_line_has_utc_time_level_and_message(void **state)
 {
     start(LOG_INFO, true);
     log_warn("say \"hi\"\\ to %s", "\x01\n\x7f");
-    assert_matches(content(), "^\\{\"time\":\"[0-9-]{10}T[0-9:]{8}\\.[0-9]{3}Z\",\"level\":\"warn\",\"message\":\"say \\\\\"hi\\\\\"\\\\\\\\ to "
+    assert_matches(content(), "^\\{\"time\":\"[0-9-]{10}T[0-9:]{8}\\.[0-9]{3}Z\",\"level\":"
+                              "\"warn\",\"message\":\"say \\\\\"hi\\\\\"\\\\\\\\ to "
                               "\\\\u0001\\\\n\\\\u007f\"\\}\n$");
 }
 
@@ -103,7 +105,8 @@ static void control_characters_and_broken_utf8_are_escaped(void **state)
 {
     start(LOG_INFO, false);
     log_info("%s", "a\nb\rc\td\x1b[31me\x7f \xc2\x9b \xff \xc3\xa9 \xed\xa0\x80");
-    assert_matches(content(), "info  a\\\\nb\\\\rc\\\\td\\\\x1b\\[31me\\\\x7f \\\\x9b \\\\xff \xc3\xa9 \\\\xed\\\\xa0\\\\x80\n$");
+    assert_matches(content(), "info  a\\\\nb\\\\rc\\\\td\\\\x1b\\[31me\\\\x7f \\\\x9b \\\\xff "
+                              "\xc3\xa9 \\\\xed\\\\xa0\\\\x80\n$");
     start(LOG_INFO, true);
     log_info("%s", "\xff|\xc3\xa9|\xe4\xb8");
     assert_matches(content(), "\"\xEF\xBF\xBD\\|\xc3\xa9\\|\xEF\xBF\xBD\xEF\xBF\xBD\"\\}\n$");
@@ -120,8 +123,11 @@ static void a_record_is_one_line_of_fields(void **state)
         log_record_text(&record, "key", SPAN("")); /* left out */
         log_record_int(&record, "status", -7);
         log_record_end(&record);
-        assert_matches(content(), json ? "\"message\":\"request\",\"path\":\"/v1/models\",\"agent\":\"a \\\\\"b\\\\\" c\\\\n\",\"status\":-7\\}\n$"
-                                       : "info  request path=/v1/models agent=\"a \\\\\"b\\\\\" c\\\\n\" status=-7\n$");
+        assert_matches(
+            content(),
+            json ? "\"message\":\"request\",\"path\":\"/v1/models\",\"agent\":\"a \\\\\"b\\\\\" "
+                   "c\\\\n\",\"status\":-7\\}\n$"
+                 : "info  request path=/v1/models agent=\"a \\\\\"b\\\\\" c\\\\n\" status=-7\n$");
     }
 }
 
