@@ -60,8 +60,9 @@ const char *config_quote(struct config_reader *r, struct span text)
     return p;
 }
 
-static void note(struct config_reader *r, struct config_notes *notes, int line, int column,
-                 const char *format, va_list args)
+__attribute__((format(printf, 5, 0))) static void note(struct config_reader *r,
+                                                       struct config_notes *notes, int line,
+                                                       int column, const char *format, va_list args)
 {
     if (notes->n == notes->cap) {
         size_t cap = notes->cap ? notes->cap * 2 : 16;

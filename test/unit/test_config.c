@@ -404,6 +404,15 @@ static void broken_toml_is_told_with_its_place(void **state)
     refused_saying("[server]\nlisten = [\n", "t.toml:");
     refused_saying("[server]\nworkers = 1\nworkers = 2\n", "t.toml:3:");
     refused_saying("a = \"\xff\"", "t.toml:1:");
+    /* what trips the parser's own assertions */
+    refused("[", "t.toml:1:2: Error while parsing table header: encountered end-of-file\n");
+    refused("[!]", "t.toml:1:1: this line is not TOML\n");
+    refused("# one\n[server]\nworkers = 1\n[\nx = 1\n[access]\n",
+            "t.toml:4:1: this line is not TOML\n");
+    refused("a = 1\nb = \xe2\x80\x9cx\xe2\x80\x9d\n", /* typographic quotes */
+            "t.toml:2:5: outside of strings and comments only ASCII characters may stand\n");
+    refused("a = 1\n[=\n", "t.toml:2:1: this line is not TOML\n");
+    refused("a = 1\n\n[=", "t.toml:3:1: this line is not TOML\n");
 }
 
 static void bombs_are_refused(void **state)
@@ -445,6 +454,16 @@ static void dots_in_strings_and_comments_are_not_depth(void **state)
              "log_file = \"/\\\"....................\"\n" DEMO
              "models = [\"\"\"a......\"..\"\"..............\"\"\"\"\"]\n");
     assert_span(c->data_dir, "/.........................../x");
+    config_unref(c);
+}
+
+static void characters_of_any_language_may_stand_in_strings(void **state)
+{
+    struct config *c = good(
+        "\xEF\xBB\xBF# \xc3\xa9 \xe2\x80\x9c\n[[sites]]\nname='demo'\nadapter='demo'\n"
+        "models = [\"\xe4\xbd\xa0\xe5\xa5\xbd\", \"\"\"a\\\n \xc3\xa9\\\n\xef\xbb\xbd\"\"\"]\n");
+    assert_span(c->sites[0].models[0], "\xe4\xbd\xa0\xe5\xa5\xbd");
+    assert_span(c->sites[0].models[1], "a\xc3\xa9\xef\xbb\xbd");
     config_unref(c);
 }
 
@@ -1163,6 +1182,7 @@ int main(void)
         cmocka_unit_test(broken_toml_is_told_with_its_place),
         cmocka_unit_test(bombs_are_refused),
         cmocka_unit_test(dots_in_strings_and_comments_are_not_depth),
+        cmocka_unit_test(characters_of_any_language_may_stand_in_strings),
         cmocka_unit_test(a_flood_of_errors_is_cut),
         cmocka_unit_test(sizes_know_their_units),
         cmocka_unit_test(times_need_their_unit),
