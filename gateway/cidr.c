@@ -98,9 +98,9 @@ bool ip_is_loopback(const struct ip_address *ip)
 const char *ip_format(const struct ip_address *ip, char text[46])
 {
     if (!ip->known)
-        return strcpy(text, "unix");
+        return memcpy(text, "unix", sizeof "unix");
     bool v4 = is_v4(ip->bytes);
     const char *done = inet_ntop(v4 ? AF_INET : AF_INET6, ip->bytes + (v4 ? sizeof v4_prefix : 0),
                                  text, ADDRESS_TEXT_MAX);
-    return done ? done : strcpy(text, "?");
+    return done ? done : memcpy(text, "?", sizeof "?");
 }

@@ -53,10 +53,12 @@ const char *config_quote(struct config_reader *r, struct span text)
     char *p = scratch_alloc(r, n + 4);
     if (!p)
         return "?";
-    for (size_t i = 0; i < n; i++)
-        p[i] = (unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7F ? '?' : text.p[i];
+    for (size_t i = 0; i < n; i++) {
+        bool control = (unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7F;
+        p[i] = control ? '?' : text.p[i];
+    }
     if (cut)
-        memcpy(p + n, "...", 3);
+        memcpy(p + n, "...", sizeof "...");
     return p;
 }
 

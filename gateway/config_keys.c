@@ -313,7 +313,7 @@ static void warn_about_the_whole(struct config_reader *r, const struct toml_node
         config_warn(r, NULL, "no [[sites]] are configured: there is nothing to serve");
 }
 
-void config_finish_root(struct config_reader *r, const struct toml_node *root, void *record)
+void config_finish_root(struct config_reader *r, const struct toml_node *table, void *record)
 {
     struct config *config = record;
     size_t most = config->n_keys > config->n_sites ? config->n_keys : config->n_sites;
@@ -322,8 +322,8 @@ void config_finish_root(struct config_reader *r, const struct toml_node *root, v
     if (!names)
         return;
     /* The lists are const for everybody else; here they are still being made. */
-    finish_sites(r, root, config->sites, config->n_sites, names);
-    finish_keys(r, root, (struct key_config *)config->keys, config->n_keys, names);
-    finish_models(r, root, (struct model_config *)config->models, config->n_models, names);
-    warn_about_the_whole(r, root, config);
+    finish_sites(r, table, config->sites, config->n_sites, names);
+    finish_keys(r, table, (struct key_config *)config->keys, config->n_keys, names);
+    finish_models(r, table, (struct model_config *)config->models, config->n_models, names);
+    warn_about_the_whole(r, table, config);
 }

@@ -143,9 +143,9 @@ void config_print_secret(struct buffer *, size_t length);
 void config_print_duration(struct buffer *, int64_t ms);
 
 /* ---- tables that have something to finish ---- */
-void config_finish_root(struct config_reader *, const struct toml_node *, void *config);
-void config_finish_server(struct config_reader *, const struct toml_node *, void *config);
-void config_finish_key(struct config_reader *, const struct toml_node *, void *key);
-void config_finish_site(struct config_reader *, const struct toml_node *, void *site);
+void config_finish_root(struct config_reader *, const struct toml_node *table, void *record);
+void config_finish_server(struct config_reader *, const struct toml_node *table, void *record);
+void config_finish_key(struct config_reader *, const struct toml_node *table, void *record);
+void config_finish_site(struct config_reader *, const struct toml_node *table, void *record);
 
 #endif

@@ -62,8 +62,7 @@ static const char *variable(struct config_reader *r, const char *key, const stru
                      key, r->title, config_quote(r, name));
         return NULL;
     }
-    memcpy(copy, name.p, name.n);
-    copy[name.n] = '\0';
+    snprintf(copy, sizeof copy, "%.*s", SPAN_ARGS(name));
     const char *value = getenv(copy);
     if (!value)
         config_error(r, at, "\"%s\" in %s: the environment variable %s is not set", key, r->title,

@@ -94,6 +94,8 @@ static void append_escape(struct buffer *out, uint32_t code)
 static void append_escaped(struct buffer *out, struct span text, bool quoted)
 {
     size_t from = 0, at = 0;
+    if (!text.p)
+        return;
     while (at < text.n) {
         uint32_t code = 0;
         size_t n = decode_utf8(span_from(text, at), &code);
