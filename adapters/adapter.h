@@ -147,6 +147,8 @@ struct adapter {
     enum adapter_verdict (*on_end)(struct turn_run *, enum stream_end);
     /* After the turn, however it ended (answered, failed, cancelled): requests that tidy up, until DONE. Their answers are read and forgotten. Optional. */
     enum adapter_step (*cleanup)(struct turn_run *, struct site_request *);
+    /* Frees what the run holds outside its arena; called exactly once, last. Optional. */
+    void (*destroy)(struct turn_run *);
     /* CAP_LOCAL: put the next piece into run->out. DONE, FAILED, or SEND = ask again after *delay_ms. */
     enum adapter_step (*local)(struct turn_run *, int *delay_ms);
 };

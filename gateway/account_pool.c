@@ -137,14 +137,19 @@ static struct pool_site *find_or_add_site(struct account_pool *pool, struct span
     return s;
 }
 
+static void free_if_unused(struct account *a)
+{
+    if (a->retired && a->in_flight == 0 && a->pins == 0 && !a->credential_step)
+        account_free(a);
+}
+
 static void retire(struct account *a)
 {
     static const struct credential none;
     a->retired = true;
     a->view.credentials = &none; /* the config that held them may go */
     a->view.n_credentials = 0;
-    if (a->in_flight == 0 && !a->credential_step)
-        account_free(a);
+    free_if_unused(a);
 }
 
 static struct account *take_by_name(struct pool_site *s, struct span name)
@@ -326,14 +331,26 @@ void account_release(struct account *a)
     assert(a->magic == ACCOUNT_MAGIC && a->in_flight > 0);
     a->in_flight--;
     if (a->retired) {
-        if (a->in_flight == 0 && !a->credential_step)
-            account_free(a);
+        free_if_unused(a);
         return;
     }
     struct pool_site *s = find_site(a->pool, span_str(a->site));
     /* One who is woken may leave without a lease (all accounts rest now): go on until somebody has taken the place. */
     for (size_t n = s ? s->queue.n : 0; n && s->queue.first && !all_busy(s); n--)
         wait_queue_wake_first(&s->queue);
+}
+
+void account_pin(struct account *a)
+{
+    assert(a->magic == ACCOUNT_MAGIC);
+    a->pins++;
+}
+
+void account_unpin(struct account *a)
+{
+    assert(a->magic == ACCOUNT_MAGIC && a->pins > 0);
+    a->pins--;
+    free_if_unused(a);
 }
 
 uint64_t account_pool_earliest(struct account_pool *pool, const struct site_config *site,

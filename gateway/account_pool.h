@@ -23,7 +23,8 @@ struct account {
     enum account_state state;
     uint64_t until_ms; /* cooling: end */
     int in_flight, max_concurrent;
-    bool retired;                       /* gone from the config: freed with its last lease */
+    int pins;     /* tidying runs that still need the account's credentials, without a lease */
+    bool retired; /* gone from the config: freed with its last lease */
     bool credential_step;               /* one exchange obtains a credential */
     struct wait_queue credential_queue; /* the others wait here */
     struct account_pool *pool;
@@ -54,6 +55,9 @@ enum lease_result account_pool_lease(struct account_pool *, const struct site_co
                                      size_t *index, uint64_t *retry_at_ms);
 /* Gives it back and wakes the first who waits for the site. */
 void account_release(struct account *);
+/* Keeps the account's memory and credentials without counting as use. */
+void account_pin(struct account *);
+void account_unpin(struct account *);
 /* Earliest end of a cool-down at the site; UINT64_MAX when none cools. */
 uint64_t account_pool_earliest(struct account_pool *, const struct site_config *site,
                                uint64_t now_ms);

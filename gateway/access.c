@@ -1,0 +1,136 @@
+/*
+ * gateway/access.c - see access.h.
+ *
+ * Presented keys are hashed and the hashes compared in constant time, all of them, so that neither the time nor the order tells anything about a configured key.
+ */
+#include "gateway/access.h"
+
+#include <mbedtls/sha256.h>
+#include <mbedtls/version.h>
+
+struct ip_address access_client(const struct http_exchange *http)
+{
+    const struct config *config = http_exchange_config(http);
+    struct ip_address peer = *http_exchange_peer(http);
+    if (!peer.known) {
+        ip_parse(SPAN("127.0.0.1"), &peer);
+        return peer;
+    }
+    if (!cidr_any(config->trusted_proxies, config->n_trusted_proxies, &peer))
+        return peer;
+    /* From the right: each trusted proxy vouches for the address before it. */
+    struct span list = http_exchange_header(http, "x-forwarded-for");
+    while (list.n) {
+        ptrdiff_t comma = span_find_last(list, SPAN(","));
+        struct ip_address hop;
+        if (!ip_parse(span_trim(span_from(list, (size_t)(comma + 1))), &hop))
+            break;
+        peer = hop;
+        if (comma < 0 || !cidr_any(config->trusted_proxies, config->n_trusted_proxies, &hop))
+            break;
+        list = span_first(list, (size_t)comma);
+    }
+    return peer;
+}
+
+int access_check_address(const struct http_exchange *http, struct fail *fail)
+{
+    const struct config *config = http_exchange_config(http);
+    struct ip_address client = access_client(http);
+    char text[46];
+    if (cidr_any(config->deny, config->n_deny, &client) ||
+        (config->n_allow && !cidr_any(config->allow, config->n_allow, &client)))
+        return fail_set(fail, FAIL_ACCESS_DENIED,
+                        "the address %s is not allowed here ([access] in gateway.toml)",
+                        ip_format(&client, text));
+    if (config->n_keys)
+        return 0;
+    if (!ip_is_loopback(&client))
+        return fail_set(fail, FAIL_ACCESS_DENIED,
+                        "no keys are configured, so only this machine itself is served; add "
+                        "[[keys]] to gateway.toml to let %s in",
+                        ip_format(&client, text));
+    struct span host = http_exchange_header(http, "host");
+    if (!http_exchange_is_unix(http) && host.p && !config_host_is_ours(config, host))
+        return fail_set(fail, FAIL_ACCESS_DENIED,
+                        "the Host \"%.*s\" is not this gateway's; use its address (such as "
+                        "127.0.0.1) or configure [[keys]]",
+                        SPAN_ARGS(span_first(host, 60)));
+    return 0;
+}
+
+static bool same_hash(const unsigned char *a, const unsigned char *b)
+{
+    unsigned char difference = 0;
+    for (size_t i = 0; i < 32; i++)
+        difference |= a[i] ^ b[i];
+    return difference == 0;
+}
+
+static const struct key_config *find_key(const struct config *config, struct span presented)
+{
+    unsigned char hash[32];
+    const struct key_config *found = NULL;
+#if MBEDTLS_VERSION_MAJOR >= 3
+    mbedtls_sha256((const unsigned char *)presented.p, presented.n, hash, 0);
+#else
+    mbedtls_sha256_ret((const unsigned char *)presented.p, presented.n, hash, 0);
+#endif
+    for (size_t i = 0; i < config->n_keys; i++) {
+        if (same_hash(config->keys[i].sha256, hash) && !found)
+            found = &config->keys[i];
+    }
+    return found;
+}
+
+/* "Bearer", "Bearer null", "Bearer undefined" and blanks are no key (H2). */
+static struct span meaningful(struct span key)
+{
+    key = span_trim(key);
+    if (span_eq(key, SPAN("null")) || span_eq(key, SPAN("undefined")))
+        return span_of(NULL, 0);
+    return key;
+}
+
+static struct span bearer(struct span authorization)
+{
+    if (authorization.n < 7 || !span_eq_nocase(span_first(authorization, 6), SPAN("bearer")) ||
+        authorization.p[6] != ' ')
+        return span_of(NULL, 0);
+    return span_from(authorization, 7);
+}
+
+int access_check_key(const struct http_exchange *http, const struct key_config **key,
+                     struct fail *fail)
+{
+    const struct config *config = http_exchange_config(http);
+    *key = NULL;
+    if (config->n_keys == 0)
+        return 0;
+    const struct span presented[] = {
+        meaningful(bearer(http_exchange_header(http, "authorization"))),
+        meaningful(http_exchange_header(http, "x-api-key")),
+        meaningful(http_exchange_header(http, "api-key")),
+        meaningful(http_exchange_header(http, "x-goog-api-key")),
+    };
+    bool any = false;
+    for (size_t i = 0; i < sizeof presented / sizeof *presented && !*key; i++) {
+        if (!presented[i].n)
+            continue;
+        any = true;
+        *key = find_key(config, presented[i]);
+    }
+    if (!any)
+        return fail_set(fail, FAIL_MISSING_KEY,
+                        "an API key is needed: send it as \"Authorization: Bearer KEY\"; the keys "
+                        "are in gateway.toml");
+    if (!*key)
+        return fail_set(fail, FAIL_WRONG_KEY,
+                        "this API key is not one of the gateway's keys ([[keys]] in gateway.toml)");
+    struct ip_address client = access_client(http);
+    if ((*key)->n_allow && !cidr_any((*key)->allow, (*key)->n_allow, &client))
+        return fail_set(fail, FAIL_ACCESS_DENIED,
+                        "the key \"%.*s\" may not be used from this address",
+                        SPAN_ARGS((*key)->name));
+    return 0;
+}

@@ -1,0 +1,133 @@
+/*
+ * gateway/engine.c - see engine.h. Births and deaths of what the exchanges share, in the order in which they need each other.
+ */
+#include "gateway/engine.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "gateway/clock.h"
+#include "gateway/exchange.h"
+#include "gateway/log.h"
+
+enum { PARSER_LIMIT = 128 * 1024 * 1024, OUT_LIMIT = 128 * 1024 * 1024 };
+
+static void save_credential(void *owner, const char *site, const char *account, const char *name,
+                            const char *value, int64_t expires_ms)
+{
+    struct engine *engine = owner;
+    if (engine->store)
+        store_save(engine->store, site, account, name, value, expires_ms);
+}
+
+static void restore_credential(void *owner, const char *site, const char *account, const char *name,
+                               const char *value, int64_t expires_ms)
+{
+    account_pool_restore(owner, site, account, name, value, expires_ms);
+}
+
+static void nothing(void *arg) {}
+
+/* What was made so far, for a start that failed half-way. */
+static struct engine *give_up(struct engine *engine)
+{
+    if (engine->catalogue)
+        catalogue_destroy(engine->catalogue);
+    if (engine->store)
+        store_destroy(engine->store, NULL, NULL);
+    if (engine->upstream)
+        upstream_destroy(engine->upstream, nothing, NULL);
+    account_pool_destroy(engine->accounts);
+    json_parser_destroy(engine->json);
+    config_unref(engine->config);
+    free(engine);
+    return NULL;
+}
+
+struct engine *engine_create(uv_loop_t *loop, struct config *config, struct fail *fail)
+{
+    struct engine *engine = calloc(1, sizeof *engine);
+    if (!engine) {
+        fail_memory(fail);
+        return NULL;
+    }
+    engine->loop = loop;
+    engine->config = config_ref(config);
+    engine->started_ms = clock_wall_ms();
+    buffer_init(&engine->out, OUT_LIMIT);
+    engine->json = json_parser_create(PARSER_LIMIT);
+    engine->upstream = upstream_create(loop);
+    engine->store = store_create(loop, config->data_dir);
+    engine->accounts = account_pool_create(save_credential, engine);
+    if (engine->upstream && engine->accounts)
+        engine->catalogue = catalogue_create(loop, engine->upstream, engine->accounts);
+    if (!engine->json || !engine->store || !engine->catalogue ||
+        account_pool_configure(engine->accounts, config)) {
+        fail_memory(fail);
+        return give_up(engine);
+    }
+    catalogue_configure(engine->catalogue, config);
+
+    struct fail unread;
+    if (store_load(engine->store, restore_credential, engine->accounts, &unread))
+        log_warn("%s", unread.message);
+    return engine;
+}
+
+int engine_reload(struct engine *engine, struct config *config)
+{
+    struct config *old = engine->config;
+    int result = account_pool_configure(engine->accounts, config);
+    engine->config = config_ref(config);
+    catalogue_configure(engine->catalogue, config);
+    upstream_forget_idle(engine->upstream);
+    config_unref(old);
+    return result;
+}
+
+void engine_cancel_all(struct engine *engine)
+{
+    engine->stopping = true;
+    /* Abandoning one may wake others, which then end as well: start over until none is open. */
+    for (struct exchange *e = engine->exchanges, *next; e; e = next) {
+        next = exchange_next(e);
+        exchange_abandon(e);
+    }
+}
+
+struct closing {
+    struct engine *engine;
+    void (*closed)(void *);
+    void *arg;
+};
+
+static void on_upstream_closed(void *arg)
+{
+    struct closing *c = arg;
+    struct engine *engine = c->engine;
+    account_pool_destroy(engine->accounts);
+    json_parser_destroy(engine->json);
+    buffer_free(&engine->out);
+    config_unref(engine->config);
+    free(engine);
+    c->closed(c->arg);
+    free(c);
+}
+
+static void on_store_closed(void *arg)
+{
+    struct closing *c = arg;
+    c->engine->store = NULL;
+    upstream_destroy(c->engine->upstream, on_upstream_closed, c);
+}
+
+void engine_destroy(struct engine *engine, void (*closed)(void *), void *arg)
+{
+    assert(engine->n_exchanges == 0);
+    struct closing *c = calloc(1, sizeof *c);
+    if (!c)
+        abort(); /* at the very end of the program: nothing is left to lose */
+    *c = (struct closing){engine, closed, arg};
+    catalogue_destroy(engine->catalogue);
+    store_destroy(engine->store, on_store_closed, c);
+}

@@ -1,0 +1,43 @@
+/*
+ * gateway/engine.h - what all exchanges of one event loop share.
+ *
+ * Created by serve(); owns everything but the listener. A reload swaps the config; exchanges keep the one they began with.
+ */
+#ifndef DRAGOMAN_GATEWAY_ENGINE_H
+#define DRAGOMAN_GATEWAY_ENGINE_H
+
+#include <uv.h>
+
+#include "gateway/account_pool.h"
+#include "gateway/catalogue.h"
+#include "gateway/http_server.h"
+#include "gateway/store.h"
+#include "gateway/upstream.h"
+
+struct exchange;
+
+struct engine {
+    uv_loop_t *loop;
+    struct config *config; /* current; reference */
+    struct upstream *upstream;
+    struct account_pool *accounts;
+    struct catalogue *catalogue;
+    struct store *store;
+    struct json_parser *json; /* small bodies and site frames; never kept across a call */
+    struct buffer out;        /* what one event wants to tell the client; empty between events */
+    struct exchange *exchanges;
+    size_t n_exchanges;
+    int64_t started_ms; /* wall clock */
+    bool stopping;
+};
+
+/* NULL with fail. Takes a reference of the config. */
+struct engine *engine_create(uv_loop_t *, struct config *, struct fail *);
+/* A new config for what comes next. 0, or -1 when memory is short. */
+int engine_reload(struct engine *, struct config *);
+/* Cancels every exchange at once (the end of a graceful stop). */
+void engine_cancel_all(struct engine *);
+/* After all exchanges are over; `closed` when every handle is closed and the engine is freed. */
+void engine_destroy(struct engine *, void (*closed)(void *), void *arg);
+
+#endif

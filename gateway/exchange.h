@@ -1,0 +1,22 @@
+/*
+ * gateway/exchange.h - the life of one chat request (docs/architecture.md).
+ *
+ * Owned by the engine's list; ends by itself. The client side (struct http_exchange) may go before it: clean-up at the site goes on.
+ */
+#ifndef DRAGOMAN_GATEWAY_EXCHANGE_H
+#define DRAGOMAN_GATEWAY_EXCHANGE_H
+
+#include "gateway/engine.h"
+
+/* The body is whole and the key (NULL = none configured) admitted. Answers in any case. */
+void exchange_start(struct engine *, struct http_exchange *, const struct key_config *);
+/* The client is gone: the site's request ends at once. */
+void exchange_client_gone(struct exchange *);
+/* What was written has left: go on reading from the site. */
+void exchange_drained(struct exchange *);
+/* The engine's list. */
+struct exchange *exchange_next(struct exchange *);
+/* Ends it as at a shutdown: the client gets what is there, and an error. */
+void exchange_abandon(struct exchange *);
+
+#endif

@@ -1,0 +1,355 @@
+/*
+ * gateway/front.c - see front.h.
+ *
+ * Order of refusal: address, CORS preflight, Host, path and method, key; a body is read only for what passed all of them.
+ */
+#include "gateway/front.h"
+
+#include <stdio.h>
+
+#include "base/json_write.h"
+#include "gateway/access.h"
+#include "gateway/error_response.h"
+#include "gateway/exchange.h"
+#include "gateway/landing.h"
+#include "gateway/log.h"
+#include "gateway/reply.h"
+
+enum route_kind { ROUTE_NONE, ROUTE_LANDING, ROUTE_HEALTH, ROUTE_MODELS, ROUTE_MODEL, ROUTE_CHAT };
+
+struct route {
+    enum route_kind kind;
+    const char *allow; /* methods */
+    struct span rest;  /* ROUTE_MODEL: the id, still percent-encoded */
+};
+
+/* The API's path behind any number of /v1 (H5). */
+static struct span without_version(struct span path)
+{
+    while (span_starts(path, SPAN("/v1/")) || span_eq(path, SPAN("/v1")))
+        path = span_from(path, 3);
+    return path;
+}
+
+static struct route find_route(struct span path)
+{
+    if (span_eq(path, SPAN("/")))
+        return (struct route){ROUTE_LANDING, "GET, HEAD, OPTIONS", {NULL, 0}};
+    path = without_version(path);
+    if (span_eq(path, SPAN("/health")))
+        return (struct route){ROUTE_HEALTH, "GET, HEAD, OPTIONS", {NULL, 0}};
+    if (span_eq(path, SPAN("/models")))
+        return (struct route){ROUTE_MODELS, "GET, HEAD, OPTIONS", {NULL, 0}};
+    if (span_starts(path, SPAN("/models/")))
+        return (struct route){ROUTE_MODEL, "GET, HEAD, OPTIONS", span_from(path, 8)};
+    if (span_eq(path, SPAN("/chat/completions")))
+        return (struct route){ROUTE_CHAT, "POST, OPTIONS", {NULL, 0}};
+    return (struct route){ROUTE_NONE, "", {NULL, 0}};
+}
+
+static bool is_method(const struct http_exchange *http, const char *name)
+{
+    return span_eq(http_exchange_method(http), span_str(name));
+}
+
+/* ---- small answers -------------------------------------------------------------------------------- */
+
+static void log_small(const struct http_exchange *http, const char *id, int status,
+                      const struct fail *fail)
+{
+    struct log_record r;
+    char text[46];
+    struct ip_address client = access_client(http);
+    log_record_begin(&r, status >= 400 ? LOG_INFO : LOG_DEBUG, "request");
+    log_record_text(&r, "id", span_str(id));
+    log_record_text(&r, "client", span_str(ip_format(&client, text)));
+    log_record_text(&r, "method", span_first(http_exchange_method(http), 16));
+    log_record_text(&r, "path", span_first(http_exchange_path(http), 80));
+    log_record_int(&r, "status", status);
+    if (fail)
+        log_record_text(&r, "error", span_str(fail_kind_name(fail->kind)));
+    log_record_end(&r);
+}
+
+static void refuse(struct http_exchange *http, const struct fail *fail)
+{
+    char id[REQUEST_ID_SIZE];
+    request_id_make(id);
+    log_small(http, id, error_row(fail->kind)->status, fail);
+    reply_fail(http, id, fail);
+}
+
+static void preflight(struct http_exchange *http)
+{
+    char id[REQUEST_ID_SIZE];
+    struct reply_headers h;
+    struct span wanted = http_exchange_header(http, "access-control-request-headers");
+    request_id_make(id);
+    reply_headers_common(&h, http, id);
+    reply_header(&h, "Access-Control-Allow-Methods", SPAN("GET, HEAD, POST, OPTIONS"));
+    reply_header(&h, "Access-Control-Allow-Headers",
+                 wanted.n ? wanted : SPAN("authorization, content-type, x-api-key"));
+    reply_header(&h, "Access-Control-Max-Age", SPAN("86400"));
+    if (http_exchange_header(http, "access-control-request-private-network").n)
+        reply_header(&h, "Access-Control-Allow-Private-Network", SPAN("true"));
+    http_answer_whole(http, 204, h.list, h.n, span_of(NULL, 0));
+}
+
+static void answer_json(struct http_exchange *http, struct buffer *body)
+{
+    char id[REQUEST_ID_SIZE];
+    request_id_make(id);
+    log_small(http, id, 200, NULL);
+    reply_json(http, id, 200, buffer_span(body));
+    buffer_free(body);
+}
+
+static void health(struct engine *engine, struct http_exchange *http)
+{
+    struct buffer body;
+    buffer_init(&body, 4096);
+    struct json_writer w = json_writer(&body);
+    json_begin_object(&w);
+    json_member(&w, "status", SPAN("ok"));
+    json_member(&w, "version", SPAN(DRAGOMAN_VERSION));
+    json_member_int(&w, "active", (int64_t)engine->n_exchanges);
+    json_end_object(&w);
+    answer_json(http, &body);
+}
+
+/* The base URL as this client sees us. */
+static struct span base_url(struct engine *engine, struct http_exchange *http, struct buffer *out)
+{
+    struct span host = http_exchange_header(http, "host");
+    const struct config *config = http_exchange_config(http);
+    if (!host.n)
+        host = SPAN("127.0.0.1:8080");
+    buffer_printf(out, "%s://%.*s/v1", config->tls_cert.n ? "https" : "http", SPAN_ARGS(host));
+    return buffer_span(out);
+}
+
+static void landing(struct engine *engine, struct http_exchange *http)
+{
+    const struct config *config = http_exchange_config(http);
+    char id[REQUEST_ID_SIZE];
+    struct reply_headers h;
+    struct buffer page, base;
+    buffer_init(&page, 4 * 1024 * 1024);
+    buffer_init(&base, 4096);
+    landing_page(&page, engine->catalogue, config, base_url(engine, http, &base),
+                 config->n_keys == 0);
+    request_id_make(id);
+    log_small(http, id, 200, NULL);
+    reply_headers_common(&h, http, id);
+    reply_header(&h, "Content-Type", SPAN("text/html; charset=utf-8"));
+    reply_header(&h, "Content-Security-Policy",
+                 SPAN("default-src 'none'; style-src 'unsafe-inline'"));
+    http_answer_whole(http, 200, h.list, h.n, buffer_span(&page));
+    buffer_free(&base);
+    buffer_free(&page);
+}
+
+/* ---- models ----------------------------------------------------------------------------------------- */
+
+struct model_listing {
+    struct json_writer w;
+    const struct key_config *key;
+    int64_t created;
+    struct span wanted; /* one id, or empty for all */
+    bool found;
+};
+
+static void write_model(void *owner, struct span id, struct span owned_by)
+{
+    struct model_listing *l = owner;
+    if (!key_allows_model(l->key, id) || (l->wanted.p && !span_eq(id, l->wanted)) || l->found)
+        return;
+    l->found = l->wanted.p != NULL;
+    json_begin_object(&l->w);
+    json_member(&l->w, "id", id);
+    json_member(&l->w, "object", SPAN("model"));
+    json_member_int(&l->w, "created", l->created);
+    json_member(&l->w, "owned_by", owned_by);
+    json_end_object(&l->w);
+}
+
+static void list_models(struct engine *engine, struct http_exchange *http,
+                        const struct key_config *key)
+{
+    struct buffer body;
+    buffer_init(&body, 16 * 1024 * 1024);
+    struct model_listing l = {
+        .w = json_writer(&body), .key = key, .created = engine->started_ms / 1000};
+    json_begin_object(&l.w);
+    json_member(&l.w, "object", SPAN("list"));
+    json_key(&l.w, "data");
+    json_begin_array(&l.w);
+    catalogue_each(engine->catalogue, http_exchange_config(http), write_model, &l);
+    json_end_array(&l.w);
+    json_end_object(&l.w);
+    answer_json(http, &body);
+    catalogue_refresh(engine->catalogue); /* for the next time: this answer did not wait (L3) */
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Percent-decoding into text[n]; bad escapes stay as they are. */
+static struct span percent_decode(struct span s, char *text)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        int high = s.p[i] == '%' && i + 2 < s.n ? hex_digit(s.p[i + 1]) : -1;
+        int low = high >= 0 ? hex_digit(s.p[i + 2]) : -1;
+        if (low >= 0) {
+            text[n++] = (char)(high * 16 + low);
+            i += 2;
+        } else {
+            text[n++] = s.p[i];
+        }
+    }
+    return span_of(text, n);
+}
+
+/* A model that is not in the list but that chat would accept (site/any) exists as well. */
+static void one_model(struct engine *engine, struct http_exchange *http,
+                      const struct key_config *key, struct span raw_id)
+{
+    struct buffer body;
+    struct arena arena;
+    struct fail fail;
+    const struct target *targets;
+    size_t n;
+    arena_init(&arena);
+    buffer_init(&body, 64 * 1024);
+    char *text = arena_alloc(&arena, raw_id.n + 1);
+    struct span id = text ? percent_decode(raw_id, text) : raw_id;
+    const struct config *config = http_exchange_config(http);
+
+    if (catalogue_resolve(engine->catalogue, config, id, false, &arena, &targets, &n, &fail) !=
+        RESOLVED) {
+        refuse(http, &fail);
+    } else if (!key_allows_model(key, id)) {
+        fail_param(&fail, FAIL_MODEL_DENIED, "model", "this key may not use the model \"%.*s\"",
+                   SPAN_ARGS(span_first(id, 80)));
+        refuse(http, &fail);
+    } else {
+        struct model_listing l = {.w = json_writer(&body), .created = engine->started_ms / 1000};
+        write_model(&l, id, targets[0].site->settings.name);
+        answer_json(http, &body);
+    }
+    buffer_free(&body);
+    arena_free(&arena);
+}
+
+/* ---- the handler -------------------------------------------------------------------------------------- */
+
+static int refuse_path(struct http_exchange *http, struct fail *fail)
+{
+    struct span path = span_first(http_exchange_path(http), 80);
+    return fail_set(fail, FAIL_UNKNOWN_URL,
+                    "there is nothing at %.*s; the base URL for apps is http://HOST:PORT/v1 "
+                    "(chat/completions and models live below it)",
+                    SPAN_ARGS(path));
+}
+
+/* Everything that is decided by the head alone; 0 = go on with the body. */
+static int check_head(struct http_exchange *http, struct fail *fail)
+{
+    const struct key_config *key;
+    struct route route = find_route(http_exchange_path(http));
+    if (route.kind == ROUTE_NONE)
+        return refuse_path(http, fail);
+    bool read_only = is_method(http, "GET") || is_method(http, "HEAD");
+    if (route.kind == ROUTE_CHAT ? !is_method(http, "POST") : !read_only)
+        return fail_param(fail, FAIL_METHOD, route.allow, "%.*s does not take %.*s; use %s",
+                          SPAN_ARGS(span_first(http_exchange_path(http), 60)),
+                          SPAN_ARGS(span_first(http_exchange_method(http), 16)),
+                          route.kind == ROUTE_CHAT ? "POST" : "GET");
+    if (route.kind == ROUTE_LANDING || route.kind == ROUTE_HEALTH)
+        return 0;
+    return access_check_key(http, &key, fail);
+}
+
+static int on_head(void *owner, struct http_exchange *http)
+{
+    struct fail fail;
+    if (access_check_address(http, &fail)) {
+        refuse(http, &fail);
+        return -1;
+    }
+    if (is_method(http, "OPTIONS")) {
+        preflight(http);
+        return -1;
+    }
+    if (check_head(http, &fail)) {
+        refuse(http, &fail);
+        return -1;
+    }
+    return 0;
+}
+
+static void on_request(void *owner, struct http_exchange *http)
+{
+    struct engine *engine = owner;
+    struct route route = find_route(http_exchange_path(http));
+    const struct key_config *key = NULL;
+    struct fail fail;
+    /* Again, for its result: the key is not kept between head and body. */
+    if (route.kind != ROUTE_LANDING && route.kind != ROUTE_HEALTH &&
+        access_check_key(http, &key, &fail)) {
+        refuse(http, &fail);
+        return;
+    }
+    switch (route.kind) {
+    case ROUTE_LANDING: landing(engine, http); break;
+    case ROUTE_HEALTH: health(engine, http); break;
+    case ROUTE_MODELS: list_models(engine, http, key); break;
+    case ROUTE_MODEL: one_model(engine, http, key, route.rest); break;
+    case ROUTE_CHAT: exchange_start(engine, http, key); break;
+    case ROUTE_NONE:
+        refuse_path(http, &fail);
+        refuse(http, &fail);
+        break;
+    }
+}
+
+static void on_gone(void *owner, struct http_exchange *http, void *user)
+{
+    if (user)
+        exchange_client_gone(user);
+}
+
+static void on_drain(void *owner, struct http_exchange *http, void *user)
+{
+    if (user)
+        exchange_drained(user);
+}
+
+/* Requests that HTTP itself refuses. Their statuses are finer than the error table's rows; the shape is the same. */
+static void on_protocol_error(void *owner, struct http_exchange *http, int status,
+                              const struct fail *fail)
+{
+    char id[REQUEST_ID_SIZE];
+    struct reply_headers h;
+    struct buffer body;
+    request_id_make(id);
+    buffer_init(&body, 16 * 1024);
+    error_body(&body, fail);
+    reply_headers_common(&h, http, id);
+    reply_header(&h, "Content-Type", SPAN("application/json"));
+    reply_headers_failure(&h, fail, false);
+    log_small(http, id, status, fail);
+    http_answer_whole(http, status, h.list, h.n, buffer_span(&body));
+    buffer_free(&body);
+}
+
+struct http_handler front_handler(struct engine *engine)
+{
+    return (struct http_handler){on_head, on_request, on_gone, on_drain, on_protocol_error, engine};
+}

@@ -1,0 +1,89 @@
+/*
+ * gateway/reply.c - see reply.h.
+ */
+#include "gateway/reply.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "gateway/clock.h"
+#include "gateway/error_response.h"
+
+void request_id_make(char id[REQUEST_ID_SIZE])
+{
+    memcpy(id, "req_", 4);
+    clock_random_id(id + 4, 22);
+}
+
+void reply_header(struct reply_headers *h, const char *name, struct span value)
+{
+    assert(h->n < REPLY_HEADERS_MAX);
+    h->list[h->n++] = (struct header){span_str(name), value};
+}
+
+/* Allow-Origin on every answer, also errors and streams (clients.md H14). */
+static void cors(struct reply_headers *h, const struct http_exchange *http)
+{
+    const struct config *config = http_exchange_config(http);
+    struct span origin = http_exchange_header(http, "origin");
+    bool any = false, named = false;
+    for (size_t i = 0; i < config->n_cors_origins; i++) {
+        any |= span_eq(config->cors_origins[i], SPAN("*"));
+        named |= origin.n && span_eq(config->cors_origins[i], origin);
+    }
+    if (any) {
+        reply_header(h, "Access-Control-Allow-Origin", SPAN("*"));
+    } else if (config->n_cors_origins) {
+        reply_header(h, "Vary", SPAN("Origin"));
+        if (!named)
+            return;
+        reply_header(h, "Access-Control-Allow-Origin", origin);
+    } else {
+        return;
+    }
+    reply_header(h, "Access-Control-Expose-Headers",
+                 SPAN("x-request-id, retry-after, x-should-retry"));
+}
+
+void reply_headers_common(struct reply_headers *h, const struct http_exchange *http, const char *id)
+{
+    h->n = 0;
+    reply_header(h, "x-request-id", span_str(id));
+    cors(h, http);
+}
+
+void reply_headers_failure(struct reply_headers *h, const struct fail *fail, bool repeated)
+{
+    const struct error_row *row = error_row(fail->kind);
+    if (row->status == 401)
+        reply_header(h, "WWW-Authenticate", SPAN("Bearer"));
+    if (fail->kind == FAIL_METHOD)
+        reply_header(h, "Allow", span_str(fail->param));
+    if (fail->retry_after_s > 0 && (row->status == 429 || row->status == 503)) {
+        snprintf(h->number, sizeof h->number, "%d", fail->retry_after_s);
+        reply_header(h, "Retry-After", span_str(h->number));
+    }
+    if (row->should_not_retry || (repeated && row->status != 429 && row->status != 503))
+        reply_header(h, "x-should-retry", SPAN("false"));
+}
+
+void reply_json(struct http_exchange *http, const char *id, int status, struct span body)
+{
+    struct reply_headers h;
+    reply_headers_common(&h, http, id);
+    reply_header(&h, "Content-Type", SPAN("application/json"));
+    http_answer_whole(http, status, h.list, h.n, body);
+}
+
+void reply_fail(struct http_exchange *http, const char *id, const struct fail *fail)
+{
+    struct reply_headers h;
+    struct buffer body;
+    buffer_init(&body, 16 * 1024);
+    error_body(&body, fail);
+    reply_headers_common(&h, http, id);
+    reply_header(&h, "Content-Type", SPAN("application/json"));
+    reply_headers_failure(&h, fail, false);
+    http_answer_whole(http, error_row(fail->kind)->status, h.list, h.n, buffer_span(&body));
+    buffer_free(&body);
+}

@@ -1,0 +1,214 @@
+/*
+ * gateway/serve.c - see serve.h.
+ *
+ * Two phases of stopping: gracefully on the first SIGTERM or SIGINT (no new connections, streams may end for up to 30 s), at once on the second or when
+ * the time is over. SIGHUP reloads; a config that is bad is reported and the old one stays.
+ */
+#include "gateway/serve.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "gateway/engine.h"
+#include "gateway/front.h"
+#include "gateway/log.h"
+
+enum { GRACE_MS = 30000, POLL_MS = 20, FIRST_REFRESH_MS = 50 };
+
+struct server {
+    uv_loop_t loop;
+    struct config *config;
+    const char *file;
+    struct engine *engine;
+    struct http_server *http;
+    uv_signal_t signals[3]; /* TERM, INT, HUP */
+    uv_timer_t grace;       /* while stopping: looks whether everything has ended */
+    uv_timer_t refresh;     /* once, soon after the start */
+    uint64_t stop_at_ms;
+    bool stopping, forced;
+};
+
+static void say(const char *text) { fputs(text, stdout); }
+
+/* ---- stopping ------------------------------------------------------------------------------------- */
+
+static void on_engine_closed(void *arg) {}
+
+static void on_http_closed(void *arg)
+{
+    struct server *s = arg;
+    engine_destroy(s->engine, on_engine_closed, s);
+}
+
+static void close_down(struct server *s)
+{
+    for (size_t i = 0; i < 3; i++)
+        uv_close((uv_handle_t *)&s->signals[i], NULL);
+    uv_close((uv_handle_t *)&s->grace, NULL);
+    uv_close((uv_handle_t *)&s->refresh, NULL);
+    http_server_destroy(s->http, on_http_closed, s);
+}
+
+static void on_grace(uv_timer_t *timer)
+{
+    struct server *s = timer->data;
+    bool quiet = http_server_unfinished(s->http) == 0 && s->engine->n_exchanges == 0;
+    if (!quiet && !s->forced && uv_now(&s->loop) >= s->stop_at_ms) {
+        s->forced = true;
+        log_warn("stopping now: %zu requests are still unfinished", s->engine->n_exchanges);
+        engine_cancel_all(s->engine);
+    }
+    if (s->engine->n_exchanges == 0 && (quiet || s->forced)) {
+        uv_timer_stop(timer);
+        close_down(s);
+    }
+}
+
+static void on_stop(uv_signal_t *handle, int number)
+{
+    struct server *s = handle->data;
+    if (s->stopping) {
+        s->stop_at_ms = 0; /* the second time: no more patience */
+        return;
+    }
+    s->stopping = true;
+    s->stop_at_ms = uv_now(&s->loop) + GRACE_MS;
+    log_info("stopping: no new connections, %zu requests may end", s->engine->n_exchanges);
+    http_server_stop(s->http);
+    uv_timer_start(&s->grace, on_grace, 0, POLL_MS);
+}
+
+/* ---- reload ---------------------------------------------------------------------------------------- */
+
+static void log_text(enum log_level level, struct span text)
+{
+    struct span line;
+    while (span_split(&text, '\n', &line)) {
+        if (line.n)
+            log_line(level, "%.*s", SPAN_ARGS(line));
+    }
+}
+
+static void log_warnings(const struct config *config)
+{
+    for (size_t i = 0; i < config->n_warnings; i++)
+        log_warn("%.*s", SPAN_ARGS(config->warnings[i]));
+}
+
+static void reload(struct server *s)
+{
+    struct buffer errors;
+    struct fail fail;
+    if (!s->file) {
+        log_info("there is no configuration file to read again");
+        return;
+    }
+    buffer_init(&errors, 1024 * 1024);
+    struct config *config = config_load(s->file, &errors);
+    if (!config) {
+        log_text(LOG_ERROR, buffer_span(&errors));
+        log_error("the configuration was not reloaded; the old one stays in force");
+    } else if (http_server_reload(s->http, config, &fail)) {
+        log_error("%s; the old configuration stays in force", fail.message);
+        config_unref(config);
+    } else {
+        if (engine_reload(s->engine, config))
+            log_error("out of memory while reloading: some accounts are missing");
+        if (log_setup(config, &fail))
+            log_error("%s", fail.message);
+        log_warnings(config);
+        config_unref(s->config);
+        s->config = config;
+        catalogue_refresh(s->engine->catalogue);
+        log_info("configuration reloaded from %s", s->file);
+    }
+    buffer_free(&errors);
+}
+
+static void on_hup(uv_signal_t *handle, int number)
+{
+    struct server *s = handle->data;
+    if (!s->stopping)
+        reload(s);
+}
+
+/* ---- start ----------------------------------------------------------------------------------------- */
+
+static void on_refresh(uv_timer_t *timer)
+{
+    catalogue_refresh(((struct server *)timer->data)->engine->catalogue);
+}
+
+static void announce(struct server *s)
+{
+    char line[512];
+    for (size_t i = 0; http_server_url(s->http, i); i++) {
+        const char *url = http_server_url(s->http, i);
+        bool is_unix = strncmp(url, "unix:", 5) == 0;
+        snprintf(line, sizeof line, "%s%s%s", i ? " and " : "dragoman is ready: ", url,
+                 is_unix ? "" : "/v1");
+        say(line);
+    }
+    say("\n");
+    fflush(stdout);
+}
+
+static void arm(struct server *s)
+{
+    static const int numbers[3] = {SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; i < 3; i++) {
+        uv_signal_init(&s->loop, &s->signals[i]);
+        s->signals[i].data = s;
+        uv_signal_start(&s->signals[i], numbers[i] == SIGHUP ? on_hup : on_stop, numbers[i]);
+        uv_unref((uv_handle_t *)&s->signals[i]);
+    }
+    uv_timer_init(&s->loop, &s->grace);
+    uv_timer_init(&s->loop, &s->refresh);
+    s->grace.data = s->refresh.data = s;
+    uv_timer_start(&s->refresh, on_refresh, FIRST_REFRESH_MS, 0);
+}
+
+/* 0, or -1 with fail. */
+static int start(struct server *s, struct fail *fail)
+{
+    s->engine = engine_create(&s->loop, s->config, fail);
+    if (!s->engine)
+        return -1;
+    struct http_handler handler = front_handler(s->engine);
+    s->http = http_server_create(&s->loop, s->config, &handler, fail);
+    if (!s->http) {
+        engine_destroy(s->engine, on_engine_closed, s);
+        return -1;
+    }
+    arm(s);
+    announce(s);
+    return 0;
+}
+
+int serve(struct config *config, const char *file)
+{
+    struct fail fail;
+    struct server *s = calloc(1, sizeof *s);
+    if (!s || uv_loop_init(&s->loop)) {
+        fprintf(stderr, "dragoman: out of memory\n");
+        free(s);
+        return 1;
+    }
+    s->config = config;
+    s->file = file;
+    signal(SIGPIPE, SIG_IGN);
+    int code = 0;
+    if (log_setup(config, &fail) || start(s, &fail)) {
+        fprintf(stderr, "dragoman: %s\n", fail.message);
+        code = 1;
+    } else {
+        log_warnings(config);
+    }
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&s->loop);
+    log_close();
+    config_unref(s->config);
+    free(s);
+    return code;
+}
