@@ -196,17 +196,25 @@ static size_t folded_count(const struct turn_run *run, enum door door)
     return folded;
 }
 
-/* Pictures and other parts that are no text, as the client wrote them. */
-static void add_other_parts(struct buffer *out, struct span message)
+static bool is_text(const struct part *p)
 {
-    struct span content = json_raw_get(message, "content");
+    return p->kind == PART_TEXT || p->kind == PART_REFUSAL;
+}
+
+/* Pictures and other parts that are no text, as the client wrote them. */
+static void add_other_parts(struct buffer *out, const struct message *m, struct span raw)
+{
+    struct span content = json_raw_get(raw, "content");
+    size_t part = 0;
     if (content.n == 0 || content.p[0] != '[')
         return;
     struct json_raw_iter it = json_raw_each(content);
-    while (json_raw_next(&it)) {
-        struct span type = it.value.p[0] == '{' ? json_raw_get(it.value, "type") : span_of(NULL, 0);
-        if (type.n && !raw_text_is(type, SPAN("text")))
+    for (int index = 0; part < m->n_parts && json_raw_next(&it); index++) {
+        if (m->parts[part].index != index)
+            continue;
+        if (!is_text(&m->parts[part]))
             add_element(out, it.value);
+        part++;
     }
 }
 
@@ -215,25 +223,35 @@ static int add_folded(struct turn_run *run, struct buffer *out, struct span raw,
 {
     struct message *older = arena_alloc(run->arena, n * sizeof *older);
     size_t count = 0;
+    bool only_text = true;
     if (!older)
         return fail_memory(&run->fail);
     for (size_t i = 0; i < n; i++) {
-        if (run->turn->messages[i].role != ROLE_SYSTEM)
-            older[count++] = run->turn->messages[i];
+        const struct message *m = &run->turn->messages[i];
+        if (m->role == ROLE_SYSTEM)
+            continue;
+        for (size_t k = 0; k < m->n_parts; k++)
+            only_text &= is_text(&m->parts[k]);
+        older[count++] = *m;
     }
     struct span text = flatten_messages(run->arena, older, count);
     if (!text.p)
         return fail_memory(&run->fail);
-    add_element(out, SPAN("{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":"));
+    add_element(out, SPAN("{\"role\":\"user\",\"content\":"));
+    if (!only_text)
+        buffer_append(out, SPAN("[{\"type\":\"text\",\"text\":"));
     struct json_writer w = json_writer(out);
     json_string(&w, text);
-    buffer_char(out, '}');
-    struct json_raw_iter it = json_raw_each(raw);
-    for (size_t i = 0; i < n && json_raw_next(&it); i++) {
-        if (run->turn->messages[i].role != ROLE_SYSTEM)
-            add_other_parts(out, it.value);
+    if (!only_text) {
+        buffer_char(out, '}');
+        struct json_raw_iter it = json_raw_each(raw);
+        for (size_t i = 0; i < n && json_raw_next(&it); i++) {
+            if (run->turn->messages[i].role != ROLE_SYSTEM)
+                add_other_parts(out, &run->turn->messages[i], it.value);
+        }
+        buffer_char(out, ']');
     }
-    buffer_append(out, SPAN("]}"));
+    buffer_char(out, '}');
     return 0;
 }
 

@@ -525,6 +525,8 @@ static void channel_free(struct channel *c) { buffer_free(&c->text); }
 
 void transcript_close(struct transcript_player *p)
 {
+    if (p->setup.adapter->destroy)
+        p->setup.adapter->destroy(&p->run);
     for (size_t i = 0; i < CHOICES; i++) {
         struct choice *c = &p->choices[i];
         for (size_t k = 0; k < TOOLS; k++) {
