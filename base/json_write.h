@@ -12,15 +12,21 @@
 
 #include "base/buffer.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct json_writer {
     struct buffer *out;
     bool comma; /* a value stands before the place we are at */
 };
 
+#ifndef __cplusplus
 static inline struct json_writer json_writer(struct buffer *out)
 {
     return (struct json_writer){out, false};
 }
+#endif
 
 void json_begin_object(struct json_writer *);
 void json_end_object(struct json_writer *);
@@ -49,4 +55,7 @@ void json_member_raw(struct json_writer *, const char *key, struct span json);
 /* Only the escaped inside of a string, without quotes: the innermost piece of the chunk emitter. Returns the buffer's error. */
 int json_escape(struct buffer *out, struct span text);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

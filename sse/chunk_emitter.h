@@ -29,6 +29,10 @@ struct citation {
     int64_t start, end; /* of the cited text in the answer, in characters; 0, 0 when not known */
 };
 
+/* The same pieces of JSON for streams and whole answers: the member `"annotations":[…]`, and the usage object. */
+void citations_write(struct buffer *out, const struct citation *, size_t n);
+void usage_write(struct buffer *out, const struct usage_counts *);
+
 struct chunk_emitter;
 
 /* In the arena; `id`, `model` are copied. NULL when memory is short. Errors of the out buffer stick there. */

@@ -29,12 +29,14 @@ enum frame_result {
 struct frame_decoder {
     enum framing framing;
     size_t limit;
-    struct buffer gather; /* the begun frame */
-    /* The author of frame_decoder.c completes the state here. */
-    int state;
+    struct buffer gather; /* a begun frame that the input does not hold whole */
+    struct buffer line;   /* a begun line */
     struct buffer type, id;
-    size_t need;
+    struct span direct; /* SSE: the event's only data line so far, inside the input */
+    int state;
     unsigned flags;
+    bool line_done;  /* `line` holds a line that was handed out: cleared by the next */
+    bool handed_out; /* `gather` likewise */
     enum frame_result broken;
 };
 

@@ -1,0 +1,284 @@
+/*
+ * base/json_raw.c - see json_raw.h. The walker trusts that a parser accepted the text, but never reads beyond its end.
+ */
+#include "base/json_raw.h"
+
+#include <stdlib.h>
+
+static const char *skip_space(const char *p, const char *end)
+{
+    while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+        p++;
+    return p;
+}
+
+/* p at the opening quote; returns behind the closing one. */
+static const char *skip_string(const char *p, const char *end)
+{
+    p++;
+    while (p < end && *p != '"')
+        p += *p == '\\' && end - p > 1 ? 2 : 1;
+    return p < end ? p + 1 : end;
+}
+
+/* Behind the value at p. Nesting needs no stack: in accepted JSON brackets match. */
+static const char *skip_value(const char *p, const char *end)
+{
+    size_t depth = 0;
+    while (p < end) {
+        switch (*p) {
+        case '"': p = skip_string(p, end); break;
+        case '{':
+        case '[':
+            depth++;
+            p++;
+            continue;
+        case '}':
+        case ']':
+            if (depth == 0)
+                return p;
+            depth--;
+            p++;
+            break;
+        case ',':
+            if (depth == 0)
+                return p;
+            p++;
+            continue;
+        case ':':
+        case ' ':
+        case '\n':
+        case '\r':
+        case '\t':
+            if (depth == 0)
+                return p;
+            p++;
+            continue;
+        default:
+            while (p < end && !strchr(",:]} \n\r\t", *p))
+                p++;
+        }
+        if (depth == 0)
+            return p;
+    }
+    return p;
+}
+
+struct json_raw_iter json_raw_each(struct span text)
+{
+    struct json_raw_iter it = {{NULL, 0}, {NULL, 0}, NULL, NULL, false};
+    if (!text.n)
+        return it;
+    const char *end = text.p + text.n;
+    const char *p = skip_space(text.p, end);
+    if (p == end || (*p != '{' && *p != '['))
+        return it;
+    it.object_ = *p == '{';
+    it.at_ = p + 1;
+    it.end_ = end;
+    return it;
+}
+
+bool json_raw_next(struct json_raw_iter *it)
+{
+    if (!it->at_)
+        return false;
+    const char *p = skip_space(it->at_, it->end_);
+    if (p < it->end_ && *p == ',')
+        p = skip_space(p + 1, it->end_);
+    if (p >= it->end_ || *p == '}' || *p == ']') {
+        it->at_ = NULL;
+        return false;
+    }
+    if (it->object_) {
+        const char *after = skip_string(p, it->end_);
+        it->key = span_of(p + 1, after - p >= 2 ? (size_t)(after - p - 2) : 0);
+        p = skip_space(after, it->end_);
+        if (p < it->end_ && *p == ':')
+            p = skip_space(p + 1, it->end_);
+    }
+    const char *after = skip_value(p, it->end_);
+    if (after == p) { /* no progress: not JSON after all */
+        it->at_ = NULL;
+        return false;
+    }
+    it->value = span_of(p, (size_t)(after - p));
+    it->at_ = after;
+    return true;
+}
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : 0;
+}
+
+/* The next decoded UTF-8 bytes of a raw string; returns how many raw bytes were used. */
+static size_t decode_one(struct span raw, char out[4], size_t *n)
+{
+    *n = 1;
+    out[0] = raw.p[0];
+    if (raw.p[0] != '\\' || raw.n < 2)
+        return 1;
+    switch (raw.p[1]) {
+    case 'n': out[0] = '\n'; return 2;
+    case 't': out[0] = '\t'; return 2;
+    case 'r': out[0] = '\r'; return 2;
+    case 'b': out[0] = '\b'; return 2;
+    case 'f': out[0] = '\f'; return 2;
+    case 'u': break;
+    default: out[0] = raw.p[1]; return 2;
+    }
+    if (raw.n < 6)
+        return raw.n;
+    unsigned code = 0;
+    for (int i = 2; i < 6; i++)
+        code = code * 16 + (unsigned)hex_value(raw.p[i]);
+    size_t used = 6;
+    if (code >= 0xD800 && code < 0xDC00 && raw.n >= 12) {
+        unsigned low = 0;
+        for (int i = 8; i < 12; i++)
+            low = low * 16 + (unsigned)hex_value(raw.p[i]);
+        code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+        used = 12;
+    }
+    if (code < 0x80) {
+        out[0] = (char)code;
+    } else if (code < 0x800) {
+        out[0] = (char)(0xC0 | code >> 6);
+        out[1] = (char)(0x80 | (code & 63));
+        *n = 2;
+    } else if (code < 0x10000) {
+        out[0] = (char)(0xE0 | code >> 12);
+        out[1] = (char)(0x80 | (code >> 6 & 63));
+        out[2] = (char)(0x80 | (code & 63));
+        *n = 3;
+    } else {
+        out[0] = (char)(0xF0 | code >> 18);
+        out[1] = (char)(0x80 | (code >> 12 & 63));
+        out[2] = (char)(0x80 | (code >> 6 & 63));
+        out[3] = (char)(0x80 | (code & 63));
+        *n = 4;
+    }
+    return used;
+}
+
+bool json_raw_key_is(struct span raw, struct span name)
+{
+    if (span_find_char(raw, '\\') < 0)
+        return span_eq(raw, name);
+    while (raw.n) {
+        char piece[4];
+        size_t n;
+        raw = span_from(raw, decode_one(raw, piece, &n));
+        if (!span_starts(name, span_of(piece, n)))
+            return false;
+        name = span_from(name, n);
+    }
+    return name.n == 0;
+}
+
+struct span json_raw_get(struct span object, const char *key)
+{
+    struct span found = {NULL, 0}, name = span_str(key);
+    struct json_raw_iter it = json_raw_each(object);
+    while (it.object_ && json_raw_next(&it)) {
+        if (json_raw_key_is(it.key, name))
+            found = it.value;
+    }
+    return found;
+}
+
+/* ---- renaming ---------------------------------------------------------------------------------- */
+
+struct renamer {
+    struct buffer *out;
+    const struct json_alias *aliases;
+    size_t n_aliases;
+};
+
+/* The key's new name, quoted and escaped as it is written; or the old one. */
+static const struct json_alias *alias_of(const struct renamer *r, struct span raw_key)
+{
+    for (size_t i = 0; i < r->n_aliases; i++) {
+        if (json_raw_key_is(raw_key, r->aliases[i].from))
+            return &r->aliases[i];
+    }
+    return NULL;
+}
+
+static bool same_key(const struct renamer *r, struct span a, struct span b)
+{
+    const struct json_alias *x = alias_of(r, a), *y = alias_of(r, b);
+    if (x && y)
+        return span_eq(x->to, y->to);
+    if (x || y)
+        return json_raw_key_is(x ? b : a, x ? x->to : y->to);
+    return span_eq(a, b);
+}
+
+/* Is there a later member that will have the same name? Only renamed keys can clash anew, but doubled keys count alike. */
+static bool superseded(const struct renamer *r, struct json_raw_iter later, struct span key)
+{
+    while (json_raw_next(&later)) {
+        if (same_key(r, key, later.key))
+            return true;
+    }
+    return false;
+}
+
+static void write_key(struct renamer *r, struct span raw_key)
+{
+    const struct json_alias *alias = alias_of(r, raw_key);
+    buffer_char(r->out, '"');
+    if (!alias) {
+        buffer_append(r->out, raw_key);
+    } else {
+        for (size_t i = 0; i < alias->to.n;
+             i++) { /* names from the config: escape what JSON wants escaped */
+            unsigned char c = (unsigned char)alias->to.p[i];
+            if (c == '"' || c == '\\')
+                buffer_char(r->out, '\\');
+            if (c < 0x20)
+                buffer_printf(r->out, "\\u%04x", c);
+            else
+                buffer_char(r->out, (char)c);
+        }
+    }
+    buffer_append(r->out, SPAN("\":"));
+}
+
+/* Recursion is bounded by the parser's depth limit (1024). */
+static void rename_value(struct renamer *r, struct span value)
+{
+    if (!value.n || (value.p[0] != '{' && value.p[0] != '[')) {
+        buffer_append(r->out, value);
+        return;
+    }
+    bool object = value.p[0] == '{', first = true;
+    struct json_raw_iter it = json_raw_each(value);
+    buffer_char(r->out, object ? '{' : '[');
+    while (json_raw_next(&it)) {
+        if (object && superseded(r, it, it.key))
+            continue;
+        if (!first)
+            buffer_char(r->out, ',');
+        first = false;
+        if (object)
+            write_key(r, it.key);
+        rename_value(r, it.value);
+    }
+    buffer_char(r->out, object ? '}' : ']');
+}
+
+int json_raw_rename(struct buffer *out, struct span text, const struct json_alias *aliases,
+                    size_t n_aliases)
+{
+    struct renamer r = {out, aliases, n_aliases};
+    if (n_aliases == 0)
+        return buffer_append(out, text);
+    rename_value(&r, span_trim(text));
+    return out->error;
+}

@@ -1,0 +1,191 @@
+/*
+ * base/json_write.c - see json_write.h. json_escape is the innermost loop of every answer: eight bytes are looked at at once,
+ * and runs without anything to escape are copied whole.
+ */
+#include "base/json_write.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void comma(struct json_writer *w)
+{
+    if (w->comma)
+        buffer_char(w->out, ',');
+    w->comma = true;
+}
+
+void json_begin_object(struct json_writer *w)
+{
+    comma(w);
+    buffer_char(w->out, '{');
+    w->comma = false;
+}
+
+void json_end_object(struct json_writer *w)
+{
+    buffer_char(w->out, '}');
+    w->comma = true;
+}
+
+void json_begin_array(struct json_writer *w)
+{
+    comma(w);
+    buffer_char(w->out, '[');
+    w->comma = false;
+}
+
+void json_end_array(struct json_writer *w)
+{
+    buffer_char(w->out, ']');
+    w->comma = true;
+}
+
+/* Does any of the eight bytes need an escape: below 0x20, a quote or a backslash? (Exact for the question "any"; Hacker's Delight, 6-1.) */
+static bool word_needs_escape(uint64_t v)
+{
+    const uint64_t ones = 0x0101010101010101ull, highs = 0x8080808080808080ull;
+    uint64_t quote = v ^ (ones * '"'), slash = v ^ (ones * '\\');
+    uint64_t found =
+        ((v - ones * 0x20) & ~v) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash);
+    return (found & highs) != 0;
+}
+
+static bool byte_needs_escape(unsigned char c) { return c < 0x20 || c == '"' || c == '\\'; }
+
+/* Bytes from the start that travel as they are. */
+static size_t clean_run(const char *p, size_t n)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t word;
+        memcpy(&word, p + i, 8);
+        if (word_needs_escape(word))
+            break;
+    }
+    while (i < n && !byte_needs_escape((unsigned char)p[i]))
+        i++;
+    return i;
+}
+
+static void escape_byte(struct buffer *out, unsigned char c)
+{
+    static const char hex[] = "0123456789abcdef";
+    char text[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+    size_t n = 2;
+    switch (c) {
+    case '"': text[1] = '"'; break;
+    case '\\': text[1] = '\\'; break;
+    case '\n': text[1] = 'n'; break;
+    case '\r': text[1] = 'r'; break;
+    case '\t': text[1] = 't'; break;
+    case '\b': text[1] = 'b'; break;
+    case '\f': text[1] = 'f'; break;
+    default: n = 6;
+    }
+    buffer_append(out, span_of(text, n));
+}
+
+int json_escape(struct buffer *out, struct span text)
+{
+    while (text.n) {
+        size_t clean = clean_run(text.p, text.n);
+        buffer_append(out, span_first(text, clean));
+        text = span_from(text, clean);
+        if (text.n) {
+            escape_byte(out, (unsigned char)text.p[0]);
+            text = span_from(text, 1);
+        }
+    }
+    return out->error;
+}
+
+static void quoted(struct buffer *out, struct span text)
+{
+    buffer_char(out, '"');
+    json_escape(out, text);
+    buffer_char(out, '"');
+}
+
+void json_key_span(struct json_writer *w, struct span key)
+{
+    comma(w);
+    quoted(w->out, key);
+    buffer_char(w->out, ':');
+    w->comma = false;
+}
+
+void json_key(struct json_writer *w, const char *key) { json_key_span(w, span_str(key)); }
+
+void json_string(struct json_writer *w, struct span text)
+{
+    comma(w);
+    quoted(w->out, text);
+}
+
+void json_cstring(struct json_writer *w, const char *text) { json_string(w, span_str(text)); }
+
+void json_raw_value(struct json_writer *w, struct span json)
+{
+    comma(w);
+    buffer_append(w->out, json);
+}
+
+void json_write_int(struct json_writer *w, int64_t v)
+{
+    char text[24];
+    int n = snprintf(text, sizeof text, "%lld", (long long)v);
+    json_raw_value(w, span_of(text, (size_t)n));
+}
+
+void json_write_double(struct json_writer *w, double v)
+{
+    char text[40];
+    int n = 0;
+    if (!isfinite(v)) {
+        json_null(w);
+        return;
+    }
+    for (int precision = 15; precision <= 17;
+         precision++) { /* the shortest that reads back the same */
+        n = snprintf(text, sizeof text, "%.*g", precision, v);
+        if (strtod(text, NULL) == v)
+            break;
+    }
+    for (int i = 0; i < n; i++) { /* whatever the locale says, JSON has a point */
+        if (text[i] == ',')
+            text[i] = '.';
+    }
+    json_raw_value(w, span_of(text, (size_t)n));
+}
+
+void json_write_bool(struct json_writer *w, bool v)
+{
+    json_raw_value(w, v ? SPAN("true") : SPAN("false"));
+}
+
+void json_null(struct json_writer *w) { json_raw_value(w, SPAN("null")); }
+
+void json_member(struct json_writer *w, const char *key, struct span text)
+{
+    json_key(w, key);
+    json_string(w, text);
+}
+
+void json_member_int(struct json_writer *w, const char *key, int64_t v)
+{
+    json_key(w, key);
+    json_write_int(w, v);
+}
+
+void json_member_bool(struct json_writer *w, const char *key, bool v)
+{
+    json_key(w, key);
+    json_write_bool(w, v);
+}
+
+void json_member_raw(struct json_writer *w, const char *key, struct span json)
+{
+    json_key(w, key);
+    json_raw_value(w, json);
+}

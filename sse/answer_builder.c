@@ -1,0 +1,362 @@
+/*
+ * sse/answer_builder.c - see answer_builder.h. Everything is gathered in growing buffers, rendered once.
+ */
+#include "sse/answer_builder.h"
+
+#include <stdlib.h>
+
+#include "base/json_raw.h"
+#include "base/json_write.h"
+
+enum { CALLS_MAX = 128 };
+
+struct built_call {
+    int index;
+    struct buffer id, name, arguments;
+};
+
+struct built_choice {
+    bool used;
+    struct buffer text, reasoning, refusal, annotations, choice_extra, message_extra;
+    struct span reason;
+    struct built_call *calls;
+    size_t n_calls, cap_calls;
+    struct buffer reason_text;
+};
+
+struct answer_builder {
+    size_t limit, used;
+    int error;
+    struct buffer top_extra;
+    struct built_choice *choices[EMITTER_CHOICES];
+    int n_choices; /* highest used + 1 */
+};
+
+struct answer_builder *answer_builder_create(size_t limit)
+{
+    struct answer_builder *b = calloc(1, sizeof *b);
+    if (!b)
+        return NULL;
+    b->limit = limit;
+    buffer_init(&b->top_extra, limit);
+    return b;
+}
+
+static void choice_free(struct built_choice *c)
+{
+    if (!c)
+        return;
+    struct buffer *all[] = {&c->text,         &c->reasoning,     &c->refusal,    &c->annotations,
+                            &c->choice_extra, &c->message_extra, &c->reason_text};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        buffer_free(all[i]);
+    for (size_t i = 0; i < c->n_calls; i++) {
+        buffer_free(&c->calls[i].id);
+        buffer_free(&c->calls[i].name);
+        buffer_free(&c->calls[i].arguments);
+    }
+    free(c->calls);
+    free(c);
+}
+
+void answer_builder_destroy(struct answer_builder *b)
+{
+    if (!b)
+        return;
+    for (int i = 0; i < EMITTER_CHOICES; i++)
+        choice_free(b->choices[i]);
+    buffer_free(&b->top_extra);
+    free(b);
+}
+
+static struct built_choice *choice_of(struct answer_builder *b, int choice)
+{
+    if (b->error || choice < 0 || choice >= EMITTER_CHOICES)
+        return NULL;
+    if (!b->choices[choice]) {
+        struct built_choice *c = calloc(1, sizeof *c);
+        if (!c) {
+            b->error = BUFFER_NOMEM;
+            return NULL;
+        }
+        struct buffer *all[] = {&c->text,        &c->reasoning,    &c->refusal,
+                                &c->annotations, &c->choice_extra, &c->message_extra,
+                                &c->reason_text};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+            buffer_init(all[i], SIZE_MAX / 4);
+        b->choices[choice] = c;
+    }
+    if (choice >= b->n_choices)
+        b->n_choices = choice + 1;
+    return b->choices[choice];
+}
+
+/* Everything that grows goes through here: the limit is over all of it. */
+static int add(struct answer_builder *b, struct buffer *to, struct span text)
+{
+    if (b->error)
+        return b->error;
+    if (text.n > b->limit - b->used)
+        return b->error = BUFFER_FULL;
+    b->used += text.n;
+    if (buffer_append(to, text))
+        b->error = to->error;
+    return b->error;
+}
+
+int answer_builder_text(struct answer_builder *b, int choice, struct span text)
+{
+    struct built_choice *c = choice_of(b, choice);
+    return c ? add(b, &c->text, text) : b->error;
+}
+
+int answer_builder_reasoning(struct answer_builder *b, int choice, struct span text)
+{
+    struct built_choice *c = choice_of(b, choice);
+    return c ? add(b, &c->reasoning, text) : b->error;
+}
+
+int answer_builder_refusal(struct answer_builder *b, int choice, struct span text)
+{
+    struct built_choice *c = choice_of(b, choice);
+    return c ? add(b, &c->refusal, text) : b->error;
+}
+
+static struct built_call *call_of(struct answer_builder *b, struct built_choice *c, int index)
+{
+    for (size_t i = 0; i < c->n_calls; i++) {
+        if (c->calls[i].index == index)
+            return &c->calls[i];
+    }
+    if (c->n_calls >= CALLS_MAX) {
+        b->error = BUFFER_FULL;
+        return NULL;
+    }
+    if (c->n_calls == c->cap_calls) {
+        size_t cap = c->cap_calls ? c->cap_calls * 2 : 4;
+        struct built_call *grown = realloc(c->calls, cap * sizeof *grown);
+        if (!grown) {
+            b->error = BUFFER_NOMEM;
+            return NULL;
+        }
+        c->calls = grown;
+        c->cap_calls = cap;
+    }
+    struct built_call *call = &c->calls[c->n_calls++];
+    *call = (struct built_call){.index = index};
+    buffer_init(&call->id, SIZE_MAX / 4);
+    buffer_init(&call->name, SIZE_MAX / 4);
+    buffer_init(&call->arguments, SIZE_MAX / 4);
+    return call;
+}
+
+int answer_builder_tool_begin(struct answer_builder *b, int choice, int index, struct span id,
+                              struct span name)
+{
+    struct built_choice *c = choice_of(b, choice);
+    struct built_call *call = c ? call_of(b, c, index) : NULL;
+    if (!call)
+        return b->error;
+    return add(b, &call->id, id) || add(b, &call->name, name) ? b->error : 0;
+}
+
+int answer_builder_tool_arguments(struct answer_builder *b, int choice, int index,
+                                  struct span piece)
+{
+    struct built_choice *c = choice_of(b, choice);
+    struct built_call *call = c ? call_of(b, c, index) : NULL;
+    return call ? add(b, &call->arguments, piece) : b->error;
+}
+
+int answer_builder_citations(struct answer_builder *b, int choice, const struct citation *list,
+                             size_t n)
+{
+    struct built_choice *c = n ? choice_of(b, choice) : NULL;
+    if (!c)
+        return b->error;
+    buffer_clear(&c->annotations);
+    citations_write(&c->annotations, list, n);
+    b->used += c->annotations.n;
+    return b->error = b->error ? b->error : (int)c->annotations.error;
+}
+
+/* Members that come again replace the former of their name. */
+static int merge_members(struct answer_builder *b, struct buffer *into, struct span members)
+{
+    struct buffer merged, fresh;
+    if (!members.n)
+        return 0;
+    buffer_init(&merged, b->limit);
+    buffer_init(&fresh, b->limit);
+    buffer_append(&fresh, SPAN("{"));
+    buffer_append(&fresh, members);
+    buffer_append(&fresh, SPAN("}"));
+    buffer_append(&merged, SPAN("{"));
+    buffer_append(&merged, buffer_span(into));
+    buffer_append(&merged, SPAN("}"));
+
+    struct buffer kept;
+    buffer_init(&kept, b->limit);
+    struct json_raw_iter it = json_raw_each(buffer_span(&merged));
+    while (json_raw_next(&it)) {
+        bool replaced = false;
+        struct json_raw_iter other = json_raw_each(buffer_span(&fresh));
+        while (json_raw_next(&other))
+            replaced |= span_eq(other.key, it.key);
+        if (!replaced)
+            buffer_printf(&kept, "%s\"%.*s\":%.*s", kept.n ? "," : "", SPAN_ARGS(it.key),
+                          SPAN_ARGS(it.value));
+    }
+    if (kept.n)
+        buffer_char(&kept, ',');
+    buffer_append(&kept, members);
+    if (merged.error || fresh.error || kept.error) {
+        b->error = BUFFER_NOMEM;
+    } else {
+        buffer_clear(into);
+        if (buffer_append(into, buffer_span(&kept)))
+            b->error = into->error;
+    }
+    buffer_free(&merged);
+    buffer_free(&fresh);
+    buffer_free(&kept);
+    return b->error;
+}
+
+int answer_builder_extra(struct answer_builder *b, enum extra_place place, int choice,
+                         struct span members)
+{
+    if (place == EXTRA_TOP)
+        return merge_members(b, &b->top_extra, members);
+    struct built_choice *c = choice_of(b, choice);
+    if (!c)
+        return b->error;
+    return merge_members(b, place == EXTRA_CHOICE ? &c->choice_extra : &c->message_extra, members);
+}
+
+int answer_builder_finish(struct answer_builder *b, int choice, struct span reason)
+{
+    struct built_choice *c = choice_of(b, choice);
+    if (!c || c->reason_text.n)
+        return b->error;
+    return add(b, &c->reason_text, reason);
+}
+
+/* ---- rendering ---------------------------------------------------------------------------------------- */
+
+/* Gathered text is whole: what is torn now stays torn, and becomes U+FFFD. */
+static void text_value(struct json_writer *w, const struct buffer *text)
+{
+    struct text_guard g = {0};
+    struct buffer scratch;
+    struct span whole, rest;
+    if (utf8_valid(buffer_span(text))) {
+        json_string(w, buffer_span(text));
+        return;
+    }
+    buffer_init(&scratch, text->n * 3 + 64);
+    if (text_guard_pass(&g, buffer_span(text), &scratch, &whole)) {
+        w->out->error = BUFFER_NOMEM;
+    } else {
+        text_guard_end(&g, NULL, &rest);
+        if (rest.n) {
+            buffer_append(&scratch, rest);
+            whole = buffer_span(&scratch);
+        }
+        json_string(w, whole);
+    }
+    buffer_free(&scratch);
+}
+
+static void write_calls(struct json_writer *w, const struct built_choice *c)
+{
+    json_key(w, "tool_calls");
+    json_begin_array(w);
+    for (size_t i = 0; i < c->n_calls; i++) {
+        const struct built_call *call = &c->calls[i];
+        json_begin_object(w);
+        json_key(w, "id");
+        text_value(w, &call->id);
+        json_member(w, "type", SPAN("function"));
+        json_key(w, "function");
+        json_begin_object(w);
+        json_key(w, "name");
+        text_value(w, &call->name);
+        json_key(w, "arguments");
+        text_value(w, &call->arguments);
+        json_end_object(w);
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
+static void raw_members(struct json_writer *w, const struct buffer *members)
+{
+    if (members->n)
+        json_raw_value(w, buffer_span(members));
+}
+
+static void write_message(struct json_writer *w, const struct built_choice *c)
+{
+    json_begin_object(w);
+    json_member(w, "role", SPAN("assistant"));
+    json_key(w, "content");
+    if (c->text.n || (!c->n_calls && !c->refusal.n)) /* W2: null only with calls or a refusal */
+        text_value(w, &c->text);
+    else
+        json_null(w);
+    if (c->reasoning.n) {
+        json_key(w, "reasoning_content");
+        text_value(w, &c->reasoning);
+    }
+    json_key(w, "refusal");
+    if (c->refusal.n)
+        text_value(w, &c->refusal);
+    else
+        json_null(w);
+    if (c->n_calls)
+        write_calls(w, c);
+    raw_members(w, &c->annotations);
+    raw_members(w, &c->message_extra);
+    json_end_object(w);
+}
+
+static void write_choice(struct json_writer *w, int index, const struct built_choice *c)
+{
+    json_begin_object(w);
+    json_member_int(w, "index", index);
+    json_key(w, "message");
+    write_message(w, c);
+    if (span_find(buffer_span(&c->choice_extra), SPAN("\"logprobs\":")) < 0)
+        json_member_raw(w, "logprobs", SPAN("null"));
+    raw_members(w, &c->choice_extra);
+    json_member(w, "finish_reason", c->reason_text.n ? buffer_span(&c->reason_text) : SPAN("stop"));
+    json_end_object(w);
+}
+
+int answer_builder_render(struct answer_builder *b, struct buffer *out, struct span id,
+                          int64_t created, struct span model, const struct usage_counts *usage)
+{
+    struct json_writer w = json_writer(out);
+    choice_of(b, 0); /* choices is never empty */
+    if (b->error)
+        return b->error;
+    json_begin_object(&w);
+    json_member(&w, "id", id);
+    json_member(&w, "object", SPAN("chat.completion"));
+    json_member_int(&w, "created", created);
+    json_member(&w, "model", model);
+    json_key(&w, "choices");
+    json_begin_array(&w);
+    for (int i = 0; i < b->n_choices; i++) {
+        if (b->choices[i])
+            write_choice(&w, i, b->choices[i]);
+    }
+    json_end_array(&w);
+    json_key(&w, "usage");
+    w.comma = true; /* usage_write writes the value itself */
+    usage_write(out, usage);
+    raw_members(&w, &b->top_extra);
+    json_end_object(&w);
+    return out->error;
+}

@@ -1,0 +1,404 @@
+/*
+ * sse/chunk_emitter.c - see chunk_emitter.h.
+ *
+ * A chunk is HEAD INDEX DELTA MIDDLE: `head` runs to `"choices":[{"index":` and is rendered once; the middle from `"logprobs"` on is one of a
+ * few constants. Per-choice state is made when a choice is first used, so that the common answer with one choice costs one.
+ */
+#include "sse/chunk_emitter.h"
+
+#include "base/json_write.h"
+
+enum channel { CHANNEL_TEXT, CHANNEL_REASONING, CHANNEL_REFUSAL, CHANNEL_ARGUMENTS, CHANNELS };
+
+struct choice_state {
+    bool role_sent, finished;
+    struct text_guard guards[CHANNELS];
+    int arguments_index; /* the tool call that the arguments' guard belongs to */
+    struct buffer choice_extra, delta_extra; /* members that wait for a chunk; freed when sent */
+};
+
+struct chunk_emitter {
+    struct arena *arena;
+    struct span head;  /* `data: {"id":…,"choices":[` */
+    struct span tail;  /* `]` + `,"usage":null` + `}\n\n` */
+    struct span fixed; /* id … model, from which head is made again when top extras change */
+    struct span top;   /* top-level extras as they stand in head */
+    bool include_usage;
+    struct choice_state *choices[EMITTER_CHOICES];
+};
+
+/* ---- making ------------------------------------------------------------------------------------- */
+
+static int render_head(struct chunk_emitter *e)
+{
+    struct span head = arena_printf(e->arena, "%.*s%s%.*s,\"choices\":[", SPAN_ARGS(e->fixed),
+                                    e->top.n ? "," : "", SPAN_ARGS(e->top));
+    if (!head.p)
+        return -1;
+    e->head = head;
+    return 0;
+}
+
+struct chunk_emitter *chunk_emitter_create(struct arena *arena, struct span id, int64_t created,
+                                           struct span model, bool include_usage)
+{
+    struct chunk_emitter *e = arena_alloc(arena, sizeof *e);
+    struct buffer text;
+    if (!e)
+        return NULL;
+    e->arena = arena;
+    e->include_usage = include_usage;
+    e->tail = include_usage ? SPAN("],\"usage\":null}\n\n") : SPAN("]}\n\n");
+    buffer_init(&text, 1 << 20);
+    struct json_writer w = json_writer(&text);
+    buffer_append(&text, SPAN("data: "));
+    json_begin_object(&w);
+    json_member(&w, "id", id);
+    json_member(&w, "object", SPAN("chat.completion.chunk"));
+    json_member_int(&w, "created", created);
+    json_member(&w, "model", model);
+    e->fixed = arena_dup(arena, buffer_span(&text));
+    bool good = !text.error && e->fixed.p && render_head(e) == 0;
+    buffer_free(&text);
+    return good ? e : NULL;
+}
+
+static struct choice_state *choice_of(struct chunk_emitter *e, struct buffer *out, int choice)
+{
+    if (choice < 0 || choice >= EMITTER_CHOICES)
+        return NULL;
+    if (!e->choices[choice]) {
+        struct choice_state *c = arena_alloc(e->arena, sizeof *c);
+        if (!c) {
+            if (out)
+                out->error = BUFFER_NOMEM;
+            return NULL;
+        }
+        e->choices[choice] = c;
+    }
+    return e->choices[choice];
+}
+
+/* ---- chunks --------------------------------------------------------------------------------------- */
+
+static void put_index(struct buffer *out, int index)
+{
+    char digits[12];
+    size_t n = sizeof digits;
+    do
+        digits[--n] = (char)('0' + index % 10);
+    while ((index /= 10) > 0);
+    buffer_append(out, span_of(digits + n, sizeof digits - n));
+}
+
+/* Up to and including `"delta":{`. */
+static void open_chunk(struct chunk_emitter *e, struct buffer *out, int choice)
+{
+    buffer_append(out, e->head);
+    buffer_append(out, SPAN("{\"index\":"));
+    put_index(out, choice);
+    buffer_append(out, SPAN(",\"delta\":{"));
+}
+
+static void close_chunk(struct chunk_emitter *e, struct buffer *out, struct choice_state *c,
+                        struct span reason, bool empty)
+{
+    if (c->delta_extra.n) {
+        if (!empty)
+            buffer_char(out, ',');
+        buffer_append(out, buffer_span(&c->delta_extra));
+        buffer_free(&c->delta_extra);
+    }
+    buffer_char(out, '}');
+    if (c->choice_extra.n) {
+        bool logprobs = span_find(buffer_span(&c->choice_extra), SPAN("\"logprobs\":")) >= 0;
+        buffer_char(out, ',');
+        buffer_append(out, buffer_span(&c->choice_extra));
+        if (!logprobs)
+            buffer_append(out, SPAN(",\"logprobs\":null"));
+        buffer_free(&c->choice_extra);
+    } else {
+        buffer_append(out, SPAN(",\"logprobs\":null"));
+    }
+    if (reason.n) {
+        buffer_append(out, SPAN(",\"finish_reason\":\""));
+        json_escape(out, reason);
+        buffer_append(out, SPAN("\"}"));
+    } else {
+        buffer_append(out, SPAN(",\"finish_reason\":null}"));
+    }
+    buffer_append(out, e->tail);
+}
+
+/* The choice, with its role chunk out; NULL when nothing more may follow. */
+static struct choice_state *ready(struct chunk_emitter *e, struct buffer *out, int choice)
+{
+    struct choice_state *c = choice_of(e, out, choice);
+    if (!c || c->finished)
+        return NULL;
+    if (!c->role_sent) {
+        c->role_sent = true;
+        open_chunk(e, out, choice);
+        buffer_append(out, SPAN("\"role\":\"assistant\",\"content\":\"\"}"));
+        buffer_append(out, SPAN(",\"logprobs\":null,\"finish_reason\":null}"));
+        buffer_append(out, e->tail);
+    }
+    return c;
+}
+
+void chunk_emitter_role(struct chunk_emitter *e, struct buffer *out, int choice)
+{
+    ready(e, out, choice);
+}
+
+static void put_piece(struct chunk_emitter *e, struct buffer *out, int choice,
+                      struct choice_state *c, enum channel channel, struct span text)
+{
+    if (text.n == 0)
+        return;
+    open_chunk(e, out, choice);
+    switch (channel) {
+    case CHANNEL_TEXT: buffer_append(out, SPAN("\"content\":\"")); break;
+    case CHANNEL_REASONING: buffer_append(out, SPAN("\"reasoning_content\":\"")); break;
+    case CHANNEL_REFUSAL: buffer_append(out, SPAN("\"refusal\":\"")); break;
+    default:
+        buffer_append(out, SPAN("\"tool_calls\":[{\"index\":"));
+        put_index(out, c->arguments_index);
+        buffer_append(out, SPAN(",\"function\":{\"arguments\":\""));
+    }
+    json_escape(out, text);
+    buffer_append(out, channel == CHANNEL_ARGUMENTS ? SPAN("\"}}]") : SPAN("\""));
+    close_chunk(e, out, c, span_of(NULL, 0), false);
+}
+
+/* Whole characters only. The scratch buffer is used only for pieces that need repair and is given back at once: such pieces are rare. */
+static void guarded(struct chunk_emitter *e, struct buffer *out, int choice, enum channel channel,
+                    struct span text)
+{
+    struct choice_state *c = ready(e, out, choice);
+    struct buffer scratch;
+    struct span whole;
+    if (!c)
+        return;
+    buffer_init(&scratch, text.n * 3 + 64);
+    if (text_guard_pass(&c->guards[channel], text, &scratch, &whole))
+        out->error = BUFFER_NOMEM;
+    else
+        put_piece(e, out, choice, c, channel, whole);
+    buffer_free(&scratch);
+}
+
+void chunk_emitter_text(struct chunk_emitter *e, struct buffer *out, int choice, struct span text)
+{
+    guarded(e, out, choice, CHANNEL_TEXT, text);
+}
+
+void chunk_emitter_reasoning(struct chunk_emitter *e, struct buffer *out, int choice,
+                             struct span text)
+{
+    guarded(e, out, choice, CHANNEL_REASONING, text);
+}
+
+void chunk_emitter_refusal(struct chunk_emitter *e, struct buffer *out, int choice,
+                           struct span text)
+{
+    guarded(e, out, choice, CHANNEL_REFUSAL, text);
+}
+
+/* What a guard still holds can become nothing any more. */
+static void flush_channel(struct chunk_emitter *e, struct buffer *out, int choice,
+                          struct choice_state *c, enum channel channel)
+{
+    struct span rest;
+    text_guard_end(&c->guards[channel], NULL, &rest);
+    put_piece(e, out, choice, c, channel, rest);
+}
+
+/* Names and ids come from sites as well: repaired whole. */
+static void put_repaired(struct buffer *out, struct span text)
+{
+    struct text_guard g = {0};
+    struct buffer scratch;
+    struct span whole, rest;
+    buffer_init(&scratch, text.n * 3 + 64);
+    if (text_guard_pass(&g, text, &scratch, &whole))
+        out->error = BUFFER_NOMEM;
+    else
+        json_escape(out, whole);
+    text_guard_end(&g, NULL, &rest);
+    json_escape(out, rest);
+    buffer_free(&scratch);
+}
+
+void chunk_emitter_tool_begin(struct chunk_emitter *e, struct buffer *out, int choice, int index,
+                              struct span id, struct span name)
+{
+    struct choice_state *c = ready(e, out, choice);
+    if (!c)
+        return;
+    flush_channel(e, out, choice, c, CHANNEL_ARGUMENTS);
+    c->arguments_index = index;
+    open_chunk(e, out, choice);
+    buffer_append(out, SPAN("\"tool_calls\":[{\"index\":"));
+    put_index(out, index);
+    buffer_append(out, SPAN(",\"id\":\""));
+    put_repaired(out, id);
+    buffer_append(out, SPAN("\",\"type\":\"function\",\"function\":{\"name\":\""));
+    put_repaired(out, name);
+    buffer_append(out, SPAN("\",\"arguments\":\"\"}}]"));
+    close_chunk(e, out, c, span_of(NULL, 0), false);
+}
+
+void chunk_emitter_tool_arguments(struct chunk_emitter *e, struct buffer *out, int choice,
+                                  int index, struct span piece)
+{
+    struct choice_state *c = ready(e, out, choice);
+    if (!c)
+        return;
+    if (c->arguments_index != index) {
+        flush_channel(e, out, choice, c, CHANNEL_ARGUMENTS);
+        c->arguments_index = index;
+    }
+    guarded(e, out, choice, CHANNEL_ARGUMENTS, piece);
+}
+
+void citations_write(struct buffer *out, const struct citation *list, size_t n)
+{
+    buffer_append(out, SPAN("\"annotations\":["));
+    for (size_t i = 0; i < n; i++) {
+        buffer_printf(out,
+                      "%s{\"type\":\"url_citation\",\"url_citation\":{\"start_index\":%lld,\"end_"
+                      "index\":%lld,\"url\":\"",
+                      i ? "," : "", (long long)list[i].start, (long long)list[i].end);
+        put_repaired(out, list[i].url);
+        buffer_append(out, SPAN("\",\"title\":\""));
+        put_repaired(out, list[i].title);
+        buffer_append(out, SPAN("\"}}"));
+    }
+    buffer_char(out, ']');
+}
+
+void chunk_emitter_citations(struct chunk_emitter *e, struct buffer *out, int choice,
+                             const struct citation *list, size_t n)
+{
+    struct choice_state *c = n ? ready(e, out, choice) : NULL;
+    if (!c)
+        return;
+    open_chunk(e, out, choice);
+    citations_write(out, list, n);
+    close_chunk(e, out, c, span_of(NULL, 0), false);
+}
+
+/* ---- extras ------------------------------------------------------------------------------------------ */
+
+static void add_members(struct buffer *to, struct span members)
+{
+    if (!members.n) {
+        buffer_free(to);
+        return;
+    }
+    if (!to->limit)
+        buffer_init(to, 16 * 1024 * 1024);
+    if (to->n)
+        buffer_char(to, ',');
+    buffer_append(to, members);
+}
+
+void chunk_emitter_extra(struct chunk_emitter *e, enum extra_place place, int choice,
+                         struct span members)
+{
+    if (place == EXTRA_TOP) {
+        if (span_eq(e->top, members)) /* the usual case: the same in every chunk */
+            return;
+        struct span copy = arena_dup(e->arena, members);
+        struct span before = e->top;
+        e->top = copy.p ? copy : span_of(NULL, 0);
+        if (render_head(e))
+            e->top = before;
+        return;
+    }
+    struct choice_state *c = choice_of(e, NULL, choice);
+    if (c)
+        add_members(place == EXTRA_CHOICE ? &c->choice_extra : &c->delta_extra, members);
+}
+
+void chunk_emitter_flush_extras(struct chunk_emitter *e, struct buffer *out)
+{
+    for (int choice = 0; choice < EMITTER_CHOICES; choice++) {
+        struct choice_state *c = e->choices[choice];
+        if (!c || (!c->choice_extra.n && !c->delta_extra.n))
+            continue;
+        if (c->finished) {
+            buffer_free(&c->choice_extra);
+            buffer_free(&c->delta_extra);
+        } else if (ready(e, out, choice)) {
+            open_chunk(e, out, choice);
+            close_chunk(e, out, c, span_of(NULL, 0), true);
+        }
+    }
+}
+
+/* ---- ends ---------------------------------------------------------------------------------------------- */
+
+static void flush_held(struct chunk_emitter *e, struct buffer *out, int choice,
+                       struct choice_state *c)
+{
+    for (int channel = 0; channel < CHANNELS; channel++)
+        flush_channel(e, out, choice, c, (enum channel)channel);
+}
+
+void chunk_emitter_finish(struct chunk_emitter *e, struct buffer *out, int choice,
+                          struct span reason)
+{
+    struct choice_state *c = ready(e, out, choice);
+    if (!c)
+        return;
+    flush_held(e, out, choice, c);
+    open_chunk(e, out, choice);
+    close_chunk(e, out, c, reason, true);
+    c->finished = true;
+}
+
+void usage_write(struct buffer *out, const struct usage_counts *u)
+{
+    if (u->raw.n) {
+        buffer_append(out, u->raw);
+        return;
+    }
+    buffer_printf(out, "{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld",
+                  (long long)u->prompt, (long long)u->completion,
+                  (long long)(u->prompt + u->completion));
+    if (u->cached >= 0)
+        buffer_printf(out, ",\"prompt_tokens_details\":{\"cached_tokens\":%lld}",
+                      (long long)u->cached);
+    if (u->reasoning >= 0)
+        buffer_printf(out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%lld}",
+                      (long long)u->reasoning);
+    buffer_char(out, '}');
+}
+
+void chunk_emitter_done(struct chunk_emitter *e, struct buffer *out,
+                        const struct usage_counts *usage)
+{
+    if (e->include_usage && usage) {
+        buffer_append(out, e->head);
+        buffer_append(out, SPAN("],\"usage\":"));
+        usage_write(out, usage);
+        buffer_append(out, SPAN("}\n\n"));
+    }
+    buffer_append(out, SPAN("data: [DONE]\n\n"));
+}
+
+void chunk_emitter_error(struct chunk_emitter *e, struct buffer *out, struct span error_object)
+{
+    for (int choice = 0; choice < EMITTER_CHOICES; choice++) {
+        struct choice_state *c = e->choices[choice];
+        if (c && c->role_sent && !c->finished)
+            flush_held(e, out, choice, c);
+    }
+    buffer_append(out, SPAN("data: {\"error\":"));
+    buffer_append(out, error_object);
+    buffer_append(out, SPAN("}\n\n"));
+}
+
+void chunk_emitter_keep_alive(struct buffer *out) { buffer_append(out, SPAN(": keep-alive\n\n")); }

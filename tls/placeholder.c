@@ -1,0 +1,1 @@
+extern int tls_placeholder; int tls_placeholder;
