@@ -278,6 +278,10 @@ static int put_calls(struct turn_run *run, struct openai_wire *w, int choice, st
         struct json function = json_get(it.value, "function");
         struct call_piece piece = {.id = json_get_text(it.value, "id")};
         int64_t index;
+        if (!json_is(it.value, JSON_OBJECT)) {
+            run_drift(run, "tool call that is no object");
+            continue;
+        }
         if (!json_is(function, JSON_OBJECT))
             function = json_get(it.value, "custom");
         if (!json_is(function, JSON_OBJECT))
@@ -487,6 +491,10 @@ static int read_choice(struct turn_run *run, struct openai_wire *w, struct json 
     struct json delta = {0}, message = {0}, finish = {0}, refs = {0}, text = {0}, usage = {0};
     bool others = false;
     int64_t index = 0;
+    if (!json_is(value, JSON_OBJECT)) {
+        run_drift(run, "choice that is no object");
+        return 0;
+    }
     struct json_iter it = json_each(value);
     while (json_next(&it)) {
         if (span_eq(it.key, SPAN("index")))

@@ -769,7 +769,7 @@ void transcript_check(const struct transcript_setup *given, const char *const *e
     transcript_play(&setup, earlier, bytes, NULL, 0, END_CLEAN, &whole);
     compare_texts(what, expected, buffer_span(&whole.json), false);
 
-    size_t *cuts = malloc((bytes.n + 1) * sizeof *cuts);
+    size_t *cuts = calloc(bytes.n + 1, sizeof *cuts);
     if (!cuts)
         fail_msg("out of memory");
     for (size_t i = 0; i < bytes.n; i++)
