@@ -200,9 +200,11 @@ static struct config *open_config(const struct cli *cli, char path[CONFIG_PATH_M
                                "to make one, copy gateway.toml.example\n");
     } else {
         if (cli->command != CLI_DEMO)
-            fprintf(err, "no configuration found: using the built-in demo; to make one, copy "
-                         "gateway.toml.example to "
-                         "./gateway.toml or ~/.config/dragoman/gateway.toml and edit it\n");
+            fprintf(err,
+                    "no configuration found: %s the built-in demo; to make one, copy "
+                    "gateway.toml.example to ./gateway.toml or ~/.config/dragoman/gateway.toml and "
+                    "edit it\n",
+                    cli->command == CLI_MODELS ? "showing" : "serving");
         config = config_demo(&errors);
     }
     put(err, &errors);
