@@ -1,0 +1,225 @@
+/*
+ * adapters/openai_body.c - the writing half of openai_wire.h: a client's body with single top-level fields edited.
+ *
+ * Works on raw text, so that what we do not know travels byte for byte: 64-bit integers, 30-digit numbers, NULs, vendor fields.
+ * One allocation of the final size, one copy.
+ */
+#include "adapters/openai_wire.h"
+#include "base/json_raw.h"
+#include "base/json_write.h"
+
+enum {
+    FIELDS_MAX = 1024, /* clients send a few dozen; doubled keys are looked for pairwise */
+    EDITS_MAX = 32,
+    ALIASED_LIMIT = 256 * 1024 * 1024
+};
+
+struct field {
+    struct span raw_key, key; /* as it stands; decoded */
+    struct span value;
+};
+
+/* A buffer over arena memory: it cannot grow, BUFFER_FULL says that the bound was wrong. */
+static bool arena_buffer(struct turn_run *run, struct buffer *b, size_t bound)
+{
+    char *p = arena_alloc(run->arena, bound + JSON_PADDING);
+    *b = (struct buffer){.p = p, .cap = bound, .limit = bound};
+    return p != NULL;
+}
+
+static struct span finished(const struct buffer *b)
+{
+    return b->error ? span_of(NULL, 0) : buffer_span(b);
+}
+
+struct span openai_raw_string(struct turn_run *run, struct span text)
+{
+    struct buffer b;
+    if (!arena_buffer(run, &b, text.n * 6 + 2))
+        return span_of(NULL, 0);
+    struct json_writer w = json_writer(&b);
+    json_string(&w, text);
+    return finished(&b);
+}
+
+struct span openai_raw_number(struct turn_run *run, const struct option_value *v)
+{
+    struct buffer b;
+    if (!arena_buffer(run, &b, 400))
+        return span_of(NULL, 0);
+    struct json_writer w = json_writer(&b);
+    if (v->type == OPTION_INT)
+        json_write_int(&w, v->integer);
+    else
+        json_write_double(&w, v->number);
+    return finished(&b);
+}
+
+struct span openai_usage_asked(struct turn_run *run)
+{
+    struct span given = json_raw_get(run->turn->raw, "stream_options");
+    struct buffer b;
+    if (given.n == 0 || given.p[0] != '{')
+        return SPAN("{\"include_usage\":true}");
+    if (!arena_buffer(run, &b, given.n + 32))
+        return span_of(NULL, 0);
+    struct json_writer w = json_writer(&b);
+    struct json_raw_iter it = json_raw_each(given);
+    json_begin_object(&w);
+    while (json_raw_next(&it)) {
+        if (json_raw_key_is(it.key, SPAN("include_usage")))
+            continue;
+        /* json_key would escape the raw key a second time: quotes and key as they stand. */
+        if (w.comma)
+            buffer_char(&b, ',');
+        buffer_append(&b, span_of(it.key.p - 1, it.key.n + 2));
+        buffer_char(&b, ':');
+        buffer_append(&b, it.value);
+        w.comma = true;
+    }
+    json_member_bool(&w, "include_usage", true);
+    json_end_object(&w);
+    return finished(&b);
+}
+
+int openai_defaults(struct turn_run *run, struct body_edit *edits)
+{
+    static const struct {
+        const char *option, *key;
+    } defaults[OPENAI_DEFAULTS_MAX] = {
+        {"default_temperature", "temperature"},
+        {"default_top_p", "top_p"},
+        {"default_max_tokens", "max_tokens"},
+    };
+    int n = 0;
+    bool limited = json_raw_get(run->turn->raw, "max_completion_tokens").p != NULL;
+    for (int i = 0; i < OPENAI_DEFAULTS_MAX; i++) {
+        const struct option_value *v = site_option(run->site, defaults[i].option);
+        if (!v || (limited && strcmp(defaults[i].key, "max_tokens") == 0))
+            continue;
+        struct span value = openai_raw_number(run, v);
+        if (!value.p)
+            return fail_memory(&run->fail);
+        edits[n++] =
+            (struct body_edit){.key = defaults[i].key, .value = value, .only_if_absent = true};
+    }
+    return n;
+}
+
+/* ---- editing ---- */
+
+/* A key's decoded form: itself, unless it has escapes. */
+static int decode_key(struct turn_run *run, struct field *f)
+{
+    struct json text;
+    f->key = f->raw_key;
+    if (span_find_char(f->raw_key, '\\') < 0)
+        return 0;
+    if (json_parse(run->json, span_of(f->raw_key.p - 1, f->raw_key.n + 2), &text) != JSON_OK)
+        return 0; /* then it equals only itself */
+    f->key = arena_dup(run->arena, json_text(text));
+    return f->key.p ? 0 : fail_memory(&run->fail);
+}
+
+static int read_fields(struct turn_run *run, struct field **fields, size_t *n)
+{
+    size_t count = 0;
+    struct json_raw_iter it = json_raw_each(run->turn->raw);
+    while (json_raw_next(&it))
+        count++;
+    if (count > FIELDS_MAX)
+        return fail_set(&run->fail, FAIL_INVALID_VALUE,
+                        "the request has more than %d fields at its top", (int)FIELDS_MAX);
+    *fields = arena_alloc(run->arena, (count + 1) * sizeof **fields);
+    if (!*fields)
+        return fail_memory(&run->fail);
+    it = json_raw_each(run->turn->raw);
+    for (*n = 0; json_raw_next(&it); ++*n) {
+        struct field *f = &(*fields)[*n];
+        f->raw_key = it.key;
+        f->value = it.value;
+        if (decode_key(run, f))
+            return -1;
+    }
+    return 0;
+}
+
+static bool comes_again(const struct field *fields, size_t n, size_t i)
+{
+    for (size_t k = i + 1; k < n; k++) {
+        if (span_eq(fields[k].key, fields[i].key))
+            return true;
+    }
+    return false;
+}
+
+static void write_pair(struct json_writer *w, struct span quoted_key, struct span value)
+{
+    if (w->comma)
+        buffer_char(w->out, ',');
+    buffer_append(w->out, quoted_key);
+    buffer_char(w->out, ':');
+    buffer_append(w->out, value);
+    w->comma = true;
+}
+
+static void write_edit(struct json_writer *w, const struct body_edit *e)
+{
+    json_key(w, e->as ? e->as : e->key);
+    json_raw_value(w, e->value);
+}
+
+static int rename_fields(struct turn_run *run, struct span *body)
+{
+    struct buffer renamed;
+    buffer_init(&renamed, ALIASED_LIMIT);
+    int error = json_raw_rename(&renamed, *body, run->site->aliases, run->site->n_aliases);
+    if (!error)
+        *body = arena_dup(run->arena, buffer_span(&renamed));
+    buffer_free(&renamed);
+    return error || !body->p ? fail_memory(&run->fail) : 0;
+}
+
+int openai_edit_body(struct turn_run *run, const struct body_edit *edits, size_t n_edits,
+                     struct span *out)
+{
+    struct field *fields;
+    size_t n, bound = run->turn->raw.n + 2;
+    bool done[EDITS_MAX] = {false};
+    struct buffer b;
+
+    if (read_fields(run, &fields, &n))
+        return -1;
+    for (size_t i = 0; i < n_edits; i++)
+        bound += edits[i].value.n + strlen(edits[i].as ? edits[i].as : edits[i].key) + 4;
+    if (!arena_buffer(run, &b, bound))
+        return fail_memory(&run->fail);
+
+    struct json_writer w = json_writer(&b);
+    json_begin_object(&w);
+    for (size_t i = 0; i < n; i++) {
+        const struct field *f = &fields[i];
+        size_t e = 0;
+        if (comes_again(fields, n, i))
+            continue;
+        while (e < n_edits && !span_eq(f->key, span_str(edits[e].key)))
+            e++;
+        if (e < n_edits)
+            done[e] = true;
+        if (e < n_edits && !edits[e].only_if_absent) {
+            if (edits[e].value.p)
+                write_edit(&w, &edits[e]);
+        } else {
+            write_pair(&w, span_of(f->raw_key.p - 1, f->raw_key.n + 2), f->value);
+        }
+    }
+    for (size_t i = 0; i < n_edits; i++) {
+        if (!done[i] && edits[i].value.p)
+            write_edit(&w, &edits[i]);
+    }
+    json_end_object(&w);
+    if (b.error)
+        return fail_set(&run->fail, FAIL_INTERNAL, "the request's size was misjudged");
+    *out = buffer_span(&b);
+    return run->site->n_aliases ? rename_fields(run, out) : 0;
+}

@@ -1,0 +1,720 @@
+/*
+ * adapters/openai_wire.c - the reading half of openai_wire.h: chat.completion objects and streams of chunks become deltas.
+ *
+ * Per event: one parse and one pass over its members; memory is taken from the arena only until the scratch buffers have
+ * the size of the site's events. The hard part is the variety: calls without index or id, arguments as objects, content in parts,
+ * finish reasons of every house, errors in the middle, ends without [DONE].
+ */
+#include "adapters/openai_wire.h"
+
+#include "adapters/support.h"
+#include "base/json_write.h"
+
+enum { LEGACY_CALL = -1, UNNUMBERED_CALL = -2 }; /* values of site_index */
+
+static bool key_in(struct span key, const struct span *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (span_eq(key, list[i]))
+            return true;
+    }
+    return false;
+}
+
+/* ---- memory for members that travel unchanged ---- */
+
+static bool room(struct turn_run *run, struct buffer *b, size_t n)
+{
+    if (b->cap < n) {
+        char *p = arena_alloc(run->arena, 2 * n + JSON_PADDING);
+        if (!p)
+            return false;
+        *b = (struct buffer){.p = p, .cap = 2 * n, .limit = 2 * n};
+    }
+    buffer_clear(b);
+    return true;
+}
+
+/* An escaped lone surrogate was read as WTF-8: three bytes that become U+FFFD. */
+static void mend_surrogates(struct buffer *b)
+{
+    for (size_t i = 0; i + 2 < b->n; i++) {
+        unsigned char *at = (unsigned char *)b->p + i;
+        if (at[0] == 0xED && at[1] >= 0xA0)
+            memcpy(at, "\xEF\xBF\xBD", 3);
+    }
+}
+
+/* The members of `object` that are neither null nor in `known`, as raw JSON in the scratch buffer. */
+static struct span other_members(struct turn_run *run, struct openai_wire *w, struct json object,
+                                 const struct span *known, size_t n_known)
+{
+    struct json_writer writer = json_writer(&w->scratch);
+    struct json_iter it = json_each(object);
+    buffer_clear(&w->scratch);
+    while (json_next(&it)) {
+        if (json_is(it.value, JSON_NULL) || key_in(it.key, known, n_known))
+            continue;
+        json_key_span(&writer, it.key);
+        json_dump(&w->scratch, it.value);
+        writer.comma = true;
+    }
+    if (w->scratch.error) {
+        run_drift(run, "members too large to pass on");
+        return span_of(NULL, 0);
+    }
+    mend_surrogates(&w->scratch);
+    return buffer_span(&w->scratch);
+}
+
+static int put_others(struct turn_run *run, struct openai_wire *w, enum delta_place place,
+                      int choice, struct json object, const struct span *known, size_t n_known)
+{
+    struct span members = other_members(run, w, object, known, n_known);
+    if (members.n == 0)
+        return 0;
+    if (place == PLACE_TOP) { /* most services repeat them in every chunk */
+        if (span_eq(members, buffer_span(&w->top)))
+            return 0;
+        if (!room(run, &w->top, members.n))
+            return fail_memory(&run->fail);
+        buffer_append(&w->top, members);
+    }
+    return delta_extra(run->out, place, choice, members);
+}
+
+/* ---- text ---- */
+
+static int put_text(struct turn_run *run, struct openai_wire *w, int choice, struct span text)
+{
+    if (text.n)
+        w->something = true, w->texts[choice] = 1;
+    return delta_text(run->out, choice, text);
+}
+
+static int put_reasoning(struct turn_run *run, struct openai_wire *w, int choice, struct span text)
+{
+    if (text.n)
+        w->something = true;
+    return delta_reasoning(run->out, choice, text);
+}
+
+/* One part of a content array: a text, {"type":"text","text"}, or {"type":"thinking","thinking":[parts]}. */
+static int put_part(struct turn_run *run, struct openai_wire *w, int choice, struct json part)
+{
+    if (json_is(part, JSON_STRING))
+        return put_text(run, w, choice, json_text(part));
+    struct json thinking = json_get(part, "thinking");
+    if (json_is(thinking, JSON_STRING))
+        return put_reasoning(run, w, choice, json_text(thinking));
+    if (json_is(thinking, JSON_ARRAY)) {
+        struct json_iter it = json_each(thinking);
+        while (json_next(&it)) {
+            if (put_reasoning(run, w, choice, json_get_text(it.value, "text")))
+                return -1;
+        }
+        return 0;
+    }
+    struct json text = json_get(part, "text");
+    if (!json_is(text, JSON_STRING))
+        run_drift(run, "content part without text");
+    return put_text(run, w, choice, json_text(text));
+}
+
+static int put_content(struct turn_run *run, struct openai_wire *w, int choice, struct json content)
+{
+    switch (json_type(content)) {
+    case JSON_STRING: return put_text(run, w, choice, json_text(content));
+    case JSON_OBJECT: return put_part(run, w, choice, content);
+    case JSON_ARRAY: {
+        struct json_iter it = json_each(content);
+        while (json_next(&it)) {
+            if (put_part(run, w, choice, it.value))
+                return -1;
+        }
+        return 0;
+    }
+    case JSON_NULL:
+    case JSON_MISSING: return 0;
+    default: run_drift(run, "content that is no text"); return 0;
+    }
+}
+
+static int put_citation(struct turn_run *run, int choice, struct json source)
+{
+    struct delta d = {
+        .kind = DELTA_CITATION,
+        .choice = choice,
+        .url = json_get_text(source, "url"),
+        .title = json_get_text(source, "title"),
+    };
+    if (!json_int(json_get(source, "start_index"), &d.start) ||
+        !json_int(json_get(source, "end_index"), &d.end))
+        d.start = d.end = 0;
+    return d.url.n ? run->out->put(run->out->owner, &d) : 0;
+}
+
+static int put_annotations(struct turn_run *run, int choice, struct json annotations)
+{
+    struct json_iter it = json_each(annotations);
+    while (json_next(&it)) {
+        struct json inner = json_get(it.value, "url_citation");
+        if (!span_eq(json_get_text(it.value, "type"), SPAN("url_citation"))) {
+            run_drift(run, "annotation that is no url_citation");
+            continue;
+        }
+        if (put_citation(run, choice, json_is(inner, JSON_OBJECT) ? inner : it.value))
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- tool calls ---- */
+
+/* FNV-1a; ids are only compared with one another. Never 0 for a given id. */
+static uint64_t hash_id(struct span id)
+{
+    uint64_t h = UINT64_C(14695981039346656037);
+    for (size_t i = 0; i < id.n; i++)
+        h = (h ^ (unsigned char)id.p[i]) * UINT64_C(1099511628211);
+    return id.n ? h | 1 : 0;
+}
+
+struct call_piece {
+    bool numbered;
+    int index;
+    struct span id, name;
+    struct json arguments;
+};
+
+/*
+ * Which call a piece belongs to; NULL = a new one. An index decides, but some services give index 0 to every one of several calls, each
+ * with its own id and name; others make up a new id for every piece, without the name. Without an index the id decides, then the name.
+ */
+static struct openai_call *call_of(struct openai_wire *w, int choice,
+                                   const struct call_piece *piece)
+{
+    uint64_t hash = hash_id(piece->id);
+    for (size_t i = w->n_calls; i-- > 0;) {
+        struct openai_call *call = &w->calls[i];
+        if (call->choice != choice)
+            continue;
+        if (piece->numbered) {
+            if (call->site_index != piece->index)
+                continue;
+            bool other = hash && call->id_hash && hash != call->id_hash && piece->name.n;
+            return other ? NULL : call;
+        }
+        if (hash ? call->id_hash == hash : piece->name.n == 0)
+            return call;
+    }
+    return NULL;
+}
+
+static struct openai_call *new_call(struct turn_run *run, struct openai_wire *w, int choice,
+                                    const struct call_piece *piece)
+{
+    if (w->n_calls == OPENAI_CALLS_MAX) {
+        fail_set(&run->fail, FAIL_PROTOCOL, "%.*s made more than %d tool calls in one answer",
+                 SPAN_ARGS(run->site->name), (int)OPENAI_CALLS_MAX);
+        return NULL;
+    }
+    struct openai_call *call = &w->calls[w->n_calls++];
+    *call = (struct openai_call){
+        .id_hash = hash_id(piece->id),
+        .choice = choice,
+        .site_index = piece->numbered ? piece->index : UNNUMBERED_CALL,
+        .index = w->tools[choice]++,
+    };
+    return call;
+}
+
+static int begin_call(struct turn_run *run, struct openai_wire *w, struct openai_call *call,
+                      const struct call_piece *piece, struct span arguments)
+{
+    if (piece->name.n == 0 && arguments.n == 0) { /* the name is still to come */
+        if (piece->id.n) {
+            call->id = arena_dup(run->arena, piece->id);
+            call->id_hash = hash_id(piece->id);
+        }
+        return piece->id.n && !call->id.p ? fail_memory(&run->fail) : 0;
+    }
+    call->begun = w->something = true;
+    if (piece->name.n == 0)
+        run_drift(run, "tool call without a name");
+    return delta_tool_begin(run->out, call->choice, call->index, piece->id.n ? piece->id : call->id,
+                            piece->name);
+}
+
+static int put_call(struct turn_run *run, struct openai_wire *w, int choice,
+                    const struct call_piece *piece)
+{
+    struct span arguments = json_text(piece->arguments);
+    struct openai_call *call = call_of(w, choice, piece);
+    if (!call && !piece->numbered && !piece->id.n && !piece->name.n) {
+        run_drift(run, "piece of an unknown tool call");
+        return 0;
+    }
+    if (!call)
+        call = new_call(run, w, choice, piece);
+    if (!call)
+        return -1;
+    if (json_is(piece->arguments, JSON_OBJECT) || json_is(piece->arguments, JSON_ARRAY)) {
+        buffer_clear(&w->scratch);
+        if (json_dump(&w->scratch, piece->arguments))
+            return fail_set(&run->fail, FAIL_PROTOCOL,
+                            "the arguments of a tool call are too large");
+        arguments = buffer_span(&w->scratch);
+    }
+    if (!call->begun && begin_call(run, w, call, piece, arguments))
+        return -1;
+    return delta_tool_arguments(run->out, choice, call->index, arguments);
+}
+
+static int put_calls(struct turn_run *run, struct openai_wire *w, int choice, struct json calls)
+{
+    struct json_iter it = json_each(calls);
+    while (json_next(&it)) {
+        struct json function = json_get(it.value, "function");
+        struct call_piece piece = {.id = json_get_text(it.value, "id")};
+        int64_t index;
+        if (!json_is(it.value, JSON_OBJECT)) {
+            run_drift(run, "tool call that is no object");
+            continue;
+        }
+        if (!json_is(function, JSON_OBJECT))
+            function = json_get(it.value, "custom");
+        if (!json_is(function, JSON_OBJECT))
+            function = it.value;
+        piece.numbered =
+            json_int(json_get(it.value, "index"), &index) && index >= 0 && index < INT32_MAX;
+        piece.index = piece.numbered ? (int)index : 0;
+        piece.name = json_get_text(function, "name");
+        piece.arguments = json_get(function, "arguments");
+        if (json_is(piece.arguments, JSON_MISSING))
+            piece.arguments = json_get(function, "input");
+        if (put_call(run, w, choice, &piece))
+            return -1;
+    }
+    return 0;
+}
+
+static int put_legacy_call(struct turn_run *run, struct openai_wire *w, int choice,
+                           struct json function)
+{
+    struct call_piece piece = {
+        .numbered = true,
+        .index = LEGACY_CALL,
+        .name = json_get_text(function, "name"),
+        .arguments = json_get(function, "arguments"),
+    };
+    return put_call(run, w, choice, &piece);
+}
+
+/* ---- the end of a choice ---- */
+
+/* Finish reasons of the houses; what means that the answer is broken has a kind instead. */
+static const struct finish_row {
+    struct span said, reason;
+    enum fail_kind kind;
+} finish_rows[] = {
+    {SPAN_INIT("stop"), SPAN_INIT("stop"), FAIL_NONE},
+    {SPAN_INIT("length"), SPAN_INIT("length"), FAIL_NONE},
+    {SPAN_INIT("tool_calls"), SPAN_INIT("tool_calls"), FAIL_NONE},
+    {SPAN_INIT("function_call"), SPAN_INIT("function_call"), FAIL_NONE},
+    {SPAN_INIT("content_filter"), SPAN_INIT("content_filter"), FAIL_NONE},
+    {SPAN_INIT("eos"), SPAN_INIT("stop"), FAIL_NONE},
+    {SPAN_INIT("eos_token"), SPAN_INIT("stop"), FAIL_NONE},
+    {SPAN_INIT("end_turn"), SPAN_INIT("stop"), FAIL_NONE},
+    {SPAN_INIT("stop_sequence"), SPAN_INIT("stop"), FAIL_NONE},
+    {SPAN_INIT("max_tokens"), SPAN_INIT("length"), FAIL_NONE},
+    {SPAN_INIT("model_length"), SPAN_INIT("length"), FAIL_NONE},
+    {SPAN_INIT("tool_use"), SPAN_INIT("tool_calls"), FAIL_NONE},
+    {SPAN_INIT("sensitive"), SPAN_INIT("content_filter"), FAIL_NONE},
+    {SPAN_INIT("safety"), SPAN_INIT("content_filter"), FAIL_NONE},
+    {SPAN_INIT("insufficient_system_resource"), SPAN_INIT(""), FAIL_OVERLOADED},
+    {SPAN_INIT("network_error"), SPAN_INIT(""), FAIL_UNAVAILABLE},
+    {SPAN_INIT("error"), SPAN_INIT(""), FAIL_UNAVAILABLE},
+    {SPAN_INIT("abort"), SPAN_INIT(""), FAIL_CUT},
+};
+
+static int put_finish(struct turn_run *run, struct openai_wire *w, int choice, struct span said)
+{
+    struct span reason = SPAN("stop");
+    size_t i = 0, n = sizeof finish_rows / sizeof *finish_rows;
+    if (said.n == 0 || w->finished[choice])
+        return 0;
+    while (i < n && !span_eq_nocase(said, finish_rows[i].said))
+        i++;
+    if (i == n)
+        run_drift(run, "unknown finish_reason");
+    else if (finish_rows[i].kind != FAIL_NONE)
+        return fail_set(&run->fail, finish_rows[i].kind,
+                        "%.*s gave up its answer (%.*s); try again", SPAN_ARGS(run->site->name),
+                        SPAN_ARGS(finish_rows[i].said));
+    else
+        reason = finish_rows[i].reason;
+    /* Agents go on only when the reason says so; several services say "stop" after calls. */
+    if (w->tools[choice] &&
+        (span_eq(reason, SPAN("stop")) || span_eq(reason, SPAN("function_call"))))
+        reason = SPAN("tool_calls");
+    if (!span_eq(reason, SPAN("stop")))
+        w->lengthy = true;
+    w->finished[choice] = 1;
+    return delta_finish(run->out, choice, reason);
+}
+
+/* ---- usage ---- */
+
+static int64_t count_of(struct json usage, const char *key, const char *other)
+{
+    int64_t n;
+    if (json_int(json_get(usage, key), &n) || json_int(json_get(usage, other), &n))
+        return n < 0 ? -1 : n;
+    return -1;
+}
+
+/* Kept until the end: some services tell it in every chunk, and the last one counts. */
+static int keep_usage(struct turn_run *run, struct openai_wire *w, struct json usage, size_t size)
+{
+    struct delta_usage *u = &w->usage;
+    w->has_usage = true;
+    u->prompt = count_of(usage, "prompt_tokens", "input_tokens");
+    u->completion = count_of(usage, "completion_tokens", "output_tokens");
+    u->total = count_of(usage, "total_tokens", "total_tokens");
+    u->cached =
+        count_of(json_get(usage, "prompt_tokens_details"), "cached_tokens", "cached_tokens");
+    if (u->cached < 0)
+        u->cached = count_of(usage, "prompt_cache_hit_tokens", "cached_tokens");
+    u->reasoning = count_of(json_get(usage, "completion_tokens_details"), "reasoning_tokens",
+                            "reasoning_tokens");
+    u->raw = span_of(NULL, 0);
+    int64_t n;
+    if (!json_int(json_get(usage, "prompt_tokens"), &n) ||
+        !json_int(json_get(usage, "completion_tokens"), &n) || u->total < 0)
+        return 0;
+    if (!room(run, &w->usage_raw, size))
+        return fail_memory(&run->fail);
+    if (json_dump(&w->usage_raw, usage) == 0) {
+        mend_surrogates(&w->usage_raw);
+        u->raw = buffer_span(&w->usage_raw);
+    }
+    return 0;
+}
+
+/* ---- one chunk, or one whole answer ---- */
+
+static const struct span known_top[] = {
+    SPAN_INIT("id"),     SPAN_INIT("object"),      SPAN_INIT("created"), SPAN_INIT("model"),
+    SPAN_INIT("error"),  SPAN_INIT("usage"),       SPAN_INIT("choices"), SPAN_INIT("message"),
+    SPAN_INIT("detail"), SPAN_INIT("obfuscation"),
+};
+static const struct span known_choice[] = {
+    SPAN_INIT("index"),
+    SPAN_INIT("delta"),
+    SPAN_INIT("message"),
+    SPAN_INIT("finish_reason"),
+    SPAN_INIT("text"),
+    SPAN_INIT("usage"),
+    SPAN_INIT("refs") /* last: only where it is spoken */,
+};
+static const struct span known_delta[] = {
+    SPAN_INIT("role"),        SPAN_INIT("content"),    SPAN_INIT("reasoning_content"),
+    SPAN_INIT("refusal"),     SPAN_INIT("tool_calls"), SPAN_INIT("function_call"),
+    SPAN_INIT("annotations"), SPAN_INIT("reasoning"),  SPAN_INIT("refs"),
+};
+enum {
+    KNOWN_TOP = sizeof known_top / sizeof *known_top,
+    KNOWN_CHOICE = sizeof known_choice / sizeof *known_choice,
+    KNOWN_DELTA = sizeof known_delta / sizeof *known_delta
+};
+
+static int put_refs(struct turn_run *run, const struct openai_wire *w, int choice, struct json refs)
+{
+    struct json_iter it = json_each(refs);
+    while (w->dialect->refs && json_next(&it)) {
+        if (put_citation(run, choice, it.value))
+            return -1;
+    }
+    return 0;
+}
+
+/* What a delta or a message holds: one pass to find, then everything in the order in which people read it. */
+static int read_message(struct turn_run *run, struct openai_wire *w, int choice,
+                        struct json message)
+{
+    struct json content = {0}, reasoning = {0}, other_reasoning = {0}, refusal = {0}, calls = {0};
+    struct json legacy = {0}, annotations = {0}, refs = {0};
+    bool others = false;
+    struct json_iter it = json_each(message);
+    while (json_next(&it)) {
+        if (span_eq(it.key, SPAN("content")))
+            content = it.value;
+        else if (span_eq(it.key, SPAN("reasoning_content")))
+            reasoning = it.value;
+        else if (span_eq(it.key, SPAN("tool_calls")))
+            calls = it.value;
+        else if (span_eq(it.key, SPAN("reasoning")))
+            other_reasoning = it.value;
+        else if (span_eq(it.key, SPAN("refusal")))
+            refusal = it.value;
+        else if (span_eq(it.key, SPAN("function_call")))
+            legacy = it.value;
+        else if (span_eq(it.key, SPAN("annotations")))
+            annotations = it.value;
+        else if (span_eq(it.key, SPAN("refs")) && w->dialect->refs)
+            refs = it.value;
+        else if (!span_eq(it.key, SPAN("role")) && !json_is(it.value, JSON_NULL))
+            others = true;
+    }
+    if (others) {
+        size_t known = w->dialect->refs ? KNOWN_DELTA : KNOWN_DELTA - 1;
+        if (put_others(run, w, PLACE_DELTA, choice, message, known_delta, known))
+            return -1;
+        w->something = true; /* sound, pictures: an answer of its own kind */
+    }
+    if (!json_is(reasoning, JSON_STRING))
+        reasoning = other_reasoning;
+    if (put_reasoning(run, w, choice, json_text(reasoning)) || put_content(run, w, choice, content))
+        return -1;
+    struct span no = json_text(refusal);
+    if (no.n)
+        w->something = true;
+    if (delta_refusal(run->out, choice, no) || put_annotations(run, choice, annotations) ||
+        put_refs(run, w, choice, refs) || put_calls(run, w, choice, calls))
+        return -1;
+    return json_is(legacy, JSON_OBJECT) ? put_legacy_call(run, w, choice, legacy) : 0;
+}
+
+static int read_choice(struct turn_run *run, struct openai_wire *w, struct json value, size_t size)
+{
+    struct json delta = {0}, message = {0}, finish = {0}, refs = {0}, text = {0}, usage = {0};
+    bool others = false;
+    int64_t index = 0;
+    if (!json_is(value, JSON_OBJECT)) {
+        run_drift(run, "choice that is no object");
+        return 0;
+    }
+    struct json_iter it = json_each(value);
+    while (json_next(&it)) {
+        if (span_eq(it.key, SPAN("index")))
+            json_int(it.value, &index);
+        else if (span_eq(it.key, SPAN("delta")))
+            delta = it.value;
+        else if (span_eq(it.key, SPAN("finish_reason")))
+            finish = it.value;
+        else if (span_eq(it.key, SPAN("message")))
+            message = it.value;
+        else if (span_eq(it.key, SPAN("text")))
+            text = it.value;
+        else if (span_eq(it.key, SPAN("usage")))
+            usage = it.value;
+        else if (span_eq(it.key, SPAN("refs")) && w->dialect->refs)
+            refs = it.value;
+        else if (!json_is(it.value, JSON_NULL))
+            others = true;
+    }
+    if (index < 0 || index >= OPENAI_CHOICES_MAX) {
+        run_drift(run, "choice index out of range");
+        return 0;
+    }
+    int choice = (int)index;
+    w->used[choice] = 1;
+    size_t known = w->dialect->refs ? KNOWN_CHOICE : KNOWN_CHOICE - 1;
+    if (others && put_others(run, w, PLACE_CHOICE, choice, value, known_choice, known))
+        return -1;
+    /* Some services repeat the whole message beside or instead of the last delta. */
+    bool whole = json_is(message, JSON_OBJECT) && !json_is(delta, JSON_OBJECT) &&
+                 (w->whole || !w->texts[choice]);
+    if (read_message(run, w, choice, whole ? message : delta))
+        return -1;
+    if (!whole && !json_is(delta, JSON_OBJECT) && put_text(run, w, choice, json_text(text)))
+        return -1;
+    if (json_is(usage, JSON_OBJECT) && keep_usage(run, w, usage, size))
+        return -1;
+    return put_refs(run, w, choice, refs) || put_finish(run, w, choice, json_text(finish)) ? -1 : 0;
+}
+
+/* {"error": null}, false, "", {} are no errors. */
+static bool is_truthy(struct json v)
+{
+    double n;
+    switch (json_type(v)) {
+    case JSON_MISSING:
+    case JSON_NULL: return false;
+    case JSON_BOOL: return json_bool(v, false);
+    case JSON_STRING: return json_text(v).n > 0;
+    case JSON_OBJECT:
+    case JSON_ARRAY: return json_size(v) > 0;
+    default: return json_number(v, &n) && n != 0;
+    }
+}
+
+static enum adapter_verdict read_odd(struct turn_run *run, struct openai_wire *w, struct json root,
+                                     struct span text)
+{
+    bool known = false;
+    if (w->dialect->odd) {
+        enum adapter_verdict verdict = w->dialect->odd(run, root, &known);
+        if (known)
+            return verdict;
+    }
+    if (w->whole)
+        return classify_http(run, w->status, w->content_type, w->retry_after_s, text);
+    if (span_eq(json_get_text(root, "object"), SPAN("error")) ||
+        span_eq(json_get_text(root, "type"), SPAN("error")))
+        return classify_error_object(run, root);
+    run_drift(run, "chunk without choices");
+    return ADAPTER_GO_ON;
+}
+
+static enum adapter_verdict read_answer(struct turn_run *run, struct openai_wire *w,
+                                        struct json root, struct span text)
+{
+    struct json choices = {0}, error = {0}, usage = {0};
+    size_t size = text.n * 4 + 256; /* what any part of it may need, written anew */
+    bool others = false;
+    struct json_iter it = json_each(root);
+    while (json_next(&it)) {
+        if (span_eq(it.key, SPAN("choices")))
+            choices = it.value;
+        else if (span_eq(it.key, SPAN("usage")))
+            usage = it.value;
+        else if (span_eq(it.key, SPAN("error")))
+            error = it.value;
+        else if (!others && !json_is(it.value, JSON_NULL))
+            others = !key_in(it.key, known_top, KNOWN_TOP);
+    }
+    if (is_truthy(error))
+        return classify_error_object(run, error);
+    if (!room(run, &w->scratch, size))
+        return fail_memory(&run->fail);
+    if (json_is(usage, JSON_OBJECT) && keep_usage(run, w, usage, size))
+        return ADAPTER_FAIL;
+    if (!json_is(choices, JSON_ARRAY))
+        return w->has_usage && !w->whole ? ADAPTER_GO_ON : read_odd(run, w, root, text);
+    if (others && put_others(run, w, PLACE_TOP, 0, root, known_top, KNOWN_TOP))
+        return ADAPTER_FAIL;
+    it = json_each(choices);
+    while (json_next(&it)) {
+        if (read_choice(run, w, it.value, size))
+            return ADAPTER_FAIL;
+    }
+    return ADAPTER_GO_ON;
+}
+
+/* ---- head, frames, end ---- */
+
+static enum adapter_verdict failure(struct turn_run *run, struct openai_wire *w, struct span body)
+{
+    if (w->dialect->failure)
+        return w->dialect->failure(run, w->status, w->content_type, w->retry_after_s, body);
+    return classify_http(run, w->status, w->content_type, w->retry_after_s, body);
+}
+
+enum adapter_verdict openai_wire_head(struct turn_run *run, struct openai_wire *w,
+                                      const struct openai_dialect *dialect,
+                                      const struct site_head *head, enum framing *framing)
+{
+    *w = (struct openai_wire){.dialect = dialect,
+                              .status = head->status,
+                              .retry_after_s = head->retry_after_s,
+                              .content_type = arena_dup(run->arena, head->content_type)};
+    if (!w->content_type.p)
+        return fail_memory(&run->fail);
+    bool events = site_head_is(head, "text/event-stream");
+    bool json = span_find_nocase(head->content_type, SPAN("json")) >= 0;
+    w->good =
+        head->status >= 200 && head->status < 300 && !looks_like_html(head->content_type, SPAN(""));
+    w->whole = !events && (json || !run->turn->stream);
+    *framing = w->good && !w->whole ? FRAMING_SSE : FRAMING_WHOLE;
+    return ADAPTER_GO_ON;
+}
+
+static int broke_off(struct turn_run *run)
+{
+    return fail_set(&run->fail, FAIL_CUT, "%.*s broke off in the middle of its answer",
+                    SPAN_ARGS(run->site->name));
+}
+
+/* `done`: the site said that this is all. */
+static enum adapter_verdict finish_answer(struct turn_run *run, struct openai_wire *w, bool done)
+{
+    bool any = false, open = false;
+    for (int c = 0; c < OPENAI_CHOICES_MAX; c++) {
+        any |= w->finished[c];
+        open |= w->used[c] && !w->finished[c];
+    }
+    /* A stop text at the very beginning leaves an empty answer that is whole. */
+    if (!w->something && !w->lengthy && !(any && run->turn->n_stop))
+        return fail_set(&run->fail, FAIL_EMPTY, "%.*s ended its answer without any text; try again",
+                        SPAN_ARGS(run->site->name));
+    if (!done && (open || !any))
+        return broke_off(run);
+    for (size_t i = 0; i < w->n_calls; i++) {
+        if (!w->calls[i].begun)
+            run_drift(run, "tool call without a name");
+    }
+    for (int c = 0; c < OPENAI_CHOICES_MAX; c++) {
+        if (w->used[c] && put_finish(run, w, c, SPAN("stop")))
+            return ADAPTER_FAIL;
+    }
+    if (w->has_usage && delta_usage(run->out, &w->usage))
+        return ADAPTER_FAIL;
+    return ADAPTER_COMPLETE;
+}
+
+static enum adapter_verdict whole_frame(struct turn_run *run, struct openai_wire *w,
+                                        struct span text)
+{
+    struct json root;
+    if (json_parse_lenient(run->json, text, &root) != JSON_OK || !json_is(root, JSON_OBJECT)) {
+        if (looks_like_html(w->content_type, text))
+            return failure(run, w, text);
+        if (text.n == 0)
+            return finish_answer(run, w, false);
+        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s answered something that is no JSON object",
+                        SPAN_ARGS(run->site->name));
+    }
+    enum adapter_verdict verdict = read_answer(run, w, root, text);
+    return verdict == ADAPTER_GO_ON ? finish_answer(run, w, true) : verdict;
+}
+
+enum adapter_verdict openai_wire_frame(struct turn_run *run, struct openai_wire *w,
+                                       const struct frame *frame)
+{
+    struct span text = span_trim(frame->data);
+    struct json root;
+    if (!w->good)
+        return failure(run, w, text);
+    if (w->whole)
+        return whole_frame(run, w, text);
+    if (text.n == 0)
+        return ADAPTER_GO_ON;
+    if (span_eq(text, SPAN("[DONE]")))
+        return finish_answer(run, w, true);
+    if (json_parse_lenient(run->json, text, &root) != JSON_OK)
+        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s sent an event that is no JSON",
+                        SPAN_ARGS(run->site->name));
+    if (!json_is(root, JSON_OBJECT)) {
+        run_drift(run, "event that is no object");
+        return ADAPTER_GO_ON;
+    }
+    if (span_eq(frame->type, SPAN("error")) && !is_truthy(json_get(root, "error")))
+        return classify_error_object(run, root);
+    return read_answer(run, w, root, text);
+}
+
+enum adapter_verdict openai_wire_end(struct turn_run *run, struct openai_wire *w,
+                                     enum stream_end end)
+{
+    if (!w->good)
+        return failure(run, w, SPAN(""));
+    if (w->whole || end == END_CLEAN)
+        return end == END_CLEAN ? finish_answer(run, w, false) : broke_off(run);
+    /* A reset after the last finish_reason took nothing from the answer. */
+    enum adapter_verdict verdict = finish_answer(run, w, false);
+    if (verdict == ADAPTER_FAIL && run->fail.kind == FAIL_EMPTY)
+        broke_off(run);
+    return verdict;
+}
