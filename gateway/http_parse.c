@@ -248,15 +248,32 @@ static const llhttp_settings_t settings = {
     .on_headers_complete = on_headers_complete,
 };
 
-static int refuse_llhttp(const llhttp_t *llhttp, const struct buffer *head,
+static bool is_digits(struct span s)
+{
+    size_t i = 0;
+    while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9')
+        i++;
+    return s.n && i == s.n;
+}
+
+/* llhttp stopped inside a Content-Length: is it a number that is too large for it, or none at all? */
+static bool is_huge_length(const struct http_parser *p)
+{
+    struct span name = p->request.headers[p->request.n_headers].name;
+    if (!name.p)
+        return false;
+    struct span line = span_from(buffer_span(&p->head), (size_t)(name.p - p->head.p) + name.n + 1);
+    ptrdiff_t end = span_find_char(line, '\r');
+    return end >= 0 && is_digits(span_trim(span_first(line, (size_t)end)));
+}
+
+static int refuse_llhttp(const struct http_parser *p, const llhttp_t *llhttp,
                          struct http_problem *problem)
 {
-    const char *at = llhttp_get_error_pos(llhttp);
     switch (llhttp_get_errno(llhttp)) {
     case HPE_INVALID_METHOD: return refuse(problem, 400, "the request's method is not known");
     case HPE_INVALID_CONTENT_LENGTH:
-        /* A digit too many, or something that is no digit? */
-        if (at && at >= head->p && at < head->p + head->n && *at >= '0' && *at <= '9')
+        if (is_huge_length(p))
             return refuse(problem, 413, "the announced request body is larger than can be counted");
         return refuse(problem, 400, "Content-Length is not one plain number");
     case HPE_UNEXPECTED_CONTENT_LENGTH:
@@ -284,7 +301,7 @@ static int settle_length(struct http_request *r, struct span value, struct http_
     uint64_t length;
     if (r->content_length >= 0)
         return refuse(problem, 400, "the request gives its length twice");
-    if (value.n > HUGE_DIGITS)
+    if (value.n > HUGE_DIGITS && is_digits(value))
         return refuse(problem, 413, "the announced request body is larger than can be counted");
     if (!span_to_u64(value, INT64_MAX, &length))
         return refuse(problem, 400, "Content-Length is not one plain number");
@@ -334,7 +351,7 @@ static int read_head(struct http_parser *p, struct http_problem *problem)
     llhttp.data = p;
     llhttp_execute(&llhttp, p->head.p, p->head.n);
     if (llhttp_get_errno(&llhttp) != HPE_PAUSED || r->n_headers != p->lines)
-        return refuse_llhttp(&llhttp, &p->head, problem);
+        return refuse_llhttp(p, &llhttp, problem);
     char *path = arena_alloc(&p->arena, r->target.n + 1);
     if (!path)
         return refuse_memory(problem);
