@@ -1,13 +1,14 @@
 /*
  * test_http_parse.c - the request parser: every case whole and byte by byte, with the same outcome.
  */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include <cmocka.h>
 
 #include "gateway/http_parse.h"
 

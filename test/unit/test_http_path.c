@@ -1,11 +1,12 @@
 /*
  * test_http_path.c - request targets as clients really send them, and the path that is looked up.
  */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include "gateway/http_path.h"
 
