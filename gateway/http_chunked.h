@@ -1,0 +1,32 @@
+/*
+ * gateway/http_chunked.h - the chunked transfer coding of request bodies (RFC 9112, 7.1), decoded strictly.
+ *
+ * Pure. Why our own and not llhttp's: the packaged llhttp is built in its loose mode, which takes any two bytes for the
+ * CRLF after a chunk and any byte after the CR of a size line. That is good for answers of odd sites and an opening for
+ * request smuggling.
+ */
+#ifndef DRAGOMAN_GATEWAY_HTTP_CHUNKED_H
+#define DRAGOMAN_GATEWAY_HTTP_CHUNKED_H
+
+#include "base/buffer.h"
+
+enum http_chunked_result {
+    CHUNKED_MORE, /* all input is used */
+    CHUNKED_DONE, /* the body is whole; what follows it is left in the input */
+    CHUNKED_BAD,  /* not the chunked coding */
+    CHUNKED_TOO_BIG, /* passes the limit of `out`, or 16 KiB of extensions and trailers: those are dropped */
+    CHUNKED_NO_MEMORY
+};
+
+/* Zero is the state before the first byte. Results other than MORE are final. */
+struct http_chunked {
+    uint64_t left;  /* of the chunk's data */
+    unsigned at;    /* enum in http_chunked.c */
+    unsigned extra; /* bytes of extensions and trailers so far */
+};
+
+/* Appends what `in` holds to `out` (NULL: counts and throws away) and moves `in` on. */
+enum http_chunked_result http_chunked_decode(struct http_chunked *, struct span *in,
+                                             struct buffer *out);
+
+#endif

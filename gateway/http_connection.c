@@ -1,0 +1,798 @@
+/*
+ * gateway/http_connection.c - one client connection: bytes in, requests one after another, bytes out, clocks, the end.
+ *
+ *   (HANDSHAKE) → IDLE → HEAD → BODY → ANSWER → IDLE …            keep-alive
+ *                          └→ DISCARD → IDLE                      refused before its body was read
+ *                 … → FLUSH → LINGER → CLOSED                     the last answer of a connection
+ *
+ * Callbacks of libuv note what happened and end in settle(): it decides whether we read and when the clock rings. Three
+ * things are hard here. A handler may answer inside its callback, later, or never: so `process` is never entered twice, and
+ * what an answer given later makes possible is done in the next loop turn. The client may leave at any moment: then the handler
+ * is told once, from a turn of its own, never from inside a call it makes. And a connection that ends while the client still
+ * sends must not be closed at once, or the kernel's RST takes the answer with it: we send FIN and throw away what comes.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "gateway/http_server_internal.h"
+#include "gateway/log.h"
+
+enum {
+    KEEPALIVE_S = 60,           /* TCP probes: a client that lost its network is noticed at last */
+    TLS_RECORD_MAX = 16 * 1024, /* pieces up to this size travel in one record */
+    QUEUE_KEEP = 64 * 1024 /* memory of an emptied queue that stays while an answer is in work */
+};
+
+#define NEVER UINT64_MAX
+
+static void settle(struct http_connection *c);
+static void on_timer(uv_timer_t *timer);
+static void begin_end(struct http_connection *c);
+
+static uint64_t now_ms(const struct http_connection *c) { return uv_now(c->server->loop); }
+
+static void enter(struct http_connection *c, enum connection_state state)
+{
+    c->state = state;
+    c->since_ms = now_ms(c);
+}
+
+/* ---- the end of a connection ----------------------------------------------------------------- */
+
+static void free_when_closed(struct http_connection *c)
+{
+    if (c->open_handles || c->in_ready)
+        return;
+    struct http_server *s = c->server;
+    http_parser_reset(&c->parser);
+    buffer_free(&c->ahead);
+    buffer_free(&c->sending);
+    buffer_free(&c->queue);
+    if (c->tls)
+        tls_stream_destroy(c->tls);
+    c->magic = 0;
+    free(c);
+    http_server_handle_closed(s);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct http_connection *c = handle->data;
+    c->open_handles--;
+    free_when_closed(c);
+}
+
+/* Tells the handler, if it is one who wants to know, that its exchange is no more. */
+static void abandon_exchange(struct http_connection *c)
+{
+    struct http_exchange *x = c->exchange;
+    const struct http_handler *h = &c->server->handler;
+    c->exchange = NULL;
+    if (!x)
+        return;
+    if (x->announced && x->user)
+        h->on_gone(h->owner, x, x->user);
+    http_exchange_free(x);
+}
+
+static void close_now(struct http_connection *c, bool reset)
+{
+    struct http_server *s = c->server;
+    assert(c->magic == HTTP_CONNECTION_MAGIC);
+    if (c->state == CONNECTION_CLOSED)
+        return;
+    c->state = CONNECTION_CLOSED;
+    if (c->prev)
+        c->prev->next = c->next;
+    else
+        s->connections = c->next;
+    if (c->next)
+        c->next->prev = c->prev;
+    s->n_connections--;
+    s->n_refused -= c->refused;
+    if (!reset || c->is_unix || uv_tcp_close_reset(&c->socket.tcp, on_closed))
+        uv_close((uv_handle_t *)&c->socket, on_closed);
+    uv_close((uv_handle_t *)&c->timer, on_closed);
+    abandon_exchange(c);
+}
+
+void http_connection_close(struct http_connection *c) { close_now(c, false); }
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+static void on_written(uv_write_t *write, int status);
+
+size_t http_connection_queued(const struct http_connection *c)
+{
+    return (c->write_busy ? uv_stream_get_write_queue_size(&c->socket.stream) : 0) + c->queue.n;
+}
+
+/* Nothing that we say arrives any more. The handler learns it in the next turn, not inside its own call. */
+static void fail_write(struct http_connection *c)
+{
+    c->broken = true;
+    buffer_free(&c->queue);
+    http_server_again(c);
+}
+
+static void write_queue(struct http_connection *c)
+{
+    struct buffer empty = c->sending;
+    c->sending = c->queue;
+    c->queue = empty;
+    uv_buf_t buf = uv_buf_init(c->sending.p, (unsigned)c->sending.n);
+    c->write.data = c;
+    c->write_busy = true;
+    c->moved_ms = now_ms(c);
+    c->unsent = c->sending.n;
+    if (uv_write(&c->write, &c->socket.stream, &buf, 1, on_written)) {
+        c->write_busy = false;
+        fail_write(c);
+    }
+}
+
+/* Hands the pieces to the kernel in one call; what it does not take is copied behind what waits already. */
+static void send_raw(struct http_connection *c, const struct span *pieces, size_t n)
+{
+    uv_buf_t bufs[HTTP_PIECES_MAX];
+    size_t taken = 0;
+    if (c->broken || c->state == CONNECTION_CLOSED)
+        return;
+    assert(n <= HTTP_PIECES_MAX);
+    for (size_t i = 0; i < n; i++)
+        bufs[i] = uv_buf_init((char *)pieces[i].p, (unsigned)pieces[i].n);
+    if (!c->write_busy) {
+        int result = uv_try_write(&c->socket.stream, bufs, (unsigned)n);
+        if (result < 0 && result != UV_EAGAIN) {
+            fail_write(c);
+            return;
+        }
+        taken = result > 0 ? (size_t)result : 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct span rest = span_from(pieces[i], taken);
+        taken -= pieces[i].n - rest.n;
+        buffer_append(&c->queue, rest);
+    }
+    if (c->queue.error)
+        fail_write(c);
+    else if (c->queue.n && !c->write_busy)
+        write_queue(c);
+}
+
+static void send_tls_output(struct http_connection *c)
+{
+    struct buffer *out = tls_stream_output(c->tls);
+    struct span piece = buffer_span(out);
+    if (piece.n)
+        send_raw(c, &piece, 1);
+    buffer_shrink(out, TLS_RECORD_MAX * 2);
+}
+
+/* Small pieces share one record: one MAC, one write, and the client's TLS hands them on together. */
+static void send_tls(struct http_connection *c, const struct span *pieces, size_t n)
+{
+    char joined[TLS_RECORD_MAX];
+    size_t total = 0;
+    for (size_t i = 0; i < n; i++)
+        total += pieces[i].n;
+    enum tls_result result = TLS_OK;
+    if (total <= sizeof joined) {
+        total = 0;
+        for (size_t i = 0; i < n; i++) {
+            if (pieces[i].n)
+                memcpy(joined + total, pieces[i].p, pieces[i].n);
+            total += pieces[i].n;
+        }
+        result = tls_stream_write(c->tls, span_of(joined, total));
+    } else {
+        for (size_t i = 0; i < n && result == TLS_OK; i++) {
+            if (pieces[i].n)
+                result = tls_stream_write(c->tls, pieces[i]);
+        }
+    }
+    if (result != TLS_OK)
+        fail_write(c);
+    else
+        send_tls_output(c);
+}
+
+size_t http_connection_send(struct http_connection *c, const struct span *pieces, size_t n)
+{
+    if (c->broken || c->state == CONNECTION_CLOSED)
+        return 0;
+    if (c->tls)
+        send_tls(c, pieces, n);
+    else
+        send_raw(c, pieces, n);
+    return http_connection_queued(c);
+}
+
+static void on_shutdown(uv_shutdown_t *request, int status)
+{
+    struct http_connection *c = request->data;
+    if (c->state != CONNECTION_CLOSED && (status < 0 || c->client_ended))
+        http_connection_close(c);
+}
+
+/* Everything is said: FIN, then wait for the client's. */
+static void say_goodbye(struct http_connection *c)
+{
+    if (c->tls && !c->notified) {
+        c->notified = true;
+        tls_stream_close(c->tls);
+        send_tls_output(c);
+        if (c->write_busy)
+            return; /* the close_notify itself has to wait; on_written comes back here */
+    }
+    c->shutdown.data = c;
+    enter(c, CONNECTION_LINGER);
+    if (c->broken || uv_shutdown(&c->shutdown, &c->socket.stream, on_shutdown))
+        http_connection_close(c);
+}
+
+/* No further request: what is queued leaves, then we end. */
+static void begin_end(struct http_connection *c)
+{
+    buffer_free(&c->ahead);
+    http_parser_reset(&c->parser);
+    c->lingered = 0;
+    enter(c, CONNECTION_FLUSH);
+    if (http_connection_queued(c) == 0)
+        say_goodbye(c);
+}
+
+/* The queue is empty again. */
+static void drained(struct http_connection *c)
+{
+    const struct http_handler *h = &c->server->handler;
+    struct http_exchange *x = c->exchange;
+    if (!x) {
+        buffer_free(&c->sending);
+        buffer_free(&c->queue);
+    }
+    if (c->state == CONNECTION_FLUSH) {
+        say_goodbye(c);
+        return;
+    }
+    if (c->wants_drain) {
+        c->wants_drain = false;
+        if (x && x->announced && x->user)
+            h->on_drain(h->owner, x, x->user);
+    }
+    if (c->ahead.n && !c->exchange)
+        http_server_again(c);
+}
+
+static void on_written(uv_write_t *write, int status)
+{
+    struct http_connection *c = write->data;
+    c->write_busy = false;
+    if (c->state == CONNECTION_CLOSED)
+        return;
+    buffer_shrink(&c->sending, QUEUE_KEEP);
+    if (status < 0)
+        fail_write(c);
+    else if (c->queue.n)
+        write_queue(c);
+    else
+        drained(c);
+    settle(c);
+}
+
+/* ---- requests -------------------------------------------------------------------------------- */
+
+static bool has_unread_body(const struct http_connection *c)
+{
+    const struct http_request *r = &c->parser.request;
+    return r->chunked || r->content_length > 0;
+}
+
+void http_connection_settle(struct http_connection *c)
+{
+    const struct http_request *r = &c->parser.request;
+    if (c->server->stopping)
+        c->keep_alive = false;
+    /* An answer before the body was asked for: a client that waits for 100 may send it all the same or not, so that
+     * nobody knows what the next bytes are; and a huge one is not worth reading. */
+    if (c->state == CONNECTION_HEAD && has_unread_body(c) &&
+        (r->expect_continue || r->content_length > HTTP_DISCARD_MAX))
+        c->keep_alive = false;
+}
+
+static void await_request(struct http_connection *c)
+{
+    http_parser_reset(&c->parser);
+    if (c->server->stopping)
+        begin_end(c);
+    else
+        enter(c, CONNECTION_IDLE);
+}
+
+static void forget_exchange(struct http_connection *c)
+{
+    struct http_exchange *x = c->exchange;
+    c->exchange = NULL;
+    c->wants_drain = false;
+    http_exchange_free(x);
+    http_parser_drop_body(&c->parser);
+}
+
+void http_connection_answered(struct http_connection *c)
+{
+    forget_exchange(c);
+    if (c->state == CONNECTION_CLOSED)
+        return;
+    if (!c->keep_alive || c->server->stopping) {
+        begin_end(c);
+    } else if (c->state == CONNECTION_HEAD &&
+               http_parser_discard_body(&c->parser) == HTTP_PARSE_MORE) {
+        c->lingered = 0;
+        enter(c, CONNECTION_DISCARD);
+    } else {
+        await_request(c);
+    }
+    if (!c->processing && c->ahead.n)
+        http_server_again(c);
+    settle(c);
+}
+
+void http_connection_cut(struct http_connection *c, bool reset)
+{
+    forget_exchange(c);
+    if (c->state == CONNECTION_CLOSED)
+        return;
+    c->keep_alive = false;
+    c->notified = true; /* without close_notify the cut is seen */
+    if (reset && !c->tls)
+        close_now(c, true);
+    else
+        begin_end(c);
+    settle(c);
+}
+
+/* The request is refused below the handler: it only words the answer. Afterwards the connection ends. */
+static void refuse(struct http_connection *c, const struct http_problem *problem)
+{
+    const struct http_handler *h = &c->server->handler;
+    if (!c->exchange)
+        c->exchange = http_exchange_create(c, c->since_ms);
+    if (!c->exchange) {
+        http_connection_close(c);
+        return;
+    }
+    c->keep_alive = false;
+    h->on_protocol_error(h->owner, c->exchange, problem->status, &problem->fail);
+    if (c->exchange)
+        http_answer_abort(c->exchange);
+}
+
+static void refuse_busy(struct http_connection *c)
+{
+    struct http_problem problem = {.status = 503};
+    fail_set(&problem.fail, FAIL_SERVER_BUSY,
+             "this gateway has as many connections as it takes (max_connections is %d); try again "
+             "in a moment",
+             c->server->config->max_connections);
+    problem.fail.retry_after_s = 1;
+    refuse(c, &problem);
+}
+
+static void refuse_late(struct http_connection *c, const char *text)
+{
+    struct http_problem problem = {.status = 400};
+    fail_set(&problem.fail, FAIL_INVALID_VALUE, "%s", text);
+    refuse(c, &problem);
+}
+
+static void request_is_whole(struct http_connection *c)
+{
+    const struct http_handler *h = &c->server->handler;
+    struct http_exchange *x = c->exchange;
+    enter(c, CONNECTION_ANSWER);
+    x->announced = true;
+    h->on_request(h->owner, x);
+}
+
+static void head_is_whole(struct http_connection *c, bool body_is_coming)
+{
+    static const struct span go_on = SPAN_INIT("HTTP/1.1 100 Continue\r\n\r\n");
+    const struct http_handler *h = &c->server->handler;
+    struct http_problem problem;
+    c->keep_alive = c->parser.request.keep_alive;
+    c->exchange = http_exchange_create(c, c->since_ms);
+    if (!c->exchange) {
+        http_connection_close(c);
+        return;
+    }
+    if (c->refused) {
+        refuse_busy(c);
+        return;
+    }
+    if (h->on_head(h->owner, c->exchange)) {
+        assert(!c->exchange); /* answered, as promised */
+        return;
+    }
+    assert(c->exchange);
+    switch (http_parser_begin_body(&c->parser, c->exchange->config->max_body, &problem)) {
+    case HTTP_PARSE_FAILED: refuse(c, &problem); break;
+    case HTTP_PARSE_DONE: request_is_whole(c); break;
+    default:
+        enter(c, CONNECTION_BODY);
+        if (c->parser.request.expect_continue && !body_is_coming)
+            http_connection_send(c, &go_on, 1);
+    }
+}
+
+/* Reads on in `in`. False: nothing more can be done with it now. */
+static bool step(struct http_connection *c, struct span *in)
+{
+    struct http_problem problem;
+    switch (c->state) {
+    case CONNECTION_IDLE:
+    case CONNECTION_HEAD:
+        if (http_connection_queued(c) > HTTP_HIGH_WATER)
+            return false; /* a client that reads no answers gets no further ones */
+        break;
+    case CONNECTION_BODY: c->since_ms = now_ms(c); break;
+    case CONNECTION_DISCARD:
+        c->since_ms = now_ms(c);
+        c->lingered += in->n;
+        if (c->lingered > HTTP_DISCARD_MAX + HTTP_READ_SIZE)
+            begin_end(c);
+        break;
+    case CONNECTION_ANSWER: return false;
+    default: break;
+    }
+    if (c->state >= CONNECTION_FLUSH) {
+        c->lingered += in->n;
+        *in = span_from(*in, in->n);
+        return false;
+    }
+    enum http_parse_event event = http_parser_next(&c->parser, in, &problem);
+    if (c->state == CONNECTION_IDLE && !http_parser_is_idle(&c->parser))
+        enter(c, CONNECTION_HEAD);
+    switch (event) {
+    case HTTP_PARSE_MORE: return false;
+    case HTTP_PARSE_HEAD: head_is_whole(c, in->n > 0); return true;
+    case HTTP_PARSE_DONE:
+        if (c->state == CONNECTION_BODY)
+            request_is_whole(c);
+        else
+            await_request(c);
+        return true;
+    case HTTP_PARSE_FAILED: break;
+    }
+    if (c->state == CONNECTION_DISCARD)
+        begin_end(c); /* answered already */
+    else
+        refuse(c, &problem);
+    return true;
+}
+
+/* Goes as far as the bytes that are there allow: many pipelined requests in one call when they are answered at once. */
+static void process(struct http_connection *c, struct span fresh)
+{
+    bool kept = c->ahead.n > 0;
+    struct span in = fresh;
+    assert(!c->processing);
+    c->processing = true;
+    /* The handler must not see the bytes move: they are taken off `ahead` for as long as it runs. */
+    struct buffer bytes = {0};
+    if (kept) {
+        if (buffer_append(&c->ahead, fresh)) {
+            c->processing = false;
+            http_connection_close(c);
+            return;
+        }
+        bytes = c->ahead;
+        buffer_init(&c->ahead, bytes.limit);
+        in = buffer_span(&bytes);
+    }
+    while (in.n && step(c, &in))
+        ;
+    c->processing = false;
+    if (c->state >= CONNECTION_FLUSH)
+        in.n = 0;
+    if (kept && in.n) {
+        buffer_consume(&bytes, bytes.n - in.n);
+        c->ahead = bytes;
+    } else {
+        buffer_append(&c->ahead, in);
+        buffer_free(&bytes);
+    }
+    if (c->ahead.error)
+        http_connection_close(c);
+}
+
+/* Plain bytes from the client. */
+static void receive(struct http_connection *c, struct span bytes)
+{
+    if (c->state == CONNECTION_ANSWER) {
+        if (buffer_append(&c->ahead, bytes))
+            http_connection_close(c);
+        return;
+    }
+    process(c, bytes);
+    if (c->state >= CONNECTION_FLUSH && c->lingered > HTTP_LINGER_MAX)
+        http_connection_close(c);
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+/* FIN (or close_notify). Who ends its side while an answer is in work is gone; what is queued of finished answers still
+ * leaves. */
+static void client_ended(struct http_connection *c)
+{
+    c->client_ended = true;
+    if (c->state == CONNECTION_FLUSH && !c->broken)
+        return; /* drained() goes on */
+    bool owed = !c->exchange && c->state < CONNECTION_FLUSH && http_connection_queued(c) > 0;
+    if (owed)
+        begin_end(c);
+    else
+        http_connection_close(c);
+}
+
+/* A person typed http:// for an https:// port: a sentence helps more than a closed connection. */
+static bool is_plain_http(struct span first)
+{
+    return first.n && first.p[0] >= 'A' && first.p[0] <= 'Z';
+}
+
+static void receive_plain_on_tls(struct http_connection *c)
+{
+    tls_stream_destroy(c->tls);
+    c->tls = NULL;
+    enter(c, CONNECTION_HEAD);
+    refuse_late(c, "this port speaks HTTPS: use https:// in the base URL");
+}
+
+static bool shake_hands(struct http_connection *c)
+{
+    enum tls_result result = tls_stream_handshake(c->tls);
+    send_tls_output(c);
+    if (result == TLS_OK) {
+        enter(c, CONNECTION_IDLE);
+        return true;
+    }
+    if (result != TLS_WANT_INPUT) {
+        log_debug("TLS handshake with a client failed: %s", tls_stream_fail(c->tls)->message);
+        http_connection_close(c);
+    }
+    return false;
+}
+
+/* The loop's read buffer is free again once the cipher text is fed: it takes the plain text. */
+static void receive_tls(struct http_connection *c, struct span cipher)
+{
+    if (c->state == CONNECTION_HANDSHAKE && is_plain_http(cipher)) {
+        receive_plain_on_tls(c);
+        return;
+    }
+    if (tls_stream_feed(c->tls, cipher)) {
+        http_connection_close(c);
+        return;
+    }
+    if (c->state == CONNECTION_HANDSHAKE && !shake_hands(c))
+        return;
+    while (c->state != CONNECTION_CLOSED) {
+        size_t n = 0;
+        char *room = c->server->read_buffer;
+        enum tls_result result = tls_stream_read(c->tls, room, HTTP_READ_SIZE, &n);
+        if (result == TLS_OK) {
+            receive(c, span_of(room, n));
+            continue;
+        }
+        if (result == TLS_CLOSED)
+            client_ended(c);
+        else if (result == TLS_FAILED)
+            http_connection_close(c);
+        break;
+    }
+    if (c->state != CONNECTION_CLOSED)
+        send_tls_output(c);
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    struct http_connection *c = handle->data;
+    *buf = uv_buf_init(c->server->read_buffer, HTTP_READ_SIZE);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct http_connection *c = stream->data;
+    assert(c->magic == HTTP_CONNECTION_MAGIC);
+    if (n > 0 && c->tls)
+        receive_tls(c, span_of(buf->base, (size_t)n));
+    else if (n > 0)
+        receive(c, span_of(buf->base, (size_t)n));
+    else if (n == UV_EOF)
+        client_ended(c);
+    else if (n < 0)
+        http_connection_close(c);
+    settle(c);
+}
+
+/* ---- clocks ---------------------------------------------------------------------------------- */
+
+static uint64_t deadline_of(const struct http_connection *c)
+{
+    const struct http_clocks *clocks = &c->server->clocks;
+    uint64_t deadline = NEVER;
+    switch (c->state) {
+    case CONNECTION_HANDSHAKE: deadline = c->since_ms + clocks->handshake_ms; break;
+    case CONNECTION_IDLE:
+        deadline = c->since_ms + (c->refused ? clocks->refused_ms : clocks->idle_ms);
+        break;
+    case CONNECTION_HEAD:
+        deadline = c->since_ms + (c->refused ? clocks->refused_ms : clocks->head_ms);
+        break;
+    case CONNECTION_BODY:
+    case CONNECTION_DISCARD: deadline = c->since_ms + clocks->body_ms; break;
+    case CONNECTION_LINGER: deadline = c->since_ms + clocks->linger_ms; break;
+    case CONNECTION_ANSWER: /* the handler has clocks of its own */
+    case CONNECTION_FLUSH:
+    case CONNECTION_CLOSED: break;
+    }
+    if (!c->write_busy)
+        return deadline;
+    /* Bytes wait: as long as the client takes some now and then, it is not idle but slow. */
+    uint64_t stall = c->moved_ms + clocks->stall_ms;
+    return c->state == CONNECTION_IDLE || stall < deadline ? stall : deadline;
+}
+
+static void note_progress(struct http_connection *c)
+{
+    size_t left = c->write_busy ? uv_stream_get_write_queue_size(&c->socket.stream) : 0;
+    if (left < c->unsent)
+        c->moved_ms = now_ms(c);
+    c->unsent = left;
+}
+
+static void expire(struct http_connection *c)
+{
+    bool stalled = c->write_busy && now_ms(c) >= c->moved_ms + c->server->clocks.stall_ms;
+    if (stalled)
+        http_connection_close(c);
+    else if (c->refused && (c->state == CONNECTION_IDLE || c->state == CONNECTION_HEAD))
+        refuse_busy(c);
+    else if (c->state == CONNECTION_HEAD)
+        refuse_late(c, "the request's head did not arrive in time");
+    else if (c->state == CONNECTION_BODY)
+        refuse_late(c, "the request's body stopped arriving: fewer bytes came than were announced");
+    else
+        http_connection_close(c); /* silently: this is how keep-alive ends */
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct http_connection *c = timer->data;
+    note_progress(c);
+    if (deadline_of(c) <= now_ms(c))
+        expire(c);
+    settle(c);
+}
+
+/* After anything that happened: read or not, and when to look again. The timer is only moved when it would ring too late,
+ * so that a busy keep-alive connection leaves it alone. */
+static void settle(struct http_connection *c)
+{
+    if (c->state == CONNECTION_CLOSED)
+        return;
+    bool want = !c->client_ended && c->ahead.n < HTTP_AHEAD_MAX;
+    if (want && !c->reading && uv_read_start(&c->socket.stream, on_alloc, on_read)) {
+        http_connection_close(c);
+        return;
+    }
+    if (!want && c->reading)
+        uv_read_stop(&c->socket.stream);
+    c->reading = want;
+    uint64_t now = now_ms(c), deadline = deadline_of(c);
+    if (deadline == NEVER ||
+        (uv_is_active((uv_handle_t *)&c->timer) && c->timer_due_ms <= deadline))
+        return;
+    c->timer_due_ms = deadline > now ? deadline : now;
+    uv_timer_start(&c->timer, on_timer, c->timer_due_ms - now, 0);
+}
+
+/* ---- for the server -------------------------------------------------------------------------- */
+
+void http_connection_again(struct http_connection *c)
+{
+    if (c->state == CONNECTION_CLOSED) {
+        free_when_closed(c);
+        return;
+    }
+    if (c->broken)
+        http_connection_close(c);
+    else if (c->ahead.n && c->state != CONNECTION_ANSWER)
+        process(c, span_of(NULL, 0));
+    settle(c);
+}
+
+void http_connection_stop(struct http_connection *c)
+{
+    bool idle = c->state == CONNECTION_IDLE && c->ahead.n == 0;
+    if (idle && http_connection_queued(c))
+        begin_end(c);
+    else if (idle || c->state == CONNECTION_HANDSHAKE)
+        http_connection_close(c);
+    settle(c);
+}
+
+bool http_connection_is_unfinished(const struct http_connection *c)
+{
+    return c->exchange || http_connection_queued(c) > 0;
+}
+
+static int open_socket(struct http_connection *c, int fd)
+{
+    uv_loop_t *loop = c->server->loop;
+    if (c->is_unix)
+        uv_pipe_init(loop, &c->socket.pipe, 0);
+    else
+        uv_tcp_init(loop, &c->socket.tcp);
+    uv_timer_init(loop, &c->timer);
+    c->socket.stream.data = c->timer.data = c;
+    c->open_handles = 2;
+    if (c->is_unix)
+        return uv_pipe_open(&c->socket.pipe, fd);
+    int error = uv_tcp_open(&c->socket.tcp, fd);
+    if (error)
+        return error;
+    /* Neither can fail in a way that matters: a socket that is dead already tells us when it is read. */
+    uv_tcp_nodelay(&c->socket.tcp, 1);
+    uv_tcp_keepalive(&c->socket.tcp, 1, KEEPALIVE_S);
+    return 0;
+}
+
+static int begin_tls(struct http_connection *c)
+{
+    struct fail fail;
+    if (!c->server->identity || c->is_unix)
+        return 0;
+    c->tls = tls_server_create(c->server->identity, &fail);
+    if (!c->tls) {
+        log_warn("a client's TLS connection cannot begin: %s", fail.message);
+        return -1;
+    }
+    c->state = CONNECTION_HANDSHAKE;
+    return 0;
+}
+
+void http_connection_create(struct http_server *s, int fd, bool is_unix,
+                            const struct ip_address *peer, bool refused)
+{
+    struct http_connection *c = calloc(1, sizeof *c);
+    if (!c) {
+        close(fd);
+        return;
+    }
+    c->magic = HTTP_CONNECTION_MAGIC;
+    c->server = s;
+    c->peer = *peer;
+    c->is_unix = is_unix;
+    c->refused = refused;
+    http_parser_init(&c->parser);
+    /* What one read can bring on top, plain or decrypted, still fits. */
+    buffer_init(&c->ahead, HTTP_AHEAD_MAX + 4 * HTTP_READ_SIZE);
+    buffer_init(&c->sending, HTTP_QUEUE_MAX);
+    buffer_init(&c->queue, HTTP_QUEUE_MAX);
+    c->next = s->connections;
+    if (c->next)
+        c->next->prev = c;
+    s->connections = c;
+    s->n_connections++;
+    s->n_refused += refused;
+    s->open_handles++;
+    enter(c, CONNECTION_IDLE);
+    int error = open_socket(c, fd);
+    if (error)
+        close(fd);
+    if (error || begin_tls(c))
+        http_connection_close(c);
+    settle(c);
+}

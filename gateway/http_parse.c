@@ -1,0 +1,449 @@
+/*
+ * gateway/http_parse.c - see http_parse.h.
+ *
+ * Three readers in a row, each of which may only refuse: `lex` looks at every byte of the head as it arrives, llhttp reads
+ * the gathered head in one go, `settle_framing` decides what the headers mean for the body. The hard part is what a loose
+ * reader would let pass: the packaged llhttp takes "CR anything" for a line's end in places, versions like HTTP/2.0, and
+ * any last coding in Transfer-Encoding.
+ */
+#include "gateway/http_parse.h"
+
+#include <assert.h>
+#include <llhttp.h>
+
+#include "gateway/http_path.h"
+
+enum {
+    START, /* before the request line; empty lines are skipped (RFC 9112, 2.2) */
+    START_LF,
+    METHOD,
+    TARGET,
+    VERSION,
+    VERSION_LF,
+    LINE, /* the first byte of a header line, or the empty line */
+    NAME,
+    VALUE,
+    VALUE_LF,
+    END_LF,
+    HEAD, /* whole; waits for begin_body */
+    BODY_LENGTH,
+    BODY_CHUNKED,
+    DONE,
+    FAILED
+};
+
+static const char version_text[] = "HTTP/1."; /* and one digit */
+
+enum { HUGE_DIGITS = 18 }; /* more digits of Content-Length are huge, whatever they say */
+
+/* ---- life ---- */
+
+void http_parser_init(struct http_parser *p)
+{
+    *p = (struct http_parser){.request.content_length = -1};
+    buffer_init(&p->head, HTTP_HEAD_MAX);
+    arena_init(&p->arena);
+}
+
+void http_parser_reset(struct http_parser *p)
+{
+    buffer_free(&p->head);
+    buffer_free(&p->body);
+    arena_free(&p->arena);
+    http_parser_init(p);
+}
+
+void http_parser_drop_body(struct http_parser *p) { buffer_free(&p->body); }
+
+bool http_parser_is_idle(const struct http_parser *p) { return p->at <= START_LF; }
+
+static int refuse(struct http_problem *problem, int status, const char *text)
+{
+    enum fail_kind kind = status == 413   ? FAIL_TOO_LARGE
+                          : status >= 500 ? FAIL_INTERNAL
+                                          : FAIL_INVALID_VALUE;
+    problem->status = status;
+    return fail_set(&problem->fail, kind, "%s", text);
+}
+
+static int refuse_memory(struct http_problem *problem)
+{
+    problem->status = 500;
+    return fail_memory(&problem->fail);
+}
+
+/* ---- the head, byte by byte ---- */
+
+/* tchar of RFC 9110, 5.6.2: what method and header names are made of. */
+static bool is_token(unsigned char c)
+{
+    if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z')
+        return true;
+    if (c >= '0' && c <= '9')
+        return true;
+    return c && strchr("!#$%&'*+-.^_`|~", c) != NULL;
+}
+
+static int refuse_start(struct http_problem *problem, unsigned char c)
+{
+    if (c == 0x16)
+        return refuse(problem, 400,
+                      "this looks like TLS, but this port speaks plain HTTP: use http:// in the "
+                      "base URL");
+    return refuse(problem, 400, "the request does not begin with a method: this is no HTTP/1.1");
+}
+
+/* One byte. 0: go on, -1 with problem. `at` is the byte's offset in the head. */
+static int lex_byte(struct http_parser *p, unsigned char c, size_t at, struct http_problem *problem)
+{
+    switch (p->at) {
+    case START:
+        if (c == '\r') {
+            p->at = START_LF;
+            return 0;
+        }
+        if (!is_token(c))
+            return refuse_start(problem, c);
+        p->at = METHOD;
+        return 0;
+    case START_LF: p->at = START; return c == '\n' ? 0 : refuse_start(problem, c);
+    case METHOD:
+        if (c == ' ') {
+            p->at = TARGET;
+            p->target_at = at + 1;
+            return 0;
+        }
+        return is_token(c) && at < HTTP_METHOD_MAX ? 0 : refuse_start(problem, c);
+    case TARGET:
+        if (c == ' ' && at > p->target_at) {
+            p->at = VERSION;
+            p->left = 0;
+            return 0;
+        }
+        if (at - p->target_at >= HTTP_TARGET_MAX)
+            return refuse(problem, 414, "the request's URL is longer than 8 KiB");
+        if (c > ' ' && c != 0x7F)
+            return 0;
+        return refuse(problem, 400, "the request line is not \"METHOD target HTTP/1.1\"");
+    case VERSION: /* `left` counts its bytes */
+        if (p->left < sizeof version_text - 1    ? c == (unsigned char)version_text[p->left]
+            : p->left == sizeof version_text - 1 ? c == '0' || c == '1'
+                                                 : c == '\r') {
+            p->request.http10 |= p->left == sizeof version_text - 1 && c == '0';
+            if (++p->left == sizeof version_text + 1)
+                p->at = VERSION_LF;
+            return 0;
+        }
+        return refuse(problem, 400,
+                      "the request is not HTTP/1.1 (HTTP/2 is not spoken here, and neither are "
+                      "older or other protocols)");
+    case VERSION_LF:
+    case VALUE_LF:
+        p->at = LINE;
+        return c == '\n' ? 0
+                         : refuse(problem, 400, "a line of the request's head ends in a bare CR");
+    case LINE:
+        if (c == '\r') {
+            p->at = END_LF;
+            return 0;
+        }
+        if (++p->lines > HTTP_HEADER_LINES_MAX)
+            return refuse(problem, 431, "the request has more than 512 headers");
+        p->at = NAME;
+        if (c == ' ' || c == '\t')
+            return refuse(problem, 400, "a header of the request is folded over several lines");
+        return is_token(c) ? 0 : refuse(problem, 400, "a header of the request has no name");
+    case NAME:
+        if (c == ':')
+            p->at = VALUE;
+        else if (c == ' ' || c == '\t')
+            return refuse(problem, 400, "a header of the request has a blank before its colon");
+        else if (!is_token(c))
+            return refuse(problem, 400, "a header's name holds a character that it must not");
+        return 0;
+    case VALUE:
+        if (c == '\r')
+            p->at = VALUE_LF;
+        else if ((c < ' ' && c != '\t') || c == 0x7F)
+            return refuse(problem, 400, "a header's value holds a control character or a bare LF");
+        return 0;
+    default: /* END_LF */
+        p->at = HEAD;
+        return c == '\n' ? 0
+                         : refuse(problem, 400, "a line of the request's head ends in a bare CR");
+    }
+}
+
+/* Takes bytes up to the end of the head out of `in` into `head`. */
+static int lex(struct http_parser *p, struct span *in, struct http_problem *problem)
+{
+    size_t n = 0, skipped = 0;
+    int result = 0;
+    while (n < in->n && p->at < HEAD && result == 0) {
+        if (p->head.n + n - skipped >= HTTP_HEAD_MAX)
+            result = refuse(problem, 431, "the head of the request is larger than 64 KiB");
+        else
+            result = lex_byte(p, (unsigned char)in->p[n], p->head.n + n - skipped, problem);
+        n++;
+        if (p->at <= START_LF)
+            skipped = n;
+    }
+    struct span taken = span_from(span_first(*in, n), skipped);
+    *in = span_from(*in, n);
+    if (result)
+        return -1;
+    return buffer_append(&p->head, taken) ? refuse_memory(problem) : 0;
+}
+
+/* ---- the head as a whole ---- */
+
+static struct http_request *request_of(llhttp_t *llhttp)
+{
+    return &((struct http_parser *)llhttp->data)->request;
+}
+
+/* llhttp hands out text in pieces; as the head lies in one buffer, the pieces of one text touch each other. */
+static void extend(struct span *text, const char *at, size_t n)
+{
+    if (!text->p)
+        *text = span_of(at, n);
+    else
+        text->n = (size_t)(at + n - text->p);
+}
+
+static int on_url(llhttp_t *llhttp, const char *at, size_t n)
+{
+    extend(&request_of(llhttp)->target, at, n);
+    return 0;
+}
+
+static int on_header_field(llhttp_t *llhttp, const char *at, size_t n)
+{
+    struct http_request *r = request_of(llhttp);
+    assert(r->n_headers < ((struct http_parser *)llhttp->data)->lines);
+    extend(&r->headers[r->n_headers].name, at, n);
+    return 0;
+}
+
+static int on_header_value(llhttp_t *llhttp, const char *at, size_t n)
+{
+    struct http_request *r = request_of(llhttp);
+    extend(&r->headers[r->n_headers].value, at, n);
+    return 0;
+}
+
+static int on_header_value_complete(llhttp_t *llhttp)
+{
+    request_of(llhttp)->n_headers++;
+    return 0;
+}
+
+static int on_headers_complete(llhttp_t *llhttp) { return HPE_PAUSED; }
+
+static const llhttp_settings_t settings = {
+    .on_url = on_url,
+    .on_header_field = on_header_field,
+    .on_header_value = on_header_value,
+    .on_header_value_complete = on_header_value_complete,
+    .on_headers_complete = on_headers_complete,
+};
+
+static bool is_digits(struct span s)
+{
+    size_t i = 0;
+    while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9')
+        i++;
+    return s.n && i == s.n;
+}
+
+/* llhttp stopped inside a Content-Length: is it a number that is too large for it, or none at all? */
+static bool is_huge_length(const struct http_parser *p)
+{
+    struct span name = p->request.headers[p->request.n_headers].name;
+    if (!name.p)
+        return false;
+    struct span line = span_from(buffer_span(&p->head), (size_t)(name.p - p->head.p) + name.n + 1);
+    ptrdiff_t end = span_find_char(line, '\r');
+    return end >= 0 && is_digits(span_trim(span_first(line, (size_t)end)));
+}
+
+static int refuse_llhttp(const struct http_parser *p, const llhttp_t *llhttp,
+                         struct http_problem *problem)
+{
+    switch (llhttp_get_errno(llhttp)) {
+    case HPE_INVALID_METHOD: return refuse(problem, 400, "the request's method is not known");
+    case HPE_INVALID_CONTENT_LENGTH:
+        if (is_huge_length(p))
+            return refuse(problem, 413, "the announced request body is larger than can be counted");
+        return refuse(problem, 400, "Content-Length is not one plain number");
+    case HPE_UNEXPECTED_CONTENT_LENGTH:
+        return refuse(problem, 400,
+                      "the request gives its length twice, or a length and a transfer coding");
+    case HPE_INVALID_TRANSFER_ENCODING:
+        return refuse(problem, 400, "the request has a transfer coding other than chunked");
+    default: return refuse(problem, 400, "the head of the request is no valid HTTP/1.1");
+    }
+}
+
+/* The list of a comma-separated header value holds the token. */
+static bool has_token(struct span list, struct span token)
+{
+    struct span item;
+    while (span_split(&list, ',', &item)) {
+        if (span_eq_nocase(span_trim(item), token))
+            return true;
+    }
+    return false;
+}
+
+static int settle_length(struct http_request *r, struct span value, struct http_problem *problem)
+{
+    uint64_t length;
+    if (r->content_length >= 0)
+        return refuse(problem, 400, "the request gives its length twice");
+    if (value.n > HUGE_DIGITS && is_digits(value))
+        return refuse(problem, 413, "the announced request body is larger than can be counted");
+    if (!span_to_u64(value, INT64_MAX, &length))
+        return refuse(problem, 400, "Content-Length is not one plain number");
+    r->content_length = (int64_t)length;
+    return 0;
+}
+
+static int settle_framing(struct http_request *r, struct http_problem *problem)
+{
+    bool host = false, close = false, keep = false;
+    for (size_t i = 0; i < r->n_headers; i++) {
+        struct header *h = &r->headers[i];
+        h->value = span_trim(h->value);
+        if (span_eq_nocase(h->name, SPAN("content-length"))) {
+            if (settle_length(r, h->value, problem))
+                return -1;
+        } else if (span_eq_nocase(h->name, SPAN("transfer-encoding"))) {
+            if (r->chunked || r->http10 || !span_eq_nocase(h->value, SPAN("chunked")))
+                return refuse(problem, 400, "the request has a transfer coding other than chunked");
+            r->chunked = true;
+        } else if (span_eq_nocase(h->name, SPAN("connection"))) {
+            close |= has_token(h->value, SPAN("close"));
+            keep |= has_token(h->value, SPAN("keep-alive"));
+        } else if (span_eq_nocase(h->name, SPAN("expect"))) {
+            r->expect_continue = !r->http10 && has_token(h->value, SPAN("100-continue"));
+        } else if (span_eq_nocase(h->name, SPAN("host"))) {
+            if (host)
+                return refuse(problem, 400, "the request has two Host headers");
+            host = true;
+        }
+    }
+    if (r->chunked && r->content_length >= 0)
+        return refuse(problem, 400, "the request has both Content-Length and Transfer-Encoding");
+    r->keep_alive = !close && (!r->http10 || keep);
+    return 0;
+}
+
+static int read_head(struct http_parser *p, struct http_problem *problem)
+{
+    struct http_request *r = &p->request;
+    llhttp_t llhttp;
+    r->headers = arena_alloc(&p->arena, (p->lines + 1) * sizeof *r->headers);
+    if (!r->headers)
+        return refuse_memory(problem);
+    r->method = span_of(p->head.p, p->target_at - 1);
+    llhttp_init(&llhttp, HTTP_REQUEST, &settings);
+    llhttp.data = p;
+    llhttp_execute(&llhttp, p->head.p, p->head.n);
+    if (llhttp_get_errno(&llhttp) != HPE_PAUSED || r->n_headers != p->lines)
+        return refuse_llhttp(p, &llhttp, problem);
+    char *path = arena_alloc(&p->arena, r->target.n + 1);
+    if (!path)
+        return refuse_memory(problem);
+    r->path = http_path_normalise(r->target, path);
+    return settle_framing(r, problem);
+}
+
+/* ---- the body ---- */
+
+static enum http_parse_event refuse_body(struct http_parser *p, struct http_problem *problem)
+{
+    p->at = FAILED;
+    problem->status = 413;
+    fail_set(&problem->fail, FAIL_TOO_LARGE,
+             "the request body is larger than this gateway takes (max_body is %zu bytes)",
+             p->body.limit);
+    return HTTP_PARSE_FAILED;
+}
+
+static enum http_parse_event begin_body(struct http_parser *p)
+{
+    const struct http_request *r = &p->request;
+    assert(p->at == HEAD);
+    p->left = r->content_length > 0 ? (uint64_t)r->content_length : 0;
+    p->at = r->chunked ? BODY_CHUNKED : p->left ? BODY_LENGTH : DONE;
+    return p->at == DONE ? HTTP_PARSE_DONE : HTTP_PARSE_MORE;
+}
+
+enum http_parse_event http_parser_begin_body(struct http_parser *p, size_t max_body,
+                                             struct http_problem *problem)
+{
+    buffer_init(&p->body, max_body);
+    enum http_parse_event event = begin_body(p);
+    return p->left > max_body ? refuse_body(p, problem) : event;
+}
+
+enum http_parse_event http_parser_discard_body(struct http_parser *p)
+{
+    p->discard = true;
+    return begin_body(p);
+}
+
+static enum http_parse_event fail_event(struct http_parser *p)
+{
+    p->at = FAILED;
+    return HTTP_PARSE_FAILED;
+}
+
+static enum http_parse_event next_of_length(struct http_parser *p, struct span *in,
+                                            struct http_problem *problem)
+{
+    struct span piece = span_first(*in, p->left < in->n ? (size_t)p->left : in->n);
+    if (!p->discard && buffer_append(&p->body, piece)) {
+        refuse_memory(problem); /* the limit was checked at the beginning */
+        return fail_event(p);
+    }
+    *in = span_from(*in, piece.n);
+    p->left -= piece.n;
+    if (p->left)
+        return HTTP_PARSE_MORE;
+    p->at = DONE;
+    return HTTP_PARSE_DONE;
+}
+
+static enum http_parse_event next_of_chunked(struct http_parser *p, struct span *in,
+                                             struct http_problem *problem)
+{
+    switch (http_chunked_decode(&p->chunked, in, p->discard ? NULL : &p->body)) {
+    case CHUNKED_MORE: return HTTP_PARSE_MORE;
+    case CHUNKED_DONE: p->at = DONE; return HTTP_PARSE_DONE;
+    case CHUNKED_TOO_BIG: return refuse_body(p, problem);
+    case CHUNKED_NO_MEMORY: refuse_memory(problem); return fail_event(p);
+    case CHUNKED_BAD: break;
+    }
+    refuse(problem, 400, "the request body is not in the chunked coding that its head announces");
+    return fail_event(p);
+}
+
+enum http_parse_event http_parser_next(struct http_parser *p, struct span *in,
+                                       struct http_problem *problem)
+{
+    assert(p->at != HEAD && p->at != DONE); /* begin_body or reset comes first */
+    if (p->at < HEAD) {
+        if (lex(p, in, problem) || (p->at == HEAD && read_head(p, problem)))
+            return fail_event(p);
+        return p->at == HEAD ? HTTP_PARSE_HEAD : HTTP_PARSE_MORE;
+    }
+    switch (p->at) {
+    case BODY_LENGTH: return next_of_length(p, in, problem);
+    case BODY_CHUNKED: return next_of_chunked(p, in, problem);
+    default:
+        refuse(problem, 400, "the connection carries no readable request any more");
+        return HTTP_PARSE_FAILED;
+    }
+}

@@ -1,0 +1,210 @@
+/*
+ * gateway/http_server_internal.h - what the files of the HTTP server share: http_listen.c opens sockets, http_server.c owns
+ * listeners and the list of connections, http_connection.c is one client connection, http_exchange.c one answer.
+ *
+ * An idle connection costs one struct http_connection (well under 2 KiB) and the kernel's socket; heads, bodies, answers and
+ * queues are allocated while there are some and given back after each request. Bytes are read into one 64 KiB buffer
+ * that all connections of the loop share. (With TLS: mbedTLS's buffers in addition, some 35 KiB.)
+ */
+#ifndef DRAGOMAN_GATEWAY_HTTP_SERVER_INTERNAL_H
+#define DRAGOMAN_GATEWAY_HTTP_SERVER_INTERNAL_H
+
+#include "gateway/http_parse.h"
+#include "gateway/http_server.h"
+#include "tls/tls_stream.h"
+
+#define HTTP_SERVER_MAGIC     0x68747376u
+#define HTTP_CONNECTION_MAGIC 0x6874636eu
+#define HTTP_EXCHANGE_MAGIC   0x68746578u
+
+enum {
+    HTTP_READ_SIZE = 64 * 1024,         /* the loop's read buffer */
+    HTTP_AHEAD_MAX = 64 * 1024,         /* pipelined bytes kept; then reading pauses */
+    HTTP_QUEUE_MAX = 512 * 1024 * 1024, /* unsent answer bytes; more ends the connection */
+    HTTP_DISCARD_MAX =
+        1024 * 1024, /* a refused body up to this size is read for keep-alive's sake */
+    HTTP_LINGER_MAX =
+        256 * 1024 * 1024,  /* bytes thrown away while a refused client reads its answer */
+    HTTP_REFUSED_MAX = 256, /* connections over max_connections that get their 503 at a time */
+
+    HTTP_ACCEPT_PAUSE_MS = 100 /* after EMFILE and the like */
+};
+
+/* How long things may take. Fields of the server, so that tests can make them short. */
+struct http_clocks {
+    unsigned handshake_ms; /* TLS */
+    unsigned head_ms;      /* a head, from its first byte */
+    unsigned body_ms;      /* silence within a body */
+    unsigned idle_ms;      /* keep-alive without a request */
+    unsigned linger_ms;    /* between our FIN and the client's */
+    unsigned refused_ms;   /* a connection over the limit that sends nothing gets its 503 unasked */
+    unsigned stall_ms;     /* queued bytes of which the client takes none */
+};
+#define HTTP_CLOCKS_DEFAULT                                                                        \
+    ((struct http_clocks){.handshake_ms = 10000,                                                   \
+                          .head_ms = 10000,                                                        \
+                          .body_ms = 30000,                                                        \
+                          .idle_ms = 75000,                                                        \
+                          .linger_ms = 2000,                                                       \
+                          .refused_ms = 1000,                                                      \
+                          .stall_ms = 300000})
+
+/* ---- listeners (http_listen.c: system calls only, no loop) ---- */
+
+struct http_socket {
+    int fd;
+    bool is_unix;
+    char text[300]; /* listen_address.text: what a reload compares */
+    char host[256]; /* TCP: host as configured, without brackets; unix: the path */
+    int port;       /* the real one */
+    char url[300];
+    uint64_t device, inode; /* unix: the file is removed at the end, if it is still ours */
+};
+
+/* Binds and listens. 0, or -1 with fail. A stale unix socket is replaced. */
+int http_socket_open(struct http_socket *, const struct listen_address *, struct fail *);
+/* Fills `url`. */
+void http_socket_describe(struct http_socket *, bool tls);
+/* Closes and removes the socket's file. */
+void http_socket_close(struct http_socket *);
+
+struct http_listener {
+    struct http_server *server;
+    struct http_listener *next;
+    struct http_socket socket;
+    uv_poll_t poll;
+};
+
+/* ---- the server ---- */
+
+struct http_server {
+    unsigned magic;
+    uv_loop_t *loop;
+    struct config *config;
+    struct http_handler handler;
+    struct http_clocks clocks;
+    struct http_listener *listeners;
+    struct tls_identity *identity;       /* NULL: plain HTTP */
+    uv_timer_t accept_timer;             /* accepting pauses */
+    uv_idle_t again;                     /* runs while `ready` has somebody */
+    struct http_connection *connections; /* all, doubly linked */
+    struct http_connection *ready;       /* to be looked at in the next turn, singly linked */
+    size_t n_connections, n_refused;
+    size_t open_handles; /* closed when this is zero after destroy */
+    bool stopping, destroying;
+    uint64_t complained_ms; /* the last time that accepting failed aloud */
+    void (*closed)(void *);
+    void *closed_arg;
+    int64_t date_s; /* the second that `date` is for */
+    char date[40];  /* "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" */
+    char read_buffer[HTTP_READ_SIZE];
+};
+
+/* Puts the connection on the list that the next loop turn looks at. */
+void http_server_again(struct http_connection *);
+/* A handle of the server is closed; the last one frees it. */
+void http_server_handle_closed(struct http_server *);
+/* The Date header line; formatted once a second. */
+struct span http_server_date(struct http_server *);
+
+/* ---- one client connection (http_connection.c) ---- */
+
+enum connection_state {
+    CONNECTION_HANDSHAKE, /* TLS */
+    CONNECTION_IDLE,      /* waits for the first byte of a head */
+    CONNECTION_HEAD,      /* a head is arriving */
+    CONNECTION_BODY,      /* a body is arriving */
+    CONNECTION_DISCARD,   /* answered already; the rest of the body is thrown away */
+    CONNECTION_ANSWER,    /* the request is whole, the answer is in work */
+    CONNECTION_FLUSH,     /* the last answer is in the queue; then we end */
+    CONNECTION_LINGER,    /* our FIN is sent; what comes is thrown away until the client's FIN */
+    CONNECTION_CLOSED     /* uv_close was called */
+};
+
+struct http_connection {
+    unsigned magic;
+    enum connection_state state;
+    struct http_server *server;
+    struct http_connection *next, *prev;
+    struct http_connection *next_ready;
+    union {
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } socket;
+    uv_timer_t timer;
+    uv_write_t write;
+    uv_shutdown_t shutdown;
+    struct tls_stream *tls; /* NULL: plain */
+    struct ip_address peer;
+    struct http_parser parser;
+    struct http_exchange
+        *exchange;         /* the request in work, from its head to the end of its answer */
+    struct buffer ahead;   /* received, not yet parsed */
+    struct buffer sending; /* in uv_write's hands */
+    struct buffer queue;   /* waits behind it */
+    uint64_t deadline_ms, timer_due_ms;
+    uint64_t since_ms; /* of the state, or of the last byte of a body */
+    uint64_t moved_ms; /* the client last took queued bytes */
+    size_t unsent;     /* what uv_write had left then */
+    uint64_t lingered; /* bytes thrown away since FLUSH */
+    uint8_t open_handles;
+    bool is_unix;
+    bool refused;    /* over max_connections */
+    bool keep_alive; /* after the request in work */
+    bool reading;    /* uv_read_start is in force */
+    bool processing; /* within process(): do not enter it again */
+    bool in_ready;
+    bool write_busy;   /* uv_write is under way */
+    bool wants_drain;  /* was above the high-water mark */
+    bool client_ended; /* FIN came */
+    bool broken;       /* a write failed: nothing arrives any more */
+    bool notified; /* TLS: close_notify is sent, or must not be as the answer is cut on purpose */
+};
+
+/* Takes over the connected socket. `refused`: it gets a 503 only. */
+void http_connection_create(struct http_server *, int fd, bool is_unix,
+                            const struct ip_address *peer, bool refused);
+/* At once; calls on_gone when an answer is in work. */
+void http_connection_close(struct http_connection *);
+/* The server stops: idle ones close, the others end after their answer. */
+void http_connection_stop(struct http_connection *);
+/* What the server's idle handle found in `ready`. */
+void http_connection_again(struct http_connection *);
+/* An answer is owed or not all of it has left. */
+bool http_connection_is_unfinished(const struct http_connection *);
+
+/* ---- for http_exchange.c ---- */
+enum { HTTP_PIECES_MAX = 5 };
+/* One write of all pieces. Returns the bytes that are queued now. Never calls the handler. */
+size_t http_connection_send(struct http_connection *, const struct span *pieces, size_t n);
+size_t http_connection_queued(const struct http_connection *);
+/* Last call before the head of the answer leaves: whether the connection can go on after it (keep_alive). */
+void http_connection_settle(struct http_connection *);
+/* The exchange in work has ended and may be forgotten. */
+void http_connection_answered(struct http_connection *);
+/* The same, but the client must see that something is missing. `reset`: RST, as a FIN would look like the end. */
+void http_connection_cut(struct http_connection *, bool reset);
+
+/* ---- one request and its answer (http_exchange.c) ---- */
+
+struct http_exchange {
+    unsigned magic;
+    struct http_connection *connection;
+    struct config *config;
+    void *user;
+    uint64_t started_ms;
+    uint64_t bytes_out;
+    struct buffer head; /* the answer's, until it leaves */
+    int64_t left;       /* of the announced length; -1: chunked or until close */
+    bool announced;     /* on_request was called */
+    bool started;       /* http_answer_start was called */
+    bool head_sent;
+    bool bodiless; /* HEAD, 204, 304 */
+    bool chunked;
+};
+
+struct http_exchange *http_exchange_create(struct http_connection *, uint64_t started_ms);
+void http_exchange_free(struct http_exchange *);
+
+#endif
