@@ -23,9 +23,16 @@ struct listen_address {
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
+/* One account, by position. */
+struct account_ref {
+    int site, account;
+    struct span name; /* "site/account", for people */
+};
+
 struct key_config {
     struct span name;
-    bool hashed; /* key_sha256 was given: `sha256` is it; else it was computed from `key` */
+    size_t length; /* of the key as given, for config_print; 0 when only its hash is known */
+    bool hashed;   /* key_sha256 was given: `sha256` is it; else it was computed from `key` */
     unsigned char
         sha256[32]; /* what presented keys are compared with (hash first, then in constant time) */
     const struct span *models; /* globs over public ids */
@@ -33,6 +40,9 @@ struct key_config {
     const struct cidr *allow;
     size_t n_allow;
     int rpm, max_concurrent;
+    const struct account_ref
+        *accounts; /* `accounts = ["site/account"]`: only these serve this key; none = any */
+    size_t n_accounts;
     int reasoning; /* enum reasoning_style, or -1 = the site's */
 };
 
@@ -82,6 +92,7 @@ struct site_config {
 struct target_config {
     int site; /* index into sites */
     struct span model;
+    struct span name; /* "site/model", for people */
 };
 
 struct model_config {

@@ -246,6 +246,8 @@ static void take_verdict(struct exchange *e, enum adapter_verdict verdict)
         e->step = STEP_RETRY;
     }
     exchange_advance(e);
+    if (e->step < STEP_FINISH) /* the next request is under way: what came so far goes out now */
+        flush_and_advance(e);
 }
 
 static enum adapter_verdict frames_in(struct exchange *e, struct span bytes)

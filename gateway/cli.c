@@ -1,0 +1,256 @@
+/*
+ * gateway/cli.c - see cli.h. Results go to standard output, everything said about them to standard error.
+ */
+#include "gateway/cli.h"
+
+#include <stdlib.h>
+
+#include "adapters/adapter.h"
+
+enum { OUTPUT_MAX = 64 << 20, ERRORS_MAX = 1 << 20 };
+
+static const struct {
+    const char *name;
+    enum cli_command command;
+    bool takes_file;
+} commands[] = {
+    {"serve", CLI_SERVE, true},        {"demo", CLI_DEMO, false},
+    {"check", CLI_CHECK, true},        {"models", CLI_MODELS, true},
+    {"--version", CLI_VERSION, false}, {"--help", CLI_HELP, false},
+    {"-h", CLI_HELP, false},           {"-V", CLI_VERSION, false},
+    {"version", CLI_VERSION, false},   {"help", CLI_HELP, false},
+};
+
+static const char usage[] =
+    "dragoman " DRAGOMAN_VERSION " - one OpenAI-compatible API in front of many chat sites\n"
+    "\n"
+    "  dragoman [serve] [-c FILE]   serve; prints the base URL to use\n"
+    "  dragoman demo                serve the built-in demo site: no network, no configuration\n"
+    "  dragoman check [-c FILE]     validate the configuration and print it, secrets masked\n"
+    "  dragoman models [-c FILE]    print every public model id with its targets\n"
+    "  dragoman --version | --help\n"
+    "\n"
+    "The configuration is looked for in: -c, $DRAGOMAN_CONFIG, ./gateway.toml, "
+    "~/.config/dragoman/gateway.toml.\n"
+    "Exit code: 0 fine, 1 runtime failure, 2 usage or configuration error.\n";
+
+/* ---- which command ---- */
+
+static int find_command(const char *word)
+{
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(word, commands[i].name) == 0)
+            return (int)i;
+    }
+    return -1;
+}
+
+static int refuse(struct buffer *error, const char *what, const char *word)
+{
+    buffer_printf(error, "dragoman: %s%s (see dragoman --help)\n", what, word);
+    return -1;
+}
+
+/* The file of "-c FILE", "-cFILE", "--config FILE" or "--config=FILE" at argv[*i]; NULL when it is no such option. "" when the file is missing. */
+static const char *file_option(int argc, char *const *argv, int *i)
+{
+    const char *word = argv[*i];
+    if (strcmp(word, "-c") == 0 || strcmp(word, "--config") == 0) {
+        *i += 1;
+        return *i < argc ? argv[*i] : "";
+    }
+    if (strncmp(word, "--config=", 9) == 0)
+        return word + 9;
+    return strncmp(word, "-c", 2) == 0 ? word + 2 : NULL;
+}
+
+int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error)
+{
+    int chosen = -1;
+    *cli = (struct cli){.command = CLI_SERVE};
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i], *file = file_option(argc, argv, &i);
+        if (file) {
+            if (!*file)
+                return refuse(error, "no file name after ", word);
+            if (cli->file)
+                return refuse(error, "more than one configuration file: ", file);
+            cli->file = file;
+            continue;
+        }
+        int found = find_command(word);
+        if (found < 0)
+            return refuse(error, word[0] == '-' ? "unknown option " : "unknown command ", word);
+        if (chosen >= 0)
+            return refuse(error, "more than one command: ", word);
+        chosen = found;
+    }
+    if (chosen >= 0)
+        cli->command = commands[chosen].command;
+    if (cli->file && chosen >= 0 && !commands[chosen].takes_file)
+        return refuse(error, "-c makes no sense with ", commands[chosen].name);
+    return 0;
+}
+
+/* ---- models ---- */
+
+static bool is_alias(const struct config *config, struct span id)
+{
+    for (size_t i = 0; i < config->n_models; i++) {
+        if (span_eq(config->models[i].id, id))
+            return true;
+    }
+    return false;
+}
+
+/* The i-th model of a site's known list; false behind the last. */
+static bool site_model(const struct site_config *site, size_t i, struct span *id)
+{
+    if (site->n_models) {
+        *id = i < site->n_models ? site->models[i] : span_of(NULL, 0);
+        return i < site->n_models;
+    }
+    if (!site->adapter->models)
+        return false;
+    *id = site->adapter->models[i].id;
+    return id->p != NULL;
+}
+
+static bool site_has(const struct site_config *site, struct span id)
+{
+    struct span other;
+    for (size_t i = 0; site_model(site, i, &other); i++) {
+        if (span_eq(id, other))
+            return true;
+    }
+    return false;
+}
+
+/* Does the bare id mean another target: an alias, or a site that is configured before? */
+static bool is_taken(const struct config *config, size_t site, struct span id)
+{
+    if (is_alias(config, id))
+        return true;
+    for (size_t i = 0; i < site; i++) {
+        if (site_has(&config->sites[i], id))
+            return true;
+    }
+    return false;
+}
+
+static void print_site_models(const struct config *config, size_t at, struct buffer *out)
+{
+    const struct site_config *site = &config->sites[at];
+    struct span id, name = site->settings.name;
+    size_t n = 0;
+    for (; site_model(site, n, &id); n++) {
+        if (is_taken(config, at, id)) {
+            buffer_append(out, name);
+            buffer_char(out, '/');
+        }
+        buffer_append(out, id);
+        buffer_printf(out, " -> %.*s/%.*s\n", SPAN_ARGS(name), SPAN_ARGS(id));
+    }
+    if (n == 0 || (!site->n_models && site->adapter->models_request))
+        buffer_printf(out, "# %.*s: %s\n", SPAN_ARGS(name),
+                      "the site's own list is asked for while serving; any id works as SITE/ID");
+}
+
+void cli_print_models(const struct config *config, struct buffer *out)
+{
+    for (size_t i = 0; i < config->n_models; i++) {
+        const struct model_config *model = &config->models[i];
+        buffer_append(out, model->id);
+        for (size_t j = 0; j < model->n_targets; j++) {
+            buffer_append(out, j ? SPAN(", ") : SPAN(" -> "));
+            buffer_append(out, model->targets[j].name);
+        }
+        buffer_char(out, '\n');
+    }
+    for (size_t i = 0; i < config->n_sites; i++)
+        print_site_models(config, i, out);
+}
+
+/* ---- running ---- */
+
+static void put(FILE *to, const struct buffer *text)
+{
+    if (text->n)
+        fwrite(text->p, 1, text->n, to);
+}
+
+static void put_warnings(FILE *to, const struct config *config)
+{
+    for (size_t i = 0; i < config->n_warnings; i++)
+        fprintf(to, "warning: %.*s\n", SPAN_ARGS(config->warnings[i]));
+}
+
+/* The configuration that the command works on, NULL after saying why not. `path` is "" for the built-in one. */
+static struct config *open_config(const struct cli *cli, char path[CONFIG_PATH_MAX], FILE *err)
+{
+    struct buffer errors;
+    struct config *config = NULL;
+    buffer_init(&errors, ERRORS_MAX);
+    path[0] = '\0';
+    if (cli->command != CLI_DEMO && config_find(cli->file, path)) {
+        config = config_load(path, &errors);
+    } else if (cli->command == CLI_CHECK) {
+        buffer_printf(&errors, "no configuration found (-c, $DRAGOMAN_CONFIG, ./gateway.toml, "
+                               "~/.config/dragoman/gateway.toml); "
+                               "to make one, copy gateway.toml.example\n");
+    } else {
+        if (cli->command != CLI_DEMO)
+            fprintf(err,
+                    "no configuration found: %s the built-in demo; to make one, copy "
+                    "gateway.toml.example to ./gateway.toml or ~/.config/dragoman/gateway.toml and "
+                    "edit it\n",
+                    cli->command == CLI_MODELS ? "showing" : "serving");
+        config = config_demo(&errors);
+    }
+    put(err, &errors);
+    buffer_free(&errors);
+    return config;
+}
+
+static int print_config(const struct config *config, FILE *out, FILE *err)
+{
+    struct buffer text;
+    buffer_init(&text, OUTPUT_MAX);
+    config_print(config, &text);
+    put(out, &text);
+    fflush(out);
+    put_warnings(err, config);
+    fprintf(out, "\nconfiguration is fine\n");
+    buffer_free(&text);
+    return EXIT_FINE;
+}
+
+static int print_models(const struct config *config, FILE *out, FILE *err)
+{
+    struct buffer text;
+    buffer_init(&text, OUTPUT_MAX);
+    put_warnings(err, config);
+    cli_print_models(config, &text);
+    put(out, &text);
+    buffer_free(&text);
+    return EXIT_FINE;
+}
+
+int cli_run(const struct cli *cli, int (*serve)(struct config *, const char *file), FILE *out,
+            FILE *err)
+{
+    char path[CONFIG_PATH_MAX];
+    if (cli->command == CLI_HELP || cli->command == CLI_VERSION) {
+        fputs(cli->command == CLI_HELP ? usage : "dragoman " DRAGOMAN_VERSION "\n", out);
+        return EXIT_FINE;
+    }
+    struct config *config = open_config(cli, path, err);
+    if (!config)
+        return EXIT_USAGE;
+    if (cli->command == CLI_SERVE || cli->command == CLI_DEMO)
+        return serve(config, path[0] ? path : NULL); /* takes our reference */
+    int code =
+        cli->command == CLI_CHECK ? print_config(config, out, err) : print_models(config, out, err);
+    config_unref(config);
+    return fflush(out) == 0 ? code : EXIT_RUNTIME;
+}

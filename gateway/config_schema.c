@@ -1,0 +1,164 @@
+/*
+ * gateway/config_schema.c - every key of gateway.toml, one line each.
+ *
+ * To add a key: a field in config.h, a line here, a paragraph in docs/configuration.md and a line in gateway.toml.example
+ * (test_config sees to the last two).
+ */
+#include "gateway/config_schema.h"
+
+/* clang-format off: a table reads best with one key a line */
+#define AT(record, field) .at = offsetof(struct record, field)
+#define LIST(record, field)                                                                        \
+    .at = offsetof(struct record, field), .count_at = offsetof(struct record, n_##field)
+#define COUNT        .max = 1000000
+#define MILLISECONDS .min = 1, .max = INT64_C(86400000)
+
+static const struct schema_key server_keys[] = {
+    {"listen", &value_listen, LIST(config, listen), .otherwise = "['127.0.0.1:8080']",
+     .help = "host:port, [v6]:port or unix:/path; port 0 = any free port"},
+    {"workers", &value_int, AT(config, workers), .otherwise = "1", .max = 1024,
+     .help = "event loops; 0 = one per core",
+     .later = "comes with a later version: one event loop serves for now"},
+    {"data_dir", &value_path, AT(config, data_dir), .otherwise = "'~/.local/share/dragoman'",
+     .help = "where obtained credentials are kept"},
+    {"max_body", &value_size, AT(config, max_body), .otherwise = "'32MiB'", .min = 1024,
+     .max = INT64_C(1) << 32, .help = "largest request body"},
+    {"max_connections", &value_int, AT(config, max_connections), .otherwise = "10000", .min = 1,
+     COUNT, .help = "client connections at once"},
+    {"cors_origins", &value_cors_origins, LIST(config, cors_origins), .otherwise = "['*']",
+     .help = "exact origins, or \"*\""},
+    {"log_level", &value_word, AT(config, log_level), .otherwise = "'info'",
+     .words = "error warn info debug", .help = "how much is logged"},
+    {"log_format", &value_flag_word, AT(config, log_json), .otherwise = "'text'",
+     .words = "text json", .help = "lines for people, or JSON for machines"},
+    {"log_file", &value_path, AT(config, log_file), .otherwise = "''",
+     .help = "append to this file; empty = standard error"},
+    {"log_bodies", &value_bool, AT(config, log_bodies), .otherwise = "false",
+     .help = "log request and answer bodies too"},
+    {"tls_cert", &value_readable_file, AT(config, tls_cert), .otherwise = "''",
+     .help = "PEM certificate chain; with tls_key: HTTPS on the listeners"},
+    {"tls_key", &value_readable_file, AT(config, tls_key), .otherwise = "''",
+     .help = "PEM private key"},
+    {0},
+};
+
+static const struct schema_key access_keys[] = {
+    {"allow", &value_cidrs, LIST(config, allow), .otherwise = "[]",
+     .help = "addresses that may connect; empty = all"},
+    {"deny", &value_cidrs, LIST(config, deny), .otherwise = "[]",
+     .help = "addresses that may not; wins over allow"},
+    {"trusted_proxies", &value_cidrs, LIST(config, trusted_proxies), .otherwise = "[]",
+     .help = "whose X-Forwarded-For is believed"},
+    {0},
+};
+
+static const struct schema_key key_keys[] = {
+    {"name", &value_name, AT(key_config, name), .help = "for logs; unique"},
+    {"key", &value_key, AT(key_config, length),
+     .help = "what the client sends; or one of the next three"},
+    {"key_env", &value_later, .help = "name of the environment variable that holds it"},
+    {"key_file", &value_later, .help = "path of the file that holds it"},
+    {"key_sha256", &value_later, .help = "its SHA-256 as 64 hex digits"},
+    {"models", &value_texts, LIST(key_config, models), .otherwise = "['*']",
+     .help = "globs over public model ids"},
+    {"allow", &value_cidrs, LIST(key_config, allow), .otherwise = "[]",
+     .help = "addresses that may use this key; empty = all"},
+    {"rpm", &value_int, AT(key_config, rpm), .otherwise = "0", COUNT,
+     .help = "requests a minute; 0 = unlimited",
+     .later = "comes with a later version: it is not enforced yet"},
+    {"max_concurrent", &value_int, AT(key_config, max_concurrent), .otherwise = "0", COUNT,
+     .help = "requests at once; 0 = unlimited",
+     .later = "comes with a later version: it is not enforced yet"},
+    {"accounts", &value_key_accounts, LIST(key_config, accounts), .otherwise = "[]",
+     .help = "\"site/account\": only these accounts serve this key",
+     .later = "comes with a later version: every account serves this key for now"},
+    {"reasoning", &value_key_reasoning, AT(key_config, reasoning), .otherwise = "''",
+     .words = "field think drop", .help = "overrides the site's; empty = the site's"},
+    {0},
+};
+
+static const struct schema_key pool_keys[] = {
+    {"max", &value_int, AT(site_config, pool.max), .otherwise = "100", COUNT,
+     .help = "connections; 0 = unlimited"},
+    {"max_idle", &value_int, AT(site_config, pool.max_idle), .otherwise = "32", COUNT,
+     .help = "of which may wait for the next request; 0 = unlimited"},
+    {"idle_timeout", &value_duration, AT(site_config, pool.idle_timeout_ms), .otherwise = "'60s'",
+     MILLISECONDS, .help = "a waiting one is closed after this"},
+    {"reuse", &value_bool, AT(site_config, pool.reuse), .otherwise = "true",
+     .help = "false: a new connection for each request"},
+    {0},
+};
+static const struct schema pool_schema = {"[sites.pool]", pool_keys, NULL};
+
+static const struct schema_key site_keys[] = {
+    {"name", &value_name, AT(site_config, settings.name), .required = true,
+     .help = "unique; stands before the slash in site/model"},
+    {"adapter", &value_adapter, AT(site_config, adapter), .required = true,
+     .help = "which kind of site this is"},
+    {"base_url", &value_base_url, AT(site_config, settings.origin),
+     .help = "scheme, host, port, path prefix; default: the adapter's origin"},
+    {"transport", &value_flag_word, AT(site_config, bridge), .otherwise = "'direct'",
+     .words = "direct bridge", .help = "sockets of ours, or a browser tab",
+     .later = "comes with a later version: requests of this site are answered with "
+              "bridge_not_connected"},
+    {"proxy", &value_proxy, AT(site_config, proxy), .otherwise = "''",
+     .help = "http://[user:pass@]host:port, socks5://…, socks5h://…"},
+    {"ca_file", &value_readable_file, AT(site_config, ca_file), .otherwise = "''",
+     .help = "PEM added to the system's trust store"},
+    {"connect_timeout", &value_duration, AT(site_config, connect_timeout_ms), .otherwise = "'10s'",
+     MILLISECONDS, .help = "until connected, proxy and TLS included"},
+    {"first_byte_timeout", &value_duration, AT(site_config, first_byte_timeout_ms),
+     .otherwise = "'120s'", MILLISECONDS, .help = "until the answer begins"},
+    {"idle_timeout", &value_duration, AT(site_config, idle_timeout_ms), .otherwise = "'90s'",
+     MILLISECONDS, .help = "silence within an answer"},
+    {"max_concurrent", &value_int, AT(site_config, max_concurrent), .otherwise = "0", COUNT,
+     .help = "requests at once per account; 0 = the adapter's default"},
+    {"reasoning", &value_word, AT(site_config, reasoning), .otherwise = "'field'",
+     .words = "field think drop",
+     .help = "reasoning_content, <think>…</think> in content, or nothing"},
+    {"field_aliases", &value_aliases, .otherwise = "{}",
+     .help = "recursive renames of request fields, for openai-like sites"},
+    {"path", &value_chat_path, AT(site_config, settings.path), .otherwise = "''",
+     .help = "overrides the chat path, for openai-like sites"},
+    {"models", &value_texts, LIST(site_config, models), .otherwise = "[]",
+     .help = "the public list, instead of the adapter's; empty = the adapter's"},
+    {"models_cache_ttl", &value_duration, AT(site_config, models_cache_ttl_ms),
+     .otherwise = "'300s'", .max = INT64_C(86400000),
+     .help = "how long a list fetched from the site is used"},
+    {"pool", &value_inline_table, .otherwise = "{}", .table = &pool_schema,
+     .help = "connections per origin, proxy and account"},
+    {"options", &value_options, .help = "the adapter's own, documented on its page"},
+    {"accounts", &value_accounts, .help = "credentials; which fields: the adapter's page"},
+    {0},
+};
+
+static const struct schema_key model_keys[] = {
+    {"id", &value_name, AT(model_config, id), .required = true,
+     .help = "what clients ask for; unique"},
+    {"targets", &value_targets, LIST(model_config, targets), .required = true,
+     .help = "\"site/model\", tried in order"},
+    {0},
+};
+
+static const struct schema server_schema = {"[server]", server_keys, config_finish_server};
+static const struct schema access_schema = {"[access]", access_keys, NULL};
+static const struct schema key_schema = {"[[keys]]", key_keys, config_finish_key};
+static const struct schema site_schema = {"[[sites]]", site_keys, config_finish_site};
+static const struct schema model_schema = {"[[models]]", model_keys, NULL};
+
+static const struct schema_key root_keys[] = {
+    {"server", &value_table, .otherwise = "{}", .table = &server_schema,
+     .help = "how clients reach the gateway"},
+    {"access", &value_table, .otherwise = "{}", .table = &access_schema,
+     .help = "client addresses, before anything else"},
+    {"keys", &value_tables, LIST(config, keys), .table = &key_schema,
+     .record_size = sizeof(struct key_config), .help = "what clients authenticate with"},
+    {"sites", &value_tables, LIST(config, sites), .table = &site_schema,
+     .record_size = sizeof(struct site_config), .help = "upstream services"},
+    {"models", &value_tables, LIST(config, models), .table = &model_schema,
+     .record_size = sizeof(struct model_config), .help = "aliases and fallback chains"},
+    {0},
+};
+/* clang-format on */
+
+const struct schema schema_root = {"the file", root_keys, config_finish_root};

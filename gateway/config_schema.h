@@ -1,0 +1,151 @@
+/*
+ * gateway/config_schema.h - the inside of the configuration: which keys exist, and how their values are read and shown.
+ *
+ * A key is one line in a table (config_schema.c): its name, its type, where the value goes, its default, one line of help.
+ * A type is a const struct of two functions (config_values.c, config_site.c). One walk reads a table of the file by its
+ * schema (config.c), another prints a record by the same schema (config_print.c); tests walk it to see that the
+ * documentation knows every key. Private to gateway/config*.c and their tests.
+ */
+#ifndef DRAGOMAN_GATEWAY_CONFIG_SCHEMA_H
+#define DRAGOMAN_GATEWAY_CONFIG_SCHEMA_H
+
+#include "gateway/config.h"
+#include "gateway/toml.h"
+
+enum {
+    CONFIG_LIST_MAX = 4096
+}; /* entries of one list or array of tables: what is compared with each other stays bounded */
+
+struct config_reader; /* below */
+struct schema_key;
+
+struct value_type {
+    const char *wanted; /* "an integer", for messages and docs */
+    /* Reads `value` (never NULL) into the record. Complains by itself. NULL: the table's finish reads it. */
+    void (*read)(struct config_reader *, const struct schema_key *, const struct toml_node *value,
+                 void *record);
+    /* What stands behind `name = `. NULL: not shown. */
+    void (*print)(struct buffer *, const struct schema_key *, const void *record);
+    /* Instead of print, for tables: whole lines. */
+    void (*print_block)(struct buffer *, const struct schema_key *, const void *record);
+};
+
+struct schema_key {
+    const char *name;
+    const struct value_type *type;
+    size_t at, count_at;        /* offsets in the record; count_at for lists */
+    const char *otherwise;      /* the default, as TOML; NULL: the record stays zeroed */
+    int64_t min, max;           /* INT, SIZE, DURATION (ms) */
+    const char *words;          /* WORD: "error warn info debug", in the enum's order */
+    const struct schema *table; /* TABLE, TABLES */
+    size_t record_size;         /* TABLES */
+    bool required;
+    const char *
+        later; /* accepted and checked, but not acted upon yet: the warning when it is set to something else than the default */
+    const char *help;
+};
+
+struct schema {
+    const char *title; /* "[server]", for messages */
+    const struct schema_key
+        *keys; /* ends with name == NULL; values before tables, so that it can be printed as TOML */
+    /* What a key alone cannot say: called after all keys were read. */
+    void (*finish)(struct config_reader *, const struct toml_node *table, void *record);
+};
+
+extern const struct schema schema_root;
+
+/* ---- types ---- */
+extern const struct value_type value_name, value_path, value_readable_file, value_bool, value_int,
+    value_size, value_duration, value_word, value_flag_word, value_texts, value_cidrs, value_listen,
+    value_cors_origins;
+extern const struct value_type value_table, value_inline_table, value_tables;
+/* of keys and models */
+extern const struct value_type value_key, value_later, value_key_accounts, value_targets,
+    value_key_reasoning;
+/* of sites */
+extern const struct value_type value_adapter, value_base_url, value_chat_path, value_proxy,
+    value_aliases, value_options, value_accounts;
+
+/* ---- reading ---- */
+
+struct config_note {
+    int line, column;
+    size_t order; /* of complaining, for equal places */
+    struct span text;
+};
+
+struct config_notes {
+    struct config_note *list;
+    size_t n, cap;
+};
+
+struct config_reader {
+    struct config *config;
+    struct arena scratch; /* the tree, notes; gone after reading */
+    const char *name;     /* of the file, in messages */
+    struct span folder;   /* relative paths start here; "" = where we are */
+    const char *title;    /* of the table being read */
+    struct config_notes errors, warnings;
+    const struct schema_key *told[32]; /* whose `later` was said */
+    size_t n_told;
+    bool no_memory;
+};
+
+/* Complains at a node (NULL: at the file as a whole). */
+void config_error(struct config_reader *, const struct toml_node *, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void config_error_at_key(struct config_reader *, const struct toml_node *, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void config_warn(struct config_reader *, const struct toml_node *, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* `"workers" in [server] must be an integer, found a string`: false after complaining. */
+bool config_want(struct config_reader *, const char *name, const struct toml_node *value,
+                 enum toml_type, const char *wanted);
+/* Unknown key, with the nearest of `names`. */
+void config_unknown_key(struct config_reader *, const struct toml_node *member, const char *title,
+                        const char *const *names, size_t n);
+/* Memory of the config (or of the reading alone), zeroed; NULL marks the reader as out of memory. */
+void *config_alloc(struct config_reader *, size_t n);
+struct span config_dup(struct config_reader *, struct span);
+void *scratch_alloc(struct config_reader *, size_t n);
+/* Foreign text made fit for a message: one line, at most 60 bytes. */
+const char *config_quote(struct config_reader *, struct span);
+
+void config_read_table(struct config_reader *, const struct schema *, const struct toml_node *table,
+                       void *record);
+void config_print_table(struct buffer *, const struct schema *, const void *record);
+
+/* A string with ~ and ${VAR} expanded, in the config's memory; false after complaining. */
+bool config_read_text(struct config_reader *, const char *name, const struct toml_node *value,
+                      struct span *text);
+/* The same as a path: relative ones start at the file's folder. */
+bool config_read_path(struct config_reader *, const char *name, const struct toml_node *value,
+                      struct span *path);
+/* `name`, `name`_env or `name`_file of a table. 1: given; 0: none of them; -1 after complaining. */
+int config_read_secret(struct config_reader *, const struct toml_node *table, const char *name,
+                       struct span *secret);
+/* The first of those three that is there, for the place in a message; NULL when none is. */
+const struct toml_node *config_secret_node(const struct toml_node *table, const char *name);
+/* No control characters, not empty; complains. */
+bool config_check_plain(struct config_reader *, const char *name, const struct toml_node *value,
+                        struct span text);
+/* A DNS name or an IPv4 address. */
+bool config_is_host(struct span);
+/* The name that is nearest to `given`, NULL when none is near. */
+const char *config_nearest(struct span given, const char *const *names, size_t n);
+/* Says so when others can read a file that holds secrets. */
+void config_check_private(struct config_reader *, const struct toml_node *, const char *path);
+
+/* ---- printing ---- */
+void config_print_quoted(struct buffer *, struct span);
+void config_print_secret(struct buffer *, size_t length);
+void config_print_duration(struct buffer *, int64_t ms);
+
+/* ---- tables that have something to finish ---- */
+void config_finish_root(struct config_reader *, const struct toml_node *table, void *record);
+void config_finish_server(struct config_reader *, const struct toml_node *table, void *record);
+void config_finish_key(struct config_reader *, const struct toml_node *table, void *record);
+void config_finish_site(struct config_reader *, const struct toml_node *table, void *record);
+
+#endif

@@ -1,0 +1,266 @@
+/*
+ * gateway/log.c - see log.h. Lines are built in memory and leave with one write(2), so that lines of several loops never mix.
+ *
+ * This is the one place with global state: a log belongs to the process. The hard part is that a line may carry bytes from
+ * anywhere (a client's path, a site's error): control characters, DEL, C1 controls and broken UTF-8 are escaped, so that a
+ * line stays one line and a terminal stays itself.
+ */
+#include "gateway/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    LINE_MAX_BYTES = 1 << 20,   /* one line, everything included */
+    LINE_TAIL = 16,             /* kept free for what closes a line */
+    VALUE_MAX_BYTES = 128 << 10 /* one value before escaping */
+};
+
+static struct {
+    int fd;
+    enum log_level level;
+    bool json;
+} sink = {STDERR_FILENO, LOG_INFO, false};
+
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
+
+int log_setup(const struct config *config, struct fail *fail)
+{
+    int fd = STDERR_FILENO;
+    if (config->log_file.n) {
+        fd = open(config->log_file.p, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+        if (fd < 0)
+            return fail_set(fail, FAIL_INTERNAL, "cannot open the log file %s: %s",
+                            config->log_file.p, strerror(errno));
+    }
+    log_close();
+    sink.fd = fd;
+    sink.level = config->log_level;
+    sink.json = config->log_json;
+    return 0;
+}
+
+void log_close(void)
+{
+    if (sink.fd != STDERR_FILENO)
+        close(sink.fd);
+    sink.fd = STDERR_FILENO;
+}
+
+bool log_enabled(enum log_level level) { return level <= sink.level; }
+
+/* ---- escaping ---- */
+
+/* The length of the UTF-8 character at the start of `s` and its code point; 0 when it is none. */
+static size_t decode_utf8(struct span s, uint32_t *code)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    unsigned char lead = (unsigned char)s.p[0];
+    size_t n = lead < 0x80   ? 1
+               : lead < 0xC2 ? 0
+               : lead < 0xE0 ? 2
+               : lead < 0xF0 ? 3
+               : lead < 0xF5 ? 4
+                             : 0;
+    if (n == 0 || n > s.n)
+        return 0;
+    *code = n == 1 ? lead : lead & (0x7Fu >> n);
+    for (size_t i = 1; i < n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if ((c & 0xC0) != 0x80)
+            return 0;
+        *code = *code << 6 | (c & 0x3F);
+    }
+    return *code < least[n] || *code > 0x10FFFF || (*code >= 0xD800 && *code < 0xE000) ? 0 : n;
+}
+
+static void append_escape(struct buffer *out, uint32_t code)
+{
+    const char *brief = code == '\n' ? "\\n" : code == '\r' ? "\\r" : code == '\t' ? "\\t" : NULL;
+    if (brief)
+        buffer_append(out, span_str(brief));
+    else if (sink.json)
+        buffer_printf(out, "\\u%04x", code);
+    else
+        buffer_printf(out, "\\x%02x", code);
+}
+
+/* Appends `text` so that it stands inside one line; with `quoted`, also inside double quotes. */
+static void append_escaped(struct buffer *out, struct span text, bool quoted)
+{
+    size_t from = 0, at = 0;
+    if (!text.p)
+        return;
+    while (at < text.n) {
+        uint32_t code = 0;
+        size_t n = decode_utf8(span_from(text, at), &code);
+        bool control = code < 0x20 || (code >= 0x7F && code < 0xA0);
+        bool mark = quoted && (code == '"' || code == '\\');
+        if (n && !control && !mark) {
+            at += n;
+            continue;
+        }
+        buffer_append(out, span_of(text.p + from, at - from));
+        if (n == 0 && sink.json)
+            buffer_append(out, SPAN("\xEF\xBF\xBD")); /* JSON has no way to hold a byte */
+        else if (n == 0)
+            append_escape(out, (unsigned char)text.p[at]);
+        else if (control)
+            append_escape(out, code);
+        else
+            buffer_printf(out, "\\%c", (char)code);
+        at += n ? n : 1;
+        from = at;
+    }
+    buffer_append(out, span_of(text.p + from, text.n - from));
+}
+
+static bool needs_quotes(struct span text)
+{
+    for (size_t i = 0; i < text.n; i++) {
+        if ((unsigned char)text.p[i] <= ' ' || text.p[i] == '"' || text.p[i] == '=' ||
+            text.p[i] == '\\')
+            return true;
+    }
+    return text.n == 0;
+}
+
+/* ---- lines ---- */
+
+static void begin_line(struct buffer *line, enum log_level level)
+{
+    struct timespec now;
+    struct tm tm;
+    char stamp[32] = "";
+    clock_gettime(CLOCK_REALTIME, &now);
+    int ms = (int)(now.tv_nsec / 1000000);
+    buffer_init(line, LINE_MAX_BYTES - LINE_TAIL);
+    if (sink.json) {
+        if (gmtime_r(&now.tv_sec, &tm))
+            strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm);
+        buffer_printf(line, "{\"time\":\"%s.%03dZ\",\"level\":\"%s\",\"message\":\"", stamp, ms,
+                      level_names[level]);
+    } else {
+        if (localtime_r(&now.tv_sec, &tm))
+            strftime(stamp, sizeof stamp, "%Y-%m-%d %H:%M:%S", &tm);
+        buffer_printf(line, "%s.%03d %-5s ", stamp, ms, level_names[level]);
+    }
+}
+
+/* A log that cannot be written is no reason to stop serving: what does not fit is dropped. */
+static void end_line(struct buffer *line)
+{
+    line->limit = LINE_MAX_BYTES;
+    line->error = BUFFER_OK;
+    buffer_append(line, sink.json ? SPAN("}\n") : SPAN("\n"));
+    for (size_t at = 0; at < line->n;) {
+        ssize_t n = write(sink.fd, line->p + at, line->n - at);
+        if (n > 0)
+            at += (size_t)n;
+        else if (n == 0 || errno != EINTR)
+            break;
+    }
+    buffer_free(line);
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+    if (!log_enabled(level))
+        return;
+    int saved = errno;
+    struct buffer line, text;
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    buffer_init(&text, VALUE_MAX_BYTES);
+    int need = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    size_t room = need < 0                         ? 0
+                  : (size_t)need < VALUE_MAX_BYTES ? (size_t)need + 1
+                                                   : VALUE_MAX_BYTES;
+    char *at = room ? buffer_reserve(&text, room) : NULL;
+    if (at) {
+        vsnprintf(at, room, format, again);
+        text.n = room - 1;
+    }
+    va_end(again);
+
+    begin_line(&line, level);
+    append_escaped(&line, at ? buffer_span(&text) : span_str(format), sink.json);
+    if (sink.json)
+        buffer_char(&line, '"');
+    end_line(&line);
+    buffer_free(&text);
+    errno = saved;
+}
+
+/* ---- records ---- */
+
+void log_record_begin(struct log_record *record, enum log_level level, const char *event)
+{
+    record->level = level;
+    buffer_init(&record->text, 0); /* not enabled: every append is refused */
+    if (!log_enabled(level))
+        return;
+    begin_line(&record->text, level);
+    append_escaped(&record->text, span_str(event), sink.json);
+    if (sink.json)
+        buffer_char(&record->text, '"');
+}
+
+static void begin_field(struct buffer *line, const char *name)
+{
+    if (sink.json)
+        buffer_printf(line, ",\"%s\":", name);
+    else
+        buffer_printf(line, " %s=", name);
+}
+
+/* A field that does not fit is left out whole, so that the line stays readable. */
+static void end_field(struct buffer *line, size_t before)
+{
+    if (line->error && line->limit) {
+        line->n = before;
+        line->error = BUFFER_OK;
+    }
+}
+
+void log_record_text(struct log_record *record, const char *name, struct span value)
+{
+    struct buffer *line = &record->text;
+    size_t before = line->n;
+    struct span shown = span_first(value, VALUE_MAX_BYTES);
+    if (value.n == 0)
+        return;
+    begin_field(line, name);
+    bool quoted = sink.json || needs_quotes(shown) || shown.n < value.n;
+    if (quoted)
+        buffer_char(line, '"');
+    append_escaped(line, shown, quoted);
+    if (shown.n < value.n)
+        buffer_printf(line, "... (%zu bytes)", value.n);
+    if (quoted)
+        buffer_char(line, '"');
+    end_field(line, before);
+}
+
+void log_record_int(struct log_record *record, const char *name, int64_t value)
+{
+    size_t before = record->text.n;
+    begin_field(&record->text, name);
+    buffer_printf(&record->text, "%lld", (long long)value);
+    end_field(&record->text, before);
+}
+
+void log_record_end(struct log_record *record)
+{
+    if (record->text.limit)
+        end_line(&record->text);
+    else
+        buffer_free(&record->text);
+}

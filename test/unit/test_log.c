@@ -1,0 +1,206 @@
+/*
+ * test_log.c - every promise of gateway/log.h: the form of lines, escaping, levels, the file.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "gateway/log.h"
+
+static char folder[] = "/tmp/dragoman-test-log-XXXXXX";
+static char path[64];
+
+static int make_folder(void **state)
+{
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(path, sizeof path, "%s/log", folder);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    log_close();
+    unlink(path);
+    return rmdir(folder);
+}
+
+static void start(enum log_level level, bool json)
+{
+    struct config config = {.log_level = level, .log_json = json, .log_file = span_str(path)};
+    struct fail fail;
+    unlink(path);
+    assert_int_equal(log_setup(&config, &fail), 0);
+}
+
+/* What the log holds; static. */
+static const char *content(void)
+{
+    static char text[2 << 20];
+    int fd = open(path, O_RDONLY);
+    assert_true(fd >= 0);
+    size_t n = 0;
+    for (ssize_t got; (got = read(fd, text + n, sizeof text - 1 - n)) > 0;)
+        n += (size_t)got;
+    close(fd);
+    text[n] = '\0';
+    return text;
+}
+
+static void assert_matches(const char *text, const char *pattern)
+{
+    regex_t regex;
+    assert_int_equal(regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB), 0);
+    if (regexec(&regex, text, 0, NULL, 0) != 0)
+        fail_msg("this line:\n%s\ndoes not match:\n%s", text, pattern);
+    regfree(&regex);
+}
+
+static void a_text_line_has_time_level_and_sentence(void **state)
+{
+    start(LOG_INFO, false);
+    log_info("listening on %s, %d workers", "127.0.0.1:8080", 1);
+    assert_matches(content(), "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3} "
+                              "info  listening on 127.0.0.1:8080, 1 workers\n$");
+    start(LOG_INFO, false);
+    log_error("no");
+    assert_matches(content(), " error no\n$");
+}
+
+static void a_json_line_has_utc_time_level_and_message(void **state)
+{
+    start(LOG_INFO, true);
+    log_warn("say \"hi\"\\ to %s", "\x01\n\x7f");
+    assert_matches(content(), "^\\{\"time\":\"[0-9-]{10}T[0-9:]{8}\\.[0-9]{3}Z\",\"level\":"
+                              "\"warn\",\"message\":\"say \\\\\"hi\\\\\"\\\\\\\\ to "
+                              "\\\\u0001\\\\n\\\\u007f\"\\}\n$");
+}
+
+static void lines_below_the_level_are_not_written(void **state)
+{
+    start(LOG_WARN, false);
+    assert_true(log_enabled(LOG_ERROR));
+    assert_true(log_enabled(LOG_WARN));
+    assert_false(log_enabled(LOG_INFO));
+    log_info("not this");
+    log_debug("nor %s", "that");
+    struct log_record record;
+    log_record_begin(&record, LOG_INFO, "request");
+    log_record_text(&record, "method", SPAN("GET"));
+    log_record_int(&record, "status", 200);
+    log_record_end(&record);
+    assert_string_equal(content(), "");
+}
+
+static void control_characters_and_broken_utf8_are_escaped(void **state)
+{
+    start(LOG_INFO, false);
+    log_info("%s", "a\nb\rc\td\x1b[31me\x7f \xc2\x9b \xff \xc3\xa9 \xed\xa0\x80");
+    assert_matches(content(), "info  a\\\\nb\\\\rc\\\\td\\\\x1b\\[31me\\\\x7f \\\\x9b \\\\xff "
+                              "\xc3\xa9 \\\\xed\\\\xa0\\\\x80\n$");
+    start(LOG_INFO, true);
+    log_info("%s", "\xff|\xc3\xa9|\xe4\xb8");
+    assert_matches(content(), "\"\xEF\xBF\xBD\\|\xc3\xa9\\|\xEF\xBF\xBD\xEF\xBF\xBD\"\\}\n$");
+}
+
+static void a_record_is_one_line_of_fields(void **state)
+{
+    struct log_record record;
+    for (int json = 0; json < 2; json++) {
+        start(LOG_INFO, json);
+        log_record_begin(&record, LOG_INFO, "request");
+        log_record_text(&record, "path", SPAN("/v1/models"));
+        log_record_text(&record, "agent", SPAN("a \"b\" c\n"));
+        log_record_text(&record, "key", SPAN("")); /* left out */
+        log_record_int(&record, "status", -7);
+        log_record_end(&record);
+        assert_matches(
+            content(),
+            json ? "\"message\":\"request\",\"path\":\"/v1/models\",\"agent\":\"a \\\\\"b\\\\\" "
+                   "c\\\\n\",\"status\":-7\\}\n$"
+                 : "info  request path=/v1/models agent=\"a \\\\\"b\\\\\" c\\\\n\" status=-7\n$");
+    }
+}
+
+static void a_huge_value_is_cut_and_the_line_stays_whole(void **state)
+{
+    size_t n = 4 << 20;
+    char *huge = malloc(n);
+    struct log_record record;
+    assert_non_null(huge);
+    memset(huge, '\x01', n);
+    start(LOG_INFO, true);
+    log_record_begin(&record, LOG_INFO, "request");
+    log_record_text(&record, "body", span_of(huge, n));
+    log_record_text(&record, "again", span_of(huge, n)); /* no room: left out whole */
+    log_record_int(&record, "status", 200);
+    log_record_end(&record);
+    assert_matches(content(), "\\.\\.\\. \\(4194304 bytes\\)\",\"status\":200\\}\n$");
+    free(huge);
+}
+
+static void the_file_is_appended_to_and_private(void **state)
+{
+    struct config config = {.log_level = LOG_INFO, .log_file = span_str(path)};
+    struct fail fail;
+    struct stat st;
+    start(LOG_INFO, false);
+    log_info("one");
+    assert_int_equal(log_setup(&config, &fail), 0); /* a reload */
+    log_info("two");
+    assert_matches(content(), " one\n.* two\n$");
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+}
+
+static void setup_reopens_a_file_that_was_moved_away(void **state)
+{
+    char moved[80];
+    struct config config = {.log_level = LOG_INFO, .log_file = span_str(path)};
+    struct fail fail;
+    start(LOG_INFO, false);
+    log_info("old");
+    snprintf(moved, sizeof moved, "%s.1", path);
+    assert_int_equal(rename(path, moved), 0);
+    assert_int_equal(log_setup(&config, &fail), 0);
+    log_info("new");
+    assert_matches(content(), "^[^\n]* new\n$");
+    unlink(moved);
+}
+
+static void a_file_that_cannot_be_opened_keeps_the_old_log(void **state)
+{
+    struct config config = {.log_level = LOG_DEBUG, .log_file = SPAN("/nonexistent/folder/log")};
+    struct fail fail;
+    start(LOG_INFO, false);
+    assert_int_equal(log_setup(&config, &fail), -1);
+    assert_non_null(strstr(fail.message, "/nonexistent/folder/log"));
+    log_info("still here");
+    log_debug("the old level too");
+    assert_matches(content(), "^[^\n]* still here\n$");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_text_line_has_time_level_and_sentence),
+        cmocka_unit_test(a_json_line_has_utc_time_level_and_message),
+        cmocka_unit_test(lines_below_the_level_are_not_written),
+        cmocka_unit_test(control_characters_and_broken_utf8_are_escaped),
+        cmocka_unit_test(a_record_is_one_line_of_fields),
+        cmocka_unit_test(a_huge_value_is_cut_and_the_line_stays_whole),
+        cmocka_unit_test(the_file_is_appended_to_and_private),
+        cmocka_unit_test(setup_reopens_a_file_that_was_moved_away),
+        cmocka_unit_test(a_file_that_cannot_be_opened_keeps_the_old_log),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}

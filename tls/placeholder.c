@@ -1,1 +1,0 @@
-extern int tls_placeholder; int tls_placeholder;
