@@ -251,12 +251,20 @@ static void everything_into_one_message(void **state)
     static const struct option_value fold[] = {
         {.name = SPAN_INIT("fold_history"), .type = OPTION_INT, .integer = 1}};
     struct transcript_setup setup =
-        playground("{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":"
-                   "\"assistant\",\"content\":\"b\"}]}");
+        playground("{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":\"alpha\"},"
+                   "{\"role\":\"assistant\",\"content\":\"beta\"},"
+                   "{\"role\":\"user\",\"content\":\"gamma\"}]}");
+    struct site_request req;
     setup.options = fold;
     setup.n_options = 1;
-    expect_body(&setup, "{\"model_id\":\"GLM-4.7\",\"messages\":[{\"role\":\"user\",\"content\":"
-                        "\"user: a\\nassistant: b\"}],\"stream\":false}");
+    struct transcript_player *p = transcript_open(&setup);
+    assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+    transcript_expect("one message", "{\"messages\":[{\"role\":\"user\"}]}", req.body);
+    ptrdiff_t first = span_find(req.body, SPAN("alpha")),
+              second = span_find(req.body, SPAN("beta"));
+    ptrdiff_t third = span_find(req.body, SPAN("gamma"));
+    assert_true(0 < first && first < second && second < third);
+    transcript_close(p);
 }
 
 static void an_account_without_anything_is_refused(void **state)
