@@ -29,8 +29,8 @@ static void clean(char *text, size_t capacity, int wanted)
     }
 }
 
-static void set(struct fail *f, enum fail_kind kind, const char *param, const char *format,
-                va_list args)
+__attribute__((format(printf, 4, 0))) static void
+set(struct fail *f, enum fail_kind kind, const char *param, const char *format, va_list args)
 {
     fail_clear(f);
     f->kind = kind;

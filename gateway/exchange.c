@@ -407,6 +407,12 @@ static enum exchange_step step_admit(struct exchange *e)
         json_parser_destroy(own);
     if (bad)
         return refuse(e);
+    e->turn.model =
+        arena_dup(&e->arena, e->turn.model); /* the log line comes when the body is gone */
+    if (!e->turn.model.p) {
+        fail_memory(&e->fail);
+        return refuse(e);
+    }
     if (!key_allows_model(e->key, e->turn.model)) {
         fail_param(&e->fail, FAIL_MODEL_DENIED, "model",
                    "the key \"%.*s\" may not use the model \"%.*s\"", SPAN_ARGS(e->key->name),
@@ -672,7 +678,8 @@ static enum exchange_step step_retry(struct exchange *e)
 {
     enum fail_kind kind = e->fail.kind;
     bool whole = e->answering && e->answer.committed && chat_answer_is_finished(&e->answer);
-    if (e->account)
+    if (e->account && !(current_site(e)->adapter->capabilities &
+                        CAP_LOCAL)) /* a built-in site has nobody to spare */
         account_failed(e->account, kind, e->fail.retry_after_s, now_ms(e));
     if (whole) { /* the answer had its finish reason: what broke afterwards took nothing from it */
         e->end = END_COMPLETE;
