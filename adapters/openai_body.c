@@ -183,8 +183,8 @@ static int rename_fields(struct turn_run *run, struct span *body)
 int openai_edit_body(struct turn_run *run, const struct body_edit *edits, size_t n_edits,
                      struct span *out)
 {
-    struct field *fields;
-    size_t n, bound = run->turn->raw.n + 2;
+    struct field *fields = NULL;
+    size_t n = 0, bound = run->turn->raw.n + 2;
     bool done[EDITS_MAX] = {false};
     struct buffer b;
 

@@ -35,16 +35,6 @@ static bool room(struct turn_run *run, struct buffer *b, size_t n)
     return true;
 }
 
-/* An escaped lone surrogate was read as WTF-8: three bytes that become U+FFFD. */
-static void mend_surrogates(struct buffer *b)
-{
-    for (size_t i = 0; i + 2 < b->n; i++) {
-        unsigned char *at = (unsigned char *)b->p + i;
-        if (at[0] == 0xED && at[1] >= 0xA0)
-            memcpy(at, "\xEF\xBF\xBD", 3);
-    }
-}
-
 /* The members of `object` that are neither null nor in `known`, as raw JSON in the scratch buffer. */
 static struct span other_members(struct turn_run *run, struct openai_wire *w, struct json object,
                                  const struct span *known, size_t n_known)
@@ -63,7 +53,7 @@ static struct span other_members(struct turn_run *run, struct openai_wire *w, st
         run_drift(run, "members too large to pass on");
         return span_of(NULL, 0);
     }
-    mend_surrogates(&w->scratch);
+    mend_lone_surrogates(w->scratch.p, w->scratch.n);
     return buffer_span(&w->scratch);
 }
 
@@ -396,7 +386,7 @@ static int keep_usage(struct turn_run *run, struct openai_wire *w, struct json u
     if (!room(run, &w->usage_raw, size))
         return fail_memory(&run->fail);
     if (json_dump(&w->usage_raw, usage) == 0) {
-        mend_surrogates(&w->usage_raw);
+        mend_lone_surrogates(w->usage_raw.p, w->usage_raw.n);
         u->raw = buffer_span(&w->usage_raw);
     }
     return 0;

@@ -521,7 +521,8 @@ static int64_t read_date(struct span text)
     if ((*zone == '+' || *zone == '-') &&
         sscanf(zone + 1, "%2d:%2d", &zone_hours, &zone_minutes) >= 1)
         east = (zone_hours * 60 + zone_minutes) * (*zone == '-' ? -60 : 60);
-    int64_t seconds = days_before(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
+    int64_t seconds = days_before(year, month, day) * 86400 + (int64_t)hour * 3600 +
+                      (int64_t)minute * 60 + second;
     return (seconds - east) * 1000;
 }
 

@@ -45,6 +45,8 @@ int multipart_end(struct multipart *);
 struct span multipart_type(struct arena *, const struct multipart *);
 
 /* ---- failures (support_classify.c) ---- */
+/* json_text of a lenient parse may hold lone surrogates (WTF-8): each becomes U+FFFD, in place, in the same three bytes. */
+void mend_lone_surrogates(char *text, size_t n);
 /* HTML by content type or by the first bytes of a body (`<!doctype`, `<html`, after white space and BOM)? */
 bool looks_like_html(struct span content_type, struct span body);
 /* The generic reading of an HTTP failure for API-like sites: 401 credential, 403 credential, 402 credential (quota), 404/405/409/413/415/422/400 bad_request (context_length and content_filter

@@ -67,7 +67,19 @@ static bool holds_markup(struct span text)
 
 /* ---- the message ---- */
 
-/* Ends `text` at a whole character, with control characters as blanks and lone surrogates (WTF-8) as U+FFFD. */
+void mend_lone_surrogates(char *text, size_t n)
+{
+    for (size_t i = 0; i + 2 < n; i++) {
+        unsigned char *at = (unsigned char *)text + i;
+        if (at[0] == 0xED && at[1] >= 0xA0) {
+            at[0] = 0xEF;
+            at[1] = 0xBF;
+            at[2] = 0xBD;
+        }
+    }
+}
+
+/* Copies what fits, to the end of a whole character, with control characters as blanks. */
 static void copy_clean(char *to, size_t capacity, struct span text)
 {
     size_t n = text.n < capacity - 1 ? text.n : capacity - 1;
@@ -75,13 +87,14 @@ static void copy_clean(char *to, size_t capacity, struct span text)
         while (n && ((unsigned char)text.p[n] & 0xC0) == 0x80)
             n--;
     }
-    for (size_t i = 0; i < n; i++)
-        to[i] = (unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7F ? ' ' : text.p[i];
-    to[n] = '\0';
-    for (size_t i = 0; i + 2 < n; i++) {
-        if ((unsigned char)to[i] == 0xED && (unsigned char)to[i + 1] >= 0xA0)
-            memcpy(to + i, "\xEF\xBF\xBD", 3);
+    for (size_t i = 0; i < n; i++) {
+        bool control = (unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7F;
+        to[i] = text.p[i];
+        if (control)
+            to[i] = ' ';
     }
+    to[n] = '\0';
+    mend_lone_surrogates(to, n);
 }
 
 static void mask(char *text, struct span secret)
@@ -94,7 +107,7 @@ static void mask(char *text, struct span secret)
         if (at < 0)
             return;
         memmove(text + at + 3, text + at + secret.n, whole.n - (size_t)at - secret.n + 1);
-        memcpy(text + at, "***", 3);
+        memset(text + at, '*', 3);
     }
 }
 

@@ -58,6 +58,14 @@ struct transcript_player {
     struct buffer usage_raw;
 };
 
+/* For memory: the analyzers know that abort does not return. */
+static void *must(void *p)
+{
+    if (!p)
+        abort();
+    return p;
+}
+
 static void check(int error)
 {
     if (error)
@@ -198,10 +206,10 @@ const struct turn *transcript_turn(struct arena *arena, const char *body)
 {
     struct span copy = arena_dup(arena, span_str(body));
     struct turn *turn = arena_alloc(arena, sizeof *turn);
-    struct json_parser *json = json_parser_create(BIG);
+    struct json_parser *json = must(json_parser_create(BIG));
     struct fail fail = {0};
-    if (!copy.p || !turn || !json)
-        fail_msg("out of memory");
+    must((void *)copy.p);
+    must(turn);
     if (chat_request_parse(json, arena, (char *)copy.p, copy.n, turn, &fail))
         fail_msg("the test's own request is refused: %s: %s", fail.param, fail.message);
     json_parser_destroy(json);
@@ -233,21 +241,24 @@ static void settle_site(struct site_settings *site, const struct transcript_setu
 
 struct transcript_player *transcript_open(const struct transcript_setup *setup)
 {
-    struct transcript_player *p = calloc(1, sizeof *p);
-    if (!p)
-        fail_msg("out of memory");
+    struct transcript_player *p = must(calloc(1, sizeof *p));
     p->setup = *setup;
     arena_init(&p->arena);
-    struct buffer *buffers[] = {&p->scratch, &p->drift, &p->extra_top, &p->citations,
-                                &p->usage_raw};
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
-        buffer_init(buffers[i], BIG);
+    struct buffer *const buffers[] = {&p->scratch,   &p->drift,     &p->extra_top,
+                                      &p->citations, &p->usage_raw, NULL};
+    for (struct buffer *const *b = buffers; *b; b++)
+        buffer_init(*b, BIG);
     for (size_t i = 0; i < CHOICES; i++) {
         struct choice *c = &p->choices[i];
-        struct buffer *of[] = {&c->content.text, &c->reasoning.text, &c->refusal.text,
-                               &c->finish,       &c->extra_choice,   &c->extra_delta};
-        for (size_t k = 0; k < sizeof of / sizeof *of; k++)
-            buffer_init(of[k], BIG);
+        struct buffer *const of[] = {&c->content.text,
+                                     &c->reasoning.text,
+                                     &c->refusal.text,
+                                     &c->finish,
+                                     &c->extra_choice,
+                                     &c->extra_delta,
+                                     NULL};
+        for (struct buffer *const *b = of; *b; b++)
+            buffer_init(*b, BIG);
         for (size_t k = 0; k < TOOLS; k++) {
             buffer_init(&c->tools[k].id, BIG);
             buffer_init(&c->tools[k].name, BIG);
@@ -261,7 +272,7 @@ struct transcript_player *transcript_open(const struct transcript_setup *setup)
         .credentials = setup->credentials,
         .n_credentials = setup->n_credentials,
     };
-    p->json = json_parser_create(BIG);
+    p->json = must(json_parser_create(BIG));
     p->sink = (struct delta_sink){put_delta, p};
     p->run = (struct turn_run){
         .turn = transcript_turn(
@@ -272,8 +283,8 @@ struct transcript_player *transcript_open(const struct transcript_setup *setup)
         .site = &p->site,
         .account = &p->account,
         .model = setup->model ? span_str(setup->model) : SPAN("m"),
-        .state =
-            arena_alloc(&p->arena, setup->adapter->state_size ? setup->adapter->state_size : 1),
+        .state = must(
+            arena_alloc(&p->arena, setup->adapter->state_size ? setup->adapter->state_size : 1)),
         .arena = &p->arena,
         .json = p->json,
         .out = &p->sink,
@@ -283,8 +294,6 @@ struct transcript_player *transcript_open(const struct transcript_setup *setup)
         .drift = note_drift,
         .drift_owner = p,
     };
-    if (!p->json || !p->run.state)
-        fail_msg("out of memory");
     return p;
 }
 
@@ -307,9 +316,7 @@ enum adapter_step transcript_next(struct transcript_player *p, struct site_reque
 static enum adapter_verdict feed(struct transcript_player *p, struct frame_decoder *decoder,
                                  struct span piece)
 {
-    char *copy = malloc(piece.n ? piece.n : 1);
-    if (!copy)
-        fail_msg("out of memory");
+    char *copy = must(malloc(piece.n ? piece.n : 1));
     if (piece.n)
         memcpy(copy, piece.p, piece.n);
     struct span rest = span_of(copy, piece.n);
@@ -707,10 +714,8 @@ static void compare(struct comparison *c, struct json want, struct json got)
 
 static void compare_texts(const char *what, struct span want_text, struct span got_text, bool exact)
 {
-    struct json_parser *a = json_parser_create(BIG), *b = json_parser_create(BIG);
+    struct json_parser *a = must(json_parser_create(BIG)), *b = must(json_parser_create(BIG));
     struct json want, got;
-    if (!a || !b)
-        fail_msg("out of memory");
     int error = json_parse(a, want_text, &want);
     if (error)
         fail_msg("%s: what the test wants is no JSON: %s", what, json_error_text(error));
@@ -769,9 +774,7 @@ void transcript_check(const struct transcript_setup *given, const char *const *e
     transcript_play(&setup, earlier, bytes, NULL, 0, END_CLEAN, &whole);
     compare_texts(what, expected, buffer_span(&whole.json), false);
 
-    size_t *cuts = calloc(bytes.n + 1, sizeof *cuts);
-    if (!cuts)
-        fail_msg("out of memory");
+    size_t *cuts = must(calloc(bytes.n + 1, sizeof *cuts));
     for (size_t i = 0; i < bytes.n; i++)
         cuts[i] = i;
     transcript_play(&setup, earlier, bytes, cuts, bytes.n, END_CLEAN, &again);

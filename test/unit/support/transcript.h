@@ -12,17 +12,19 @@
 /* How to start a run: what the engine would have resolved. Zero fields get harmless defaults. */
 struct transcript_setup {
     const struct adapter *adapter;
-    const char *body;   /* the client's chat request (JSON), NULL = one user message "hi", stream true */
-    const char *model;  /* upstream model */
+    const char
+        *body; /* the client's chat request (JSON), NULL = one user message "hi", stream true */
+    const char *model; /* upstream model */
     const struct option_value *options;
     size_t n_options;
     const struct credential *credentials;
     size_t n_credentials;
     bool guest;
-    int status;               /* of the answer that is played; 0 = 200 */
-    const char *content_type; /* NULL = text/event-stream; transcript_check: by the file's ending (.json, .html, else text/event-stream) */
-    const char *base_url;     /* NULL = the adapter's origin */
-    const char *path;         /* the site's `path`; NULL = not set */
+    int status; /* of the answer that is played; 0 = 200 */
+    const char *
+        content_type; /* NULL = text/event-stream; transcript_check: by the file's ending (.json, .html, else text/event-stream) */
+    const char *base_url; /* NULL = the adapter's origin */
+    const char *path;     /* the site's `path`; NULL = not set */
     const struct json_alias *aliases;
     size_t n_aliases;
     int retry_after_s; /* of the answer that is played */
@@ -42,11 +44,12 @@ void played_free(struct played *);
 
 /* Runs `next` until the step whose answer is to be played (steps before it get `earlier[i]` = whole JSON bodies with status 200; the list ends with NULL), then feeds
  * `bytes` in pieces cut at the given ascending positions. Wanting one more step after that is an error of kind internal. */
-void transcript_play(const struct transcript_setup *, const char *const *earlier, struct span bytes, const size_t *cuts, size_t n_cuts,
-                     enum stream_end end, struct played *out);
+void transcript_play(const struct transcript_setup *, const char *const *earlier, struct span bytes,
+                     const size_t *cuts, size_t n_cuts, enum stream_end end, struct played *out);
 /* The whole test of one transcript file below test/transcripts/: whole, byte by byte, every cut in two. Fails the cmocka test with a readable message.
  * Only the keys present in NAME.expected.json are compared, at every depth; null also means absent. */
-void transcript_check(const struct transcript_setup *, const char *const *earlier, const char *directory, const char *file);
+void transcript_check(const struct transcript_setup *, const char *const *earlier,
+                      const char *directory, const char *file);
 /* Builds the turn of a client's body in `arena` for request tests (uses gateway/chat_request.h). */
 const struct turn *transcript_turn(struct arena *, const char *body);
 
@@ -59,8 +62,9 @@ struct turn_run *transcript_run(struct transcript_player *);
 /* adapter->next with a fresh request. */
 enum adapter_step transcript_next(struct transcript_player *, struct site_request *);
 /* Answers the request of the last transcript_next with this body cut at `cuts`: head, frames, end. GO_ON and COMPLETE both mean: ask next again. */
-enum adapter_verdict transcript_answer(struct transcript_player *, int status, const char *content_type, struct span body, const size_t *cuts,
-                                       size_t n_cuts, enum stream_end end);
+enum adapter_verdict transcript_answer(struct transcript_player *, int status,
+                                       const char *content_type, struct span body,
+                                       const size_t *cuts, size_t n_cuts, enum stream_end end);
 /* What came out so far, and run->fail. */
 void transcript_result(struct transcript_player *, struct played *out);
 void transcript_close(struct transcript_player *);
