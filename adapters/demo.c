@@ -1,32 +1,48 @@
 /*
- * adapters/demo.c - the built-in site: answers by itself, so that anybody can try dragoman, and client developers have a target.
+ * adapters/demo.c - the built-in site: answers by itself, so that anybody can try dragoman without an account, and client
+ * developers have a target (docs/sites/demo.md).
  *
- * echo says the last user text again, reasoner thinks aloud first, tools calls the tools it is given, slow takes its time. A text that begins with `!` plays a failure.
- * One piece is put out per call of demo_local; the whole story of an answer is its plan (what to say) and a position in it.
+ * echo says the last user text again, reasoner thinks aloud first, tools calls the tools it is given, slow takes its time. A
+ * text that begins with `!` plays a failure. The whole story of an answer is its plan (what to say, made once) and a
+ * position in it; each call of demo_local tells some words and says when it wants to be asked again.
  */
-#include <stdlib.h>
-
 #include "adapters/support.h"
 #include "base/json_write.h"
 
 enum demo_model { DEMO_ECHO, DEMO_REASONER, DEMO_TOOLS, DEMO_SLOW };
 enum demo_at { DEMO_PLAN, DEMO_THINK, DEMO_SAY, DEMO_CALL, DEMO_END };
 
-enum { SLOW_MS = 300, SLOW_MAX_MS = 60000, CALLS_MAX = 2, REPLY_LIMIT = 16 * 1024 * 1024 };
+enum {
+    SLOW_MS = 300, /* slow, unless its text begins with a number */
+    SLOW_MAX_MS = 60000,
+    PIECES_PER_CALL = 16, /* of the fast models: several pieces leave in one write */
+    ARGUMENTS_PIECE =
+        7,         /* bytes of a fragment: tears names, numbers and characters apart on purpose */
+    CALLS_MAX = 2, /* "twice" */
+    CUT_AFTER_DEFAULT = 3, /* words */
+    REPLY_LIMIT = 64 * 1024 * 1024
+};
 
 struct demo {
     enum demo_at at;
     enum demo_model model;
-    struct span thought, text; /* what is still to be said of the current choice */
-    struct span whole_thought, whole_text;
-    struct span call_name, call_arguments, call_rest;
-    int calls, call; /* tool calls wanted, and the one being told */
-    bool call_begun;
-    int choice;
+
+    /* the plan, the same for every choice */
+    struct span thought, text;
+    struct span call_name, call_arguments;
+    int calls;
+    int64_t words_max; /* of one choice, -1 = no limit */
     int delay_ms;
-    int64_t words, words_max, prompt_words; /* words_max -1: no limit */
-    struct span reason;
-    int cut_after; /* words until a played cut, -1 = none */
+    struct fail failure;   /* to be played; kind NONE = no */
+    int64_t failure_after; /* words */
+
+    /* the position */
+    int choice, call;
+    bool call_begun;
+    struct span rest;   /* of the thought, text or arguments that is being told */
+    int64_t words;      /* told in this choice */
+    struct span reason; /* its finish reason */
+    int64_t prompt_words, all_words, thought_words;
 };
 
 static const struct model_entry demo_models[] = {
@@ -59,327 +75,465 @@ static struct span demo_base_model(struct span id)
     return demo_model_of(id, &model) ? demo_models[model].id : id;
 }
 
-/* ---- words ----------------------------------------------------------------------------------------------- */
+/* ---- words --------------------------------------------------------------------------------------------- */
 
 static bool is_blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 
-/* The next word with the white space before it. */
+/* The next word with the white space before it; the last word takes what white space is left. */
 static struct span take_word(struct span *rest)
 {
-    size_t n = 0;
+    size_t n = 0, end;
     while (n < rest->n && is_blank(rest->p[n]))
         n++;
     while (n < rest->n && !is_blank(rest->p[n]))
         n++;
+    for (end = n; end < rest->n && is_blank(rest->p[end]);)
+        end++;
+    if (end == rest->n)
+        n = end;
     struct span word = span_first(*rest, n);
     *rest = span_from(*rest, n);
     return word;
 }
 
+/* The next word without white space, "" at the end. */
+static struct span take_bare_word(struct span *rest) { return span_trim(take_word(rest)); }
+
 static int64_t count_words(struct span text)
 {
     int64_t n = 0;
     while (text.n) {
-        if (span_trim(take_word(&text)).n)
+        if (take_bare_word(&text).n)
             n++;
     }
     return n;
 }
 
-/* ---- the plan ---------------------------------------------------------------------------------------------- */
+/* ---- what was said --------------------------------------------------------------------------------------- */
 
-static const struct message *last_message(const struct turn *turn, enum role role)
+static const struct message *last_message(const struct turn *turn)
+{
+    return &turn->messages[turn->n_messages - 1];
+}
+
+/* Whom we answer: the last user message, or the last one of all where no user speaks. */
+static const struct message *subject(const struct turn *turn)
 {
     for (size_t i = turn->n_messages; i-- > 0;) {
-        if (turn->messages[i].role == role)
+        if (turn->messages[i].role == ROLE_USER)
             return &turn->messages[i];
     }
-    return NULL;
+    return last_message(turn);
 }
 
-/* A prefill (last message of the assistant) is continued; otherwise the last user text is the subject. */
-static struct span subject(struct turn_run *run)
+/* The text parts alone, joined by LF. */
+static void append_text(struct buffer *out, const struct message *m)
 {
-    const struct message *m = last_message(run->turn, ROLE_USER);
-    if (!m)
-        m = &run->turn->messages[run->turn->n_messages - 1];
-    return message_text(run->arena, m);
+    bool first = true;
+    for (size_t i = 0; i < m->n_parts; i++) {
+        if (m->parts[i].kind != PART_TEXT && m->parts[i].kind != PART_REFUSAL)
+            continue;
+        if (!first)
+            buffer_char(out, '\n');
+        buffer_append(out, m->parts[i].text);
+        first = false;
+    }
 }
 
-static struct span describe_parts(struct turn_run *run, struct span text)
+/* What the buffer holds, in the arena; {NULL,0} when memory was short. Frees the buffer. */
+static struct span keep(struct arena *arena, struct buffer *b)
 {
-    const struct message *m = last_message(run->turn, ROLE_USER);
+    struct span kept = b->error ? span_of(NULL, 0) : arena_dup(arena, buffer_span(b));
+    buffer_free(b);
+    return kept;
+}
+
+static struct span text_of(struct turn_run *run, const struct message *m)
+{
     struct buffer out;
     buffer_init(&out, REPLY_LIMIT);
-    buffer_append(&out, text);
-    for (size_t i = 0; m && i < m->n_parts; i++) {
-        const struct part *p = &m->parts[i];
-        static const char *const kinds[] = {"text", "picture", "recording",
-                                            "file", "video",   "refusal"};
-        if (p->kind == PART_TEXT || p->kind == PART_REFUSAL)
-            continue;
-        buffer_printf(&out, "%s(I see a %s", out.n ? " " : "", kinds[p->kind]);
-        if (p->mime.n)
-            buffer_printf(&out, " of type %.*s", SPAN_ARGS(span_first(p->mime, 60)));
-        if (p->base64.p)
-            buffer_printf(&out, ", %zu bytes", base64_decode(run->arena, p->base64).n);
-        buffer_char(&out, ')');
-    }
-    struct span all = arena_dup(run->arena, buffer_span(&out));
-    buffer_free(&out);
-    return all;
+    append_text(&out, m);
+    return keep(run->arena, &out);
 }
 
-/* `!error KIND [SECONDS]` and `!cut N`: failures for client developers (docs/sites/demo.md). True when the text is one. */
-static bool play_failure(struct turn_run *run, struct demo *d, struct span text)
+/* "I see 1 picture of type image/png, 68 bytes." for everything in the message that is no text. */
+static void describe_parts(struct turn_run *run, struct buffer *out, const struct message *m)
 {
-    struct span rest = span_trim(text), word = span_trim(take_word(&rest));
-    uint64_t number = 0;
+    static const char *const nouns[] = {[PART_IMAGE] = "picture",
+                                        [PART_AUDIO] = "recording",
+                                        [PART_FILE] = "file",
+                                        [PART_VIDEO] = "video"};
+    for (size_t i = 0; i < m->n_parts; i++) {
+        const struct part *p = &m->parts[i];
+        if (p->kind == PART_TEXT || p->kind == PART_REFUSAL)
+            continue;
+        buffer_printf(out, "%sI see 1 %s", out->n ? " " : "", nouns[p->kind]);
+        if (p->mime.n)
+            buffer_printf(out, " of type %.*s", SPAN_ARGS(span_first(p->mime, 80)));
+        if (p->base64.p)
+            buffer_printf(out, ", %zu bytes", base64_decode(run->arena, p->base64).n);
+        else if (p->url.n)
+            buffer_printf(out, " at %.*s", SPAN_ARGS(span_first(p->url, 200)));
+        buffer_char(out, '.');
+    }
+}
+
+/* ---- failures to order --------------------------------------------------------------------------------------- */
+
+/* The number behind the word "after", as in `!cut after 5 words`; `otherwise` when there is none. */
+static int64_t words_before(struct span rest, int64_t otherwise)
+{
+    uint64_t n = 0;
+    while (rest.n) {
+        if (span_eq(take_bare_word(&rest), SPAN("after")))
+            return span_to_u64(take_bare_word(&rest), 1000000, &n) ? (int64_t)n : otherwise;
+    }
+    return otherwise;
+}
+
+/* Kinds that a site can fail with; the others are found in front of it. */
+static bool failure_kind(struct span name, enum fail_kind *kind)
+{
+    for (int k = FAIL_BAD_REQUEST; k <= FAIL_BRIDGE; k++) {
+        if (span_eq(name, span_str(fail_kind_name((enum fail_kind)k)))) {
+            *kind = (enum fail_kind)k;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* `!error KIND [SECONDS] [after N words]` and `!cut [after N words]`. Anything else that begins with `!` is plain text. */
+static bool order_failure(struct demo *d, struct span text)
+{
+    struct span rest = span_trim(text);
+    struct span word = take_bare_word(&rest);
+    enum fail_kind kind = FAIL_CUT;
+    uint64_t seconds = 0;
     if (span_eq(word, SPAN("!cut"))) {
-        d->cut_after = span_to_u64(span_trim(take_word(&rest)), 10000, &number) ? (int)number : 3;
-        d->whole_text = SPAN("These words arrive, and then the site breaks off in the middle of "
-                             "its answer, as sites sometimes do.");
+        d->failure_after = words_before(rest, CUT_AFTER_DEFAULT);
+    } else if (span_eq(word, SPAN("!error")) && failure_kind(take_bare_word(&rest), &kind)) {
+        d->failure_after = words_before(rest, 0);
+        span_to_u64(take_bare_word(&rest), 86400, &seconds);
+    } else {
         return false;
     }
-    if (!span_eq(word, SPAN("!error")))
-        return false;
-    word = span_trim(take_word(&rest));
-    enum fail_kind kind = FAIL_UNAVAILABLE;
-    for (int k = FAIL_BAD_REQUEST; k <= FAIL_TIMEOUT; k++) {
-        if (span_eq(word, span_str(fail_kind_name((enum fail_kind)k))))
-            kind = (enum fail_kind)k;
-    }
-    fail_set(&run->fail, kind, "the demo site was asked to play a failure: %s",
-             fail_kind_name(kind));
-    if (span_to_u64(span_trim(take_word(&rest)), 86400, &number))
-        run->fail.retry_after_s = (int)number;
+    fail_set(&d->failure, kind, "the demo site fails as it was asked to: %s", fail_kind_name(kind));
+    d->failure.retry_after_s = (int)seconds;
+    d->text = SPAN("Here are some words, one after another, and somewhere among them this answer "
+                   "breaks off, because it was asked to.");
     return true;
 }
 
-static void write_example(struct json_writer *w, struct span schema)
+/* ---- tools and JSON --------------------------------------------------------------------------------------------- */
+
+enum { SCHEMA_DEPTH = 16 }; /* schemas come from clients: deeper objects stay empty */
+
+static bool schema_is(struct json schema, const char *type)
 {
-    struct span type = json_raw_get(schema, "type");
-    struct span values = json_raw_get(schema, "enum");
-    if (values.p) {
-        struct json_raw_iter it = json_raw_each(values);
-        json_raw_value(w, json_raw_next(&it) ? it.value : SPAN("null"));
-    } else if (span_eq(type, SPAN("\"number\"")) || span_eq(type, SPAN("\"integer\""))) {
+    struct json is = json_get(schema, "type");
+    if (json_is(is, JSON_ARRAY)) /* ["string", "null"] */
+        is = json_at(is, 0);
+    return span_eq(json_text(is), span_str(type));
+}
+
+static void write_example(struct json_writer *w, struct json schema, int depth);
+
+/* An example for each required property, in the schema's order. */
+static void write_example_object(struct json_writer *w, struct json schema, int depth)
+{
+    struct json properties = json_get(schema, "properties");
+    struct json_iter it = json_each(json_get(schema, "required"));
+    json_begin_object(w);
+    while (depth < SCHEMA_DEPTH && json_next(&it)) {
+        struct span name = json_text(it.value);
+        if (!name.p)
+            continue;
+        json_key_span(w, name);
+        write_example(w, json_get_n(properties, name), depth + 1);
+    }
+    json_end_object(w);
+}
+
+static void write_example(struct json_writer *w, struct json schema, int depth)
+{
+    struct json fixed = json_get(schema, "const");
+    if (json_is(fixed, JSON_MISSING))
+        fixed = json_at(json_get(schema, "enum"), 0);
+    if (!json_is(fixed, JSON_MISSING)) {
+        if (w->comma)
+            buffer_char(w->out, ',');
+        json_dump(w->out, fixed);
+        w->comma = true;
+    } else if (schema_is(schema, "number") || schema_is(schema, "integer")) {
         json_write_int(w, 1);
-    } else if (span_eq(type, SPAN("\"boolean\""))) {
+    } else if (schema_is(schema, "boolean")) {
         json_write_bool(w, true);
-    } else if (span_eq(type, SPAN("\"array\""))) {
+    } else if (schema_is(schema, "null")) {
+        json_null(w);
+    } else if (schema_is(schema, "array")) {
         json_begin_array(w);
         json_end_array(w);
-    } else if (span_eq(type, SPAN("\"object\""))) {
-        json_begin_object(w);
-        json_end_object(w);
+    } else if (schema_is(schema, "object")) {
+        write_example_object(w, schema, depth);
     } else {
         json_string(w, SPAN("example"));
     }
 }
 
-/* Arguments that fit the tool's schema: an example for each required property. */
-static struct span example_arguments(struct turn_run *run, struct span function)
+/* The function that tool_choice names, else the first whose name stands in the text, else the first. */
+static struct json choose_function(struct turn_run *run, struct json tools, struct span text)
+{
+    struct json first = {0}, named = {0};
+    struct span raw = json_raw_get(json_raw_get(run->turn->tool_choice_raw, "function"), "name");
+    struct span wanted = raw.n > 2 ? span_of(raw.p + 1, raw.n - 2) : span_of(NULL, 0);
+    struct json_iter it = json_each(tools);
+    while (json_next(&it)) {
+        struct json function = json_get(it.value, "function");
+        struct span name = json_get_text(function, "name");
+        if (!name.n)
+            continue;
+        if (wanted.p && span_eq(name, wanted))
+            return function;
+        if (json_is(named, JSON_MISSING) && span_find(text, name) >= 0)
+            named = function;
+        if (json_is(first, JSON_MISSING))
+            first = function;
+    }
+    return json_is(named, JSON_MISSING) ? first : named;
+}
+
+static int plan_call(struct turn_run *run, struct demo *d, struct span text)
+{
+    struct json tools;
+    struct buffer out;
+    if (json_parse(run->json, run->turn->tools_raw, &tools))
+        return fail_param(&run->fail, FAIL_INVALID_VALUE, "tools", "tools is no JSON array");
+    struct json function = choose_function(run, tools, text);
+    if (json_is(function, JSON_MISSING))
+        return fail_param(&run->fail, FAIL_INVALID_VALUE, "tools",
+                          "none of the tools is a function with a name");
+    buffer_init(&out, REPLY_LIMIT);
+    struct json_writer w = json_writer(&out);
+    write_example_object(&w, json_get(function, "parameters"), 0);
+    d->call_name = arena_dup(run->arena, json_get_text(function, "name"));
+    d->call_arguments = keep(run->arena, &out);
+    d->calls = span_find(text, SPAN("twice")) >= 0 ? CALLS_MAX : 1;
+    return d->call_name.p && d->call_arguments.p ? 0 : fail_memory(&run->fail);
+}
+
+/* response_format: an object that fits the schema, or one that says the text again. */
+static struct span json_reply(struct turn_run *run, struct span text)
 {
     struct buffer out;
-    struct span parameters = json_raw_get(function, "parameters");
-    struct json_raw_iter it = json_raw_each(json_raw_get(parameters, "required"));
-    buffer_init(&out, 256 * 1024);
+    struct json format, schema = {0};
+    buffer_init(&out, REPLY_LIMIT);
     struct json_writer w = json_writer(&out);
-    json_begin_object(&w);
-    while (json_raw_next(&it)) {
-        if (it.value.n < 2 || it.value.p[0] != '"')
-            continue;
-        struct span name = span_of(it.value.p + 1, it.value.n - 2); /* raw: escapes stay escapes */
-        struct span found = {NULL, 0};
-        struct json_raw_iter all = json_raw_each(json_raw_get(parameters, "properties"));
-        while (json_raw_next(&all)) {
-            if (span_eq(all.key, name))
-                found = all.value;
-        }
-        buffer_printf(&out, "%s\"%.*s\":", w.comma ? "," : "", SPAN_ARGS(name));
-        w.comma = false;
-        write_example(&w, found);
+    if (!json_parse(run->json, run->turn->response_format_raw, &format))
+        schema = json_path(format, "json_schema", "schema", NULL);
+    if (json_is(schema, JSON_MISSING)) {
+        json_begin_object(&w);
+        json_member(&w, "echo", text);
+        json_end_object(&w);
+    } else {
+        write_example_object(&w, schema, 0);
     }
-    json_end_object(&w);
-    struct span arguments = out.error ? SPAN("{}") : arena_dup(run->arena, buffer_span(&out));
-    buffer_free(&out);
-    return arguments;
+    return keep(run->arena, &out);
 }
 
-/* The first tool, or the one that the text or tool_choice names. */
-static struct span choose_tool(struct turn_run *run, struct span text)
-{
-    struct span first = {NULL, 0}, wanted = {NULL, 0};
-    struct span choice = json_raw_get(json_raw_get(run->turn->tool_choice_raw, "function"), "name");
-    struct json_raw_iter it = json_raw_each(run->turn->tools_raw);
-    while (json_raw_next(&it)) {
-        struct span function = json_raw_get(it.value, "function");
-        struct span name = json_raw_get(function, "name");
-        if (name.n < 2)
-            continue;
-        if (!first.p)
-            first = function;
-        if (choice.p ? span_eq(choice, name)
-                     : span_find(text, span_of(name.p + 1, name.n - 2)) >= 0)
-            wanted = wanted.p ? wanted : function;
-    }
-    return wanted.p ? wanted : first;
-}
-
-static void plan_tools(struct turn_run *run, struct demo *d, struct span text)
-{
-    const struct turn *turn = run->turn;
-    const struct message *last = &turn->messages[turn->n_messages - 1];
-    if (last->role == ROLE_TOOL) {
-        d->whole_text = arena_printf(run->arena, "The tool answered: %.*s",
-                                     SPAN_ARGS(message_text(run->arena, last)));
-        return;
-    }
-    struct span function = turn->tools_wanted ? choose_tool(run, text) : span_of(NULL, 0);
-    struct span name = json_raw_get(function, "name");
-    if (name.n < 2) {
-        d->whole_text = SPAN("This model calls the tools that it is given; none were given.");
-        return;
-    }
-    d->call_name = span_of(name.p + 1, name.n - 2);
-    d->call_arguments = example_arguments(run, function);
-    d->calls = span_find(text, SPAN("twice")) >= 0 ? CALLS_MAX : 1;
-}
+/* ---- the plan ------------------------------------------------------------------------------------------------------ */
 
 static void cut_at_stop(const struct turn *turn, struct span *text)
 {
     for (size_t i = 0; i < turn->n_stop; i++) {
-        ptrdiff_t at = span_find(*text, turn->stop[i]);
+        ptrdiff_t at = turn->stop[i].n ? span_find(*text, turn->stop[i]) : -1;
         if (at >= 0)
             *text = span_first(*text, (size_t)at);
     }
 }
 
+static struct span echo_reply(struct turn_run *run, const struct message *m)
+{
+    struct buffer out;
+    buffer_init(&out, REPLY_LIMIT);
+    append_text(&out, m);
+    describe_parts(run, &out, m);
+    if (!out.n)
+        buffer_append(&out, SPAN("You sent no text; I say again what I am told."));
+    return keep(run->arena, &out);
+}
+
+static struct span quote_result(struct turn_run *run, const struct message *tool)
+{
+    struct buffer out;
+    buffer_init(&out, REPLY_LIMIT);
+    buffer_append(&out, SPAN("The tool says: "));
+    append_text(&out, tool);
+    return keep(run->arena, &out);
+}
+
+/* slow: 300 ms a word, or what the text begins with. */
+static int delay_of(const struct demo *d, struct span text)
+{
+    uint64_t ms = SLOW_MS;
+    if (d->model != DEMO_SLOW)
+        return 0;
+    span_to_u64(take_bare_word(&text), SLOW_MAX_MS, &ms);
+    return (int)ms;
+}
+
+static int plan_reply(struct turn_run *run, struct demo *d, const struct message *m,
+                      struct span text)
+{
+    const struct turn *turn = run->turn;
+    const struct message *last = last_message(turn);
+    if (d->model == DEMO_TOOLS && last->role == ROLE_TOOL)
+        d->text = quote_result(run, last);
+    else if (d->model == DEMO_TOOLS && turn->tools_wanted)
+        return plan_call(run, d, text);
+    else if (turn->response_format_raw.p)
+        d->text = json_reply(run, text);
+    else
+        d->text = echo_reply(run, m);
+    if (d->model == DEMO_REASONER)
+        d->thought = arena_printf(run->arena, "The person says %lld words. I shall say them again.",
+                                  (long long)count_words(text));
+    return d->text.p && (d->thought.p || d->model != DEMO_REASONER) ? 0 : fail_memory(&run->fail);
+}
+
 static int plan(struct turn_run *run, struct demo *d)
 {
     const struct turn *turn = run->turn;
+    const struct message *m = subject(turn);
+    struct buffer scratch;
     if (!demo_model_of(run->model, &d->model))
         return fail_param(&run->fail, FAIL_MODEL_NOT_FOUND, "model",
-                          "the demo site has echo, reasoner, tools and slow");
-    struct span text = subject(run);
+                          "the demo site has demo/echo, demo/reasoner, demo/tools and demo/slow");
+    buffer_init(&scratch, REPLY_LIMIT);
+    for (size_t i = 0; i < turn->n_messages; i++) {
+        buffer_clear(&scratch);
+        append_text(&scratch, &turn->messages[i]);
+        d->prompt_words += count_words(buffer_span(&scratch));
+    }
+    buffer_free(&scratch);
+    struct span text = text_of(run, m);
     if (!text.p)
         return fail_memory(&run->fail);
-    d->cut_after = -1;
-    d->words_max = turn->has_max_tokens ? turn->max_tokens : -1;
-    d->delay_ms = d->model == DEMO_SLOW ? SLOW_MS : 0;
-    d->prompt_words = 0;
-    for (size_t i = 0; i < turn->n_messages; i++)
-        d->prompt_words += count_words(message_text(run->arena, &turn->messages[i]));
-    if (play_failure(run, d, text))
+    if (!order_failure(d, text) && plan_reply(run, d, m, text))
         return -1;
-    if (d->model == DEMO_REASONER)
-        d->whole_thought =
-            arena_printf(run->arena, "The person said %lld words. I shall say them again.",
-                         (long long)count_words(text));
-    uint64_t number;
-    struct span rest = text;
-    if (d->model == DEMO_SLOW && span_to_u64(span_trim(take_word(&rest)), SLOW_MAX_MS, &number))
-        d->delay_ms = (int)number;
-    if (d->model == DEMO_TOOLS)
-        plan_tools(run, d, text);
-    else if (turn->response_format_raw.p)
-        d->whole_text = SPAN("{\"echo\": true, \"from\": \"demo\"}");
-    else if (!d->whole_text.p)
-        d->whole_text = describe_parts(run, text);
-    if (!d->whole_text.n && !d->calls)
-        d->whole_text = SPAN("(You sent no text; this model says the last user message again.)");
-    cut_at_stop(turn, &d->whole_text);
-    return d->whole_text.p || d->calls ? 0 : fail_memory(&run->fail);
+    d->delay_ms = delay_of(d, text);
+    d->words_max = turn->has_max_tokens ? turn->max_tokens : -1;
+    cut_at_stop(turn, &d->text);
+    return 0;
 }
 
-/* ---- telling it --------------------------------------------------------------------------------------------------- */
+/* ---- telling it ------------------------------------------------------------------------------------------------------ */
 
 static void begin_choice(struct demo *d)
 {
-    d->thought = d->whole_thought;
-    d->text = d->whole_text;
+    d->at = d->thought.n ? DEMO_THINK : d->calls ? DEMO_CALL : DEMO_SAY;
+    d->rest = d->thought.n ? d->thought : d->text;
     d->reason = d->calls ? SPAN("tool_calls") : SPAN("stop");
+    d->words = 0;
     d->call = 0;
     d->call_begun = false;
-    d->at = d->thought.n ? DEMO_THINK : d->calls ? DEMO_CALL : DEMO_SAY;
 }
 
-static int tell_call(struct turn_run *run, struct demo *d)
-{
-    if (!d->call_begun) {
-        d->call_begun = true;
-        d->call_rest = d->call_arguments;
-        return delta_tool_begin(run->out, d->choice, d->call, span_of(NULL, 0), d->call_name);
-    }
-    struct span piece = span_first(d->call_rest, 7);
-    d->call_rest = span_from(d->call_rest, piece.n);
-    if (d->call_rest.n == 0) {
-        d->call_begun = false;
-        if (++d->call == d->calls)
-            d->at = DEMO_END;
-        return delta_tool_arguments(run->out, d->choice, d->call - 1, piece);
-    }
-    return delta_tool_arguments(run->out, d->choice, d->call, piece);
-}
-
+/* One word of the thought or the text. */
 static int tell_word(struct turn_run *run, struct demo *d)
 {
-    if (d->cut_after >= 0 && d->words >= d->cut_after)
-        return fail_set(&run->fail, FAIL_CUT,
-                        "the demo site broke off in the middle of its answer, as it was asked to");
-    if (d->words_max >= 0 && d->words >= d->words_max && d->text.n) {
+    if (d->failure.kind != FAIL_NONE && d->words >= d->failure_after) {
+        run->fail = d->failure;
+        return -1;
+    }
+    bool thinking = d->at == DEMO_THINK;
+    if (!d->rest.n) {
+        d->at = thinking ? DEMO_SAY : DEMO_END;
+        d->rest = thinking ? d->text : span_of(NULL, 0);
+        return 0;
+    }
+    if (d->words_max >= 0 && d->words >= d->words_max) {
         d->reason = SPAN("length");
         d->at = DEMO_END;
         return 0;
     }
-    struct span word = take_word(&d->text);
+    struct span word = take_word(&d->rest);
     d->words++;
-    if (!d->text.n)
-        d->at = DEMO_END;
-    return delta_text(run->out, d->choice, word);
+    d->all_words++;
+    d->thought_words += thinking;
+    return thinking ? delta_reasoning(run->out, d->choice, word)
+                    : delta_text(run->out, d->choice, word);
+}
+
+/* A call's name, then its arguments in fragments. */
+static int tell_call(struct turn_run *run, struct demo *d)
+{
+    if (!d->call_begun) {
+        d->call_begun = true;
+        d->rest = d->call_arguments;
+        d->all_words++;
+        return delta_tool_begin(run->out, d->choice, d->call, span_of(NULL, 0), d->call_name);
+    }
+    struct span piece = span_first(d->rest, ARGUMENTS_PIECE);
+    int index = d->call;
+    d->rest = span_from(d->rest, piece.n);
+    if (!d->rest.n) {
+        d->call_begun = false;
+        d->call++;
+        d->at = d->call == d->calls ? DEMO_END : DEMO_CALL;
+    }
+    return delta_tool_arguments(run->out, d->choice, index, piece);
 }
 
 static enum adapter_step end_choice(struct turn_run *run, struct demo *d)
 {
-    struct delta_usage usage = {.prompt = d->prompt_words, .cached = -1, .reasoning = -1};
     if (delta_finish(run->out, d->choice, d->reason))
         return ADAPTER_FAILED;
     if (++d->choice < run->turn->n) {
-        d->cut_after = -1;
         begin_choice(d);
         return ADAPTER_SEND;
     }
-    usage.completion = d->words + d->calls;
-    usage.total = usage.prompt + usage.completion;
+    struct delta_usage usage = {.prompt = d->prompt_words,
+                                .completion = d->all_words,
+                                .total = d->prompt_words + d->all_words,
+                                .cached = -1,
+                                .reasoning = d->thought.n ? d->thought_words : -1};
     return delta_usage(run->out, &usage) ? ADAPTER_FAILED : ADAPTER_DONE;
+}
+
+static int tell(struct turn_run *run, struct demo *d)
+{
+    int bad = 0;
+    switch (d->at) {
+    case DEMO_PLAN:
+        bad = plan(run, d);
+        if (!bad)
+            begin_choice(d);
+        break;
+    case DEMO_THINK:
+    case DEMO_SAY: bad = tell_word(run, d); break;
+    case DEMO_CALL: bad = tell_call(run, d); break;
+    case DEMO_END: break;
+    }
+    if (bad && run->fail.kind == FAIL_NONE) /* the receiver's room is full */
+        fail_memory(&run->fail);
+    return bad;
 }
 
 static enum adapter_step demo_local(struct turn_run *run, int *delay_ms)
 {
     struct demo *d = run->state;
-    int bad = 0;
-    *delay_ms = d->delay_ms;
-    switch (d->at) {
-    case DEMO_PLAN:
-        *delay_ms = 0;
-        bad = plan(run, d);
-        if (!bad)
-            begin_choice(d);
-        break;
-    case DEMO_THINK: {
-        struct span word = take_word(&d->thought);
-        d->words++;
-        if (!d->thought.n)
-            d->at = DEMO_SAY;
-        bad = delta_reasoning(run->out, d->choice, word);
-        break;
+    *delay_ms = 0;
+    for (int i = 0; i < PIECES_PER_CALL && d->at != DEMO_END; i++) {
+        bool planned = d->at != DEMO_PLAN;
+        if (tell(run, d))
+            return ADAPTER_FAILED;
+        if (planned && d->delay_ms) { /* slow: a word at a time */
+            *delay_ms = d->at == DEMO_END ? 0 : d->delay_ms;
+            break;
+        }
     }
-    case DEMO_SAY: bad = tell_word(run, d); break;
-    case DEMO_CALL: bad = tell_call(run, d); break;
-    case DEMO_END: *delay_ms = 0; return end_choice(run, d);
-    }
-    return bad ? ADAPTER_FAILED : ADAPTER_SEND;
+    return d->at == DEMO_END ? end_choice(run, d) : ADAPTER_SEND;
 }
 
 const struct adapter adapter_demo = {

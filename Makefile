@@ -1,0 +1,63 @@
+# Thin on purpose: each target is one script, and CMake knows how to build.
+#
+#   make run [ARGS="-c my.toml"]   build the release and serve
+#   make test                      everything: unit tests and end-to-end tests, with sanitizers
+#   make help                      the rest
+SHELL := /bin/bash
+PREFIX ?= /usr/local
+T ?= 60
+ARGS ?=
+
+.PHONY: help deps run build test test-unit test-e2e bench lint format fuzz install clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make run         build the release and serve (ARGS="-c FILE" is passed on)'
+	@echo 'make test        unit and end-to-end tests with sanitizers; test-unit, test-e2e: one half'
+	@echo 'make lint        formatting, clang-tidy, cppcheck, direction of includes'
+	@echo 'make format      format all C sources'
+	@echo 'make fuzz T=60   every fuzz target for T seconds'
+	@echo 'make bench       how fast, how much memory'
+	@echo 'make build       the release alone: build/release/dragoman'
+	@echo 'make install     PREFIX=/usr/local, DESTDIR is honoured'
+	@echo 'make deps        install what Debian provides and is missing (the others do so for themselves)'
+	@echo 'make clean       remove build/'
+
+deps:
+	@scripts/deps build test lint
+
+build:
+	@scripts/deps build
+	@scripts/build release
+
+run: build
+	@exec build/release/dragoman serve $(ARGS)
+
+test:
+	@scripts/test all
+
+test-unit:
+	@scripts/test unit
+
+test-e2e:
+	@scripts/test e2e
+
+bench: build
+	@scripts/bench
+
+lint:
+	@scripts/lint
+
+format:
+	@scripts/deps lint
+	@git ls-files -z '*.c' '*.h' '*.cpp' | xargs -0 clang-format -i
+
+fuzz:
+	@scripts/fuzz $(T)
+
+install: build
+	DESTDIR='$(DESTDIR)' cmake --install build/release --prefix '$(PREFIX)'
+	install -D -m 644 gateway.toml.example '$(DESTDIR)$(PREFIX)/share/doc/dragoman/gateway.toml.example'
+
+clean:
+	rm -rf build
