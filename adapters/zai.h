@@ -14,9 +14,8 @@ enum zai_at { ZAI_BEGIN, ZAI_TOKEN, ZAI_UPLOAD, ZAI_NEW_CHAT, ZAI_CHAT, ZAI_OVER
 
 struct zai_picture {
     const struct part *part;
-    int message;                      /* index in the turn */
+    struct span bytes;                /* decoded */
     struct span id, filename, answer; /* of the upload */
-    size_t size;
 };
 
 /* Removes the wrapping of reasoning, piece by piece (§8 rule 1). */
@@ -51,6 +50,7 @@ struct zai {
     struct span chat_id, message_id, user_message_id;
     struct zai_picture *pictures;
     size_t n_pictures, uploaded;
+    bool whole; /* the current answer is one frame, no stream */
     int status; /* of the current answer */
     int retry_after_s;
     struct span content_type;
