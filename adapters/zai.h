@@ -23,6 +23,7 @@ struct zai_unwrap {
     enum { UNWRAP_PROBE, UNWRAP_BARE, UNWRAP_HEAD, UNWRAP_BREAK, UNWRAP_BODY } at;
     bool line_start;
     struct buffer held; /* undecided bytes */
+    struct buffer rest; /* work space */
 };
 
 struct zai_source {
@@ -31,12 +32,15 @@ struct zai_source {
 };
 
 struct zai_stream {
-    struct zai_unwrap unwrap;
-    struct buffer reasoning; /* of the current stretch, as sent (before marks vanish) */
-    struct buffer answer;    /* all of it, as the site wrote it */
+    struct zai_unwrap unwrap; /* of the deltas */
+    struct zai_unwrap again;  /* of the reasoning inside an edit */
+    struct buffer reasoning;  /* of the current stretch, as sent (before marks vanish) */
+    struct buffer answer;     /* all of it, as the site wrote it */
     struct buffer answer_hold, reasoning_hold; /* suffixes that could begin a mark */
-    struct buffer edit, piece;                 /* work space */
-    bool thinking, had_reasoning, had_answer, had_usage, finished;
+    struct buffer clean, whole, joined,
+        piece; /* work space: unwrapped reasoning, an edit, held and new text, what goes out */
+    bool thinking, had_reasoning, had_answer, had_usage;
+    bool set_off; /* an empty line is due before the next reasoning */
     struct zai_source *sources;
     size_t n_sources, cap_sources;
     int used;
