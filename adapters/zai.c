@@ -988,13 +988,14 @@ static int zai_models_answer(struct turn_run *run, struct span body, const struc
         struct span id = json_get_text(it.value, "id"), name = json_get_text(it.value, "name");
         if (!name.n)
             name = json_get_text(json_get(it.value, "info"), "name");
-        if (!id.n || is_built_in(id) ||
+        if (!is_plain(id) || is_built_in(id) ||
             !json_bool(json_path(it.value, "info", "is_active", NULL), true))
             continue;
         struct span public = arena_dup(run->arena, name.n ? name : id);
         char *text = (char *)(uintptr_t) public.p;
+        mend_lone_surrogates(text, public.n);
         for (size_t i = 0; i < public.n; i++)
-            text[i] = text[i] == ' '                     ? '-'
+            text[i] = (unsigned char)text[i] <= ' '      ? '-'
                       : text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] + 32)
                                                          : text[i];
         if (public.p && sink->put(sink->owner, &(struct model_entry){public, id}))

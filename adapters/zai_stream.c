@@ -339,7 +339,7 @@ static int flush_reasoning_hold(struct turn_run *run, struct zai_stream *s)
 static int end_thinking(struct turn_run *run, struct zai_stream *s)
 {
     if (!s->thinking)
-        return 0;
+        return flush_reasoning_hold(run, s); /* an edit may have brought some */
     s->thinking = false;
     buffer_clear(&s->clean);
     unwrap_flush(&s->unwrap, &s->clean);
@@ -371,13 +371,22 @@ static int answer_text(struct turn_run *run, struct zai_stream *s, struct span t
 
 /* ---- sources (rule 4) --------------------------------------------------------------------------------------------- */
 
+/* Citations do not pass the text guard: lone surrogates are mended here. */
+static struct span valid_copy(struct turn_run *run, struct span text)
+{
+    struct span copy = arena_dup(run->arena, text);
+    mend_lone_surrogates((char *)(uintptr_t)copy.p, copy.n);
+    return copy;
+}
+
 static void add_source(struct turn_run *run, struct zai_stream *s, struct span ref_id,
                        struct span title, struct span url)
 {
     if (!ref_id.n || !url.n || ref_id.n > SOURCE_BYTES || url.n > SOURCE_BYTES ||
         s->n_sources >= ZAI_SOURCES_MAX)
         return;
-    title = span_first(title, SOURCE_BYTES);
+    if (title.n > SOURCE_BYTES)
+        title = SPAN("");
     for (size_t i = 0; i < s->n_sources; i++) {
         if (span_eq(s->sources[i].ref_id, ref_id))
             return;
@@ -392,8 +401,8 @@ static void add_source(struct turn_run *run, struct zai_stream *s, struct span r
         s->sources = grown;
         s->cap_sources = cap;
     }
-    struct zai_source source = {arena_dup(run->arena, ref_id), arena_dup(run->arena, title),
-                                arena_dup(run->arena, url), 0};
+    struct zai_source source = {arena_dup(run->arena, ref_id), valid_copy(run, title),
+                                valid_copy(run, url), 0};
     if (source.ref_id.p && source.title.p && source.url.p)
         s->sources[s->n_sources++] = source;
 }

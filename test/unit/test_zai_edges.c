@@ -143,6 +143,11 @@ static void links_hold_nothing_that_ends_them(void **state)
     expect_events(
         EVENTS(SOURCE("turn0search0", "https://e.org/a\\tb)"), ANSWER("x【turn0search0】"), DONE),
         "{\"content\":\"x [1](https://e.org/a%09b%29)\"}");
+    expect_events(EVENTS("{\"phase\":\"tool_call\",\"edit_content\":\"\\\"search_result\\\":"
+                         "[{\\\"ref_id\\\":\\\"turn0s0\\\",\\\"url\\\":\\\"https://e.org/\\\\ud83d"
+                         "\\\"}]\"}",
+                         ANSWER("x【turn0s0】"), DONE),
+                  "{\"citations\":[\"https://e.org/\uFFFD\"]}");
     /* numbers follow the order of use, not of arrival; the first of a doubled id counts */
     expect_events(
         EVENTS(SOURCE("turn0s0", "https://e.org/0"), SOURCE("turn0s1", "https://e.org/1"),
@@ -344,6 +349,48 @@ static void an_upload_is_read_strictly(void **state)
                       "\"f1\"}},{\"image_url\":{\"url\":\"f2\"}}]}],\"files\":[{\"file\":{\"id\":"
                       "\"f1\"}},{\"file\":{\"id\":\"f2\"},\"size\":3}]}",
                       req.body);
+    transcript_close(p);
+}
+
+static int keep_model(void *owner, const struct model_entry *entry)
+{
+    buffer_append(owner, entry->id);
+    buffer_char(owner, '=');
+    buffer_append(owner, entry->site_id);
+    return buffer_char(owner, ';');
+}
+
+static void the_live_list(void **state)
+{
+    struct transcript_setup setup = person(NULL);
+    struct site_request req = {0};
+    struct buffer ids;
+    struct model_sink sink = {keep_model, &ids};
+    struct transcript_player *p = transcript_open(&setup);
+    struct turn_run *run = transcript_run(p);
+    buffer_init(&ids, 4096);
+    assert_int_equal(adapter_zai.models_request(run, &req), ADAPTER_SEND);
+    assert_string_equal(req.method, "GET");
+    assert_span_equal(req.target, SPAN("/api/models"));
+    assert_span_equal(transcript_header(&req, "Authorization"), SPAN("Bearer " JWT));
+    assert_int_equal(
+        adapter_zai.models_answer(
+            run,
+            SPAN("{\"data\":[{\"id\":\"0727-360B-API\",\"name\":\"GLM-4.5\"},"
+                 "{\"id\":\"New-1\",\"name\":\"GLM 6 Big\",\"info\":{\"is_active\":true}},"
+                 "{\"id\":\"Off\",\"name\":\"Off\",\"info\":{\"is_active\":false}},"
+                 "{\"id\":\"Bare\"},{\"id\":\"Inner\",\"info\":{\"name\":\"I\\nN\"}},"
+                 "{\"id\":\"bad id\"},{\"id\":7},{}]}"),
+            &sink),
+        0);
+    assert_span_equal(buffer_span(&ids), SPAN("glm-6-big=New-1;bare=Bare;i-n=Inner;"));
+    assert_int_equal(adapter_zai.models_answer(run, SPAN("<html>"), &sink), -1);
+    assert_int_equal(adapter_zai.models_answer(run, SPAN("{\"detail\":\"no\"}"), &sink), -1);
+    buffer_free(&ids);
+    transcript_close(p);
+    setup = guest(); /* one that holds no token yet */
+    p = transcript_open(&setup);
+    assert_int_equal(adapter_zai.models_request(transcript_run(p), &req), ADAPTER_DONE);
     transcript_close(p);
 }
 
@@ -564,6 +611,7 @@ int main(void)
         cmocka_unit_test(tokens_that_are_none),
         cmocka_unit_test(every_picture_is_looked_at_first),
         cmocka_unit_test(an_upload_is_read_strictly),
+        cmocka_unit_test(the_live_list),
         cmocka_unit_test(the_text_is_sent_as_it_is_and_signed_trimmed),
         cmocka_unit_test(native_roles_tell_results_as_the_user),
         cmocka_unit_test(a_token_that_another_exchange_renewed_stays),
