@@ -50,6 +50,9 @@ struct span multipart_type(struct arena *, const struct multipart *);
 void mend_lone_surrogates(char *text, size_t n);
 /* HTML by content type or by the first bytes of a body (`<!doctype`, `<html`, after white space and BOM)? */
 bool looks_like_html(struct span content_type, struct span body);
+/* A site's own words on their way to a person: trimmed, one line, whole characters, cut to `capacity` with its NUL, without the account's secrets; "" when they hold
+ * markup. */
+void clean_message(const struct turn_run *, char *out, size_t capacity, struct span message);
 /* The generic reading of an HTTP failure for API-like sites: 401 credential, 403 credential, 402 credential (quota), 404/405/409/413/415/422/400 bad_request (context_length and content_filter
  * by code or wording), 429 rate_limited, 503/529 overloaded, other 5xx unavailable; HTML with a status below 500 challenge, else unavailable. Takes the
  * message out of {"error":{"message","code","type"}}, {"error":"…"}, {"detail":"…"} or {"message":"…"}; never passes HTML on. */

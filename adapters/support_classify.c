@@ -112,9 +112,10 @@ static void mask(char *text, struct span secret)
 }
 
 /* Some sites repeat the credential that they refuse. Masked before the cut, or half of it would stay. */
-static void take_message(struct turn_run *run, struct report *r, struct span message)
+void clean_message(const struct turn_run *run, char *out, size_t capacity, struct span message)
 {
     char text[2048];
+    out[0] = '\0';
     message = span_trim(message);
     if (message.n == 0 || holds_markup(message))
         return;
@@ -124,7 +125,15 @@ static void take_message(struct turn_run *run, struct report *r, struct span mes
         mask(text, account->credentials[i].value);
     for (const struct held_credential *h = account ? account->held : NULL; h; h = h->next)
         mask(text, span_str(h->value));
-    copy_clean(r->message, sizeof r->message, span_trim(span_str(text)));
+    copy_clean(out, capacity, span_trim(span_str(text)));
+}
+
+static void take_message(struct turn_run *run, struct report *r, struct span message)
+{
+    char text[sizeof r->message];
+    clean_message(run, text, sizeof text, message);
+    if (text[0])
+        memcpy(r->message, text, sizeof text);
 }
 
 /* ---- error objects ---- */

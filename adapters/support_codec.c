@@ -32,6 +32,10 @@ struct span hmac_sha256_hex(struct arena *arena, struct span key, struct span da
     unsigned char digest[32];
     char *text = arena_alloc(arena, 64 + JSON_PADDING);
     const mbedtls_md_info_t *sha256 = mbedtls_md_info_from_type(MBEDTLS_MD_SHA256);
+    if (!key.p) /* the library copies even nothing */
+        key = span_of("", 0);
+    if (!data.p)
+        data = span_of("", 0);
     if (!text || mbedtls_md_hmac(sha256, (const unsigned char *)key.p, key.n,
                                  (const unsigned char *)data.p, data.n, digest))
         return span_of(NULL, 0);

@@ -34,13 +34,31 @@ static void write_call(struct buffer *out, const struct tool_call *call)
     buffer_append(out, SPAN("</tool_call>"));
 }
 
-static void write_message(struct buffer *out, const struct message *m)
+/* A value between quotes: what could end it is written as in HTML. */
+static void write_attribute(struct buffer *out, struct span value)
+{
+    for (size_t i = 0; i < value.n; i++) {
+        switch (value.p[i]) {
+        case '"': buffer_append(out, SPAN("&quot;")); break;
+        case '&': buffer_append(out, SPAN("&amp;")); break;
+        case '<': buffer_append(out, SPAN("&lt;")); break;
+        case '>': buffer_append(out, SPAN("&gt;")); break;
+        default: buffer_char(out, value.p[i]);
+        }
+    }
+}
+
+static void write_message(struct buffer *out, const struct message *m, struct span tool)
 {
     size_t start = out->n;
     bool result = m->role == ROLE_TOOL;
-    if (result)
-        buffer_printf(out, "<tool_result id=\"%.*s\" name=\"%.*s\">", SPAN_ARGS(m->tool_call_id),
-                      SPAN_ARGS(m->name));
+    if (result) {
+        buffer_append(out, SPAN("<tool_result id=\""));
+        write_attribute(out, m->tool_call_id);
+        buffer_append(out, SPAN("\" name=\""));
+        write_attribute(out, tool);
+        buffer_append(out, SPAN("\">"));
+    }
     size_t inside = out->n;
     for (size_t i = 0; i < m->n_parts; i++) {
         if (m->parts[i].kind != PART_TEXT && m->parts[i].kind != PART_REFUSAL)
@@ -73,8 +91,24 @@ struct span message_text(struct arena *arena, const struct message *m)
             return m->parts[0].text;
     }
     buffer_init(&out, PROMPT_LIMIT);
-    write_message(&out, m);
+    write_message(&out, m, m->name);
     return finished(arena, &out);
+}
+
+/* A result seldom names its tool; the latest call of that id before it does. */
+static struct span tool_of(const struct message *messages, size_t at)
+{
+    const struct message *m = &messages[at];
+    if (m->role != ROLE_TOOL || m->name.n)
+        return m->name;
+    while (at-- > 0) {
+        for (size_t k = 0; k < messages[at].n_tool_calls; k++) {
+            const struct tool_call *call = &messages[at].tool_calls[k];
+            if (span_eq(call->id, m->tool_call_id))
+                return call->name;
+        }
+    }
+    return m->name;
 }
 
 struct span flatten_messages(struct arena *arena, const struct message *messages, size_t n)
@@ -87,10 +121,13 @@ struct span flatten_messages(struct arena *arena, const struct message *messages
         const struct message *m = &messages[i];
         line_break(&out, 0);
         buffer_append(&out, role_name(m->role));
-        if (m->name.n && m->role != ROLE_TOOL)
-            buffer_printf(&out, " (%.*s)", SPAN_ARGS(m->name));
+        if (m->name.n && m->role != ROLE_TOOL) {
+            buffer_append(&out, SPAN(" ("));
+            buffer_append(&out, m->name);
+            buffer_char(&out, ')');
+        }
         buffer_append(&out, SPAN(": "));
-        write_message(&out, m);
+        write_message(&out, m, tool_of(messages, i));
     }
     return finished(arena, &out);
 }

@@ -10,7 +10,14 @@
 
 #include "base/json_write.h"
 
-enum { BODY_LIMIT = 256 * 1024 * 1024, TITLE_CHARACTERS = 200, SIGNATURE_WINDOW_MS = 300000 };
+#define GUEST_TOKEN "guest_token" /* what the account holds */
+
+enum {
+    BODY_LIMIT = 256 * 1024 * 1024,
+    FRAME_BYTES = 64 * 1024 * 1024,
+    TITLE_CHARACTERS = 200,
+    SIGNATURE_WINDOW_MS = 300000
+};
 
 static const struct span default_fe_version = SPAN_INIT("prod-fe-1.1.95");
 
@@ -140,6 +147,15 @@ static enum adapter_step out_of_memory(struct turn_run *run)
     return ADAPTER_FAILED;
 }
 
+/* ADAPTER_SEND, unless memory ran out while the target or a header was written: nothing half goes out. */
+static enum adapter_step send_whole(struct turn_run *run, const struct site_request *req)
+{
+    bool whole = req->target.p != NULL;
+    for (size_t i = 0; i < req->n_headers; i++)
+        whole = whole && req->headers[i].value.p;
+    return whole ? ADAPTER_SEND : out_of_memory(run);
+}
+
 /* A JSON body that was written into `body`; frees it. */
 static enum adapter_step send_json(struct turn_run *run, struct zai *z, struct site_request *req,
                                    struct buffer *body, struct span accept)
@@ -152,7 +168,7 @@ static enum adapter_step send_json(struct turn_run *run, struct zai *z, struct s
     site_request_header(req, SPAN("Content-Type"), SPAN("application/json"));
     site_request_header(req, SPAN("Accept"), accept);
     add_headers(run, z, req);
-    return ADAPTER_SEND;
+    return send_whole(run, req);
 }
 
 /* ---- the token (§2) ------------------------------------------------------------------------------------------ */
@@ -166,7 +182,7 @@ static enum adapter_step ask_guest_token(struct turn_run *run, struct zai *z,
     req->credential_step = true;
     site_request_header(req, SPAN("Accept"), SPAN("*/*"));
     add_headers(run, z, req);
-    return ADAPTER_SEND;
+    return send_whole(run, req);
 }
 
 static void read_user_id(struct turn_run *run, struct zai *z)
@@ -179,10 +195,32 @@ static void read_user_id(struct turn_run *run, struct zai *z)
         z->user_id = arena_dup(run->arena, json_get_text(payload, "id"));
 }
 
+/* What may stand in a header and in a URL as it is: no blank, no line break, nothing but ASCII. */
+static bool is_plain(struct span text)
+{
+    for (size_t i = 0; i < text.n; i++) {
+        if ((unsigned char)text.p[i] <= ' ' || (unsigned char)text.p[i] >= 0x7F)
+            return false;
+    }
+    return text.n > 0;
+}
+
+/* An id of the site that becomes part of a path. Anything else could make a path of another meaning: chats/ and chats/. mean all chats (§10). */
+static bool is_id(struct span text)
+{
+    for (size_t i = 0; i < text.n; i++) {
+        char c = text.p[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+              c == '-' || c == '_'))
+            return false;
+    }
+    return text.n > 0 && text.n <= 128;
+}
+
 /* 0: the token is there; 1: it must be asked for. */
 static int find_token(struct turn_run *run, struct zai *z)
 {
-    struct span token = z->guest ? account_held(run->account, "guest_token", run->now_ms, 0)
+    struct span token = z->guest ? account_held(run->account, GUEST_TOKEN, run->now_ms, 0)
                                  : account_credential(run->account, "token");
     if (!token.n)
         return z->guest ? 1
@@ -190,6 +228,11 @@ static int find_token(struct turn_run *run, struct zai *z)
                                    "the account \"%.*s\" has no token: copy `token` from "
                                    "chat.z.ai's Local Storage",
                                    SPAN_ARGS(run->account->name));
+    if (!is_plain(token))
+        return fail_set(&run->fail, FAIL_CREDENTIAL,
+                        "the token of account \"%.*s\" holds blanks or other characters that no "
+                        "token has: copy it again",
+                        SPAN_ARGS(run->account->name));
     z->token = arena_dup(run->arena, token);
     if (!z->token.p)
         return fail_memory(&run->fail);
@@ -205,6 +248,21 @@ static int refuse_picture(struct turn_run *run, const struct message *m, const s
     char param[64];
     snprintf(param, sizeof param, "messages[%d].content[%d]", m->index, part->index);
     return fail_param(&run->fail, FAIL_UNSUPPORTED, param, "%s", why);
+}
+
+/* The type becomes a header of the upload and the ending of the file's name. */
+static bool is_picture_type(struct span mime)
+{
+    if (!span_eq_nocase(span_first(mime, 6), SPAN("image/")))
+        return false;
+    struct span subtype = span_from(mime, 6);
+    for (size_t i = 0; i < subtype.n; i++) {
+        char c = subtype.p[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+              c == '-' || c == '+' || c == '.'))
+            return false;
+    }
+    return subtype.n > 0 && subtype.n <= 32;
 }
 
 /* Every reason against a picture is told before any request. */
@@ -239,7 +297,13 @@ static int collect_pictures(struct turn_run *run, struct zai *z)
                 return refuse_picture(
                     run, m, part,
                     "only pictures as data: URLs can be sent to chat.z.ai, not links");
-            z->pictures[z->n_pictures++] = (struct zai_picture){.part = part, .message = (int)i};
+            if (!is_picture_type(part->mime))
+                return refuse_picture(run, m, part,
+                                      "the data: URL names no picture type such as image/png");
+            struct span bytes = base64_decode(run->arena, part->base64);
+            if (!bytes.n)
+                return refuse_picture(run, m, part, "the picture's data is not base64");
+            z->pictures[z->n_pictures++] = (struct zai_picture){.part = part, .bytes = bytes};
         }
     }
     return 0;
@@ -249,27 +313,18 @@ static enum adapter_step upload_picture(struct turn_run *run, struct zai *z,
                                         struct site_request *req)
 {
     struct zai_picture *picture = &z->pictures[z->uploaded];
-    struct span mime = picture->part->mime.n ? picture->part->mime : SPAN("image/png");
-    ptrdiff_t slash = span_find_char(mime, '/');
-    struct span bytes = base64_decode(run->arena, picture->part->base64);
-    if (!bytes.p) {
-        refuse_picture(run, &run->turn->messages[picture->message], picture->part,
-                       "the picture's data is not base64");
-        return ADAPTER_FAILED;
-    }
-    picture->size = bytes.n;
+    struct span mime = picture->part->mime;
     picture->filename =
-        arena_printf(run->arena, "image-%zu.%.*s", z->uploaded + 1,
-                     SPAN_ARGS(span_first(span_from(mime, (size_t)(slash + 1)), 12)));
+        arena_printf(run->arena, "image-%zu.%.*s", z->uploaded + 1, SPAN_ARGS(span_from(mime, 6)));
     struct buffer body;
     struct multipart form = {&body, make_uuid(run)};
     buffer_init(&body, BODY_LIMIT);
-    multipart_file(&form, SPAN("file"), picture->filename, mime, bytes);
+    multipart_file(&form, SPAN("file"), picture->filename, mime, picture->bytes);
     multipart_end(&form);
     req->body = body.error ? span_of(NULL, 0) : arena_dup(run->arena, buffer_span(&body));
     buffer_free(&body);
     struct span type = multipart_type(run->arena, &form);
-    if (!req->body.p || !type.p || !picture->filename.p)
+    if (!req->body.p || !form.boundary.p || !picture->filename.p)
         return out_of_memory(run);
     req->method = "POST";
     req->target = SPAN("/api/v1/files/");
@@ -277,7 +332,7 @@ static enum adapter_step upload_picture(struct turn_run *run, struct zai *z,
     site_request_header(req, SPAN("Content-Type"), type);
     site_request_header(req, SPAN("Accept"), SPAN("*/*"));
     add_headers(run, z, req);
-    return ADAPTER_SEND;
+    return send_whole(run, req);
 }
 
 /* ---- bodies (§5, §6) -------------------------------------------------------------------------------------------- */
@@ -310,6 +365,15 @@ static const struct zai_picture *picture_of(const struct zai *z, const struct pa
     return NULL;
 }
 
+/* A message's text; without memory the whole body fails instead of losing it. */
+static struct span text_of(struct turn_run *run, struct json_writer *w, const struct message *m)
+{
+    struct span text = message_text(run->arena, m);
+    if (!text.p)
+        w->out->error = BUFFER_NOMEM;
+    return text;
+}
+
 /* A message without pictures is its text; with some it keeps its parts in order. */
 static void write_content(struct turn_run *run, struct zai *z, struct json_writer *w,
                           const struct message *m)
@@ -318,15 +382,18 @@ static void write_content(struct turn_run *run, struct zai *z, struct json_write
     for (size_t i = 0; i < m->n_parts; i++)
         pictures |= m->parts[i].kind == PART_IMAGE;
     if (!pictures) {
-        json_string(w, message_text(run->arena, m));
+        json_string(w, text_of(run, w, m));
         return;
     }
+    bool written_form = m->role == ROLE_TOOL || m->n_tool_calls;
     json_begin_array(w);
+    if (written_form)
+        write_text_part(w, text_of(run, w, m));
     for (size_t i = 0; i < m->n_parts; i++) {
         const struct zai_picture *picture = picture_of(z, &m->parts[i]);
         if (picture)
             write_picture_part(w, picture);
-        else if (m->parts[i].text.n)
+        else if (m->parts[i].text.n && !written_form)
             write_text_part(w, m->parts[i].text);
     }
     json_end_array(w);
@@ -462,15 +529,15 @@ static bool sends_native_roles(const struct turn_run *run)
     return span_eq(site_option_text(run->site, "roles", SPAN("flatten")), SPAN("native"));
 }
 
-/* What signature_prompt holds: the last user message as it is sent. */
-static struct span signed_prompt(struct turn_run *run)
+/* The last user message as it is sent (§6.2), a tool's result being told by the user; {NULL,0} without memory. */
+static struct span last_user_text(struct turn_run *run)
 {
     const struct turn *turn = run->turn;
     if (!sends_native_roles(run))
-        return span_trim(flatten_messages(run->arena, turn->messages, turn->n_messages));
+        return flatten_messages(run->arena, turn->messages, turn->n_messages);
     for (size_t i = turn->n_messages; i-- > 0;) {
-        if (turn->messages[i].role == ROLE_USER)
-            return span_trim(message_text(run->arena, &turn->messages[i]));
+        if (turn->messages[i].role == ROLE_USER || turn->messages[i].role == ROLE_TOOL)
+            return message_text(run->arena, &turn->messages[i]);
     }
     return SPAN("");
 }
@@ -494,7 +561,7 @@ static enum adapter_step create_chat(struct turn_run *run, struct zai *z, struct
     z->user_message_id = make_uuid(run);
     buffer_init(&body, BODY_LIMIT);
     struct json_writer w = json_writer(&body);
-    struct span title = first_characters(signed_prompt(run), TITLE_CHARACTERS);
+    struct span title = first_characters(last_user_text(run), TITLE_CHARACTERS);
     json_begin_object(&w);
     json_key(&w, "chat");
     json_begin_object(&w);
@@ -602,7 +669,7 @@ static void write_files(struct turn_run *run, const struct zai *z, struct json_w
                     arena_printf(run->arena, "/api/v1/files/%.*s/content", SPAN_ARGS(p->id)));
         json_member(w, "name", p->filename);
         json_member(w, "status", SPAN("uploaded"));
-        json_member_int(w, "size", (int64_t)p->size);
+        json_member_int(w, "size", (int64_t)p->bytes.n);
         json_member(w, "error", SPAN(""));
         json_member(w, "itemId", make_uuid(run));
         json_member(w, "media", SPAN("image"));
@@ -637,8 +704,11 @@ static void write_features_v2(const struct turn_run *run, const struct zai *z,
 static enum adapter_step send_chat_v2(struct turn_run *run, struct zai *z, struct site_request *req)
 {
     struct buffer body;
-    struct span prompt = signed_prompt(run), request_id = make_uuid(run);
+    struct span prompt = last_user_text(run), request_id = make_uuid(run);
+    struct span signed_prompt = span_trim(prompt); /* the site trims it too before it signs */
     z->message_id = make_uuid(run);
+    if (!prompt.p || !request_id.p)
+        return out_of_memory(run);
     buffer_init(&body, BODY_LIMIT);
     struct json_writer w = json_writer(&body);
     json_begin_object(&w);
@@ -649,7 +719,7 @@ static enum adapter_step send_chat_v2(struct turn_run *run, struct zai *z, struc
         write_native_messages(run, z, &w);
     else
         write_flat_message(z, &w, prompt);
-    json_member(&w, "signature_prompt", prompt);
+    json_member(&w, "signature_prompt", signed_prompt);
     write_params(run->turn, &w);
     json_member_raw(&w, "extra", SPAN("{}"));
     write_features_v2(run, z, &w);
@@ -669,7 +739,7 @@ static enum adapter_step send_chat_v2(struct turn_run *run, struct zai *z, struc
     req->target = chat_target(run, z, request_id, run->now_ms);
     req->secret_target = true;
     req->framing = FRAMING_SSE;
-    struct span sign = signature(run, request_id, z->user_id, prompt, run->now_ms);
+    struct span sign = signature(run, request_id, z->user_id, signed_prompt, run->now_ms);
     if (!req->target.p) {
         buffer_free(&body);
         return out_of_memory(run);
@@ -723,17 +793,23 @@ static enum adapter_step zai_next(struct turn_run *run, struct site_request *req
 
 /* ---- answers -------------------------------------------------------------------------------------------------------- */
 
-/* A refused guest token is replaced once (§2); everything else stands as it was classified. */
+/* A refused guest token is never used again, and replaced once in a turn (§2); everything else stands as it was classified. */
 static enum adapter_verdict renew_or_fail(struct turn_run *run, struct zai *z)
 {
-    if (run->fail.kind != FAIL_CREDENTIAL || !z->guest || z->renewed ||
-        zai_stream_has_text(&z->stream))
+    if (run->fail.kind != FAIL_CREDENTIAL || !z->guest || z->at == ZAI_TOKEN)
+        return ADAPTER_FAIL;
+    struct span held = account_held(run->account, GUEST_TOKEN, run->now_ms, 0);
+    if (span_eq(held, z->token)) /* another exchange may have renewed it already */
+        account_drop(run->account, GUEST_TOKEN);
+    if (z->renewed || zai_stream_has_text(&z->stream))
         return ADAPTER_FAIL;
     fail_clear(&run->fail);
-    account_drop(run->account, "guest_token");
+    zai_stream_free(&z->stream);
+    zai_stream_init(&z->stream);
     z->renewed = true;
     z->token = span_of(NULL, 0);
     z->chat_id = span_of(NULL, 0);
+    z->created = false;
     z->at = ZAI_TOKEN;
     return ADAPTER_COMPLETE;
 }
@@ -750,31 +826,42 @@ static enum adapter_verdict zai_on_head(struct turn_run *run, const struct site_
     bool good = head->status == 200 || (z->at == ZAI_NEW_CHAT && head->status == 201);
     if (!good || site_head_is(head, "application/json"))
         *framing = FRAMING_WHOLE;
-    return ADAPTER_GO_ON;
+    z->whole = *framing == FRAMING_WHOLE;
+    return z->content_type.p ? ADAPTER_GO_ON : fail_memory(&run->fail);
 }
 
 static enum adapter_verdict take_token(struct turn_run *run, struct zai *z, struct json root)
 {
     struct span token = json_get_text(root, "token");
-    if (!token.n)
+    if (!is_plain(token))
         return fail_set(
             &run->fail, FAIL_UNAVAILABLE,
             "chat.z.ai gave no guest token; a token of your own account works without one");
-    if (account_hold(run->account, "guest_token", token, 0))
+    if (account_hold(run->account, GUEST_TOKEN, token, 0))
         return fail_memory(&run->fail);
     return ADAPTER_COMPLETE; /* still ZAI_TOKEN: now it is held */
 }
 
-static enum adapter_verdict take_upload(struct turn_run *run, struct zai *z, struct span body,
-                                        struct json root)
+/* The answer becomes a part of our own body, so it is read strictly and written anew. */
+static enum adapter_verdict take_upload(struct turn_run *run, struct zai *z, struct span body)
 {
     struct zai_picture *picture = &z->pictures[z->uploaded];
+    struct buffer answer;
+    struct json root;
+    if (json_parse(run->json, body, &root) != JSON_OK)
+        return fail_set(&run->fail, FAIL_PROTOCOL,
+                        "chat.z.ai answered the upload of a picture with broken JSON");
     struct span name = json_get_text(root, "filename");
     picture->id = arena_dup(run->arena, json_get_text(root, "id"));
     if (name.n)
         picture->filename = arena_dup(run->arena, name);
-    picture->answer = arena_dup(run->arena, span_trim(body));
-    if (!picture->id.n || !picture->answer.p)
+    buffer_init(&answer, FRAME_BYTES);
+    json_dump(&answer, root);
+    picture->answer = answer.error ? span_of(NULL, 0) : arena_dup(run->arena, buffer_span(&answer));
+    buffer_free(&answer);
+    if (!picture->id.p || !picture->answer.p || !picture->filename.p)
+        return fail_memory(&run->fail);
+    if (!is_plain(picture->id))
         return fail_set(&run->fail, FAIL_PROTOCOL,
                         "chat.z.ai answered the upload of a picture without an id");
     z->uploaded++;
@@ -783,10 +870,13 @@ static enum adapter_verdict take_upload(struct turn_run *run, struct zai *z, str
 
 static enum adapter_verdict take_chat(struct turn_run *run, struct zai *z, struct json root)
 {
-    z->chat_id = arena_dup(run->arena, json_get_text(root, "id"));
-    if (!z->chat_id.n)
+    struct span id = json_get_text(root, "id");
+    if (!is_id(id))
         return fail_set(&run->fail, FAIL_PROTOCOL,
                         "chat.z.ai created a chat without telling its id");
+    z->chat_id = arena_dup(run->arena, id);
+    if (!z->chat_id.p)
+        return fail_memory(&run->fail);
     z->created = true;
     z->at = ZAI_CHAT;
     return ADAPTER_COMPLETE;
@@ -808,14 +898,13 @@ static enum adapter_verdict whole_answer(struct turn_run *run, struct zai *z, st
     }
     if (z->at == ZAI_TOKEN)
         return take_token(run, z, root);
-    return z->at == ZAI_UPLOAD ? take_upload(run, z, body, root) : take_chat(run, z, root);
+    return z->at == ZAI_UPLOAD ? take_upload(run, z, body) : take_chat(run, z, root);
 }
 
 static enum adapter_verdict zai_on_frame(struct turn_run *run, const struct frame *frame)
 {
     struct zai *z = run->state;
-    if (z->at != ZAI_CHAT || z->status != 200 ||
-        (z->content_type.n && span_find_nocase(z->content_type, SPAN("application/json")) == 0))
+    if (z->whole)
         return whole_answer(run, z, frame->data);
     enum adapter_verdict verdict = zai_stream_event(run, z, frame->data);
     return verdict == ADAPTER_FAIL ? renew_or_fail(run, z) : verdict;
@@ -824,8 +913,12 @@ static enum adapter_verdict zai_on_frame(struct turn_run *run, const struct fram
 static enum adapter_verdict zai_on_end(struct turn_run *run, enum stream_end end)
 {
     struct zai *z = run->state;
-    if (z->at == ZAI_CHAT && z->status == 200)
+    if (z->at == ZAI_CHAT && z->status == 200 && !z->whole)
         return zai_stream_end(run, z, end);
+    if (z->status >= 400) { /* the body broke off, but the status has said it */
+        zai_fail_http(run, z->status, z->content_type, z->retry_after_s, span_of("", 0));
+        return renew_or_fail(run, z);
+    }
     return fail_set(&run->fail, end == END_CUT ? FAIL_CUT : FAIL_PROTOCOL,
                     "chat.z.ai's answer ended before it said anything");
 }
@@ -846,7 +939,7 @@ static enum adapter_step zai_cleanup(struct turn_run *run, struct site_request *
     site_request_header(req, SPAN("Accept"), SPAN("*/*"));
     add_headers(run, z, req);
     z->chat_id = span_of(NULL, 0);
-    return req->target.p ? ADAPTER_SEND : ADAPTER_DONE;
+    return send_whole(run, req) == ADAPTER_SEND ? ADAPTER_SEND : ADAPTER_DONE;
 }
 
 static void zai_destroy(struct turn_run *run)
@@ -861,9 +954,9 @@ static void zai_destroy(struct turn_run *run)
 static enum adapter_step zai_models_request(struct turn_run *run, struct site_request *req)
 {
     struct zai z = {.guest = run->account->guest};
-    struct span token = z.guest ? account_held(run->account, "guest_token", run->now_ms, 0)
+    struct span token = z.guest ? account_held(run->account, GUEST_TOKEN, run->now_ms, 0)
                                 : account_credential(run->account, "token");
-    if (!token.n)
+    if (!is_plain(token))
         return ADAPTER_DONE; /* a guest who has not spoken yet: the built-in list serves */
     z.token = arena_dup(run->arena, token);
     req->method = "GET";
@@ -871,7 +964,7 @@ static enum adapter_step zai_models_request(struct turn_run *run, struct site_re
     req->framing = FRAMING_WHOLE;
     site_request_header(req, SPAN("Accept"), SPAN("*/*"));
     add_headers(run, &z, req);
-    return ADAPTER_SEND;
+    return send_whole(run, req);
 }
 
 static bool is_built_in(struct span site_id)
@@ -895,13 +988,14 @@ static int zai_models_answer(struct turn_run *run, struct span body, const struc
         struct span id = json_get_text(it.value, "id"), name = json_get_text(it.value, "name");
         if (!name.n)
             name = json_get_text(json_get(it.value, "info"), "name");
-        if (!id.n || is_built_in(id) ||
+        if (!is_plain(id) || is_built_in(id) ||
             !json_bool(json_path(it.value, "info", "is_active", NULL), true))
             continue;
         struct span public = arena_dup(run->arena, name.n ? name : id);
         char *text = (char *)(uintptr_t) public.p;
+        mend_lone_surrogates(text, public.n);
         for (size_t i = 0; i < public.n; i++)
-            text[i] = text[i] == ' '                     ? '-'
+            text[i] = (unsigned char)text[i] <= ' '      ? '-'
                       : text[i] >= 'A' && text[i] <= 'Z' ? (char)(text[i] + 32)
                                                          : text[i];
         if (public.p && sink->put(sink->owner, &(struct model_entry){public, id}))

@@ -14,9 +14,8 @@ enum zai_at { ZAI_BEGIN, ZAI_TOKEN, ZAI_UPLOAD, ZAI_NEW_CHAT, ZAI_CHAT, ZAI_OVER
 
 struct zai_picture {
     const struct part *part;
-    int message;                      /* index in the turn */
+    struct span bytes;                /* decoded */
     struct span id, filename, answer; /* of the upload */
-    size_t size;
 };
 
 /* Removes the wrapping of reasoning, piece by piece (§8 rule 1). */
@@ -24,6 +23,7 @@ struct zai_unwrap {
     enum { UNWRAP_PROBE, UNWRAP_BARE, UNWRAP_HEAD, UNWRAP_BREAK, UNWRAP_BODY } at;
     bool line_start;
     struct buffer held; /* undecided bytes */
+    struct buffer rest; /* work space */
 };
 
 struct zai_source {
@@ -32,12 +32,15 @@ struct zai_source {
 };
 
 struct zai_stream {
-    struct zai_unwrap unwrap;
-    struct buffer reasoning; /* of the current stretch, as sent (before marks vanish) */
-    struct buffer answer;    /* all of it, as the site wrote it */
+    struct zai_unwrap unwrap; /* of the deltas */
+    struct zai_unwrap again;  /* of the reasoning inside an edit */
+    struct buffer reasoning;  /* of the current stretch, as sent (before marks vanish) */
+    struct buffer answer;     /* all of it, as the site wrote it */
     struct buffer answer_hold, reasoning_hold; /* suffixes that could begin a mark */
-    struct buffer edit, piece;                 /* work space */
-    bool thinking, had_reasoning, had_answer, had_usage, finished;
+    struct buffer clean, whole, joined,
+        piece; /* work space: unwrapped reasoning, an edit, held and new text, what goes out */
+    bool thinking, had_reasoning, had_answer, had_usage;
+    bool set_off; /* an empty line is due before the next reasoning */
     struct zai_source *sources;
     size_t n_sources, cap_sources;
     int used;
@@ -51,6 +54,7 @@ struct zai {
     struct span chat_id, message_id, user_message_id;
     struct zai_picture *pictures;
     size_t n_pictures, uploaded;
+    bool whole; /* the current answer is one frame, no stream */
     int status; /* of the current answer */
     int retry_after_s;
     struct span content_type;

@@ -3,7 +3,9 @@
  */
 #include "adapters/zai.h"
 
-enum { OVERLOADED_S = 30 };
+#include <stdio.h>
+
+enum { OVERLOADED_S = 30, RATE_LIMITED_S = 60, DETAIL_MAX = 121 };
 
 #define TWO_WAYS                                                                                   \
     "use transport = \"bridge\" (observe mode), or an API key of Z.ai's open platform: adapter "   \
@@ -38,15 +40,20 @@ static int code_number(struct json e)
     return span_to_u64(code_text(e), 999, &u) ? (int)u : 0;
 }
 
+/* {"detail":"…"}, {"detail":{"message"}}, the framework's {"detail":[{"msg"}]}, {"message"}, {"msg"}. */
 static struct span detail_text(struct json e)
 {
     static const char *const names[] = {"detail", "message", "msg"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        struct span text = json_get_text(e, names[i]);
-        if (text.n)
-            return span_first(text, 120);
+        struct json value = json_get(e, names[i]);
+        if (json_is(value, JSON_ARRAY))
+            value = json_at(value, 0);
+        if (json_is(value, JSON_OBJECT))
+            value = json_get(value, json_get_text(value, "msg").n ? "msg" : "message");
+        if (json_text(value).n)
+            return json_text(value);
     }
-    return SPAN("no reason given");
+    return SPAN("");
 }
 
 bool zai_error_is_internal(struct json e) { return span_eq(code_text(e), SPAN("INTERNAL_ERROR")); }
@@ -62,55 +69,92 @@ static int captcha(struct turn_run *run)
                     "chat.z.ai wants its own page for this (a captcha per message): " TWO_WAYS);
 }
 
-/* `code` is a name or "", `number` an HTTP status or a numeric code. First hit wins. */
-static int classify(struct turn_run *run, struct span code, int number, struct span detail,
-                    int retry_after_s)
+static int refused_token(struct turn_run *run, struct span reason)
+{
+    if (run->account->guest)
+        return fail_set(&run->fail, FAIL_CREDENTIAL,
+                        "chat.z.ai does not take its own guest token (%.*s); try again later, or "
+                        "configure an account with a token",
+                        SPAN_ARGS(reason));
+    return fail_set(&run->fail, FAIL_CREDENTIAL,
+                    "chat.z.ai refused the token (%.*s): sign in at chat.z.ai and copy `token` "
+                    "from Local Storage again",
+                    SPAN_ARGS(reason));
+}
+
+static int resting(struct turn_run *run, enum fail_kind kind, const char *what, struct span reason,
+                   int retry_after_s)
+{
+    fail_set(&run->fail, kind, "chat.z.ai %s: %.*s", what, SPAN_ARGS(reason));
+    run->fail.retry_after_s = retry_after_s;
+    return -1;
+}
+
+/* What a failure says about itself: `code` is a name or "", `number` an HTTP status or a numeric code. First hit wins. */
+struct report {
+    struct span code, detail;
+    int number, retry_after_s;
+    bool captcha;
+};
+
+static int classify(struct turn_run *run, const struct report *r)
 {
     struct fail *f = &run->fail;
-    if (span_starts(code, SPAN("FRONTEND_CAPTCHA")) || span_starts(code, SPAN("CAPTCHA_")))
+    char clean[DETAIL_MAX];
+    clean_message(run, clean, sizeof clean, r->detail);
+    struct span reason = clean[0] ? span_str(clean) : SPAN("no reason given");
+
+    if (r->captcha || span_starts(r->code, SPAN("FRONTEND_CAPTCHA")) ||
+        span_starts(r->code, SPAN("CAPTCHA_")))
         return captcha(run);
-    if (number == 426 || (has(detail, "client version") && has(detail, "outdated")) ||
-        span_find(detail, SPAN("客户端校验失败")) >= 0)
+    if (r->number == 426 || (has(r->detail, "client version") && has(r->detail, "outdated")) ||
+        span_find(r->detail, SPAN("客户端校验失败")) >= 0)
         return fail_set(f, FAIL_CHALLENGE,
                         "chat.z.ai takes only its own page's version: set the options fe_version "
                         "and signing_key of its current page, or transport = \"bridge\"");
-    if (has(detail, "signature validation") || has(detail, "signature header"))
+    if (has(r->detail, "signature validation") || has(r->detail, "signature header"))
         return fail_set(f, FAIL_CHALLENGE,
                         "chat.z.ai wants its page's signature: set the option signing_key (it "
                         "changes with the page), or transport = \"bridge\"");
-    if (number == 401)
-        return fail_set(f, FAIL_CREDENTIAL,
-                        "chat.z.ai refused the token (%.*s): sign in at chat.z.ai and copy `token` "
-                        "from Local Storage again",
-                        SPAN_ARGS(detail));
-    if (span_eq(code, SPAN("MODEL_CONCURRENCY_LIMIT")) || number == 503) {
-        fail_set(f, FAIL_OVERLOADED, "chat.z.ai is crowded: %.*s", SPAN_ARGS(detail));
-        f->retry_after_s = retry_after_s ? retry_after_s : OVERLOADED_S;
-        return -1;
-    }
-    if (number == 429 || has(detail, "concurrency") || has(detail, "too many requests")) {
-        fail_set(f, FAIL_RATE_LIMITED, "chat.z.ai limits this account: %.*s", SPAN_ARGS(detail));
-        f->retry_after_s = retry_after_s;
-        return -1;
-    }
-    if (has(detail, "model not available for current user level"))
+    if (r->number == 401)
+        return refused_token(run, reason);
+    if (span_eq(r->code, SPAN("MODEL_CONCURRENCY_LIMIT")) || r->number == 503)
+        return resting(run, FAIL_OVERLOADED, "is crowded", reason,
+                       r->retry_after_s ? r->retry_after_s : OVERLOADED_S);
+    if (r->number == 429 || has(r->detail, "concurrency") || has(r->detail, "too many requests"))
+        return resting(run, FAIL_RATE_LIMITED, "limits this account", reason,
+                       r->retry_after_s ? r->retry_after_s : RATE_LIMITED_S);
+    if (has(r->detail, "model not available for current user level"))
         return fail_set(f, FAIL_BAD_REQUEST,
                         "chat.z.ai: %.*s; the account's plan does not have this model",
-                        SPAN_ARGS(detail));
-    if (number >= 400 && number < 500)
-        return fail_set(f, FAIL_BAD_REQUEST, "chat.z.ai found the request wrong (%d): %.*s", number,
-                        SPAN_ARGS(detail));
-    return fail_set(f, FAIL_UNAVAILABLE, "chat.z.ai failed (%.*s%s%d): %.*s",
-                    SPAN_ARGS(span_first(code, 40)), code.n ? ", " : "", number, SPAN_ARGS(detail));
+                        SPAN_ARGS(reason));
+    if (r->number >= 400 && r->number < 500)
+        return fail_set(f, FAIL_BAD_REQUEST, "chat.z.ai found the request wrong (%d): %.*s",
+                        r->number, SPAN_ARGS(reason));
+    char code[40];
+    clean_message(run, code, sizeof code, r->code);
+    if (!code[0] && r->number)
+        snprintf(code, sizeof code, "%d", r->number);
+    return fail_set(f, FAIL_UNAVAILABLE, "chat.z.ai failed%s%s: %.*s", code[0] ? " with " : "",
+                    code, SPAN_ARGS(reason));
+}
+
+static struct report read_error(struct json e)
+{
+    return (struct report){.code = code_text(e),
+                           .number = code_number(e),
+                           .detail = detail_text(e),
+                           .captcha = json_is(json_get(e, "captcha_error_type"), JSON_STRING)};
 }
 
 int zai_fail_event(struct turn_run *run, struct json e)
 {
-    return classify(run, code_text(e), code_number(e), detail_text(e), 0);
+    struct report r = read_error(e);
+    return classify(run, &r);
 }
 
-int zai_fail_http(struct turn_run *run, int status, struct span content_type, int retry_after_s,
-                  struct span body)
+static int classify_http_answer(struct turn_run *run, int status, struct span content_type,
+                                int retry_after_s, struct span body)
 {
     struct json root = {NULL, 0};
     if (looks_like_html(content_type, body))
@@ -122,7 +166,18 @@ int zai_fail_http(struct turn_run *run, int status, struct span content_type, in
                         "chat.z.ai's firewall refused the request (%d): " TWO_WAYS, status);
     struct json e = zai_event_error(root);
     if (!json_is(e, JSON_OBJECT))
-        e = root;
-    int number = status >= 400 ? status : code_number(e);
-    return classify(run, code_text(e), number, detail_text(e), retry_after_s);
+        e = json_is(json_get(root, "detail"), JSON_OBJECT) ? json_get(root, "detail") : root;
+    struct report r = read_error(e);
+    if (status >= 400)
+        r.number = status;
+    r.retry_after_s = retry_after_s;
+    return classify(run, &r);
+}
+
+int zai_fail_http(struct turn_run *run, int status, struct span content_type, int retry_after_s,
+                  struct span body)
+{
+    classify_http_answer(run, status, content_type, retry_after_s, body);
+    run->fail.upstream_status = status;
+    return -1;
 }

@@ -10,6 +10,8 @@
 #define MARK_CLOSE "\xE3\x80\x91" /* 】 */
 #define DAGGER     "\xE2\x80\xA0" /* † */
 
+enum { SOURCE_BYTES = 4096, SOURCE_LINE_BYTES = 3 * SOURCE_BYTES };
+
 enum phase {
     PHASE_ANSWER,
     PHASE_THINKING,
@@ -20,19 +22,31 @@ enum phase {
     PHASE_UNKNOWN
 };
 
+enum { BUFFERS = 12 };
+
+static void list_buffers(struct zai_stream *s, struct buffer *all[BUFFERS])
+{
+    struct buffer *const list[BUFFERS] = {&s->unwrap.held, &s->unwrap.rest, &s->again.held,
+                                          &s->again.rest,  &s->joined,      &s->reasoning,
+                                          &s->answer,      &s->answer_hold, &s->reasoning_hold,
+                                          &s->clean,       &s->whole,       &s->piece};
+    memcpy(all, list, sizeof list);
+}
+
 void zai_stream_init(struct zai_stream *s)
 {
-    struct buffer *all[] = {&s->unwrap.held,    &s->reasoning, &s->answer, &s->answer_hold,
-                            &s->reasoning_hold, &s->edit,      &s->piece};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    struct buffer *all[BUFFERS];
+    *s = (struct zai_stream){0};
+    list_buffers(s, all);
+    for (size_t i = 0; i < BUFFERS; i++)
         buffer_init(all[i], ZAI_TEXT_LIMIT);
 }
 
 void zai_stream_free(struct zai_stream *s)
 {
-    struct buffer *all[] = {&s->unwrap.held,    &s->reasoning, &s->answer, &s->answer_hold,
-                            &s->reasoning_hold, &s->edit,      &s->piece};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    struct buffer *all[BUFFERS];
+    list_buffers(s, all);
+    for (size_t i = 0; i < BUFFERS; i++)
         buffer_free(all[i]);
 }
 
@@ -123,6 +137,7 @@ static void unwrap_body(struct zai_unwrap *u, struct span text, struct buffer *o
 static void unwrap_feed(struct zai_unwrap *u, struct span text, struct buffer *out)
 {
     const struct span opening = SPAN("<details"), summary = SPAN("</summary>");
+    size_t before = u->held.n;
     if (u->at == UNWRAP_PROBE || u->at == UNWRAP_HEAD) {
         buffer_append(&u->held, text);
         text = span_of("", 0);
@@ -142,16 +157,16 @@ static void unwrap_feed(struct zai_unwrap *u, struct span text, struct buffer *o
         buffer_append(out, text);
         return;
     }
-    struct buffer rest;
-    buffer_init(&rest, ZAI_TEXT_LIMIT);
-    if (u->at == UNWRAP_HEAD) {
-        ptrdiff_t at = span_find(buffer_span(&u->held), summary);
+    if (u->at == UNWRAP_HEAD) { /* only what is new can complete the summary's end */
+        size_t from = before < summary.n ? 0 : before - summary.n;
+        ptrdiff_t at = span_find(span_from(buffer_span(&u->held), from), summary);
         if (at < 0)
             return;
-        buffer_append(&rest, span_from(buffer_span(&u->held), (size_t)at + summary.n));
+        buffer_clear(&u->rest);
+        buffer_append(&u->rest, span_from(buffer_span(&u->held), from + (size_t)at + summary.n));
         buffer_clear(&u->held);
         u->at = UNWRAP_BREAK;
-        text = buffer_span(&rest);
+        text = buffer_span(&u->rest);
     }
     if (u->at == UNWRAP_BREAK && text.n) {
         if (text.p[0] == '\n')
@@ -161,7 +176,6 @@ static void unwrap_feed(struct zai_unwrap *u, struct span text, struct buffer *o
     }
     if (u->at == UNWRAP_BODY)
         unwrap_body(u, text, out);
-    buffer_free(&rest);
 }
 
 /* What is held at the end of a stretch is text after all (but a head without its end is wrapping). */
@@ -227,13 +241,13 @@ static void write_link(struct zai_stream *s, struct span ref_id, struct buffer *
             source->number = ++s->used;
         buffer_printf(out, " [%d](", source->number);
         for (size_t k = 0; k < source->url.n; k++) {
-            char c = source->url.p[k];
-            if (c == ')')
+            struct span byte = span_of(source->url.p + k, 1);
+            if (byte.p[0] == ')')
                 buffer_append(out, SPAN("%29"));
-            else if ((unsigned char)c <= ' ')
-                buffer_append(out, SPAN("%20"));
+            else if ((unsigned char)byte.p[0] <= ' ')
+                percent_encode(out, byte);
             else
-                buffer_char(out, c);
+                buffer_append(out, byte);
         }
         buffer_char(out, ')');
         return;
@@ -244,13 +258,12 @@ static void write_link(struct zai_stream *s, struct span ref_id, struct buffer *
 static void pass_marks(struct zai_stream *s, struct buffer *hold, struct span text, bool links,
                        struct buffer *out)
 {
-    struct buffer joined;
-    buffer_init(&joined, ZAI_TEXT_LIMIT);
     if (hold->n) {
-        buffer_append(&joined, buffer_span(hold));
-        buffer_append(&joined, text);
+        buffer_clear(&s->joined);
+        buffer_append(&s->joined, buffer_span(hold));
+        buffer_append(&s->joined, text);
         buffer_clear(hold);
-        text = buffer_span(&joined);
+        text = buffer_span(&s->joined);
     }
     while (text.n) {
         const char *at = memchr(text.p, MARK_OPEN[0], text.n);
@@ -271,16 +284,15 @@ static void pass_marks(struct zai_stream *s, struct buffer *hold, struct span te
             write_link(s, ref_id, out);
         text = span_from(text, length);
     }
-    buffer_free(&joined);
 }
 
 /* ---- sending -------------------------------------------------------------------------------------------------- */
 
-static int out_of_room(struct turn_run *run, const struct zai_stream *s)
+static int out_of_room(struct turn_run *run, struct zai_stream *s)
 {
-    const struct buffer *all[] = {&s->unwrap.held,    &s->reasoning, &s->answer, &s->answer_hold,
-                                  &s->reasoning_hold, &s->edit,      &s->piece};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+    struct buffer *all[BUFFERS];
+    list_buffers(s, all);
+    for (size_t i = 0; i < BUFFERS; i++) {
         if (all[i]->error == BUFFER_NOMEM)
             return fail_memory(&run->fail);
         if (all[i]->error)
@@ -295,26 +307,30 @@ static int send_reasoning(struct turn_run *run, struct zai_stream *s, struct spa
 {
     if (!clean.n)
         return 0;
+    if (s->set_off && delta_reasoning(run->out, 0, SPAN("\n\n")))
+        return -1;
+    s->set_off = false;
     buffer_append(&s->reasoning, clean);
     buffer_clear(&s->piece);
     pass_marks(s, &s->reasoning_hold, clean, false, &s->piece);
-    s->had_reasoning = true;
+    s->had_reasoning |= s->piece.n > 0;
     return delta_reasoning(run->out, 0, buffer_span(&s->piece));
 }
 
-/* A new stretch is set off from the former by an empty line. */
-static int begin_thinking(struct turn_run *run, struct zai_stream *s)
+/* A new stretch is set off from the former by an empty line, as soon as it has text. */
+static void begin_thinking(struct zai_stream *s)
 {
     if (s->thinking)
-        return 0;
+        return;
     s->thinking = true;
+    s->set_off = s->had_reasoning;
     unwrap_reset(&s->unwrap);
     buffer_clear(&s->reasoning);
-    return s->had_reasoning ? delta_reasoning(run->out, 0, SPAN("\n\n")) : 0;
 }
 
 static int flush_reasoning_hold(struct turn_run *run, struct zai_stream *s)
 {
+    s->had_reasoning |= s->reasoning_hold.n > 0;
     int bad = delta_reasoning(run->out, 0, buffer_span(&s->reasoning_hold));
     buffer_clear(&s->reasoning_hold);
     return bad;
@@ -323,22 +339,21 @@ static int flush_reasoning_hold(struct turn_run *run, struct zai_stream *s)
 static int end_thinking(struct turn_run *run, struct zai_stream *s)
 {
     if (!s->thinking)
-        return 0;
+        return flush_reasoning_hold(run, s); /* an edit may have brought some */
     s->thinking = false;
-    buffer_clear(&s->edit);
-    unwrap_flush(&s->unwrap, &s->edit);
-    return send_reasoning(run, s, buffer_span(&s->edit)) || flush_reasoning_hold(run, s) ? -1 : 0;
+    buffer_clear(&s->clean);
+    unwrap_flush(&s->unwrap, &s->clean);
+    return send_reasoning(run, s, buffer_span(&s->clean)) || flush_reasoning_hold(run, s) ? -1 : 0;
 }
 
 static int thinking_text(struct turn_run *run, struct zai_stream *s, struct span text)
 {
     if (!text.n)
         return 0;
-    if (begin_thinking(run, s))
-        return -1;
-    buffer_clear(&s->edit);
-    unwrap_feed(&s->unwrap, text, &s->edit);
-    return send_reasoning(run, s, buffer_span(&s->edit));
+    begin_thinking(s);
+    buffer_clear(&s->clean);
+    unwrap_feed(&s->unwrap, text, &s->clean);
+    return send_reasoning(run, s, buffer_span(&s->clean));
 }
 
 static int answer_text(struct turn_run *run, struct zai_stream *s, struct span text)
@@ -350,17 +365,28 @@ static int answer_text(struct turn_run *run, struct zai_stream *s, struct span t
     buffer_append(&s->answer, text);
     buffer_clear(&s->piece);
     pass_marks(s, &s->answer_hold, text, true, &s->piece);
-    s->had_answer = true;
+    s->had_answer |= s->piece.n > 0;
     return delta_text(run->out, 0, buffer_span(&s->piece));
 }
 
 /* ---- sources (rule 4) --------------------------------------------------------------------------------------------- */
 
+/* Citations do not pass the text guard: lone surrogates are mended here. */
+static struct span valid_copy(struct turn_run *run, struct span text)
+{
+    struct span copy = arena_dup(run->arena, text);
+    mend_lone_surrogates((char *)(uintptr_t)copy.p, copy.n);
+    return copy;
+}
+
 static void add_source(struct turn_run *run, struct zai_stream *s, struct span ref_id,
                        struct span title, struct span url)
 {
-    if (!ref_id.n || !url.n || s->n_sources >= ZAI_SOURCES_MAX)
+    if (!ref_id.n || !url.n || ref_id.n > SOURCE_BYTES || url.n > SOURCE_BYTES ||
+        s->n_sources >= ZAI_SOURCES_MAX)
         return;
+    if (title.n > SOURCE_BYTES)
+        title = SPAN("");
     for (size_t i = 0; i < s->n_sources; i++) {
         if (span_eq(s->sources[i].ref_id, ref_id))
             return;
@@ -375,8 +401,8 @@ static void add_source(struct turn_run *run, struct zai_stream *s, struct span r
         s->sources = grown;
         s->cap_sources = cap;
     }
-    struct zai_source source = {arena_dup(run->arena, ref_id), arena_dup(run->arena, title),
-                                arena_dup(run->arena, url), 0};
+    struct zai_source source = {arena_dup(run->arena, ref_id), valid_copy(run, title),
+                                valid_copy(run, url), 0};
     if (source.ref_id.p && source.title.p && source.url.p)
         s->sources[s->n_sources++] = source;
 }
@@ -388,8 +414,10 @@ static void sources_from_text(struct turn_run *run, struct zai_stream *s, struct
     ptrdiff_t at;
     while ((at = span_find(text, opening)) >= 0) {
         text = span_from(text, (size_t)at + opening.n);
-        ptrdiff_t end = span_find_char(text, '\n');
-        struct span line = end < 0 ? text : span_first(text, (size_t)end);
+        struct span line = span_first(text, SOURCE_LINE_BYTES);
+        ptrdiff_t end = span_find_char(line, '\n');
+        if (end >= 0)
+            line = span_first(line, (size_t)end);
         ptrdiff_t first = span_find(line, dagger);
         if (first < 0)
             continue;
@@ -440,7 +468,12 @@ static void sources_from_block(struct turn_run *run, struct zai_stream *s, struc
             array = span_from(array, 1);
         size_t n = array.n && array.p[0] == '[' ? array_length(array) : 0;
         struct json root;
-        if (!n || json_parse_lenient(run->json, span_first(array, n), &root) != JSON_OK)
+        if (!n && array.n && array.p[0] == '[')
+            return; /* it has no end: looking for more inside would be quadratic */
+        if (!n)
+            continue;
+        block = span_from(array, n);
+        if (json_parse_lenient(run->json, span_first(array, n), &root) != JSON_OK)
             continue;
         struct json_iter it = json_each(root);
         while (json_next(&it))
@@ -464,27 +497,23 @@ static int answer_so_far(struct turn_run *run, struct zai_stream *s, struct span
 /* Reasoning inside an edit: its clean text may go beyond what was sent. */
 static int reasoning_so_far(struct turn_run *run, struct zai_stream *s, struct span wrapped)
 {
-    struct zai_unwrap u = {0};
-    struct buffer clean;
-    int bad = 0;
     ptrdiff_t start = span_find(wrapped, SPAN("<details"));
-    buffer_init(&u.held, ZAI_TEXT_LIMIT);
-    buffer_init(&clean, ZAI_TEXT_LIMIT);
-    unwrap_reset(&u);
-    unwrap_feed(&u, span_from(wrapped, start < 0 ? 0 : (size_t)start), &clean);
-    unwrap_flush(&u, &clean);
-    if (!s->thinking && !s->had_reasoning) {
-        bad = begin_thinking(run, s);
-    }
-    if (!bad && span_starts(buffer_span(&clean), buffer_span(&s->reasoning))) {
+    unwrap_reset(&s->again);
+    buffer_clear(&s->clean);
+    unwrap_feed(&s->again, span_from(wrapped, start < 0 ? 0 : (size_t)start), &s->clean);
+    unwrap_flush(&s->again, &s->clean);
+    struct span clean = buffer_span(&s->clean);
+    if (!s->had_reasoning)
+        begin_thinking(s);
+    if (!s->clean.error && span_starts(clean, buffer_span(&s->reasoning))) {
         buffer_clear(&s->unwrap.held); /* what was held back is inside what comes now */
-        bad = send_reasoning(run, s, span_from(buffer_span(&clean), s->reasoning.n));
+        if (send_reasoning(run, s, span_from(clean, s->reasoning.n)))
+            return -1;
     }
-    if (clean.error || u.held.error)
-        s->edit.error = clean.error ? clean.error : u.held.error;
-    buffer_free(&clean);
-    buffer_free(&u.held);
-    return bad;
+    /* An error of the work space must outlive the work space's next use. */
+    if (s->clean.error)
+        s->reasoning.error = s->clean.error;
+    return end_thinking(run, s);
 }
 
 static struct span behind_details(struct span edit, size_t *at)
@@ -510,18 +539,25 @@ static int tool_block(struct turn_run *run, struct zai_stream *s, enum phase pha
                       struct span edit)
 {
     ptrdiff_t block = span_find(edit, SPAN("<glm_block"));
-    int bad = end_thinking(run, s);
-    if (!bad && phase == PHASE_ANSWER && block > 0) {
+    int bad = 0;
+    if (phase == PHASE_ANSWER && block > 0) {
         struct span before = span_first(edit, (size_t)block);
         size_t details;
-        before = behind_details(before, &details);
+        struct span rest = behind_details(before, &details);
+        if (details)
+            bad = reasoning_so_far(run, s, span_first(before, details));
+        before = rest;
+        if (bad)
+            return -1;
         if (at_start || span_starts(before, buffer_span(&s->answer)))
             bad = answer_so_far(run, s, before);
         else
             bad = answer_text(run, s, before);
     }
+    if (bad || end_thinking(run, s))
+        return -1;
     sources_from_block(run, s, edit);
-    return bad;
+    return 0;
 }
 
 static int edit_event(struct turn_run *run, struct zai_stream *s, enum phase phase, bool at_start,
@@ -591,6 +627,7 @@ static int flush_all(struct turn_run *run, struct zai_stream *s)
 {
     if (end_thinking(run, s))
         return -1;
+    s->had_answer |= s->answer_hold.n > 0;
     int bad = delta_text(run->out, 0, buffer_span(&s->answer_hold));
     buffer_clear(&s->answer_hold);
     return bad;
@@ -599,7 +636,7 @@ static int flush_all(struct turn_run *run, struct zai_stream *s)
 static enum adapter_verdict finish(struct turn_run *run, struct zai *z)
 {
     struct zai_stream *s = &z->stream;
-    if (flush_all(run, s))
+    if (flush_all(run, s) || out_of_room(run, s))
         return ADAPTER_FAIL;
     if (!zai_stream_has_text(s))
         return fail_set(&run->fail, FAIL_EMPTY, "chat.z.ai ended its answer without any text");
@@ -610,7 +647,6 @@ static enum adapter_verdict finish(struct turn_run *run, struct zai *z)
                 return ADAPTER_FAIL;
         }
     }
-    s->finished = true;
     z->at = ZAI_OVER;
     return delta_finish(run->out, 0, SPAN("stop")) ? ADAPTER_FAIL : ADAPTER_COMPLETE;
 }
@@ -619,7 +655,7 @@ static enum adapter_verdict error_event(struct turn_run *run, struct zai *z, str
                                         bool done)
 {
     struct zai_stream *s = &z->stream;
-    if (zai_error_is_internal(error) && done && zai_stream_has_text(s) && s->had_usage)
+    if (zai_error_is_internal(error) && done && s->had_answer && s->had_usage)
         return finish(run, z); /* §6.1: the answer is whole, only its chat was not kept */
     struct fail fail;
     zai_fail_event(run, error);
@@ -629,14 +665,19 @@ static enum adapter_verdict error_event(struct turn_run *run, struct zai *z, str
     return ADAPTER_FAIL;
 }
 
-/* The text of an edit, decoded once more when it is a JSON string within the string; in s->edit's own copy, for the document goes. */
+/* The text of an edit, decoded once more when it is a JSON string within the string; kept in s->whole, for the document goes. */
 static struct span edit_text(struct turn_run *run, struct zai_stream *s, struct span edit)
 {
     struct json inner;
-    struct span copy = arena_dup(run->arena, edit);
-    if (copy.n > 1 && copy.p[0] == '"' && json_parse_lenient(run->json, copy, &inner) == JSON_OK)
-        copy = arena_dup(run->arena, json_text(inner));
-    return copy;
+    buffer_clear(&s->whole);
+    buffer_append(&s->whole, edit);
+    if (!s->whole.error && edit.p[0] == '"' &&
+        json_parse_lenient(run->json, buffer_span(&s->whole), &inner) == JSON_OK &&
+        json_is(inner, JSON_STRING)) {
+        buffer_clear(&s->whole);
+        buffer_append(&s->whole, json_text(inner));
+    }
+    return buffer_span(&s->whole);
 }
 
 enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z, struct span text)
@@ -652,6 +693,8 @@ enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z, struc
     struct json data = json_get(root, "data"), error = zai_event_error(root);
     bool done = json_bool(json_get(data, "done"), false) ||
                 json_bool(json_path(data, "data", "done", NULL), false);
+    if (json_is(error, JSON_OBJECT) && read_usage(run, s, json_get(data, "usage")))
+        return ADAPTER_FAIL;
     if (json_is(error, JSON_OBJECT))
         return error_event(run, z, error, done || phase_of(data) == PHASE_DONE);
     struct span type = json_get_text(root, "type");
@@ -680,7 +723,7 @@ enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z, struc
         sources_from_text(run, s, delta);
     if (!bad && edit.n && !delta.n && phase != PHASE_UNKNOWN) {
         edit = edit_text(run, s, edit); /* from here on the event's document is gone */
-        bad = edit.p ? edit_event(run, s, phase, at_start, edit) : fail_memory(&run->fail);
+        bad = edit_event(run, s, phase, at_start, edit);
     }
     if (bad || out_of_room(run, s))
         return ADAPTER_FAIL;
