@@ -21,7 +21,8 @@ struct span jwt_payload(struct arena *, struct span token);
 /* Percent-encodes everything but RFC 3986 unreserved characters. */
 int percent_encode(struct buffer *out, struct span text);
 /* "YYYY-MM-DD hh:mm:ss" etc. of a Unix time in UTC; `format` as strftime. */
-struct span format_utc(struct arena *, int64_t unix_ms, const char *format);
+struct span format_utc(struct arena *, int64_t unix_ms, const char *format)
+    __attribute__((format(strftime, 3, 0)));
 
 /* ---- prompts (support_prompt.c) ---- */
 /* The text parts of a message, joined by LF (a single one is not copied). Tool calls and tool results are written as text behind it, in the

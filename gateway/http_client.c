@@ -153,10 +153,11 @@ static int on_headers_complete(llhttp_t *parser)
                              .headers = list,
                              .n_headers = r->n_places,
                              .content_type = {"", 0}};
+    const char *text = r->text.p ? r->text.p : ""; /* a head can be all empty names */
     for (size_t i = 0; i < r->n_places; i++) {
         const struct header_place *p = &r->places[i];
-        list[i] = (struct header){span_of(r->text.p + p->name, p->name_n),
-                                  span_trim(span_of(r->text.p + p->value, p->value_n))};
+        list[i] = (struct header){span_of(text + p->name, p->name_n),
+                                  span_trim(span_of(text + p->value, p->value_n))};
     }
     struct span type = site_head_get(&head, "content-type");
     if (type.p)

@@ -27,7 +27,7 @@ enum {
 #define NEVER UINT64_MAX
 
 static void settle(struct http_connection *c);
-static void on_timer(uv_timer_t *timer);
+static void wind_clock(struct http_connection *c);
 static void begin_end(struct http_connection *c);
 
 static uint64_t now_ms(const struct http_connection *c) { return uv_now(c->server->loop); }
@@ -130,6 +130,7 @@ static void write_queue(struct http_connection *c)
         c->write_busy = false;
         fail_write(c);
     }
+    wind_clock(c); /* from now on the client has to take some */
 }
 
 /* Hands the pieces to the kernel in one call; what it does not take is copied behind what waits already. */
@@ -676,8 +677,18 @@ static void on_timer(uv_timer_t *timer)
     settle(c);
 }
 
-/* After anything that happened: read or not, and when to look again. The timer is only moved when it would ring too late,
- * so that a busy keep-alive connection leaves it alone. */
+/* The timer is only moved when it would ring too late, so that a busy keep-alive connection leaves it alone. */
+static void wind_clock(struct http_connection *c)
+{
+    uint64_t now = now_ms(c), deadline = deadline_of(c);
+    if (deadline == NEVER ||
+        (uv_is_active((uv_handle_t *)&c->timer) && c->timer_due_ms <= deadline))
+        return;
+    c->timer_due_ms = deadline > now ? deadline : now;
+    uv_timer_start(&c->timer, on_timer, c->timer_due_ms - now, 0);
+}
+
+/* After anything that happened: read or not, and when to look again. */
 static void settle(struct http_connection *c)
 {
     if (c->state == CONNECTION_CLOSED)
@@ -690,12 +701,7 @@ static void settle(struct http_connection *c)
     if (!want && c->reading)
         uv_read_stop(&c->socket.stream);
     c->reading = want;
-    uint64_t now = now_ms(c), deadline = deadline_of(c);
-    if (deadline == NEVER ||
-        (uv_is_active((uv_handle_t *)&c->timer) && c->timer_due_ms <= deadline))
-        return;
-    c->timer_due_ms = deadline > now ? deadline : now;
-    uv_timer_start(&c->timer, on_timer, c->timer_due_ms - now, 0);
+    wind_clock(c);
 }
 
 /* ---- for the server -------------------------------------------------------------------------- */

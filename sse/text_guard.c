@@ -143,33 +143,30 @@ int text_guard_pass(struct text_guard *g, struct span piece, struct buffer *scra
     if (piece.n == 0)
         return 0;
     buffer_clear(scratch);
-    if (g->n_held) {
-        /* What was held and the first bytes of the piece, until nothing of the held is left torn. */
-        char joined[sizeof g->held + 8];
-        size_t held = g->n_held, taken = piece.n < 8 ? piece.n : 8;
-        memcpy(joined, g->held, held);
-        memcpy(joined + held, piece.p, taken);
-        /* Cut the window at a character's start, so that only the piece's own end can be torn. */
-        while (taken < piece.n && taken > 4 && ((unsigned char)piece.p[taken] & 0xC0) == 0x80)
-            taken--;
+    if (g->n_held) { /* rare: join first, so that repair sees what belongs together */
+        struct buffer joined;
+        buffer_init(&joined, piece.n + sizeof g->held);
+        buffer_append(&joined, span_of((const char *)g->held, g->n_held));
+        buffer_append(&joined, piece);
         g->n_held = 0;
-        repair(g, span_of(joined, held + taken), scratch);
-        if (taken < piece.n &&
-            g->n_held) { /* the window ended inside something: give it back to the piece */
-            size_t back = g->n_held < taken ? g->n_held : taken;
-            taken -= back;
-            g->n_held = 0;
-        }
-        piece = span_from(piece, taken);
+        if (!joined.error)
+            repair(g, buffer_span(&joined), scratch);
+        else
+            scratch->error = joined.error;
+        buffer_free(&joined);
+    } else {
+        repair(g, piece, scratch);
     }
-    repair(g, piece, scratch);
     *out = buffer_span(scratch);
     return scratch->error;
 }
 
 int text_guard_end(struct text_guard *g, struct buffer *scratch, struct span *out)
 {
-    *out = g->n_held ? SPAN("\xEF\xBF\xBD") : span_of(NULL, 0);
+    /* Half a pair, or a torn character, or the one behind the other. */
+    *out = g->n_held == 0  ? span_of(NULL, 0)
+           : g->n_held > 3 ? SPAN("\xEF\xBF\xBD\xEF\xBF\xBD")
+                           : SPAN("\xEF\xBF\xBD");
     g->n_held = 0;
     return 0;
 }

@@ -11,7 +11,7 @@
 #include "base/buffer.h"
 
 struct text_guard {
-    unsigned char held[4];
+    unsigned char held[5]; /* a high surrogate and a torn low one at most */
     unsigned n_held;
 };
 

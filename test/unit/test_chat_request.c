@@ -27,7 +27,8 @@ static void parse_bytes(struct parsed *p, struct span text)
     arena_init(&p->arena);
     p->json = json_parser_create(1 << 24);
     p->body = arena_dup(&p->arena, text);
-    p->result = chat_request_parse(p->json, &p->arena, (char *)p->body.p, p->body.n, &p->turn, &p->fail);
+    p->result =
+        chat_request_parse(p->json, &p->arena, (char *)p->body.p, p->body.n, &p->turn, &p->fail);
 }
 
 static void parse(struct parsed *p, const char *text) { parse_bytes(p, span_str(text)); }
@@ -67,11 +68,14 @@ static void plain_request(void **state)
 static void nulls_count_as_absent(void **state)
 {
     struct parsed p;
-    parse(&p, "{\"model\":\"m\",\"stream\":null,\"stream_options\":null,\"temperature\":null,\"n\":null,"
-              "\"max_tokens\":null,\"stop\":null,\"tools\":null,\"tool_choice\":null,\"response_format\":null,"
-              "\"reasoning_effort\":null,\"logprobs\":null,\"top_p\":null,\"seed\":null,"
-              "\"messages\":[{\"role\":\"assistant\",\"content\":null,\"name\":null,\"tool_calls\":null},"
-              "{\"role\":\"user\",\"content\":\"\"}]}");
+    parse(
+        &p,
+        "{\"model\":\"m\",\"stream\":null,\"stream_options\":null,\"temperature\":null,\"n\":null,"
+        "\"max_tokens\":null,\"stop\":null,\"tools\":null,\"tool_choice\":null,\"response_format\":"
+        "null,"
+        "\"reasoning_effort\":null,\"logprobs\":null,\"top_p\":null,\"seed\":null,"
+        "\"messages\":[{\"role\":\"assistant\",\"content\":null,\"name\":null,\"tool_calls\":null},"
+        "{\"role\":\"user\",\"content\":\"\"}]}");
     assert_int_equal(p.result, 0);
     assert_int_equal(p.turn.messages[0].n_parts, 0);
     assert_int_equal(p.turn.messages[1].n_parts, 0);
@@ -82,8 +86,10 @@ static void nulls_count_as_absent(void **state)
 static void unknown_fields_are_left_alone(void **state)
 {
     struct parsed p;
-    parse(&p, "{\"model\":\"m\",\"top_k\":40,\"extra_body\":{\"x\":[1]},\"id\":18446744073709551615,"
-              "\"messages\":[{\"role\":\"user\",\"content\":\"hi\",\"cache_control\":{\"type\":\"e\"},\"annotations\":[]}]}");
+    parse(&p,
+          "{\"model\":\"m\",\"top_k\":40,\"extra_body\":{\"x\":[1]},\"id\":18446744073709551615,"
+          "\"messages\":[{\"role\":\"user\",\"content\":\"hi\",\"cache_control\":{\"type\":\"e\"},"
+          "\"annotations\":[]}]}");
     assert_int_equal(p.result, 0);
     assert_true(span_find(p.turn.raw, SPAN("18446744073709551615")) > 0);
     done(&p);
@@ -92,7 +98,8 @@ static void unknown_fields_are_left_alone(void **state)
 static void strings_are_decoded(void **state)
 {
     struct parsed p;
-    parse(&p, "{\"model\":\"\\u006d\",\"messages\":[{\"role\":\"user\",\"content\":\"a\\n\\\"b\\\" \\ud83d\\ude00 \\u0000!\"}]}");
+    parse(&p, "{\"model\":\"\\u006d\",\"messages\":[{\"role\":\"user\",\"content\":\"a\\n\\\"b\\\" "
+              "\\ud83d\\ude00 \\u0000!\"}]}");
     assert_int_equal(p.result, 0);
     assert_span(p.turn.model, "m");
     assert_span(p.turn.messages[0].parts[0].text, "a\n\"b\" \xF0\x9F\x98\x80 \0!");
@@ -103,7 +110,8 @@ static void strings_are_decoded(void **state)
 static void lone_surrogates_are_replaced(void **state)
 {
     struct parsed p;
-    parse(&p, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\\ud83d y\\ude00\"}]}");
+    parse(&p,
+          "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\\ud83d y\\ude00\"}]}");
     assert_int_equal(p.result, 0);
     assert_span(p.turn.messages[0].parts[0].text, "x\xEF\xBF\xBD y\xEF\xBF\xBD");
     done(&p);
@@ -119,7 +127,9 @@ static void roles(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct parsed p;
         char body[200];
-        snprintf(body, sizeof body, "{\"model\":\"m\",\"messages\":[{\"role\":\"%s\",\"content\":\"x\"}]}", rows[i].name);
+        snprintf(body, sizeof body,
+                 "{\"model\":\"m\",\"messages\":[{\"role\":\"%s\",\"content\":\"x\"}]}",
+                 rows[i].name);
         parse(&p, body);
         assert_int_equal(p.result, 0);
         assert_int_equal(p.turn.messages[0].role, rows[i].role);
@@ -132,10 +142,12 @@ static void parts_of_every_kind(void **state)
     struct parsed p;
     parse(&p, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":["
               "{\"type\":\"text\",\"text\":\"look\"},"
-              "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\",\"detail\":\"low\"}},"
+              "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/"
+              "png;base64,AAAA\",\"detail\":\"low\"}},"
               "{\"type\":\"image_url\",\"image_url\":\"https://x.example/a.png\"},"
               "{\"type\":\"input_audio\",\"input_audio\":{\"data\":\"BBBB\",\"format\":\"wav\"}},"
-              "{\"type\":\"file\",\"file\":{\"filename\":\"a.pdf\",\"file_data\":\"data:application/pdf;base64,CCCC\"}},"
+              "{\"type\":\"file\",\"file\":{\"filename\":\"a.pdf\",\"file_data\":\"data:"
+              "application/pdf;base64,CCCC\"}},"
               "{\"type\":\"refusal\",\"refusal\":\"no\"}]}]}");
     assert_int_equal(p.result, 0);
     const struct part *parts = p.turn.messages[0].parts;
@@ -158,7 +170,8 @@ static void parts_of_every_kind(void **state)
 static void large_text_is_not_copied(void **state)
 {
     struct parsed p;
-    parse(&p, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":"
+    parse(&p, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_"
+              "url\",\"image_url\":"
               "{\"url\":\"data:image/png;base64,QUFB\"}}]}]}");
     struct span data = p.turn.messages[0].parts[0].base64;
     assert_true(data.p > p.body.p && data.p < p.body.p + p.body.n);
@@ -168,10 +181,14 @@ static void large_text_is_not_copied(void **state)
 static void tool_history(void **state)
 {
     struct parsed p;
-    parse(&p, "{\"model\":\"m\",\"messages\":["
-              "{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"c1\",\"type\":\"function\",\"function\":"
-              "{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}},{\"id\":\"c2\",\"function\":{\"name\":\"g\",\"arguments\":{\"b\":2}}}]},"
-              "{\"role\":\"tool\",\"tool_call_id\":\"c1\",\"name\":\"f\",\"content\":[{\"type\":\"text\",\"text\":\"ok\"}]}]}");
+    parse(
+        &p,
+        "{\"model\":\"m\",\"messages\":["
+        "{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"c1\",\"type\":\"function\",\"function\":"
+        "{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}},{\"id\":\"c2\",\"function\":{\"name\":"
+        "\"g\",\"arguments\":{\"b\":2}}}]},"
+        "{\"role\":\"tool\",\"tool_call_id\":\"c1\",\"name\":\"f\",\"content\":[{\"type\":\"text\","
+        "\"text\":\"ok\"}]}]}");
     assert_int_equal(p.result, 0);
     const struct message *m = p.turn.messages;
     assert_int_equal(m[0].n_tool_calls, 2);
@@ -186,9 +203,12 @@ static void tool_history(void **state)
 static void parameters(void **state)
 {
     struct parsed p;
-    parse(&p, "{\"model\":\"m\",\"stream\":true,\"stream_options\":{\"include_usage\":true},\"temperature\":0.5,\"top_p\":1,"
-              "\"n\":3,\"max_tokens\":10,\"max_completion_tokens\":20,\"stop\":[\"a\",\"\\n\"],\"logprobs\":true,"
-              "\"response_format\":{\"type\":\"json_object\"},\"seed\":9223372036854775807,\"tool_choice\":\"none\","
+    parse(&p, "{\"model\":\"m\",\"stream\":true,\"stream_options\":{\"include_usage\":true},"
+              "\"temperature\":0.5,\"top_p\":1,"
+              "\"n\":3,\"max_tokens\":10,\"max_completion_tokens\":20,\"stop\":[\"a\",\"\\n\"],"
+              "\"logprobs\":true,"
+              "\"response_format\":{\"type\":\"json_object\"},\"seed\":9223372036854775807,\"tool_"
+              "choice\":\"none\","
               "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]," USER_HI "}");
     assert_int_equal(p.result, 0);
     assert_true(p.turn.stream && p.turn.include_usage && p.turn.logprobs);
@@ -271,36 +291,48 @@ static void refusals(void **state)
         {"{\"model\":\"m\",\"messages\":[]}", "messages", FAIL_INVALID_VALUE},
         {"{\"model\":\"m\",\"messages\":\"hi\"}", "messages", FAIL_INVALID_VALUE},
         {"{\"model\":\"m\",\"messages\":[\"hi\"]}", "messages[0]", FAIL_INVALID_VALUE},
-        {"{\"model\":\"m\",\"messages\":[{\"role\":\"king\",\"content\":\"\"}]}", "messages[0].role", FAIL_INVALID_VALUE},
-        {"{\"model\":\"m\",\"messages\":[{\"content\":\"x\"}]}", "messages[0].role", FAIL_INVALID_VALUE},
-        {"{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":5}]}", "messages[0].content", FAIL_INVALID_VALUE},
-        {"{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"smell\"}]}]}",
-         "messages[0].content[1]", FAIL_INVALID_VALUE},
-        {"{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}]}", "messages[0].content[0]",
+        {"{\"model\":\"m\",\"messages\":[{\"role\":\"king\",\"content\":\"\"}]}",
+         "messages[0].role", FAIL_INVALID_VALUE},
+        {"{\"model\":\"m\",\"messages\":[{\"content\":\"x\"}]}", "messages[0].role",
          FAIL_INVALID_VALUE},
-        {"{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:x\"}}]}]}",
+        {"{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":5}]}",
+         "messages[0].content", FAIL_INVALID_VALUE},
+        {"{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\","
+         "\"text\":\"a\"},{\"type\":\"smell\"}]}]}",
+         "messages[0].content[1]", FAIL_INVALID_VALUE},
+        {"{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\"}]}"
+         "]}",
+         "messages[0].content[0]", FAIL_INVALID_VALUE},
+        {"{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\","
+         "\"image_url\":{\"url\":\"data:x\"}}]}]}",
          "messages[0].content[0]", FAIL_INVALID_VALUE},
         {"{\"model\":\"m\",\"stream\":\"yes\"," USER_HI "}", "stream", FAIL_INVALID_VALUE},
-        {"{\"model\":\"m\",\"stream_options\":1," USER_HI "}", "stream_options", FAIL_INVALID_VALUE},
-        {"{\"model\":\"m\",\"temperature\":\"hot\"," USER_HI "}", "temperature", FAIL_INVALID_VALUE},
+        {"{\"model\":\"m\",\"stream_options\":1," USER_HI "}", "stream_options",
+         FAIL_INVALID_VALUE},
+        {"{\"model\":\"m\",\"temperature\":\"hot\"," USER_HI "}", "temperature",
+         FAIL_INVALID_VALUE},
         {"{\"model\":\"m\",\"n\":0," USER_HI "}", "n", FAIL_INVALID_VALUE},
         {"{\"model\":\"m\",\"n\":1.5," USER_HI "}", "n", FAIL_INVALID_VALUE},
         {"{\"model\":\"m\",\"max_tokens\":0," USER_HI "}", "max_tokens", FAIL_INVALID_VALUE},
-        {"{\"model\":\"m\",\"max_completion_tokens\":\"9\"," USER_HI "}", "max_completion_tokens", FAIL_INVALID_VALUE},
+        {"{\"model\":\"m\",\"max_completion_tokens\":\"9\"," USER_HI "}", "max_completion_tokens",
+         FAIL_INVALID_VALUE},
         {"{\"model\":\"m\",\"stop\":[1]," USER_HI "}", "stop", FAIL_INVALID_VALUE},
         {"{\"model\":\"m\",\"tools\":{}," USER_HI "}", "tools", FAIL_INVALID_VALUE},
         {"{\"model\":\"m\",\"tools\":[1]," USER_HI "}", "tools[0]", FAIL_INVALID_VALUE},
         {"{\"model\":\"m\",\"tool_choice\":5," USER_HI "}", "tool_choice", FAIL_INVALID_VALUE},
-        {"{\"model\":\"m\",\"response_format\":\"json\"," USER_HI "}", "response_format", FAIL_INVALID_VALUE},
+        {"{\"model\":\"m\",\"response_format\":\"json\"," USER_HI "}", "response_format",
+         FAIL_INVALID_VALUE},
         {"{\"model\":\"m\",\"logprobs\":3," USER_HI "}", "logprobs", FAIL_INVALID_VALUE},
-        {"{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\",\"tool_calls\":\"x\"}]}", "messages[0].tool_calls", FAIL_INVALID_VALUE},
+        {"{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\",\"tool_calls\":\"x\"}]}",
+         "messages[0].tool_calls", FAIL_INVALID_VALUE},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct parsed p;
         parse(&p, rows[i].body);
-        if (p.result != -1 || p.fail.kind != rows[i].kind || strcmp(p.fail.param, rows[i].param) != 0)
-            fail_msg("%s: result %d kind %s param \"%s\": %s", rows[i].body, p.result, fail_kind_name(p.fail.kind), p.fail.param,
-                     p.fail.message);
+        if (p.result != -1 || p.fail.kind != rows[i].kind ||
+            strcmp(p.fail.param, rows[i].param) != 0)
+            fail_msg("%s: result %d kind %s param \"%s\": %s", rows[i].body, p.result,
+                     fail_kind_name(p.fail.kind), p.fail.param, p.fail.message);
         assert_true(strlen(p.fail.message) > 10);
         done(&p);
     }
@@ -309,13 +341,15 @@ static void refusals(void **state)
 /* clients.md §1.7: odd numbers and bombs are refused or served, never a crash. */
 static void rough_numbers_and_depth(void **state)
 {
-    static const char *const numbers[] = {"1e999", "-0", "123456789012345678901234567890", "1E-400"};
+    static const char *const numbers[] = {"1e999", "-0", "123456789012345678901234567890",
+                                          "1E-400"};
     for (size_t i = 0; i < 4; i++) {
         struct parsed p;
         char body[200];
         snprintf(body, sizeof body, "{\"model\":\"m\",\"temperature\":%s," USER_HI "}", numbers[i]);
         parse(&p, body);
-        assert_true(p.result == 0 || p.fail.kind == FAIL_INVALID_JSON || p.fail.kind == FAIL_INVALID_VALUE);
+        assert_true(p.result == 0 || p.fail.kind == FAIL_INVALID_JSON ||
+                    p.fail.kind == FAIL_INVALID_VALUE);
         done(&p);
     }
     char *deep = malloc(200001);
@@ -339,7 +373,8 @@ static void byte_order_mark_is_skipped(void **state)
 /* Any prefix of a request is refused without reading beyond it. */
 static void every_prefix_is_refused(void **state)
 {
-    static const char whole[] = "{\"model\":\"m\",\"stop\":\"\\u0041\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
+    static const char whole[] = "{\"model\":\"m\",\"stop\":\"\\u0041\",\"messages\":[{\"role\":"
+                                "\"user\",\"content\":[{\"type\":"
                                 "\"text\",\"text\":\"a\\n\"}]}]}";
     for (size_t n = 0; n < sizeof whole - 1; n++) {
         struct parsed p;

@@ -1,0 +1,138 @@
+/*
+ * adapters/support_codec.c - ids, digests and encodings of adapters/support.h.
+ */
+#include <mbedtls/md.h>
+#include <time.h>
+
+#include "adapters/support.h"
+
+static const char hex_digits[] = "0123456789abcdef";
+
+struct span make_uuid(struct turn_run *run)
+{
+    unsigned char bytes[16];
+    char *text = arena_alloc(run->arena, 36 + JSON_PADDING);
+    size_t n = 0;
+    if (!text)
+        return span_of(NULL, 0);
+    run->random(run->random_owner, bytes, sizeof bytes);
+    bytes[6] = (unsigned char)((bytes[6] & 0x0F) | 0x40);
+    bytes[8] = (unsigned char)((bytes[8] & 0x3F) | 0x80);
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            text[n++] = '-';
+        text[n++] = hex_digits[bytes[i] >> 4];
+        text[n++] = hex_digits[bytes[i] & 15];
+    }
+    return span_of(text, n);
+}
+
+struct span hmac_sha256_hex(struct arena *arena, struct span key, struct span data)
+{
+    unsigned char digest[32];
+    char *text = arena_alloc(arena, 64 + JSON_PADDING);
+    const mbedtls_md_info_t *sha256 = mbedtls_md_info_from_type(MBEDTLS_MD_SHA256);
+    if (!text || mbedtls_md_hmac(sha256, (const unsigned char *)key.p, key.n,
+                                 (const unsigned char *)data.p, data.n, digest))
+        return span_of(NULL, 0);
+    for (size_t i = 0; i < sizeof digest; i++) {
+        text[2 * i] = hex_digits[digest[i] >> 4];
+        text[2 * i + 1] = hex_digits[digest[i] & 15];
+    }
+    return span_of(text, 64);
+}
+
+struct span base64_encode(struct arena *arena, struct span in)
+{
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *text = arena_alloc(arena, (in.n + 2) / 3 * 4 + JSON_PADDING);
+    size_t n = 0;
+    if (!text)
+        return span_of(NULL, 0);
+    for (size_t i = 0; i < in.n; i += 3) {
+        unsigned v = (unsigned)(unsigned char)in.p[i] << 16;
+        v |= i + 1 < in.n ? (unsigned)(unsigned char)in.p[i + 1] << 8 : 0;
+        v |= i + 2 < in.n ? (unsigned)(unsigned char)in.p[i + 2] : 0;
+        text[n++] = letters[v >> 18];
+        text[n++] = letters[v >> 12 & 63];
+        text[n++] = i + 1 < in.n ? letters[v >> 6 & 63] : '=';
+        text[n++] = i + 2 < in.n ? letters[v & 63] : '=';
+    }
+    return span_of(text, n);
+}
+
+static int base64_value(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    if (c == '+' || c == '-')
+        return 62;
+    return c == '/' || c == '_' ? 63 : -1;
+}
+
+struct span base64_decode(struct arena *arena, struct span in)
+{
+    char *out = arena_alloc(arena, in.n / 4 * 3 + 3 + JSON_PADDING);
+    unsigned bits = 0, have = 0;
+    size_t n = 0, padding = 0;
+    if (!out)
+        return span_of(NULL, 0);
+    for (size_t i = 0; i < in.n; i++) {
+        char c = in.p[i];
+        if (c == ' ' || c == '\n' || c == '\r' || c == '\t')
+            continue;
+        if (c == '=') {
+            padding++;
+            continue;
+        }
+        int v = base64_value(c);
+        if (v < 0 || padding)
+            return span_of(NULL, 0);
+        bits = bits << 6 | (unsigned)v;
+        have += 6;
+        if (have >= 8) {
+            have -= 8;
+            out[n++] = (char)(bits >> have & 0xFF);
+        }
+    }
+    return have == 6 || padding > 2 ? span_of(NULL, 0) : span_of(out, n);
+}
+
+struct span jwt_payload(struct arena *arena, struct span token)
+{
+    ptrdiff_t first = span_find_char(token, '.');
+    if (first < 0)
+        return span_of(NULL, 0);
+    struct span rest = span_from(token, (size_t)first + 1);
+    ptrdiff_t second = span_find_char(rest, '.');
+    if (second <= 0 || span_find_char(span_from(rest, (size_t)second + 1), '.') >= 0)
+        return span_of(NULL, 0);
+    struct span json = base64_decode(arena, span_first(rest, (size_t)second));
+    return json.n && json.p[0] == '{' ? json : span_of(NULL, 0);
+}
+
+int percent_encode(struct buffer *out, struct span text)
+{
+    for (size_t i = 0; i < text.n; i++) {
+        unsigned char c = (unsigned char)text.p[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                     c == '-' || c == '.' || c == '_' || c == '~';
+        char escaped[3] = {'%', "0123456789ABCDEF"[c >> 4], "0123456789ABCDEF"[c & 15]};
+        buffer_append(out, plain ? span_of(&text.p[i], 1) : span_of(escaped, 3));
+    }
+    return out->error;
+}
+
+struct span format_utc(struct arena *arena, int64_t unix_ms, const char *format)
+{
+    char text[128];
+    struct tm tm;
+    time_t seconds = (time_t)(unix_ms / 1000);
+    gmtime_r(&seconds, &tm);
+    return arena_dup(arena, span_of(text, strftime(text, sizeof text, format, &tm)));
+}

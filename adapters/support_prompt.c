@@ -1,0 +1,96 @@
+/*
+ * adapters/support_prompt.c - conversations as text, for sites that take one message (adapters/support.h).
+ *
+ * Nothing of the history is lost: roles, names, tool calls and their results all have a written form. The form of calls is the common one of
+ * docs/architecture.md: `<tool_call>{json}</tool_call>` and `<tool_result id="…" name="…">text</tool_result>`.
+ */
+#include "adapters/support.h"
+#include "base/json_write.h"
+
+enum { PROMPT_LIMIT = 256 * 1024 * 1024 };
+
+struct span role_name(enum role role)
+{
+    static const struct span names[] = {SPAN_INIT("system"), SPAN_INIT("user"),
+                                        SPAN_INIT("assistant"), SPAN_INIT("tool")};
+    return names[role];
+}
+
+static void line_break(struct buffer *out, size_t since)
+{
+    if (out->n > since)
+        buffer_char(out, '\n');
+}
+
+static void write_call(struct buffer *out, const struct tool_call *call)
+{
+    struct json_writer w = json_writer(out);
+    buffer_append(out, SPAN("<tool_call>"));
+    json_begin_object(&w);
+    json_member(&w, "id", call->id);
+    json_member(&w, "name", call->name);
+    json_member(&w, "arguments", call->arguments);
+    json_end_object(&w);
+    buffer_append(out, SPAN("</tool_call>"));
+}
+
+static void write_message(struct buffer *out, const struct message *m)
+{
+    size_t start = out->n;
+    bool result = m->role == ROLE_TOOL;
+    if (result)
+        buffer_printf(out, "<tool_result id=\"%.*s\" name=\"%.*s\">", SPAN_ARGS(m->tool_call_id),
+                      SPAN_ARGS(m->name));
+    size_t inside = out->n;
+    for (size_t i = 0; i < m->n_parts; i++) {
+        if (m->parts[i].kind != PART_TEXT && m->parts[i].kind != PART_REFUSAL)
+            continue;
+        line_break(out, inside);
+        buffer_append(out, m->parts[i].text);
+    }
+    if (result)
+        buffer_append(out, SPAN("</tool_result>"));
+    for (size_t i = 0; i < m->n_tool_calls; i++) {
+        line_break(out, start);
+        write_call(out, &m->tool_calls[i]);
+    }
+}
+
+static struct span finished(struct arena *arena, struct buffer *out)
+{
+    struct span text = out->error ? span_of(NULL, 0) : arena_dup(arena, buffer_span(out));
+    buffer_free(out);
+    return text;
+}
+
+struct span message_text(struct arena *arena, const struct message *m)
+{
+    struct buffer out;
+    if (m->role != ROLE_TOOL && m->n_tool_calls == 0) {
+        if (m->n_parts == 0)
+            return span_of("", 0);
+        if (m->n_parts == 1 && m->parts[0].kind == PART_TEXT)
+            return m->parts[0].text;
+    }
+    buffer_init(&out, PROMPT_LIMIT);
+    write_message(&out, m);
+    return finished(arena, &out);
+}
+
+struct span flatten_messages(struct arena *arena, const struct message *messages, size_t n)
+{
+    struct buffer out;
+    if (n == 1 && messages[0].role == ROLE_USER && !messages[0].name.n)
+        return message_text(arena, &messages[0]);
+    buffer_init(&out, PROMPT_LIMIT);
+    for (size_t i = 0; i < n; i++) {
+        const struct message *m = &messages[i];
+        line_break(&out, 0);
+        buffer_append(&out, role_name(m->role));
+        if (m->name.n && m->role != ROLE_TOOL)
+            buffer_printf(&out, " (%.*s)", SPAN_ARGS(m->name));
+        buffer_append(&out, SPAN(": "));
+        write_message(&out, m);
+    }
+    return finished(arena, &out);
+}

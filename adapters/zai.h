@@ -1,0 +1,76 @@
+/*
+ * adapters/zai.h - what the three files of the zai adapter share (docs/sites/zai.md, sites/zai.md).
+ *
+ * zai.c tells who we are and what we send, zai_stream.c what the answer's events mean, zai_errors.c what its failures mean.
+ */
+#ifndef DRAGOMAN_ADAPTERS_ZAI_H
+#define DRAGOMAN_ADAPTERS_ZAI_H
+
+#include "adapters/support.h"
+
+enum { ZAI_TEXT_LIMIT = 64 * 1024 * 1024, ZAI_SOURCES_MAX = 500 };
+
+enum zai_at { ZAI_BEGIN, ZAI_TOKEN, ZAI_UPLOAD, ZAI_NEW_CHAT, ZAI_CHAT, ZAI_OVER };
+
+struct zai_picture {
+    const struct part *part;
+    int message;                      /* index in the turn */
+    struct span id, filename, answer; /* of the upload */
+    size_t size;
+};
+
+/* Removes the wrapping of reasoning, piece by piece (§8 rule 1). */
+struct zai_unwrap {
+    enum { UNWRAP_PROBE, UNWRAP_BARE, UNWRAP_HEAD, UNWRAP_BREAK, UNWRAP_BODY } at;
+    bool line_start;
+    struct buffer held; /* undecided bytes */
+};
+
+struct zai_source {
+    struct span ref_id, title, url;
+    int number; /* 1, 2 … in order of first use; 0 = not used */
+};
+
+struct zai_stream {
+    struct zai_unwrap unwrap;
+    struct buffer reasoning; /* of the current stretch, as sent (before marks vanish) */
+    struct buffer answer;    /* all of it, as the site wrote it */
+    struct buffer answer_hold, reasoning_hold; /* suffixes that could begin a mark */
+    struct buffer edit, piece;                 /* work space */
+    bool thinking, had_reasoning, had_answer, had_usage, finished;
+    struct zai_source *sources;
+    size_t n_sources, cap_sources;
+    int used;
+};
+
+struct zai {
+    enum zai_at at;
+    bool v2, guest, renewed, thinking, search, vision, known_vision;
+    bool created; /* a chat of ours exists at the site */
+    struct span token, user_id, model, public_model;
+    struct span chat_id, message_id, user_message_id;
+    struct zai_picture *pictures;
+    size_t n_pictures, uploaded;
+    int status; /* of the current answer */
+    int retry_after_s;
+    struct span content_type;
+    struct zai_stream stream;
+};
+
+/* zai_stream.c */
+void zai_stream_init(struct zai_stream *);
+void zai_stream_free(struct zai_stream *);
+enum adapter_verdict zai_stream_event(struct turn_run *, struct zai *, struct span data);
+enum adapter_verdict zai_stream_end(struct turn_run *, struct zai *, enum stream_end);
+/* Did anything of the answer go out? */
+bool zai_stream_has_text(const struct zai_stream *);
+
+/* zai_errors.c: both fill run->fail and return -1. */
+int zai_fail_http(struct turn_run *, int status, struct span content_type, int retry_after_s,
+                  struct span body);
+int zai_fail_event(struct turn_run *, struct json error);
+/* The error of an event (top, data, data.data), or missing. */
+struct json zai_event_error(struct json root);
+bool zai_error_is_internal(struct json error);
+
+#endif

@@ -1,0 +1,700 @@
+/*
+ * adapters/zai_stream.c - what the events of chat.z.ai's answer mean (sites/zai.md §8, rules 1-8).
+ *
+ * Two text channels run side by side: reasoning, which may come wrapped in <details> with a quote mark on each line, and the answer, which may be edited as a whole. In both,
+ * marks like 【turn0search3】 stand for sources. The hard part is that wrapping, marks and line starts are cut anywhere: whatever is undecided is held.
+ */
+#include "adapters/zai.h"
+
+#define MARK_OPEN  "\xE3\x80\x90" /* 【 */
+#define MARK_CLOSE "\xE3\x80\x91" /* 】 */
+#define DAGGER     "\xE2\x80\xA0" /* † */
+
+enum phase {
+    PHASE_ANSWER,
+    PHASE_THINKING,
+    PHASE_TOOL_CALL,
+    PHASE_TOOL_RESPONSE,
+    PHASE_OTHER,
+    PHASE_DONE,
+    PHASE_UNKNOWN
+};
+
+void zai_stream_init(struct zai_stream *s)
+{
+    struct buffer *all[] = {&s->unwrap.held,    &s->reasoning, &s->answer, &s->answer_hold,
+                            &s->reasoning_hold, &s->edit,      &s->piece};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        buffer_init(all[i], ZAI_TEXT_LIMIT);
+}
+
+void zai_stream_free(struct zai_stream *s)
+{
+    struct buffer *all[] = {&s->unwrap.held,    &s->reasoning, &s->answer, &s->answer_hold,
+                            &s->reasoning_hold, &s->edit,      &s->piece};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        buffer_free(all[i]);
+}
+
+bool zai_stream_has_text(const struct zai_stream *s) { return s->had_answer || s->had_reasoning; }
+
+/* ---- unwrapping (rule 1) --------------------------------------------------------------------------------- */
+
+static void unwrap_reset(struct zai_unwrap *u)
+{
+    u->at = UNWRAP_PROBE;
+    u->line_start = true;
+    buffer_clear(&u->held);
+}
+
+/* Where the decision about held bytes stands. */
+enum held { HELD_OPEN, HELD_DROP, HELD_SEND };
+
+/* Held bytes of the body begin with `>` at a line's start, or with a line break or `<` that may lead to </details>. */
+static enum held body_decide(const struct zai_unwrap *u, size_t *drop)
+{
+    struct span h = buffer_span(&u->held);
+    const struct span closing = SPAN("</details>"), closing_line = SPAN("\n</details>");
+    *drop = 0;
+    if (h.p[0] == '>') {
+        if (h.n == 1)
+            return HELD_OPEN;
+        *drop = h.p[1] == ' ' ? 2 : h.p[1] == '\n' ? 1 : 0;
+        return *drop ? HELD_DROP : HELD_SEND;
+    }
+    struct span wanted = h.p[0] == '\n' ? closing_line : closing;
+    if (span_eq(h, wanted)) {
+        *drop = h.n;
+        return HELD_DROP;
+    }
+    return span_starts(wanted, h) ? HELD_OPEN : HELD_SEND;
+}
+
+/* Takes decided bytes off the held ones. After a decision the rest is looked at again. */
+static void body_settle(struct zai_unwrap *u, struct buffer *out)
+{
+    while (u->held.n) {
+        char c = u->held.p[0];
+        size_t drop = 0;
+        bool mark = c == '>' && u->line_start;
+        if (mark || c == '\n' || c == '<') {
+            enum held decision = body_decide(u, &drop);
+            if (decision == HELD_OPEN)
+                return;
+            if (decision == HELD_DROP) {
+                buffer_consume(&u->held, drop);
+                u->line_start = false; /* a line has one mark */
+                continue;
+            }
+        }
+        buffer_char(out, c);
+        u->line_start = c == '\n';
+        buffer_consume(&u->held, 1);
+    }
+}
+
+/* Runs without anything to decide are the common case: they do not pass through the held bytes. */
+static struct span plain_run(const struct zai_unwrap *u, struct span text)
+{
+    size_t n = 0;
+    if (u->held.n || (u->line_start && text.n && text.p[0] == '>'))
+        return span_first(text, 0);
+    while (n < text.n && text.p[n] != '\n' && text.p[n] != '<')
+        n++;
+    return span_first(text, n);
+}
+
+static void unwrap_body(struct zai_unwrap *u, struct span text, struct buffer *out)
+{
+    while (text.n) {
+        struct span run = plain_run(u, text);
+        if (run.n) {
+            buffer_append(out, run);
+            u->line_start = false;
+            text = span_from(text, run.n);
+            continue;
+        }
+        buffer_char(&u->held, text.p[0]);
+        text = span_from(text, 1);
+        body_settle(u, out);
+    }
+}
+
+static void unwrap_feed(struct zai_unwrap *u, struct span text, struct buffer *out)
+{
+    const struct span opening = SPAN("<details"), summary = SPAN("</summary>");
+    if (u->at == UNWRAP_PROBE || u->at == UNWRAP_HEAD) {
+        buffer_append(&u->held, text);
+        text = span_of("", 0);
+    }
+    if (u->at == UNWRAP_PROBE) {
+        struct span h = buffer_span(&u->held);
+        if (h.n < opening.n && span_starts(opening, h))
+            return;
+        u->at = span_starts(h, opening) ? UNWRAP_HEAD : UNWRAP_BARE;
+        if (u->at == UNWRAP_BARE) {
+            buffer_append(out, h);
+            buffer_clear(&u->held);
+            return;
+        }
+    }
+    if (u->at == UNWRAP_BARE) {
+        buffer_append(out, text);
+        return;
+    }
+    struct buffer rest;
+    buffer_init(&rest, ZAI_TEXT_LIMIT);
+    if (u->at == UNWRAP_HEAD) {
+        ptrdiff_t at = span_find(buffer_span(&u->held), summary);
+        if (at < 0)
+            return;
+        buffer_append(&rest, span_from(buffer_span(&u->held), (size_t)at + summary.n));
+        buffer_clear(&u->held);
+        u->at = UNWRAP_BREAK;
+        text = buffer_span(&rest);
+    }
+    if (u->at == UNWRAP_BREAK && text.n) {
+        if (text.p[0] == '\n')
+            text = span_from(text, 1);
+        u->at = UNWRAP_BODY;
+        u->line_start = true;
+    }
+    if (u->at == UNWRAP_BODY)
+        unwrap_body(u, text, out);
+    buffer_free(&rest);
+}
+
+/* What is held at the end of a stretch is text after all (but a head without its end is wrapping). */
+static void unwrap_flush(struct zai_unwrap *u, struct buffer *out)
+{
+    if (u->at != UNWRAP_HEAD)
+        buffer_append(out, buffer_span(&u->held));
+    buffer_clear(&u->held);
+}
+
+/* ---- marks (rule 5) ---------------------------------------------------------------------------------------- */
+
+enum mark { MARK_NONE, MARK_WHOLE, MARK_BEGUN };
+
+static size_t run_of(struct span s, size_t at, bool digits)
+{
+    size_t n = 0;
+    while (at + n < s.n) {
+        char c = s.p[at + n];
+        bool fits =
+            digits ? c >= '0' && c <= '9' : (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!fits)
+            break;
+        n++;
+    }
+    return n;
+}
+
+/* s begins with a byte of MARK_OPEN's first kind: is it 【turn<digits><letters><digits>】, or its beginning? */
+static enum mark read_mark(struct span s, struct span *ref_id, size_t *length)
+{
+    const struct span opening = SPAN(MARK_OPEN "turn"), closing = SPAN(MARK_CLOSE);
+    if (s.n < opening.n)
+        return span_starts(opening, s) ? MARK_BEGUN : MARK_NONE;
+    if (!span_starts(s, opening))
+        return MARK_NONE;
+    size_t at = opening.n;
+    for (int field = 0; field < 3; field++) {
+        size_t n = run_of(s, at, field != 1);
+        if (n > 24)
+            return MARK_NONE;
+        at += n;
+        if (at == s.n)
+            return MARK_BEGUN;
+        if (n == 0)
+            return MARK_NONE;
+    }
+    struct span rest = span_from(s, at);
+    if (!span_starts(rest, closing))
+        return span_starts(closing, rest) ? MARK_BEGUN : MARK_NONE;
+    *ref_id = span_of(s.p + 3, at - 3);
+    *length = at + closing.n;
+    return MARK_WHOLE;
+}
+
+static void write_link(struct zai_stream *s, struct span ref_id, struct buffer *out)
+{
+    for (size_t i = 0; i < s->n_sources; i++) {
+        struct zai_source *source = &s->sources[i];
+        if (!span_eq(source->ref_id, ref_id))
+            continue;
+        if (!source->number)
+            source->number = ++s->used;
+        buffer_printf(out, " [%d](", source->number);
+        for (size_t k = 0; k < source->url.n; k++) {
+            char c = source->url.p[k];
+            if (c == ')')
+                buffer_append(out, SPAN("%29"));
+            else if ((unsigned char)c <= ' ')
+                buffer_append(out, SPAN("%20"));
+            else
+                buffer_char(out, c);
+        }
+        buffer_char(out, ')');
+        return;
+    }
+}
+
+/* hold + text → piece, with marks replaced; a suffix that could begin a mark stays in hold. */
+static void pass_marks(struct zai_stream *s, struct buffer *hold, struct span text, bool links,
+                       struct buffer *out)
+{
+    struct buffer joined;
+    buffer_init(&joined, ZAI_TEXT_LIMIT);
+    if (hold->n) {
+        buffer_append(&joined, buffer_span(hold));
+        buffer_append(&joined, text);
+        buffer_clear(hold);
+        text = buffer_span(&joined);
+    }
+    while (text.n) {
+        const char *at = memchr(text.p, MARK_OPEN[0], text.n);
+        size_t before = at ? (size_t)(at - text.p) : text.n, length = 1;
+        struct span ref_id;
+        buffer_append(out, span_first(text, before));
+        text = span_from(text, before);
+        if (!text.n)
+            break;
+        enum mark mark = read_mark(text, &ref_id, &length);
+        if (mark == MARK_BEGUN) {
+            buffer_append(hold, text);
+            break;
+        }
+        if (mark == MARK_NONE)
+            buffer_append(out, span_first(text, 1));
+        else if (links)
+            write_link(s, ref_id, out);
+        text = span_from(text, length);
+    }
+    buffer_free(&joined);
+}
+
+/* ---- sending -------------------------------------------------------------------------------------------------- */
+
+static int out_of_room(struct turn_run *run, const struct zai_stream *s)
+{
+    const struct buffer *all[] = {&s->unwrap.held,    &s->reasoning, &s->answer, &s->answer_hold,
+                                  &s->reasoning_hold, &s->edit,      &s->piece};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (all[i]->error == BUFFER_NOMEM)
+            return fail_memory(&run->fail);
+        if (all[i]->error)
+            return fail_set(&run->fail, FAIL_PROTOCOL,
+                            "chat.z.ai sent an answer of more than 64 MiB");
+    }
+    return 0;
+}
+
+/* Cleaned reasoning of the current stretch. */
+static int send_reasoning(struct turn_run *run, struct zai_stream *s, struct span clean)
+{
+    if (!clean.n)
+        return 0;
+    buffer_append(&s->reasoning, clean);
+    buffer_clear(&s->piece);
+    pass_marks(s, &s->reasoning_hold, clean, false, &s->piece);
+    s->had_reasoning = true;
+    return delta_reasoning(run->out, 0, buffer_span(&s->piece));
+}
+
+/* A new stretch is set off from the former by an empty line. */
+static int begin_thinking(struct turn_run *run, struct zai_stream *s)
+{
+    if (s->thinking)
+        return 0;
+    s->thinking = true;
+    unwrap_reset(&s->unwrap);
+    buffer_clear(&s->reasoning);
+    return s->had_reasoning ? delta_reasoning(run->out, 0, SPAN("\n\n")) : 0;
+}
+
+static int flush_reasoning_hold(struct turn_run *run, struct zai_stream *s)
+{
+    int bad = delta_reasoning(run->out, 0, buffer_span(&s->reasoning_hold));
+    buffer_clear(&s->reasoning_hold);
+    return bad;
+}
+
+static int end_thinking(struct turn_run *run, struct zai_stream *s)
+{
+    if (!s->thinking)
+        return 0;
+    s->thinking = false;
+    buffer_clear(&s->edit);
+    unwrap_flush(&s->unwrap, &s->edit);
+    return send_reasoning(run, s, buffer_span(&s->edit)) || flush_reasoning_hold(run, s) ? -1 : 0;
+}
+
+static int thinking_text(struct turn_run *run, struct zai_stream *s, struct span text)
+{
+    if (!text.n)
+        return 0;
+    if (begin_thinking(run, s))
+        return -1;
+    buffer_clear(&s->edit);
+    unwrap_feed(&s->unwrap, text, &s->edit);
+    return send_reasoning(run, s, buffer_span(&s->edit));
+}
+
+static int answer_text(struct turn_run *run, struct zai_stream *s, struct span text)
+{
+    if (!text.n)
+        return 0;
+    if (end_thinking(run, s))
+        return -1;
+    buffer_append(&s->answer, text);
+    buffer_clear(&s->piece);
+    pass_marks(s, &s->answer_hold, text, true, &s->piece);
+    s->had_answer = true;
+    return delta_text(run->out, 0, buffer_span(&s->piece));
+}
+
+/* ---- sources (rule 4) --------------------------------------------------------------------------------------------- */
+
+static void add_source(struct turn_run *run, struct zai_stream *s, struct span ref_id,
+                       struct span title, struct span url)
+{
+    if (!ref_id.n || !url.n || s->n_sources >= ZAI_SOURCES_MAX)
+        return;
+    for (size_t i = 0; i < s->n_sources; i++) {
+        if (span_eq(s->sources[i].ref_id, ref_id))
+            return;
+    }
+    if (s->n_sources == s->cap_sources) {
+        size_t cap = s->cap_sources ? s->cap_sources * 2 : 8;
+        struct zai_source *grown = arena_alloc(run->arena, cap * sizeof *grown);
+        if (!grown)
+            return;
+        if (s->n_sources)
+            memcpy(grown, s->sources, s->n_sources * sizeof *grown);
+        s->sources = grown;
+        s->cap_sources = cap;
+    }
+    struct zai_source source = {arena_dup(run->arena, ref_id), arena_dup(run->arena, title),
+                                arena_dup(run->arena, url), 0};
+    if (source.ref_id.p && source.title.p && source.url.p)
+        s->sources[s->n_sources++] = source;
+}
+
+/* "[ref_id=<id>†<title>†<url>]", any number of them. */
+static void sources_from_text(struct turn_run *run, struct zai_stream *s, struct span text)
+{
+    const struct span opening = SPAN("[ref_id="), dagger = SPAN(DAGGER);
+    ptrdiff_t at;
+    while ((at = span_find(text, opening)) >= 0) {
+        text = span_from(text, (size_t)at + opening.n);
+        ptrdiff_t end = span_find_char(text, '\n');
+        struct span line = end < 0 ? text : span_first(text, (size_t)end);
+        ptrdiff_t first = span_find(line, dagger);
+        if (first < 0)
+            continue;
+        struct span rest = span_from(line, (size_t)first + dagger.n);
+        ptrdiff_t second = span_find(rest, dagger);
+        ptrdiff_t close =
+            second < 0 ? -1 : span_find_char(span_from(rest, (size_t)second + dagger.n), ']');
+        if (close < 0)
+            continue;
+        struct span url = span_first(span_from(rest, (size_t)second + dagger.n), (size_t)close);
+        add_source(run, s, span_trim(span_first(line, (size_t)first)),
+                   span_trim(span_first(rest, (size_t)second)), span_trim(url));
+    }
+}
+
+/* The end of the array that begins at text.p[0], or 0. Strings are respected; nothing else is checked: the parser does that. */
+static size_t array_length(struct span text)
+{
+    size_t depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < text.n; i++) {
+        char c = text.p[i];
+        if (quoted) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                quoted = false;
+        } else if (c == '"') {
+            quoted = true;
+        } else if (c == '[' || c == '{') {
+            depth++;
+        } else if ((c == ']' || c == '}') && --depth == 0) {
+            return i + 1;
+        }
+    }
+    return 0;
+}
+
+/* `"search_result":[{title,url,index,ref_id}]` inside a tool's block. Uses run->json: the event's own document is done with. */
+static void sources_from_block(struct turn_run *run, struct zai_stream *s, struct span block)
+{
+    const struct span key = SPAN("\"search_result\":");
+    ptrdiff_t at;
+    while ((at = span_find(block, key)) >= 0) {
+        block = span_from(block, (size_t)at + key.n);
+        struct span array = block;
+        while (array.n && array.p[0] == ' ')
+            array = span_from(array, 1);
+        size_t n = array.n && array.p[0] == '[' ? array_length(array) : 0;
+        struct json root;
+        if (!n || json_parse_lenient(run->json, span_first(array, n), &root) != JSON_OK)
+            continue;
+        struct json_iter it = json_each(root);
+        while (json_next(&it))
+            add_source(run, s, span_trim(json_get_text(it.value, "ref_id")),
+                       span_trim(json_get_text(it.value, "title")),
+                       span_trim(json_get_text(it.value, "url")));
+    }
+}
+
+/* ---- edits (rules 3, 4, 6) ------------------------------------------------------------------------------------------ */
+
+/* `whole` is all of the answer so far: what goes beyond what was sent is new; anything else is not understood. */
+static int answer_so_far(struct turn_run *run, struct zai_stream *s, struct span whole)
+{
+    if (span_starts(whole, buffer_span(&s->answer)))
+        return answer_text(run, s, span_from(whole, s->answer.n));
+    run_drift(run, "edit that does not continue the answer");
+    return 0;
+}
+
+/* Reasoning inside an edit: its clean text may go beyond what was sent. */
+static int reasoning_so_far(struct turn_run *run, struct zai_stream *s, struct span wrapped)
+{
+    struct zai_unwrap u = {0};
+    struct buffer clean;
+    int bad = 0;
+    ptrdiff_t start = span_find(wrapped, SPAN("<details"));
+    buffer_init(&u.held, ZAI_TEXT_LIMIT);
+    buffer_init(&clean, ZAI_TEXT_LIMIT);
+    unwrap_reset(&u);
+    unwrap_feed(&u, span_from(wrapped, start < 0 ? 0 : (size_t)start), &clean);
+    unwrap_flush(&u, &clean);
+    if (!s->thinking && !s->had_reasoning) {
+        bad = begin_thinking(run, s);
+    }
+    if (!bad && span_starts(buffer_span(&clean), buffer_span(&s->reasoning))) {
+        buffer_clear(&s->unwrap.held); /* what was held back is inside what comes now */
+        bad = send_reasoning(run, s, span_from(buffer_span(&clean), s->reasoning.n));
+    }
+    if (clean.error || u.held.error)
+        s->edit.error = clean.error ? clean.error : u.held.error;
+    buffer_free(&clean);
+    buffer_free(&u.held);
+    return bad;
+}
+
+static struct span behind_details(struct span edit, size_t *at)
+{
+    const struct span closing = SPAN("</details>");
+    ptrdiff_t last = span_find_last(edit, closing);
+    if (last < 0) {
+        *at = 0;
+        return edit;
+    }
+    *at = (size_t)last + closing.n;
+    struct span rest = span_from(edit, *at);
+    return rest.n && rest.p[0] == '\n' ? span_from(rest, 1) : rest;
+}
+
+static bool is_tool_block(struct span edit)
+{
+    return span_find(edit, SPAN("<glm_block")) >= 0 || span_find(edit, SPAN("\"mcp\"")) >= 0 ||
+           span_find(edit, SPAN("\"search_result\"")) >= 0;
+}
+
+static int tool_block(struct turn_run *run, struct zai_stream *s, enum phase phase, bool at_start,
+                      struct span edit)
+{
+    ptrdiff_t block = span_find(edit, SPAN("<glm_block"));
+    int bad = end_thinking(run, s);
+    if (!bad && phase == PHASE_ANSWER && block > 0) {
+        struct span before = span_first(edit, (size_t)block);
+        size_t details;
+        before = behind_details(before, &details);
+        if (at_start || span_starts(before, buffer_span(&s->answer)))
+            bad = answer_so_far(run, s, before);
+        else
+            bad = answer_text(run, s, before);
+    }
+    sources_from_block(run, s, edit);
+    return bad;
+}
+
+static int edit_event(struct turn_run *run, struct zai_stream *s, enum phase phase, bool at_start,
+                      struct span edit)
+{
+    size_t details;
+    if (phase == PHASE_TOOL_CALL || phase == PHASE_TOOL_RESPONSE || is_tool_block(edit))
+        return tool_block(run, s, phase, at_start, edit);
+    if (phase != PHASE_ANSWER && phase != PHASE_OTHER) {
+        run_drift(run, "edit in an unknown phase");
+        return 0;
+    }
+    struct span rest = behind_details(edit, &details);
+    if (phase == PHASE_ANSWER && details) {
+        if (reasoning_so_far(run, s, span_first(edit, details)))
+            return -1;
+        return answer_so_far(run, s, rest);
+    }
+    if (!at_start) {
+        run_drift(run, "edit at an index");
+        return 0;
+    }
+    return answer_so_far(run, s, rest);
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------------------ */
+
+static enum phase phase_of(struct json data)
+{
+    static const struct {
+        struct span name;
+        enum phase phase;
+    } phases[] = {
+        {SPAN_INIT("answer"), PHASE_ANSWER},
+        {SPAN_INIT("thinking"), PHASE_THINKING},
+        {SPAN_INIT("tool_call"), PHASE_TOOL_CALL},
+        {SPAN_INIT("tool_response"), PHASE_TOOL_RESPONSE},
+        {SPAN_INIT("other"), PHASE_OTHER},
+        {SPAN_INIT("done"), PHASE_DONE},
+    };
+    struct json phase = json_get(data, "phase");
+    if (!json_is(phase, JSON_STRING))
+        return PHASE_ANSWER;
+    for (size_t i = 0; i < sizeof phases / sizeof *phases; i++) {
+        if (span_eq(json_text(phase), phases[i].name))
+            return phases[i].phase;
+    }
+    return PHASE_UNKNOWN;
+}
+
+static int read_usage(struct turn_run *run, struct zai_stream *s, struct json usage)
+{
+    struct delta_usage u = {
+        .prompt = -1, .completion = -1, .total = -1, .cached = -1, .reasoning = -1};
+    if (!json_is(usage, JSON_OBJECT))
+        return 0;
+    json_int(json_get(usage, "prompt_tokens"), &u.prompt);
+    json_int(json_get(usage, "completion_tokens"), &u.completion);
+    json_int(json_get(usage, "total_tokens"), &u.total);
+    json_int(json_path(usage, "prompt_tokens_details", "cached_tokens", NULL), &u.cached);
+    s->had_usage = true;
+    return delta_usage(run->out, &u);
+}
+
+/* Whatever is still held is text. */
+static int flush_all(struct turn_run *run, struct zai_stream *s)
+{
+    if (end_thinking(run, s))
+        return -1;
+    int bad = delta_text(run->out, 0, buffer_span(&s->answer_hold));
+    buffer_clear(&s->answer_hold);
+    return bad;
+}
+
+static enum adapter_verdict finish(struct turn_run *run, struct zai *z)
+{
+    struct zai_stream *s = &z->stream;
+    if (flush_all(run, s))
+        return ADAPTER_FAIL;
+    if (!zai_stream_has_text(s))
+        return fail_set(&run->fail, FAIL_EMPTY, "chat.z.ai ended its answer without any text");
+    for (int number = 1; number <= s->used; number++) {
+        for (size_t i = 0; i < s->n_sources; i++) {
+            if (s->sources[i].number == number &&
+                delta_citation(run->out, 0, s->sources[i].url, s->sources[i].title))
+                return ADAPTER_FAIL;
+        }
+    }
+    s->finished = true;
+    z->at = ZAI_OVER;
+    return delta_finish(run->out, 0, SPAN("stop")) ? ADAPTER_FAIL : ADAPTER_COMPLETE;
+}
+
+static enum adapter_verdict error_event(struct turn_run *run, struct zai *z, struct json error,
+                                        bool done)
+{
+    struct zai_stream *s = &z->stream;
+    if (zai_error_is_internal(error) && done && zai_stream_has_text(s) && s->had_usage)
+        return finish(run, z); /* §6.1: the answer is whole, only its chat was not kept */
+    struct fail fail;
+    zai_fail_event(run, error);
+    fail = run->fail;
+    if (flush_all(run, s) == 0)
+        run->fail = fail;
+    return ADAPTER_FAIL;
+}
+
+/* The text of an edit, decoded once more when it is a JSON string within the string; in s->edit's own copy, for the document goes. */
+static struct span edit_text(struct turn_run *run, struct zai_stream *s, struct span edit)
+{
+    struct json inner;
+    struct span copy = arena_dup(run->arena, edit);
+    if (copy.n > 1 && copy.p[0] == '"' && json_parse_lenient(run->json, copy, &inner) == JSON_OK)
+        copy = arena_dup(run->arena, json_text(inner));
+    return copy;
+}
+
+enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z, struct span text)
+{
+    struct zai_stream *s = &z->stream;
+    struct json root;
+    if (span_eq(span_trim(text), SPAN("[DONE]")))
+        return finish(run, z);
+    if (json_parse_lenient(run->json, text, &root) != JSON_OK || !json_is(root, JSON_OBJECT)) {
+        run_drift(run, "event that is no JSON object");
+        return ADAPTER_GO_ON;
+    }
+    struct json data = json_get(root, "data"), error = zai_event_error(root);
+    bool done = json_bool(json_get(data, "done"), false) ||
+                json_bool(json_path(data, "data", "done", NULL), false);
+    if (json_is(error, JSON_OBJECT))
+        return error_event(run, z, error, done || phase_of(data) == PHASE_DONE);
+    struct span type = json_get_text(root, "type");
+    if (type.n && !span_eq(type, SPAN("chat:completion")))
+        return ADAPTER_GO_ON; /* chat:title and the like */
+    if (!json_is(data, JSON_OBJECT)) {
+        run_drift(run, "event without data");
+        return ADAPTER_GO_ON;
+    }
+    enum phase phase = phase_of(data);
+    struct span delta = json_get_text(data, "delta_content"),
+                edit = json_get_text(data, "edit_content");
+    int64_t index = 0;
+    bool at_start = !json_int(json_get(data, "edit_index"), &index) || index == 0;
+    int bad = read_usage(run, s, json_get(data, "usage"));
+    if (phase == PHASE_UNKNOWN)
+        run_drift(run, "unknown phase");
+    else if (!bad && phase == PHASE_THINKING && delta.n)
+        bad = thinking_text(run, s, delta);
+    else if (!bad && (phase == PHASE_ANSWER || phase == PHASE_OTHER || phase == PHASE_DONE) &&
+             delta.n)
+        bad = answer_text(run, s, delta);
+    else if (!bad && (phase == PHASE_TOOL_CALL || phase == PHASE_TOOL_RESPONSE))
+        bad = end_thinking(run, s);
+    if (!bad && phase == PHASE_TOOL_RESPONSE && delta.n)
+        sources_from_text(run, s, delta);
+    if (!bad && edit.n && !delta.n && phase != PHASE_UNKNOWN) {
+        edit = edit_text(run, s, edit); /* from here on the event's document is gone */
+        bad = edit.p ? edit_event(run, s, phase, at_start, edit) : fail_memory(&run->fail);
+    }
+    if (bad || out_of_room(run, s))
+        return ADAPTER_FAIL;
+    return done || phase == PHASE_DONE ? finish(run, z) : ADAPTER_GO_ON;
+}
+
+enum adapter_verdict zai_stream_end(struct turn_run *run, struct zai *z, enum stream_end end)
+{
+    struct zai_stream *s = &z->stream;
+    if (end == END_CLEAN && s->had_usage && zai_stream_has_text(s))
+        return finish(run, z);
+    if (flush_all(run, s))
+        return ADAPTER_FAIL;
+    if (!zai_stream_has_text(s) && end == END_CLEAN)
+        return fail_set(&run->fail, FAIL_EMPTY, "chat.z.ai ended its answer without any text");
+    return fail_set(&run->fail, FAIL_CUT, "chat.z.ai broke off in the middle of its answer");
+}
