@@ -7,6 +7,7 @@ import {mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {dirname, join, resolve} from 'node:path';
 import {fileURLToPath} from 'node:url';
+import {anyOf} from './wait.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 export const root = resolve(here, '../../..');
@@ -99,12 +100,7 @@ export class Gateway {
       }
       const left = end - Date.now();
       if (left <= 0) throw new Error(`no ${what} within ${ms} ms:\n${this.stdout}${this.stderr}`);
-      let timer;
-      await Promise.race([
-        once(this.child.stdout, 'data'), once(this.child.stderr, 'data'), this.closed,
-        new Promise((done) => (timer = setTimeout(done, Math.min(left, 1000)))),
-      ]).catch(() => {});
-      clearTimeout(timer);
+      await anyOf(Math.min(left, 1000), [this.child.stdout, 'data'], [this.child.stderr, 'data'], [this.child, 'close']);
     }
   }
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import {once} from 'node:events';
 import net from 'node:net';
+import {anyOf} from './wait.mjs';
 
 export const user = (content, more = {}) => ({messages: [{role: 'user', content}], ...more});
 
@@ -155,12 +156,7 @@ export class Wire {
     while (!fits(this.got.toString('latin1')) && !this.ended) {
       const left = end - Date.now();
       if (left <= 0) throw new Error(`nothing fitting within ${ms} ms: ${JSON.stringify(this.got.toString('latin1').slice(-300))}`);
-      let timer;
-      await Promise.race([
-        once(this.socket, 'data'), once(this.socket, 'end'), once(this.socket, 'close'),
-        new Promise((done) => (timer = setTimeout(done, Math.min(left, 500)))),
-      ]).catch(() => {});
-      clearTimeout(timer);
+      await anyOf(Math.min(left, 500), [this.socket, 'data'], [this.socket, 'end'], [this.socket, 'close']);
     }
     return this.got.toString('utf8');
   }
