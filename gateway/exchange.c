@@ -403,12 +403,12 @@ static enum exchange_step step_admit(struct exchange *e)
     struct json_parser *parser = own ? own : e->engine->json;
     int bad = chat_request_parse(parser, &e->arena, body->p ? body->p : (char *)"", body->n,
                                  &e->turn, &e->fail);
+    e->turn.model =
+        arena_dup(&e->arena, e->turn.model); /* the log line comes when the body is gone */
     if (own)
         json_parser_destroy(own);
     if (bad)
         return refuse(e);
-    e->turn.model =
-        arena_dup(&e->arena, e->turn.model); /* the log line comes when the body is gone */
     if (!e->turn.model.p) {
         fail_memory(&e->fail);
         return refuse(e);

@@ -1,0 +1,76 @@
+/*
+ * test/unit/support/test_certs.c - see test_certs.h.
+ */
+#include "test_certs.h"
+
+#include <mbedtls/ctr_drbg.h>
+#include <mbedtls/entropy.h>
+#include <mbedtls/oid.h>
+#include <mbedtls/x509_crt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool write_file(const char *path, const unsigned char *text)
+{
+    FILE *f = fopen(path, "w");
+    if (!f)
+        return false;
+    fputs((const char *)text, f);
+    return fclose(f) == 0;
+}
+
+bool test_cert_make(struct test_cert *t)
+{
+    /* GeneralNames: dNSName localhost, iPAddress 127.0.0.1 */
+    static const unsigned char names[] = "\x30\x11\x82\x09localhost\x87\x04\x7f\x00\x00\x01";
+    mbedtls_entropy_context entropy;
+    mbedtls_ctr_drbg_context random;
+    mbedtls_pk_context key;
+    mbedtls_x509write_cert cert;
+    mbedtls_mpi serial;
+    unsigned char text[4096];
+    snprintf(t->folder, sizeof t->folder, "/tmp/test-cert-XXXXXX");
+    if (!mkdtemp(t->folder))
+        return false;
+    snprintf(t->cert_file, sizeof t->cert_file, "%s/cert.pem", t->folder);
+    snprintf(t->key_file, sizeof t->key_file, "%s/key.pem", t->folder);
+    mbedtls_entropy_init(&entropy);
+    mbedtls_ctr_drbg_init(&random);
+    mbedtls_pk_init(&key);
+    mbedtls_x509write_crt_init(&cert);
+    mbedtls_mpi_init(&serial);
+    int bad = mbedtls_ctr_drbg_seed(&random, mbedtls_entropy_func, &entropy, NULL, 0);
+    bad |= mbedtls_pk_setup(&key, mbedtls_pk_info_from_type(MBEDTLS_PK_ECKEY));
+    bad |= mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(key), mbedtls_ctr_drbg_random, &random);
+    bad |= mbedtls_mpi_lset(&serial, 1);
+    bad |= mbedtls_x509write_crt_set_serial(&cert, &serial);
+    mbedtls_x509write_crt_set_version(&cert, MBEDTLS_X509_CRT_VERSION_3);
+    mbedtls_x509write_crt_set_md_alg(&cert, MBEDTLS_MD_SHA256);
+    mbedtls_x509write_crt_set_subject_key(&cert, &key);
+    mbedtls_x509write_crt_set_issuer_key(&cert, &key);
+    bad |= mbedtls_x509write_crt_set_subject_name(&cert, "CN=localhost");
+    bad |= mbedtls_x509write_crt_set_issuer_name(&cert, "CN=localhost");
+    bad |= mbedtls_x509write_crt_set_validity(&cert, "20200101000000", "20991231235959");
+    bad |= mbedtls_x509write_crt_set_basic_constraints(&cert, 1, 0);
+    bad |= mbedtls_x509write_crt_set_extension(&cert, MBEDTLS_OID_SUBJECT_ALT_NAME,
+                                               MBEDTLS_OID_SIZE(MBEDTLS_OID_SUBJECT_ALT_NAME), 0, names, sizeof names - 1);
+    bad |= mbedtls_x509write_crt_pem(&cert, text, sizeof text, mbedtls_ctr_drbg_random, &random);
+    bad |= !write_file(t->cert_file, text);
+    bad |= mbedtls_pk_write_key_pem(&key, text, sizeof text);
+    bad |= !write_file(t->key_file, text);
+    mbedtls_mpi_free(&serial);
+    mbedtls_x509write_crt_free(&cert);
+    mbedtls_pk_free(&key);
+    mbedtls_ctr_drbg_free(&random);
+    mbedtls_entropy_free(&entropy);
+    return bad == 0;
+}
+
+void test_cert_remove(struct test_cert *t)
+{
+    unlink(t->cert_file);
+    unlink(t->key_file);
+    rmdir(t->folder);
+}
