@@ -1,292 +1,535 @@
 /*
- * gateway/http_client.c - see http_client.h.
+ * gateway/http_client.c - see http_client.h. llhttp reads the framing; every event pauses it, so that it returns to us before anything is told.
+ *
+ * The hard part is compressed bodies: one span of input may inflate to many pieces, and the owner may stop between them. llhttp cannot go back,
+ * so the bytes that it has passed and that are not inflated yet stay in the owner's hands, and `ahead` counts them.
  */
 #include "gateway/http_client.h"
 
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <time.h>
 
-/* ---- requests ------------------------------------------------------------------------------------------- */
+enum { HTTP_HEADERS_USUAL = 16 }; /* room for these at first */
 
-static bool has_break(struct span s)
+/* ---- writing ---- */
+
+static bool is_token_char(char c)
 {
-    return span_find_char(s, '\r') >= 0 || span_find_char(s, '\n') >= 0 ||
-           span_find_char(s, '\0') >= 0;
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           (c && strchr("!#$%&'*+-.^_`|~", c));
 }
 
-int http_client_head(struct buffer *out, const struct site_config *site,
-                     const struct site_request *req, struct fail *fail)
+static bool is_token(struct span s)
 {
-    if (has_break(req->target) || span_find_char(req->target, ' ') >= 0)
-        return fail_set(fail, FAIL_BAD_REQUEST,
-                        "the request's address for %.*s holds a line break or blank",
-                        SPAN_ARGS(site->settings.name));
-    buffer_printf(out, "%s %.*s%.*s HTTP/1.1\r\nHost: %.*s\r\n", req->method,
-                  SPAN_ARGS(site->settings.prefix), SPAN_ARGS(req->target),
-                  SPAN_ARGS(site->host_header));
-    buffer_append(out, SPAN("User-Agent: dragoman/" DRAGOMAN_VERSION
-                            "\r\nAccept-Encoding: identity\r\nConnection: keep-alive\r\n"));
-    for (size_t i = 0; i < req->n_headers; i++) {
-        const struct header *h = &req->headers[i];
-        if (has_break(h->name) || has_break(h->value))
-            return fail_set(fail, FAIL_CREDENTIAL,
-                            "a value for the header %.*s of %.*s holds a line break; is the "
-                            "account's credential pasted whole?",
-                            SPAN_ARGS(span_first(h->name, 40)), SPAN_ARGS(site->settings.name));
-        buffer_append(out, h->name);
-        buffer_append(out, SPAN(": "));
-        buffer_append(out, h->value);
-        buffer_append(out, SPAN("\r\n"));
+    for (size_t i = 0; i < s.n; i++) {
+        if (!is_token_char(s.p[i]))
+            return false;
     }
-    bool takes_body = strcmp(req->method, "POST") == 0 || strcmp(req->method, "PUT") == 0 ||
-                      strcmp(req->method, "PATCH") == 0;
-    if (req->body.p || takes_body)
-        buffer_printf(out, "Content-Length: %zu\r\n", req->body.n);
+    return s.n > 0;
+}
+
+/* A field value may hold blanks, tabs and any byte above 0x7F, but nothing that could end the line. */
+static bool is_field_value(struct span s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if ((c < 0x20 && c != '\t') || c == 0x7F)
+            return false;
+    }
+    return true;
+}
+
+static bool is_target(struct span s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (c <= 0x20 || c == 0x7F)
+            return false;
+    }
+    return s.n > 0 && s.p[0] == '/';
+}
+
+/* Headers that describe the connection or the body's length: ours alone. */
+static bool is_ours(struct span name)
+{
+    static const struct span ours[] = {SPAN_INIT("Host"),
+                                       SPAN_INIT("Connection"),
+                                       SPAN_INIT("Content-Length"),
+                                       SPAN_INIT("Upgrade"),
+                                       SPAN_INIT("Transfer-Encoding"),
+                                       SPAN_INIT("Expect"),
+                                       SPAN_INIT("TE"),
+                                       SPAN_INIT("Trailer")};
+    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
+        if (span_eq_nocase(name, ours[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool has_header(const struct site_request *r, struct span name)
+{
+    for (size_t i = 0; i < r->n_headers; i++) {
+        if (span_eq_nocase(r->headers[i].name, name))
+            return true;
+    }
+    return false;
+}
+
+static void field(struct buffer *out, struct span name, struct span value)
+{
+    buffer_append(out, name);
+    buffer_append(out, SPAN(": "));
+    buffer_append(out, value);
     buffer_append(out, SPAN("\r\n"));
-    return out->error ? fail_memory(fail) : 0;
+}
+
+int http_request_write(struct buffer *out, const struct site_request *r, struct span host,
+                       struct span prefix, struct fail *fail)
+{
+    struct span method = span_str(r->method);
+    if (!is_token(method))
+        return fail_set(fail, FAIL_INTERNAL, "the request to the site has no valid method");
+    if (!is_target(prefix.n ? prefix : r->target) ||
+        (prefix.n && r->target.n && !is_target(r->target)))
+        return fail_set(
+            fail, FAIL_BAD_REQUEST,
+            "the request's target holds a blank, a line break or another control character");
+    buffer_append(out, method);
+    buffer_char(out, ' ');
+    buffer_append(out, prefix);
+    buffer_append(out, r->target);
+    buffer_append(out, SPAN(" HTTP/1.1\r\n"));
+    field(out, SPAN("Host"), host);
+    for (size_t i = 0; i < r->n_headers; i++) {
+        const struct header *h = &r->headers[i];
+        if (!is_token(h->name) || is_ours(h->name))
+            return fail_set(fail, FAIL_INTERNAL,
+                            "the request to the site holds a header that is not valid: %.*s",
+                            SPAN_ARGS(span_first(h->name, 60)));
+        if (!is_field_value(h->value)) /* what a person pasted with a line break at its end */
+            return fail_set(fail, FAIL_CREDENTIAL,
+                            "the value of the header %.*s holds a line break or another control "
+                            "character: check the account's credentials and the site's options",
+                            SPAN_ARGS(span_first(h->name, 60)));
+        field(out, h->name, h->value);
+    }
+    if (!has_header(r, SPAN("User-Agent")))
+        field(out, SPAN("User-Agent"), SPAN("dragoman/" DRAGOMAN_VERSION));
+    if (!has_header(r, SPAN("Accept-Encoding")))
+        field(out, SPAN("Accept-Encoding"), SPAN("identity"));
+    if (r->body.n || span_eq(method, SPAN("POST")) || span_eq(method, SPAN("PUT")) ||
+        span_eq(method, SPAN("PATCH")))
+        buffer_printf(out, "Content-Length: %zu\r\n", r->body.n);
+    buffer_append(out, SPAN("Connection: keep-alive\r\n\r\n"));
+    if (out->error == BUFFER_NOMEM)
+        return fail_memory(fail);
+    if (out->error)
+        return fail_set(fail, FAIL_BAD_REQUEST,
+                        "the headers of the request to the site are too large");
+    return 0;
+}
+
+/* ---- dates ---- */
+
+static bool month_of(struct span s, int *month)
+{
+    static const char names[] = "janfebmaraprmayjunjulaugsepoctnovdec";
+    for (int i = 0; i < 12; i++) {
+        if (span_eq_nocase(s, span_of(names + (size_t)i * 3, 3))) {
+            *month = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool clock_of(struct span s, struct tm *tm)
+{
+    uint64_t h, m, sec;
+    if (s.n != 8 || s.p[2] != ':' || s.p[5] != ':' || !span_to_u64(span_of(s.p, 2), 23, &h) ||
+        !span_to_u64(span_of(s.p + 3, 2), 59, &m) || !span_to_u64(span_of(s.p + 6, 2), 60, &sec))
+        return false;
+    tm->tm_hour = (int)h;
+    tm->tm_min = (int)m;
+    tm->tm_sec = (int)sec;
+    return true;
+}
+
+/* "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994": the words tell themselves apart. */
+int64_t http_date_parse(struct span value)
+{
+    struct tm tm = {.tm_mday = 0, .tm_year = -1};
+    bool month = false, clock = false;
+    for (size_t i = 0, start = 0; i <= value.n; i++) {
+        if (i < value.n && value.p[i] != ' ' && value.p[i] != ',' && value.p[i] != '-')
+            continue;
+        struct span word = span_of(value.p + start, i - start);
+        start = i + 1;
+        uint64_t number;
+        if (!month && month_of(word, &tm.tm_mon)) {
+            month = true;
+        } else if (!clock && clock_of(word, &tm)) {
+            clock = true;
+        } else if (span_to_u64(word, 9999, &number)) {
+            if (!tm.tm_mday && word.n <= 2 && number >= 1 && number <= 31)
+                tm.tm_mday = (int)number;
+            else if (tm.tm_year == -1 && word.n == 4 && number >= 1970)
+                tm.tm_year = (int)number - 1900;
+            else if (tm.tm_year == -1 && word.n == 2)
+                tm.tm_year = (int)number + (number < 70 ? 100 : 0);
+            else
+                return -1;
+        }
+    }
+    if (!month || !clock || !tm.tm_mday || tm.tm_year == -1)
+        return -1;
+    return (int64_t)timegm(&tm);
 }
 
 int http_retry_after(struct span value, int64_t now_s)
 {
+    enum { LONGEST = 365 * 86400 };
     uint64_t seconds;
-    char text[64];
-    struct tm tm = {0};
     value = span_trim(value);
-    if (span_to_u64(value, 86400 * 365, &seconds))
-        return (int)seconds;
-    if (value.n == 0 || value.n >= sizeof text)
+    if (value.n == 0)
         return 0;
-    memcpy(text, value.p, value.n);
-    text[value.n] = '\0';
-    if (!strptime(text, "%a, %d %b %Y %H:%M:%S", &tm))
-        return 0;
-    int64_t at = timegm(&tm);
-    return at > now_s && at - now_s < (int64_t)86400 * 365 ? (int)(at - now_s) : 0;
-}
-
-/* ---- answers --------------------------------------------------------------------------------------------- */
-
-static struct http_reader *of(llhttp_t *parser) { return parser->data; }
-
-/* Names and values arrive in pieces of any size. */
-static int add_text(struct http_reader *r, const char *at, size_t n)
-{
-    if (buffer_append(&r->text, span_of(at, n))) {
-        r->error = r->text.error == BUFFER_NOMEM ? FAIL_INTERNAL : FAIL_PROTOCOL;
-        return -1;
+    if (value.p[0] >= '0' && value.p[0] <= '9') {
+        ptrdiff_t dot = span_find_char(value, '.'); /* some sites send fractions */
+        bool up = dot >= 0;
+        if (!span_to_u64(dot >= 0 ? span_first(value, (size_t)dot) : value, LONGEST, &seconds))
+            return span_to_u64(value, UINT64_MAX, &seconds) ? LONGEST : 0;
+        return (int)seconds + (up ? 1 : 0);
     }
-    return 0;
-}
-
-static int on_begin(llhttp_t *parser)
-{
-    struct http_reader *r = of(parser);
-    buffer_clear(&r->text);
-    r->n_places = 0;
-    r->in_value = true;
-    return 0;
-}
-
-static int on_field(llhttp_t *parser, const char *at, size_t n)
-{
-    struct http_reader *r = of(parser);
-    if (r->head_done) /* trailers */
+    int64_t date = http_date_parse(value);
+    if (date < 0 || date <= now_s)
         return 0;
-    if (r->in_value) {
-        if (r->n_places == ANSWER_HEADERS_MAX) {
-            r->error = FAIL_PROTOCOL;
-            return -1;
-        }
-        r->places[r->n_places++] =
-            (struct header_place){.name = (unsigned)r->text.n, .value = (unsigned)r->text.n};
-        r->in_value = false;
+    return date - now_s > LONGEST ? LONGEST : (int)(date - now_s);
+}
+
+/* ---- reading: what llhttp tells ---- */
+
+static struct http_answer *answer_of(llhttp_t *parser) { return parser->data; }
+
+/* Counts bytes that are not body; false when there are too many. */
+static bool count(struct http_answer *a, size_t n)
+{
+    a->meta += n;
+    if (a->meta <= HTTP_HEAD_MAX)
+        return true;
+    a->refused = "its headers are larger than 256 KiB";
+    return false;
+}
+
+static int on_meta(llhttp_t *parser, const char *at, size_t n)
+{
+    return count(answer_of(parser), n) ? 0 : HPE_USER;
+}
+
+static int refuse(llhttp_t *parser, const char *why)
+{
+    answer_of(parser)->refused = why;
+    return HPE_USER;
+}
+
+static int on_message_begin(llhttp_t *parser)
+{
+    struct http_answer *a = answer_of(parser);
+    buffer_clear(&a->text);
+    a->n_fields = 0;
+    a->in_head = true;
+    return 0;
+}
+
+static bool more_fields(struct http_answer *a)
+{
+    size_t cap = a->fields_cap ? 2 * a->fields_cap : HTTP_HEADERS_USUAL;
+    struct http_field *fields = realloc(a->fields, cap * sizeof *fields);
+    if (fields)
+        a->fields = fields;
+    struct header *headers = realloc(a->headers, cap * sizeof *headers);
+    if (headers)
+        a->headers = headers;
+    if (!fields || !headers)
+        return false;
+    a->fields_cap = cap;
+    return true;
+}
+
+static int on_header_field(llhttp_t *parser, const char *at, size_t n)
+{
+    struct http_answer *a = answer_of(parser);
+    if (!count(a, n))
+        return HPE_USER;
+    if (!a->in_head)
+        return 0; /* a trailer */
+    struct http_field *f = a->n_fields ? &a->fields[a->n_fields - 1] : NULL;
+    if (!f || f->value != UINT32_MAX) { /* the name begins */
+        if (a->n_fields == HTTP_HEADERS_MAX)
+            return refuse(parser, "it has more than 256 headers");
+        if (a->n_fields == a->fields_cap && !more_fields(a))
+            return refuse(parser, "memory is short");
+        f = &a->fields[a->n_fields++];
+        *f = (struct http_field){.name = (uint32_t)a->text.n, .value = UINT32_MAX};
     }
-    r->places[r->n_places - 1].name_n += (unsigned)n;
-    r->places[r->n_places - 1].value = (unsigned)(r->text.n + n);
-    return add_text(r, at, n);
+    f->name_n += (uint32_t)n;
+    return buffer_append(&a->text, span_of(at, n)) == 0 ? 0 : refuse(parser, "memory is short");
 }
 
-static int on_value(llhttp_t *parser, const char *at, size_t n)
+static int on_header_value(llhttp_t *parser, const char *at, size_t n)
 {
-    struct http_reader *r = of(parser);
-    if (r->head_done || !r->n_places)
+    struct http_answer *a = answer_of(parser);
+    if (!count(a, n))
+        return HPE_USER;
+    if (!a->in_head)
         return 0;
-    if (!r->in_value)
-        r->places[r->n_places - 1].value = (unsigned)r->text.n;
-    r->in_value = true;
-    r->places[r->n_places - 1].value_n += (unsigned)n;
-    return add_text(r, at, n);
-}
-
-/* A header without a value reports no value piece: the next name must start a new one. */
-static int on_value_complete(llhttp_t *parser)
-{
-    of(parser)->in_value = true;
-    return 0;
-}
-
-static int choose_coding(struct http_reader *r, struct span coding)
-{
-    coding = span_trim(coding);
-    bool gzip = span_eq_nocase(coding, SPAN("gzip")) || span_eq_nocase(coding, SPAN("x-gzip"));
-    bool deflate = span_eq_nocase(coding, SPAN("deflate"));
-    if (coding.n == 0 || span_eq_nocase(coding, SPAN("identity")))
-        return 0;
-    r->inflate = gzip || deflate ? inflate_create(deflate) : NULL;
-    if (r->inflate)
-        return 0;
-    r->error =
-        gzip || deflate ? FAIL_INTERNAL : FAIL_PROTOCOL; /* br, zstd: we asked for identity */
-    return -1;
+    assert(a->n_fields);
+    struct http_field *f = &a->fields[a->n_fields - 1];
+    if (f->value == UINT32_MAX)
+        f->value = (uint32_t)a->text.n;
+    f->value_n += (uint32_t)n;
+    return buffer_append(&a->text, span_of(at, n)) == 0 ? 0 : refuse(parser, "memory is short");
 }
 
 static int on_headers_complete(llhttp_t *parser)
 {
-    struct http_reader *r = of(parser);
-    struct header list[ANSWER_HEADERS_MAX];
-    parser->upgrade = 0;
-    r->interim = parser->status_code / 100 == 1;
-    if (r->interim)
-        return 0;
-    struct site_head head = {.status = parser->status_code,
-                             .headers = list,
-                             .n_headers = r->n_places,
-                             .content_type = {"", 0}};
-    const char *text = r->text.p ? r->text.p : ""; /* a head can be all empty names */
-    for (size_t i = 0; i < r->n_places; i++) {
-        const struct header_place *p = &r->places[i];
-        list[i] = (struct header){span_of(text + p->name, p->name_n),
-                                  span_trim(span_of(text + p->value, p->value_n))};
-    }
-    struct span type = site_head_get(&head, "content-type");
-    if (type.p)
-        head.content_type = type;
-    struct span after = site_head_get(&head, "retry-after");
-    head.retry_after_s = after.p ? http_retry_after(after, r->now_s) : 0;
-    struct span coding = site_head_get(&head, "content-encoding");
-    if (coding.p && choose_coding(r, coding))
-        return -1;
-    r->head_done = true;
-    if (!r->stopped)
-        r->handler.on_head(r->handler.owner, &head);
-    buffer_free(&r->text);
-    free(r->places);
-    r->places = NULL;
-    return 0;
-}
-
-static void put_body(void *owner, struct span bytes)
-{
-    struct http_reader *r = owner;
-    if (!r->stopped)
-        r->handler.on_body(r->handler.owner, bytes);
+    struct http_answer *a = answer_of(parser);
+    a->in_head = false;
+    int status = parser->status_code;
+    if (status == 101)
+        return refuse(parser, "it switched to another protocol");
+    bool empty = status / 100 == 1 || status == 204 || status == 304;
+    if (a->no_body || empty)
+        parser->flags |=
+            F_SKIPBODY; /* what on_headers_complete's answer 1 means, but we pause as well */
+    if (status / 100 == 1)
+        return 0; /* interim: the real one follows */
+    a->needs_eof = llhttp_message_needs_eof(parser) != 0;
+    a->have_head = true;
+    return HPE_PAUSED;
 }
 
 static int on_body(llhttp_t *parser, const char *at, size_t n)
 {
-    struct http_reader *r = of(parser);
-    r->body_seen = true;
-    if (!r->inflate) {
-        put_body(r, span_of(at, n));
-        return 0;
-    }
-    if (inflate_feed(r->inflate, span_of(at, n), put_body, r)) {
-        r->error = FAIL_PROTOCOL;
-        return -1;
-    }
-    return 0;
-}
-
-static int on_complete(llhttp_t *parser)
-{
-    struct http_reader *r = of(parser);
-    if (r->interim)
-        return 0;
-    r->complete = true;
+    if (n == 0)
+        return 0; /* a paused span at the end of the input is told again, empty */
+    answer_of(parser)->raw = span_of(at, n);
     return HPE_PAUSED;
 }
 
-void http_reader_init(struct http_reader *r, const struct http_reader_handler *handler)
+static int on_chunk_header(llhttp_t *parser)
 {
-    static llhttp_settings_t settings;
-    if (!settings.on_message_begin) { /* the same for all; written once with the same values */
-        llhttp_settings_init(&settings);
-        settings.on_header_field = on_field;
-        settings.on_header_value = on_value;
-        settings.on_header_value_complete = on_value_complete;
-        settings.on_headers_complete = on_headers_complete;
-        settings.on_body = on_body;
-        settings.on_message_complete = on_complete;
-        settings.on_message_begin = on_begin;
+    struct http_answer *a = answer_of(parser);
+    a->meta = 0;
+    return 0;
+}
+
+static int on_message_complete(llhttp_t *parser)
+{
+    struct http_answer *a = answer_of(parser);
+    if (!a->have_head)
+        return 0; /* an interim answer */
+    a->complete = true;
+    a->keep_alive = llhttp_should_keep_alive(parser) != 0;
+    return HPE_PAUSED;
+}
+
+static const llhttp_settings_t settings = {
+    .on_message_begin = on_message_begin,
+    .on_status = on_meta,
+    .on_header_field = on_header_field,
+    .on_header_value = on_header_value,
+    .on_headers_complete = on_headers_complete,
+    .on_body = on_body,
+    .on_message_complete = on_message_complete,
+    .on_chunk_extension_name = on_meta,
+    .on_chunk_extension_value = on_meta,
+    .on_chunk_header = on_chunk_header,
+};
+
+/* ---- reading: what we tell ---- */
+
+void http_answer_init(struct http_answer *a, const char *label)
+{
+    *a = (struct http_answer){.label = label};
+    buffer_init(&a->text, HTTP_HEAD_MAX);
+    http_answer_reset(a, false);
+}
+
+void http_answer_free(struct http_answer *a)
+{
+    buffer_free(&a->text);
+    free(a->fields);
+    free(a->headers);
+    inflater_destroy(a->inflater);
+    *a = (struct http_answer){0};
+}
+
+void http_answer_reset(struct http_answer *a, bool no_body)
+{
+    struct http_answer kept = *a;
+    inflater_destroy(a->inflater);
+    *a = (struct http_answer){.text = kept.text,
+                              .fields = kept.fields,
+                              .headers = kept.headers,
+                              .fields_cap = kept.fields_cap,
+                              .label = kept.label,
+                              .no_body = no_body};
+    buffer_shrink(&a->text, 16 * 1024);
+    llhttp_init(&a->parser, HTTP_RESPONSE, &settings);
+    a->parser.data = a;
+}
+
+static enum answer_event broken(struct http_answer *a, enum fail_kind kind, const char *what,
+                                const char *why)
+{
+    if (!a->fail.kind)
+        fail_set(&a->fail, kind, "%s %s: %s", a->label, what, why);
+    a->ended = true;
+    return ANSWER_BROKEN;
+}
+
+static enum answer_event parser_broken(struct http_answer *a)
+{
+    const char *why = a->refused ? a->refused : llhttp_get_error_reason(&a->parser);
+    if (a->have_head)
+        return broken(a, FAIL_CUT, "broke off its answer", why ? why : "its framing is damaged");
+    return broken(a, FAIL_PROTOCOL, "does not answer as HTTP/1.1 does", why ? why : "not HTTP");
+}
+
+static struct span text_at(const struct http_answer *a, uint32_t at, uint32_t n)
+{
+    return n ? span_of(a->text.p + at, n) : span_of("", 0);
+}
+
+static struct span head_value(const struct http_answer *a, struct span name)
+{
+    for (size_t i = 0; i < a->n_fields; i++) {
+        if (span_eq_nocase(a->headers[i].name, name))
+            return a->headers[i].value;
     }
-    *r = (struct http_reader){.handler = *handler, .now_s = time(NULL)};
-    buffer_init(&r->text, ANSWER_HEAD_MAX);
-    r->places = calloc(ANSWER_HEADERS_MAX, sizeof *r->places);
-    llhttp_init(&r->parser, HTTP_RESPONSE, &settings);
-    r->parser.data = r;
+    return span_of("", 0);
 }
 
-void http_reader_free(struct http_reader *r)
+/* How the body is coded; false when it is something that nobody asked for. */
+static bool choose_coding(struct http_answer *a)
 {
-    buffer_free(&r->text);
-    free(r->places);
-    r->places = NULL;
-    inflate_destroy(r->inflate);
-    r->inflate = NULL;
+    struct span coding = span_trim(head_value(a, SPAN("Content-Encoding")));
+    struct span transfer = span_trim(head_value(a, SPAN("Transfer-Encoding")));
+    if (transfer.n && !span_eq_nocase(transfer, SPAN("chunked")) &&
+        !span_eq_nocase(transfer, SPAN("identity")))
+        return false;
+    if (coding.n == 0 || span_eq_nocase(coding, SPAN("identity")))
+        return true;
+    bool gzip = span_eq_nocase(coding, SPAN("gzip")) || span_eq_nocase(coding, SPAN("x-gzip"));
+    if (!gzip && !span_eq_nocase(coding, SPAN("deflate")))
+        return false;
+    a->inflater = inflater_create(gzip ? INFLATE_GZIP : INFLATE_DEFLATE);
+    return a->inflater != NULL;
 }
 
-static enum http_reader_state broken(struct http_reader *r, struct fail *fail, const char *what)
+static enum answer_event tell_head(struct http_answer *a)
 {
-    if (r->error == FAIL_INTERNAL)
-        fail_memory(fail);
-    else
-        fail_set(fail, r->head_done ? FAIL_CUT : FAIL_PROTOCOL, "%s", what);
-    return READER_BROKEN;
-}
-
-enum http_reader_state http_reader_feed(struct http_reader *r, struct span bytes, struct fail *fail)
-{
-    if (r->complete) {
-        r->trailing |= bytes.n > 0;
-        return READER_COMPLETE;
+    a->head_told = true;
+    for (size_t i = 0; i < a->n_fields; i++) {
+        const struct http_field *f = &a->fields[i];
+        struct span value =
+            f->value == UINT32_MAX ? span_of("", 0) : text_at(a, f->value, f->value_n);
+        a->headers[i] = (struct header){text_at(a, f->name, f->name_n), span_trim(value)};
     }
-    if (!r->places && !r->head_done) {
-        r->error = FAIL_INTERNAL;
-        return broken(r, fail, "");
-    }
-    llhttp_errno_t error = llhttp_execute(&r->parser, bytes.p, bytes.n);
-    if (r->complete) {
-        const char *at = llhttp_get_error_pos(&r->parser);
-        r->trailing = error == HPE_PAUSED && at && at < bytes.p + bytes.n;
-        return READER_COMPLETE;
-    }
-    if (error == HPE_OK)
-        return READER_MORE;
-    if (r->error == FAIL_PROTOCOL)
-        return broken(r, fail,
-                      r->head_done
-                          ? "the site's compressed answer is damaged"
-                          : "the site's answer has a head or an encoding that cannot be read");
-    return broken(r, fail,
-                  r->head_done ? "the site's answer broke in its transfer coding"
-                               : "the site's answer is not HTTP");
+    a->head = (struct site_head){
+        .status = a->parser.status_code, .headers = a->headers, .n_headers = a->n_fields};
+    a->head.content_type = head_value(a, SPAN("Content-Type"));
+    a->meta = 0;
+    if (!choose_coding(a))
+        return broken(a, FAIL_PROTOCOL, "sent its answer in a coding that was not asked for",
+                      "only gzip and deflate are understood");
+    return ANSWER_HEAD;
 }
 
-enum http_reader_state http_reader_eof(struct http_reader *r, struct fail *fail)
+static enum answer_event inflate_some(struct http_answer *a, struct span *input, struct span *piece)
 {
-    if (r->complete)
-        return READER_COMPLETE;
-    if (r->head_done && llhttp_message_needs_eof(&r->parser) &&
-        llhttp_finish(&r->parser) == HPE_OK && (r->complete = true))
-        return READER_COMPLETE;
-    fail_set(fail, FAIL_CUT, "the site closed the connection in the middle of its answer");
-    return READER_BROKEN;
+    assert(a->ahead <= input->n);
+    struct span coded = span_first(*input, a->ahead);
+    enum inflate_result result = inflater_next(a->inflater, &coded, piece);
+    *input = span_from(*input, a->ahead - coded.n);
+    a->ahead = coded.n;
+    if (result == INFLATE_PIECE)
+        return ANSWER_BODY;
+    if (result == INFLATE_BROKEN)
+        return broken(a, FAIL_CUT, "broke off its answer", inflater_error(a->inflater));
+    a->inflating = false;
+    return ANSWER_MORE;
 }
 
-void http_reader_mute(struct http_reader *r) { r->stopped = true; }
-
-bool http_reader_keep_alive(const struct http_reader *r)
+static enum answer_event tell_end(struct http_answer *a)
 {
-    return r->complete && !r->trailing && llhttp_should_keep_alive(&r->parser);
+    if (a->inflater && !inflater_is_complete(a->inflater))
+        return broken(a, FAIL_CUT, "broke off its answer", "the compressed data are incomplete");
+    a->ended = true;
+    return ANSWER_END;
+}
+
+enum answer_event http_answer_next(struct http_answer *a, struct span *input, struct span *piece)
+{
+    for (;;) {
+        if (a->fail.kind)
+            return ANSWER_BROKEN;
+        if (a->inflating) {
+            enum answer_event event = inflate_some(a, input, piece);
+            if (event != ANSWER_MORE)
+                return event;
+        }
+        if (a->have_head && !a->head_told)
+            return tell_head(a);
+        if (a->complete)
+            return a->ended ? ANSWER_END : tell_end(a);
+
+        bool paused = llhttp_get_errno(&a->parser) == HPE_PAUSED;
+        if (!paused && input->n == 0)
+            return ANSWER_MORE;
+        llhttp_resume(&a->parser);
+        const char *from = input->n ? input->p : "";
+        a->raw = span_of(NULL, 0);
+        llhttp_errno_t error = llhttp_execute(&a->parser, from, input->n);
+        if (error == HPE_OK) {
+            *input = span_from(*input, input->n);
+            continue;
+        }
+        if (error != HPE_PAUSED)
+            return parser_broken(a);
+        size_t passed = (size_t)(llhttp_get_error_pos(&a->parser) - from);
+        if (!a->raw.n) {
+            *input = span_from(*input, passed);
+            continue;
+        }
+        if (!a->inflater) {
+            *piece = a->raw;
+            *input = span_from(*input, passed);
+            return ANSWER_BODY;
+        }
+        *input = span_from(*input, (size_t)(a->raw.p - from));
+        a->ahead = a->raw.n;
+        a->inflating = true;
+        assert(a->raw.p + a->raw.n == from + passed);
+    }
+}
+
+enum answer_event http_answer_eof(struct http_answer *a)
+{
+    if (a->fail.kind)
+        return ANSWER_BROKEN;
+    if (a->complete)
+        return tell_end(a);
+    if (a->have_head && a->needs_eof) {
+        a->complete = true;
+        a->keep_alive = false;
+        return tell_end(a);
+    }
+    if (a->have_head)
+        return broken(a, FAIL_CUT, "broke off its answer",
+                      "the connection was closed before its end");
+    return broken(a, FAIL_UNREACHABLE, "closed the connection",
+                  "the answer's head was not complete");
 }

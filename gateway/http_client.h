@@ -1,8 +1,8 @@
 /*
- * gateway/http_client.h - the HTTP/1.1 client without a socket: requests as bytes, answers out of bytes.
+ * gateway/http_client.h - HTTP/1.1 as a client speaks it, without a socket: writing a request's head, reading an answer.
  *
- * Pure (RFC 9112). The reader takes an answer's bytes in any pieces, skips 1xx, and hands out the head once and the body decoded: chunked, by
- * length or until close, gzip and deflate inflated.
+ * Sans-IO. Reading is pulled: the owner hands in what has arrived and asks for the next event until ANSWER_MORE. Stopping between two
+ * events is therefore always possible (back-pressure), and no callback can destroy anything underneath.
  */
 #ifndef DRAGOMAN_GATEWAY_HTTP_CLIENT_H
 #define DRAGOMAN_GATEWAY_HTTP_CLIENT_H
@@ -10,48 +10,59 @@
 #include <llhttp.h>
 
 #include "adapters/adapter.h"
-#include "gateway/config.h"
+#include "base/buffer.h"
 #include "gateway/inflate.h"
 
-enum { ANSWER_HEAD_MAX = 256 * 1024, ANSWER_HEADERS_MAX = 256 };
+enum { HTTP_HEAD_MAX = 256 * 1024, HTTP_HEADERS_MAX = 256 };
 
-/* Everything before the body into `out`. -1 with fail when a header or the target holds CR, LF or NUL: it is never sent. */
-int http_client_head(struct buffer *out, const struct site_config *, const struct site_request *,
-                     struct fail *);
-/* Retry-After as seconds from now: delta-seconds or an HTTP date (RFC 9110 10.2.3); 0 when it says nothing useful. */
+/* The head of `request`: `host` is the Host header's value, `prefix` goes before the target. Refuses whatever could end a line early or is the transport's to say. */
+int http_request_write(struct buffer *out, const struct site_request *request, struct span host,
+                       struct span prefix, struct fail *);
+
+/* Seconds until `value` (Retry-After: a number, or an HTTP-date, compared with now_s, Unix time); 0 = none, past or not understood. */
 int http_retry_after(struct span value, int64_t now_s);
+/* Unix time of an HTTP-date in any of its three forms; -1 when it is not one. */
+int64_t http_date_parse(struct span value);
 
-struct http_reader_handler {
-    void (*on_head)(void *owner, const struct site_head *);
-    void (*on_body)(void *owner, struct span bytes);
-    void *owner;
+enum answer_event {
+    ANSWER_MORE, /* the input is used up */
+    ANSWER_HEAD, /* answer->head is valid until the next answer */
+    ANSWER_BODY, /* *piece is valid until the next call; lies in the input where nothing had to be inflated */
+    ANSWER_END,   /* the answer is whole; what is left of the input is not its */
+    ANSWER_BROKEN /* answer->fail: PROTOCOL before the head was read, CUT after */
 };
 
-struct http_reader {
+struct http_answer {
+    struct site_head head;
+    bool keep_alive; /* after ANSWER_END: the connection may carry another request */
+    struct fail fail;
+
+    /* private */
     llhttp_t parser;
-    struct http_reader_handler handler;
-    struct buffer text; /* names and values of the head, while it is read */
-    struct header_place {
-        unsigned name, name_n, value, value_n;
-    } * places;
-    size_t n_places;
-    bool in_value, interim, head_done, complete, trailing, body_seen, stopped;
-    struct inflate *inflate; /* NULL: identity */
-    int error;               /* 0, or a FAIL_* kind */
-    int64_t now_s;
+    struct buffer text; /* header names and values, one after the other */
+    struct http_field {
+        uint32_t name, name_n, value, value_n;
+    } * fields;
+    size_t n_fields, fields_cap;
+    struct header *headers;
+    struct inflater *inflater;
+    const char *label;
+    const char *refused; /* why one of our callbacks stopped llhttp */
+    size_t meta;         /* bytes of head, or of the current chunk's extensions and the trailers */
+    size_t
+        ahead; /* bytes at the front of the input that llhttp has passed and that still have to be inflated */
+    struct span raw; /* the body span that llhttp just found */
+    bool no_body, in_head, have_head, head_told, needs_eof, complete, ended, inflating;
 };
 
-enum http_reader_state { READER_MORE, READER_COMPLETE, READER_BROKEN };
-
-void http_reader_init(struct http_reader *, const struct http_reader_handler *);
-void http_reader_free(struct http_reader *);
-/* READER_COMPLETE: the answer is whole (`trailing`: bytes followed it, the connection cannot be used again). READER_BROKEN: not HTTP, or a broken coding; fail is filled. */
-enum http_reader_state http_reader_feed(struct http_reader *, struct span bytes, struct fail *);
-/* The connection ended. READER_COMPLETE when the answer lasts until close; else READER_BROKEN with kind CUT. */
-enum http_reader_state http_reader_eof(struct http_reader *, struct fail *);
-/* No more callbacks (the owner has gone); bytes are still read to find the end. */
-void http_reader_mute(struct http_reader *);
-/* May the connection serve another request after this answer? */
-bool http_reader_keep_alive(const struct http_reader *);
+/* `label` names the site in sentences; it must outlive the answer. Allocates nothing until an answer comes. */
+void http_answer_init(struct http_answer *, const char *label);
+void http_answer_free(struct http_answer *);
+/* Ready for the answer to the next request. `no_body`: it was a HEAD. */
+void http_answer_reset(struct http_answer *, bool no_body);
+/* Takes from the front of *input. The bytes that are left must be handed in again, first. */
+enum answer_event http_answer_next(struct http_answer *, struct span *input, struct span *piece);
+/* The connection ended: ANSWER_END when that is how this answer ends, else ANSWER_BROKEN. After next said ANSWER_MORE. */
+enum answer_event http_answer_eof(struct http_answer *);
 
 #endif

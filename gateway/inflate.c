@@ -1,67 +1,137 @@
 /*
- * gateway/inflate.c - see inflate.h.
+ * gateway/inflate.c - see inflate.h; zlib does the work.
+ *
+ * "deflate" means zlib's format by the standard and raw deflate by the habit of some servers: the first two bytes decide. gzip data may be
+ * several members in a row.
  */
 #include "gateway/inflate.h"
 
 #include <stdlib.h>
 #include <zlib.h>
 
-enum { PIECE = 16 * 1024, AUTO_DETECT = 15 + 32, RAW = -15 };
+/* Deflate cannot exceed 1032:1. Text that a site sends stays below 50:1; the first 8 MiB are free. */
+enum { OUTPUT_SIZE = 32 * 1024, FREE_OUTPUT = 8 * 1024 * 1024, RATIO_MAX = 200 };
 
-struct inflate {
+struct inflater {
     z_stream z;
-    bool raw_allowed, started, ended;
+    enum inflate_coding coding;
+    bool started, ended, full; /* full: the last output filled the buffer, more may wait inside */
+    unsigned char first[2];    /* of a deflate body, until the format is known */
+    size_t n_first;
+    uint64_t in, out;
+    const char *error;
+    unsigned char output[OUTPUT_SIZE];
 };
 
-struct inflate *inflate_create(bool raw_allowed)
+struct inflater *inflater_create(enum inflate_coding coding)
 {
-    struct inflate *i = calloc(1, sizeof *i);
-    if (i && inflateInit2(&i->z, AUTO_DETECT) != Z_OK) {
-        free(i);
-        return NULL;
-    }
-    if (i)
-        i->raw_allowed = raw_allowed;
-    return i;
+    struct inflater *f = calloc(1, sizeof *f);
+    if (f)
+        f->coding = coding;
+    return f;
 }
 
-void inflate_destroy(struct inflate *i)
+void inflater_destroy(struct inflater *f)
 {
-    if (!i)
+    if (!f)
         return;
-    inflateEnd(&i->z);
-    free(i);
+    if (f->started)
+        inflateEnd(&f->z);
+    free(f);
 }
 
-bool inflate_is_complete(const struct inflate *i) { return i->ended; }
-
-int inflate_feed(struct inflate *i, struct span bytes, void (*put)(void *, struct span),
-                 void *owner)
+bool inflater_is_complete(const struct inflater *f)
 {
-    unsigned char out[PIECE];
-    i->z.next_in = (unsigned char *)(uintptr_t)bytes.p;
-    i->z.avail_in = (unsigned)bytes.n;
-    while (i->z.avail_in && !i->ended) {
-        i->z.next_out = out;
-        i->z.avail_out = sizeof out;
-        int r = inflate(&i->z, Z_SYNC_FLUSH);
-        if (r == Z_DATA_ERROR && i->raw_allowed && !i->started && i->z.total_out == 0) {
-            i->started = true; /* no zlib head: once more as raw deflate */
-            if (inflateReset2(&i->z, RAW) != Z_OK)
-                return -1;
-            i->z.next_in = (unsigned char *)(uintptr_t)bytes.p;
-            i->z.avail_in = (unsigned)bytes.n;
-            continue;
+    return f->ended || (!f->started && f->n_first == 0);
+}
+
+const char *inflater_error(const struct inflater *f) { return f->error ? f->error : ""; }
+
+static enum inflate_result broken(struct inflater *f, const char *why)
+{
+    f->error = why;
+    return INFLATE_BROKEN;
+}
+
+static bool start(struct inflater *f, int window_bits)
+{
+    if (inflateInit2(&f->z, window_bits) != Z_OK)
+        return false;
+    f->started = true;
+    return true;
+}
+
+static bool looks_like_zlib(const unsigned char first[2])
+{
+    return (first[0] & 15) == Z_DEFLATED && first[0] >> 4 <= 7 &&
+           (first[0] << 8 | first[1]) % 31 == 0;
+}
+
+/* One call of zlib; takes what it used from `from`. */
+static int run(struct inflater *f, struct span *from)
+{
+    size_t n = from->n < UINT32_MAX ? from->n : UINT32_MAX;
+    f->z.next_in = (unsigned char *)(uintptr_t)from->p;
+    f->z.avail_in = (uInt)n;
+    int result = inflate(&f->z, Z_SYNC_FLUSH);
+    size_t used = n - f->z.avail_in;
+    f->in += used;
+    *from = span_from(*from, used);
+    return result;
+}
+
+enum inflate_result inflater_next(struct inflater *f, struct span *input, struct span *piece)
+{
+    if (f->error)
+        return INFLATE_BROKEN;
+    if (!f->started) {
+        if (f->coding == INFLATE_DEFLATE) {
+            while (f->n_first < 2 && input->n) {
+                f->first[f->n_first++] = (unsigned char)input->p[0];
+                *input = span_from(*input, 1);
+            }
+            if (f->n_first < 2)
+                return INFLATE_MORE;
+        } else if (input->n == 0) {
+            return INFLATE_MORE;
         }
-        if (r != Z_OK && r != Z_STREAM_END && r != Z_BUF_ERROR)
-            return -1;
-        size_t n = sizeof out - i->z.avail_out;
-        i->started |= n > 0;
-        i->ended = r == Z_STREAM_END;
-        if (n)
-            put(owner, span_of((char *)out, n));
-        if (r == Z_BUF_ERROR)
-            break;
+        if (!start(f, f->coding == INFLATE_GZIP ? 15 + 16 : looks_like_zlib(f->first) ? 15 : -15))
+            return broken(f, "memory is short");
     }
-    return 0;
+    f->z.next_out = f->output;
+    f->z.avail_out = OUTPUT_SIZE;
+    while (f->z.avail_out && (input->n || f->n_first || f->full)) {
+        if (f->ended) {
+            if (f->coding != INFLATE_GZIP || !input->n || (unsigned char)input->p[0] != 0x1f) {
+                *input = span_from(*input, input->n);
+                break;
+            }
+            inflateReset(&f->z);
+            f->ended = false;
+        }
+        int result;
+        if (f->n_first) {
+            struct span first = span_of((const char *)f->first, f->n_first);
+            result = run(f, &first);
+            memmove(f->first, first.p, first.n);
+            f->n_first = first.n;
+        } else {
+            result = run(f, input);
+        }
+        f->full = f->z.avail_out == 0;
+        if (result == Z_STREAM_END) {
+            f->ended = true;
+            f->full = false;
+        } else if (result != Z_OK && result != Z_BUF_ERROR) {
+            return broken(f, "the compressed data are damaged");
+        }
+    }
+    size_t n = OUTPUT_SIZE - f->z.avail_out;
+    f->out += n;
+    if (f->out > FREE_OUTPUT && f->out / RATIO_MAX > f->in)
+        return broken(f, "the compressed data inflate out of all proportion");
+    if (n == 0)
+        return INFLATE_MORE;
+    *piece = span_of((const char *)f->output, n);
+    return INFLATE_PIECE;
 }

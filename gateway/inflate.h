@@ -1,20 +1,31 @@
 /*
- * gateway/inflate.h - gzip, zlib and raw deflate as a stream (RFC 1950-1952); some sites compress although we ask for identity.
+ * gateway/inflate.h - gzip and deflate bodies, a piece at a time.
+ *
+ * Sans-IO. Whatever can be inflated from the input so far comes out at once (a stream that is flushed after each event is readable after each event). A
+ * body that grows out of all proportion is refused.
  */
 #ifndef DRAGOMAN_GATEWAY_INFLATE_H
 #define DRAGOMAN_GATEWAY_INFLATE_H
 
 #include "base/span.h"
 
-struct inflate;
+enum inflate_coding { INFLATE_GZIP, INFLATE_DEFLATE };
 
-/* `raw_allowed`: "deflate" means zlib, but some servers send raw deflate under that name: the first bytes decide. */
-struct inflate *inflate_create(bool raw_allowed);
-void inflate_destroy(struct inflate *);
-/* Calls `put` with pieces of at most 16 KiB until the input is used up. 0, or -1 when it is no compressed data. Bytes behind the end of the stream are ignored. */
-int inflate_feed(struct inflate *, struct span bytes, void (*put)(void *owner, struct span),
-                 void *owner);
-/* Did the stream reach its end mark? */
-bool inflate_is_complete(const struct inflate *);
+enum inflate_result {
+    INFLATE_PIECE,  /* *piece holds output, valid until the next call */
+    INFLATE_MORE,   /* the input is used up and there is no output left */
+    INFLATE_BROKEN, /* not this coding, damaged, or out of proportion; inflater_error() says which */
+};
+
+struct inflater;
+
+/* NULL when memory is short. */
+struct inflater *inflater_create(enum inflate_coding);
+void inflater_destroy(struct inflater *);
+/* Takes from the front of *input. Call until INFLATE_MORE. What follows the coded data is skipped. */
+enum inflate_result inflater_next(struct inflater *, struct span *input, struct span *piece);
+/* The coded data is complete (or there was none at all). */
+bool inflater_is_complete(const struct inflater *);
+const char *inflater_error(const struct inflater *);
 
 #endif

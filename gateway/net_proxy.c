@@ -1,410 +1,543 @@
 /*
- * gateway/net_proxy.c - tunnels through a proxy: HTTP CONNECT (RFC 9110 9.3.6) and SOCKS5 (RFC 1928, 1929).
+ * gateway/net_proxy.c - a tunnel through an HTTP (CONNECT, RFC 9110 9.3.6) or SOCKS5 (RFC 1928, 1929) proxy.
  *
- * Both talk a short fixed dialogue over the stream below and then get out of the way. What the proxy sends is gathered until the dialogue's next answer is
- * whole; bytes beyond the last answer belong to the tunnel.
+ * A short dialogue, then everything passes through untouched. Each step of the dialogue names how it reads the proxy's next reply; the bytes of
+ * replies gather in a small bounded buffer because they may arrive in any pieces. What follows the last reply already belongs to the tunnel. With socks5 we
+ * resolve the site's name ourselves, with socks5h the proxy does.
  */
-#include <arpa/inet.h>
+#include <assert.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/buffer.h"
-#include "gateway/byte_stream.h"
+#include "gateway/net_streams.h"
 
-enum { ANSWER_LIMIT = 16 * 1024 };
+enum { REPLY_MAX = 16 * 1024, HELLO_MAX = 4096, LABEL_MAX = 300 };
 
-enum tunnel_state {
-    HTTP_ASKED,
-    SOCKS_RESOLVE,
-    SOCKS_METHODS,
-    SOCKS_LOGIN,
-    SOCKS_ASKED,
-    TUNNEL_OPEN,
-    TUNNEL_ENDED
+enum proxy_step {
+    PROXY_CONNECTING,    /* the stream below is opening */
+    PROXY_RESOLVING,     /* socks5: the site's name */
+    PROXY_HTTP_ANSWER,   /* the head of the answer to CONNECT */
+    PROXY_SOCKS_METHOD,  /* which authentication it wants */
+    PROXY_SOCKS_AUTH,    /* whether it liked ours */
+    PROXY_SOCKS_CONNECT, /* whether it reached the site */
+    PROXY_OPEN,
+    PROXY_FAILED
 };
 
-struct tunnel {
+struct net_proxy {
     struct byte_stream base;
-    struct byte_stream *below;
-    struct proxy_config proxy; /* spans of the config */
-    char *host;
+    struct net *net;
+    enum proxy_step step;
+    int kind; /* PROXY_HTTP, PROXY_SOCKS5, PROXY_SOCKS5H */
+    char *user, *password;
+    size_t user_n, password_n;
+    struct net_lookup *lookup;
+    struct sockaddr_storage resolved; /* family 0: send the name */
+    struct buffer in, out;
+    bool writing; /* our question is still leaving: its reply, should it overtake us, waits */
+    bool stopped;
+    char proxy_label[LABEL_MAX], site_label[LABEL_MAX];
     int port;
-    enum tunnel_state state;
-    struct buffer answer;
-    /* socks5 (not socks5h): we resolve */
-    struct net_context *net;
-    struct tunnel_lookup *lookup;
-    unsigned char address[16];
-    size_t address_size; /* 0: let the proxy resolve */
+    char host[];
 };
 
-struct tunnel_lookup {
-    uv_getaddrinfo_t req;
-    struct net_context *net;
-    struct tunnel *tunnel;
-};
+static struct net_proxy *proxy_of(struct byte_stream *s) { return (struct net_proxy *)s; }
 
-static struct tunnel *of(struct byte_stream *s) { return (struct tunnel *)s; }
-
-static void end(struct tunnel *t, const struct fail *fail)
+static void proxy_fail(struct net_proxy *p, const struct fail *fail)
 {
-    if (t->state == TUNNEL_ENDED || t->base.closed)
+    p->step = PROXY_FAILED;
+    p->base.events->on_fail(p->base.up, fail);
+}
+
+#define PROXY_FAIL(p, ...)                                                                         \
+    do {                                                                                           \
+        struct fail said_;                                                                         \
+        fail_set(&said_, FAIL_UNREACHABLE, __VA_ARGS__);                                           \
+        proxy_fail((p), &said_);                                                                   \
+    } while (0)
+
+/* Sends what was written into `out` and waits for the reply that `step` reads. */
+static void ask(struct net_proxy *p, enum proxy_step step)
+{
+    if (p->out.error) {
+        PROXY_FAIL(p, "%s cannot be asked for %s: the request is too long", p->proxy_label,
+                   p->site_label);
         return;
-    t->state = TUNNEL_ENDED;
-    t->base.up.on_end(t->base.up.owner, fail);
+    }
+    p->step = step;
+    p->writing = true;
+    struct span bytes = buffer_span(&p->out);
+    byte_stream_write(p->base.below, &bytes, 1);
 }
 
-static void refuse(struct tunnel *t, const char *what)
+static void become_open(struct net_proxy *p)
 {
-    struct fail fail;
-    fail_set(&fail, FAIL_UNREACHABLE, "the proxy %.*s:%d %s", SPAN_ARGS(t->proxy.host),
-             t->proxy.port, what);
-    end(t, &fail);
+    p->step = PROXY_OPEN;
+    p->base.phase = NULL;
+    p->stopped = true;
+    byte_stream_read_stop(p->base.below);
+    buffer_shrink(&p->out, 0);
+    p->base.events->on_open(p->base.up);
 }
 
-static void send_bytes(struct tunnel *t, const struct buffer *bytes)
-{
-    struct span piece = buffer_span(bytes);
-    byte_stream_write(t->below, &piece, 1);
-}
+/* ---- HTTP CONNECT ---- */
 
-/* ---- HTTP CONNECT ---------------------------------------------------------------------------------------------- */
-
-static void append_base64(struct buffer *out, struct span in)
+static void base64(struct buffer *to, const char *bytes, size_t n)
 {
-    static const char letters[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < in.n; i += 3) {
-        unsigned v = (unsigned)(unsigned char)in.p[i] << 16;
-        v |= i + 1 < in.n ? (unsigned)(unsigned char)in.p[i + 1] << 8 : 0;
-        v |= i + 2 < in.n ? (unsigned)(unsigned char)in.p[i + 2] : 0;
-        char text[4] = {letters[v >> 18], letters[v >> 12 & 63],
-                        i + 1 < in.n ? letters[v >> 6 & 63] : '=',
-                        i + 2 < in.n ? letters[v & 63] : '='};
-        buffer_append(out, span_of(text, 4));
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < n; i += 3) {
+        size_t have = n - i < 3 ? n - i : 3;
+        unsigned char b[3] = {0};
+        memcpy(b, bytes + i, have);
+        char q[4] = {digits[b[0] >> 2], digits[(b[0] & 3) << 4 | b[1] >> 4],
+                     have > 1 ? digits[(b[1] & 15) << 2 | b[2] >> 6] : '=',
+                     have > 2 ? digits[b[2] & 63] : '='};
+        buffer_append(to, span_of(q, 4));
     }
 }
 
-static void http_ask(struct tunnel *t)
+static void http_ask(struct net_proxy *p)
 {
-    struct buffer request;
-    bool v6 = strchr(t->host, ':') != NULL;
-    buffer_init(&request, ANSWER_LIMIT);
-    buffer_printf(&request, "CONNECT %s%s%s:%d HTTP/1.1\r\nHost: %s%s%s:%d\r\n", v6 ? "[" : "",
-                  t->host, v6 ? "]" : "", t->port, v6 ? "[" : "", t->host, v6 ? "]" : "", t->port);
-    if (t->proxy.user.n) {
-        struct buffer login;
-        buffer_init(&login, ANSWER_LIMIT);
-        buffer_printf(&login, "%.*s:%.*s", SPAN_ARGS(t->proxy.user), SPAN_ARGS(t->proxy.password));
-        buffer_append(&request, SPAN("Proxy-Authorization: Basic "));
-        append_base64(&request, buffer_span(&login));
-        buffer_append(&request, SPAN("\r\n"));
-        buffer_free(&login);
-    }
-    buffer_append(&request, SPAN("\r\n"));
-    t->state = HTTP_ASKED;
-    send_bytes(t, &request);
-    buffer_free(&request);
-}
-
-/* Bytes of the answer's head when it is whole, else 0. */
-static size_t http_answer(struct tunnel *t)
-{
-    struct span text = buffer_span(&t->answer);
-    ptrdiff_t at = span_find(text, SPAN("\r\n\r\n"));
-    char what[80];
-    if (at < 0)
-        return 0;
-    if (text.n < 12 || !span_starts(text, SPAN("HTTP/1.")) || text.p[8] != ' ') {
-        refuse(t, "does not speak HTTP");
-    } else if (text.p[9] == '2') {
-        t->state = TUNNEL_OPEN;
-    } else if (span_eq(span_of(text.p + 9, 3), SPAN("407"))) {
-        refuse(t, t->proxy.user.n ? "refused the user or password (407)"
-                                  : "wants a user and password (407)");
-    } else {
-        snprintf(what, sizeof what, "refused the tunnel with status %.3s", text.p + 9);
-        refuse(t, what);
-    }
-    return (size_t)at + 4;
-}
-
-/* ---- SOCKS5 ---------------------------------------------------------------------------------------------------- */
-
-static void socks_hello(struct tunnel *t)
-{
-    struct buffer hello;
-    buffer_init(&hello, 16);
-    buffer_append(&hello,
-                  t->proxy.user.n ? span_of("\x05\x02\x00\x02", 4) : span_of("\x05\x01\x00", 3));
-    t->state = SOCKS_METHODS;
-    send_bytes(t, &hello);
-    buffer_free(&hello);
-}
-
-static void socks_login(struct tunnel *t)
-{
-    struct buffer login;
-    struct span user = span_first(t->proxy.user, 255),
-                password = span_first(t->proxy.password, 255);
-    buffer_init(&login, 1024);
-    buffer_char(&login, 1);
-    buffer_char(&login, (char)user.n);
-    buffer_append(&login, user);
-    buffer_char(&login, (char)password.n);
-    buffer_append(&login, password);
-    t->state = SOCKS_LOGIN;
-    send_bytes(t, &login);
-    buffer_free(&login);
-}
-
-static void socks_ask(struct tunnel *t)
-{
-    struct buffer ask;
-    buffer_init(&ask, 1024);
-    buffer_append(&ask, span_of("\x05\x01\x00", 3));
-    if (t->address_size) {
-        buffer_char(&ask, t->address_size == 4 ? 1 : 4);
-        buffer_append(&ask, span_of((char *)t->address, t->address_size));
-    } else {
-        struct span host = span_first(span_str(t->host), 255);
-        buffer_char(&ask, 3);
-        buffer_char(&ask, (char)host.n);
-        buffer_append(&ask, host);
-    }
-    buffer_char(&ask, (char)(t->port >> 8));
-    buffer_char(&ask, (char)(t->port & 255));
-    t->state = SOCKS_ASKED;
-    send_bytes(t, &ask);
-    buffer_free(&ask);
-}
-
-static const char *socks_reason(unsigned char code)
-{
-    static const char *const reasons[] = {"",
-                                          "failed",
-                                          "does not allow this connection",
-                                          "cannot reach the site's network",
-                                          "cannot reach the site's host",
-                                          "says that the site refused the connection",
-                                          "gave up waiting for the site",
-                                          "does not know the CONNECT command",
-                                          "does not know this kind of address"};
-    return code < sizeof reasons / sizeof *reasons ? reasons[code] : "failed with an unknown code";
-}
-
-static size_t socks_answer(struct tunnel *t)
-{
-    const unsigned char *a = (const unsigned char *)t->answer.p;
-    size_t n = t->answer.n;
-    if (n < 2)
-        return 0;
-    if (t->state == SOCKS_METHODS) {
-        if (a[0] != 5)
-            refuse(t, "does not speak SOCKS5");
-        else if (a[1] == 0)
-            socks_ask(t);
-        else if (a[1] == 2 && t->proxy.user.n)
-            socks_login(t);
-        else
-            refuse(t, "accepts none of our ways to log in (does it want a user and password?)");
-        return 2;
-    }
-    if (t->state == SOCKS_LOGIN) {
-        if (a[1] == 0)
-            socks_ask(t);
-        else
-            refuse(t, "refused the user or password");
-        return 2;
-    }
-    if (a[0] != 5 || a[1] != 0) {
-        refuse(t, a[0] == 5 ? socks_reason(a[1]) : "does not speak SOCKS5");
-        return n;
-    }
-    if (n < 5)
-        return 0;
-    size_t size = a[3] == 1 ? 10 : a[3] == 4 ? 22 : a[3] == 3 ? 7u + a[4] : 0;
-    if (!size) {
-        refuse(t, "sent an answer that makes no sense");
-        return n;
-    }
-    if (n < size)
-        return 0;
-    t->state = TUNNEL_OPEN;
-    return size;
-}
-
-static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *list)
-{
-    struct tunnel_lookup *l = req->data;
-    struct tunnel *t = l->tunnel;
-    l->net->handles--;
-    if (t) {
-        t->lookup = NULL;
-        byte_stream_hold(&t->base);
-        if (status < 0 || !list) {
-            struct fail fail;
-            fail_set(&fail, FAIL_UNREACHABLE,
-                     "cannot resolve %s (socks5h:// lets the proxy do it): %s", t->host,
-                     uv_strerror(status));
-            end(t, &fail);
-        } else {
-            bool v4 = list->ai_family == AF_INET;
-            t->address_size = v4 ? 4 : 16;
-            memcpy(t->address,
-                   v4 ? (void *)&((struct sockaddr_in *)list->ai_addr)->sin_addr
-                      : (void *)&((struct sockaddr_in6 *)list->ai_addr)->sin6_addr,
-                   t->address_size);
-            socks_hello(t);
-        }
-        byte_stream_release(&t->base);
-    }
-    uv_freeaddrinfo(list);
-    free(l);
-}
-
-static void socks_resolve(struct tunnel *t)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct tunnel_lookup *l = calloc(1, sizeof *l);
-    t->state = SOCKS_RESOLVE;
-    if (l) {
-        l->net = t->net;
-        l->tunnel = t;
-        l->req.data = l;
-        if (uv_getaddrinfo(t->net->loop, &l->req, on_resolved, t->host, NULL, &hints) == 0) {
-            t->net->handles++;
-            t->lookup = l;
+    buffer_clear(&p->out);
+    buffer_printf(&p->out, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n", p->site_label, p->site_label);
+    if (p->user_n || p->password_n) {
+        char both[1024];
+        if (p->user_n + p->password_n + 1 > sizeof both) {
+            PROXY_FAIL(p, "the user and password for %s are too long", p->proxy_label);
             return;
         }
-        free(l);
+        memcpy(both, p->user, p->user_n);
+        both[p->user_n] = ':';
+        memcpy(both + p->user_n + 1, p->password, p->password_n);
+        buffer_append(&p->out, SPAN("Proxy-Authorization: Basic "));
+        base64(&p->out, both, p->user_n + p->password_n + 1);
+        buffer_append(&p->out, SPAN("\r\n"));
     }
-    refuse(t, "could not be asked: the site's name cannot be resolved");
+    buffer_append(&p->out, SPAN("\r\n"));
+    ask(p, PROXY_HTTP_ANSWER);
 }
 
-/* ---- the filter ------------------------------------------------------------------------------------------------- */
-
-static void on_ready(void *owner)
+/* The length of a complete head at the start of `s`, 0 when it is not complete. */
+static size_t head_length(struct span s)
 {
-    struct tunnel *t = owner;
-    unsigned char literal[16];
-    if (t->proxy.kind == PROXY_HTTP) {
-        http_ask(t);
-    } else if (inet_pton(AF_INET, t->host, literal) == 1) {
-        memcpy(t->address, literal, t->address_size = 4);
-        socks_hello(t);
-    } else if (inet_pton(AF_INET6, t->host, literal) == 1) {
-        memcpy(t->address, literal, t->address_size = 16);
-        socks_hello(t);
-    } else if (t->proxy.kind == PROXY_SOCKS5) {
-        socks_resolve(t);
-    } else {
-        socks_hello(t);
+    for (size_t i = 0; i < s.n; i++) {
+        if (s.p[i] != '\n')
+            continue;
+        if (i + 1 < s.n && s.p[i + 1] == '\n')
+            return i + 2;
+        if (i + 2 < s.n && s.p[i + 1] == '\r' && s.p[i + 2] == '\n')
+            return i + 3;
     }
+    return 0;
 }
 
-static void on_data(void *owner, struct span bytes)
+/* Of "HTTP/1.1 200 Connection established"; -1 when it is not one. */
+static int status_of(struct span head)
 {
-    struct tunnel *t = owner;
-    if (t->state == TUNNEL_OPEN) {
-        t->base.up.on_data(t->base.up.owner, bytes);
+    uint64_t status;
+    if (!span_starts(head, SPAN("HTTP/1.")) || head.n < 12 || head.p[8] != ' ' ||
+        !span_to_u64(span_of(head.p + 9, 3), 999, &status))
+        return -1;
+    return (int)status;
+}
+
+static void http_answer(struct net_proxy *p)
+{
+    for (;;) {
+        size_t n = head_length(buffer_span(&p->in));
+        int status = status_of(buffer_span(&p->in));
+        if ((n || p->in.n >= 12) && status < 100) {
+            PROXY_FAIL(p, "%s does not answer as an HTTP proxy does", p->proxy_label);
+            return;
+        }
+        if (n == 0 && p->in.n > REPLY_MAX)
+            PROXY_FAIL(p, "%s sent a reply that is far too long", p->proxy_label);
+        if (n == 0)
+            return;
+        buffer_consume(&p->in, n);
+        if (status < 200)
+            continue;
+        if (status < 300)
+            become_open(p);
+        else if (status == 407 && p->user_n == 0)
+            PROXY_FAIL(p,
+                       "%s wants a user and password (407): write them into the site's proxy URL",
+                       p->proxy_label);
+        else if (status == 407)
+            PROXY_FAIL(p, "%s refused the user and password of the site's proxy URL (407)",
+                       p->proxy_label);
+        else
+            PROXY_FAIL(p, "%s answered %d when asked for a tunnel to %s", p->proxy_label, status,
+                       p->site_label);
         return;
     }
-    byte_stream_hold(&t->base);
-    if (buffer_append(&t->answer, bytes))
-        refuse(t, "sent an endless answer");
-    size_t used = 1;
-    while (used && t->state < TUNNEL_OPEN && !t->base.closed && t->answer.n) {
-        used = t->state == HTTP_ASKED ? http_answer(t) : socks_answer(t);
-        buffer_consume(&t->answer, used);
-    }
-    if (t->state == TUNNEL_OPEN && !t->base.closed) {
-        t->base.up.on_ready(t->base.up.owner);
-        if (t->answer.n && !t->base.closed)
-            t->base.up.on_data(t->base.up.owner, buffer_span(&t->answer));
-        buffer_free(&t->answer);
-    }
-    byte_stream_release(&t->base);
 }
 
-static void on_read_done(void *owner)
+/* ---- SOCKS5 ---- */
+
+static void socks_hello(struct net_proxy *p)
 {
-    struct tunnel *t = owner;
-    if (t->state == TUNNEL_OPEN)
-        t->base.up.on_read_done(t->base.up.owner);
+    if (p->user_n > 255 || p->password_n > 255 || strlen(p->host) > 255) {
+        PROXY_FAIL(p, "user, password or host name are too long for %s (SOCKS allows 255 bytes)",
+                   p->proxy_label);
+        return;
+    }
+    buffer_clear(&p->out);
+    buffer_append(&p->out, p->user_n ? SPAN("\x05\x02\x00\x02") : SPAN("\x05\x01\x00"));
+    ask(p, PROXY_SOCKS_METHOD);
 }
 
-static void on_end(void *owner, const struct fail *fail)
+static void socks_connect(struct net_proxy *p)
 {
-    struct tunnel *t = owner;
-    if (t->state == TUNNEL_OPEN || fail)
-        end(t, fail);
+    struct buffer *out = &p->out;
+    struct in_addr v4;
+    struct in6_addr v6;
+    const void *a4 = NULL, *a6 = NULL;
+    if (p->resolved.ss_family == AF_INET)
+        a4 = &((const struct sockaddr_in *)&p->resolved)->sin_addr;
+    else if (p->resolved.ss_family == AF_INET6)
+        a6 = &((const struct sockaddr_in6 *)&p->resolved)->sin6_addr;
+    else if (uv_inet_pton(AF_INET, p->host, &v4) == 0)
+        a4 = &v4;
+    else if (uv_inet_pton(AF_INET6, p->host, &v6) == 0)
+        a6 = &v6;
+
+    buffer_clear(out);
+    buffer_append(out, SPAN("\x05\x01\x00"));
+    if (a4) {
+        buffer_char(out, 1);
+        buffer_append(out, span_of(a4, 4));
+    } else if (a6) {
+        buffer_char(out, 4);
+        buffer_append(out, span_of(a6, 16));
+    } else {
+        buffer_char(out, 3);
+        buffer_char(out, (char)strlen(p->host));
+        buffer_append(out, span_str(p->host));
+    }
+    buffer_char(out, (char)(p->port >> 8));
+    buffer_char(out, (char)p->port);
+    ask(p, PROXY_SOCKS_CONNECT);
+}
+
+static void socks_method(struct net_proxy *p)
+{
+    if (p->in.n < 2)
+        return;
+    unsigned char version = (unsigned char)p->in.p[0], method = (unsigned char)p->in.p[1];
+    buffer_consume(&p->in, 2);
+    if (version != 5) {
+        PROXY_FAIL(p, "%s does not speak SOCKS5", p->proxy_label);
+    } else if (method == 0) {
+        socks_connect(p);
+    } else if (method == 2 && p->user_n) {
+        buffer_clear(&p->out);
+        buffer_char(&p->out, 1);
+        buffer_char(&p->out, (char)p->user_n);
+        buffer_append(&p->out, span_of(p->user, p->user_n));
+        buffer_char(&p->out, (char)p->password_n);
+        buffer_append(&p->out, span_of(p->password, p->password_n));
+        ask(p, PROXY_SOCKS_AUTH);
+    } else if (p->user_n) {
+        PROXY_FAIL(p, "%s accepts no authentication that we know", p->proxy_label);
+    } else {
+        PROXY_FAIL(p, "%s wants a user and password: write them into the site's proxy URL",
+                   p->proxy_label);
+    }
+}
+
+static void socks_auth(struct net_proxy *p)
+{
+    if (p->in.n < 2)
+        return;
+    unsigned char status = (unsigned char)p->in.p[1];
+    buffer_consume(&p->in, 2);
+    if (status == 0)
+        socks_connect(p);
     else
-        refuse(t, "closed the connection before the tunnel was open");
+        PROXY_FAIL(p, "%s refused the user and password of the site's proxy URL", p->proxy_label);
 }
 
-static int start(struct byte_stream *base, struct fail *fail)
+static const char *socks_reply(unsigned code)
 {
-    return byte_stream_start(of(base)->below, fail);
+    static const char *const replies[] = {
+        "succeeded",
+        "its general failure",
+        "its rules forbid it",
+        "the network is unreachable",
+        "the host is unreachable",
+        "the connection was refused",
+        "it took too long (TTL expired)",
+        "it does not know CONNECT",
+        "it does not know this kind of address",
+    };
+    return code < sizeof replies / sizeof replies[0] ? replies[code] : "an unknown reply";
 }
-static void write_pieces(struct byte_stream *base, const struct span *pieces, size_t n)
-{
-    byte_stream_write(of(base)->below, pieces, n);
-}
-static void pause_reading(struct byte_stream *base) { byte_stream_pause(of(base)->below); }
-static void resume_reading(struct byte_stream *base) { byte_stream_resume(of(base)->below); }
 
-static void close_tunnel(struct byte_stream *base)
+static void socks_connected(struct net_proxy *p)
 {
-    struct tunnel *t = of(base);
-    if (t->lookup) {
-        t->lookup->tunnel = NULL;
-        t->lookup = NULL;
+    const unsigned char *b = (const unsigned char *)p->in.p;
+    if (p->in.n < 2)
+        return;
+    if (b[0] != 5) {
+        PROXY_FAIL(p, "%s does not speak SOCKS5", p->proxy_label);
+        return;
     }
-    byte_stream_close(t->below);
+    if (b[1] != 0) {
+        PROXY_FAIL(p, "%s could not connect to %s: %s (SOCKS reply %u)", p->proxy_label,
+                   p->site_label, socks_reply(b[1]), b[1]);
+        return;
+    }
+    if (p->in.n < 5)
+        return;
+    size_t address = b[3] == 1 ? 4 : b[3] == 4 ? 16 : b[3] == 3 ? 1 + (size_t)b[4] : 0;
+    if (address == 0) {
+        PROXY_FAIL(p, "%s does not speak SOCKS5", p->proxy_label);
+        return;
+    }
+    if (p->in.n < 4 + address + 2)
+        return;
+    buffer_consume(&p->in, 4 + address + 2);
+    become_open(p);
 }
 
-static void destroy(struct byte_stream *base)
+static void on_site_resolved(void *arg, int status, const struct addrinfo *list)
 {
-    buffer_free(&of(base)->answer);
-    free(of(base)->host);
-    free(base);
+    struct net_proxy *p = arg;
+    p->lookup = NULL;
+    const struct addrinfo *best = NULL; /* IPv4 where there is one: fewer proxies have IPv6 */
+    for (const struct addrinfo *a = status ? NULL : list; a; a = a->ai_next) {
+        if (a->ai_family == AF_INET || (a->ai_family == AF_INET6 && !best))
+            best = a;
+        if (a->ai_family == AF_INET)
+            break;
+    }
+    if (!best) {
+        struct fail fail;
+        net_lookup_fail(&fail, p->host, status ? status : UV_EAI_NODATA);
+        proxy_fail(p, &fail);
+        return;
+    }
+    memcpy(&p->resolved, best->ai_addr, best->ai_addrlen);
+    p->step = PROXY_CONNECTING;
+    p->base.phase = NULL;
+    byte_stream_open(p->base.below);
 }
 
-static const struct byte_stream_ops ops = {start,          write_pieces, pause_reading,
-                                           resume_reading, close_tunnel, destroy};
+/* ---- what the stream below says ---- */
 
-static struct byte_stream *create(struct net_context *net, struct byte_stream *below,
-                                  const struct proxy_config *proxy, const char *host, int port)
+static void on_below_open(void *up)
 {
-    struct tunnel *t = below ? calloc(1, sizeof *t) : NULL;
-    char *copy = t ? strdup(host) : NULL;
-    if (!copy) {
-        free(t);
-        if (below)
-            byte_stream_close(below);
+    struct net_proxy *p = up;
+    p->base.phase = "waiting for the proxy";
+    byte_stream_read_start(p->base.below);
+    if (p->kind == PROXY_HTTP)
+        http_ask(p);
+    else
+        socks_hello(p);
+}
+
+static void reply_arrived(struct net_proxy *p)
+{
+    for (enum proxy_step before = PROXY_FAILED; p->step != before;) {
+        before = p->step;
+        switch (p->step) {
+        case PROXY_HTTP_ANSWER: http_answer(p); break;
+        case PROXY_SOCKS_METHOD: socks_method(p); break;
+        case PROXY_SOCKS_AUTH: socks_auth(p); break;
+        case PROXY_SOCKS_CONNECT: socks_connected(p); break;
+        default: return;
+        }
+    }
+}
+
+static void on_below_read(void *up, struct span bytes)
+{
+    struct net_proxy *p = up;
+    if (p->step == PROXY_OPEN && !p->stopped && p->in.n == 0) {
+        p->base.events->on_read(p->base.up, bytes);
+        return;
+    }
+    if (p->step == PROXY_FAILED)
+        return;
+    bool in_dialogue = p->step != PROXY_OPEN;
+    if (buffer_append(&p->in, bytes) != 0 || (in_dialogue && p->writing && p->in.n > REPLY_MAX)) {
+        PROXY_FAIL(p, "%s sent a reply that is far too long", p->proxy_label);
+        return;
+    }
+    if (in_dialogue && !p->writing)
+        reply_arrived(p);
+}
+
+static void on_below_read_done(void *up)
+{
+    struct net_proxy *p = up;
+    if (p->step == PROXY_OPEN && !p->stopped)
+        p->base.events->on_read_done(p->base.up);
+}
+
+static void on_below_eof(void *up)
+{
+    struct net_proxy *p = up;
+    if (p->step == PROXY_OPEN) {
+        p->base.events->on_eof(p->base.up);
+        return;
+    }
+    p->writing = false;
+    if (p->in.n) /* a refusal may arrive before all of our question has left */
+        reply_arrived(p);
+    if (p->step != PROXY_FAILED)
+        PROXY_FAIL(p, "%s closed the connection when asked for a tunnel to %s", p->proxy_label,
+                   p->site_label);
+}
+
+static void on_below_written(void *up)
+{
+    struct net_proxy *p = up;
+    p->writing = false;
+    if (p->step == PROXY_OPEN)
+        p->base.events->on_written(p->base.up);
+    else if (p->in.n)
+        reply_arrived(p);
+}
+
+static void on_below_fail(void *up, const struct fail *fail)
+{
+    struct net_proxy *p = up;
+    if (p->step != PROXY_FAILED)
+        proxy_fail(p, fail);
+}
+
+static void on_below_closed(void *up)
+{
+    struct net_proxy *p = up;
+    p->base.events->on_closed(p->base.up);
+    explicit_bzero(p->password, p->password_n);
+    if (p->out.p)
+        explicit_bzero(p->out.p, p->out.cap);
+    buffer_free(&p->in);
+    buffer_free(&p->out);
+    free(p->user);
+    free(p->password);
+    free(p);
+}
+
+/* ---- what the stream above asks ---- */
+
+static void proxy_open(struct byte_stream *base)
+{
+    struct net_proxy *p = proxy_of(base);
+    struct sockaddr_storage literal;
+    bool is_literal = uv_inet_pton(AF_INET, p->host, &literal) == 0 ||
+                      uv_inet_pton(AF_INET6, p->host, &literal) == 0;
+    if (p->kind == PROXY_SOCKS5 && !is_literal) {
+        p->step = PROXY_RESOLVING;
+        p->base.phase = "resolving the name";
+        p->lookup = net_lookup_start(p->net->loop, p->host, p->port, on_site_resolved, p);
+        if (p->lookup)
+            return;
+        p->step = PROXY_CONNECTING; /* memory is short: let the proxy resolve it */
+    }
+    byte_stream_open(p->base.below);
+}
+
+static void proxy_write(struct byte_stream *base, const struct span *pieces, size_t n)
+{
+    byte_stream_write(base->below, pieces, n);
+}
+
+static void proxy_read_start(struct byte_stream *base)
+{
+    struct net_proxy *p = proxy_of(base);
+    p->stopped = false;
+    if (p->in.n) { /* what came in one read with the proxy's last reply */
+        struct buffer first = p->in;
+        buffer_init(&p->in, REPLY_MAX + NET_BUFFER_SIZE);
+        p->base.events->on_read(p->base.up, buffer_span(&first));
+        if (p->step == PROXY_OPEN)
+            p->base.events->on_read_done(p->base.up);
+        buffer_free(&first);
+    }
+    if (p->step == PROXY_OPEN && !p->stopped)
+        byte_stream_read_start(p->base.below);
+}
+
+static void proxy_read_stop(struct byte_stream *base)
+{
+    proxy_of(base)->stopped = true;
+    byte_stream_read_stop(base->below);
+}
+
+static size_t proxy_unsent(const struct byte_stream *base)
+{
+    return byte_stream_unsent(base->below);
+}
+
+static void proxy_last_words(struct byte_stream *base, struct span words)
+{
+    byte_stream_last_words(base->below, words);
+}
+
+static void proxy_close(struct byte_stream *base)
+{
+    struct net_proxy *p = proxy_of(base);
+    if (p->lookup)
+        net_lookup_cancel(p->lookup);
+    p->lookup = NULL;
+    p->step = PROXY_FAILED;
+    p->stopped = true;
+    byte_stream_close(base->below);
+}
+
+static char *copy(struct span s)
+{
+    char *p = malloc(s.n + 1);
+    if (p) {
+        if (s.n)
+            memcpy(p, s.p, s.n);
+        p[s.n] = '\0';
+    }
+    return p;
+}
+
+struct byte_stream *net_proxy_create(struct net *net, struct byte_stream *below,
+                                     const struct proxy_config *config, const char *host, int port)
+{
+    static const struct byte_stream_ops ops = {proxy_open,      proxy_write,  proxy_read_start,
+                                               proxy_read_stop, proxy_unsent, proxy_last_words,
+                                               proxy_close};
+    static const struct byte_stream_events below_events = {
+        on_below_open,    on_below_read, on_below_read_done, on_below_eof,
+        on_below_written, on_below_fail, on_below_closed};
+    size_t n = strlen(host) + 1;
+    struct net_proxy *p = calloc(1, sizeof *p + n);
+    if (!p)
+        return NULL;
+    p->user = copy(config->user);
+    p->password = copy(config->password);
+    if (!p->user || !p->password) {
+        free(p->user);
+        free(p->password);
+        free(p);
         return NULL;
     }
-    t->base.ops = &ops;
-    t->net = net;
-    t->below = below;
-    t->proxy = *proxy;
-    t->host = copy;
-    t->port = port;
-    buffer_init(&t->answer, ANSWER_LIMIT + NET_READ_SIZE);
-    below->up = (struct byte_stream_handler){on_ready, on_data, on_read_done, on_end, t};
-    return &t->base;
-}
-
-struct byte_stream *net_http_proxy_create(struct byte_stream *below,
-                                          const struct proxy_config *proxy, const char *host,
-                                          int port)
-{
-    return create(NULL, below, proxy, host, port);
-}
-
-struct byte_stream *net_socks_create(struct net_context *net, struct byte_stream *below,
-                                     const struct proxy_config *proxy, const char *host, int port)
-{
-    return create(net, below, proxy, host, port);
+    p->base.ops = &ops;
+    p->base.below = below;
+    p->net = net;
+    p->kind = (int)config->kind;
+    p->user_n = config->user.n;
+    p->password_n = config->password.n;
+    p->port = port;
+    p->stopped = true;
+    memcpy(p->host, host, n);
+    buffer_init(&p->in, REPLY_MAX + NET_BUFFER_SIZE);
+    buffer_init(&p->out, HELLO_MAX);
+    net_label(p->site_label, sizeof p->site_label, host, port);
+    char name[256], label[LABEL_MAX - 16];
+    snprintf(name, sizeof name, "%.*s", SPAN_ARGS(config->host));
+    net_label(label, sizeof label, name, config->port);
+    snprintf(p->proxy_label, sizeof p->proxy_label, "the proxy %s", label);
+    byte_stream_listen(below, &below_events, p);
+    return &p->base;
 }

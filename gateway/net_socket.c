@@ -1,457 +1,425 @@
 /*
- * gateway/net_socket.c - the lowest filter: a TCP connection to a name and port.
+ * gateway/net_socket.c - the bottom of every connection: names, addresses and one TCP socket.
  *
- * Resolves on the thread pool, then tries every address, v6 and v4 in turn, the next one after 250 ms or as soon as one fails (RFC 8305); the first that connects wins. The hard part is
- * that look-ups, attempts and timers end later than the filter: each is an allocation of its own that forgets the filter when it closes.
+ * Happy eyeballs (RFC 8305): addresses of both families take turns, the next one starts 250 ms after the last or at
+ * once when it failed, the first to connect wins and the others are closed. The hard part is lifetime: a lookup cannot always be
+ * cancelled, so it is an object of its own that forgets who asked; the socket itself goes when its last handle is closed.
  */
+#include <assert.h>
+#include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-#include "gateway/byte_stream.h"
+#include "gateway/net_streams.h"
 
-enum { STAGGER_MS = 250, ADDRESSES_MAX = 16 };
+enum { ADDRESSES_MAX = 8, STAGGER_MS = 250, KEEPALIVE_S = 60, LABEL_MAX = 300 };
+
+/* ---- names ---- */
+
+struct net_lookup {
+    uv_getaddrinfo_t request;
+    void (*done)(void *arg, int status, const struct addrinfo *); /* NULL: nobody waits any more */
+    void *arg;
+};
+
+static void on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
+{
+    struct net_lookup *lookup = request->data;
+    if (lookup->done)
+        lookup->done(lookup->arg, status, list);
+    uv_freeaddrinfo(list);
+    free(lookup);
+}
+
+struct net_lookup *net_lookup_start(uv_loop_t *loop, const char *host, int port,
+                                    void (*done)(void *arg, int status, const struct addrinfo *),
+                                    void *arg)
+{
+    struct net_lookup *lookup = calloc(1, sizeof *lookup);
+    if (!lookup)
+        return NULL;
+    char service[16];
+    snprintf(service, sizeof service, "%d", port);
+    const struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    lookup->request.data = lookup;
+    lookup->done = done;
+    lookup->arg = arg;
+    if (uv_getaddrinfo(loop, &lookup->request, on_looked_up, host, service, &hints) != 0) {
+        free(lookup);
+        return NULL;
+    }
+    return lookup;
+}
+
+void net_lookup_cancel(struct net_lookup *lookup)
+{
+    lookup->done = NULL;
+    uv_cancel((uv_req_t *)&lookup->request);
+}
+
+void net_lookup_fail(struct fail *fail, const char *host, int status)
+{
+    const char *why =
+        status == UV_EAI_NONAME || status == UV_EAI_NODATA || status == UV_EAI_ADDRFAMILY
+            ? "no such name"
+        : status == UV_EAI_AGAIN ? "no name server answers; is the network up?"
+                                 : uv_strerror(status);
+    fail_set(fail, FAIL_UNREACHABLE, "cannot resolve %s: %s", host, why);
+}
+
+void net_label(char *to, size_t room, const char *host, int port)
+{
+    snprintf(to, room, strchr(host, ':') ? "[%s]:%d" : "%s:%d", host, port);
+}
+
+/* ---- a stream that nobody listens to ---- */
+
+static void ignore(void *up) {}
+static void ignore_read(void *up, struct span bytes) {}
+static void ignore_fail(void *up, const struct fail *fail) {}
+
+void byte_stream_discard(struct byte_stream *s)
+{
+    static const struct byte_stream_events nobody = {ignore, ignore_read, ignore, ignore,
+                                                     ignore, ignore_fail, ignore};
+    byte_stream_listen(s, &nobody, NULL);
+    byte_stream_close(s);
+}
+
+/* ---- the socket ---- */
 
 struct net_socket;
 
-struct lookup {
-    uv_getaddrinfo_t req;
-    struct net_context *net;
-    struct net_socket *socket; /* NULL: nobody waits any more */
-};
-
+/* One address being tried; the winner's stays. Freed when its handle is closed. */
 struct attempt {
     uv_tcp_t tcp;
     uv_connect_t connect;
-    struct net_context *net;
-    struct net_socket *socket; /* NULL: closing */
-    struct attempt *next;
-};
-
-struct stagger {
-    uv_timer_t timer;
-    struct net_context *net;
     struct net_socket *socket;
-};
-
-struct write_job {
-    uv_write_t req;
-    struct net_context *net;
-    size_t n;
-    char bytes[];
 };
 
 struct net_socket {
     struct byte_stream base;
-    struct net_context *net;
-    char *host;
+    struct net *net;
+    struct net_lookup *lookup;
+    uv_timer_t timer; /* the next attempt, or a failure that was found too early to be told */
+    struct sockaddr_in6 addresses[ADDRESSES_MAX]; /* has room for a sockaddr_in as well */
+    size_t n_addresses, next;
+    struct attempt *attempts[ADDRESSES_MAX];
+    size_t pending; /* attempts under way */
+    struct attempt *won;
+    int error; /* the most telling one of the failed attempts */
+    uv_write_t write;
+    size_t handles;
+    bool closing, writing;
+    char label[LABEL_MAX];
     int port;
-    struct sockaddr_storage addresses[ADDRESSES_MAX];
-    size_t n_addresses, next_address;
-    struct lookup *lookup;
-    struct attempt *attempts; /* connecting */
-    struct attempt *live;     /* connected */
-    struct stagger *stagger;
-    int last_error;
-    bool paused, ended, reading;
+    char host[];
 };
 
-static struct net_socket *of(struct byte_stream *s) { return (struct net_socket *)s; }
+static struct net_socket *socket_of(struct byte_stream *s) { return (struct net_socket *)s; }
 
-/* ---- handles that outlive the filter ------------------------------------------------------------------- */
+static void on_handle_gone(struct net_socket *s)
+{
+    if (--s->handles > 0)
+        return;
+    assert(s->closing);
+    struct net *net = s->net;
+    s->base.events->on_closed(s->base.up);
+    free(s);
+    net_release(net);
+}
+
+static void on_timer_closed(uv_handle_t *handle) { on_handle_gone(handle->data); }
 
 static void on_attempt_closed(uv_handle_t *handle)
 {
     struct attempt *a = handle->data;
-    a->net->handles--;
+    struct net_socket *s = a->socket;
     free(a);
+    on_handle_gone(s);
 }
 
-static void attempt_close(struct attempt *a)
+static void attempt_close(struct net_socket *s, struct attempt *a)
 {
-    a->socket = NULL;
+    for (size_t i = 0; i < s->n_addresses; i++) {
+        if (s->attempts[i] == a)
+            s->attempts[i] = NULL;
+    }
     uv_close((uv_handle_t *)&a->tcp, on_attempt_closed);
 }
 
-static void on_stagger_closed(uv_handle_t *handle)
+/* Which of two failures says more: "refused" tells more than "no route", which an absent address family gives. */
+static int telling(int error)
 {
-    struct stagger *t = handle->data;
-    t->net->handles--;
-    free(t);
-}
-
-static void stop_stagger(struct net_socket *s)
-{
-    if (!s->stagger)
-        return;
-    s->stagger->socket = NULL;
-    uv_close((uv_handle_t *)&s->stagger->timer, on_stagger_closed);
-    s->stagger = NULL;
-}
-
-static void drop_attempts(struct net_socket *s)
-{
-    while (s->attempts) {
-        struct attempt *a = s->attempts;
-        s->attempts = a->next;
-        attempt_close(a);
+    switch (error) {
+    case 0: return 0;
+    case UV_ENETUNREACH:
+    case UV_EADDRNOTAVAIL:
+    case UV_EAFNOSUPPORT:
+    case UV_EHOSTUNREACH: return 1;
+    default: return 2;
     }
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------ */
-
-static void end(struct net_socket *s, const struct fail *fail)
+static void note_error(struct net_socket *s, int error)
 {
-    if (s->ended || s->base.closed)
-        return;
-    s->ended = true;
-    if (s->live)
-        uv_read_stop((uv_stream_t *)&s->live->tcp);
-    s->base.up.on_end(s->base.up.owner, fail);
+    if (telling(error) > telling(s->error))
+        s->error = error;
 }
 
-static void end_unreachable(struct net_socket *s, int error)
+static void report(struct net_socket *s)
 {
     struct fail fail;
-    if (error == UV_ECONNREFUSED)
-        fail_set(&fail, FAIL_UNREACHABLE, "%s:%d refused the connection", s->host, s->port);
-    else if (error == UV_ETIMEDOUT)
-        fail_set(&fail, FAIL_UNREACHABLE, "%s:%d does not answer", s->host, s->port);
-    else
-        fail_set(&fail, FAIL_UNREACHABLE, "cannot connect to %s:%d: %s", s->host, s->port,
-                 uv_strerror(error));
-    end(s, &fail);
+    switch (s->error) {
+    case UV_ECONNREFUSED:
+        fail_set(&fail, FAIL_UNREACHABLE, "%s refused the connection", s->label);
+        break;
+    case UV_ETIMEDOUT: fail_set(&fail, FAIL_UNREACHABLE, "%s did not answer", s->label); break;
+    default:
+        fail_set(&fail, FAIL_UNREACHABLE, "cannot connect to %s: %s", s->label,
+                 uv_strerror(s->error));
+    }
+    s->base.events->on_fail(s->base.up, &fail);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------- */
+static void on_report_timer(uv_timer_t *timer) { report(timer->data); }
+static void next_attempt(struct net_socket *s);
+static void on_stagger(uv_timer_t *timer) { next_attempt(timer->data); }
+
+static void on_connect(uv_connect_t *request, int status)
+{
+    struct attempt *a = request->data;
+    struct net_socket *s = a->socket;
+    if (status == UV_ECANCELED || s->closing || s->won)
+        return;
+    s->pending--;
+    if (status != 0) {
+        note_error(s, status);
+        attempt_close(s, a);
+        if (s->next < s->n_addresses)
+            next_attempt(s);
+        else if (s->pending == 0)
+            report(s);
+        return;
+    }
+    s->won = a;
+    uv_timer_stop(&s->timer);
+    for (size_t i = 0; i < s->n_addresses; i++) {
+        if (s->attempts[i] && s->attempts[i] != a)
+            attempt_close(s, s->attempts[i]);
+    }
+    uv_tcp_nodelay(&a->tcp, 1);
+    uv_tcp_keepalive(&a->tcp, 1, KEEPALIVE_S);
+    s->base.phase = NULL;
+    s->base.events->on_open(s->base.up);
+}
+
+static int attempt_start(struct net_socket *s, size_t i)
+{
+    struct attempt *a = calloc(1, sizeof *a);
+    if (!a)
+        return UV_ENOMEM;
+    int error = uv_tcp_init(s->net->loop, &a->tcp);
+    if (error) {
+        free(a);
+        return error;
+    }
+    s->handles++;
+    s->attempts[i] = a;
+    a->socket = s;
+    a->tcp.data = a;
+    a->connect.data = a;
+    error =
+        uv_tcp_connect(&a->connect, &a->tcp, (const struct sockaddr *)&s->addresses[i], on_connect);
+    if (error)
+        attempt_close(s, a);
+    else
+        s->pending++;
+    return error;
+}
+
+static void next_attempt(struct net_socket *s)
+{
+    while (s->next < s->n_addresses) {
+        int error = attempt_start(s, s->next++);
+        if (!error) {
+            if (s->next < s->n_addresses)
+                uv_timer_start(&s->timer, on_stagger, STAGGER_MS, 0);
+            return;
+        }
+        note_error(s, error);
+    }
+    if (s->pending == 0)
+        uv_timer_start(&s->timer, on_report_timer, 0, 0);
+}
+
+/* Families take turns, beginning with the one the system prefers. */
+static void take_addresses(struct net_socket *s, const struct addrinfo *list)
+{
+    const struct addrinfo *turn[2] = {list, list}; /* [0]: the preferred family, [1]: all others */
+    int preferred = list ? list->ai_family : AF_UNSPEC;
+    for (int which = 0; s->n_addresses < ADDRESSES_MAX && (turn[0] || turn[1]); which ^= 1) {
+        const struct addrinfo *a = turn[which];
+        while (a && ((a->ai_family == preferred) != (which == 0) ||
+                     (a->ai_family != AF_INET && a->ai_family != AF_INET6)))
+            a = a->ai_next;
+        if (a)
+            memcpy(&s->addresses[s->n_addresses++], a->ai_addr,
+                   a->ai_addrlen < sizeof s->addresses[0] ? a->ai_addrlen : sizeof s->addresses[0]);
+        turn[which] = a ? a->ai_next : NULL;
+    }
+}
+
+static void on_addresses(void *arg, int status, const struct addrinfo *list)
+{
+    struct net_socket *s = arg;
+    s->lookup = NULL;
+    if (status == 0)
+        take_addresses(s, list);
+    if (s->n_addresses == 0) {
+        struct fail fail;
+        net_lookup_fail(&fail, s->host, status ? status : UV_EAI_NODATA);
+        s->base.events->on_fail(s->base.up, &fail);
+        return;
+    }
+    s->base.phase = "connecting";
+    next_attempt(s);
+}
+
+static void socket_open(struct byte_stream *base)
+{
+    struct net_socket *s = socket_of(base);
+    s->base.phase = "connecting";
+    if (uv_ip4_addr(s->host, s->port, (struct sockaddr_in *)&s->addresses[0]) == 0 ||
+        uv_ip6_addr(s->host, s->port, &s->addresses[0]) == 0) {
+        s->n_addresses = 1;
+        next_attempt(s);
+        return;
+    }
+    s->base.phase = "resolving the name";
+    s->lookup = net_lookup_start(s->net->loop, s->host, s->port, on_addresses, s);
+    if (!s->lookup) {
+        s->error = UV_ENOMEM;
+        uv_timer_start(&s->timer, on_report_timer, 0, 0);
+    }
+}
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     struct attempt *a = handle->data;
-    *buf = uv_buf_init(a->net->read_buffer, NET_READ_SIZE);
+    *buf = uv_buf_init(a->socket->net->read_buffer, NET_BUFFER_SIZE);
 }
 
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+static void on_socket_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
-    struct attempt *a = stream->data;
-    struct net_socket *s = a->socket;
-    struct fail fail;
-    if (!s || n == 0)
+    struct net_socket *s = ((struct attempt *)stream->data)->socket;
+    if (n == 0 || s->closing)
         return;
-    byte_stream_hold(&s->base);
     if (n > 0) {
-        s->base.up.on_data(s->base.up.owner, span_of(buf->base, (size_t)n));
-        if (!s->base.closed)
-            s->base.up.on_read_done(s->base.up.owner);
-    } else if (n == UV_EOF) {
-        end(s, NULL);
-    } else {
-        fail_set(&fail, FAIL_CUT, "%s broke the connection off: %s", s->host, uv_strerror((int)n));
-        end(s, &fail);
-    }
-    byte_stream_release(&s->base);
-}
-
-static void set_reading(struct net_socket *s)
-{
-    bool wanted = s->live && !s->paused && !s->ended;
-    if (wanted == s->reading)
+        s->base.events->on_read(s->base.up, span_of(buf->base, (size_t)n));
+        if (!s->closing)
+            s->base.events->on_read_done(s->base.up);
         return;
-    s->reading = wanted;
-    if (wanted)
-        uv_read_start((uv_stream_t *)&s->live->tcp, on_alloc, on_read);
-    else if (s->live)
-        uv_read_stop((uv_stream_t *)&s->live->tcp);
-}
-
-/* ---- connecting -------------------------------------------------------------------------------------------------- */
-
-static void try_next(struct net_socket *s);
-
-static void on_connect(uv_connect_t *req, int status)
-{
-    struct attempt *a = req->data;
-    struct net_socket *s = a->socket;
-    if (!s)
+    }
+    uv_read_stop(stream);
+    if (n == UV_EOF) {
+        s->base.events->on_eof(s->base.up);
         return;
-    struct attempt **at = &s->attempts;
-    while (*at != a)
-        at = &(*at)->next;
-    *at = a->next;
-    byte_stream_hold(&s->base);
-    if (status < 0) {
-        s->last_error = status;
-        attempt_close(a);
-        try_next(s);
-    } else {
-        s->live = a;
-        drop_attempts(s);
-        stop_stagger(s);
-        uv_tcp_nodelay(&a->tcp, 1);
-        uv_tcp_keepalive(&a->tcp, 1, 60);
-        set_reading(s);
-        s->base.up.on_ready(s->base.up.owner);
     }
-    byte_stream_release(&s->base);
-}
-
-/* Begins one attempt; false when it failed at once. */
-static bool attempt_start(struct net_socket *s, const struct sockaddr *address)
-{
-    struct attempt *a = calloc(1, sizeof *a);
-    if (!a) {
-        s->last_error = UV_ENOMEM;
-        return false;
-    }
-    a->net = s->net;
-    a->socket = s;
-    int error = uv_tcp_init(s->net->loop, &a->tcp);
-    if (error) {
-        s->last_error = error;
-        free(a);
-        return false;
-    }
-    s->net->handles++;
-    a->tcp.data = a;
-    a->connect.data = a;
-    error = uv_tcp_connect(&a->connect, &a->tcp, address, on_connect);
-    if (error) {
-        s->last_error = error;
-        attempt_close(a);
-        return false;
-    }
-    a->next = s->attempts;
-    s->attempts = a;
-    return true;
-}
-
-static void on_stagger(uv_timer_t *timer)
-{
-    struct stagger *t = timer->data;
-    if (!t->socket)
-        return;
-    byte_stream_hold(&t->socket->base);
-    struct net_socket *s = t->socket;
-    try_next(s);
-    byte_stream_release(&s->base);
-}
-
-static void arm_stagger(struct net_socket *s)
-{
-    if (!s->stagger) {
-        struct stagger *t = calloc(1, sizeof *t);
-        if (!t)
-            return;
-        t->net = s->net;
-        t->socket = s;
-        uv_timer_init(s->net->loop, &t->timer);
-        t->timer.data = t;
-        s->net->handles++;
-        s->stagger = t;
-    }
-    uv_timer_start(&s->stagger->timer, on_stagger, STAGGER_MS, 0);
-}
-
-static void try_next(struct net_socket *s)
-{
-    while (s->next_address < s->n_addresses) {
-        if (attempt_start(s, (struct sockaddr *)&s->addresses[s->next_address++])) {
-            if (s->next_address < s->n_addresses)
-                arm_stagger(s);
-            return;
-        }
-    }
-    if (!s->attempts)
-        end_unreachable(s, s->last_error);
-}
-
-/* v6 and v4 in turn, each family in the resolver's order. */
-static void interleave(struct net_socket *s, const struct addrinfo *list)
-{
-    const struct addrinfo *six = list, *four = list;
-    int family = list ? list->ai_family : AF_INET;
-    while (s->n_addresses < ADDRESSES_MAX) {
-        const struct addrinfo **at = family == AF_INET6 ? &six : &four;
-        while (*at && (*at)->ai_family != family)
-            *at = (*at)->ai_next;
-        if (*at) {
-            memcpy(&s->addresses[s->n_addresses++], (*at)->ai_addr, (*at)->ai_addrlen);
-            *at = (*at)->ai_next;
-        }
-        family = family == AF_INET6 ? AF_INET : AF_INET6;
-        while (six && six->ai_family != AF_INET6)
-            six = six->ai_next;
-        while (four && four->ai_family != AF_INET)
-            four = four->ai_next;
-        if (!six && !four)
-            break;
-    }
-}
-
-static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *list)
-{
-    struct lookup *l = req->data;
-    struct net_socket *s = l->socket;
-    l->net->handles--;
-    if (s) {
-        s->lookup = NULL;
-        byte_stream_hold(&s->base);
-        if (status < 0) {
-            struct fail fail;
-            fail_set(&fail, FAIL_UNREACHABLE, "cannot resolve %s: %s", s->host,
-                     uv_strerror(status));
-            end(s, &fail);
-        } else {
-            interleave(s, list);
-            s->last_error = UV_EADDRNOTAVAIL;
-            try_next(s);
-        }
-        byte_stream_release(&s->base);
-    }
-    uv_freeaddrinfo(list);
-    free(l);
-}
-
-static int start(struct byte_stream *base, struct fail *fail)
-{
-    struct net_socket *s = of(base);
-    struct addrinfo hints = {
-        .ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC, .ai_flags = AI_ADDRCONFIG};
-    char port[8];
-    /* A literal, or a name of this machine, must not fail because no other network is up. */
-    struct sockaddr_in6 any;
-    if (uv_inet_pton(AF_INET, s->host, &any) == 0 || uv_inet_pton(AF_INET6, s->host, &any) == 0)
-        hints.ai_flags = AI_NUMERICHOST;
-    else if (strcmp(s->host, "localhost") == 0)
-        hints.ai_flags = 0;
-    snprintf(port, sizeof port, "%d", s->port);
-    struct lookup *l = calloc(1, sizeof *l);
-    if (!l)
-        return fail_memory(fail);
-    l->net = s->net;
-    l->socket = s;
-    l->req.data = l;
-    int error = uv_getaddrinfo(s->net->loop, &l->req, on_resolved, s->host, port, &hints);
-    if (error) {
-        free(l);
-        return fail_set(fail, FAIL_UNREACHABLE, "cannot resolve %s: %s", s->host,
-                        uv_strerror(error));
-    }
-    s->net->handles++;
-    s->lookup = l;
-    return 0;
-}
-
-/* ---- writing ----------------------------------------------------------------------------------------------------- */
-
-enum { PIECES_MAX = 8 };
-
-static void on_written(uv_write_t *req, int status)
-{
-    struct write_job *job = req->data; /* a failed write shows as a failed read as well */
-    job->net->handles--;
-    explicit_bzero(job->bytes, job->n); /* requests carry credentials */
-    free(job);
-}
-
-static void write_rest(struct net_socket *s, const uv_buf_t *bufs, unsigned n, size_t done,
-                       size_t total)
-{
-    struct write_job *job = malloc(sizeof *job + total - done);
     struct fail fail;
-    if (!job) {
-        fail_memory(&fail);
-        end(s, &fail);
+    if (n == UV_ECONNRESET)
+        fail_set(&fail, FAIL_CUT, "%s reset the connection", s->label);
+    else
+        fail_set(&fail, FAIL_CUT, "the connection to %s failed: %s", s->label, uv_strerror((int)n));
+    s->base.events->on_fail(s->base.up, &fail);
+}
+
+static void socket_read_start(struct byte_stream *base)
+{
+    struct net_socket *s = socket_of(base);
+    if (s->won && !s->closing)
+        uv_read_start((uv_stream_t *)&s->won->tcp, on_alloc,
+                      on_socket_read); /* already started: harmless */
+}
+
+static void socket_read_stop(struct byte_stream *base)
+{
+    struct net_socket *s = socket_of(base);
+    if (s->won && !s->closing)
+        uv_read_stop((uv_stream_t *)&s->won->tcp);
+}
+
+static void on_socket_written(uv_write_t *request, int status)
+{
+    struct net_socket *s = request->data;
+    s->writing = false;
+    if (status == 0 && !s->closing)
+        s->base.events->on_written(s->base.up);
+}
+
+static void socket_write(struct byte_stream *base, const struct span *pieces, size_t n)
+{
+    struct net_socket *s = socket_of(base);
+    assert(s->won && !s->closing && !s->writing && n <= BYTE_STREAM_PIECES_MAX);
+    uv_buf_t bufs[BYTE_STREAM_PIECES_MAX];
+    for (size_t i = 0; i < n; i++) {
+        bufs[i].base = (char *)(uintptr_t)pieces[i].p;
+        bufs[i].len = pieces[i].n;
+    }
+    s->write.data = s;
+    /* An error here is the socket's, and reading will meet it too. */
+    s->writing =
+        uv_write(&s->write, (uv_stream_t *)&s->won->tcp, bufs, (unsigned)n, on_socket_written) == 0;
+}
+
+static size_t socket_unsent(const struct byte_stream *base)
+{
+    const struct net_socket *s = (const struct net_socket *)base;
+    return s->won ? uv_stream_get_write_queue_size((const uv_stream_t *)&s->won->tcp) : 0;
+}
+
+static void socket_last_words(struct byte_stream *base, struct span words)
+{
+    struct net_socket *s = socket_of(base);
+    uv_buf_t buf = {.base = (char *)(uintptr_t)words.p, .len = words.n};
+    if (s->won && !s->closing && !s->writing && words.n)
+        uv_try_write((uv_stream_t *)&s->won->tcp, &buf, 1);
+}
+
+static void socket_close(struct byte_stream *base)
+{
+    struct net_socket *s = socket_of(base);
+    if (s->closing)
         return;
+    s->closing = true;
+    if (s->lookup)
+        net_lookup_cancel(s->lookup);
+    for (size_t i = 0; i < s->n_addresses; i++) {
+        if (s->attempts[i])
+            attempt_close(s, s->attempts[i]);
     }
-    job->net = s->net;
-    job->n = 0;
-    for (unsigned i = 0; i < n; i++) {
-        size_t skip = done < bufs[i].len ? done : bufs[i].len;
-        memcpy(job->bytes + job->n, bufs[i].base + skip, bufs[i].len - skip);
-        job->n += bufs[i].len - skip;
-        done -= skip;
-    }
-    job->req.data = job;
-    uv_buf_t buf = uv_buf_init(job->bytes, (unsigned)job->n);
-    if (uv_write(&job->req, (uv_stream_t *)&s->live->tcp, &buf, 1, on_written)) {
-        free(job);
-        return;
-    }
-    s->net->handles++;
+    uv_close((uv_handle_t *)&s->timer, on_timer_closed);
 }
 
-static void write_pieces(struct byte_stream *base, const struct span *pieces, size_t n)
+struct byte_stream *net_socket_create(struct net *net, const char *host, int port,
+                                      const char *label)
 {
-    struct net_socket *s = of(base);
-    uv_buf_t bufs[PIECES_MAX];
-    unsigned used = 0;
-    size_t total = 0;
-    if (!s->live || s->ended)
-        return;
-    for (size_t i = 0; i < n && used < PIECES_MAX; i++) {
-        if (!pieces[i].n)
-            continue;
-        bufs[used++] = uv_buf_init((char *)(uintptr_t)pieces[i].p, (unsigned)pieces[i].n);
-        total += pieces[i].n;
-    }
-    if (!total)
-        return;
-    int sent = uv_try_write((uv_stream_t *)&s->live->tcp, bufs, used);
-    if (sent < 0)
-        sent = 0;
-    if ((size_t)sent < total)
-        write_rest(s, bufs, used, (size_t)sent, total);
-}
-
-/* ---- the filter ---------------------------------------------------------------------------------------------------- */
-
-static void pause_reading(struct byte_stream *base)
-{
-    of(base)->paused = true;
-    set_reading(of(base));
-}
-
-static void resume_reading(struct byte_stream *base)
-{
-    of(base)->paused = false;
-    set_reading(of(base));
-}
-
-static void close_socket(struct byte_stream *base)
-{
-    struct net_socket *s = of(base);
-    if (s->lookup) {
-        s->lookup->socket = NULL;
-        uv_cancel((uv_req_t *)&s->lookup->req);
-        s->lookup = NULL;
-    }
-    drop_attempts(s);
-    stop_stagger(s);
-    if (s->live)
-        attempt_close(s->live);
-    s->live = NULL;
-}
-
-static void destroy(struct byte_stream *base)
-{
-    free(of(base)->host);
-    free(base);
-}
-
-static const struct byte_stream_ops ops = {start,          write_pieces, pause_reading,
-                                           resume_reading, close_socket, destroy};
-
-struct byte_stream *net_socket_create(struct net_context *net, const char *host, int port)
-{
-    struct net_socket *s = calloc(1, sizeof *s);
+    static const struct byte_stream_ops ops = {socket_open,      socket_write,  socket_read_start,
+                                               socket_read_stop, socket_unsent, socket_last_words,
+                                               socket_close};
+    size_t n = strlen(host) + 1;
+    struct net_socket *s = calloc(1, sizeof *s + n);
     if (!s)
         return NULL;
     s->base.ops = &ops;
     s->net = net;
     s->port = port;
-    s->host = strdup(host);
-    if (!s->host) {
-        free(s);
-        return NULL;
-    }
+    memcpy(s->host, host, n);
+    snprintf(s->label, sizeof s->label, "%s", label);
+    uv_timer_init(net->loop, &s->timer);
+    s->timer.data = s;
+    s->handles = 1;
+    net_hold(net);
     return &s->base;
 }

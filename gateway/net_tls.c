@@ -1,346 +1,379 @@
 /*
- * gateway/net_tls.c - the TLS filter: tls/tls_stream.h over any stream below.
+ * gateway/net_tls.c - TLS over any byte stream; moves the bytes between tls/tls_stream.h and the stream below.
  *
- * A full handshake costs 3 to 5 ms of CPU, so its steps run on the thread pool while reading below is paused; a resumed one stays on the loop. Loading the
- * trusted certificates (once a process and ca_file) happens on the thread pool as well. The filter may be closed while a job runs: the job holds it.
+ * A full handshake costs milliseconds of CPU (and the first one of a process loads the trust store), so its steps run on the thread pool and no
+ * other connection waits for them; a resumed one is cheap and stays on the loop. While a step runs on a thread the tls_stream belongs to it: the
+ * stream below does not read, nothing here touches it, and closing waits for it. Plain text is encrypted in pieces
+ * of 64 KiB, each after the one before has left, so a large body never exists twice.
  */
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
 
-#include "gateway/byte_stream.h"
+#include "gateway/net_streams.h"
+
+enum { WRITE_PIECE = 64 * 1024, RECORD_MAX = 16 * 1024 };
+
+enum tls_step { TLS_STEP_CONNECTING, TLS_STEP_HANDSHAKE, TLS_STEP_OPEN, TLS_STEP_ENDED };
 
 struct net_tls {
     struct byte_stream base;
-    struct byte_stream *below;
-    struct net_context *net;
-    char *host, *ca_file;
-    char session_key[300];
-    struct tls_trust *trust; /* reference of ours until the stream has its own */
+    struct net *net;
+    struct net_tls_settings settings;
+    struct tls_trust *shared; /* the store in settings.trust, as it was when the handshake began */
+    struct tls_trust *trust;  /* loaded by this stream because there was none */
     struct tls_stream *tls;
+    enum tls_step step;
     uv_work_t work;
-    bool working, open, ended, paused, below_ended, delivering;
-    enum tls_result result;
+    bool working;              /* the tls_stream belongs to a thread */
+    enum tls_result handshake; /* what the last step said */
     struct fail fail;
-    uv_timer_t *later; /* goes on with what is decrypted after a pause */
+    struct span pieces[BYTE_STREAM_PIECES_MAX]; /* the running write, what is not encrypted yet */
+    size_t n_pieces;
+    bool writing;       /* above waits for on_written */
+    struct buffer sent; /* cipher text that the stream below is sending */
+    bool sending;
+    bool eof;     /* the stream below ended; told once what came before is read */
+    bool stopped; /* above does not want to read */
+    bool closing, below_closed;
 };
 
-static struct net_tls *of(struct byte_stream *s) { return (struct net_tls *)s; }
+static struct net_tls *tls_of(struct byte_stream *s) { return (struct net_tls *)s; }
 
-static void end(struct net_tls *t, const struct fail *fail)
+static void tls_free(struct net_tls *t)
 {
-    if (t->ended || t->base.closed)
-        return;
-    t->ended = true;
-    t->base.up.on_end(t->base.up.owner, fail);
+    struct net *net = t->net;
+    t->base.events->on_closed(t->base.up);
+    tls_stream_destroy(t->tls);
+    if (t->trust)
+        tls_trust_release(t->trust);
+    buffer_free(&t->sent);
+    free(t);
+    net_release(net);
 }
 
+static void tls_failed(struct net_tls *t, const struct fail *fail)
+{
+    t->step = TLS_STEP_ENDED;
+    t->base.events->on_fail(t->base.up, fail);
+}
+
+/* ---- sending ---- */
+
+/* Moves the waiting cipher text out of the tls_stream, which may write more while this is on its way. */
 static void send_output(struct net_tls *t)
 {
-    struct buffer *out = tls_stream_output(t->tls);
-    struct span piece = buffer_span(out);
-    if (!piece.n)
+    struct buffer *output = tls_stream_output(t->tls);
+    if (t->sending || output->n == 0)
         return;
-    byte_stream_write(t->below, &piece, 1);
-    buffer_shrink(out, 4096);
+    struct buffer full = *output;
+    t->sent.limit = output->limit;
+    *output = t->sent;
+    buffer_clear(output);
+    t->sent = full;
+    t->sending = true;
+    struct span bytes = buffer_span(&t->sent);
+    byte_stream_write(t->base.below, &bytes, 1);
 }
 
-/* ---- trust, kept for the loop's life ------------------------------------------------------------------------------- */
-
-static struct tls_trust *known_trust(struct net_context *net, const char *ca_file)
+static void pump(struct net_tls *t)
 {
-    for (struct net_trust *k = net->trusts; k; k = k->next) {
-        if (strcmp(k->ca_file, ca_file) == 0)
-            return k->trust;
-    }
-    return NULL;
-}
-
-static void keep_trust(struct net_context *net, const char *ca_file, struct tls_trust *trust)
-{
-    struct net_trust *k =
-        known_trust(net, ca_file) ? NULL : malloc(sizeof *k + strlen(ca_file) + 1);
-    if (!k) {
-        tls_trust_release(trust);
+    if (t->working || t->closing)
         return;
-    }
-    strcpy(k->ca_file, ca_file);
-    k->trust = trust;
-    k->next = net->trusts;
-    net->trusts = k;
-}
-
-/* ---- the handshake ------------------------------------------------------------------------------------------------------ */
-
-static void deliver(struct net_tls *t);
-static void handshake(struct net_tls *t);
-
-/* On the thread pool: nothing but this job touches the stream. */
-static void on_work(uv_work_t *work)
-{
-    struct net_tls *t = work->data;
-    if (!t->tls) {
-        struct tls_trust *trust = known_trust(t->net, t->ca_file) ? NULL : t->trust;
-        if (!trust)
-            trust = t->trust = tls_trust_get(t->ca_file, &t->fail);
-        if (trust)
-            t->tls = tls_client_create(trust, t->net->sessions, t->host, t->session_key, &t->fail);
-    }
-    t->result = t->tls ? tls_stream_handshake(t->tls) : TLS_FAILED;
-}
-
-static void take_result(struct net_tls *t)
-{
-    if (t->tls)
-        send_output(t); /* also an alert */
-    switch (t->result) {
-    case TLS_OK:
-        t->open = true;
-        byte_stream_resume(t->below);
-        t->base.up.on_ready(t->base.up.owner);
-        if (!t->base.closed)
-            deliver(t);
-        break;
-    case TLS_WANT_INPUT: byte_stream_resume(t->below); break;
-    default: end(t, t->tls ? tls_stream_fail(t->tls) : &t->fail); break;
-    }
-}
-
-static void after_work(uv_work_t *work, int status)
-{
-    struct net_tls *t = work->data;
-    t->working = false;
-    t->net->handles--;
-    if (t->trust) {
-        keep_trust(t->net, t->ca_file, t->trust);
-        t->trust = NULL;
-    }
-    if (!t->base.closed)
-        take_result(t);
-    byte_stream_release(&t->base);
-}
-
-static void queue_work(struct net_tls *t)
-{
-    byte_stream_pause(t->below);
-    t->work.data = t;
-    if (uv_queue_work(t->net->loop, &t->work, on_work, after_work)) {
-        fail_memory(&t->fail);
-        end(t, &t->fail);
-        return;
-    }
-    t->working = true;
-    t->net->handles++;
-    byte_stream_hold(&t->base);
-}
-
-static void handshake(struct net_tls *t)
-{
-    struct tls_trust *trust = known_trust(t->net, t->ca_file);
-    if (!t->tls && trust) {
-        t->tls = tls_client_create(trust, t->net->sessions, t->host, t->session_key, &t->fail);
-        if (!t->tls) {
-            end(t, &t->fail);
+    while (!t->sending && t->n_pieces && t->step == TLS_STEP_OPEN &&
+           tls_stream_output(t->tls)->n < WRITE_PIECE) {
+        struct span piece = span_first(t->pieces[0], WRITE_PIECE);
+        if (piece.n && tls_stream_write(t->tls, piece) != TLS_OK) {
+            t->n_pieces = 0; /* a silent failure: the reading side tells */
+            t->writing = false;
             return;
         }
-    }
-    if (!t->tls || !tls_stream_is_resuming(t->tls)) {
-        queue_work(t);
-        return;
-    }
-    t->result = tls_stream_handshake(t->tls);
-    take_result(t);
-}
-
-/* ---- data ------------------------------------------------------------------------------------------------------------------- */
-
-/* Decrypts and hands up until the input is used up, the owner pauses, or the stream ends. */
-static void deliver(struct net_tls *t)
-{
-    size_t n;
-    if (t->delivering)
-        return;
-    t->delivering = true;
-    byte_stream_hold(&t->base);
-    while (t->open && !t->paused && !t->ended && !t->base.closed) {
-        enum tls_result r = tls_stream_read(t->tls, t->net->plain_buffer, NET_PLAIN_SIZE, &n);
-        if (r == TLS_OK) {
-            t->base.up.on_data(t->base.up.owner, span_of(t->net->plain_buffer, n));
-        } else if (r == TLS_CLOSED) {
-            end(t, NULL);
-        } else if (r == TLS_FAILED) {
-            struct fail fail = *tls_stream_fail(t->tls);
-            end(t, &fail);
-        } else {
-            break;
-        }
-    }
-    t->delivering = false;
-    byte_stream_release(&t->base);
-}
-
-static void on_ready(void *owner)
-{
-    struct net_tls *t = owner;
-    byte_stream_hold(&t->base);
-    handshake(t);
-    byte_stream_release(&t->base);
-}
-
-static void on_data(void *owner, struct span bytes)
-{
-    struct net_tls *t = owner;
-    if (t->ended || !t->tls)
-        return;
-    byte_stream_hold(&t->base);
-    if (tls_stream_feed(t->tls, bytes)) {
-        fail_set(&t->fail, FAIL_PROTOCOL, "%s sent more TLS data than fits", t->host);
-        end(t, &t->fail);
-    } else if (t->open) {
-        deliver(t);
-    } else {
-        handshake(t);
-    }
-    byte_stream_release(&t->base);
-}
-
-static void on_read_done(void *owner)
-{
-    struct net_tls *t = owner;
-    if (t->open && !t->ended)
-        t->base.up.on_read_done(t->base.up.owner);
-}
-
-static void on_end(void *owner, const struct fail *fail)
-{
-    struct net_tls *t = owner;
-    byte_stream_hold(&t->base);
-    if (fail || !t->tls) {
-        struct fail early;
-        if (!fail)
-            fail_set(&early, FAIL_UNREACHABLE, "%s closed the connection before TLS began",
-                     t->host);
-        end(t, fail ? fail : &early);
-    } else {
-        t->below_ended = true;
-        tls_stream_feed_eof(t->tls);
-        if (t->open)
-            deliver(t);
-        else
-            handshake(t); /* says that it was cut off */
-    }
-    byte_stream_release(&t->base);
-}
-
-/* ---- the filter -------------------------------------------------------------------------------------------------------------- */
-
-static int start(struct byte_stream *base, struct fail *fail)
-{
-    return byte_stream_start(of(base)->below, fail);
-}
-
-static void write_pieces(struct byte_stream *base, const struct span *pieces, size_t n)
-{
-    struct net_tls *t = of(base);
-    if (!t->open || t->ended)
-        return;
-    for (size_t i = 0; i < n; i++) {
-        if (tls_stream_write(t->tls, pieces[i]) != TLS_OK)
-            break; /* the reading side reports it */
+        t->pieces[0] = span_from(t->pieces[0], piece.n);
+        if (t->pieces[0].n == 0)
+            memmove(t->pieces, t->pieces + 1, --t->n_pieces * sizeof *t->pieces);
     }
     send_output(t);
 }
 
-static void pause_reading(struct byte_stream *base)
+static void on_below_written(void *up)
 {
-    of(base)->paused = true;
-    byte_stream_pause(of(base)->below);
+    struct net_tls *t = up;
+    t->sending = false;
+    if (t->sent.cap > WRITE_PIECE)
+        buffer_shrink(&t->sent, WRITE_PIECE);
+    pump(t);
+    if (!t->sending && !t->working && t->writing && t->n_pieces == 0) {
+        t->writing = false;
+        t->base.events->on_written(t->base.up);
+    }
 }
 
-static void on_later(uv_timer_t *timer)
+static void tls_write(struct byte_stream *base, const struct span *pieces, size_t n)
 {
-    struct net_tls *t = timer->data;
-    byte_stream_hold(&t->base);
-    deliver(t);
-    if (!t->base.closed && !t->ended)
-        t->base.up.on_read_done(t->base.up.owner);
-    byte_stream_release(&t->base);
+    struct net_tls *t = tls_of(base);
+    assert(t->step == TLS_STEP_OPEN && !t->writing && n <= BYTE_STREAM_PIECES_MAX);
+    memcpy(t->pieces, pieces, n * sizeof *pieces);
+    t->n_pieces = n;
+    t->writing = true;
+    pump(t);
 }
 
-static void resume_reading(struct byte_stream *base)
+static size_t tls_unsent(const struct byte_stream *base)
 {
-    struct net_tls *t = of(base);
-    t->paused = false;
-    if (!t->working)
-        byte_stream_resume(t->below);
-    if (!t->open)
+    const struct net_tls *t = (const struct net_tls *)base;
+    size_t n = byte_stream_unsent(base->below);
+    for (size_t i = 0; i < t->n_pieces; i++)
+        n += t->pieces[i].n;
+    return n;
+}
+
+/* ---- the handshake ---- */
+
+/* May run on a thread: touches only what belongs to this stream. */
+static void handshake_run(struct net_tls *t)
+{
+    struct tls_trust *trust = t->shared ? t->shared : t->trust;
+    if (!trust)
+        trust = t->trust = tls_trust_get(t->settings.ca_file, &t->fail);
+    if (trust && !t->tls)
+        t->tls = tls_client_create(trust, t->settings.sessions, t->settings.host,
+                                   t->settings.session_key, &t->fail);
+    if (!t->tls) {
+        t->handshake = TLS_FAILED;
         return;
-    if (!t->later) { /* no callback before we return: what is there already comes with the next turn of the loop */
-        t->later = malloc(sizeof *t->later);
-        if (!t->later)
-            return;
-        uv_timer_init(t->net->loop, t->later);
-        t->later->data = t;
-        t->net->handles++;
     }
-    uv_timer_start(t->later, on_later, 0, 0);
+    if (t->eof)
+        tls_stream_feed_eof(t->tls);
+    t->handshake = tls_stream_handshake(t->tls);
+    if (t->handshake == TLS_FAILED)
+        t->fail = *tls_stream_fail(t->tls);
 }
 
-static void on_later_closed(uv_handle_t *handle)
+static void handshake_done(struct net_tls *t)
 {
-    struct net_context *net = handle->data;
-    net->handles--;
-    free(handle);
-}
-
-static void close_tls(struct byte_stream *base)
-{
-    struct net_tls *t = of(base);
-    if (t->later) {
-        t->later->data = t->net;
-        uv_close((uv_handle_t *)t->later, on_later_closed);
-        t->later = NULL;
+    if (t->trust && !*t->settings.trust) { /* for the connections to come */
+        *t->settings.trust = t->shared = t->trust;
+        t->trust = NULL;
     }
-    if (t->open && !t->ended && !t->working) {
-        tls_stream_close(t->tls);
+    switch (t->handshake) {
+    case TLS_OK:
+        t->step = TLS_STEP_OPEN;
+        t->base.phase = NULL;
+        t->stopped = true;
+        byte_stream_read_stop(t->base.below);
         send_output(t);
-    }
-    byte_stream_close(t->below);
-}
-
-static void destroy(struct byte_stream *base)
-{
-    struct net_tls *t = of(base);
-    tls_stream_destroy(t->tls);
-    free(t->host);
-    free(t->ca_file);
-    free(t);
-}
-
-static const struct byte_stream_ops ops = {start,          write_pieces, pause_reading,
-                                           resume_reading, close_tls,    destroy};
-
-struct byte_stream *net_tls_create(struct net_context *net, struct byte_stream *below,
-                                   const char *host, int port, const char *ca_file)
-{
-    struct net_tls *t = below ? calloc(1, sizeof *t) : NULL;
-    if (t) {
-        t->host = strdup(host);
-        t->ca_file = strdup(ca_file);
-    }
-    if (!t || !t->host || !t->ca_file) {
-        if (t) {
-            free(t->host);
-            free(t->ca_file);
-            free(t);
+        t->base.events->on_open(t->base.up);
+        return;
+    case TLS_WANT_INPUT:
+        if (!t->eof) {
+            send_output(t);
+            byte_stream_read_start(t->base.below);
+            return;
         }
-        if (below)
-            byte_stream_close(below);
-        return NULL;
+        fail_set(&t->fail, FAIL_UNREACHABLE, "%s closed the connection during the TLS handshake",
+                 t->settings.session_key);
+        tls_failed(t, &t->fail);
+        return;
+    default:
+        if (t->tls && !t->sending) /* the alert */
+            byte_stream_last_words(t->base.below, buffer_span(tls_stream_output(t->tls)));
+        tls_failed(t, &t->fail);
     }
+}
+
+static void on_work(uv_work_t *work)
+{
+    struct net_tls *t = work->data;
+    handshake_run(t);
+}
+
+static void on_work_done(uv_work_t *work, int status)
+{
+    struct net_tls *t = work->data;
+    t->working = false;
+    if (!t->closing)
+        handshake_done(t);
+    else if (t->below_closed)
+        tls_free(t);
+}
+
+static void handshake_step(struct net_tls *t)
+{
+    if (!t->tls)
+        t->shared = *t->settings.trust;
+    if (!t->tls && t->shared)
+        t->tls = tls_client_create(t->shared, t->settings.sessions, t->settings.host,
+                                   t->settings.session_key, &t->fail);
+    bool cheap = t->tls && tls_stream_is_resuming(t->tls);
+    if (!cheap) {
+        byte_stream_read_stop(t->base.below);
+        t->working = true;
+        t->work.data = t;
+        if (uv_queue_work(t->net->loop, &t->work, on_work, on_work_done) == 0)
+            return;
+        t->working = false;
+    }
+    handshake_run(t);
+    handshake_done(t);
+}
+
+/* ---- reading ---- */
+
+/* Decrypts and delivers what has been fed, as few and as large spans as the buffer allows. */
+static void deliver(struct net_tls *t)
+{
+    bool any = false;
+    enum tls_result result = TLS_OK;
+    while (result == TLS_OK && t->step == TLS_STEP_OPEN && !t->stopped) {
+        char *to = t->net->plain_buffer;
+        size_t have = 0;
+        while (result == TLS_OK && NET_BUFFER_SIZE - have >= RECORD_MAX) {
+            size_t n = 0;
+            result = tls_stream_read(t->tls, to + have, NET_BUFFER_SIZE - have, &n);
+            if (result == TLS_OK)
+                have += n;
+        }
+        if (have) {
+            any = true;
+            t->base.events->on_read(t->base.up, span_of(to, have));
+        }
+    }
+    if (any && t->step == TLS_STEP_OPEN)
+        t->base.events->on_read_done(t->base.up);
+    if (t->step != TLS_STEP_OPEN)
+        return;
+    pump(t);
+    if (t->stopped) /* an end that came with it is met again by the next read */
+        return;
+    if (result == TLS_CLOSED) {
+        t->step = TLS_STEP_ENDED;
+        byte_stream_read_stop(t->base.below);
+        t->base.events->on_eof(t->base.up);
+    } else if (result == TLS_FAILED) {
+        byte_stream_read_stop(t->base.below);
+        if (!t->sending)
+            byte_stream_last_words(t->base.below, buffer_span(tls_stream_output(t->tls)));
+        tls_failed(t, tls_stream_fail(t->tls));
+    }
+}
+
+static void on_below_open(void *up)
+{
+    struct net_tls *t = up;
+    t->step = TLS_STEP_HANDSHAKE;
+    t->base.phase = "in the TLS handshake";
+    handshake_step(t);
+}
+
+static void on_below_read(void *up, struct span bytes)
+{
+    struct net_tls *t = up;
+    assert(!t->working);
+    if (t->step == TLS_STEP_ENDED || tls_stream_feed(t->tls, bytes) == 0)
+        return;
+    struct fail fail;
+    fail_memory(&fail);
+    byte_stream_read_stop(t->base.below);
+    tls_failed(t, &fail);
+}
+
+static void on_below_read_done(void *up)
+{
+    struct net_tls *t = up;
+    if (t->step == TLS_STEP_HANDSHAKE)
+        handshake_step(t);
+    else if (t->step == TLS_STEP_OPEN)
+        deliver(t);
+}
+
+static void on_below_eof(void *up)
+{
+    struct net_tls *t = up;
+    t->eof = true;
+    if (t->step == TLS_STEP_HANDSHAKE) {
+        handshake_step(t);
+    } else if (t->step == TLS_STEP_OPEN) {
+        tls_stream_feed_eof(t->tls);
+        deliver(t);
+    }
+}
+
+static void on_below_fail(void *up, const struct fail *fail)
+{
+    struct net_tls *t = up;
+    if (t->step != TLS_STEP_ENDED)
+        tls_failed(t, fail);
+}
+
+static void tls_read_start(struct byte_stream *base)
+{
+    struct net_tls *t = tls_of(base);
+    t->stopped = false;
+    deliver(t);
+    if (t->step == TLS_STEP_OPEN && !t->stopped && !t->eof)
+        byte_stream_read_start(base->below);
+}
+
+static void tls_read_stop(struct byte_stream *base)
+{
+    struct net_tls *t = tls_of(base);
+    t->stopped = true;
+    if (t->step == TLS_STEP_OPEN)
+        byte_stream_read_stop(base->below);
+}
+
+/* ---- the rest ---- */
+
+static void on_below_closed(void *up)
+{
+    struct net_tls *t = up;
+    t->below_closed = true;
+    if (!t->working)
+        tls_free(t);
+}
+
+static void tls_open(struct byte_stream *base) { byte_stream_open(base->below); }
+
+static void tls_last_words(struct byte_stream *base, struct span words) {}
+
+static void tls_close(struct byte_stream *base)
+{
+    struct net_tls *t = tls_of(base);
+    if (t->closing)
+        return;
+    if (t->step == TLS_STEP_OPEN && !t->sending) {
+        tls_stream_close(t->tls);
+        byte_stream_last_words(base->below, buffer_span(tls_stream_output(t->tls)));
+    }
+    t->closing = true;
+    t->step = TLS_STEP_ENDED;
+    t->n_pieces = 0;
+    if (t->working)
+        uv_cancel((uv_req_t *)&t->work);
+    byte_stream_close(base->below);
+}
+
+bool net_tls_was_resumed(const struct byte_stream *base)
+{
+    return tls_stream_was_resumed(((const struct net_tls *)base)->tls);
+}
+
+struct byte_stream *net_tls_create(struct net *net, struct byte_stream *below,
+                                   const struct net_tls_settings *settings)
+{
+    static const struct byte_stream_ops ops = {
+        tls_open, tls_write, tls_read_start, tls_read_stop, tls_unsent, tls_last_words, tls_close};
+    static const struct byte_stream_events below_events = {
+        on_below_open,    on_below_read, on_below_read_done, on_below_eof,
+        on_below_written, on_below_fail, on_below_closed};
+    struct net_tls *t = calloc(1, sizeof *t);
+    if (!t)
+        return NULL;
     t->base.ops = &ops;
+    t->base.below = below;
     t->net = net;
-    t->below = below;
-    snprintf(t->session_key, sizeof t->session_key, "%s:%d", host, port);
-    below->up = (struct byte_stream_handler){on_ready, on_data, on_read_done, on_end, t};
+    t->settings = *settings;
+    t->stopped = true;
+    byte_stream_listen(below, &below_events, t);
+    net_hold(net);
     return &t->base;
 }

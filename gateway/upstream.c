@@ -1,680 +1,984 @@
 /*
- * gateway/upstream.c - see upstream.h: calls, connections and the pool between them.
+ * gateway/upstream.c - calls to sites and the connections that carry them.
  *
- * A connection serves one call at a time and lies idle in between. The hard parts: a call may be cancelled inside any of its own callbacks, and a reused connection may
- * turn out to be dead, in which case the call starts once more on a fresh one. Clocks are one timer a call and one a connection, armed lazily: a read only notes the time.
+ * A pool is a key (scheme, host, port, proxy, account, TLS settings), its connections and the calls that wait for one. A connection is a stack of byte
+ * streams and an answer being read; it is connecting, busy with a call, draining what a call left behind, idle or closing. A call is bound to at most
+ * one connection.
+ *
+ * Lifetimes make this file: a handler may cancel inside any callback, a connection may die at any moment. So nothing is freed where it is ended: a call goes when its timer
+ * is closed, a connection when its stream is, and both happen on a later turn of the loop. After each callback the state is looked at again
+ * (conn->call, conn->state) before anything else is done.
+ *
+ * Clocks: one timer a call. A read only stores a new deadline; the timer fires at the old one and is armed again if
+ * it came too early. Idle and draining connections share one timer.
  */
 #include "gateway/upstream.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/queue.h>
+#include <time.h>
 
-#include "gateway/byte_stream.h"
 #include "gateway/http_client.h"
+#include "gateway/net_streams.h"
 
-enum { HEAD_LIMIT = 1024 * 1024, DRAIN_BYTES = 64 * 1024, DRAIN_MS = 1000 };
-
-enum connection_state { CONNECTING, BUSY, DRAINING, IDLE };
-
-struct connection {
-    struct upstream *upstream;
-    struct connection *prev, *next;
-    struct byte_stream *stream;
-    char *key;
-    enum connection_state state;
-    struct upstream_call *call; /* CONNECTING, BUSY */
-    struct http_reader reader;
-    bool reading_answer; /* the reader is initialised */
-    unsigned served;     /* answers before the current one */
-    size_t drained;
-    uint64_t idle_timeout_ms, deadline_ms;
-    size_t max_idle;
-    bool reuse;
-    unsigned holds; /* we are inside its reader: memory goes when we are out */
-    bool gone;
-    uv_timer_t *timer; /* own allocation: closes later than the connection */
+enum {
+    UPSTREAM_MAGIC = 0x75707374,
+    CALL_MAGIC = 0x63616c6c,
+    CONNECTION_MAGIC = 0x636f6e6e,
+    REQUEST_HEAD_MAX = 256 * 1024,
+    DRAIN_BYTES = 64 * 1024,
+    DRAIN_MS = 1000,
+    LABEL_MAX = 300
 };
 
-enum call_phase { CALL_WAITING, CALL_CONNECTING, CALL_SENT, CALL_BODY };
+enum connection_state {
+    CONNECTION_OPENING,
+    CONNECTION_BUSY,
+    CONNECTION_DRAINING,
+    CONNECTION_IDLE,
+    CONNECTION_CLOSING
+};
 
-struct upstream_call {
+struct connection {
+    unsigned magic;
+    struct pool *pool;
+    TAILQ_ENTRY(connection) link;   /* in pool->connections until it closes */
+    TAILQ_ENTRY(connection) parked; /* in upstream->parked while idle or draining */
+    struct byte_stream *stream;
+    enum connection_state state;
+    struct upstream_call *call; /* OPENING and BUSY */
+    struct http_answer answer;
+    struct buffer
+        held; /* received while the call was paused; handed out before anything else is read */
+    uint64_t deadline; /* IDLE, DRAINING */
+    size_t drained;
+    unsigned served; /* calls before this one */
+    bool got_bytes;  /* of the running call's answer */
+    bool written;    /* its request left whole */
+    bool delivered;  /* something in this read that on_read_done is owed for */
+    bool wake;       /* DRAINING: what was held back has to be read on */
+};
+TAILQ_HEAD(connection_list, connection);
+
+struct pool {
     struct upstream *upstream;
-    struct upstream_call *prev, *next; /* all calls */
-    const struct site_config *site;
-    char *key;
-    struct buffer head; /* the request's head, freed once it is sent */
-    struct span body;
-    struct upstream_handler handler;
-    struct connection *connection;
-    enum call_phase phase;
-    bool paused, reused, retried, answered; /* answered: a byte of the answer came */
-    struct fail fail;
-    uint64_t since_ms; /* start of what the current clock measures */
-    uv_timer_t timer;
-    bool over;
+    SLIST_ENTRY(pool) link;
+    struct arena arena; /* everything below that is text */
+    struct span key;
+    const char *host, *label, *ca_file;
+    struct proxy_config proxy;
+    bool tls;
+    int port;
+    int max, max_idle;
+    int64_t idle_timeout_ms;
+    bool reuse;
+    struct tls_trust **trust;
+    struct connection_list connections; /* idle ones: the freshest first */
+    TAILQ_HEAD(, upstream_call) waiting;
+    int open, idle;
+    size_t users; /* connections and calls that are not freed yet */
+};
+
+/* A loaded trust store; kept as long as the upstream, because loading one takes its time. */
+struct trust_slot {
+    struct trust_slot *next;
+    struct tls_trust *trust;
+    char ca_file[];
 };
 
 struct upstream {
-    struct net_context net;
-    struct connection *connections;
-    struct upstream_call *calls; /* oldest last */
+    unsigned magic;
+    struct net net; /* its address is the streams' */
+    SLIST_HEAD(, pool) pools;
+    struct connection_list parked;
+    uv_timer_t sweep;
+    uint64_t sweep_at; /* 0 = not armed */
+    struct tls_sessions *sessions;
+    struct trust_slot *trusts;
     struct upstream_counters counters;
+    size_t calls;
+    bool closing;
     void (*closed)(void *);
     void *closed_arg;
-    uv_timer_t *reaper; /* while closing: looks whether the last handle is gone */
 };
 
-static void call_end(struct upstream_call *c, enum stream_end end, const struct fail *fail);
-static void call_begin(struct upstream_call *c);
-static void start_waiting(struct upstream *u, const char *key);
+enum call_phase { CALL_WAITING, CALL_OPENING, CALL_SENT, CALL_ANSWERING, CALL_OVER };
 
-/* ---- the loop's part ----------------------------------------------------------------------------------- */
+struct upstream_call {
+    unsigned magic;
+    enum call_phase phase;
+    struct pool *pool;
+    TAILQ_ENTRY(upstream_call) waiting;
+    struct connection *conn;
+    struct upstream_handler handler;
+    struct buffer head;
+    struct span body;
+    bool is_head_method, paused, retried;
+    bool wake;   /* resumed: read on as soon as the timer fires */
+    bool doomed; /* `fail` is to be told as soon as the timer fires */
+    struct fail fail;
+    uv_timer_t timer;
+    uint64_t deadline, armed; /* 0 = none */
+    int64_t connect_ms, first_byte_ms, idle_ms;
+    size_t unsent; /* when the first-byte clock last looked */
+};
+
+static void connection_close(struct connection *);
+static void pool_advance(struct pool *);
+static void call_open(struct upstream_call *);
+
+static uint64_t now_of(const struct upstream *u) { return uv_now(u->net.loop); }
+
+/* ---- clocks ---- */
+
+static void on_call_timer(uv_timer_t *timer);
+
+static void call_arm(struct upstream_call *call, uint64_t at)
+{
+    uint64_t now = now_of(call->pool->upstream);
+    call->armed = at ? at : 1; /* 0 means not armed */
+    uv_timer_start(&call->timer, on_call_timer, at > now ? at - now : 0, 0);
+}
+
+/* The call must have got on within `ms` from now (0 or less: no limit). Costs nothing while the timer would fire earlier anyway. */
+static void call_clock(struct upstream_call *call, int64_t ms)
+{
+    call->deadline = ms > 0 ? now_of(call->pool->upstream) + (uint64_t)ms : 0;
+    if (call->deadline && (!call->armed || call->deadline < call->armed))
+        call_arm(call, call->deadline);
+}
+
+/* The timer fires in the next turn of the loop, whatever the deadline. */
+static void call_poke(struct upstream_call *call) { call_arm(call, 0); }
+
+static void duration(char *to, size_t room, int64_t ms)
+{
+    if (ms % 1000 == 0)
+        snprintf(to, room, "%lld s", (long long)(ms / 1000));
+    else
+        snprintf(to, room, "%lld ms", (long long)ms);
+}
+
+/* ---- calls ---- */
+
+static void pool_release(struct pool *pool);
+
+static void on_call_closed(uv_handle_t *handle)
+{
+    struct upstream_call *call = handle->data;
+    struct pool *pool = call->pool;
+    struct net *net = &pool->upstream->net;
+    if (call->head.p)
+        explicit_bzero(call->head.p, call->head.n); /* it carries credentials */
+    buffer_free(&call->head);
+    free(call);
+    pool_release(pool);
+    net_release(net);
+}
+
+/* Takes the call out of everything; the handler hears nothing from here on. */
+static void call_retire(struct upstream_call *call)
+{
+    assert(call->magic == CALL_MAGIC && call->phase != CALL_OVER);
+    if (call->phase == CALL_WAITING)
+        TAILQ_REMOVE(&call->pool->waiting, call, waiting);
+    if (call->conn) {
+        call->conn->call = NULL;
+        call->conn = NULL;
+    }
+    call->phase = CALL_OVER;
+    call->magic = 0;
+    call->pool->upstream->calls--;
+    uv_close((uv_handle_t *)&call->timer, on_call_closed);
+}
+
+static void call_end(struct upstream_call *call, enum stream_end end, const struct fail *fail)
+{
+    struct upstream_handler handler = call->handler;
+    struct fail copy = {0};
+    if (fail)
+        copy = *fail;
+    call_retire(call);
+    handler.on_end(handler.owner, end, &copy);
+}
+
+/* Ends the call from the loop's next turn, because its starter has not returned yet. */
+static void call_doom(struct upstream_call *call, const struct fail *fail)
+{
+    call->fail = *fail;
+    call->doomed = true;
+    call_poke(call);
+}
+
+static void call_timed_out(struct upstream_call *call)
+{
+    struct fail fail;
+    char after[32];
+    struct connection *conn = call->conn;
+    struct pool *pool = call->pool;
+    switch (call->phase) {
+    case CALL_WAITING:
+        duration(after, sizeof after, call->first_byte_ms);
+        fail_set(&fail, FAIL_TIMEOUT,
+                 "no connection to %s became free within %s: all %d are in use", pool->label, after,
+                 pool->max);
+        break;
+    case CALL_OPENING: {
+        duration(after, sizeof after, call->connect_ms);
+        const char *phase = byte_stream_phase(conn->stream);
+        fail_set(&fail, FAIL_TIMEOUT, "%s did not answer within %s%s%s (connect_timeout)",
+                 pool->label, after, *phase ? ", still " : "", phase);
+        break;
+    }
+    case CALL_SENT:
+        duration(after, sizeof after, call->first_byte_ms);
+        fail_set(&fail, FAIL_TIMEOUT,
+                 "%s accepted the request but sent no answer within %s (first_byte_timeout)",
+                 pool->label, after);
+        break;
+    default:
+        duration(after, sizeof after, call->idle_ms);
+        fail_set(&fail, FAIL_TIMEOUT, "%s fell silent for %s in the middle of its answer (idle_timeout)",
+                 pool->label, after);
+    }
+    if (conn)
+        connection_close(conn);
+    pool->users++;
+    call_end(call, END_CUT, &fail);
+    pool_advance(pool);
+    pool_release(pool);
+}
+
+static void call_read_on(struct upstream_call *call);
+
+static void on_call_timer(uv_timer_t *timer)
+{
+    struct upstream_call *call = timer->data;
+    call->armed = 0;
+    if (call->doomed) {
+        call_end(call, END_CUT, &call->fail);
+        return;
+    }
+    uint64_t now = now_of(call->pool->upstream);
+    if (call->deadline && !(call->paused && call->phase >= CALL_SENT)) {
+        if (call->phase == CALL_SENT && now >= call->deadline && !call->conn->written) {
+            size_t unsent = byte_stream_unsent(call->conn->stream);
+            if (unsent !=
+                call->unsent) /* a large body is still leaving: the site has nothing to answer yet */
+                call->deadline = now + (uint64_t)call->first_byte_ms;
+            call->unsent = unsent;
+        }
+        if (now >= call->deadline) {
+            call_timed_out(call);
+            return;
+        }
+        call_arm(call, call->deadline);
+    }
+    if (call->wake) {
+        call->wake = false;
+        call_read_on(call);
+    }
+}
+
+/* ---- idle and draining connections ---- */
+
+static void on_sweep(uv_timer_t *timer);
+
+static void sweep_by(struct upstream *u, uint64_t at)
+{
+    if (u->closing || (u->sweep_at && u->sweep_at <= at))
+        return;
+    uint64_t now = now_of(u);
+    u->sweep_at = at ? at : 1;
+    uv_timer_start(&u->sweep, on_sweep, at > now ? at - now : 0, 0);
+}
+
+static void park(struct connection *conn, enum connection_state state, int64_t ms)
+{
+    struct upstream *u = conn->pool->upstream;
+    conn->state = state;
+    conn->deadline = ms > 0 ? now_of(u) + (uint64_t)ms : 0;
+    TAILQ_INSERT_TAIL(&u->parked, conn, parked);
+    if (conn->deadline)
+        sweep_by(u, conn->deadline);
+}
+
+static void unpark(struct connection *conn)
+{
+    TAILQ_REMOVE(&conn->pool->upstream->parked, conn, parked);
+}
+
+/* Takes a connection out of the idle ones of its pool. */
+static void leave_idle(struct connection *conn)
+{
+    assert(conn->state == CONNECTION_IDLE);
+    unpark(conn);
+    conn->pool->idle--;
+    conn->pool->upstream->counters.idle--;
+}
+
+static void connection_make_idle(struct connection *conn)
+{
+    struct pool *pool = conn->pool;
+    http_answer_reset(&conn->answer, false);
+    buffer_shrink(&conn->held, 0);
+    TAILQ_REMOVE(&pool->connections, conn, link);
+    TAILQ_INSERT_HEAD(&pool->connections, conn, link);
+    conn->served++;
+    pool->idle++;
+    pool->upstream->counters.idle++;
+    park(conn, CONNECTION_IDLE, pool->idle_timeout_ms);
+    if (pool->max_idle > 0 && pool->idle > pool->max_idle) {
+        struct connection *oldest = TAILQ_LAST(&pool->connections, connection_list);
+        while (oldest->state != CONNECTION_IDLE)
+            oldest = TAILQ_PREV(oldest, connection_list, link);
+        connection_close(oldest);
+    }
+}
+
+static void connection_read_on(struct connection *conn);
+
+static void on_sweep(uv_timer_t *timer)
+{
+    struct upstream *u = timer->data;
+    uint64_t now = now_of(u), next = 0;
+    u->sweep_at = 0;
+    struct connection *conn = TAILQ_FIRST(&u->parked);
+    while (conn) {
+        if (conn->deadline && now >= conn->deadline) {
+            struct pool *pool = conn->pool;
+            connection_close(conn);
+            pool_advance(pool);
+            conn = TAILQ_FIRST(&u->parked); /* closing may have changed the list */
+            continue;
+        }
+        if (conn->deadline && (!next || conn->deadline < next))
+            next = conn->deadline;
+        conn = TAILQ_NEXT(conn, parked);
+    }
+    if (next)
+        sweep_by(u, next);
+    /* Reading on may change the list: begin anew after each. */
+    TAILQ_FOREACH(conn, &u->parked, parked)
+    {
+        if (conn->wake) {
+            conn->wake = false;
+            connection_read_on(conn);
+            sweep_by(u, 0);
+            return;
+        }
+    }
+}
+
+/* ---- connections ---- */
+
+static void on_stream_closed(void *up)
+{
+    struct connection *conn = up;
+    struct pool *pool = conn->pool;
+    struct net *net = &pool->upstream->net;
+    assert(conn->state == CONNECTION_CLOSING);
+    pool->upstream->counters.open--;
+    http_answer_free(&conn->answer);
+    buffer_free(&conn->held);
+    conn->magic = 0;
+    free(conn);
+    pool_release(pool);
+    net_release(net);
+}
+
+/* The call, if there is one, keeps its other ties; whoever closes goes on with it, and lets the pool advance. */
+static void connection_close(struct connection *conn)
+{
+    if (conn->state == CONNECTION_CLOSING)
+        return;
+    if (conn->state == CONNECTION_IDLE)
+        leave_idle(conn);
+    else if (conn->state == CONNECTION_DRAINING)
+        unpark(conn);
+    conn->state = CONNECTION_CLOSING;
+    if (conn->call) {
+        conn->call->conn = NULL;
+        conn->call = NULL;
+    }
+    TAILQ_REMOVE(&conn->pool->connections, conn, link);
+    conn->pool->open--;
+    byte_stream_close(conn->stream);
+}
+
+/* The connection is of no use any more. Its call is tried again on a fresh one where that is safe, else it ends. */
+static void connection_failed(struct connection *conn, const struct fail *fail)
+{
+    struct pool *pool = conn->pool;
+    struct upstream_call *call = conn->call;
+    bool again = call && conn->served > 0 && !conn->got_bytes && !call->retried &&
+                 conn->state == CONNECTION_BUSY;
+    pool->users++;
+    connection_close(conn);
+    if (again) {
+        call->retried = true;
+        call_open(call);
+    } else if (call) {
+        struct fail told = *fail;
+        if (told.kind == FAIL_CUT && call->phase != CALL_ANSWERING)
+            told.kind = FAIL_UNREACHABLE;
+        else if (told.kind == FAIL_UNREACHABLE && call->phase == CALL_ANSWERING)
+            told.kind = FAIL_CUT;
+        call_end(call, END_CUT, &told);
+    }
+    pool_advance(pool);
+    pool_release(pool);
+}
+
+/* The answer is whole. The connection is given back before the handler hears of it, so that its next request may use it. */
+static void connection_answered(struct connection *conn, bool more_came)
+{
+    struct pool *pool = conn->pool;
+    struct upstream_call *call = conn->call;
+    pool->users++;
+    conn->call = NULL;
+    if (call)
+        call->conn = NULL;
+    if (conn->state == CONNECTION_DRAINING)
+        unpark(conn);
+    conn->state = CONNECTION_BUSY;
+    if (conn->answer.keep_alive && !more_came && conn->written && pool->reuse &&
+        !pool->upstream->closing)
+        connection_make_idle(conn);
+    else
+        connection_close(conn);
+    pool_advance(pool);
+    if (call)
+        call_end(call, END_CLEAN, NULL);
+    pool_release(pool);
+}
+
+static void call_on_head(struct upstream_call *call, struct connection *conn)
+{
+    struct site_head head = conn->answer.head;
+    call->phase = CALL_ANSWERING;
+    head.retry_after_s = http_retry_after(site_head_get(&head, "retry-after"), (int64_t)time(NULL));
+    call_clock(call, call->idle_ms);
+    call->handler.on_head(call->handler.owner, &head);
+}
+
+/* Hands out what `bytes` hold. Returns how much of it is left: the call was paused. 0 also when everything is over. */
+static size_t connection_digest(struct connection *conn, struct span bytes)
+{
+    for (;;) {
+        struct upstream_call *call = conn->call;
+        if (conn->state == CONNECTION_CLOSING || conn->state == CONNECTION_IDLE ||
+            (call && call->paused))
+            return conn->state == CONNECTION_BUSY ? bytes.n : 0;
+        struct span piece = {NULL, 0};
+        size_t before = bytes.n;
+        enum answer_event event = http_answer_next(&conn->answer, &bytes, &piece);
+        if (!call && (conn->drained += before - bytes.n) > DRAIN_BYTES) {
+            struct fail fail = {0};
+            connection_failed(conn, &fail);
+            return 0;
+        }
+        switch (event) {
+        case ANSWER_MORE: return 0;
+        case ANSWER_HEAD:
+            conn->delivered = true;
+            if (call)
+                call_on_head(call, conn);
+            break;
+        case ANSWER_BODY:
+            conn->delivered = true;
+            if (call)
+                call->handler.on_body(call->handler.owner, piece);
+            break;
+        case ANSWER_END: connection_answered(conn, bytes.n > 0); return 0;
+        case ANSWER_BROKEN: connection_failed(conn, &conn->answer.fail); return 0;
+        }
+    }
+}
+
+static void connection_read_done(struct connection *conn)
+{
+    bool owed = conn->delivered;
+    conn->delivered = false;
+    if (owed && conn->state == CONNECTION_BUSY && conn->call)
+        conn->call->handler.on_read_done(conn->call->handler.owner);
+}
+
+/* Hands out what was held back, then reads on. Only ever from a timer: reading on may deliver at once. */
+static void connection_read_on(struct connection *conn)
+{
+    if (conn->state == CONNECTION_CLOSING || (conn->call && conn->call->paused))
+        return;
+    size_t left = connection_digest(conn, buffer_span(&conn->held));
+    if (conn->state == CONNECTION_CLOSING || conn->state == CONNECTION_IDLE)
+        goto read;
+    buffer_consume(&conn->held, conn->held.n - left);
+    connection_read_done(conn);
+read:
+    if (conn->state != CONNECTION_CLOSING && !(conn->call && conn->call->paused))
+        byte_stream_read_start(conn->stream);
+}
+
+static void call_read_on(struct upstream_call *call)
+{
+    if (call->conn && call->phase >= CALL_SENT)
+        connection_read_on(call->conn);
+}
+
+static void on_stream_read(void *up, struct span bytes)
+{
+    struct connection *conn = up;
+    assert(conn->magic == CONNECTION_MAGIC);
+    if (conn->state == CONNECTION_IDLE) { /* nobody asked for anything */
+        struct pool *pool = conn->pool;
+        connection_close(conn);
+        pool_advance(pool);
+        return;
+    }
+    conn->got_bytes = true;
+    struct upstream_call *call = conn->call;
+    if (call && call->phase == CALL_ANSWERING)
+        call_clock(call, call->idle_ms);
+    size_t left = conn->held.n ? bytes.n : connection_digest(conn, bytes);
+    if (left && buffer_append(&conn->held, span_from(bytes, bytes.n - left)) != 0) {
+        struct fail fail;
+        fail_memory(&fail);
+        connection_failed(conn, &fail);
+    }
+}
+
+static void on_stream_read_done(void *up) { connection_read_done(up); }
+
+static void on_stream_eof(void *up)
+{
+    struct connection *conn = up;
+    if (conn->state == CONNECTION_BUSY && conn->got_bytes) {
+        if (http_answer_eof(&conn->answer) == ANSWER_END)
+            connection_answered(conn, true);
+        else
+            connection_failed(conn, &conn->answer.fail);
+        return;
+    }
+    struct fail fail;
+    fail_set(&fail, FAIL_UNREACHABLE, "%s closed the connection without an answer",
+             conn->pool->label);
+    connection_failed(conn, &fail);
+}
+
+static void on_stream_fail(void *up, const struct fail *fail) { connection_failed(up, fail); }
+
+static void on_stream_written(void *up)
+{
+    struct connection *conn = up;
+    conn->written = true;
+    if (conn->call && conn->call->phase == CALL_SENT)
+        call_clock(conn->call, conn->call->first_byte_ms);
+}
+
+/* ---- sending a call's request ---- */
+
+static void connection_send(struct connection *conn, struct upstream_call *call)
+{
+    conn->state = CONNECTION_BUSY;
+    conn->call = call;
+    conn->got_bytes = conn->written = conn->delivered = conn->wake = false;
+    conn->drained = 0;
+    call->conn = conn;
+    call->phase = CALL_SENT;
+    call->unsent = SIZE_MAX;
+    http_answer_reset(&conn->answer, call->is_head_method);
+    call_clock(call, call->first_byte_ms);
+    struct span pieces[2] = {buffer_span(&call->head), call->body};
+    byte_stream_write(conn->stream, pieces, call->body.n ? 2 : 1);
+    if (call->paused)
+        byte_stream_read_stop(conn->stream);
+}
+
+static void on_stream_open(void *up)
+{
+    struct connection *conn = up;
+    struct upstream *u = conn->pool->upstream;
+    struct upstream_call *call = conn->call;
+    assert(conn->state == CONNECTION_OPENING && call);
+    u->counters.connections++;
+    if (conn->pool->tls && net_tls_was_resumed(conn->stream))
+        u->counters.tls_resumed++;
+    else if (conn->pool->tls)
+        u->counters.tls_full++;
+    connection_send(conn, call);
+    if (!call->paused)
+        byte_stream_read_start(conn->stream);
+}
+
+static const struct byte_stream_events stream_events = {
+    on_stream_open,    on_stream_read, on_stream_read_done, on_stream_eof,
+    on_stream_written, on_stream_fail, on_stream_closed};
+
+/* Socket, then what the site's settings put above it. NULL when memory is short. */
+static struct byte_stream *stack_streams(struct pool *pool)
+{
+    struct net *net = &pool->upstream->net;
+    char label[LABEL_MAX], proxy_host[256];
+    struct byte_stream *below, *above;
+    if (pool->proxy.kind != PROXY_NONE) {
+        char at[LABEL_MAX - 16];
+        snprintf(proxy_host, sizeof proxy_host, "%.*s", SPAN_ARGS(pool->proxy.host));
+        net_label(at, sizeof at, proxy_host, pool->proxy.port);
+        snprintf(label, sizeof label, "the proxy %s", at);
+        below = net_socket_create(net, proxy_host, pool->proxy.port, label);
+        above = below ? net_proxy_create(net, below, &pool->proxy, pool->host, pool->port) : NULL;
+        if (below && !above)
+            byte_stream_discard(below);
+        below = above;
+    } else {
+        below = net_socket_create(net, pool->host, pool->port, pool->label);
+    }
+    if (!below || !pool->tls)
+        return below;
+    struct net_tls_settings settings = {.host = pool->host,
+                                        .session_key = pool->label,
+                                        .ca_file = pool->ca_file,
+                                        .sessions = pool->upstream->sessions,
+                                        .trust = pool->trust};
+    above = net_tls_create(net, below, &settings);
+    if (!above)
+        byte_stream_discard(below);
+    return above;
+}
+
+/* A fresh connection for this call. */
+static void call_open(struct upstream_call *call)
+{
+    struct pool *pool = call->pool;
+    struct connection *conn = calloc(1, sizeof *conn);
+    struct byte_stream *stream = conn ? stack_streams(pool) : NULL;
+    call->phase = CALL_OPENING;
+    if (!stream) {
+        struct fail fail;
+        free(conn);
+        fail_memory(&fail);
+        call_doom(call, &fail);
+        return;
+    }
+    conn->magic = CONNECTION_MAGIC;
+    conn->pool = pool;
+    conn->stream = stream;
+    conn->state = CONNECTION_OPENING;
+    conn->call = call;
+    call->conn = conn;
+    http_answer_init(&conn->answer, pool->label);
+    buffer_init(&conn->held, 2 * NET_BUFFER_SIZE);
+    TAILQ_INSERT_TAIL(&pool->connections, conn, link);
+    pool->open++;
+    pool->users++;
+    pool->upstream->counters.open++;
+    net_hold(&pool->upstream->net);
+    byte_stream_listen(stream, &stream_events, conn);
+    call_clock(call, call->connect_ms);
+    byte_stream_open(stream);
+}
+
+/* ---- pools ---- */
+
+static void pool_release(struct pool *pool)
+{
+    if (--pool->users > 0)
+        return;
+    SLIST_REMOVE(&pool->upstream->pools, pool, pool, link);
+    arena_free(&pool->arena);
+    free(pool);
+}
+
+/* Gives idle connections and free places to those who wait, first come first served. */
+static void pool_advance(struct pool *pool)
+{
+    struct upstream_call *call;
+    while (!pool->upstream->closing && (call = TAILQ_FIRST(&pool->waiting))) {
+        struct connection *conn = NULL;
+        if (pool->idle > 0) {
+            TAILQ_FOREACH(conn, &pool->connections, link)
+            {
+                if (conn->state == CONNECTION_IDLE)
+                    break;
+            }
+        }
+        if (!conn && pool->max > 0 && pool->open >= pool->max)
+            return;
+        TAILQ_REMOVE(&pool->waiting, call, waiting);
+        if (conn) {
+            leave_idle(conn);
+            pool->upstream->counters.reused++;
+            connection_send(conn, call);
+        } else {
+            call_open(call);
+        }
+    }
+}
+
+static void key_span(struct buffer *key, struct span s)
+{
+    buffer_append(key, s);
+    buffer_char(key, '\0');
+}
+
+static int pool_key(struct buffer *key, const struct site_config *site, struct span account)
+{
+    key_span(key, site->tls ? SPAN("https") : SPAN("http"));
+    key_span(key, site->host);
+    buffer_printf(key, "%d %d %d", site->port, (int)site->proxy.kind, site->proxy.port);
+    buffer_char(key, '\0');
+    if (site->proxy.kind != PROXY_NONE) {
+        key_span(key, site->proxy.host);
+        key_span(key, site->proxy.user);
+        key_span(key, site->proxy.password);
+    }
+    key_span(key, site->ca_file);
+    key_span(key, account);
+    return key->error;
+}
+
+static const char *keep(struct arena *arena, struct span s, bool *ok)
+{
+    struct span copy = arena_dup(arena, s);
+    *ok = *ok && copy.p;
+    return copy.p;
+}
+
+static struct tls_trust **trust_for(struct upstream *u, struct span ca_file)
+{
+    struct trust_slot *slot = u->trusts;
+    while (slot && !span_eq(span_str(slot->ca_file), ca_file))
+        slot = slot->next;
+    if (!slot && (slot = calloc(1, sizeof *slot + ca_file.n + 1))) {
+        if (ca_file.n)
+            memcpy(slot->ca_file, ca_file.p, ca_file.n);
+        slot->next = u->trusts;
+        u->trusts = slot;
+    }
+    return slot ? &slot->trust : NULL;
+}
+
+static struct pool *pool_create(struct upstream *u, const struct site_config *site, struct span key)
+{
+    struct pool *pool = calloc(1, sizeof *pool);
+    if (!pool)
+        return NULL;
+    bool ok = true;
+    char label[LABEL_MAX];
+    arena_init(&pool->arena);
+    pool->upstream = u;
+    pool->key = span_of(keep(&pool->arena, key, &ok), key.n);
+    pool->host = keep(&pool->arena, site->host, &ok);
+    pool->ca_file = keep(&pool->arena, site->ca_file, &ok);
+    pool->tls = site->tls;
+    pool->port = site->port;
+    pool->proxy = site->proxy;
+    pool->proxy.host.p = keep(&pool->arena, site->proxy.host, &ok);
+    pool->proxy.user.p = keep(&pool->arena, site->proxy.user, &ok);
+    pool->proxy.password.p = keep(&pool->arena, site->proxy.password, &ok);
+    if (ok)
+        net_label(label, sizeof label, pool->host, pool->port);
+    pool->label = ok ? keep(&pool->arena, span_str(label), &ok) : NULL;
+    pool->trust = trust_for(u, site->ca_file);
+    if (!ok || !pool->trust) {
+        arena_free(&pool->arena);
+        free(pool);
+        return NULL;
+    }
+    TAILQ_INIT(&pool->connections);
+    TAILQ_INIT(&pool->waiting);
+    SLIST_INSERT_HEAD(&u->pools, pool, link);
+    return pool;
+}
+
+/* Found or made; counted as used by the caller. NULL when memory is short. */
+static struct pool *pool_for(struct upstream *u, const struct site_config *site,
+                             struct span account)
+{
+    struct buffer key;
+    struct pool *pool = NULL;
+    buffer_init(&key, 64 * 1024);
+    if (pool_key(&key, site, account) == 0) {
+        SLIST_FOREACH(pool, &u->pools, link)
+        {
+            if (span_eq(pool->key, buffer_span(&key)))
+                break;
+        }
+        if (!pool)
+            pool = pool_create(u, site, buffer_span(&key));
+    }
+    buffer_free(&key);
+    if (!pool)
+        return NULL;
+    pool->users++;
+    pool->max = site->pool.max;
+    pool->max_idle = site->pool.max_idle;
+    pool->idle_timeout_ms = site->pool.idle_timeout_ms;
+    pool->reuse = site->pool.reuse;
+    return pool;
+}
+
+/* ---- what upstream.h promises ---- */
+
+struct upstream_call *upstream_start(struct upstream *u, const struct site_config *site,
+                                     struct span account_name, const struct site_request *request,
+                                     const struct upstream_handler *handler, struct fail *fail)
+{
+    assert(u->magic == UPSTREAM_MAGIC && !u->closing);
+    struct buffer head;
+    buffer_init(&head, REQUEST_HEAD_MAX);
+    if (http_request_write(&head, request, site->host_header, site->settings.prefix, fail) != 0) {
+        buffer_free(&head);
+        return NULL;
+    }
+    struct upstream_call *call = calloc(1, sizeof *call);
+    struct pool *pool = call ? pool_for(u, site, account_name) : NULL;
+    if (!pool) {
+        buffer_free(&head);
+        free(call);
+        fail_memory(fail);
+        return NULL;
+    }
+    call->magic = CALL_MAGIC;
+    call->pool = pool;
+    call->handler = *handler;
+    call->head = head;
+    call->body = request->body;
+    call->is_head_method = strcmp(request->method, "HEAD") == 0;
+    call->connect_ms = site->connect_timeout_ms;
+    call->first_byte_ms = site->first_byte_timeout_ms;
+    call->idle_ms = site->idle_timeout_ms;
+    uv_timer_init(u->net.loop, &call->timer);
+    call->timer.data = call;
+    net_hold(&u->net);
+    u->calls++;
+    u->counters.requests++;
+    TAILQ_INSERT_TAIL(&pool->waiting, call, waiting);
+    pool_advance(pool);
+    if (call->phase == CALL_WAITING)
+        call_clock(call, call->first_byte_ms);
+    return call;
+}
+
+void upstream_pause(struct upstream_call *call)
+{
+    assert(call->magic == CALL_MAGIC);
+    if (call->paused)
+        return;
+    call->paused = true;
+    if (call->conn && call->phase >= CALL_SENT)
+        byte_stream_read_stop(call->conn->stream);
+}
+
+void upstream_resume(struct upstream_call *call)
+{
+    assert(call->magic == CALL_MAGIC);
+    if (!call->paused)
+        return;
+    call->paused = false;
+    if (call->phase < CALL_SENT)
+        return;
+    call_clock(call, call->phase == CALL_SENT ? call->first_byte_ms : call->idle_ms);
+    call->wake = true; /* not here: the caller may be inside another call's callback */
+    call_poke(call);
+}
+
+void upstream_cancel(struct upstream_call *call, bool finished)
+{
+    assert(call->magic == CALL_MAGIC);
+    struct pool *pool = call->pool;
+    struct connection *conn = call->conn;
+    bool was_paused = call->paused || call->wake;
+    bool drain = finished && conn && call->phase == CALL_ANSWERING && conn->written &&
+                 pool->reuse && !pool->upstream->closing;
+    pool->users++;
+    if (conn && !drain)
+        connection_close(conn);
+    call_retire(call);
+    if (drain) {
+        park(conn, CONNECTION_DRAINING, DRAIN_MS);
+        conn->wake = was_paused;
+        if (conn->wake)
+            sweep_by(pool->upstream, 0);
+    }
+    pool_advance(pool);
+    pool_release(pool);
+}
+
+void upstream_forget_idle(struct upstream *u)
+{
+    struct connection *conn = TAILQ_FIRST(&u->parked), *after;
+    for (; conn; conn = after) {
+        after = TAILQ_NEXT(conn, parked);
+        if (conn->state == CONNECTION_IDLE)
+            connection_close(conn);
+    }
+}
+
+struct upstream_counters upstream_counters(const struct upstream *u) { return u->counters; }
+
+static void on_drained(struct net *net)
+{
+    struct upstream *u = (struct upstream *)((char *)net - offsetof(struct upstream, net));
+    assert(u->closing && SLIST_EMPTY(&u->pools));
+    void (*closed)(void *) = u->closed;
+    void *arg = u->closed_arg;
+    for (struct trust_slot *slot = u->trusts, *next; slot; slot = next) {
+        next = slot->next;
+        if (slot->trust)
+            tls_trust_release(slot->trust);
+        free(slot);
+    }
+    tls_sessions_destroy(u->sessions);
+    free(u->net.read_buffer);
+    free(u->net.plain_buffer);
+    u->magic = 0;
+    free(u);
+    if (closed)
+        closed(arg);
+}
+
+static void on_sweep_closed(uv_handle_t *handle)
+{
+    struct upstream *u = handle->data;
+    net_release(&u->net);
+}
 
 struct upstream *upstream_create(uv_loop_t *loop)
 {
     struct upstream *u = calloc(1, sizeof *u);
     if (!u)
         return NULL;
-    u->net.loop = loop;
-    u->net.read_buffer = malloc(NET_READ_SIZE + JSON_PADDING);
-    u->net.plain_buffer = malloc(NET_PLAIN_SIZE + JSON_PADDING);
-    u->net.sessions = tls_sessions_create();
-    if (!u->net.read_buffer || !u->net.plain_buffer || !u->net.sessions) {
+    u->magic = UPSTREAM_MAGIC;
+    u->net = (struct net){.loop = loop, .drained = on_drained};
+    u->net.read_buffer = malloc(NET_BUFFER_SIZE);
+    u->net.plain_buffer = malloc(NET_BUFFER_SIZE);
+    u->sessions = tls_sessions_create();
+    if (!u->net.read_buffer || !u->net.plain_buffer || !u->sessions) {
+        if (u->sessions)
+            tls_sessions_destroy(u->sessions);
         free(u->net.read_buffer);
         free(u->net.plain_buffer);
-        tls_sessions_destroy(u->net.sessions);
         free(u);
         return NULL;
     }
+    TAILQ_INIT(&u->parked);
+    uv_timer_init(loop, &u->sweep);
+    u->sweep.data = u;
+    net_hold(&u->net);
     return u;
-}
-
-static void upstream_free(struct upstream *u)
-{
-    while (u->net.trusts) {
-        struct net_trust *t = u->net.trusts;
-        u->net.trusts = t->next;
-        tls_trust_release(t->trust);
-        free(t);
-    }
-    tls_sessions_destroy(u->net.sessions);
-    free(u->net.read_buffer);
-    free(u->net.plain_buffer);
-    free(u);
-}
-
-struct upstream_counters upstream_counters(const struct upstream *u)
-{
-    struct upstream_counters c = u->counters;
-    struct tls_counters tls = tls_sessions_counters(u->net.sessions);
-    c.tls_full = tls.full;
-    c.tls_resumed = tls.resumed;
-    for (const struct connection *n = u->connections; n; n = n->next) {
-        c.open++;
-        c.idle += n->state == IDLE;
-    }
-    return c;
-}
-
-/* ---- connections ------------------------------------------------------------------------------------------ */
-
-static void on_connection_timer_closed(uv_handle_t *handle)
-{
-    struct net_context *net = handle->data;
-    net->handles--;
-    free(handle);
-}
-
-static void end_reader(struct connection *n)
-{
-    if (n->reading_answer)
-        http_reader_free(&n->reader);
-    n->reading_answer = false;
-}
-
-static void connection_release(struct connection *n)
-{
-    if (--n->holds || !n->gone)
-        return;
-    end_reader(n);
-    free(n->key);
-    free(n);
-}
-
-/* May be called inside any callback of the connection: its memory goes when the last of them has returned. */
-static void connection_close(struct connection *n)
-{
-    struct upstream *u = n->upstream;
-    if (n->gone)
-        return;
-    n->gone = true;
-    n->holds++;
-    if (n->prev)
-        n->prev->next = n->next;
-    else
-        u->connections = n->next;
-    if (n->next)
-        n->next->prev = n->prev;
-    if (n->call)
-        n->call->connection = NULL;
-    n->call = NULL;
-    if (n->timer) {
-        n->timer->data = &u->net;
-        uv_close((uv_handle_t *)n->timer, on_connection_timer_closed);
-        n->timer = NULL;
-    }
-    if (n->reading_answer)
-        http_reader_mute(&n->reader);
-    byte_stream_close(n->stream);
-    start_waiting(u, n->key);
-    connection_release(n);
-}
-
-static void on_connection_timer(uv_timer_t *timer)
-{
-    struct connection *n = timer->data;
-    uint64_t now = uv_now(n->upstream->net.loop);
-    if (n->state != IDLE && n->state != DRAINING)
-        return;
-    if (now >= n->deadline_ms)
-        connection_close(n);
-    else
-        uv_timer_start(timer, on_connection_timer, n->deadline_ms - now, 0);
-}
-
-static void set_deadline(struct connection *n, uint64_t in_ms)
-{
-    n->deadline_ms = uv_now(n->upstream->net.loop) + in_ms;
-    if (!n->timer) {
-        n->timer = malloc(sizeof *n->timer);
-        if (!n->timer)
-            return;
-        uv_timer_init(n->upstream->net.loop, n->timer);
-        n->timer->data = n;
-        n->upstream->net.handles++;
-    }
-    if (!uv_is_active((uv_handle_t *)n->timer) || uv_timer_get_due_in(n->timer) > in_ms)
-        uv_timer_start(n->timer, on_connection_timer, in_ms, 0);
-}
-
-static size_t count_idle(const struct upstream *u, const char *key)
-{
-    size_t count = 0;
-    for (const struct connection *n = u->connections; n; n = n->next)
-        count += n->state == IDLE && strcmp(n->key, key) == 0;
-    return count;
-}
-
-/* Its answer is complete: to the pool, or closed. */
-static void connection_free_up(struct connection *n)
-{
-    bool keep = n->reuse && http_reader_keep_alive(&n->reader);
-    if (n->call) {
-        n->call->connection = NULL;
-        n->call = NULL;
-    }
-    end_reader(n);
-    if (!keep || (n->max_idle && count_idle(n->upstream, n->key) >= n->max_idle)) {
-        connection_close(n);
-        return;
-    }
-    n->served++;
-    n->state = IDLE;
-    byte_stream_resume(n->stream);
-    set_deadline(n, n->idle_timeout_ms);
-    start_waiting(n->upstream, n->key);
-}
-
-static void on_answer_head(void *owner, const struct site_head *head)
-{
-    struct connection *n = owner;
-    if (n->call) {
-        n->call->phase = CALL_BODY;
-        n->call->handler.on_head(n->call->handler.owner, head);
-    }
-}
-
-static void on_answer_body(void *owner, struct span bytes)
-{
-    struct connection *n = owner;
-    if (n->call)
-        n->call->handler.on_body(n->call->handler.owner, bytes);
-}
-
-static void send_request(struct connection *n)
-{
-    struct upstream_call *c = n->call;
-    struct http_reader_handler handler = {on_answer_head, on_answer_body, n};
-    struct span pieces[2] = {buffer_span(&c->head), c->body};
-    n->state = BUSY;
-    c->phase = CALL_SENT;
-    c->since_ms = uv_now(n->upstream->net.loop);
-    c->reused = n->served > 0;
-    http_reader_init(&n->reader, &handler);
-    n->reading_answer = true;
-    byte_stream_write(n->stream, pieces, 2);
-    if (c->paused)
-        byte_stream_pause(n->stream);
-}
-
-static void on_stream_ready(void *owner)
-{
-    struct connection *n = owner;
-    if (n->call)
-        send_request(n);
-}
-
-/* One read of the socket for the answer under way. */
-static void answer_in(struct connection *n, struct span bytes)
-{
-    struct fail fail;
-    if (n->call) {
-        n->call->answered = true;
-        n->call->since_ms = uv_now(n->upstream->net.loop);
-    }
-    n->drained += bytes.n;
-    enum http_reader_state state = http_reader_feed(&n->reader, bytes, &fail);
-    struct upstream_call *c = n->call; /* NULL: cancelled, perhaps just now */
-    if (n->gone)
-        return;
-    if (state == READER_COMPLETE) {
-        connection_free_up(n);
-    } else if (state == READER_BROKEN || (n->state == DRAINING && n->drained > DRAIN_BYTES)) {
-        connection_close(n);
-    } else {
-        return;
-    }
-    if (c)
-        call_end(c, state == READER_COMPLETE ? END_CLEAN : END_CUT, &fail);
-}
-
-static void on_stream_data(void *owner, struct span bytes)
-{
-    struct connection *n = owner;
-    n->holds++;
-    if (n->state == IDLE || !n->reading_answer) /* nobody asked */
-        connection_close(n);
-    else
-        answer_in(n, bytes);
-    connection_release(n);
-}
-
-static void on_stream_read_done(void *owner)
-{
-    struct connection *n = owner;
-    if (n->call && n->state == BUSY && n->call->answered)
-        n->call->handler.on_read_done(n->call->handler.owner);
-}
-
-/* A reused connection that dies before it answered anything was dead already: the request goes out once more. */
-static bool start_again(struct upstream_call *c)
-{
-    if (!c->reused || c->answered || c->retried)
-        return false;
-    c->retried = true;
-    c->connection = NULL;
-    call_begin(c);
-    return true;
-}
-
-static void on_stream_end(void *owner, const struct fail *why)
-{
-    struct connection *n = owner;
-    struct upstream_call *c = n->call;
-    struct fail fail = {0};
-    enum stream_end end = END_CUT;
-    if (!c) {
-        connection_close(n);
-        return;
-    }
-    if (n->state == CONNECTING) {
-        fail = *why;
-    } else if (http_reader_eof(&n->reader, &fail) == READER_COMPLETE && !why) {
-        end = END_CLEAN;
-    } else if (!c->answered && (!why || why->kind == FAIL_CUT)) {
-        fail_set(&fail, FAIL_UNREACHABLE, "%.*s closed the connection without an answer",
-                 SPAN_ARGS(c->site->settings.name));
-    } else if (why) {
-        fail = *why;
-    }
-    connection_close(n);
-    if (end == END_CUT && start_again(c))
-        return;
-    call_end(c, end, &fail);
-}
-
-static struct byte_stream *build_stream(struct upstream *u, const struct site_config *site)
-{
-    const struct proxy_config *proxy = &site->proxy;
-    char host[256], first[256];
-    snprintf(host, sizeof host, "%.*s", SPAN_ARGS(site->host));
-    struct span first_host = proxy->kind == PROXY_NONE ? site->host : proxy->host;
-    snprintf(first, sizeof first, "%.*s", SPAN_ARGS(first_host));
-    struct byte_stream *s =
-        net_socket_create(&u->net, first, proxy->kind == PROXY_NONE ? site->port : proxy->port);
-    if (s && proxy->kind == PROXY_HTTP)
-        s = net_http_proxy_create(s, proxy, host, site->port);
-    else if (s && proxy->kind != PROXY_NONE)
-        s = net_socks_create(&u->net, s, proxy, host, site->port);
-    if (s && site->tls) {
-        char ca_file[4096];
-        snprintf(ca_file, sizeof ca_file, "%.*s", SPAN_ARGS(site->ca_file));
-        s = net_tls_create(&u->net, s, host, site->port, ca_file);
-    }
-    return s;
-}
-
-static struct connection *connection_create(struct upstream_call *c, struct fail *fail)
-{
-    struct upstream *u = c->upstream;
-    struct connection *n = calloc(1, sizeof *n);
-    char *key = strdup(c->key);
-    struct byte_stream *stream = n && key ? build_stream(u, c->site) : NULL;
-    if (!stream) {
-        free(n);
-        free(key);
-        fail_memory(fail);
-        return NULL;
-    }
-    n->upstream = u;
-    n->key = key;
-    n->stream = stream;
-    n->idle_timeout_ms = (uint64_t)c->site->pool.idle_timeout_ms;
-    n->max_idle = (size_t)c->site->pool.max_idle;
-    n->reuse = c->site->pool.reuse;
-    n->call = c;
-    stream->up = (struct byte_stream_handler){on_stream_ready, on_stream_data, on_stream_read_done,
-                                              on_stream_end, n};
-    n->next = u->connections;
-    if (n->next)
-        n->next->prev = n;
-    u->connections = n;
-    u->counters.connections++;
-    if (byte_stream_start(stream, fail)) {
-        n->call = NULL;
-        connection_close(n);
-        return NULL;
-    }
-    return n;
-}
-
-/* ---- calls -------------------------------------------------------------------------------------------------- */
-
-static void on_call_timer_closed(uv_handle_t *handle)
-{
-    struct upstream_call *c = handle->data;
-    c->upstream->net.handles--;
-    buffer_free(&c->head);
-    free(c->key);
-    free(c);
-}
-
-static void call_free(struct upstream_call *c)
-{
-    c->over = true;
-    if (c->prev)
-        c->prev->next = c->next;
-    else
-        c->upstream->calls = c->next;
-    if (c->next)
-        c->next->prev = c->prev;
-    if (c->head.p)
-        explicit_bzero(c->head.p, c->head.n); /* it carries credentials */
-    uv_close((uv_handle_t *)&c->timer, on_call_timer_closed);
-}
-
-static void call_end(struct upstream_call *c, enum stream_end end, const struct fail *fail)
-{
-    struct upstream_handler handler = c->handler;
-    struct fail copy = {0};
-    assert(!c->over && !c->connection);
-    if (end == END_CUT)
-        copy = *fail;
-    call_free(c);
-    handler.on_end(handler.owner, end, &copy);
-}
-
-/* How long the current phase may last, and what is said when it is over. */
-static int64_t phase_limit(const struct upstream_call *c)
-{
-    switch (c->phase) {
-    case CALL_WAITING:
-    case CALL_CONNECTING: return c->site->connect_timeout_ms;
-    case CALL_SENT: return c->site->first_byte_timeout_ms;
-    default: return c->site->idle_timeout_ms;
-    }
-}
-
-static void time_out(struct upstream_call *c)
-{
-    struct fail fail;
-    struct span name = c->site->settings.name;
-    int s = (int)((phase_limit(c) + 999) / 1000);
-    if (c->fail.kind !=
-        FAIL_NONE) /* it could not even be started: told from here because start must not call back */
-        fail = c->fail;
-    else if (c->phase <= CALL_CONNECTING)
-        fail_set(&fail, FAIL_TIMEOUT, "no connection to %.*s (%.*s) within %d s (connect_timeout)",
-                 SPAN_ARGS(name), SPAN_ARGS(c->site->host), s);
-    else if (c->phase == CALL_SENT)
-        fail_set(&fail, FAIL_TIMEOUT,
-                 "%.*s did not begin to answer within %d s (first_byte_timeout)", SPAN_ARGS(name),
-                 s);
-    else
-        fail_set(&fail, FAIL_TIMEOUT,
-                 "%.*s fell silent for %d s in the middle of its answer (idle_timeout)",
-                 SPAN_ARGS(name), s);
-    if (c->connection) {
-        struct connection *n = c->connection;
-        n->call = NULL;
-        c->connection = NULL;
-        connection_close(n);
-    }
-    call_end(c, END_CUT, &fail);
-}
-
-static void on_call_timer(uv_timer_t *timer)
-{
-    struct upstream_call *c = timer->data;
-    uint64_t now = uv_now(c->upstream->net.loop);
-    if (c->fail.kind != FAIL_NONE) {
-        time_out(c);
-        return;
-    }
-    if (c->paused) /* our own back-pressure is not the site's silence */
-        c->since_ms = now;
-    uint64_t at = c->since_ms + (uint64_t)phase_limit(c);
-    if (now >= at)
-        time_out(c);
-    else
-        uv_timer_start(timer, on_call_timer, at - now, 0);
-}
-
-/* Clocks get shorter as well as longer from phase to phase: look again at the nearest possible end. */
-static void arm_call_timer(struct upstream_call *c)
-{
-    int64_t wait = phase_limit(c);
-    const struct site_config *s = c->site;
-    if (s->first_byte_timeout_ms < wait)
-        wait = s->first_byte_timeout_ms;
-    if (s->idle_timeout_ms < wait)
-        wait = s->idle_timeout_ms;
-    uv_timer_start(&c->timer, on_call_timer, c->fail.kind != FAIL_NONE ? 0 : (uint64_t)wait, 0);
-}
-
-static struct connection *find_idle(struct upstream *u, const char *key)
-{
-    for (struct connection *n = u->connections; n; n = n->next) {
-        if (n->state == IDLE && strcmp(n->key, key) == 0)
-            return n;
-    }
-    return NULL;
-}
-
-static bool pool_is_full(const struct upstream_call *c)
-{
-    size_t count = 0;
-    for (const struct connection *n = c->upstream->connections; n; n = n->next)
-        count += strcmp(n->key, c->key) == 0;
-    return c->site->pool.max && count >= (size_t)c->site->pool.max;
-}
-
-/* Takes an idle connection, makes one, or waits for the pool. Never calls back: what fails at once is told by the timer. */
-static void call_begin(struct upstream_call *c)
-{
-    struct upstream *u = c->upstream;
-    struct connection *n = c->retried ? NULL : find_idle(u, c->key);
-    c->since_ms = uv_now(u->net.loop);
-    if (n) {
-        u->counters.reused++;
-        n->call = c;
-        c->connection = n;
-        send_request(n);
-    } else if (pool_is_full(c)) {
-        c->phase = CALL_WAITING;
-    } else {
-        c->phase = CALL_CONNECTING;
-        c->connection = connection_create(c, &c->fail);
-    }
-    arm_call_timer(c);
-}
-
-/* The call that has waited longest for this pool. */
-static void start_waiting(struct upstream *u, const char *key)
-{
-    struct upstream_call *oldest = NULL;
-    for (struct upstream_call *c = u->calls; c; c = c->next) {
-        if (c->phase == CALL_WAITING && !c->over && c->fail.kind == FAIL_NONE &&
-            strcmp(c->key, key) == 0)
-            oldest = c;
-    }
-    if (oldest && (find_idle(u, key) || !pool_is_full(oldest)))
-        call_begin(oldest);
-}
-
-static char *pool_key(const struct site_config *site, struct span account)
-{
-    char *key = NULL;
-    const struct proxy_config *p = &site->proxy;
-    if (asprintf(&key, "%d|%.*s|%d|%d|%.*s|%d|%.*s|%.*s|%.*s|%.*s", site->tls,
-                 SPAN_ARGS(site->host), site->port, (int)p->kind, SPAN_ARGS(p->host), p->port,
-                 SPAN_ARGS(p->user), SPAN_ARGS(site->settings.name), SPAN_ARGS(account),
-                 SPAN_ARGS(site->ca_file)) < 0)
-        return NULL;
-    return key;
-}
-
-struct upstream_call *upstream_start(struct upstream *u, const struct site_config *site,
-                                     struct span account_name, const struct site_request *req,
-                                     const struct upstream_handler *handler, struct fail *fail)
-{
-    struct upstream_call *c = calloc(1, sizeof *c);
-    if (!c) {
-        fail_memory(fail);
-        return NULL;
-    }
-    buffer_init(&c->head, HEAD_LIMIT);
-    c->key = pool_key(site, account_name);
-    if (!c->key)
-        fail_memory(fail);
-    if (!c->key || http_client_head(&c->head, site, req, fail)) {
-        buffer_free(&c->head);
-        free(c->key);
-        free(c);
-        return NULL;
-    }
-    c->upstream = u;
-    c->site = site;
-    c->body = req->body;
-    c->handler = *handler;
-    c->next = u->calls;
-    if (c->next)
-        c->next->prev = c;
-    u->calls = c;
-    uv_timer_init(u->net.loop, &c->timer);
-    c->timer.data = c;
-    u->net.handles++;
-    u->counters.requests++;
-    call_begin(c);
-    return c;
-}
-
-void upstream_pause(struct upstream_call *c)
-{
-    c->paused = true;
-    if (c->connection && c->connection->state == BUSY)
-        byte_stream_pause(c->connection->stream);
-}
-
-void upstream_resume(struct upstream_call *c)
-{
-    c->paused = false;
-    c->since_ms = uv_now(c->upstream->net.loop);
-    if (c->connection && c->connection->state == BUSY)
-        byte_stream_resume(c->connection->stream);
-}
-
-void upstream_cancel(struct upstream_call *c, bool finished)
-{
-    struct connection *n = c->connection;
-    c->connection = NULL;
-    if (n) {
-        n->call = NULL;
-        if (finished &&
-            n->state == BUSY) { /* the rest is short: read it away and keep the connection */
-            http_reader_mute(&n->reader);
-            n->state = DRAINING;
-            n->drained = 0;
-            byte_stream_resume(n->stream);
-            set_deadline(n, DRAIN_MS);
-        } else {
-            connection_close(n);
-        }
-    }
-    call_free(c);
-}
-
-/* ---- closing -------------------------------------------------------------------------------------------------- */
-
-void upstream_forget_idle(struct upstream *u)
-{
-    for (struct connection *n = u->connections, *next; n; n = next) {
-        next = n->next;
-        if (n->state == IDLE)
-            connection_close(n);
-    }
-}
-
-static void on_reaper_closed(uv_handle_t *handle)
-{
-    struct upstream *u = handle->data;
-    void (*closed)(void *) = u->closed;
-    void *arg = u->closed_arg;
-    free(handle);
-    upstream_free(u);
-    closed(arg);
-}
-
-static void on_reap(uv_timer_t *timer)
-{
-    struct upstream *u = timer->data;
-    if (u->net.handles)
-        return;
-    uv_timer_stop(timer);
-    uv_close((uv_handle_t *)timer, on_reaper_closed);
 }
 
 void upstream_destroy(struct upstream *u, void (*closed)(void *), void *arg)
 {
-    while (u->connections)
-        connection_close(u->connections);
+    assert(u->magic == UPSTREAM_MAGIC && !u->closing && u->calls == 0);
+    u->closing = true;
     u->closed = closed;
     u->closed_arg = arg;
-    u->reaper = malloc(sizeof *u->reaper);
-    if (!u->reaper)
-        abort(); /* at the end of the program */
-    uv_timer_init(u->net.loop, u->reaper);
-    u->reaper->data = u;
-    uv_timer_start(u->reaper, on_reap, 0, 5);
+    struct connection *conn;
+    while ((conn = TAILQ_FIRST(&u->parked)))
+        connection_close(conn);
+    uv_close((uv_handle_t *)&u->sweep, on_sweep_closed);
 }

@@ -34,11 +34,10 @@ struct bench {
     uv_loop_t loop;
     struct upstream *upstream;
     struct fake_server site;
-    bool has_site, gone;
+    bool has_site;
     const struct fake_step *one[2];
     struct site_config config;
     struct tls_identity *identity;
-    uv_timer_t watchdog;
     int files;
 };
 
@@ -51,12 +50,13 @@ void bench_serve_one(struct bench *, const struct fake_step *steps);
 /* GET of a path, or a POST when there is a body. `h` is cleared but for what it is told to do. */
 void bench_call(struct bench *, struct heard *, const char *target, struct span body);
 /* Runs the loop until the condition holds; fails the test after 20 s. */
-#define bench_until(b, condition)          \
-    do {                                   \
-        while (!(condition))               \
-            bench_turn((b), #condition);   \
+#define bench_until(b, condition)                         \
+    do {                                                  \
+        uint64_t since_ns = uv_hrtime();                  \
+        while (!(condition))                              \
+            bench_turn((b), since_ns, #condition);        \
     } while (0)
-void bench_turn(struct bench *, const char *what);
+void bench_turn(struct bench *, uint64_t since_ns, const char *what);
 /* A few turns of the loop that do not wait for anything. */
 void bench_settle(struct bench *);
 void heard_free(struct heard *);
