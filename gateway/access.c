@@ -38,6 +38,9 @@ int access_check_address(const struct http_exchange *http, struct fail *fail)
     const struct config *config = http_exchange_config(http);
     struct ip_address client = access_client(http);
     char text[46];
+    struct span host = http_exchange_header(http, "host");
+    if (!host.p && !http_exchange_is_http10(http)) /* RFC 9112, 3.2 */
+        return fail_set(fail, FAIL_BAD_REQUEST, "the request has no Host header");
     if (cidr_any(config->deny, config->n_deny, &client) ||
         (config->n_allow && !cidr_any(config->allow, config->n_allow, &client)))
         return fail_set(fail, FAIL_ACCESS_DENIED,
@@ -50,7 +53,6 @@ int access_check_address(const struct http_exchange *http, struct fail *fail)
                         "no keys are configured, so only this machine itself is served; add "
                         "[[keys]] to gateway.toml to let %s in",
                         ip_format(&client, text));
-    struct span host = http_exchange_header(http, "host");
     if (!http_exchange_is_unix(http) && host.p && !config_host_is_ours(config, host))
         return fail_set(fail, FAIL_ACCESS_DENIED,
                         "the Host \"%.*s\" is not this gateway's; use its address (such as "

@@ -49,6 +49,8 @@ struct span http_exchange_method(const struct http_exchange *x) { return request
 
 struct span http_exchange_target(const struct http_exchange *x) { return request_of(x)->target; }
 
+bool http_exchange_is_http10(const struct http_exchange *x) { return request_of(x)->http10; }
+
 struct span http_exchange_path(const struct http_exchange *x) { return request_of(x)->path; }
 
 struct span http_exchange_header(const struct http_exchange *x, const char *name)

@@ -65,6 +65,7 @@ const struct header *http_exchange_headers(const struct http_exchange *, size_t 
 struct buffer *http_exchange_body(struct http_exchange *);
 const struct ip_address *http_exchange_peer(const struct http_exchange *);
 bool http_exchange_is_unix(const struct http_exchange *);
+bool http_exchange_is_http10(const struct http_exchange *);
 /* The connection's config (as of the request's head). */
 struct config *http_exchange_config(const struct http_exchange *);
 uint64_t
