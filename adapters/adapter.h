@@ -1,11 +1,13 @@
 /*
  * adapters/adapter.h - the contract between the engine and one kind of site.
  *
- * An adapter is a resumable, sans-IO translator. The engine asks it what to send (next), sends it by whatever transport
- * the site is configured with, cuts the answer into frames as the request asked, and hands back head, whole frames and end; then it asks
- * next again, until DONE or FAILED. The adapter puts deltas into run->out as it understands them. It knows no socket, no clock, no file; cancelling is
- * simply never being called again (state lives in the exchange's arena). Everything about retry, another account, cool-down and fallback is
- * the engine's, from the kind in run->fail alone.
+ * An adapter is a resumable, sans-IO translator. The engine asks it what to send (next), sends it
+ * by whatever transport the site is configured with, cuts the answer into frames as the request
+ * asked, and hands back head, whole frames and end; then it asks next again, until DONE or FAILED.
+ * The adapter puts deltas into run->out as it understands them. It knows no socket, no clock, no
+ * file; cancelling is simply never being called again (state lives in the exchange's arena).
+ * Everything about retry, another account, cool-down and fallback is the engine's, from the kind in
+ * run->fail alone.
  */
 #ifndef DRAGOMAN_ADAPTERS_ADAPTER_H
 #define DRAGOMAN_ADAPTERS_ADAPTER_H
@@ -56,18 +58,19 @@ struct header {
     struct span name, value;
 };
 
-/* Filled by next; everything must live in the run's arena or be static. Zeroed by the engine before each call. */
+/* Filled by next; everything must live in the run's arena or be static. Zeroed by the engine before
+ * each call. */
 struct site_request {
-    const char *method; /* "GET", "POST" … */
-    struct span target; /* path and query, put behind the site's prefix */
-    struct header headers
-        [SITE_HEADERS_MAX]; /* without Host, Content-Length, Connection, Accept-Encoding, User-Agent: the engine's */
+    const char *method;                      /* "GET", "POST" … */
+    struct span target;                      /* path and query, put behind the site's prefix */
+    struct header headers[SITE_HEADERS_MAX]; /* without Host, Content-Length, Connection,
+                                                Accept-Encoding, User-Agent: the engine's */
     size_t n_headers;
     struct span body;     /* {NULL,0} = no body */
     enum framing framing; /* of an expected answer; on_head may change it */
-    bool
-        credential_step; /* obtains a credential: only one exchange per account does it at a time; the others wait and are asked `next` again */
-    bool secret_target;  /* the query holds a secret: the log shows only the path */
+    bool credential_step; /* obtains a credential: only one exchange per account does it at a time;
+                             the others wait and are asked `next` again */
+    bool secret_target;   /* the query holds a secret: the log shows only the path */
 };
 
 struct site_head {
@@ -97,7 +100,8 @@ struct turn_run {
     int64_t now_ms; /* wall clock (Unix, ms), refreshed before each call */
     void (*random)(void *owner, void *bytes, size_t n);
     void *random_owner;
-    /* Counts something the adapter did not understand (its kind's name, never content); may be NULL. */
+    /* Counts something the adapter did not understand (its kind's name, never content); may be
+     * NULL. */
     void (*drift)(void *owner, const char *kind);
     void *drift_owner;
 };
@@ -122,11 +126,11 @@ struct adapter {
     const char *origin; /* default base_url; NULL = must be configured; "" = none (CAP_LOCAL) */
     const struct credential_field *credentials;
     const struct option_field *options;
-    unsigned
-        capabilities; /* of the adapter as a whole; models may have less: then `next` refuses with FAIL_UNSUPPORTED */
-    bool offers_guest;  /* accounts may say guest = true */
-    bool needs_account; /* false: without [[sites.accounts]] an anonymous account is used */
-    int max_concurrent; /* per account, 0 = unlimited */
+    unsigned capabilities; /* of the adapter as a whole; models may have less: then `next` refuses
+                              with FAIL_UNSUPPORTED */
+    bool offers_guest;     /* accounts may say guest = true */
+    bool needs_account;    /* false: without [[sites.accounts]] an anonymous account is used */
+    int max_concurrent;    /* per account, 0 = unlimited */
     size_t state_size;
 
     /* Config check beyond types (optional): 0, or -1 with a sentence in fail (config error). */
@@ -135,7 +139,8 @@ struct adapter {
     struct span (*base_model)(struct span id);
     /* The built-in list, ends with id.p == NULL; may be NULL. */
     const struct model_entry *models;
-    /* Live list (optional): fill the request, then read the whole answer (status 200 checked by the engine). 0 or -1. */
+    /* Live list (optional): fill the request, then read the whole answer (status 200 checked by the
+     * engine). 0 or -1. */
     enum adapter_step (*models_request)(struct turn_run *, struct site_request *);
     int (*models_answer)(struct turn_run *, struct span body, const struct model_sink *);
     int models_min_ttl_s; /* the site should not be asked more often; 0 = as configured */
@@ -145,11 +150,13 @@ struct adapter {
                                     enum framing *framing);
     enum adapter_verdict (*on_frame)(struct turn_run *, const struct frame *);
     enum adapter_verdict (*on_end)(struct turn_run *, enum stream_end);
-    /* After the turn, however it ended (answered, failed, cancelled): requests that tidy up, until DONE. Their answers are read and forgotten. Optional. */
+    /* After the turn, however it ended (answered, failed, cancelled): requests that tidy up, until
+     * DONE. Their answers are read and forgotten. Optional. */
     enum adapter_step (*cleanup)(struct turn_run *, struct site_request *);
     /* Frees what the run holds outside its arena; called exactly once, last. Optional. */
     void (*destroy)(struct turn_run *);
-    /* CAP_LOCAL: put the next piece into run->out. DONE, FAILED, or SEND = ask again after *delay_ms. */
+    /* CAP_LOCAL: put the next piece into run->out. DONE, FAILED, or SEND = ask again after
+     * *delay_ms. */
     enum adapter_step (*local)(struct turn_run *, int *delay_ms);
 };
 

@@ -1,9 +1,9 @@
 /*
  * adapters/delta.h - the neutral form of one piece of an answer, and where adapters put it.
  *
- * Spans in a delta are valid only during the call. Text may be any bytes: the receiver repairs torn or invalid UTF-8
- * (sse/text_guard.h). A sink's function returns 0, or a negative value when the answer cannot go on (the client is gone, a limit is reached);
- * adapters pass it through at once.
+ * Spans in a delta are valid only during the call. Text may be any bytes: the receiver repairs torn
+ * or invalid UTF-8 (sse/text_guard.h). A sink's function returns 0, or a negative value when the
+ * answer cannot go on (the client is gone, a limit is reached); adapters pass it through at once.
  */
 #ifndef DRAGOMAN_ADAPTERS_DELTA_H
 #define DRAGOMAN_ADAPTERS_DELTA_H
@@ -18,8 +18,10 @@ enum delta_kind {
     DELTA_TOOL_ARGUMENTS, /* index, text = a piece of the JSON */
     DELTA_CITATION,       /* url, title, start, end; collected and sent once before the finish */
     DELTA_USAGE,          /* usage; the last one counts */
-    DELTA_FINISH, /* text = stop | length | tool_calls | content_filter | function_call; once per choice */
-    DELTA_EXTRA /* text = raw JSON members that the neutral form does not know; place says where they belong */
+    DELTA_FINISH, /* text = stop | length | tool_calls | content_filter | function_call; once per
+                     choice */
+    DELTA_EXTRA   /* text = raw JSON members that the neutral form does not know; place says where
+                     they belong */
 };
 
 enum delta_place {

@@ -1,10 +1,11 @@
 /*
- * adapters/demo.c - the built-in site: answers by itself, so that anybody can try dragoman without an account, and client
- * developers have a target (docs/sites/demo.md).
+ * adapters/demo.c - the built-in site: answers by itself, so that anybody can try dragoman without
+ * an account, and client developers have a target (docs/sites/demo.md).
  *
- * echo says the last user text again, reasoner thinks aloud first, tools calls the tools it is given, slow takes its time. A
- * text that begins with `!` plays a failure. The whole story of an answer is its plan (what to say, made once) and a
- * position in it; each call of demo_local tells some words and says when it wants to be asked again.
+ * echo says the last user text again, reasoner thinks aloud first, tools calls the tools it is
+ * given, slow takes its time. A text that begins with `!` plays a failure. The whole story of an
+ * answer is its plan (what to say, made once) and a position in it; each call of demo_local tells
+ * some words and says when it wants to be asked again.
  */
 #include "adapters/support.h"
 #include "base/json_write.h"
@@ -75,7 +76,8 @@ static struct span demo_base_model(struct span id)
     return demo_model_of(id, &model) ? demo_models[model].id : id;
 }
 
-/* ---- words --------------------------------------------------------------------------------------------- */
+/* ---- words
+ * --------------------------------------------------------------------------------------------- */
 
 static bool is_blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 
@@ -109,7 +111,8 @@ static int64_t count_words(struct span text)
     return n;
 }
 
-/* ---- what was said --------------------------------------------------------------------------------------- */
+/* ---- what was said
+ * --------------------------------------------------------------------------------------- */
 
 static const struct message *last_message(const struct turn *turn)
 {
@@ -178,9 +181,11 @@ static void describe_parts(struct turn_run *run, struct buffer *out, const struc
     }
 }
 
-/* ---- failures to order --------------------------------------------------------------------------------------- */
+/* ---- failures to order
+ * --------------------------------------------------------------------------------------- */
 
-/* The number behind the word "after", as in `!cut after 5 words`; `otherwise` when there is none. */
+/* The number behind the word "after", as in `!cut after 5 words`; `otherwise` when there is none.
+ */
 static int64_t words_before(struct span rest, int64_t otherwise)
 {
     uint64_t n = 0;
@@ -203,7 +208,8 @@ static bool failure_kind(struct span name, enum fail_kind *kind)
     return false;
 }
 
-/* `!error KIND [SECONDS] [after N words]` and `!cut [after N words]`. Anything else that begins with `!` is plain text. */
+/* `!error KIND [SECONDS] [after N words]` and `!cut [after N words]`. Anything else that begins
+ * with `!` is plain text. */
 static bool order_failure(struct demo *d, struct span text)
 {
     struct span rest = span_trim(text);
@@ -225,7 +231,8 @@ static bool order_failure(struct demo *d, struct span text)
     return true;
 }
 
-/* ---- tools and JSON --------------------------------------------------------------------------------------------- */
+/* ---- tools and JSON
+ * --------------------------------------------------------------------------------------------- */
 
 enum { SCHEMA_DEPTH = 16 }; /* schemas come from clients: deeper objects stay empty */
 
@@ -281,7 +288,8 @@ static void write_example(struct json_writer *w, struct json schema, int depth)
     }
 }
 
-/* The function that tool_choice names, else the first whose name stands in the text, else the first. */
+/* The function that tool_choice names, else the first whose name stands in the text, else the
+ * first. */
 static struct json choose_function(struct turn_run *run, struct json tools, struct span text)
 {
     struct json first = {0}, named = {0};
@@ -341,7 +349,9 @@ static struct span json_reply(struct turn_run *run, struct span text)
     return keep(run->arena, &out);
 }
 
-/* ---- the plan ------------------------------------------------------------------------------------------------------ */
+/* ---- the plan
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static void cut_at_stop(const struct turn *turn, struct span *text)
 {
@@ -427,7 +437,9 @@ static int plan(struct turn_run *run, struct demo *d)
     return 0;
 }
 
-/* ---- telling it ------------------------------------------------------------------------------------------------------ */
+/* ---- telling it
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static void begin_choice(struct demo *d)
 {

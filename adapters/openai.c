@@ -1,8 +1,8 @@
 /*
  * adapters/openai.c - any service that speaks OpenAI's chat.completions (docs/sites/openai.md).
  *
- * One request, one answer. The client's body travels as it is but for the model's name; the hard parts live in
- * openai_wire.h, shared with other sites of this kind.
+ * One request, one answer. The client's body travels as it is but for the model's name; the hard
+ * parts live in openai_wire.h, shared with other sites of this kind.
  */
 #include "adapters/openai_wire.h"
 

@@ -1,8 +1,9 @@
 /*
- * adapters/openai_body.c - the writing half of openai_wire.h: a client's body with single top-level fields edited.
+ * adapters/openai_body.c - the writing half of openai_wire.h: a client's body with single top-level
+ * fields edited.
  *
- * Works on raw text, so that what we do not know travels byte for byte: 64-bit integers, 30-digit numbers, NULs, vendor fields.
- * One allocation of the final size, one copy.
+ * Works on raw text, so that what we do not know travels byte for byte: 64-bit integers, 30-digit
+ * numbers, NULs, vendor fields. One allocation of the final size, one copy.
  */
 #include "adapters/openai_wire.h"
 #include "base/json_raw.h"

@@ -1,9 +1,11 @@
 /*
- * adapters/openai_wire.c - the reading half of openai_wire.h: chat.completion objects and streams of chunks become deltas.
+ * adapters/openai_wire.c - the reading half of openai_wire.h: chat.completion objects and streams
+ * of chunks become deltas.
  *
- * Per event: one parse and one pass over its members; memory is taken from the arena only until the scratch buffers have
- * the size of the site's events. The hard part is the variety: calls without index or id, arguments as objects, content in parts,
- * finish reasons of every house, errors in the middle, ends without [DONE].
+ * Per event: one parse and one pass over its members; memory is taken from the arena only until the
+ * scratch buffers have the size of the site's events. The hard part is the variety: calls without
+ * index or id, arguments as objects, content in parts, finish reasons of every house, errors in the
+ * middle, ends without [DONE].
  */
 #include "adapters/openai_wire.h"
 
@@ -35,7 +37,8 @@ static bool room(struct turn_run *run, struct buffer *b, size_t n)
     return true;
 }
 
-/* The members of `object` that are neither null nor in `known`, as raw JSON in the scratch buffer. */
+/* The members of `object` that are neither null nor in `known`, as raw JSON in the scratch buffer.
+ */
 static struct span other_members(struct turn_run *run, struct openai_wire *w, struct json object,
                                  const struct span *known, size_t n_known)
 {
@@ -89,7 +92,8 @@ static int put_reasoning(struct turn_run *run, struct openai_wire *w, int choice
     return delta_reasoning(run->out, choice, text);
 }
 
-/* One part of a content array: a text, {"type":"text","text"}, or {"type":"thinking","thinking":[parts]}. */
+/* One part of a content array: a text, {"type":"text","text"}, or
+ * {"type":"thinking","thinking":[parts]}. */
 static int put_part(struct turn_run *run, struct openai_wire *w, int choice, struct json part)
 {
     if (json_is(part, JSON_STRING))
@@ -178,8 +182,9 @@ struct call_piece {
 };
 
 /*
- * Which call a piece belongs to; NULL = a new one. An index decides, but some services give index 0 to every one of several calls, each
- * with its own id and name; others make up a new id for every piece, without the name. Without an index the id decides, then the name.
+ * Which call a piece belongs to; NULL = a new one. An index decides, but some services give index 0
+ * to every one of several calls, each with its own id and name; others make up a new id for every
+ * piece, without the name. Without an index the id decides, then the name.
  */
 static struct openai_call *call_of(struct openai_wire *w, int choice,
                                    const struct call_piece *piece)
@@ -429,7 +434,8 @@ static int put_refs(struct turn_run *run, const struct openai_wire *w, int choic
     return 0;
 }
 
-/* What a delta or a message holds: one pass to find, then everything in the order in which people read it. */
+/* What a delta or a message holds: one pass to find, then everything in the order in which people
+ * read it. */
 static int read_message(struct turn_run *run, struct openai_wire *w, int choice,
                         struct json message)
 {

@@ -1,8 +1,10 @@
 /*
- * adapters/openai_wire.h - OpenAI's chat.completions as sites speak it: writing the request body, reading the answer.
+ * adapters/openai_wire.h - OpenAI's chat.completions as sites speak it: writing the request body,
+ * reading the answer.
  *
- * Shared by the adapters of OpenAI-like sites (openai, sophnet). The body is the client's own text with single
- * top-level fields edited; the answer is read as leniently as the services in the wild ask for.
+ * Shared by the adapters of OpenAI-like sites (openai, sophnet). The body is the client's own text
+ * with single top-level fields edited; the answer is read as leniently as the services in the wild
+ * ask for.
  */
 #ifndef DRAGOMAN_ADAPTERS_OPENAI_WIRE_H
 #define DRAGOMAN_ADAPTERS_OPENAI_WIRE_H
@@ -11,7 +13,8 @@
 
 /* ---- the request body ---- */
 
-/* What happens to one top-level field of the client's body. Everything without an edit stays byte for byte; of doubled keys the last one stays. */
+/* What happens to one top-level field of the client's body. Everything without an edit stays byte
+ * for byte; of doubled keys the last one stays. */
 struct body_edit {
     const char *key;
     const char *as; /* what the site calls it; NULL = the same */
@@ -20,7 +23,8 @@ struct body_edit {
     bool only_if_absent; /* a default: a field that is there, even null, is left alone */
 };
 
-/* The edited body with the site's field_aliases applied, in the run's arena. 0, or -1 with run->fail. */
+/* The edited body with the site's field_aliases applied, in the run's arena. 0, or -1 with
+ * run->fail. */
 int openai_edit_body(struct turn_run *, const struct body_edit *, size_t n, struct span *out);
 
 /* Raw JSON for edits, in the run's arena; {NULL,0} when memory is short. */
@@ -28,8 +32,9 @@ struct span openai_raw_string(struct turn_run *, struct span text);
 struct span openai_raw_number(struct turn_run *, const struct option_value *);
 /* The client's stream_options with include_usage forced to true. */
 struct span openai_usage_asked(struct turn_run *);
-/* Adds an edit for each of the options default_temperature, default_top_p, default_max_tokens that is configured; returns how many, or -1 when
- * memory is short. `max_completion_tokens` in the body counts as a max_tokens. */
+/* Adds an edit for each of the options default_temperature, default_top_p, default_max_tokens that
+ * is configured; returns how many, or -1 when memory is short. `max_completion_tokens` in the body
+ * counts as a max_tokens. */
 enum { OPENAI_DEFAULTS_MAX = 3 };
 int openai_defaults(struct turn_run *, struct body_edit *);
 
@@ -40,10 +45,12 @@ enum { OPENAI_CALLS_MAX = 128, OPENAI_CHOICES_MAX = 128 };
 /* Where a site's answers differ from OpenAI's. */
 struct openai_dialect {
     bool refs; /* choices[].refs are citations */
-    /* A status that is not 2xx, or a web page: its whole body ("" when it was cut). NULL = classify_http. */
+    /* A status that is not 2xx, or a web page: its whole body ("" when it was cut). NULL =
+     * classify_http. */
     enum adapter_verdict (*failure)(struct turn_run *, int status, struct span content_type,
                                     int retry_after_s, struct span body);
-    /* A JSON object without choices, usage or error; `*known` says whether it meant something. NULL = nothing is known. */
+    /* A JSON object without choices, usage or error; `*known` says whether it meant something. NULL
+     * = nothing is known. */
     enum adapter_verdict (*odd)(struct turn_run *, struct json root, bool *known);
 };
 

@@ -1,5 +1,6 @@
 /*
- * adapters/site.c - look-ups in a site's settings and an account's credentials. Lists are short: linear search.
+ * adapters/site.c - look-ups in a site's settings and an account's credentials. Lists are short:
+ * linear search.
  */
 #include "adapters/site.h"
 

@@ -1,7 +1,9 @@
 /*
- * adapters/site.h - what an adapter may know of its configuration: the site's settings and one account's credentials.
+ * adapters/site.h - what an adapter may know of its configuration: the site's settings and one
+ * account's credentials.
  *
- * Plain data, filled by gateway/ (from gateway.toml and the store), read by adapters. No file, no clock.
+ * Plain data, filled by gateway/ (from gateway.toml and the store), read by adapters. No file, no
+ * clock.
  */
 #ifndef DRAGOMAN_ADAPTERS_SITE_H
 #define DRAGOMAN_ADAPTERS_SITE_H
@@ -12,7 +14,8 @@
 
 enum option_type { OPTION_TEXT, OPTION_INT, OPTION_NUMBER, OPTION_BOOL };
 
-/* One key of `options = {…}` that an adapter understands; the list ends with name == NULL. Anything else in the table is a config error. */
+/* One key of `options = {…}` that an adapter understands; the list ends with name == NULL. Anything
+ * else in the table is a config error. */
 struct option_field {
     const char *name;
     enum option_type type;
@@ -21,7 +24,8 @@ struct option_field {
     const char *help;   /* one line, for docs and `dragoman check` */
 };
 
-/* One field of [[sites.accounts]]; the list ends with name == NULL. All are secrets unless `plain`. */
+/* One field of [[sites.accounts]]; the list ends with name == NULL. All are secrets unless `plain`.
+ */
 struct credential_field {
     const char *name; /* "token", "api_key" … */
     bool plain;
@@ -62,7 +66,8 @@ struct credential {
     struct span name, value;
 };
 
-/* Something the adapter obtained and wants to keep: a guest token, an access token. Owned by the account; the gateway persists it. */
+/* Something the adapter obtained and wants to keep: a guest token, an access token. Owned by the
+ * account; the gateway persists it. */
 struct held_credential {
     char *name, *value;
     int64_t expires_ms; /* Unix time; 0 = until it is refused */
@@ -82,7 +87,8 @@ struct site_account {
 
 /* A configured credential, or {NULL,0}. */
 struct span account_credential(const struct site_account *, const char *name);
-/* A held value that is good for at least `margin_ms` more, or {NULL,0}. Valid until the account's next change: copy what must last. */
+/* A held value that is good for at least `margin_ms` more, or {NULL,0}. Valid until the account's
+ * next change: copy what must last. */
 struct span account_held(const struct site_account *, const char *name, int64_t now_ms,
                          int64_t margin_ms);
 /* 0, or -1 when memory is short. */

@@ -1,9 +1,10 @@
 /*
  * adapters/sophnet.c - sophnet.com (docs/sites/sophnet.md).
  *
- * Two doors: the official API with a person's key, and the playground page with an anonymous token that the site gives to every
- * visitor. Bodies and answers are OpenAI's but for a few names, so this file holds only what differs: the guest's token (kept until it ends or is
- * refused, renewed once in a turn), the playground's body, citations, and the site's own errors.
+ * Two doors: the official API with a person's key, and the playground page with an anonymous token
+ * that the site gives to every visitor. Bodies and answers are OpenAI's but for a few names, so
+ * this file holds only what differs: the guest's token (kept until it ends or is refused, renewed
+ * once in a turn), the playground's body, citations, and the site's own errors.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,7 +100,8 @@ static enum door door_of(const struct turn_run *run)
 
 static bool is_anonymous(struct span token) { return span_starts(token, SPAN("anon-")); }
 
-/* The credential this turn goes with, in order: api_key, token, a guest token that is held. Empty: ask for one. */
+/* The credential this turn goes with, in order: api_key, token, a guest token that is held. Empty:
+ * ask for one. */
 static struct span find_token(const struct turn_run *run, bool *guest)
 {
     struct span token = account_credential(run->account, "api_key");
@@ -384,7 +386,8 @@ static enum adapter_step next(struct turn_run *run, struct site_request *req)
     struct sophnet *s = run->state;
     if (s->at == ANSWERED)
         return ADAPTER_DONE;
-    /* A token that this turn logged in for is used even if its end is near. While another exchange logs in, `next` is asked again. */
+    /* A token that this turn logged in for is used even if its end is near. While another exchange
+     * logs in, `next` is asked again. */
     if (!s->token.n || s->refused) {
         struct span token = find_token(run, &s->guest);
         s->refused = false;
@@ -420,7 +423,8 @@ static bool speaks_of_captcha(struct span message)
            span_find(message, SPAN("验证码")) >= 0 || span_find(message, SPAN("人机")) >= 0;
 }
 
-/* The token was not taken. A guest gets one fresh token and one more try, as long as nothing of an answer came. */
+/* The token was not taken. A guest gets one fresh token and one more try, as long as nothing of an
+ * answer came. */
 static enum adapter_verdict token_refused(struct turn_run *run, int http_status)
 {
     struct sophnet *s = run->state;
@@ -447,7 +451,8 @@ static enum adapter_verdict token_refused(struct turn_run *run, int http_status)
     return ADAPTER_FAIL;
 }
 
-/* The rows of the site's table that its own shape {"status","message"} decides; `*known` is false when none does. */
+/* The rows of the site's table that its own shape {"status","message"} decides; `*known` is false
+ * when none does. */
 static enum adapter_verdict own_error(struct turn_run *run, int http_status, struct json root,
                                       bool *known)
 {
@@ -493,14 +498,16 @@ static const struct openai_dialect dialect = {
 
 static int64_t days_before(int64_t year, int64_t month, int64_t day)
 {
-    /* Days since 1970-01-01 of a Gregorian date; years begin in March, so that a leap day is the last one. */
+    /* Days since 1970-01-01 of a Gregorian date; years begin in March, so that a leap day is the
+     * last one. */
     year -= month <= 2;
     int64_t era = year / 400, in_era = year - era * 400;
     int64_t in_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
     return era * 146097 + in_era * 365 + in_era / 4 - in_era / 100 + in_year - 719468;
 }
 
-/* "2026-01-01T00:00:00Z", with a blank for the T, with a fraction, with an offset; 0 = no such date. */
+/* "2026-01-01T00:00:00Z", with a blank for the T, with a fraction, with an offset; 0 = no such
+ * date. */
 static int64_t read_date(struct span text)
 {
     char copy[48];
@@ -526,7 +533,8 @@ static int64_t read_date(struct span text)
     return (seconds - east) * 1000;
 }
 
-/* When the token ends: its own word, else the login's, else an hour. Both texts are copies: reading the JWT replaces the parser's document. */
+/* When the token ends: its own word, else the login's, else an hour. Both texts are copies: reading
+ * the JWT replaces the parser's document. */
 static int64_t token_end(struct turn_run *run, struct span jwt, struct span expires)
 {
     struct span payload = jwt_payload(run->arena, jwt);

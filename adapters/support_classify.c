@@ -1,8 +1,11 @@
 /*
- * adapters/support_classify.c - what an API-like site's failure means, from its status and the few shapes of error bodies.
+ * adapters/support_classify.c - what an API-like site's failure means, from its status and the few
+ * shapes of error bodies.
  *
- * One table for statuses, one for codes and types, a list of wordings for the two kinds that sites tell only in prose. The hard part is the message: it is
- * foreign text on its way to a person's screen, so it is repaired, cut, stripped of the account's own secrets, and left out when it is HTML.
+ * One table for statuses, one for codes and types, a list of wordings for the two kinds that sites
+ * tell only in prose. The hard part is the message: it is foreign text on its way to a person's
+ * screen, so it is repaired, cut, stripped of the account's own secrets, and left out when it is
+ * HTML.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -111,7 +114,8 @@ static void mask(char *text, struct span secret)
     }
 }
 
-/* Some sites repeat the credential that they refuse. Masked before the cut, or half of it would stay. */
+/* Some sites repeat the credential that they refuse. Masked before the cut, or half of it would
+ * stay. */
 void clean_message(const struct turn_run *run, char *out, size_t capacity, struct span message)
 {
     char text[2048];
@@ -178,7 +182,8 @@ static void read_error(struct turn_run *run, struct report *r, struct json error
     take_message(run, r, first_text(error, "message", "msg", "detail"));
 }
 
-/* The shapes of whole error bodies: {"error":{…}}, {"error":"…"}, {"detail":"…"}, {"detail":[{"msg"}]}, {"message"}, [{"error"}]. */
+/* The shapes of whole error bodies: {"error":{…}}, {"error":"…"}, {"detail":"…"},
+ * {"detail":[{"msg"}]}, {"message"}, [{"error"}]. */
 static void read_body(struct turn_run *run, struct report *r, struct json root)
 {
     if (json_is(root, JSON_ARRAY))
@@ -198,7 +203,8 @@ static void read_body(struct turn_run *run, struct report *r, struct json root)
         take_message(run, r, json_text(error));
 }
 
-/* A body that is no JSON: its text, with invalid UTF-8 repaired by the parser's lenient reading of it as a string. */
+/* A body that is no JSON: its text, with invalid UTF-8 repaired by the parser's lenient reading of
+ * it as a string. */
 static void read_plain(struct turn_run *run, struct report *r, struct span body)
 {
     struct buffer quoted;

@@ -1,8 +1,10 @@
 /*
- * adapters/support_prompt.c - conversations as text, for sites that take one message (adapters/support.h).
+ * adapters/support_prompt.c - conversations as text, for sites that take one message
+ * (adapters/support.h).
  *
- * Nothing of the history is lost: roles, names, tool calls and their results all have a written form. The form of calls is the common one of
- * docs/architecture.md: `<tool_call>{json}</tool_call>` and `<tool_result id="…" name="…">text</tool_result>`.
+ * Nothing of the history is lost: roles, names, tool calls and their results all have a written
+ * form. The form of calls is the common one of docs/architecture.md:
+ * `<tool_call>{json}</tool_call>` and `<tool_result id="…" name="…">text</tool_result>`.
  */
 #include "adapters/support.h"
 #include "base/json_write.h"

@@ -1,8 +1,10 @@
 /*
- * adapters/turn.h - the neutral form of one request: what every front produces and every adapter translates.
+ * adapters/turn.h - the neutral form of one request: what every front produces and every adapter
+ * translates.
  *
- * Built by a front (gateway/chat_request.c) in the exchange's arena; immutable afterwards; lives as long as the exchange.
- * Everything is checked before it gets here: roles and part kinds are known, types are right, text is valid UTF-8.
+ * Built by a front (gateway/chat_request.c) in the exchange's arena; immutable afterwards; lives as
+ * long as the exchange. Everything is checked before it gets here: roles and part kinds are known,
+ * types are right, text is valid UTF-8.
  */
 #ifndef DRAGOMAN_ADAPTERS_TURN_H
 #define DRAGOMAN_ADAPTERS_TURN_H
@@ -21,14 +23,15 @@ enum part_kind { PART_TEXT, PART_IMAGE, PART_AUDIO, PART_FILE, PART_VIDEO, PART_
 struct part {
     enum part_kind kind;
     struct span text; /* TEXT, REFUSAL */
-    struct span
-        url; /* IMAGE, VIDEO: as the client gave it; for data: URLs the next two are filled as well */
+    struct span url;  /* IMAGE, VIDEO: as the client gave it; for data: URLs the next two are filled
+                         as well */
     struct span mime; /* of a data: URL ("image/png"), or of the input_audio format */
-    struct span
-        base64; /* payload of a data: URL or of input_audio, not decoded; {NULL,0} = remote URL or file_id */
+    struct span base64; /* payload of a data: URL or of input_audio, not decoded; {NULL,0} = remote
+                           URL or file_id */
     struct span filename; /* FILE */
     struct span file_id;  /* FILE */
-    int index; /* position in the client's content array, for error messages: messages[i].content[index] */
+    int index;            /* position in the client's content array, for error messages:
+                             messages[i].content[index] */
 };
 
 struct tool_call {
@@ -50,8 +53,8 @@ struct message {
 enum reasoning_wish { REASONING_UNSET, REASONING_ON, REASONING_OFF };
 
 struct turn {
-    struct span
-        raw; /* the client's body: one valid JSON object, escaped lone surrogates already mended; has JSON_PADDING */
+    struct span raw;   /* the client's body: one valid JSON object, escaped lone surrogates already
+                          mended; has JSON_PADDING */
     struct span model; /* the id the client asked for */
     const struct message *messages;
     size_t n_messages;
@@ -67,16 +70,16 @@ struct turn {
     const struct span *stop; /* decoded texts */
     size_t n_stop;
 
-    struct span
-        tools_raw; /* raw JSON array, {NULL,0} when absent, null or empty (also made from old `functions`) */
+    struct span tools_raw; /* raw JSON array, {NULL,0} when absent, null or empty (also made from
+                              old `functions`) */
     struct span tool_choice_raw;     /* raw JSON value, {NULL,0} when absent or null */
     bool tools_wanted;               /* tools given and tool_choice is not "none" */
     struct span response_format_raw; /* {NULL,0} when absent, null or {"type":"text"} */
     bool logprobs;
 
-    enum reasoning_wish
-        reasoning; /* from reasoning_effort, reasoning, thinking, enable_thinking, chat_template_kwargs */
-    struct span reasoning_effort; /* as given ("low" …), "" = not given */
+    enum reasoning_wish reasoning; /* from reasoning_effort, reasoning, thinking, enable_thinking,
+                                      chat_template_kwargs */
+    struct span reasoning_effort;  /* as given ("low" …), "" = not given */
 
     bool has_images, has_audio, has_files, has_video; /* any message */
 };

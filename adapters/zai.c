@@ -1,8 +1,10 @@
 /*
  * adapters/zai.c - chat.z.ai: who we are, what we send (sites/zai.md §1-§7, §10).
  *
- * Two forms: v1 (2025-08), one request; v2 (since 2025-10), create a chat, then stream into it, signed where a signing key is configured. Around them: the
- * guest token that the site offers every visitor, and pictures, which are uploaded before the chat. What the answer means is zai_stream.c, what failures mean zai_errors.c.
+ * Two forms: v1 (2025-08), one request; v2 (since 2025-10), create a chat, then stream into it,
+ * signed where a signing key is configured. Around them: the guest token that the site offers every
+ * visitor, and pictures, which are uploaded before the chat. What the answer means is zai_stream.c,
+ * what failures mean zai_errors.c.
  */
 #include "adapters/zai.h"
 
@@ -40,7 +42,8 @@ static const struct option_field zai_options[] = {
     {NULL, OPTION_TEXT, false, NULL, NULL},
 };
 
-/* ---- models (§3) ----------------------------------------------------------------------------------- */
+/* ---- models (§3)
+ * ----------------------------------------------------------------------------------- */
 
 static const struct zai_model {
     struct span id, site_id;
@@ -123,7 +126,8 @@ static void choose_model(const struct turn_run *run, struct zai *z)
     z->search = z->search && !no_search;
 }
 
-/* ---- what every request carries (§4) ---------------------------------------------------------------------- */
+/* ---- what every request carries (§4)
+ * ---------------------------------------------------------------------- */
 
 static void add_headers(struct turn_run *run, struct zai *z, struct site_request *req)
 {
@@ -147,7 +151,8 @@ static enum adapter_step out_of_memory(struct turn_run *run)
     return ADAPTER_FAILED;
 }
 
-/* ADAPTER_SEND, unless memory ran out while the target or a header was written: nothing half goes out. */
+/* ADAPTER_SEND, unless memory ran out while the target or a header was written: nothing half goes
+ * out. */
 static enum adapter_step send_whole(struct turn_run *run, const struct site_request *req)
 {
     bool whole = req->target.p != NULL;
@@ -171,7 +176,8 @@ static enum adapter_step send_json(struct turn_run *run, struct zai *z, struct s
     return send_whole(run, req);
 }
 
-/* ---- the token (§2) ------------------------------------------------------------------------------------------ */
+/* ---- the token (§2)
+ * ------------------------------------------------------------------------------------------ */
 
 static enum adapter_step ask_guest_token(struct turn_run *run, struct zai *z,
                                          struct site_request *req)
@@ -205,7 +211,8 @@ static bool is_plain(struct span text)
     return text.n > 0;
 }
 
-/* An id of the site that becomes part of a path. Anything else could make a path of another meaning: chats/ and chats/. mean all chats (§10). */
+/* An id of the site that becomes part of a path. Anything else could make a path of another
+ * meaning: chats/ and chats/. mean all chats (§10). */
 static bool is_id(struct span text)
 {
     for (size_t i = 0; i < text.n; i++) {
@@ -240,7 +247,8 @@ static int find_token(struct turn_run *run, struct zai *z)
     return 0;
 }
 
-/* ---- pictures (§7) -------------------------------------------------------------------------------------------- */
+/* ---- pictures (§7)
+ * -------------------------------------------------------------------------------------------- */
 
 static int refuse_picture(struct turn_run *run, const struct message *m, const struct part *part,
                           const char *why)
@@ -335,7 +343,8 @@ static enum adapter_step upload_picture(struct turn_run *run, struct zai *z,
     return send_whole(run, req);
 }
 
-/* ---- bodies (§5, §6) -------------------------------------------------------------------------------------------- */
+/* ---- bodies (§5, §6)
+ * -------------------------------------------------------------------------------------------- */
 
 static void write_text_part(struct json_writer *w, struct span text)
 {
@@ -529,7 +538,8 @@ static bool sends_native_roles(const struct turn_run *run)
     return span_eq(site_option_text(run->site, "roles", SPAN("flatten")), SPAN("native"));
 }
 
-/* The last user message as it is sent (§6.2), a tool's result being told by the user; {NULL,0} without memory. */
+/* The last user message as it is sent (§6.2), a tool's result being told by the user; {NULL,0}
+ * without memory. */
 static struct span last_user_text(struct turn_run *run)
 {
     const struct turn *turn = run->turn;
@@ -749,7 +759,9 @@ static enum adapter_step send_chat_v2(struct turn_run *run, struct zai *z, struc
     return send_json(run, z, req, &body, SPAN("*/*"));
 }
 
-/* ---- the steps --------------------------------------------------------------------------------------------------- */
+/* ---- the steps
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static enum adapter_step begin(struct turn_run *run, struct zai *z)
 {
@@ -791,9 +803,12 @@ static enum adapter_step zai_next(struct turn_run *run, struct site_request *req
     return ADAPTER_DONE;
 }
 
-/* ---- answers -------------------------------------------------------------------------------------------------------- */
+/* ---- answers
+ * --------------------------------------------------------------------------------------------------------
+ */
 
-/* A refused guest token is never used again, and replaced once in a turn (§2); everything else stands as it was classified. */
+/* A refused guest token is never used again, and replaced once in a turn (§2); everything else
+ * stands as it was classified. */
 static enum adapter_verdict renew_or_fail(struct turn_run *run, struct zai *z)
 {
     if (run->fail.kind != FAIL_CREDENTIAL || !z->guest || z->at == ZAI_TOKEN)
@@ -923,7 +938,9 @@ static enum adapter_verdict zai_on_end(struct turn_run *run, enum stream_end end
                     "chat.z.ai's answer ended before it said anything");
 }
 
-/* ---- clean-up (§10) --------------------------------------------------------------------------------------------------- */
+/* ---- clean-up (§10)
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static enum adapter_step zai_cleanup(struct turn_run *run, struct site_request *req)
 {
@@ -949,7 +966,9 @@ static void zai_destroy(struct turn_run *run)
         zai_stream_free(&z->stream);
 }
 
-/* ---- the model list (§3) ------------------------------------------------------------------------------------------------- */
+/* ---- the model list (§3)
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static enum adapter_step zai_models_request(struct turn_run *run, struct site_request *req)
 {

@@ -1,7 +1,8 @@
 /*
  * adapters/zai.h - what the three files of the zai adapter share (docs/sites/zai.md, sites/zai.md).
  *
- * zai.c tells who we are and what we send, zai_stream.c what the answer's events mean, zai_errors.c what its failures mean.
+ * zai.c tells who we are and what we send, zai_stream.c what the answer's events mean, zai_errors.c
+ * what its failures mean.
  */
 #ifndef DRAGOMAN_ADAPTERS_ZAI_H
 #define DRAGOMAN_ADAPTERS_ZAI_H

@@ -1,5 +1,6 @@
 /*
- * adapters/zai_errors.c - what chat.z.ai's failures mean (sites/zai.md §9): first the kind, then a sentence that helps.
+ * adapters/zai_errors.c - what chat.z.ai's failures mean (sites/zai.md §9): first the kind, then a
+ * sentence that helps.
  */
 #include "adapters/zai.h"
 
@@ -40,7 +41,8 @@ static int code_number(struct json e)
     return span_to_u64(code_text(e), 999, &u) ? (int)u : 0;
 }
 
-/* {"detail":"…"}, {"detail":{"message"}}, the framework's {"detail":[{"msg"}]}, {"message"}, {"msg"}. */
+/* {"detail":"…"}, {"detail":{"message"}}, the framework's {"detail":[{"msg"}]}, {"message"},
+ * {"msg"}. */
 static struct span detail_text(struct json e)
 {
     static const char *const names[] = {"detail", "message", "msg"};
@@ -90,7 +92,8 @@ static int resting(struct turn_run *run, enum fail_kind kind, const char *what, 
     return -1;
 }
 
-/* What a failure says about itself: `code` is a name or "", `number` an HTTP status or a numeric code. First hit wins. */
+/* What a failure says about itself: `code` is a name or "", `number` an HTTP status or a numeric
+ * code. First hit wins. */
 struct report {
     struct span code, detail;
     int number, retry_after_s;

@@ -1,8 +1,10 @@
 /*
  * adapters/zai_stream.c - what the events of chat.z.ai's answer mean (sites/zai.md §8, rules 1-8).
  *
- * Two text channels run side by side: reasoning, which may come wrapped in <details> with a quote mark on each line, and the answer, which may be edited as a whole. In both,
- * marks like 【turn0search3】 stand for sources. The hard part is that wrapping, marks and line starts are cut anywhere: whatever is undecided is held.
+ * Two text channels run side by side: reasoning, which may come wrapped in <details> with a quote
+ * mark on each line, and the answer, which may be edited as a whole. In both, marks like
+ * 【turn0search3】 stand for sources. The hard part is that wrapping, marks and line starts are cut
+ * anywhere: whatever is undecided is held.
  */
 #include "adapters/zai.h"
 
@@ -52,7 +54,8 @@ void zai_stream_free(struct zai_stream *s)
 
 bool zai_stream_has_text(const struct zai_stream *s) { return s->had_answer || s->had_reasoning; }
 
-/* ---- unwrapping (rule 1) --------------------------------------------------------------------------------- */
+/* ---- unwrapping (rule 1)
+ * --------------------------------------------------------------------------------- */
 
 static void unwrap_reset(struct zai_unwrap *u)
 {
@@ -64,7 +67,8 @@ static void unwrap_reset(struct zai_unwrap *u)
 /* Where the decision about held bytes stands. */
 enum held { HELD_OPEN, HELD_DROP, HELD_SEND };
 
-/* Held bytes of the body begin with `>` at a line's start, or with a line break or `<` that may lead to </details>. */
+/* Held bytes of the body begin with `>` at a line's start, or with a line break or `<` that may
+ * lead to </details>. */
 static enum held body_decide(const struct zai_unwrap *u, size_t *drop)
 {
     struct span h = buffer_span(&u->held);
@@ -178,7 +182,8 @@ static void unwrap_feed(struct zai_unwrap *u, struct span text, struct buffer *o
         unwrap_body(u, text, out);
 }
 
-/* What is held at the end of a stretch is text after all (but a head without its end is wrapping). */
+/* What is held at the end of a stretch is text after all (but a head without its end is wrapping).
+ */
 static void unwrap_flush(struct zai_unwrap *u, struct buffer *out)
 {
     if (u->at != UNWRAP_HEAD)
@@ -186,7 +191,8 @@ static void unwrap_flush(struct zai_unwrap *u, struct buffer *out)
     buffer_clear(&u->held);
 }
 
-/* ---- marks (rule 5) ---------------------------------------------------------------------------------------- */
+/* ---- marks (rule 5)
+ * ---------------------------------------------------------------------------------------- */
 
 enum mark { MARK_NONE, MARK_WHOLE, MARK_BEGUN };
 
@@ -204,7 +210,8 @@ static size_t run_of(struct span s, size_t at, bool digits)
     return n;
 }
 
-/* s begins with a byte of MARK_OPEN's first kind: is it 【turn<digits><letters><digits>】, or its beginning? */
+/* s begins with a byte of MARK_OPEN's first kind: is it 【turn<digits><letters><digits>】, or its
+ * beginning? */
 static enum mark read_mark(struct span s, struct span *ref_id, size_t *length)
 {
     const struct span opening = SPAN(MARK_OPEN "turn"), closing = SPAN(MARK_CLOSE);
@@ -286,7 +293,9 @@ static void pass_marks(struct zai_stream *s, struct buffer *hold, struct span te
     }
 }
 
-/* ---- sending -------------------------------------------------------------------------------------------------- */
+/* ---- sending
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static int out_of_room(struct turn_run *run, struct zai_stream *s)
 {
@@ -369,7 +378,8 @@ static int answer_text(struct turn_run *run, struct zai_stream *s, struct span t
     return delta_text(run->out, 0, buffer_span(&s->piece));
 }
 
-/* ---- sources (rule 4) --------------------------------------------------------------------------------------------- */
+/* ---- sources (rule 4)
+ * --------------------------------------------------------------------------------------------- */
 
 /* Citations do not pass the text guard: lone surrogates are mended here. */
 static struct span valid_copy(struct turn_run *run, struct span text)
@@ -433,7 +443,8 @@ static void sources_from_text(struct turn_run *run, struct zai_stream *s, struct
     }
 }
 
-/* The end of the array that begins at text.p[0], or 0. Strings are respected; nothing else is checked: the parser does that. */
+/* The end of the array that begins at text.p[0], or 0. Strings are respected; nothing else is
+ * checked: the parser does that. */
 static size_t array_length(struct span text)
 {
     size_t depth = 0;
@@ -456,7 +467,8 @@ static size_t array_length(struct span text)
     return 0;
 }
 
-/* `"search_result":[{title,url,index,ref_id}]` inside a tool's block. Uses run->json: the event's own document is done with. */
+/* `"search_result":[{title,url,index,ref_id}]` inside a tool's block. Uses run->json: the event's
+ * own document is done with. */
 static void sources_from_block(struct turn_run *run, struct zai_stream *s, struct span block)
 {
     const struct span key = SPAN("\"search_result\":");
@@ -483,9 +495,11 @@ static void sources_from_block(struct turn_run *run, struct zai_stream *s, struc
     }
 }
 
-/* ---- edits (rules 3, 4, 6) ------------------------------------------------------------------------------------------ */
+/* ---- edits (rules 3, 4, 6)
+ * ------------------------------------------------------------------------------------------ */
 
-/* `whole` is all of the answer so far: what goes beyond what was sent is new; anything else is not understood. */
+/* `whole` is all of the answer so far: what goes beyond what was sent is new; anything else is not
+ * understood. */
 static int answer_so_far(struct turn_run *run, struct zai_stream *s, struct span whole)
 {
     if (span_starts(whole, buffer_span(&s->answer)))
@@ -583,7 +597,9 @@ static int edit_event(struct turn_run *run, struct zai_stream *s, enum phase pha
     return answer_so_far(run, s, rest);
 }
 
-/* ---- events ------------------------------------------------------------------------------------------------------------ */
+/* ---- events
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 static enum phase phase_of(struct json data)
 {
@@ -665,7 +681,8 @@ static enum adapter_verdict error_event(struct turn_run *run, struct zai *z, str
     return ADAPTER_FAIL;
 }
 
-/* The text of an edit, decoded once more when it is a JSON string within the string; kept in s->whole, for the document goes. */
+/* The text of an edit, decoded once more when it is a JSON string within the string; kept in
+ * s->whole, for the document goes. */
 static struct span edit_text(struct turn_run *run, struct zai_stream *s, struct span edit)
 {
     struct json inner;

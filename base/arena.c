@@ -1,5 +1,6 @@
 /*
- * base/arena.c - blocks of 4 KiB and up, bump-allocated. A request larger than a block gets a block of its own.
+ * base/arena.c - blocks of 4 KiB and up, bump-allocated. A request larger than a block gets a block
+ * of its own.
  */
 #include "base/arena.h"
 

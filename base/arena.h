@@ -1,8 +1,8 @@
 /*
  * base/arena.h - memory that lives as long as one exchange.
  *
- * Nothing is freed singly; arena_free gives all of it back. Every function may return NULL (or an empty span with
- * p == NULL) when memory is short; callers check.
+ * Nothing is freed singly; arena_free gives all of it back. Every function may return NULL (or an
+ * empty span with p == NULL) when memory is short; callers check.
  */
 #ifndef DRAGOMAN_BASE_ARENA_H
 #define DRAGOMAN_BASE_ARENA_H

@@ -1,5 +1,6 @@
 /*
- * base/buffer.c - see buffer.h. Capacity doubles from 256 bytes; a failed growth leaves the content as it was.
+ * base/buffer.c - see buffer.h. Capacity doubles from 256 bytes; a failed growth leaves the content
+ * as it was.
  */
 #include "base/buffer.h"
 

@@ -1,10 +1,11 @@
 /*
  * base/buffer.h - a growing byte buffer with a hard limit.
  *
- * Owns its memory. Errors stick: after BUFFER_FULL (the limit would be passed) or BUFFER_NOMEM every further append does
- * nothing and reports the same error, so a writer may append freely and check `error` once at the end. What was in the
- * buffer before the failed append is intact. At least JSON_PADDING readable bytes follow the content, so that a JSON
- * parser may read past its end.
+ * Owns its memory. Errors stick: after BUFFER_FULL (the limit would be passed) or BUFFER_NOMEM
+ * every further append does nothing and reports the same error, so a writer may append freely and
+ * check `error` once at the end. What was in the buffer before the failed append is intact. At
+ * least JSON_PADDING readable bytes follow the content, so that a JSON parser may read past its
+ * end.
  */
 #ifndef DRAGOMAN_BASE_BUFFER_H
 #define DRAGOMAN_BASE_BUFFER_H
@@ -34,7 +35,8 @@ void buffer_free(struct buffer *b);
 void buffer_clear(struct buffer *b);
 /* Forgets content and error, and gives memory above `keep` bytes back. */
 void buffer_shrink(struct buffer *b, size_t keep);
-/* Room for `more` further bytes; returns where they go (then add to n), or NULL with `error` set. */
+/* Room for `more` further bytes; returns where they go (then add to n), or NULL with `error` set.
+ */
 char *buffer_reserve(struct buffer *b, size_t more);
 /* 0 or the (sticky) error. */
 int buffer_append(struct buffer *b, struct span s);

@@ -1,6 +1,6 @@
 /*
- * base/fail.c - see fail.h. Messages are cleaned here once: control characters become blanks, and a message that is too
- * long ends at a whole character.
+ * base/fail.c - see fail.h. Messages are cleaned here once: control characters become blanks, and a
+ * message that is too long ends at a whole character.
  */
 #include "base/fail.h"
 

@@ -1,8 +1,9 @@
 /*
  * base/fail.h - what went wrong, as a value with a sentence for a person.
  *
- * Filled where the failure is understood, turned into HTTP in one file only (gateway/error_response.c, the table of
- * docs/errors.md). The message says what happened and what to do, in one line, without secrets and without a site's HTML.
+ * Filled where the failure is understood, turned into HTTP in one file only
+ * (gateway/error_response.c, the table of docs/errors.md). The message says what happened and what
+ * to do, in one line, without secrets and without a site's HTML.
  */
 #ifndef DRAGOMAN_BASE_FAIL_H
 #define DRAGOMAN_BASE_FAIL_H
@@ -60,7 +61,8 @@ struct fail {
     char message[240];   /* cut at a character's boundary */
 };
 
-/* Fills kind and message (printf); leaves the rest zero. Always returns -1, so that `return fail_set(…)` reads well. */
+/* Fills kind and message (printf); leaves the rest zero. Always returns -1, so that `return
+ * fail_set(…)` reads well. */
 int fail_set(struct fail *f, enum fail_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* The same with the request's field that is at fault. */

@@ -1,9 +1,11 @@
 /*
- * base/json.h - reading JSON: a C face over simdjson's DOM (base/json_simdjson.cpp, the only C++ here besides TOML).
+ * base/json.h - reading JSON: a C face over simdjson's DOM (base/json_simdjson.cpp, the only C++
+ * here besides TOML).
  *
- * A parser owns one document at a time; parsing again invalidates all values and strings of the former one. No allocation
- * once the parser has grown to the size of what it reads. Depth is limited to 1024 by simdjson. 64-bit integers are kept,
- * strings may hold NUL. No C++ exception leaves these functions.
+ * A parser owns one document at a time; parsing again invalidates all values and strings of the
+ * former one. No allocation once the parser has grown to the size of what it reads. Depth is
+ * limited to 1024 by simdjson. 64-bit integers are kept, strings may hold NUL. No C++ exception
+ * leaves these functions.
  */
 #ifndef DRAGOMAN_BASE_JSON_H
 #define DRAGOMAN_BASE_JSON_H
@@ -40,7 +42,8 @@ enum json_error {
 
 struct json_parser;
 
-/* A value inside a parser's current document. The zero value is JSON_MISSING and safe to ask anything. */
+/* A value inside a parser's current document. The zero value is JSON_MISSING and safe to ask
+ * anything. */
 struct json {
     const void *doc;
     size_t at;
@@ -49,26 +52,30 @@ struct json {
 struct json_parser *json_parser_create(size_t max_size);
 void json_parser_destroy(struct json_parser *);
 
-/* Strict parse; text is copied into the parser's padded buffer, so it needs no padding and may go away afterwards. */
+/* Strict parse; text is copied into the parser's padded buffer, so it needs no padding and may go
+ * away afterwards. */
 int json_parse(struct json_parser *, struct span text, struct json *root);
-/* The same for foreign text that should not be lost over a detail: invalid UTF-8 becomes U+FFFD; an escaped lone
- * surrogate ("\ud83d") becomes WTF-8 (three bytes, ED A0..BF xx) in json_text, for sse/text_guard.h to join across pieces or replace by
- * U+FFFD. Costs nothing when the text is clean. */
+/* The same for foreign text that should not be lost over a detail: invalid UTF-8 becomes U+FFFD; an
+ * escaped lone surrogate ("\ud83d") becomes WTF-8 (three bytes, ED A0..BF xx) in json_text, for
+ * sse/text_guard.h to join across pieces or replace by U+FFFD. Costs nothing when the text is
+ * clean. */
 int json_parse_lenient(struct json_parser *, struct span text, struct json *root);
 const char *json_error_text(int error);
 
-/* Before a strict parse of a client's body: every escaped lone surrogate is overwritten in place by \ufffd (the same six
- * bytes). Returns how many. Text that is not JSON is left to the parser. */
+/* Before a strict parse of a client's body: every escaped lone surrogate is overwritten in place by
+ * \ufffd (the same six bytes). Returns how many. Text that is not JSON is left to the parser. */
 size_t json_mend_surrogates(char *text, size_t n);
 
 enum json_type json_type(struct json);
 static inline bool json_is(struct json v, enum json_type type) { return json_type(v) == type; }
-/* The value of `key` in an object (the last one, where a key is doubled); missing otherwise. O(members). */
+/* The value of `key` in an object (the last one, where a key is doubled); missing otherwise.
+ * O(members). */
 struct json json_get(struct json object, const char *key);
 struct json json_get_n(struct json object, struct span key);
 /* Path by keys: json_path(v, "choices", "delta", NULL). Missing anywhere gives missing. */
 struct json json_path(struct json, ...) __attribute__((sentinel));
-/* String content; {NULL, 0} when it is no string; {"", 0} (p not NULL) for an empty one. Valid until the parser's next parse. */
+/* String content; {NULL, 0} when it is no string; {"", 0} (p not NULL) for an empty one. Valid
+ * until the parser's next parse. */
 struct span json_text(struct json);
 /* json_text of json_get. */
 struct span json_get_text(struct json object, const char *key);

@@ -1,5 +1,6 @@
 /*
- * base/json_raw.c - see json_raw.h. The walker trusts that a parser accepted the text, but never reads beyond its end.
+ * base/json_raw.c - see json_raw.h. The walker trusts that a parser accepted the text, but never
+ * reads beyond its end.
  */
 #include "base/json_raw.h"
 
@@ -191,7 +192,7 @@ struct span json_raw_get(struct span object, const char *key)
     return found;
 }
 
-/* ---- renaming ---------------------------------------------------------------------------------- */
+/* ---- renaming ---- */
 
 struct renamer {
     struct buffer *out;
@@ -219,7 +220,8 @@ static bool same_key(const struct renamer *r, struct span a, struct span b)
     return span_eq(a, b);
 }
 
-/* Is there a later member that will have the same name? Only renamed keys can clash anew, but doubled keys count alike. */
+/* Is there a later member that will have the same name? Only renamed keys can clash anew, but
+ * doubled keys count alike. */
 static bool superseded(const struct renamer *r, struct json_raw_iter later, struct span key)
 {
     while (json_raw_next(&later)) {

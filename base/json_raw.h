@@ -1,8 +1,9 @@
 /*
  * base/json_raw.h - the text of JSON values, untouched.
  *
- * Walks JSON *that a parser has already accepted* (json_parse succeeded on the very same bytes) without building
- * anything, so that fields we do not know travel byte for byte: 64-bit integers, 30-digit numbers, NULs, key order.
+ * Walks JSON *that a parser has already accepted* (json_parse succeeded on the very same bytes)
+ * without building anything, so that fields we do not know travel byte for byte: 64-bit integers,
+ * 30-digit numbers, NULs, key order.
  */
 #ifndef DRAGOMAN_BASE_JSON_RAW_H
 #define DRAGOMAN_BASE_JSON_RAW_H
@@ -13,7 +14,8 @@
 /* Members of an object or elements of an array, in order:
  *     struct json_raw_iter it = json_raw_each(text);
  *     while (json_raw_next(&it)) use(it.key, it.value);
- * `key` is the raw key without quotes (escapes not decoded; {NULL,0} in arrays), `value` the raw value without white space around it. */
+ * `key` is the raw key without quotes (escapes not decoded; {NULL,0} in arrays), `value` the raw
+ * value without white space around it. */
 struct json_raw_iter {
     struct span key, value;
     const char *at_, *end_;
@@ -30,9 +32,10 @@ bool json_raw_key_is(struct span raw_key, struct span name);
 struct json_alias {
     struct span from, to;
 };
-/* Copies `text` with the keys of all objects renamed, at every depth, also in arrays inside arrays (sites/sophnet.md §8.2): each key is
- * looked up once, values stay as they are, order stays; if two keys of one object end up equal, the later one wins and the
- * earlier is left out. Returns 0 or the buffer's error. */
+/* Copies `text` with the keys of all objects renamed, at every depth, also in arrays inside arrays
+ * (sites/sophnet.md §8.2): each key is looked up once, values stay as they are, order stays; if two
+ * keys of one object end up equal, the later one wins and the earlier is left out. Returns 0 or the
+ * buffer's error. */
 int json_raw_rename(struct buffer *out, struct span text, const struct json_alias *aliases,
                     size_t n_aliases);
 

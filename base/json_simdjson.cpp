@@ -1,8 +1,10 @@
 /*
  * base/json_simdjson.cpp - see json.h: simdjson's DOM behind a C face.
  *
- * A value is simdjson's own tape reference (document and index), so handing one out costs nothing. Everything uses error codes; nothing here throws. The
- * hard part is lenient reading: escaped lone surrogates, which simdjson refuses, are parsed as private-use characters and turned into WTF-8 when a string is asked for.
+ * A value is simdjson's own tape reference (document and index), so handing one out costs nothing.
+ * Everything uses error codes; nothing here throws. The hard part is lenient reading: escaped lone
+ * surrogates, which simdjson refuses, are parsed as private-use characters and turned into WTF-8
+ * when a string is asked for.
  */
 #include "base/json.h"
 
@@ -21,7 +23,8 @@ namespace
 {
 enum { MAX_DEPTH = 1024, SURROGATES = 0x800, PRIVATE_FIRST = 0xE000 };
 
-/* What strings of the current document need to have undone. Lives beside the document, found through its address. */
+/* What strings of the current document need to have undone. Lives beside the document, found
+ * through its address. */
 struct owned_document {
     simdjson::dom::document document; /* first: a struct json points here */
     bool mapped;                      /* lone surrogates stand as U+E000 + (surrogate - D800) */
@@ -42,7 +45,8 @@ int hex4(const char *p)
     return v;
 }
 
-/* Calls `mend(at, code)` for each escaped surrogate without its other half; `at` points to the four digits. */
+/* Calls `mend(at, code)` for each escaped surrogate without its other half; `at` points to the four
+ * digits. */
 template <typename F> size_t each_lone_surrogate(char *text, size_t n, F mend)
 {
     size_t found = 0;
@@ -150,7 +154,7 @@ const char *json_error_text(int error)
     }
 }
 
-/* ---- lenient reading ------------------------------------------------------------------------- */
+/* ---- lenient reading ---- */
 
 size_t json_mend_surrogates(char *text, size_t n)
 {
@@ -159,7 +163,8 @@ size_t json_mend_surrogates(char *text, size_t n)
     return each_lone_surrogate(text, n, [](char *digits, int) { memcpy(digits, "fffd", 4); });
 }
 
-/* Does the text hold characters of the block that we are about to borrow (raw EE 80..9F or escaped)? */
+/* Does the text hold characters of the block that we are about to borrow (raw EE 80..9F or
+ * escaped)? */
 static bool has_private_use(struct span s)
 {
     for (size_t i = 0; i + 1 < s.n; i++) {
@@ -173,7 +178,8 @@ static bool has_private_use(struct span s)
     return false;
 }
 
-/* Length of the valid UTF-8 sequence at p, or 0; *bad gets the length of the maximal ill-formed subpart. */
+/* Length of the valid UTF-8 sequence at p, or 0; *bad gets the length of the maximal ill-formed
+ * subpart. */
 static size_t utf8_sequence(const unsigned char *p, size_t n, size_t *bad)
 {
     unsigned char c = p[0];
@@ -239,15 +245,16 @@ int json_parse_lenient(struct json_parser *p, struct span text, struct json *roo
     });
     struct span mended = buffer_span(&p->scratch);
     size_t max = p->max_size;
-    p->max_size =
-        SIZE_MAX; /* replacements may make it longer than the limit: the parser's own capacity decides */
+    p->max_size = SIZE_MAX; /* replacements may make it longer than the limit: the parser's own
+                               capacity decides */
     error = json_parse(p, mended, root);
     p->max_size = max;
     p->doc.mapped = !error && lone && map;
     return error;
 }
 
-/* U+E000..E7FF back to surrogates, in place (both take three bytes): EE 80..9F xx becomes ED A0..BF xx. */
+/* U+E000..E7FF back to surrogates, in place (both take three bytes): EE 80..9F xx becomes ED A0..BF
+ * xx. */
 static void unmap(char *text, size_t n)
 {
     for (size_t i = 0; i + 2 < n; i++) {
@@ -260,7 +267,7 @@ static void unmap(char *text, size_t n)
     }
 }
 
-/* ---- values ----------------------------------------------------------------------------------- */
+/* ---- values ---- */
 
 enum json_type json_type(struct json v)
 {
@@ -284,8 +291,8 @@ static struct span string_at(const tape_ref &t)
 {
     auto view = t.get_string_view();
     const owned_document *owner = reinterpret_cast<const owned_document *>(t.doc);
-    if (owner
-            ->mapped) /* the string buffer is ours and is written once more; unmapping twice changes nothing */
+    if (owner->mapped) /* the string buffer is ours and is written once more; unmapping twice
+                          changes nothing */
         unmap(const_cast<char *>(view.data()), view.size());
     return span_of(view.data(), view.size());
 }

@@ -1,6 +1,6 @@
 /*
- * base/json_write.c - see json_write.h. json_escape is the innermost loop of every answer: eight bytes are looked at at once,
- * and runs without anything to escape are copied whole.
+ * base/json_write.c - see json_write.h. json_escape is the innermost loop of every answer: eight
+ * bytes are looked at at once, and runs without anything to escape are copied whole.
  */
 #include "base/json_write.h"
 
@@ -41,7 +41,8 @@ void json_end_array(struct json_writer *w)
     w->comma = true;
 }
 
-/* Does any of the eight bytes need an escape: below 0x20, a quote or a backslash? (Exact for the question "any"; Hacker's Delight, 6-1.) */
+/* Does any of the eight bytes need an escape: below 0x20, a quote or a backslash? (Exact for the
+ * question "any"; Hacker's Delight, 6-1.) */
 static bool word_needs_escape(uint64_t v)
 {
     const uint64_t ones = 0x0101010101010101ull, highs = 0x8080808080808080ull;

@@ -1,8 +1,9 @@
 /*
  * base/json_write.h - writing JSON by appending to a buffer.
  *
- * The hot path of every answer: no allocation beyond the buffer's growth, no tree. Commas are the writer's business:
- * struct json_writer tracks only whether one is due, so objects and arrays nest to any depth without a stack:
+ * The hot path of every answer: no allocation beyond the buffer's growth, no tree. Commas are the
+ * writer's business: struct json_writer tracks only whether one is due, so objects and arrays nest
+ * to any depth without a stack:
  *
  *     struct json_writer w = json_writer(out);
  *     json_begin_object(&w); json_key(&w, "model"); json_string(&w, model); json_end_object(&w);
@@ -34,8 +35,8 @@ void json_begin_array(struct json_writer *);
 void json_end_array(struct json_writer *);
 void json_key(struct json_writer *, const char *key);
 void json_key_span(struct json_writer *, struct span key);
-/* Text as a JSON string: quotes, backslash and control characters escaped (NUL as \u0000), everything else as it is. The text
- * must be UTF-8 (sse/text_guard.h sees to that). */
+/* Text as a JSON string: quotes, backslash and control characters escaped (NUL as \u0000),
+ * everything else as it is. The text must be UTF-8 (sse/text_guard.h sees to that). */
 void json_string(struct json_writer *, struct span text);
 void json_cstring(struct json_writer *, const char *text);
 void json_write_int(struct json_writer *, int64_t);
@@ -52,7 +53,8 @@ void json_member_int(struct json_writer *, const char *key, int64_t);
 void json_member_bool(struct json_writer *, const char *key, bool);
 void json_member_raw(struct json_writer *, const char *key, struct span json);
 
-/* Only the escaped inside of a string, without quotes: the innermost piece of the chunk emitter. Returns the buffer's error. */
+/* Only the escaped inside of a string, without quotes: the innermost piece of the chunk emitter.
+ * Returns the buffer's error. */
 int json_escape(struct buffer *out, struct span text);
 
 #ifdef __cplusplus

@@ -1,8 +1,8 @@
 /*
  * base/span.h - a borrowed run of bytes.
  *
- * Text travels as spans everywhere: not NUL-terminated, may hold NUL, never owns. Whoever hands out a span says how
- * long it stays valid.
+ * Text travels as spans everywhere: not NUL-terminated, may hold NUL, never owns. Whoever hands out
+ * a span says how long it stays valid.
  */
 #ifndef DRAGOMAN_BASE_SPAN_H
 #define DRAGOMAN_BASE_SPAN_H
@@ -84,8 +84,8 @@ ptrdiff_t span_find_last(struct span s, struct span needle);
 ptrdiff_t span_find_nocase(struct span s, struct span needle);
 /* Without ASCII white space (space, tab, CR, LF, VT, FF) at both ends. */
 struct span span_trim(struct span s);
-/* Cuts up to the first `separator` off `*rest` and returns it; false once `*rest` is used up. A final separator
- * yields one last empty piece. */
+/* Cuts up to the first `separator` off `*rest` and returns it; false once `*rest` is used up. A
+ * final separator yields one last empty piece. */
 bool span_split(struct span *rest, char separator, struct span *piece);
 /* Decimal digits only (no sign, no blank), at most `max`; false otherwise. */
 bool span_to_u64(struct span s, uint64_t max, uint64_t *value);

@@ -1,7 +1,8 @@
 /*
  * gateway/access.c - see access.h.
  *
- * Presented keys are hashed and the hashes compared in constant time, all of them, so that neither the time nor the order tells anything about a configured key.
+ * Presented keys are hashed and the hashes compared in constant time, all of them, so that neither
+ * the time nor the order tells anything about a configured key.
  */
 #include "gateway/access.h"
 

@@ -1,8 +1,9 @@
 /*
  * gateway/account_pool.c - see account_pool.h.
  *
- * A site here is a named list of accounts with a round-robin position and a queue of those who wait. The hard part is retirement: an account that left the
- * config lives on until its last lease ends.
+ * A site here is a named list of accounts with a round-robin position and a queue of those who
+ * wait. The hard part is retirement: an account that left the config lives on until its last lease
+ * ends.
  */
 #include "gateway/account_pool.h"
 
@@ -311,7 +312,8 @@ enum lease_result account_pool_lease(struct account_pool *pool, const struct sit
     return *retry_at_ms != UINT64_MAX ? LEASE_COOLING : LEASE_NONE;
 }
 
-/* Would a lease have to wait? (Accounts that rest do not count: waiting for them is not offered.) */
+/* Would a lease have to wait? (Accounts that rest do not count: waiting for them is not offered.)
+ */
 static bool all_busy(const struct pool_site *s)
 {
     bool any = false;
@@ -335,7 +337,8 @@ void account_release(struct account *a)
         return;
     }
     struct pool_site *s = find_site(a->pool, span_str(a->site));
-    /* One who is woken may leave without a lease (all accounts rest now): go on until somebody has taken the place. */
+    /* One who is woken may leave without a lease (all accounts rest now): go on until somebody has
+     * taken the place. */
     for (size_t n = s ? s->queue.n : 0; n && s->queue.first && !all_busy(s); n--)
         wait_queue_wake_first(&s->queue);
 }
@@ -423,7 +426,8 @@ void account_credential_done(struct account *a)
 {
     assert(a->magic == ACCOUNT_MAGIC && a->credential_step);
     a->credential_step = false;
-    /* All of them: each asks its adapter again, and the first that still needs the step takes it. Whoever waits holds a lease, so the account stays. */
+    /* All of them: each asks its adapter again, and the first that still needs the step takes it.
+     * Whoever waits holds a lease, so the account stays. */
     wait_queue_wake_all(&a->credential_queue);
 }
 

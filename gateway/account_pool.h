@@ -1,10 +1,13 @@
 /*
- * gateway/account_pool.h - the people's accounts at run time: who is ready, who rests, who is in use.
+ * gateway/account_pool.h - the people's accounts at run time: who is ready, who rests, who is in
+ * use.
  *
- * One pool per engine. Accounts are known by "site/account" and survive a reload by that name: state and held credentials stay unless the configured
- * credentials changed. States follow from the kinds of failures (design §1): rate_limited → cooling until a time (never asked before it), credential → expired,
- * challenge → challenged; the latter two are asked again only when no ready account is left, and become ready with the first success.
- * Times are monotonic milliseconds (uv_now).
+ * One pool per engine. Accounts are known by "site/account" and survive a reload by that name:
+ * state and held credentials stay unless the configured credentials changed. States follow from the
+ * kinds of failures (design §1): rate_limited → cooling until a time (never asked before it),
+ * credential → expired, challenge → challenged; the latter two are asked again only when no ready
+ * account is left, and become ready with the first success. Times are monotonic milliseconds
+ * (uv_now).
  */
 #ifndef DRAGOMAN_GATEWAY_ACCOUNT_POOL_H
 #define DRAGOMAN_GATEWAY_ACCOUNT_POOL_H
@@ -37,7 +40,8 @@ struct account_pool *account_pool_create(void (*saved)(void *owner, const char *
                                                        const char *value, int64_t expires_ms),
                                          void *owner);
 void account_pool_destroy(struct account_pool *);
-/* Makes the pool fit the config (first call and reloads); keeps a reference to it. 0, or -1 when memory is short (the pool stays usable). */
+/* Makes the pool fit the config (first call and reloads); keeps a reference to it. 0, or -1 when
+ * memory is short (the pool stays usable). */
 int account_pool_configure(struct account_pool *, struct config *);
 /* A held credential from the store; ignored when the account is not configured. */
 void account_pool_restore(struct account_pool *, const char *site, const char *account,
@@ -49,7 +53,8 @@ enum lease_result {
     LEASE_COOLING, /* all that were not tried rest; *retry_at_ms = the earliest end */
     LEASE_NONE     /* every account was tried */
 };
-/* Takes an account of `site` whose index is not in `tried` (bit i = i-th account of the config; from 64 on accounts share bits). Round robin. */
+/* Takes an account of `site` whose index is not in `tried` (bit i = i-th account of the config;
+ * from 64 on accounts share bits). Round robin. */
 enum lease_result account_pool_lease(struct account_pool *, const struct site_config *site,
                                      uint64_t tried, uint64_t now_ms, struct account **account,
                                      size_t *index, uint64_t *retry_at_ms);
@@ -61,7 +66,8 @@ void account_unpin(struct account *);
 /* Earliest end of a cool-down at the site; UINT64_MAX when none cools. */
 uint64_t account_pool_earliest(struct account_pool *, const struct site_config *site,
                                uint64_t now_ms);
-/* A success, or what a failure of `kind` means for the account. `retry_after_s` 0 = the default of 60 s for rate_limited. */
+/* A success, or what a failure of `kind` means for the account. `retry_after_s` 0 = the default of
+ * 60 s for rate_limited. */
 void account_succeeded(struct account *);
 void account_failed(struct account *, enum fail_kind kind, int retry_after_s, uint64_t now_ms);
 /* An account without leasing it (model lists): the first ready one, or NULL. */
@@ -70,7 +76,8 @@ struct account *account_pool_peek(struct account_pool *, const struct site_confi
 /* Waiting for an account of the site. False: the queue is full. */
 enum { ACCOUNT_QUEUE_MAX = 1000 };
 bool account_pool_wait(struct account_pool *, const struct site_config *site, struct waiter *);
-/* Credential steps, one at a time per account: true = go ahead (then end it with account_credential_done); false = queued. */
+/* Credential steps, one at a time per account: true = go ahead (then end it with
+ * account_credential_done); false = queued. */
 bool account_credential_begin(struct account *, struct waiter *);
 void account_credential_done(struct account *);
 

@@ -1,14 +1,20 @@
 /*
  * gateway/byte_stream.h - a connection as a stack of filters: socket, proxy tunnel, TLS.
  *
- * Every filter looks the same from above, owns the one below and knows nothing of what else is there. Rules that all of them keep:
- * - Nothing calls back before the function that started it returns, except read_start, which may deliver what was already
- *   received; it is therefore called from the loop or on_open only, never inside another stream's callback.
- * - One write at a time. The bytes must stay until on_written or byte_stream_close. A write that fails is silent: the reading
- *   side learns of the same end, and may still have an answer to deliver before it.
- * - Reading is off until read_start. After read_stop no on_read comes; what was received stays below (bounded).
- * - on_eof and on_fail come at most once and nothing but on_closed after them; the owner then closes.
- * - Everything may be closed inside any callback. Then only on_closed comes, later, and the stream is gone after it.
+ * Every filter looks the same from above, owns the one below and knows nothing of what else is
+ * there. Rules that all of them keep:
+ * - Nothing calls back before the function that started it returns, except read_start, which may
+ *   deliver what was already received; it is therefore called from the loop or on_open only, never
+ *   inside another stream's callback.
+ * - One write at a time. The bytes must stay until on_written or byte_stream_close. A write that
+ *   fails is silent: the reading side learns of the same end, and may still have an answer to
+ *   deliver before it.
+ * - Reading is off until read_start. After read_stop no on_read comes; what was received stays
+ *   below (bounded).
+ * - on_eof and on_fail come at most once and nothing but on_closed after them; the owner then
+ *   closes.
+ * - Everything may be closed inside any callback. Then only on_closed comes, later, and the stream
+ *   is gone after it.
  */
 #ifndef DRAGOMAN_GATEWAY_BYTE_STREAM_H
 #define DRAGOMAN_GATEWAY_BYTE_STREAM_H
@@ -48,8 +54,8 @@ struct byte_stream {
     const struct byte_stream_events *events;
     void *up;
     struct byte_stream *below; /* owned; NULL at the bottom */
-    const char *
-        phase; /* what opening waits for here, in a person's words; NULL when it is not this filter's turn */
+    const char *phase; /* what opening waits for here, in a person's words; NULL when it is not this
+                          filter's turn */
 };
 
 static inline void byte_stream_listen(struct byte_stream *s,

@@ -1,7 +1,8 @@
 /*
  * gateway/catalogue.c - see catalogue.h.
  *
- * A live list belongs to a site's name and survives a reload. A fetch is one adapter run without an exchange: its arena, its request, its body buffer.
+ * A live list belongs to a site's name and survives a reload. A fetch is one adapter run without an
+ * exchange: its arena, its request, its body buffer.
  */
 #include "gateway/catalogue.h"
 
@@ -331,7 +332,8 @@ static bool site_each(struct catalogue *c, const struct site_config *site,
     return false;
 }
 
-/* A set of ids already listed: linear is fine for hundreds, hashed buckets would be for thousands. */
+/* A set of ids already listed: linear is fine for hundreds, hashed buckets would be for thousands.
+ */
 struct listing {
     void (*put)(void *, struct span, struct span);
     void *owner;
@@ -419,7 +421,8 @@ static bool match_model(void *owner, const struct site_config *site, struct span
     return true;
 }
 
-/* Does the site list this id? Fills what the adapter is to be given: the site's own id where only the live list knows it, with the suffixes kept. */
+/* Does the site list this id? Fills what the adapter is to be given: the site's own id where only
+ * the live list knows it, with the suffixes kept. */
 static bool site_has(struct catalogue *c, const struct site_config *site, struct span id,
                      struct arena *arena, struct span *model)
 {

@@ -1,8 +1,10 @@
 /*
  * gateway/catalogue.h - which models there are, and where a model id leads (design §4, last line).
  *
- * Built-in lists and configured ones are known at once; sites that tell their models are asked in the background, soon after the start and when a list is older than
- * its ttl, never while somebody waits for /v1/models (L3). Look-up order: [[models]].id, then `site/model`, then a bare id that a site has (the first configured one).
+ * Built-in lists and configured ones are known at once; sites that tell their models are asked in
+ * the background, soon after the start and when a list is older than its ttl, never while somebody
+ * waits for /v1/models (L3). Look-up order: [[models]].id, then `site/model`, then a bare id that a
+ * site has (the first configured one).
  */
 #ifndef DRAGOMAN_GATEWAY_CATALOGUE_H
 #define DRAGOMAN_GATEWAY_CATALOGUE_H
@@ -21,12 +23,14 @@ struct catalogue *catalogue_create(uv_loop_t *, struct upstream *, struct accoun
 /* Cancels fetches. Waiters must have left. */
 void catalogue_destroy(struct catalogue *);
 void catalogue_configure(struct catalogue *, struct config *);
-/* Starts fetching every live list that is missing or old (bounded: one fetch a site, failures are not repeated within a minute). */
+/* Starts fetching every live list that is missing or old (bounded: one fetch a site, failures are
+ * not repeated within a minute). */
 void catalogue_refresh(struct catalogue *);
 
 enum resolve_result {
     RESOLVED,
-    RESOLVE_WAIT, /* a list that was never read may know it: wait (catalogue_wait), then ask again */
+    RESOLVE_WAIT,   /* a list that was never read may know it: wait (catalogue_wait), then ask again
+                     */
     RESOLVE_UNKNOWN /* fail is filled: the id and near ones */
 };
 /* `may_wait` false: never RESOLVE_WAIT. Targets live in the arena. */
@@ -36,7 +40,8 @@ enum resolve_result catalogue_resolve(struct catalogue *, const struct config *,
 /* Woken when the running first fetches have ended (each within 5 s). */
 void catalogue_wait(struct catalogue *, struct waiter *);
 
-/* Public ids in order: aliases, then every site's. `put` gets id and owner; both valid during the call. */
+/* Public ids in order: aliases, then every site's. `put` gets id and owner; both valid during the
+ * call. */
 void catalogue_each(struct catalogue *, const struct config *,
                     void (*put)(void *owner, struct span id, struct span owned_by), void *owner);
 /* May the key use this public id (globs)? NULL = no keys are configured. */

@@ -1,5 +1,6 @@
 /*
- * gateway/chat_answer.c - see chat_answer.h. One function a delta kind; each serves both shapes of the answer.
+ * gateway/chat_answer.c - see chat_answer.h. One function a delta kind; each serves both shapes of
+ * the answer.
  */
 #include "gateway/chat_answer.h"
 

@@ -1,8 +1,10 @@
 /*
- * gateway/chat_answer.h - the OpenAI chat front's writing half: deltas become chunk events or one whole answer.
+ * gateway/chat_answer.h - the OpenAI chat front's writing half: deltas become chunk events or one
+ * whole answer.
  *
- * Sits between an adapter's delta sink and the client. Stream: bytes go to `out` as they come. Whole: pieces are gathered until the end. Knows the
- * commit boundary: the first delta with content (design §5).
+ * Sits between an adapter's delta sink and the client. Stream: bytes go to `out` as they come.
+ * Whole: pieces are gathered until the end. Knows the commit boundary: the first delta with content
+ * (design §5).
  */
 #ifndef DRAGOMAN_GATEWAY_CHAT_ANSWER_H
 #define DRAGOMAN_GATEWAY_CHAT_ANSWER_H
@@ -36,7 +38,8 @@ struct chat_answer {
     size_t n_citations, cap_citations;
 };
 
-/* In place; `out` is used by streams only and must outlive the answer. 0, or -1 when memory is short. */
+/* In place; `out` is used by streams only and must outlive the answer. 0, or -1 when memory is
+ * short. */
 int chat_answer_init(struct chat_answer *, struct arena *, const struct turn *, struct span id,
                      int64_t created, struct span model, enum reasoning_style, struct buffer *out);
 void chat_answer_free(struct chat_answer *);
@@ -46,12 +49,14 @@ int chat_answer_restart(struct chat_answer *);
 void chat_answer_frame_done(struct chat_answer *);
 /* All choices have their finish_reason. */
 bool chat_answer_is_finished(const struct chat_answer *);
-/* The good end: missing finish reasons become "stop"; stream: usage chunk and [DONE] into out; whole: the JSON object into `body`. 0 or -1 (limit, memory). */
+/* The good end: missing finish reasons become "stop"; stream: usage chunk and [DONE] into out;
+ * whole: the JSON object into `body`. 0 or -1 (limit, memory). */
 int chat_answer_end(struct chat_answer *, struct buffer *body);
 /* Stream: role chunk early (15 s of silence); the error event after the head. */
 void chat_answer_role(struct chat_answer *);
 void chat_answer_error(struct chat_answer *, struct span error_object);
-/* Whole: the text gathered so far as a JSON object, for a cut answer; nothing when there is none. */
+/* Whole: the text gathered so far as a JSON object, for a cut answer; nothing when there is none.
+ */
 void chat_answer_partial(struct chat_answer *, struct buffer *out);
 
 #endif

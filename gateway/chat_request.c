@@ -1,9 +1,11 @@
 /*
- * gateway/chat_request.c - a chat.completions request body becomes a turn (clients.md §1.3, Q1-Q14).
+ * gateway/chat_request.c - a chat.completions request body becomes a turn (clients.md §1.3,
+ * Q1-Q14).
  *
- * The body is accepted or refused as JSON once, by the parser; after that its raw text is walked, so that a string
- * without escapes is a span into the body (a picture of several MB is never copied) and unknown fields cost nothing. Strings
- * with escapes are decoded into the arena. The hard part is naming the field at fault exactly.
+ * The body is accepted or refused as JSON once, by the parser; after that its raw text is walked,
+ * so that a string without escapes is a span into the body (a picture of several MB is never
+ * copied) and unknown fields cost nothing. Strings with escapes are decoded into the arena. The
+ * hard part is naming the field at fault exactly.
  */
 #include "gateway/chat_request.h"
 
@@ -47,7 +49,8 @@ static int invalid(struct reader *r, const char *param, const char *wanted)
     return fail_param(r->fail, FAIL_INVALID_VALUE, param, "%s must be %s", param, wanted);
 }
 
-/* The text of a raw JSON string: a span into the body when nothing is escaped, else decoded into the arena. */
+/* The text of a raw JSON string: a span into the body when nothing is escaped, else decoded into
+ * the arena. */
 static int read_text(struct reader *r, struct span raw, struct span *text)
 {
     struct span inside = span_of(raw.p + 1, raw.n - 2);
@@ -349,7 +352,8 @@ static int read_message(struct reader *r, struct span raw, struct message *m)
     snprintf(param, sizeof param, "messages[%d].tool_call_id", m->index);
     if (text_member(r, raw, "tool_call_id", param, &m->tool_call_id))
         return -1;
-    /* Extensions that clients echo back: taken when they are text, never a reason to refuse (Q1). */
+    /* Extensions that clients echo back: taken when they are text, never a reason to refuse (Q1).
+     */
     struct span reasoning = raw_given(raw, "reasoning_content");
     return raw_is_text(reasoning) ? read_text(r, reasoning, &m->reasoning) : 0;
 }
@@ -487,7 +491,8 @@ static bool effort_means_off(struct span effort)
     return span_eq(effort, SPAN("none")) || span_eq(effort, SPAN("minimal"));
 }
 
-/* The many ways of asking for reasoning; the first that says something wins. Foreign shapes of vendor fields are ignored (Q1). */
+/* The many ways of asking for reasoning; the first that says something wins. Foreign shapes of
+ * vendor fields are ignored (Q1). */
 static int read_reasoning(struct reader *r)
 {
     struct turn *t = r->turn;

@@ -1,7 +1,9 @@
 /*
- * gateway/chat_request.h - the OpenAI chat front's reading half: a request body becomes a turn (clients.md §1.3).
+ * gateway/chat_request.h - the OpenAI chat front's reading half: a request body becomes a turn
+ * (clients.md §1.3).
  *
- * Pure. Unknown fields are left alone (they travel in turn.raw), explicit nulls count as absent, wrong types are refused with the field's name.
+ * Pure. Unknown fields are left alone (they travel in turn.raw), explicit nulls count as absent,
+ * wrong types are refused with the field's name.
  */
 #ifndef DRAGOMAN_GATEWAY_CHAT_REQUEST_H
 #define DRAGOMAN_GATEWAY_CHAT_REQUEST_H
@@ -11,7 +13,8 @@
 #include "base/fail.h"
 #include "base/json.h"
 
-/* `body` is mended in place (lone surrogates) and must outlive the turn, with JSON_PADDING behind it. 0, or -1 with fail (INVALID_JSON, INVALID_VALUE, UNSUPPORTED). */
+/* `body` is mended in place (lone surrogates) and must outlive the turn, with JSON_PADDING behind
+ * it. 0, or -1 with fail (INVALID_JSON, INVALID_VALUE, UNSUPPORTED). */
 int chat_request_parse(struct json_parser *, struct arena *, char *body, size_t n, struct turn *,
                        struct fail *);
 

@@ -1,6 +1,6 @@
 /*
- * gateway/cidr.c - addresses and ranges, all as 16 bytes: v4 lives at ::ffff:0:0/96, so that one comparison serves both
- * and a mapped address equals its v4 form by construction.
+ * gateway/cidr.c - addresses and ranges, all as 16 bytes: v4 lives at ::ffff:0:0/96, so that one
+ * comparison serves both and a mapped address equals its v4 form by construction.
  */
 #include "gateway/cidr.h"
 
@@ -61,7 +61,8 @@ bool cidr_parse(struct span text, struct cidr *range)
     memcpy(range->bytes, ip.bytes, sizeof range->bytes);
     range->bits = 128;
     if (slash >= 0) {
-        /* What was written decides how bits are counted: ::ffff:10.0.0.0/104 and 10.0.0.0/8 are the same range. */
+        /* What was written decides how bits are counted: ::ffff:10.0.0.0/104 and 10.0.0.0/8 are the
+         * same range. */
         bool dotted = span_find_char(address, ':') < 0;
         uint64_t bits;
         struct span digits = span_from(text, (size_t)slash + 1);

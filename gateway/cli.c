@@ -1,5 +1,6 @@
 /*
- * gateway/cli.c - see cli.h. Results go to standard output, everything said about them to standard error.
+ * gateway/cli.c - see cli.h. Results go to standard output, everything said about them to standard
+ * error.
  */
 #include "gateway/cli.h"
 
@@ -51,7 +52,8 @@ static int refuse(struct buffer *error, const char *what, const char *word)
     return -1;
 }
 
-/* The file of "-c FILE", "-cFILE", "--config FILE" or "--config=FILE" at argv[*i]; NULL when it is no such option. "" when the file is missing. */
+/* The file of "-c FILE", "-cFILE", "--config FILE" or "--config=FILE" at argv[*i]; NULL when it is
+ * no such option. "" when the file is missing. */
 static const char *file_option(int argc, char *const *argv, int *i)
 {
     const char *word = argv[*i];
@@ -185,7 +187,8 @@ static void put_warnings(FILE *to, const struct config *config)
         fprintf(to, "warning: %.*s\n", SPAN_ARGS(config->warnings[i]));
 }
 
-/* The configuration that the command works on, NULL after saying why not. `path` is "" for the built-in one. */
+/* The configuration that the command works on, NULL after saying why not. `path` is "" for the
+ * built-in one. */
 static struct config *open_config(const struct cli *cli, char path[CONFIG_PATH_MAX], FILE *err)
 {
     struct buffer errors;

@@ -1,5 +1,6 @@
 /*
- * gateway/cli.h - the command line (design.md §7): which command, which file, and the commands that do not serve.
+ * gateway/cli.h - the command line (design.md §7): which command, which file, and the commands that
+ * do not serve.
  */
 #ifndef DRAGOMAN_GATEWAY_CLI_H
 #define DRAGOMAN_GATEWAY_CLI_H
@@ -19,7 +20,8 @@ struct cli {
 
 /* 0, or -1 with one line in `error`. */
 int cli_parse(int argc, char *const *argv, struct cli *, struct buffer *error);
-/* Does what was asked and returns the exit code. `serve` is gateway/serve.h's: handed in, so that tests need no listener. */
+/* Does what was asked and returns the exit code. `serve` is gateway/serve.h's: handed in, so that
+ * tests need no listener. */
 int cli_run(const struct cli *, int (*serve)(struct config *, const char *file), FILE *out,
             FILE *err);
 /* Every public model id with its targets, one a line: "gpt-4o -> zai/glm-4.6, qwen/qwen3-max". */

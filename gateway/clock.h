@@ -1,5 +1,6 @@
 /*
- * gateway/clock.h - wall clock and randomness: the two things that are handed down to pure code as arguments.
+ * gateway/clock.h - wall clock and randomness: the two things that are handed down to pure code as
+ * arguments.
  */
 #ifndef DRAGOMAN_GATEWAY_CLOCK_H
 #define DRAGOMAN_GATEWAY_CLOCK_H

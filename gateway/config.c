@@ -1,8 +1,10 @@
 /*
- * gateway/config.c - reading gateway.toml: the walk over the file by the schema, the complaints, and what belongs to the whole.
+ * gateway/config.c - reading gateway.toml: the walk over the file by the schema, the complaints,
+ * and what belongs to the whole.
  *
- * Everything wrong is reported, in the file's order, not only the first: each reader complains and goes on with what it has.
- * The tree and the complaints live in a scratch arena; what the config keeps is copied into the config's own.
+ * Everything wrong is reported, in the file's order, not only the first: each reader complains and
+ * goes on with what it has. The tree and the complaints live in a scratch arena; what the config
+ * keeps is copied into the config's own.
  */
 #include "gateway/config.h"
 
@@ -256,7 +258,8 @@ static bool same_value(const struct toml_node *a, const struct toml_node *b)
            a->count == b->count;
 }
 
-/* A key whose feature is still to come is accepted, with one warning however often it stands there. */
+/* A key whose feature is still to come is accepted, with one warning however often it stands there.
+ */
 static void note_later(struct config_reader *r, const struct schema_key *key,
                        const struct toml_node *value)
 {
@@ -463,7 +466,8 @@ bool config_find(const char *given, char path[CONFIG_PATH_MAX])
 
 /* ---- whose Host is it (design §9: DNS rebinding) ---- */
 
-/* The host of "host", "host:port", "[v6]" or "[v6]:port", without brackets; false when it is none of these. */
+/* The host of "host", "host:port", "[v6]" or "[v6]:port", without brackets; false when it is none
+ * of these. */
 static bool split_host(struct span text, struct span *host)
 {
     struct span port = span_of(NULL, 0);

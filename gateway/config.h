@@ -1,8 +1,8 @@
 /*
  * gateway/config.h - gateway.toml, read, checked and resolved (design §4; docs/configuration.md).
  *
- * Immutable once loaded and reference-counted: a reload makes a new one, exchanges keep theirs until they end. All strings live in the config's arena and
- * are NUL-terminated behind the span.
+ * Immutable once loaded and reference-counted: a reload makes a new one, exchanges keep theirs
+ * until they end. All strings live in the config's arena and are NUL-terminated behind the span.
  */
 #ifndef DRAGOMAN_GATEWAY_CONFIG_H
 #define DRAGOMAN_GATEWAY_CONFIG_H
@@ -75,8 +75,8 @@ struct site_config {
     int64_t connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms;
     int max_concurrent; /* per account, resolved with the adapter's default; 0 = unlimited */
     enum reasoning_style reasoning;
-    const struct span *
-        models; /* `models = […]`: a static public list that replaces the adapter's; n_models 0 = not given */
+    const struct span *models; /* `models = […]`: a static public list that replaces the adapter's;
+                                  n_models 0 = not given */
     size_t n_models;
     int64_t models_cache_ttl_ms;
     struct {
@@ -85,8 +85,8 @@ struct site_config {
         bool reuse;
     } pool;
     const struct account_config *accounts;
-    size_t
-        n_accounts; /* at least 1: an anonymous account "default" where none is configured and none is needed */
+    size_t n_accounts; /* at least 1: an anonymous account "default" where none is configured and
+                          none is needed */
 };
 
 struct target_config {
@@ -134,20 +134,25 @@ struct config {
     size_t n_warnings;
 };
 
-/* Reads and checks `path`. NULL with the errors (one a line, "file:line:col: what is wrong (did you mean "…"?)") in `errors`. */
+/* Reads and checks `path`. NULL with the errors (one a line, "file:line:col: what is wrong (did you
+ * mean "…"?)") in `errors`. */
 struct config *config_load(const char *path, struct buffer *errors);
 /* The same from memory; `name` stands for the file in messages. For tests and fuzzing. */
 struct config *config_parse(struct span text, const char *name, struct buffer *errors);
-/* The built-in configuration of `dragoman demo`, and of `serve` when no file is found: one site "demo". */
+/* The built-in configuration of `dragoman demo`, and of `serve` when no file is found: one site
+ * "demo". */
 struct config *config_demo(struct buffer *errors);
 struct config *config_ref(struct config *);
 void config_unref(struct config *);
-/* Where to look: `given` (may be NULL), $DRAGOMAN_CONFIG, ./gateway.toml, ~/.config/dragoman/gateway.toml. False: none exists (a given one or
- * $DRAGOMAN_CONFIG counts as found even if it does not exist: loading it then says so). */
+/* Where to look: `given` (may be NULL), $DRAGOMAN_CONFIG, ./gateway.toml,
+ * ~/.config/dragoman/gateway.toml. False: none exists (a given one or $DRAGOMAN_CONFIG counts as
+ * found even if it does not exist: loading it then says so). */
 bool config_find(const char *given, char path[CONFIG_PATH_MAX]);
-/* `dragoman check`: the resolved configuration with every secret masked ("sk-…" never appears, only its length class: "set (51 characters)"). */
+/* `dragoman check`: the resolved configuration with every secret masked ("sk-…" never appears, only
+ * its length class: "set (51 characters)"). */
 void config_print(const struct config *, struct buffer *out);
-/* Does any header/URL-safe check need it: is `host` (from a Host header, with or without port) a loopback name or one of our listen addresses? */
+/* Does any header/URL-safe check need it: is `host` (from a Host header, with or without port) a
+ * loopback name or one of our listen addresses? */
 bool config_host_is_ours(const struct config *, struct span host);
 
 #endif

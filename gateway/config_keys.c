@@ -1,6 +1,6 @@
 /*
- * gateway/config_keys.c - [[keys]], [[models]], and what concerns several tables at once: names that are taken, targets,
- * accounts of a key, listeners that need a warning.
+ * gateway/config_keys.c - [[keys]], [[models]], and what concerns several tables at once: names
+ * that are taken, targets, accounts of a key, listeners that need a warning.
  *
  * A key's text is not kept: it is hashed here and compared as a hash ever after.
  */
@@ -217,7 +217,8 @@ void config_finish_server(struct config_reader *r, const struct toml_node *table
 
 /* ---- the file as a whole ---- */
 
-/* The tables of an array of tables, one after the other, NULL behind the last; refused elements are left out, as they are in the config. */
+/* The tables of an array of tables, one after the other, NULL behind the last; refused elements are
+ * left out, as they are in the config. */
 static const struct toml_node *next_table(const struct toml_node *element)
 {
     while (element && element->type != TOML_TABLE)
@@ -230,7 +231,8 @@ static const struct toml_node *first_table(const struct toml_node *root, const c
     return array && array->type == TOML_ARRAY ? next_table(array->first) : NULL;
 }
 
-/* Complains when records before this one have its name. `names` holds them; the new one is added. */
+/* Complains when records before this one have its name. `names` holds them; the new one is added.
+ */
 static void take_name(struct config_reader *r, const struct toml_node *element, const char *title,
                       const char *member, struct span *names, size_t n, struct span name)
 {

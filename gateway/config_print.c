@@ -1,8 +1,9 @@
 /*
- * gateway/config_print.c - `dragoman check`: the configuration as it was understood, every default filled in, every secret masked.
+ * gateway/config_print.c - `dragoman check`: the configuration as it was understood, every default
+ * filled in, every secret masked.
  *
- * The walk of the schema once more; types print themselves. What is printed is meant for reading, not for loading again: a
- * masked secret is no TOML.
+ * The walk of the schema once more; types print themselves. What is printed is meant for reading,
+ * not for loading again: a masked secret is no TOML.
  */
 #include "gateway/config_schema.h"
 

@@ -1,8 +1,8 @@
 /*
  * gateway/config_schema.c - every key of gateway.toml, one line each.
  *
- * To add a key: a field in config.h, a line here, a paragraph in docs/configuration.md and a line in gateway.toml.example
- * (test_config sees to the last two).
+ * To add a key: a field in config.h, a line here, a paragraph in docs/configuration.md and a line
+ * in gateway.toml.example (test_config sees to the last two).
  */
 #include "gateway/config_schema.h"
 

@@ -1,10 +1,12 @@
 /*
- * gateway/config_schema.h - the inside of the configuration: which keys exist, and how their values are read and shown.
+ * gateway/config_schema.h - the inside of the configuration: which keys exist, and how their values
+ * are read and shown.
  *
- * A key is one line in a table (config_schema.c): its name, its type, where the value goes, its default, one line of help.
- * A type is a const struct of two functions (config_values.c, config_site.c). One walk reads a table of the file by its
- * schema (config.c), another prints a record by the same schema (config_print.c); tests walk it to see that the
- * documentation knows every key. Private to gateway/config*.c and their tests.
+ * A key is one line in a table (config_schema.c): its name, its type, where the value goes, its
+ * default, one line of help. A type is a const struct of two functions (config_values.c,
+ * config_site.c). One walk reads a table of the file by its schema (config.c), another prints a
+ * record by the same schema (config_print.c); tests walk it to see that the documentation knows
+ * every key. Private to gateway/config*.c and their tests.
  */
 #ifndef DRAGOMAN_GATEWAY_CONFIG_SCHEMA_H
 #define DRAGOMAN_GATEWAY_CONFIG_SCHEMA_H
@@ -21,7 +23,8 @@ struct schema_key;
 
 struct value_type {
     const char *wanted; /* "an integer", for messages and docs */
-    /* Reads `value` (never NULL) into the record. Complains by itself. NULL: the table's finish reads it. */
+    /* Reads `value` (never NULL) into the record. Complains by itself. NULL: the table's finish
+     * reads it. */
     void (*read)(struct config_reader *, const struct schema_key *, const struct toml_node *value,
                  void *record);
     /* What stands behind `name = `. NULL: not shown. */
@@ -40,8 +43,8 @@ struct schema_key {
     const struct schema *table; /* TABLE, TABLES */
     size_t record_size;         /* TABLES */
     bool required;
-    const char *
-        later; /* accepted and checked, but not acted upon yet: the warning when it is set to something else than the default */
+    const char *later; /* accepted and checked, but not acted upon yet: the warning when it is set
+                          to something else than the default */
     const char *help;
 };
 
@@ -105,7 +108,8 @@ bool config_want(struct config_reader *, const char *name, const struct toml_nod
 /* Unknown key, with the nearest of `names`. */
 void config_unknown_key(struct config_reader *, const struct toml_node *member, const char *title,
                         const char *const *names, size_t n);
-/* Memory of the config (or of the reading alone), zeroed; NULL marks the reader as out of memory. */
+/* Memory of the config (or of the reading alone), zeroed; NULL marks the reader as out of memory.
+ */
 void *config_alloc(struct config_reader *, size_t n);
 struct span config_dup(struct config_reader *, struct span);
 void *scratch_alloc(struct config_reader *, size_t n);

@@ -1,8 +1,8 @@
 /*
  * gateway/config_site.c - [[sites]]: what depends on the adapter, and the two URLs.
  *
- * An adapter says which credentials and options it understands; they are checked here as strictly as our own keys. Neither
- * URLs nor credentials are repeated in a message: both may hold secrets.
+ * An adapter says which credentials and options it understands; they are checked here as strictly
+ * as our own keys. Neither URLs nor credentials are repeated in a message: both may hold secrets.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -209,7 +209,8 @@ static int hex_digit(char c)
                                   : -1;
 }
 
-/* In the config's memory; {NULL,0} when a % is not followed by two hex digits, or hides a control character. */
+/* In the config's memory; {NULL,0} when a % is not followed by two hex digits, or hides a control
+ * character. */
 static struct span percent_decode(struct config_reader *r, struct span text)
 {
     struct span copy = config_dup(r, text);

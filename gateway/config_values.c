@@ -1,8 +1,9 @@
 /*
  * gateway/config_values.c - the types of values: how each is read, checked and shown again.
  *
- * A reader gets its key's line of the schema, the value and the record, and writes through the key's offset. It complains
- * at the value's place, says what is wanted and what was found, and never repeats a text that may be a secret.
+ * A reader gets its key's line of the schema, the value and the record, and writes through the
+ * key's offset. It complains at the value's place, says what is wanted and what was found, and
+ * never repeats a text that may be a secret.
  */
 #include "gateway/config_schema.h"
 

@@ -1,5 +1,6 @@
 /*
- * gateway/engine.c - see engine.h. Births and deaths of what the exchanges share, in the order in which they need each other.
+ * gateway/engine.c - see engine.h. Births and deaths of what the exchanges share, in the order in
+ * which they need each other.
  */
 #include "gateway/engine.h"
 

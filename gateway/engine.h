@@ -1,7 +1,8 @@
 /*
  * gateway/engine.h - what all exchanges of one event loop share.
  *
- * Created by serve(); owns everything but the listener. A reload swaps the config; exchanges keep the one they began with.
+ * Created by serve(); owns everything but the listener. A reload swaps the config; exchanges keep
+ * the one they began with.
  */
 #ifndef DRAGOMAN_GATEWAY_ENGINE_H
 #define DRAGOMAN_GATEWAY_ENGINE_H

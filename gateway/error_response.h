@@ -1,5 +1,6 @@
 /*
- * gateway/error_response.h - the one place where a failure becomes HTTP (design §6, docs/errors.md).
+ * gateway/error_response.h - the one place where a failure becomes HTTP (design §6,
+ * docs/errors.md).
  */
 #ifndef DRAGOMAN_GATEWAY_ERROR_RESPONSE_H
 #define DRAGOMAN_GATEWAY_ERROR_RESPONSE_H

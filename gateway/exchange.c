@@ -1,12 +1,14 @@
 /*
  * gateway/exchange.c - a chat request's whole life, as a table of steps.
  *
- * Read from top to bottom: each step is one function that does its part and names the next one, or STEP_WAIT when something outside has to happen
- * first. Callbacks (client, site, timer, queues) note what happened and call exchange_advance. The one hard complication is the commit boundary: until the first
- * delta with content everything may be tried again on another account or target; after it a failure is told, never mended in silence.
+ * Read from top to bottom: each step is one function that does its part and names the next one, or
+ * STEP_WAIT when something outside has to happen first. Callbacks (client, site, timer, queues)
+ * note what happened and call exchange_advance. The one hard complication is the commit boundary:
+ * until the first delta with content everything may be tried again on another account or target;
+ * after it a failure is told, never mended in silence.
  *
- * Costs on the hot path: one site read is decoded in place, its deltas are rendered into the engine's shared buffer and leave with one write;
- * no allocation, no timer call.
+ * Costs on the hot path: one site read is decoded in place, its deltas are rendered into the
+ * engine's shared buffer and leave with one write; no allocation, no timer call.
  */
 #include "gateway/exchange.h"
 
@@ -130,7 +132,7 @@ static const struct site_config *current_site(const struct exchange *e)
 
 static uint64_t now_ms(const struct exchange *e) { return uv_now(e->engine->loop); }
 
-/* ---- towards the client ---------------------------------------------------------------------- */
+/* ---- towards the client ---- */
 
 static void send_stream_head(struct exchange *e)
 {
@@ -146,7 +148,8 @@ static void send_stream_head(struct exchange *e)
     e->status = 200;
 }
 
-/* Hands what one event produced to the client, in one write. A slow client pauses the site's socket, not our memory. */
+/* Hands what one event produced to the client, in one write. A slow client pauses the site's
+ * socket, not our memory. */
 /* From a callback: the same, and what follows when the client turned out to be gone. */
 static void flush_and_advance(struct exchange *e);
 
@@ -179,7 +182,7 @@ static void note_first_delta(struct exchange *e)
     }
 }
 
-/* ---- the run at the site ---------------------------------------------------------------------- */
+/* ---- the run at the site ---- */
 
 static void count_drift(void *owner, const char *kind)
 {
@@ -327,7 +330,7 @@ static void on_site_end(void *owner, enum stream_end end, const struct fail *fai
 static const struct upstream_handler site_handler = {on_site_head, on_site_body, on_site_read,
                                                      on_site_end, NULL};
 
-/* ---- tidying up -------------------------------------------------------------------------------- */
+/* ---- tidying up ---- */
 
 static void tidy_next(struct tidy *t);
 
@@ -387,7 +390,8 @@ static void start_tidy(struct exchange *e)
     tidy_next(t);
 }
 
-/* ---- the steps ----------------------------------------------------------------------------------- */
+/* ---- the steps
+ * ----------------------------------------------------------------------------------- */
 
 static enum exchange_step refuse(struct exchange *e)
 {
@@ -696,7 +700,8 @@ static enum exchange_step step_retry(struct exchange *e)
     return another_target_may_help(kind) ? next_target(e) : STEP_FINISH;
 }
 
-/* ---- the end ------------------------------------------------------------------------------------- */
+/* ---- the end
+ * ------------------------------------------------------------------------------------- */
 
 /* A limit's answer tells when the first account of any target is ready again. */
 static void settle_retry_after(struct exchange *e)
@@ -858,7 +863,8 @@ static enum exchange_step step_tidy(struct exchange *e)
     return e->tidies ? STEP_WAIT : STEP_OVER;
 }
 
-/* ---- the machine ----------------------------------------------------------------------------------- */
+/* ---- the machine
+ * ----------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name, *text;
@@ -922,7 +928,8 @@ static void on_wake(struct waiter *w)
     exchange_advance((struct exchange *)((char *)w - offsetof(struct exchange, waiter)));
 }
 
-/* ---- clocks ------------------------------------------------------------------------------------------ */
+/* ---- clocks
+ * ------------------------------------------------------------------------------------------ */
 
 /* The earliest thing that waits for time; UINT64_MAX when nothing does. */
 static uint64_t next_deadline(const struct exchange *e)
@@ -981,7 +988,8 @@ static void arm_timer(struct exchange *e)
         uv_timer_start(&e->timer, on_timer, wait, 0);
 }
 
-/* ---- from outside --------------------------------------------------------------------------------------- */
+/* ---- from outside
+ * --------------------------------------------------------------------------------------- */
 
 void exchange_start(struct engine *engine, struct http_exchange *http, const struct key_config *key)
 {

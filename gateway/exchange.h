@@ -1,7 +1,8 @@
 /*
  * gateway/exchange.h - the life of one chat request (docs/architecture.md).
  *
- * Owned by the engine's list; ends by itself. The client side (struct http_exchange) may go before it: clean-up at the site goes on.
+ * Owned by the engine's list; ends by itself. The client side (struct http_exchange) may go before
+ * it: clean-up at the site goes on.
  */
 #ifndef DRAGOMAN_GATEWAY_EXCHANGE_H
 #define DRAGOMAN_GATEWAY_EXCHANGE_H

@@ -1,7 +1,8 @@
 /*
  * gateway/front.c - see front.h.
  *
- * Order of refusal: address, CORS preflight, Host, path and method, key; a body is read only for what passed all of them.
+ * Order of refusal: address, CORS preflight, Host, path and method, key; a body is read only for
+ * what passed all of them.
  */
 #include "gateway/front.h"
 
@@ -52,7 +53,8 @@ static bool is_method(const struct http_exchange *http, const char *name)
     return span_eq(http_exchange_method(http), span_str(name));
 }
 
-/* ---- small answers -------------------------------------------------------------------------------- */
+/* ---- small answers
+ * -------------------------------------------------------------------------------- */
 
 static void log_small(const struct http_exchange *http, const char *id, int status,
                       const struct fail *fail)
@@ -149,7 +151,8 @@ static void landing(struct engine *engine, struct http_exchange *http)
     buffer_free(&page);
 }
 
-/* ---- models ----------------------------------------------------------------------------------------- */
+/* ---- models
+ * ----------------------------------------------------------------------------------------- */
 
 struct model_listing {
     struct json_writer w;
@@ -247,7 +250,8 @@ static void one_model(struct engine *engine, struct http_exchange *http,
     arena_free(&arena);
 }
 
-/* ---- the handler -------------------------------------------------------------------------------------- */
+/* ---- the handler
+ * -------------------------------------------------------------------------------------- */
 
 static int refuse_path(struct http_exchange *http, struct fail *fail)
 {
@@ -331,7 +335,8 @@ static void on_drain(void *owner, struct http_exchange *http, void *user)
         exchange_drained(user);
 }
 
-/* Requests that HTTP itself refuses. Their statuses are finer than the error table's rows; the shape is the same. */
+/* Requests that HTTP itself refuses. Their statuses are finer than the error table's rows; the
+ * shape is the same. */
 static void on_protocol_error(void *owner, struct http_exchange *http, int status,
                               const struct fail *fail)
 {

@@ -1,5 +1,6 @@
 /*
- * gateway/front.h - the HTTP surface (design §5): which path does what, before anything is known of chats.
+ * gateway/front.h - the HTTP surface (design §5): which path does what, before anything is known of
+ * chats.
  */
 #ifndef DRAGOMAN_GATEWAY_FRONT_H
 #define DRAGOMAN_GATEWAY_FRONT_H

@@ -54,7 +54,8 @@ static enum http_chunked_result size_digit(struct http_chunked *d, char c)
     return CHUNKED_MORE;
 }
 
-/* A byte of an extension or of a trailer: dropped, but counted. `end` is the state after its line's CR. */
+/* A byte of an extension or of a trailer: dropped, but counted. `end` is the state after its line's
+ * CR. */
 static enum http_chunked_result extra_byte(struct http_chunked *d, char c, unsigned end)
 {
     if (++d->extra > EXTRA_MAX)

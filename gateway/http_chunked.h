@@ -1,9 +1,10 @@
 /*
- * gateway/http_chunked.h - the chunked transfer coding of request bodies (RFC 9112, 7.1), decoded strictly.
+ * gateway/http_chunked.h - the chunked transfer coding of request bodies (RFC 9112, 7.1), decoded
+ * strictly.
  *
- * Pure. Why our own and not llhttp's: the packaged llhttp is built in its loose mode, which takes any two bytes for the
- * CRLF after a chunk and any byte after the CR of a size line. That is good for answers of odd sites and an opening for
- * request smuggling.
+ * Pure. Why our own and not llhttp's: the packaged llhttp is built in its loose mode, which takes
+ * any two bytes for the CRLF after a chunk and any byte after the CR of a size line. That is good
+ * for answers of odd sites and an opening for request smuggling.
  */
 #ifndef DRAGOMAN_GATEWAY_HTTP_CHUNKED_H
 #define DRAGOMAN_GATEWAY_HTTP_CHUNKED_H
@@ -11,10 +12,11 @@
 #include "base/buffer.h"
 
 enum http_chunked_result {
-    CHUNKED_MORE, /* all input is used */
-    CHUNKED_DONE, /* the body is whole; what follows it is left in the input */
-    CHUNKED_BAD,  /* not the chunked coding */
-    CHUNKED_TOO_BIG, /* passes the limit of `out`, or 16 KiB of extensions and trailers: those are dropped */
+    CHUNKED_MORE,    /* all input is used */
+    CHUNKED_DONE,    /* the body is whole; what follows it is left in the input */
+    CHUNKED_BAD,     /* not the chunked coding */
+    CHUNKED_TOO_BIG, /* passes the limit of `out`, or 16 KiB of extensions and trailers: those are
+                        dropped */
     CHUNKED_NO_MEMORY
 };
 

@@ -1,8 +1,10 @@
 /*
- * gateway/http_client.c - see http_client.h. llhttp reads the framing; every event pauses it, so that it returns to us before anything is told.
+ * gateway/http_client.c - see http_client.h. llhttp reads the framing; every event pauses it, so
+ * that it returns to us before anything is told.
  *
- * The hard part is compressed bodies: one span of input may inflate to many pieces, and the owner may stop between them. llhttp cannot go back,
- * so the bytes that it has passed and that are not inflated yet stay in the owner's hands, and `ahead` counts them.
+ * The hard part is compressed bodies: one span of input may inflate to many pieces, and the owner
+ * may stop between them. llhttp cannot go back, so the bytes that it has passed and that are not
+ * inflated yet stay in the owner's hands, and `ahead` counts them.
  */
 #include "gateway/http_client.h"
 
@@ -29,7 +31,8 @@ static bool is_token(struct span s)
     return s.n > 0;
 }
 
-/* A field value may hold blanks, tabs and any byte above 0x7F, but nothing that could end the line. */
+/* A field value may hold blanks, tabs and any byte above 0x7F, but nothing that could end the line.
+ */
 static bool is_field_value(struct span s)
 {
     for (size_t i = 0; i < s.n; i++) {
@@ -157,7 +160,8 @@ static bool clock_of(struct span s, struct tm *tm)
     return true;
 }
 
-/* "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994": the words tell themselves apart. */
+/* "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994":
+ * the words tell themselves apart. */
 int64_t http_date_parse(struct span value)
 {
     struct tm tm = {.tm_mday = 0, .tm_year = -1};

@@ -1,8 +1,10 @@
 /*
- * gateway/http_client.h - HTTP/1.1 as a client speaks it, without a socket: writing a request's head, reading an answer.
+ * gateway/http_client.h - HTTP/1.1 as a client speaks it, without a socket: writing a request's
+ * head, reading an answer.
  *
- * Sans-IO. Reading is pulled: the owner hands in what has arrived and asks for the next event until ANSWER_MORE. Stopping between two
- * events is therefore always possible (back-pressure), and no callback can destroy anything underneath.
+ * Sans-IO. Reading is pulled: the owner hands in what has arrived and asks for the next event until
+ * ANSWER_MORE. Stopping between two events is therefore always possible (back-pressure), and no
+ * callback can destroy anything underneath.
  */
 #ifndef DRAGOMAN_GATEWAY_HTTP_CLIENT_H
 #define DRAGOMAN_GATEWAY_HTTP_CLIENT_H
@@ -15,19 +17,22 @@
 
 enum { HTTP_HEAD_MAX = 256 * 1024, HTTP_HEADERS_MAX = 256 };
 
-/* The head of `request`: `host` is the Host header's value, `prefix` goes before the target. Refuses whatever could end a line early or is the transport's to say. */
+/* The head of `request`: `host` is the Host header's value, `prefix` goes before the target.
+ * Refuses whatever could end a line early or is the transport's to say. */
 int http_request_write(struct buffer *out, const struct site_request *request, struct span host,
                        struct span prefix, struct fail *);
 
-/* Seconds until `value` (Retry-After: a number, or an HTTP-date, compared with now_s, Unix time); 0 = none, past or not understood. */
+/* Seconds until `value` (Retry-After: a number, or an HTTP-date, compared with now_s, Unix time); 0
+ * = none, past or not understood. */
 int http_retry_after(struct span value, int64_t now_s);
 /* Unix time of an HTTP-date in any of its three forms; -1 when it is not one. */
 int64_t http_date_parse(struct span value);
 
 enum answer_event {
-    ANSWER_MORE, /* the input is used up */
-    ANSWER_HEAD, /* answer->head is valid until the next answer */
-    ANSWER_BODY, /* *piece is valid until the next call; lies in the input where nothing had to be inflated */
+    ANSWER_MORE,  /* the input is used up */
+    ANSWER_HEAD,  /* answer->head is valid until the next answer */
+    ANSWER_BODY,  /* *piece is valid until the next call; lies in the input where nothing had to be
+                     inflated */
     ANSWER_END,   /* the answer is whole; what is left of the input is not its */
     ANSWER_BROKEN /* answer->fail: PROTOCOL before the head was read, CUT after */
 };
@@ -49,20 +54,22 @@ struct http_answer {
     const char *label;
     const char *refused; /* why one of our callbacks stopped llhttp */
     size_t meta;         /* bytes of head, or of the current chunk's extensions and the trailers */
-    size_t
-        ahead; /* bytes at the front of the input that llhttp has passed and that still have to be inflated */
+    size_t ahead; /* bytes at the front of the input that llhttp has passed and that still have to
+                     be inflated */
     struct span raw; /* the body span that llhttp just found */
     bool no_body, in_head, have_head, head_told, needs_eof, complete, ended, inflating;
 };
 
-/* `label` names the site in sentences; it must outlive the answer. Allocates nothing until an answer comes. */
+/* `label` names the site in sentences; it must outlive the answer. Allocates nothing until an
+ * answer comes. */
 void http_answer_init(struct http_answer *, const char *label);
 void http_answer_free(struct http_answer *);
 /* Ready for the answer to the next request. `no_body`: it was a HEAD. */
 void http_answer_reset(struct http_answer *, bool no_body);
 /* Takes from the front of *input. The bytes that are left must be handed in again, first. */
 enum answer_event http_answer_next(struct http_answer *, struct span *input, struct span *piece);
-/* The connection ended: ANSWER_END when that is how this answer ends, else ANSWER_BROKEN. After next said ANSWER_MORE. */
+/* The connection ended: ANSWER_END when that is how this answer ends, else ANSWER_BROKEN. After
+ * next said ANSWER_MORE. */
 enum answer_event http_answer_eof(struct http_answer *);
 
 #endif

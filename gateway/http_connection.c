@@ -1,15 +1,18 @@
 /*
- * gateway/http_connection.c - one client connection: bytes in, requests one after another, bytes out, clocks, the end.
+ * gateway/http_connection.c - one client connection: bytes in, requests one after another, bytes
+ * out, clocks, the end.
  *
  *   (HANDSHAKE) → IDLE → HEAD → BODY → ANSWER → IDLE …            keep-alive
  *                          └→ DISCARD → IDLE                      refused before its body was read
  *                 … → FLUSH → LINGER → CLOSED                     the last answer of a connection
  *
- * Callbacks of libuv note what happened and end in settle(): it decides whether we read and when the clock rings. Three
- * things are hard here. A handler may answer inside its callback, later, or never: so `process` is never entered twice, and
- * what an answer given later makes possible is done in the next loop turn. The client may leave at any moment: then the handler
- * is told once, from a turn of its own, never from inside a call it makes. And a connection that ends while the client still
- * sends must not be closed at once, or the kernel's RST takes the answer with it: we send FIN and throw away what comes.
+ * Callbacks of libuv note what happened and end in settle(): it decides whether we read and when
+ * the clock rings. Three things are hard here. A handler may answer inside its callback, later, or
+ * never: so `process` is never entered twice, and what an answer given later makes possible is done
+ * in the next loop turn. The client may leave at any moment: then the handler is told once, from a
+ * turn of its own, never from inside a call it makes. And a connection that ends while the client
+ * still sends must not be closed at once, or the kernel's RST takes the answer with it: we send FIN
+ * and throw away what comes.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -38,7 +41,7 @@ static void enter(struct http_connection *c, enum connection_state state)
     c->since_ms = now_ms(c);
 }
 
-/* ---- the end of a connection ----------------------------------------------------------------- */
+/* ---- the end of a connection ---- */
 
 static void free_when_closed(struct http_connection *c)
 {
@@ -99,7 +102,7 @@ static void close_now(struct http_connection *c, bool reset)
 
 void http_connection_close(struct http_connection *c) { close_now(c, false); }
 
-/* ---- writing --------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 static void on_written(uv_write_t *write, int status);
 
@@ -108,7 +111,8 @@ size_t http_connection_queued(const struct http_connection *c)
     return (c->write_busy ? uv_stream_get_write_queue_size(&c->socket.stream) : 0) + c->queue.n;
 }
 
-/* Nothing that we say arrives any more. The handler learns it in the next turn, not inside its own call. */
+/* Nothing that we say arrives any more. The handler learns it in the next turn, not inside its own
+ * call. */
 static void fail_write(struct http_connection *c)
 {
     c->broken = true;
@@ -133,7 +137,8 @@ static void write_queue(struct http_connection *c)
     wind_clock(c); /* from now on the client has to take some */
 }
 
-/* Hands the pieces to the kernel in one call; what it does not take is copied behind what waits already. */
+/* Hands the pieces to the kernel in one call; what it does not take is copied behind what waits
+ * already. */
 static void send_raw(struct http_connection *c, const struct span *pieces, size_t n)
 {
     uv_buf_t bufs[HTTP_PIECES_MAX];
@@ -171,7 +176,8 @@ static void send_tls_output(struct http_connection *c)
     buffer_shrink(out, TLS_RECORD_MAX * 2);
 }
 
-/* Small pieces share one record: one MAC, one write, and the client's TLS hands them on together. */
+/* Small pieces share one record: one MAC, one write, and the client's TLS hands them on together.
+ */
 static void send_tls(struct http_connection *c, const struct span *pieces, size_t n)
 {
     char joined[TLS_RECORD_MAX];
@@ -282,7 +288,7 @@ static void on_written(uv_write_t *write, int status)
     settle(c);
 }
 
-/* ---- requests -------------------------------------------------------------------------------- */
+/* ---- requests ---- */
 
 static bool has_unread_body(const struct http_connection *c)
 {
@@ -295,8 +301,8 @@ void http_connection_settle(struct http_connection *c)
     const struct http_request *r = &c->parser.request;
     if (c->server->stopping)
         c->keep_alive = false;
-    /* An answer before the body was asked for: a client that waits for 100 may send it all the same or not, so that
-     * nobody knows what the next bytes are; and a huge one is not worth reading. */
+    /* An answer before the body was asked for: a client that waits for 100 may send it all the same
+     * or not, so that nobody knows what the next bytes are; and a huge one is not worth reading. */
     if (c->state == CONNECTION_HEAD && has_unread_body(c) &&
         (r->expect_continue || r->content_length > HTTP_DISCARD_MAX))
         c->keep_alive = false;
@@ -353,7 +359,8 @@ void http_connection_cut(struct http_connection *c, bool reset)
     settle(c);
 }
 
-/* The request is refused below the handler: it only words the answer. Afterwards the connection ends. */
+/* The request is refused below the handler: it only words the answer. Afterwards the connection
+ * ends. */
 static void refuse(struct http_connection *c, const struct http_problem *problem)
 {
     const struct http_handler *h = &c->server->handler;
@@ -472,14 +479,16 @@ static bool step(struct http_connection *c, struct span *in)
     return true;
 }
 
-/* Goes as far as the bytes that are there allow: many pipelined requests in one call when they are answered at once. */
+/* Goes as far as the bytes that are there allow: many pipelined requests in one call when they are
+ * answered at once. */
 static void process(struct http_connection *c, struct span fresh)
 {
     bool kept = c->ahead.n > 0;
     struct span in = fresh;
     assert(!c->processing);
     c->processing = true;
-    /* The handler must not see the bytes move: they are taken off `ahead` for as long as it runs. */
+    /* The handler must not see the bytes move: they are taken off `ahead` for as long as it runs.
+     */
     struct buffer bytes = {0};
     if (kept) {
         if (buffer_append(&c->ahead, fresh)) {
@@ -520,10 +529,10 @@ static void receive(struct http_connection *c, struct span bytes)
         http_connection_close(c);
 }
 
-/* ---- reading --------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
-/* FIN (or close_notify). Who ends its side while an answer is in work is gone; what is queued of finished answers still
- * leaves. */
+/* FIN (or close_notify). Who ends its side while an answer is in work is gone; what is queued of
+ * finished answers still leaves. */
 static void client_ended(struct http_connection *c)
 {
     c->client_ended = true;
@@ -617,7 +626,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     settle(c);
 }
 
-/* ---- clocks ---------------------------------------------------------------------------------- */
+/* ---- clocks ---- */
 
 static uint64_t deadline_of(const struct http_connection *c)
 {
@@ -677,7 +686,8 @@ static void on_timer(uv_timer_t *timer)
     settle(c);
 }
 
-/* The timer is only moved when it would ring too late, so that a busy keep-alive connection leaves it alone. */
+/* The timer is only moved when it would ring too late, so that a busy keep-alive connection leaves
+ * it alone. */
 static void wind_clock(struct http_connection *c)
 {
     uint64_t now = now_ms(c), deadline = deadline_of(c);
@@ -704,7 +714,7 @@ static void settle(struct http_connection *c)
     wind_clock(c);
 }
 
-/* ---- for the server -------------------------------------------------------------------------- */
+/* ---- for the server ---- */
 
 void http_connection_again(struct http_connection *c)
 {
@@ -749,7 +759,8 @@ static int open_socket(struct http_connection *c, int fd)
     int error = uv_tcp_open(&c->socket.tcp, fd);
     if (error)
         return error;
-    /* Neither can fail in a way that matters: a socket that is dead already tells us when it is read. */
+    /* Neither can fail in a way that matters: a socket that is dead already tells us when it is
+     * read. */
     uv_tcp_nodelay(&c->socket.tcp, 1);
     uv_tcp_keepalive(&c->socket.tcp, 1, KEEPALIVE_S);
     return 0;

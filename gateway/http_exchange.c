@@ -1,9 +1,10 @@
 /*
  * gateway/http_exchange.c - what a handler sees of a request, and how its answer is framed.
  *
- * The answer's head is built by http_answer_start and leaves together with the first piece. Cost of a piece on the fast path:
- * one writev of up to four parts (size line, piece, CRLF; before them the head once), no allocation, no copy. The hard part
- * is the life of the exchange: http_answer_end and _abort free it, and the connection may go on with the next request.
+ * The answer's head is built by http_answer_start and leaves together with the first piece. Cost of
+ * a piece on the fast path: one writev of up to four parts (size line, piece, CRLF; before them the
+ * head once), no allocation, no copy. The hard part is the life of the exchange: http_answer_end
+ * and _abort free it, and the connection may go on with the next request.
  */
 #include <assert.h>
 #include <stdlib.h>

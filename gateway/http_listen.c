@@ -1,8 +1,10 @@
 /*
- * gateway/http_listen.c - listening sockets: resolve, bind, listen; unix sockets and what an earlier run left of them.
+ * gateway/http_listen.c - listening sockets: resolve, bind, listen; unix sockets and what an
+ * earlier run left of them.
  *
- * Plain system calls, no event loop: a set of listeners is opened whole before anything of it is handed to libuv, so that
- * a start or a reload that fails half-way has nothing to unwind but file descriptors.
+ * Plain system calls, no event loop: a set of listeners is opened whole before anything of it is
+ * handed to libuv, so that a start or a reload that fails half-way has nothing to unwind but file
+ * descriptors.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -68,7 +70,8 @@ static int open_tcp(struct http_socket *s, struct fail *f)
     int error = getaddrinfo(s->host, port, &hints, &list);
     if (error)
         return fail_set(f, FAIL_INTERNAL, "cannot listen on %s: %s", s->text, gai_strerror(error));
-    /* A name may have a v4 and a v6 address ("localhost"): the v4 one is what clients try with fewer surprises. */
+    /* A name may have a v4 and a v6 address ("localhost"): the v4 one is what clients try with
+     * fewer surprises. */
     for (a = list; a && a->ai_family != AF_INET; a = a->ai_next)
         ;
     s->fd = tcp_open(a ? a : list);
@@ -82,7 +85,8 @@ static int open_tcp(struct http_socket *s, struct fail *f)
 
 /* ---- unix ---- */
 
-/* 0 when the name is free now, else an errno. A socket nobody listens on is what a killed process leaves. */
+/* 0 when the name is free now, else an errno. A socket nobody listens on is what a killed process
+ * leaves. */
 static int clear_path(const struct sockaddr_un *name)
 {
     struct stat st;
@@ -103,7 +107,8 @@ static int clear_path(const struct sockaddr_un *name)
 static int bind_unix(struct http_socket *s, const struct sockaddr_un *name)
 {
     struct stat st;
-    /* The mode of the socket becomes the mode of its file: it is never open to others, not even for a moment. */
+    /* The mode of the socket becomes the mode of its file: it is never open to others, not even for
+     * a moment. */
     if (fchmod(s->fd, 0600) || bind(s->fd, (const struct sockaddr *)name, sizeof *name))
         return errno;
     if (chmod(s->host, 0600) || stat(s->host, &st) || listen(s->fd, BACKLOG)) {

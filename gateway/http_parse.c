@@ -1,10 +1,11 @@
 /*
  * gateway/http_parse.c - see http_parse.h.
  *
- * Three readers in a row, each of which may only refuse: `lex` looks at every byte of the head as it arrives, llhttp reads
- * the gathered head in one go, `settle_framing` decides what the headers mean for the body. The hard part is what a loose
- * reader would let pass: the packaged llhttp takes "CR anything" for a line's end in places, versions like HTTP/2.0, and
- * any last coding in Transfer-Encoding.
+ * Three readers in a row, each of which may only refuse: `lex` looks at every byte of the head as
+ * it arrives, llhttp reads the gathered head in one go, `settle_framing` decides what the headers
+ * mean for the body. The hard part is what a loose reader would let pass: the packaged llhttp takes
+ * "CR anything" for a line's end in places, versions like HTTP/2.0, and any last coding in
+ * Transfer-Encoding.
  */
 #include "gateway/http_parse.h"
 
@@ -202,7 +203,8 @@ static struct http_request *request_of(llhttp_t *llhttp)
     return &((struct http_parser *)llhttp->data)->request;
 }
 
-/* llhttp hands out text in pieces; as the head lies in one buffer, the pieces of one text touch each other. */
+/* llhttp hands out text in pieces; as the head lies in one buffer, the pieces of one text touch
+ * each other. */
 static void extend(struct span *text, const char *at, size_t n)
 {
     if (!text->p)
@@ -256,7 +258,8 @@ static bool is_digits(struct span s)
     return s.n && i == s.n;
 }
 
-/* llhttp stopped inside a Content-Length: is it a number that is too large for it, or none at all? */
+/* llhttp stopped inside a Content-Length: is it a number that is too large for it, or none at all?
+ */
 static bool is_huge_length(const struct http_parser *p)
 {
     struct span name = p->request.headers[p->request.n_headers].name;

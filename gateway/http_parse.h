@@ -1,13 +1,14 @@
 /*
  * gateway/http_parse.h - one HTTP/1.x request after another out of a stream of bytes. Sans-IO.
  *
- * The head is gathered and checked byte by byte as it comes (so that nonsense is refused at its first wrong byte), then read
- * by llhttp, then its meaning for the framing is settled by the strictest reading of RFC 9112, 6.3. A request is refused
- * rather than understood in one of two ways: bare CR or LF, folded lines, blanks before a colon, control characters, two
- * lengths, a length and a coding, any coding but "chunked" end in 400.
+ * The head is gathered and checked byte by byte as it comes (so that nonsense is refused at its
+ * first wrong byte), then read by llhttp, then its meaning for the framing is settled by the
+ * strictest reading of RFC 9112, 6.3. A request is refused rather than understood in one of two
+ * ways: bare CR or LF, folded lines, blanks before a colon, control characters, two lengths, a
+ * length and a coding, any coding but "chunked" end in 400.
  *
- *   loop: http_parser_next → HTTP_PARSE_HEAD; http_parser_begin_body (or _discard_body) → DONE, or MORE:
- *         http_parser_next … → HTTP_PARSE_DONE; http_parser_reset
+ *   loop: http_parser_next → HTTP_PARSE_HEAD; http_parser_begin_body (or _discard_body) → DONE, or
+ * MORE: http_parser_next … → HTTP_PARSE_DONE; http_parser_reset
  */
 #ifndef DRAGOMAN_GATEWAY_HTTP_PARSE_H
 #define DRAGOMAN_GATEWAY_HTTP_PARSE_H
@@ -73,8 +74,8 @@ bool http_parser_is_idle(const struct http_parser *);
 /* Reads on and moves `in`. The problem is filled with HTTP_PARSE_FAILED only. */
 enum http_parse_event http_parser_next(struct http_parser *, struct span *in,
                                        struct http_problem *);
-/* After HEAD. The body is gathered in `body`, up to `max_body` bytes: DONE when there is none, FAILED (413) when the
- * announced length passes the limit, else MORE. */
+/* After HEAD. The body is gathered in `body`, up to `max_body` bytes: DONE when there is none,
+ * FAILED (413) when the announced length passes the limit, else MORE. */
 enum http_parse_event http_parser_begin_body(struct http_parser *, size_t max_body,
                                              struct http_problem *);
 /* After HEAD, instead: the body is read and thrown away. DONE or MORE. */

@@ -1,5 +1,6 @@
 /*
- * gateway/http_path.c - see http_path.h. People type base URLs with and without a slash at the end, and clients add theirs:
+ * gateway/http_path.c - see http_path.h. People type base URLs with and without a slash at the end,
+ * and clients add theirs:
  * "/v1//chat/completions" and "/v1/models/" are everyday requests (clients.md H3).
  */
 #include "gateway/http_path.h"

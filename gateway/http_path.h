@@ -6,10 +6,11 @@
 
 #include "base/span.h"
 
-/* The path of a request target (RFC 9112, 3.2): without query and fragment, without scheme and authority of the absolute
- * form, runs of slashes made one, no slash at the end except in "/" itself. Nothing is percent-decoded and "." and ".."
- * are kept: whoever looks a path up finds no such route. What has no path ("*", "host:443") stays as it is.
- * `to` has room for target.n + 1 bytes; the result points into it. */
+/* The path of a request target (RFC 9112, 3.2): without query and fragment, without scheme and
+ * authority of the absolute form, runs of slashes made one, no slash at the end except in "/"
+ * itself. Nothing is percent-decoded and "." and ".." are kept: whoever looks a path up finds no
+ * such route. What has no path ("*", "host:443") stays as it is. `to` has room for target.n + 1
+ * bytes; the result points into it. */
 struct span http_path_normalise(struct span target, char *to);
 
 #endif

@@ -1,9 +1,10 @@
 /*
  * gateway/http_server.c - the server as a whole: listeners, accepting, limits, reload, stop.
  *
- * Owns the listeners and the list of connections; each connection looks after itself (http_connection.c). We accept with
- * our own accept4 behind a poll handle, not with uv_listen: libuv answers a full table of file descriptors by dropping the
- * clients that wait, we let them wait in the kernel's queue for 100 ms.
+ * Owns the listeners and the list of connections; each connection looks after itself
+ * (http_connection.c). We accept with our own accept4 behind a poll handle, not with uv_listen:
+ * libuv answers a full table of file descriptors by dropping the clients that wait, we let them
+ * wait in the kernel's queue for 100 ms.
  */
 #include "gateway/http_server_internal.h"
 

@@ -1,10 +1,13 @@
 /*
- * gateway/http_server.h - listeners, client connections and the HTTP/1.1 framing of requests and answers.
+ * gateway/http_server.h - listeners, client connections and the HTTP/1.1 framing of requests and
+ * answers.
  *
- * Knows RFC 9112, not OpenAI. A request is announced once its head is read; its body is gathered (bounded) and announced once it is whole. Answers are written in
- * pieces or whole; keep-alive, pipelining (answers in order, one request handled at a time per connection), HTTP/1.0, HEAD, Expect and chunked coding are settled here. Limits and clocks:
- * head 64 KiB → 431, target 8 KiB → 414, body > max_body → 413 as soon as it is known (then discards for up to 2 s before closing); head 10 s, body silence 30 s,
- * idle keep-alive 75 s; more than max_connections → 503.
+ * Knows RFC 9112, not OpenAI. A request is announced once its head is read; its body is gathered
+ * (bounded) and announced once it is whole. Answers are written in pieces or whole; keep-alive,
+ * pipelining (answers in order, one request handled at a time per connection), HTTP/1.0, HEAD,
+ * Expect and chunked coding are settled here. Limits and clocks: head 64 KiB → 431, target 8 KiB →
+ * 414, body > max_body → 413 as soon as it is known (then discards for up to 2 s before closing);
+ * head 10 s, body silence 30 s, idle keep-alive 75 s; more than max_connections → 503.
  */
 #ifndef DRAGOMAN_GATEWAY_HTTP_SERVER_H
 #define DRAGOMAN_GATEWAY_HTTP_SERVER_H
@@ -23,38 +26,47 @@ struct http_exchange; /* one request and its answer; owned by its connection */
 
 /* What the server tells its user. Called on the loop; none may destroy the server. */
 struct http_handler {
-    /* The head is read. Return 0 to go on (the body is gathered, Expect is answered with 100 only now), or -1 after having answered: the body is then discarded. */
+    /* The head is read. Return 0 to go on (the body is gathered, Expect is answered with 100 only
+     * now), or -1 after having answered: the body is then discarded. */
     int (*on_head)(void *owner, struct http_exchange *);
     /* The body is whole: answer now or later. */
     void (*on_request)(void *owner, struct http_exchange *);
-    /* The client is gone (FIN or RST) before the answer was finished, or the server gives up on it. The exchange is invalid after this call returns. Only called after on_request, when
+    /* The client is gone (FIN or RST) before the answer was finished, or the server gives up on it.
+     * The exchange is invalid after this call returns. Only called after on_request, when
      * http_exchange_set_user was given something and http_answer_end has not been called. */
     void (*on_gone)(void *owner, struct http_exchange *, void *user);
-    /* Everything handed to http_answer_write so far has left (it was above the high-water mark before). */
+    /* Everything handed to http_answer_write so far has left (it was above the high-water mark
+     * before). */
     void (*on_drain)(void *owner, struct http_exchange *, void *user);
-    /* Protocol errors found below (400, 408…, 413, 414, 431, 503): fill the answer's JSON body for this fail. Called also without on_head. */
+    /* Protocol errors found below (400, 408…, 413, 414, 431, 503): fill the answer's JSON body for
+     * this fail. Called also without on_head. */
     void (*on_protocol_error)(void *owner, struct http_exchange *, int status, const struct fail *);
     void *owner;
 };
 
-/* Binds every address of the config. NULL with fail (kind INTERNAL, "cannot listen on …: address already in use …"). A stale unix socket is replaced. */
+/* Binds every address of the config. NULL with fail (kind INTERNAL, "cannot listen on …: address
+ * already in use …"). A stale unix socket is replaced. */
 struct http_server *http_server_create(uv_loop_t *, struct config *, const struct http_handler *,
                                        struct fail *);
-/* New connections and requests see the new limits; listeners are added and removed to fit. 0, or -1 with fail and the old state kept. */
+/* New connections and requests see the new limits; listeners are added and removed to fit. 0, or -1
+ * with fail and the old state kept. */
 int http_server_reload(struct http_server *, struct config *, struct fail *);
 /* Stops accepting, closes idle connections; answers in work go on with Connection: close. */
 void http_server_stop(struct http_server *);
-/* Closes what is left at once (calls on_gone); `closed` is called when every handle is closed; then the server is freed. */
+/* Closes what is left at once (calls on_gone); `closed` is called when every handle is closed; then
+ * the server is freed. */
 void http_server_destroy(struct http_server *, void (*closed)(void *), void *arg);
 size_t http_server_connections(const struct http_server *);
 size_t http_server_unfinished(const struct http_server *); /* requests without a finished answer */
-/* The i-th bound address as a URL without path ("http://127.0.0.1:8080", "unix:/path"), with the real port; NULL beyond the last. */
+/* The i-th bound address as a URL without path ("http://127.0.0.1:8080", "unix:/path"), with the
+ * real port; NULL beyond the last. */
 const char *http_server_url(const struct http_server *, size_t i);
 
 /* ---- the request ---- */
 struct span http_exchange_method(const struct http_exchange *);
-/* Raw target as sent; and the path: without query and fragment, scheme and authority of an absolute form removed, repeated slashes made one, no trailing slash (but "/"), percent-decoded
- * only where needed by the caller. */
+/* Raw target as sent; and the path: without query and fragment, scheme and authority of an absolute
+ * form removed, repeated slashes made one, no trailing slash (but "/"), percent-decoded only where
+ * needed by the caller. */
 struct span http_exchange_target(const struct http_exchange *);
 struct span http_exchange_path(const struct http_exchange *);
 /* First header of the name, case-insensitive; {NULL,0} when absent. */
@@ -74,16 +86,20 @@ void http_exchange_set_user(struct http_exchange *, void *user);
 void *http_exchange_user(const struct http_exchange *);
 
 /* ---- the answer ---- */
-/* Status line (with reason phrase) and headers. `headers` without Content-Length, Transfer-Encoding, Connection, Date: settled here. length >= 0: Content-Length;
- * -1: chunked (HTTP/1.0: until close). Not sent alone: it leaves with the first write or end. */
+/* Status line (with reason phrase) and headers. `headers` without Content-Length,
+ * Transfer-Encoding, Connection, Date: settled here. length >= 0: Content-Length; -1: chunked
+ * (HTTP/1.0: until close). Not sent alone: it leaves with the first write or end. */
 void http_answer_start(struct http_exchange *, int status, const struct header *headers, size_t n,
                        int64_t length);
-/* One piece of body: one write to the socket, at once (TCP_NODELAY); what the kernel does not take is queued (copied). Returns the bytes still queued: above HTTP_HIGH_WATER the caller should stop
+/* One piece of body: one write to the socket, at once (TCP_NODELAY); what the kernel does not take
+ * is queued (copied). Returns the bytes still queued: above HTTP_HIGH_WATER the caller should stop
  * producing until on_drain. `flush_only` pieces (empty) send the head. */
 size_t http_answer_write(struct http_exchange *, struct span piece);
-/* The last piece (may be empty) and the end of the body, in one write. The exchange is invalid after this call. */
+/* The last piece (may be empty) and the end of the body, in one write. The exchange is invalid
+ * after this call. */
 void http_answer_end(struct http_exchange *, struct span last);
-/* Ends the body so that the client can see that it is cut: closes without the final chunk. The exchange is invalid after this call. */
+/* Ends the body so that the client can see that it is cut: closes without the final chunk. The
+ * exchange is invalid after this call. */
 void http_answer_abort(struct http_exchange *);
 /* start + end in one. */
 void http_answer_whole(struct http_exchange *, int status, const struct header *headers, size_t n,

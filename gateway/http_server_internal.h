@@ -1,10 +1,12 @@
 /*
- * gateway/http_server_internal.h - what the files of the HTTP server share: http_listen.c opens sockets, http_server.c owns
- * listeners and the list of connections, http_connection.c is one client connection, http_exchange.c one answer.
+ * gateway/http_server_internal.h - what the files of the HTTP server share: http_listen.c opens
+ * sockets, http_server.c owns listeners and the list of connections, http_connection.c is one
+ * client connection, http_exchange.c one answer.
  *
- * An idle connection costs one struct http_connection (well under 2 KiB) and the kernel's socket; heads, bodies, answers and
- * queues are allocated while there are some and given back after each request. Bytes are read into one 64 KiB buffer
- * that all connections of the loop share. (With TLS: mbedTLS's buffers in addition, some 35 KiB.)
+ * An idle connection costs one struct http_connection (well under 2 KiB) and the kernel's socket;
+ * heads, bodies, answers and queues are allocated while there are some and given back after each
+ * request. Bytes are read into one 64 KiB buffer that all connections of the loop share. (With TLS:
+ * mbedTLS's buffers in addition, some 35 KiB.)
  */
 #ifndef DRAGOMAN_GATEWAY_HTTP_SERVER_INTERNAL_H
 #define DRAGOMAN_GATEWAY_HTTP_SERVER_INTERNAL_H
@@ -179,11 +181,13 @@ enum { HTTP_PIECES_MAX = 5 };
 /* One write of all pieces. Returns the bytes that are queued now. Never calls the handler. */
 size_t http_connection_send(struct http_connection *, const struct span *pieces, size_t n);
 size_t http_connection_queued(const struct http_connection *);
-/* Last call before the head of the answer leaves: whether the connection can go on after it (keep_alive). */
+/* Last call before the head of the answer leaves: whether the connection can go on after it
+ * (keep_alive). */
 void http_connection_settle(struct http_connection *);
 /* The exchange in work has ended and may be forgotten. */
 void http_connection_answered(struct http_connection *);
-/* The same, but the client must see that something is missing. `reset`: RST, as a FIN would look like the end. */
+/* The same, but the client must see that something is missing. `reset`: RST, as a FIN would look
+ * like the end. */
 void http_connection_cut(struct http_connection *, bool reset);
 
 /* ---- one request and its answer (http_exchange.c) ---- */

@@ -1,15 +1,16 @@
 /*
  * gateway/inflate.c - see inflate.h; zlib does the work.
  *
- * "deflate" means zlib's format by the standard and raw deflate by the habit of some servers: the first two bytes decide. gzip data may be
- * several members in a row.
+ * "deflate" means zlib's format by the standard and raw deflate by the habit of some servers: the
+ * first two bytes decide. gzip data may be several members in a row.
  */
 #include "gateway/inflate.h"
 
 #include <stdlib.h>
 #include <zlib.h>
 
-/* Deflate cannot exceed 1032:1. Text that a site sends stays below 50:1; the first 8 MiB are free. */
+/* Deflate cannot exceed 1032:1. Text that a site sends stays below 50:1; the first 8 MiB are free.
+ */
 enum { OUTPUT_SIZE = 32 * 1024, FREE_OUTPUT = 8 * 1024 * 1024, RATIO_MAX = 200 };
 
 struct inflater {

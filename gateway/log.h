@@ -1,15 +1,17 @@
 /*
- * gateway/log.h - one line an event, for people by default, JSON for machines (`log_format = "json"`).
+ * gateway/log.h - one line an event, for people by default, JSON for machines (`log_format =
+ * "json"`).
  *
- * Written to stderr or `log_file` with one write each. Values are escaped; no caller hands a secret in: tokens, keys, cookies and URLs with secrets are
- * never arguments of a log call.
+ * Written to stderr or `log_file` with one write each. Values are escaped; no caller hands a secret
+ * in: tokens, keys, cookies and URLs with secrets are never arguments of a log call.
  */
 #ifndef DRAGOMAN_GATEWAY_LOG_H
 #define DRAGOMAN_GATEWAY_LOG_H
 
 #include "gateway/config.h"
 
-/* From the config; opens log_file (append, 0600). Callable again after a reload; SIGHUP reopens. 0 or -1 with fail. */
+/* From the config; opens log_file (append, 0600). Callable again after a reload; SIGHUP reopens. 0
+ * or -1 with fail. */
 int log_setup(const struct config *, struct fail *);
 void log_close(void);
 bool log_enabled(enum log_level);
@@ -21,7 +23,8 @@ void log_line(enum log_level, const char *format, ...) __attribute__((format(pri
 #define log_info(...)  log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) (log_enabled(LOG_DEBUG) ? log_line(LOG_DEBUG, __VA_ARGS__) : (void)0)
 
-/* A line of name=value fields (the access log): log_fields_begin; log_field_*…; log_fields_end. One at a time. */
+/* A line of name=value fields (the access log): log_fields_begin; log_field_*…; log_fields_end. One
+ * at a time. */
 struct log_record {
     struct buffer text;
     enum log_level level;

@@ -1,9 +1,11 @@
 /*
- * gateway/net_proxy.c - a tunnel through an HTTP (CONNECT, RFC 9110 9.3.6) or SOCKS5 (RFC 1928, 1929) proxy.
+ * gateway/net_proxy.c - a tunnel through an HTTP (CONNECT, RFC 9110 9.3.6) or SOCKS5 (RFC 1928,
+ * 1929) proxy.
  *
- * A short dialogue, then everything passes through untouched. Each step of the dialogue names how it reads the proxy's next reply; the bytes of
- * replies gather in a small bounded buffer because they may arrive in any pieces. What follows the last reply already belongs to the tunnel. With socks5 we
- * resolve the site's name ourselves, with socks5h the proxy does.
+ * A short dialogue, then everything passes through untouched. Each step of the dialogue names how
+ * it reads the proxy's next reply; the bytes of replies gather in a small bounded buffer because
+ * they may arrive in any pieces. What follows the last reply already belongs to the tunnel. With
+ * socks5 we resolve the site's name ourselves, with socks5h the proxy does.
  */
 #include <assert.h>
 #include <netdb.h>

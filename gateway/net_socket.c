@@ -1,9 +1,10 @@
 /*
  * gateway/net_socket.c - the bottom of every connection: names, addresses and one TCP socket.
  *
- * Happy eyeballs (RFC 8305): addresses of both families take turns, the next one starts 250 ms after the last or at
- * once when it failed, the first to connect wins and the others are closed. The hard part is lifetime: a lookup cannot always be
- * cancelled, so it is an object of its own that forgets who asked; the socket itself goes when its last handle is closed.
+ * Happy eyeballs (RFC 8305): addresses of both families take turns, the next one starts 250 ms
+ * after the last or at once when it failed, the first to connect wins and the others are closed.
+ * The hard part is lifetime: a lookup cannot always be cancelled, so it is an object of its own
+ * that forgets who asked; the socket itself goes when its last handle is closed.
  */
 #include <assert.h>
 #include <netdb.h>
@@ -149,7 +150,8 @@ static void attempt_close(struct net_socket *s, struct attempt *a)
     uv_close((uv_handle_t *)&a->tcp, on_attempt_closed);
 }
 
-/* Which of two failures says more: "refused" tells more than "no route", which an absent address family gives. */
+/* Which of two failures says more: "refused" tells more than "no route", which an absent address
+ * family gives. */
 static int telling(int error)
 {
     switch (error) {

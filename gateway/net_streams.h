@@ -1,8 +1,9 @@
 /*
  * gateway/net_streams.h - the three byte streams there are, and what they share on one event loop.
  *
- * Each constructor copies what it is given (unless it says otherwise) and returns NULL when memory is short; a filter takes over the stream
- * below only when it succeeds. See byte_stream.h for how they behave.
+ * Each constructor copies what it is given (unless it says otherwise) and returns NULL when memory
+ * is short; a filter takes over the stream below only when it succeeds. See byte_stream.h for how
+ * they behave.
  */
 #ifndef DRAGOMAN_GATEWAY_NET_STREAMS_H
 #define DRAGOMAN_GATEWAY_NET_STREAMS_H
@@ -15,7 +16,8 @@
 
 enum { NET_BUFFER_SIZE = 64 * 1024 };
 
-/* One per loop. The buffers are shared by all its connections: a read is handled to its end before the next begins. */
+/* One per loop. The buffers are shared by all its connections: a read is handled to its end before
+ * the next begins. */
 struct net {
     uv_loop_t *loop;
     char *read_buffer;             /* what a socket reads into */
@@ -37,7 +39,8 @@ void byte_stream_discard(struct byte_stream *);
 /* ---- names ---- */
 
 struct net_lookup;
-/* Asks the system's resolver on the thread pool. `done` (status 0 or a UV_EAI_* code; the list is freed after it) is called once, unless cancelled. */
+/* Asks the system's resolver on the thread pool. `done` (status 0 or a UV_EAI_* code; the list is
+ * freed after it) is called once, unless cancelled. */
 struct net_lookup *net_lookup_start(uv_loop_t *, const char *host, int port,
                                     void (*done)(void *arg, int status, const struct addrinfo *),
                                     void *arg);
@@ -49,7 +52,8 @@ void net_label(char *to, size_t room, const char *host, int port);
 
 /* ---- streams ---- */
 
-/* TCP with happy eyeballs. `label` names the other end in sentences ("chat.z.ai:443", "the proxy 10.0.0.1:3128"). */
+/* TCP with happy eyeballs. `label` names the other end in sentences ("chat.z.ai:443", "the
+ * proxy 10.0.0.1:3128"). */
 struct byte_stream *net_socket_create(struct net *, const char *host, int port, const char *label);
 
 /* A tunnel to host:port through the HTTP or SOCKS5 proxy that `below` connects to. */
@@ -61,8 +65,8 @@ struct net_tls_settings {
     const char *session_key; /* must outlive the stream */
     const char *ca_file;     /* "" = none; must outlive the stream */
     struct tls_sessions *sessions;
-    struct tls_trust **
-        trust; /* where the trust store is kept once it is loaded; must outlive the stream; released by its owner */
+    struct tls_trust **trust; /* where the trust store is kept once it is loaded; must outlive the
+                                 stream; released by its owner */
 };
 struct byte_stream *net_tls_create(struct net *, struct byte_stream *below,
                                    const struct net_tls_settings *);

@@ -1,10 +1,13 @@
 /*
- * gateway/net_tls.c - TLS over any byte stream; moves the bytes between tls/tls_stream.h and the stream below.
+ * gateway/net_tls.c - TLS over any byte stream; moves the bytes between tls/tls_stream.h and the
+ * stream below.
  *
- * A full handshake costs milliseconds of CPU (and the first one of a process loads the trust store), so its steps run on the thread pool and no
- * other connection waits for them; a resumed one is cheap and stays on the loop. While a step runs on a thread the tls_stream belongs to it: the
- * stream below does not read, nothing here touches it, and closing waits for it. Plain text is encrypted in pieces
- * of 64 KiB, each after the one before has left, so a large body never exists twice.
+ * A full handshake costs milliseconds of CPU (and the first one of a process loads the trust
+ * store), so its steps run on the thread pool and no other connection waits for them; a resumed one
+ * is cheap and stays on the loop. While a step runs on a thread the tls_stream belongs to it: the
+ * stream below does not read, nothing here touches it, and closing waits for it. Plain text is
+ * encrypted in pieces of 64 KiB, each after the one before has left, so a large body never exists
+ * twice.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -59,7 +62,8 @@ static void tls_failed(struct net_tls *t, const struct fail *fail)
 
 /* ---- sending ---- */
 
-/* Moves the waiting cipher text out of the tls_stream, which may write more while this is on its way. */
+/* Moves the waiting cipher text out of the tls_stream, which may write more while this is on its
+ * way. */
 static void send_output(struct net_tls *t)
 {
     struct buffer *output = tls_stream_output(t->tls);

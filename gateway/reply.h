@@ -1,5 +1,6 @@
 /*
- * gateway/reply.h - headers that every answer carries (CORS, x-request-id) and answers that are made in one go.
+ * gateway/reply.h - headers that every answer carries (CORS, x-request-id) and answers that are
+ * made in one go.
  */
 #ifndef DRAGOMAN_GATEWAY_REPLY_H
 #define DRAGOMAN_GATEWAY_REPLY_H
@@ -19,7 +20,8 @@ void request_id_make(char id[REQUEST_ID_SIZE]);
 /* x-request-id and CORS. The spans live as long as `id` and the exchange. */
 void reply_headers_common(struct reply_headers *, const struct http_exchange *, const char *id);
 void reply_header(struct reply_headers *, const char *name, struct span value);
-/* Headers that a failure brings: WWW-Authenticate, Allow, Retry-After, x-should-retry. `repeated`: we tried elsewhere already. */
+/* Headers that a failure brings: WWW-Authenticate, Allow, Retry-After, x-should-retry. `repeated`:
+ * we tried elsewhere already. */
 void reply_headers_failure(struct reply_headers *, const struct fail *, bool repeated);
 
 /* Whole answers; the exchange is invalid afterwards. */

@@ -1,8 +1,9 @@
 /*
  * gateway/serve.c - see serve.h.
  *
- * Two phases of stopping: gracefully on the first SIGTERM or SIGINT (no new connections, streams may end for up to 30 s), at once on the second or when
- * the time is over. SIGHUP reloads; a config that is bad is reported and the old one stays.
+ * Two phases of stopping: gracefully on the first SIGTERM or SIGINT (no new connections, streams
+ * may end for up to 30 s), at once on the second or when the time is over. SIGHUP reloads; a config
+ * that is bad is reported and the old one stays.
  */
 #include "gateway/serve.h"
 
@@ -31,7 +32,8 @@ struct server {
 
 static void say(const char *text) { fputs(text, stdout); }
 
-/* ---- stopping ------------------------------------------------------------------------------------- */
+/* ---- stopping
+ * ------------------------------------------------------------------------------------- */
 
 static void on_engine_closed(void *arg) {}
 
@@ -79,7 +81,8 @@ static void on_stop(uv_signal_t *handle, int number)
     uv_timer_start(&s->grace, on_grace, 0, POLL_MS);
 }
 
-/* ---- reload ---------------------------------------------------------------------------------------- */
+/* ---- reload
+ * ---------------------------------------------------------------------------------------- */
 
 static void log_text(enum log_level level, struct span text)
 {
@@ -133,7 +136,8 @@ static void on_hup(uv_signal_t *handle, int number)
         reload(s);
 }
 
-/* ---- start ----------------------------------------------------------------------------------------- */
+/* ---- start
+ * ----------------------------------------------------------------------------------------- */
 
 static void on_refresh(uv_timer_t *timer)
 {

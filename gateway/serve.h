@@ -6,7 +6,8 @@
 
 #include "gateway/config.h"
 
-/* Takes the caller's reference of `config`. `file` is what a reload reads again (NULL = built in, nothing to reload). Returns the exit code. */
+/* Takes the caller's reference of `config`. `file` is what a reload reads again (NULL = built in,
+ * nothing to reload). Returns the exit code. */
 int serve(struct config *config, const char *file);
 
 #endif

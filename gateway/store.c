@@ -1,5 +1,6 @@
 /*
- * gateway/store.c - see store.h. The database handle belongs to the worker job that is running; jobs never overlap, so SQLite needs no lock of ours.
+ * gateway/store.c - see store.h. The database handle belongs to the worker job that is running;
+ * jobs never overlap, so SQLite needs no lock of ours.
  */
 #include "gateway/store.h"
 

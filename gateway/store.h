@@ -1,8 +1,10 @@
 /*
- * gateway/store.h - what must outlive a restart: credentials that sites gave us (guest sessions, access tokens).
+ * gateway/store.h - what must outlive a restart: credentials that sites gave us (guest sessions,
+ * access tokens).
  *
- * One SQLite file, `dragoman.db`, in the data directory (0700/0600). Read once at start and only if the file is there; written by the thread pool, one job at a time,
- * in order. A store that cannot be opened or written costs a warning, never an answer.
+ * One SQLite file, `dragoman.db`, in the data directory (0700/0600). Read once at start and only if
+ * the file is there; written by the thread pool, one job at a time, in order. A store that cannot
+ * be opened or written costs a warning, never an answer.
  */
 #ifndef DRAGOMAN_GATEWAY_STORE_H
 #define DRAGOMAN_GATEWAY_STORE_H

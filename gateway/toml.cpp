@@ -1,14 +1,18 @@
 /*
  * gateway/toml.cpp - toml++ behind a C face; one of the project's two C++ files.
  *
- * toml++ builds its own tree; it is copied into the caller's arena and thrown away. The hard part is what a malformed or
- * hostile file does to toml++ 3.3, because a gateway that reloads its configuration must survive it:
- *   - It limits nested values but not dotted keys, and destroys its tree recursively: a key of 100,000 dots would end on
- *     the stack. It takes non-ASCII white space between tokens, which TOML 1.0 forbids. A scan that knows just enough of
- *     TOML to skip strings and comments refuses both beforehand.
- *   - It asserts on some malformed lines ("[!]"). Its assertions throw here, and what is thrown ends in toml_parse.
- *   - Its test for non-ASCII white space runs into __builtin_unreachable for most other characters (after a line-ending
- *     backslash in a multi-line string). That one header is read with "return false" in its place.
+ * toml++ builds its own tree; it is copied into the caller's arena and thrown away. The hard part
+ * is what a malformed or hostile file does to toml++ 3.3, because a gateway that reloads its
+ * configuration must survive it:
+ *   - It limits nested values but not dotted keys, and destroys its tree recursively: a key of
+ * 100,000 dots would end on the stack. It takes non-ASCII white space between tokens, which
+ * TOML 1.0 forbids. A scan that knows just enough of TOML to skip strings and comments refuses both
+ * beforehand.
+ *   - It asserts on some malformed lines ("[!]"). Its assertions throw here, and what is thrown
+ * ends in toml_parse.
+ *   - Its test for non-ASCII white space runs into __builtin_unreachable for most other characters
+ * (after a line-ending backslash in a multi-line string). That one header is read with "return
+ * false" in its place.
  */
 #include "gateway/toml.h"
 
@@ -195,8 +199,9 @@ bool trips_parser(std::string_view text)
     }
 }
 
-/* The line that trips an assertion of the parser, which does not say where it was. It reads from front to back, so every
- * beginning of the text that holds the line trips it, and no shorter one does: halving finds it. */
+/* The line that trips an assertion of the parser, which does not say where it was. It reads from
+ * front to back, so every beginning of the text that holds the line trips it, and no shorter one
+ * does: halving finds it. */
 int find_tripping_line(std::string_view text)
 {
     size_t good = 0, bad = text.size(); /* bytes that do not trip it, and that do */

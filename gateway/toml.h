@@ -1,8 +1,9 @@
 /*
  * gateway/toml.h - TOML 1.0 as a plain tree, with the place of everything.
  *
- * A small C face over toml++: no exception leaves it, and what a hostile file could do (nesting, dotted keys, size) is
- * bounded before the parser sees it. The tree and all text live in the arena that is handed in.
+ * A small C face over toml++: no exception leaves it, and what a hostile file could do (nesting,
+ * dotted keys, size) is bounded before the parser sees it. The tree and all text live in the arena
+ * that is handed in.
  */
 #ifndef DRAGOMAN_GATEWAY_TOML_H
 #define DRAGOMAN_GATEWAY_TOML_H

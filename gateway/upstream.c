@@ -1,16 +1,18 @@
 /*
  * gateway/upstream.c - calls to sites and the connections that carry them.
  *
- * A pool is a key (scheme, host, port, proxy, account, TLS settings), its connections and the calls that wait for one. A connection is a stack of byte
- * streams and an answer being read; it is connecting, busy with a call, draining what a call left behind, idle or closing. A call is bound to at most
- * one connection.
+ * A pool is a key (scheme, host, port, proxy, account, TLS settings), its connections and the calls
+ * that wait for one. A connection is a stack of byte streams and an answer being read; it is
+ * connecting, busy with a call, draining what a call left behind, idle or closing. A call is bound
+ * to at most one connection.
  *
- * Lifetimes make this file: a handler may cancel inside any callback, a connection may die at any moment. So nothing is freed where it is ended: a call goes when its timer
- * is closed, a connection when its stream is, and both happen on a later turn of the loop. After each callback the state is looked at again
- * (conn->call, conn->state) before anything else is done.
+ * Lifetimes make this file: a handler may cancel inside any callback, a connection may die at any
+ * moment. So nothing is freed where it is ended: a call goes when its timer is closed, a connection
+ * when its stream is, and both happen on a later turn of the loop. After each callback the state is
+ * looked at again (conn->call, conn->state) before anything else is done.
  *
- * Clocks: one timer a call. A read only stores a new deadline; the timer fires at the old one and is armed again if
- * it came too early. Idle and draining connections share one timer.
+ * Clocks: one timer a call. A read only stores a new deadline; the timer fires at the old one and
+ * is armed again if it came too early. Idle and draining connections share one timer.
  */
 #include "gateway/upstream.h"
 
@@ -142,7 +144,8 @@ static void call_arm(struct upstream_call *call, uint64_t at)
     uv_timer_start(&call->timer, on_call_timer, at > now ? at - now : 0, 0);
 }
 
-/* The call must have got on within `ms` from now (0 or less: no limit). Costs nothing while the timer would fire earlier anyway. */
+/* The call must have got on within `ms` from now (0 or less: no limit). Costs nothing while the
+ * timer would fire earlier anyway. */
 static void call_clock(struct upstream_call *call, int64_t ms)
 {
     call->deadline = ms > 0 ? now_of(call->pool->upstream) + (uint64_t)ms : 0;
@@ -240,8 +243,9 @@ static void call_timed_out(struct upstream_call *call)
         break;
     default:
         duration(after, sizeof after, call->idle_ms);
-        fail_set(&fail, FAIL_TIMEOUT, "%s fell silent for %s in the middle of its answer (idle_timeout)",
-                 pool->label, after);
+        fail_set(&fail, FAIL_TIMEOUT,
+                 "%s fell silent for %s in the middle of its answer (idle_timeout)", pool->label,
+                 after);
     }
     if (conn)
         connection_close(conn);
@@ -265,8 +269,8 @@ static void on_call_timer(uv_timer_t *timer)
     if (call->deadline && !(call->paused && call->phase >= CALL_SENT)) {
         if (call->phase == CALL_SENT && now >= call->deadline && !call->conn->written) {
             size_t unsent = byte_stream_unsent(call->conn->stream);
-            if (unsent !=
-                call->unsent) /* a large body is still leaving: the site has nothing to answer yet */
+            if (unsent != call->unsent) /* a large body is still leaving: the site has nothing to
+                                           answer yet */
                 call->deadline = now + (uint64_t)call->first_byte_ms;
             call->unsent = unsent;
         }
@@ -389,7 +393,8 @@ static void on_stream_closed(void *up)
     net_release(net);
 }
 
-/* The call, if there is one, keeps its other ties; whoever closes goes on with it, and lets the pool advance. */
+/* The call, if there is one, keeps its other ties; whoever closes goes on with it, and lets the
+ * pool advance. */
 static void connection_close(struct connection *conn)
 {
     if (conn->state == CONNECTION_CLOSING)
@@ -408,7 +413,8 @@ static void connection_close(struct connection *conn)
     byte_stream_close(conn->stream);
 }
 
-/* The connection is of no use any more. Its call is tried again on a fresh one where that is safe, else it ends. */
+/* The connection is of no use any more. Its call is tried again on a fresh one where that is safe,
+ * else it ends. */
 static void connection_failed(struct connection *conn, const struct fail *fail)
 {
     struct pool *pool = conn->pool;
@@ -432,7 +438,8 @@ static void connection_failed(struct connection *conn, const struct fail *fail)
     pool_release(pool);
 }
 
-/* The answer is whole. The connection is given back before the handler hears of it, so that its next request may use it. */
+/* The answer is whole. The connection is given back before the handler hears of it, so that its
+ * next request may use it. */
 static void connection_answered(struct connection *conn, bool more_came)
 {
     struct pool *pool = conn->pool;
@@ -464,7 +471,8 @@ static void call_on_head(struct upstream_call *call, struct connection *conn)
     call->handler.on_head(call->handler.owner, &head);
 }
 
-/* Hands out what `bytes` hold. Returns how much of it is left: the call was paused. 0 also when everything is over. */
+/* Hands out what `bytes` hold. Returns how much of it is left: the call was paused. 0 also when
+ * everything is over. */
 static size_t connection_digest(struct connection *conn, struct span bytes)
 {
     for (;;) {
@@ -506,7 +514,8 @@ static void connection_read_done(struct connection *conn)
         conn->call->handler.on_read_done(conn->call->handler.owner);
 }
 
-/* Hands out what was held back, then reads on. Only ever from a timer: reading on may deliver at once. */
+/* Hands out what was held back, then reads on. Only ever from a timer: reading on may deliver at
+ * once. */
 static void connection_read_on(struct connection *conn)
 {
     if (conn->state == CONNECTION_CLOSING || (conn->call && conn->call->paused))

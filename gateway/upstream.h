@@ -1,10 +1,12 @@
 /*
  * gateway/upstream.h - requests to sites: connection pool, transports and the HTTP/1.1 client.
  *
- * One struct upstream per event loop. A call is one request and its answer over a pooled or new connection: socket → (HTTP CONNECT or SOCKS5
- * proxy) → (TLS) → HTTP. Answers come decoded: chunked coding, Content-Length, until close, 1xx skipped, trailers ignored, gzip and deflate inflated.
- * Each read of the socket calls on_body at most a few times and then on_read_done once, so that the receiver can write once per read. A request that dies on a *reused*
- * connection before a byte of the answer came is sent once more on a fresh one. Redirects are not followed (they are answers).
+ * One struct upstream per event loop. A call is one request and its answer over a pooled or new
+ * connection: socket → (HTTP CONNECT or SOCKS5 proxy) → (TLS) → HTTP. Answers come decoded: chunked
+ * coding, Content-Length, until close, 1xx skipped, trailers ignored, gzip and deflate inflated.
+ * Each read of the socket calls on_body at most a few times and then on_read_done once, so that the
+ * receiver can write once per read. A request that dies on a *reused* connection before a byte of
+ * the answer came is sent once more on a fresh one. Redirects are not followed (they are answers).
  */
 #ifndef DRAGOMAN_GATEWAY_UPSTREAM_H
 #define DRAGOMAN_GATEWAY_UPSTREAM_H
@@ -20,32 +22,38 @@ struct upstream_call;
 struct upstream_handler {
     void (*on_head)(void *owner, const struct site_head *);
     void (*on_body)(void *owner, struct span bytes); /* valid during the call */
-    void (*on_read_done)(
-        void *
-            owner); /* after the last on_body of one socket read; not called once the call ended or was cancelled inside */
-    /* Exactly once unless cancelled. END_CLEAN: the answer is whole. END_CUT with fail kind CUT (broken off after the head), UNREACHABLE (before it: resolve, connect, proxy, TLS, closed without an answer), PROTOCOL
-     * (no HTTP) or TIMEOUT (connect_timeout; first_byte_timeout until the head; idle_timeout between reads). The call is invalid afterwards. */
+    void (*on_read_done)(void *owner); /* after the last on_body of one socket read; not called once
+                                          the call ended or was cancelled inside */
+    /* Exactly once unless cancelled. END_CLEAN: the answer is whole. END_CUT with fail kind CUT
+     * (broken off after the head), UNREACHABLE (before it: resolve, connect, proxy, TLS, closed
+     * without an answer), PROTOCOL (no HTTP) or TIMEOUT (connect_timeout; first_byte_timeout until
+     * the head; idle_timeout between reads). The call is invalid afterwards. */
     void (*on_end)(void *owner, enum stream_end, const struct fail *);
     void *owner;
 };
 
 struct upstream *upstream_create(uv_loop_t *);
-/* Closes idle connections and cancels nothing: callers cancel their calls first. `closed` when every handle is closed; then it is freed. */
+/* Closes idle connections and cancels nothing: callers cancel their calls first. `closed` when
+ * every handle is closed; then it is freed. */
 void upstream_destroy(struct upstream *, void (*closed)(void *), void *arg);
 /* Closes idle connections of sites that are gone or changed (after a reload). */
 void upstream_forget_idle(struct upstream *);
 
-/* Starts a request. The request's spans must live until on_end or cancel. `site` is kept alive by the caller (config reference). `account_name` separates
- * pools. Never calls back before it returns. NULL with fail when memory is short. Adds Host, User-Agent (dragoman/VERSION), Accept-Encoding: identity,
- * Content-Length (with a body, and for POST/PUT/PATCH) and Connection: keep-alive. */
+/* Starts a request. The request's spans must live until on_end or cancel. `site` is kept alive by
+ * the caller (config reference). `account_name` separates pools. Never calls back before it
+ * returns. NULL with fail when memory is short. Adds Host, User-Agent (dragoman/VERSION),
+ * Accept-Encoding: identity, Content-Length (with a body, and for POST/PUT/PATCH) and Connection:
+ * keep-alive. */
 struct upstream_call *upstream_start(struct upstream *, const struct site_config *site,
                                      struct span account_name, const struct site_request *,
                                      const struct upstream_handler *, struct fail *);
-/* Stops and starts reading from the site's socket (back-pressure). While paused the idle clock stands still. */
+/* Stops and starts reading from the site's socket (back-pressure). While paused the idle clock
+ * stands still. */
 void upstream_pause(struct upstream_call *);
 void upstream_resume(struct upstream_call *);
-/* Ends the call at once: the socket is closed (or, with `finished` and the body nearly read, drained for the pool up to 64 KiB or 1 s). No callback follows. May be called inside
- * any callback of the call. */
+/* Ends the call at once: the socket is closed (or, with `finished` and the body nearly read,
+ * drained for the pool up to 64 KiB or 1 s). No callback follows. May be called inside any callback
+ * of the call. */
 void upstream_cancel(struct upstream_call *, bool finished);
 
 struct upstream_counters {

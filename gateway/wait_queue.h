@@ -1,7 +1,9 @@
 /*
- * gateway/wait_queue.h - first come, first served, without allocation: the waiter is embedded in whoever waits.
+ * gateway/wait_queue.h - first come, first served, without allocation: the waiter is embedded in
+ * whoever waits.
  *
- * A waiter is in at most one queue and is taken out before it is woken, so inside the call it may queue again or be destroyed.
+ * A waiter is in at most one queue and is taken out before it is woken, so inside the call it may
+ * queue again or be destroyed.
  */
 #ifndef DRAGOMAN_GATEWAY_WAIT_QUEUE_H
 #define DRAGOMAN_GATEWAY_WAIT_QUEUE_H

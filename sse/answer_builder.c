@@ -1,5 +1,6 @@
 /*
- * sse/answer_builder.c - see answer_builder.h. Everything is gathered in growing buffers, rendered once.
+ * sse/answer_builder.c - see answer_builder.h. Everything is gathered in growing buffers, rendered
+ * once.
  */
 #include "sse/answer_builder.h"
 
@@ -242,7 +243,8 @@ int answer_builder_finish(struct answer_builder *b, int choice, struct span reas
     return add(b, &c->reason_text, reason);
 }
 
-/* ---- rendering ---------------------------------------------------------------------------------------- */
+/* ---- rendering
+ * ---------------------------------------------------------------------------------------- */
 
 /* Gathered text is whole: what is torn now stays torn, and becomes U+FFFD. */
 static void text_value(struct json_writer *w, const struct buffer *text)

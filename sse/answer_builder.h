@@ -1,7 +1,9 @@
 /*
- * sse/answer_builder.h - one whole chat.completion (clients.md §1.5, §2.2) out of the same pieces that a stream has.
+ * sse/answer_builder.h - one whole chat.completion (clients.md §1.5, §2.2) out of the same pieces
+ * that a stream has.
  *
- * Gathers per choice; memory is bounded by `limit` bytes over all text (then the builder's error says BUFFER_FULL).
+ * Gathers per choice; memory is bounded by `limit` bytes over all text (then the builder's error
+ * says BUFFER_FULL).
  */
 #ifndef DRAGOMAN_SSE_ANSWER_BUILDER_H
 #define DRAGOMAN_SSE_ANSWER_BUILDER_H
@@ -22,7 +24,8 @@ int answer_builder_tool_arguments(struct answer_builder *, int choice, int index
                                   struct span piece);
 int answer_builder_citations(struct answer_builder *, int choice, const struct citation *,
                              size_t n);
-/* TOP, CHOICE: members of the answer and of the choice; DELTA: members of the message. A member given again replaces the former of its name. */
+/* TOP, CHOICE: members of the answer and of the choice; DELTA: members of the message. A member
+ * given again replaces the former of its name. */
 int answer_builder_extra(struct answer_builder *, enum extra_place, int choice,
                          struct span members);
 int answer_builder_finish(struct answer_builder *, int choice, struct span reason);

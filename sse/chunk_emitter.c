@@ -1,8 +1,9 @@
 /*
  * sse/chunk_emitter.c - see chunk_emitter.h.
  *
- * A chunk is HEAD INDEX DELTA MIDDLE: `head` runs to `"choices":[{"index":` and is rendered once; the middle from `"logprobs"` on is one of a
- * few constants. Per-choice state is made when a choice is first used, so that the common answer with one choice costs one.
+ * A chunk is HEAD INDEX DELTA MIDDLE: `head` runs to `"choices":[{"index":` and is rendered once;
+ * the middle from `"logprobs"` on is one of a few constants. Per-choice state is made when a choice
+ * is first used, so that the common answer with one choice costs one.
  */
 #include "sse/chunk_emitter.h"
 
@@ -27,7 +28,7 @@ struct chunk_emitter {
     struct choice_state *choices[EMITTER_CHOICES];
 };
 
-/* ---- making ------------------------------------------------------------------------------------- */
+/* ---- making ---- */
 
 static int render_head(struct chunk_emitter *e)
 {
@@ -79,7 +80,8 @@ static struct choice_state *choice_of(struct chunk_emitter *e, struct buffer *ou
     return e->choices[choice];
 }
 
-/* ---- chunks --------------------------------------------------------------------------------------- */
+/* ---- chunks
+ * --------------------------------------------------------------------------------------- */
 
 static void put_index(struct buffer *out, int index)
 {
@@ -171,7 +173,8 @@ static void put_piece(struct chunk_emitter *e, struct buffer *out, int choice,
     close_chunk(e, out, c, span_of(NULL, 0), false);
 }
 
-/* Whole characters only. The scratch buffer is used only for pieces that need repair and is given back at once: such pieces are rare. */
+/* Whole characters only. The scratch buffer is used only for pieces that need repair and is given
+ * back at once: such pieces are rare. */
 static void guarded(struct chunk_emitter *e, struct buffer *out, int choice, enum channel channel,
                     struct span text)
 {
@@ -289,7 +292,8 @@ void chunk_emitter_citations(struct chunk_emitter *e, struct buffer *out, int ch
     close_chunk(e, out, c, span_of(NULL, 0), false);
 }
 
-/* ---- extras ------------------------------------------------------------------------------------------ */
+/* ---- extras
+ * ------------------------------------------------------------------------------------------ */
 
 static void add_members(struct buffer *to, struct span members)
 {
@@ -338,7 +342,8 @@ void chunk_emitter_flush_extras(struct chunk_emitter *e, struct buffer *out)
     }
 }
 
-/* ---- ends ---------------------------------------------------------------------------------------------- */
+/* ---- ends
+ * ---------------------------------------------------------------------------------------------- */
 
 static void flush_held(struct chunk_emitter *e, struct buffer *out, int choice,
                        struct choice_state *c)

@@ -10,10 +10,13 @@ enum framing {
     FRAMING_NONE,  /* the body does not matter: read and forgotten */
     FRAMING_WHOLE, /* the whole body is one frame, delivered at its end (JSON answers, errors) */
     FRAMING_SSE,   /* server-sent events (WHATWG HTML 9.2.6) */
-    FRAMING_LINES, /* a JSON value a line; blank lines are skipped; CR LF or LF; the last line needs no end */
-    FRAMING_PREFIX, /* lines `<prefix>:<data>` (sites/lmarena.md): frame.type = prefix, frame.data = the rest */
-    FRAMING_LENGTH, /* Connect: 1 byte of flags, 4 bytes big-endian length, payload (sites/kimi.md §6.1) */
-    FRAMING_RAW /* bytes as they come; each read is a frame */
+    FRAMING_LINES, /* a JSON value a line; blank lines are skipped; CR LF or LF; the last line needs
+                      no end */
+    FRAMING_PREFIX, /* lines `<prefix>:<data>` (sites/lmarena.md): frame.type = prefix, frame.data =
+                       the rest */
+    FRAMING_LENGTH, /* Connect: 1 byte of flags, 4 bytes big-endian length, payload (sites/kimi.md
+                       §6.1) */
+    FRAMING_RAW     /* bytes as they come; each read is a frame */
 };
 
 /* Spans are valid until the decoder is fed or asked again. */

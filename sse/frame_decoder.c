@@ -1,8 +1,10 @@
 /*
  * sse/frame_decoder.c - see frame_decoder.h.
  *
- * Every framing but LENGTH, WHOLE and RAW is made of lines, so one line cutter serves three of them. A line that lies whole in the input is a span of it; only
- * a line that a read cut in two is gathered. The hard parts: a CR at the end of a read may be half of a CRLF, and a growing line must not be scanned twice.
+ * Every framing but LENGTH, WHOLE and RAW is made of lines, so one line cutter serves three of
+ * them. A line that lies whole in the input is a span of it; only a line that a read cut in two is
+ * gathered. The hard parts: a CR at the end of a read may be half of a CRLF, and a growing line
+ * must not be scanned twice.
  */
 #include "sse/frame_decoder.h"
 
@@ -34,7 +36,7 @@ static enum frame_result broken(struct frame_decoder *d, int buffer_error)
     return d->broken;
 }
 
-/* ---- lines ------------------------------------------------------------------------------------- */
+/* ---- lines ---- */
 
 /* Where the line ends: the first LF, or for SSE also CR. */
 static size_t line_length(const struct frame_decoder *d, struct span s)
@@ -49,7 +51,8 @@ static size_t line_length(const struct frame_decoder *d, struct span s)
     return n;
 }
 
-/* Takes one line off *rest. READY with *line (of the input or of d->line), MORE when the input ended inside it. */
+/* Takes one line off *rest. READY with *line (of the input or of d->line), MORE when the input
+ * ended inside it. */
 static enum frame_result next_line(struct frame_decoder *d, struct span *rest, struct span *line)
 {
     if (d->line_done) {
@@ -90,9 +93,11 @@ static struct span without_cr(struct span line)
     return line.n && line.p[line.n - 1] == '\r' ? span_first(line, line.n - 1) : line;
 }
 
-/* ---- server-sent events (WHATWG HTML 9.2.6) --------------------------------------------------------- */
+/* ---- server-sent events (WHATWG HTML 9.2.6)
+ * --------------------------------------------------------- */
 
-/* The only data line of an event stays a span of the input while it can; another line, or the input's end, moves it to the gather buffer. */
+/* The only data line of an event stays a span of the input while it can; another line, or the
+ * input's end, moves it to the gather buffer. */
 static int keep_direct(struct frame_decoder *d)
 {
     if (!(d->flags & DATA_IN_INPUT))
@@ -105,8 +110,8 @@ static int sse_data(struct frame_decoder *d, struct span value)
 {
     bool first = !(d->flags & HAS_DATA);
     d->flags |= HAS_DATA;
-    if (first &&
-        !d->line_done) { /* a line that a read cut in two lies in the line buffer, which the next line needs */
+    if (first && !d->line_done) { /* a line that a read cut in two lies in the line buffer, which
+                                     the next line needs */
         d->flags |= DATA_IN_INPUT;
         d->direct = value;
         return 0;
@@ -193,7 +198,8 @@ static enum frame_result sse_next(struct frame_decoder *d, struct span *rest, st
     return r;
 }
 
-/* ---- lines as frames --------------------------------------------------------------------------------- */
+/* ---- lines as frames
+ * --------------------------------------------------------------------------------- */
 
 static bool frame_from_line(struct frame_decoder *d, struct span line, struct frame *frame)
 {
@@ -221,7 +227,8 @@ static enum frame_result lines_next(struct frame_decoder *d, struct span *rest, 
     return r;
 }
 
-/* ---- length-framed messages (Connect) ------------------------------------------------------------------ */
+/* ---- length-framed messages (Connect)
+ * ------------------------------------------------------------------ */
 
 enum { LENGTH_HEAD = 5 };
 
@@ -272,7 +279,9 @@ static enum frame_result length_next(struct frame_decoder *d, struct span *rest,
     return FRAME_MORE;
 }
 
-/* ---- all ------------------------------------------------------------------------------------------------- */
+/* ---- all
+ * -------------------------------------------------------------------------------------------------
+ */
 
 enum frame_result frame_decoder_next(struct frame_decoder *d, struct span *rest,
                                      struct frame *frame)

@@ -1,13 +1,16 @@
 /*
  * sse/frame_decoder.h - cut a byte stream into frames, whatever the framing.
  *
- * Pure and pull-style: bytes are handed over as a span, frames are taken out one by one, so the caller may stop between two frames
- * (back-pressure, cancellation) and go on later with the rest of the span. A frame that lies whole inside the input is
- * not copied (an SSE event with one data line, a line, a length-framed message); others are gathered in a buffer that never passes the cap.
+ * Pure and pull-style: bytes are handed over as a span, frames are taken out one by one, so the
+ * caller may stop between two frames (back-pressure, cancellation) and go on later with the rest of
+ * the span. A frame that lies whole inside the input is not copied (an SSE event with one data
+ * line, a line, a length-framed message); others are gathered in a buffer that never passes the
+ * cap.
  *
  *     struct span rest = bytes;
  *     while ((r = frame_decoder_next(&d, &rest, &frame)) == FRAME_READY) use(&frame);
- *     if (r < 0) …                                   // FRAME_TOO_LARGE, FRAME_NOMEM: the decoder stays in that state
+ *     if (r < 0) …                                   // FRAME_TOO_LARGE, FRAME_NOMEM: the decoder
+ * stays in that state
  *     // r == FRAME_MORE: `rest` is used up
  */
 #ifndef DRAGOMAN_SSE_FRAME_DECODER_H
@@ -43,10 +46,12 @@ struct frame_decoder {
 void frame_decoder_init(struct frame_decoder *, enum framing, size_t limit);
 void frame_decoder_free(struct frame_decoder *);
 enum frame_result frame_decoder_next(struct frame_decoder *, struct span *rest, struct frame *);
-/* After the last byte: FRAME_READY with the final frame for framings that end without a mark (WHOLE; a last line without line end for LINES and PREFIX),
- * FRAME_MORE when nothing is left, FRAME_TORN when bytes of an unfinished frame were left (LENGTH; an SSE event without its blank line: it is
- * *not* dispatched, as WHATWG says, but a site that forgets the last blank line is common, so FRAME_READY is given for it when its data field is complete:
- * i.e. the last line ended or the body ended cleanly after it). */
+/* After the last byte: FRAME_READY with the final frame for framings that end without a mark
+ * (WHOLE; a last line without line end for LINES and PREFIX), FRAME_MORE when nothing is left,
+ * FRAME_TORN when bytes of an unfinished frame were left (LENGTH; an SSE event without its blank
+ * line: it is *not* dispatched, as WHATWG says, but a site that forgets the last blank line is
+ * common, so FRAME_READY is given for it when its data field is complete: i.e. the last line ended
+ * or the body ended cleanly after it). */
 enum frame_result frame_decoder_end(struct frame_decoder *, struct frame *);
 
 #endif

@@ -1,13 +1,15 @@
 /*
  * sse/text_guard.c - see text_guard.h.
  *
- * One decoder walks UTF-8 and, beside it, the three-byte surrogates of WTF-8 (ED A0..BF xx). Clean pieces are recognised by the same walk and passed on as they are.
+ * One decoder walks UTF-8 and, beside it, the three-byte surrogates of WTF-8 (ED A0..BF xx). Clean
+ * pieces are recognised by the same walk and passed on as they are.
  */
 #include "sse/text_guard.h"
 
 enum sequence { SEQUENCE_GOOD, SEQUENCE_BAD, SEQUENCE_TORN, SEQUENCE_HIGH, SEQUENCE_LOW };
 
-/* Looks at the sequence at p; *length = its bytes (BAD: of the maximal ill-formed subpart; TORN: what there is). */
+/* Looks at the sequence at p; *length = its bytes (BAD: of the maximal ill-formed subpart; TORN:
+ * what there is). */
 static enum sequence classify(const unsigned char *p, size_t n, size_t *length)
 {
     unsigned char c = p[0], low = 0x80, high = 0xBF;
@@ -88,7 +90,8 @@ static void write_pair(struct buffer *out, const unsigned char *high, const unsi
     buffer_append(out, span_of(text, 4));
 }
 
-/* Everything of `s` goes to `out` repaired; a tail that the next piece may complete goes to the guard. */
+/* Everything of `s` goes to `out` repaired; a tail that the next piece may complete goes to the
+ * guard. */
 static void repair(struct text_guard *g, struct span s, struct buffer *out)
 {
     const unsigned char *p = (const unsigned char *)s.p;
@@ -108,7 +111,8 @@ static void repair(struct text_guard *g, struct span s, struct buffer *out)
                 i += 6;
                 continue;
             }
-            /* Alone so far: a low half may follow in the next piece, whole or torn after ED or ED Bx. */
+            /* Alone so far: a low half may follow in the next piece, whole or torn after ED or ED
+             * Bx. */
             if (left == 0) {
                 memcpy(g->held, p + i, 3);
                 g->n_held = 3;

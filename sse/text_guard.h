@@ -1,9 +1,11 @@
 /*
  * sse/text_guard.h - whole characters only (clients.md S15, H18).
  *
- * One guard per text channel of an answer. It turns pieces of text that may be cut inside a UTF-8 sequence or between the
- * halves of a surrogate pair (WTF-8 from json_parse_lenient) into pieces of valid UTF-8: a torn tail is held back and joined with the
- * next piece; what can never become a character is replaced by U+FFFD (maximal subpart practice, Unicode 3.9). Clean text passes without a copy.
+ * One guard per text channel of an answer. It turns pieces of text that may be cut inside a UTF-8
+ * sequence or between the halves of a surrogate pair (WTF-8 from json_parse_lenient) into pieces of
+ * valid UTF-8: a torn tail is held back and joined with the next piece; what can never become a
+ * character is replaced by U+FFFD (maximal subpart practice, Unicode 3.9). Clean text passes
+ * without a copy.
  */
 #ifndef DRAGOMAN_SSE_TEXT_GUARD_H
 #define DRAGOMAN_SSE_TEXT_GUARD_H
@@ -15,7 +17,8 @@ struct text_guard {
     unsigned n_held;
 };
 
-/* `*out` is either a part of `piece` or content of `scratch` (cleared here); valid until either changes. 0 or the buffer's error. */
+/* `*out` is either a part of `piece` or content of `scratch` (cleared here); valid until either
+ * changes. 0 or the buffer's error. */
 int text_guard_pass(struct text_guard *, struct span piece, struct buffer *scratch,
                     struct span *out);
 /* What is held at the end of the answer becomes U+FFFD (or nothing). */

@@ -1,5 +1,6 @@
 /*
- * tls/tls_internal.h - what the files of this folder share, and the one place where mbedTLS 2.28 and 3.x differ.
+ * tls/tls_internal.h - what the files of this folder share, and the one place where mbedTLS 2.28
+ * and 3.x differ.
  */
 #ifndef DRAGOMAN_TLS_INTERNAL_H
 #define DRAGOMAN_TLS_INTERNAL_H

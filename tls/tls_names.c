@@ -1,8 +1,9 @@
 /*
  * tls/tls_names.c - who a certificate is for.
  *
- * mbedTLS 2.28 compares DNS names only; iPAddress entries of subjectAltName (RFC 5280 4.2.1.6, RFC 6125) are read here from the extension's own list, which 2.28 keeps as
- * raw entries with their context tags.
+ * mbedTLS 2.28 compares DNS names only; iPAddress entries of subjectAltName (RFC 5280 4.2.1.6, RFC
+ * 6125) are read here from the extension's own list, which 2.28 keeps as raw entries with their
+ * context tags.
  */
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -27,7 +28,8 @@ bool tls_is_ip_literal(const char *host)
     return parse_ip(host, bytes) != 0;
 }
 
-/* One entry of the subjectAltName SEQUENCE at *p: its tag and content; false at the end or on anything malformed. */
+/* One entry of the subjectAltName SEQUENCE at *p: its tag and content; false at the end or on
+ * anything malformed. */
 static bool next_name(const unsigned char **p, const unsigned char *end, int *kind,
                       struct span *content)
 {
@@ -52,7 +54,8 @@ static bool next_name(const unsigned char **p, const unsigned char *end, int *ki
     return true;
 }
 
-/* Finds the subjectAltName extension (2.5.29.17) in the raw v3 extensions and gives the inside of its SEQUENCE. */
+/* Finds the subjectAltName extension (2.5.29.17) in the raw v3 extensions and gives the inside of
+ * its SEQUENCE. */
 static struct span alt_names(const mbedtls_x509_crt *crt)
 {
     static const unsigned char oid[] = {0x06, 0x03, 0x55, 0x1D, 0x11};

@@ -1,7 +1,8 @@
 /*
  * tls/tls_store.c - what connections share: trusted roots, client sessions, server identities.
  *
- * All of it is used from the loop and from handshakes on other threads: one lock guards the lists; what a reference leads to never changes.
+ * All of it is used from the loop and from handshakes on other threads: one lock guards the lists;
+ * what a reference leads to never changes.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -26,7 +27,8 @@ int tls_random(void *unused, unsigned char *out, size_t n)
     return 0;
 }
 
-/* ---- trust ------------------------------------------------------------------------------------------ */
+/* ---- trust
+ * ------------------------------------------------------------------------------------------ */
 
 struct tls_trust {
     unsigned refs;
@@ -150,7 +152,8 @@ void tls_trust_release(struct tls_trust *t)
 const mbedtls_x509_crt *tls_trust_chain(const struct tls_trust *t) { return &t->chain; }
 uint64_t tls_trust_id(const struct tls_trust *t) { return t->id; }
 
-/* ---- sessions ------------------------------------------------------------------------------------------ */
+/* ---- sessions
+ * ------------------------------------------------------------------------------------------ */
 
 struct stored_session {
     uint64_t trust;
@@ -222,7 +225,8 @@ static struct stored_session **find(struct tls_sessions *s, uint64_t trust, cons
     return at;
 }
 
-/* mbedTLS copies sessions only through a context or their serialised form; the latter needs no context. */
+/* mbedTLS copies sessions only through a context or their serialised form; the latter needs no
+ * context. */
 static int session_copy(const mbedtls_ssl_session *from, mbedtls_ssl_session *to)
 {
     size_t n = 0;
@@ -292,7 +296,8 @@ void tls_sessions_drop(struct tls_sessions *s, uint64_t trust, const char *key)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* ---- server identity -------------------------------------------------------------------------------------- */
+/* ---- server identity
+ * -------------------------------------------------------------------------------------- */
 
 struct tls_identity {
     unsigned refs;

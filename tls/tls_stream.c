@@ -1,11 +1,13 @@
 /*
  * tls/tls_stream.c - see tls_stream.h.
  *
- * mbedTLS asks for cipher text and hands it out through two callbacks; here they read a buffer and append to another. The hard part is saying why a
- * handshake failed: mbedTLS reports flags and numbers, a person needs the certificate's names and dates.
+ * mbedTLS asks for cipher text and hands it out through two callbacks; here they read a buffer and
+ * append to another. The hard part is saying why a handshake failed: mbedTLS reports flags and
+ * numbers, a person needs the certificate's names and dates.
  *
- * Cost: an established stream holds mbedTLS's two record buffers of 16.4 KiB each (2.28 as Debian builds it cannot shrink them); the peer's certificate is
- * not kept, and the input buffer is given back whenever it runs empty.
+ * Cost: an established stream holds mbedTLS's two record buffers of 16.4 KiB each (2.28 as Debian
+ * builds it cannot shrink them); the peer's certificate is not kept, and the input buffer is given
+ * back whenever it runs empty.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +32,8 @@ struct tls_stream {
     struct fail fail;
 };
 
-/* Fastest first with what mbedTLS has: ChaCha20-Poly1305 beats its AES-GCM on every machine without AES instructions and is close elsewhere. */
+/* Fastest first with what mbedTLS has: ChaCha20-Poly1305 beats its AES-GCM on every machine without
+ * AES instructions and is close elsewhere. */
 static const int cipher_suites[] = {
 #if defined(MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256)
     MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256,
@@ -61,7 +64,8 @@ static const mbedtls_ecp_group_id groups[] = {MBEDTLS_ECP_DP_CURVE25519, MBEDTLS
 
 static const char *alpn[] = {"http/1.1", NULL};
 
-/* ---- bytes in and out --------------------------------------------------------------------------------- */
+/* ---- bytes in and out
+ * --------------------------------------------------------------------------------- */
 
 static int take_output(void *owner, const unsigned char *bytes, size_t n)
 {
@@ -101,7 +105,8 @@ void tls_stream_feed_eof(struct tls_stream *s) { s->input_ended = true; }
 
 struct buffer *tls_stream_output(struct tls_stream *s) { return &s->output; }
 
-/* ---- making ---------------------------------------------------------------------------------------------- */
+/* ---- making
+ * ---------------------------------------------------------------------------------------------- */
 
 void tls_stream_destroy(struct tls_stream *s)
 {
@@ -155,7 +160,8 @@ static struct tls_stream *no_memory(struct tls_stream *s, struct fail *fail)
     return NULL;
 }
 
-/* An IP literal's name check replaces mbedTLS's own: the leaf must list the address. Called for each certificate, the leaf last (depth 0). */
+/* An IP literal's name check replaces mbedTLS's own: the leaf must list the address. Called for
+ * each certificate, the leaf last (depth 0). */
 static int check_certificate(void *owner, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
 {
     struct tls_stream *s = owner;
@@ -168,7 +174,8 @@ static int check_certificate(void *owner, mbedtls_x509_crt *crt, int depth, uint
         else
             *flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
     }
-    if (*flags) { /* the sentence needs names and dates, which are gone when the handshake has failed */
+    if (*flags) { /* the sentence needs names and dates, which are gone when the handshake has
+                     failed */
         char names[120];
         tls_certificate_names(crt, names, sizeof names);
         const mbedtls_x509_time *until = &crt->valid_to, *from = &crt->valid_from;
@@ -257,7 +264,8 @@ const char *tls_stream_describe(const struct tls_stream *s)
     return suite ? suite : "none";
 }
 
-/* ---- the handshake ------------------------------------------------------------------------------------------ */
+/* ---- the handshake
+ * ------------------------------------------------------------------------------------------ */
 
 static enum tls_result failed(struct tls_stream *s)
 {
@@ -303,7 +311,8 @@ static void explain_handshake(struct tls_stream *s, int error)
     fail_set(&s->fail, FAIL_UNREACHABLE, "the TLS handshake with %s failed (%s)", s->host, detail);
 }
 
-/* Was the session of an earlier connection taken up? Then no certificate was sent, so none was seen. */
+/* Was the session of an earlier connection taken up? Then no certificate was sent, so none was
+ * seen. */
 static void handshake_done(struct tls_stream *s)
 {
     s->phase = PHASE_OPEN;
@@ -331,7 +340,9 @@ enum tls_result tls_stream_handshake(struct tls_stream *s)
     return failed(s);
 }
 
-/* ---- data --------------------------------------------------------------------------------------------------------- */
+/* ---- data
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 enum tls_result tls_stream_write(struct tls_stream *s, struct span plain)
 {

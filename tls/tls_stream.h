@@ -1,12 +1,15 @@
 /*
- * tls/tls_stream.h - TLS over any byte transport, client and server side, without touching a socket.
+ * tls/tls_stream.h - TLS over any byte transport, client and server side, without touching a
+ * socket.
  *
- * Sans-IO: cipher text goes in as spans and comes out in a buffer, plain text the other way round. The owner moves the bytes. Knows nothing of HTTP.
- * A full client handshake costs 3 to 5 ms of CPU in mbedTLS 2.28: tls_stream_handshake may therefore be called on
- * another thread, as long as only one thread uses the stream at a time; tls_stream_is_resuming says when that is not worth it.
+ * Sans-IO: cipher text goes in as spans and comes out in a buffer, plain text the other way round.
+ * The owner moves the bytes. Knows nothing of HTTP. A full client handshake costs 3 to 5 ms of CPU
+ * in mbedTLS 2.28: tls_stream_handshake may therefore be called on another thread, as long as only
+ * one thread uses the stream at a time; tls_stream_is_resuming says when that is not worth it.
  *
- *   client:  s = tls_client_create(ctx, host, alpn…); loop: tls_stream_feed / tls_stream_handshake / send tls_stream_output
- *   then:    tls_stream_write(plain) → output;  tls_stream_feed(cipher), tls_stream_read → plain
+ *   client:  s = tls_client_create(ctx, host, alpn…); loop: tls_stream_feed / tls_stream_handshake
+ * / send tls_stream_output then:    tls_stream_write(plain) → output;  tls_stream_feed(cipher),
+ * tls_stream_read → plain
  */
 #ifndef DRAGOMAN_TLS_TLS_STREAM_H
 #define DRAGOMAN_TLS_TLS_STREAM_H
@@ -23,13 +26,15 @@ enum tls_result {
 
 /* ---- trust, shared ---- */
 
-/* The trusted roots: SSL_CERT_FILE or the system's bundle, plus `ca_file` when it is not empty. Loaded lazily on first use (thread-safe), shared and
- * reference-counted: the same ca_file gives the same store. */
+/* The trusted roots: SSL_CERT_FILE or the system's bundle, plus `ca_file` when it is not empty.
+ * Loaded lazily on first use (thread-safe), shared and reference-counted: the same ca_file gives
+ * the same store. */
 struct tls_trust;
 struct tls_trust *tls_trust_get(const char *ca_file, struct fail *);
 void tls_trust_release(struct tls_trust *);
 
-/* Client sessions by (trust store, host:port), shared by all connections of the process; thread-safe. Holds at most a few hundred. */
+/* Client sessions by (trust store, host:port), shared by all connections of the process;
+ * thread-safe. Holds at most a few hundred. */
 struct tls_sessions;
 struct tls_sessions *tls_sessions_create(void);
 void tls_sessions_destroy(struct tls_sessions *);
@@ -38,7 +43,8 @@ struct tls_counters {
 };
 struct tls_counters tls_sessions_counters(struct tls_sessions *);
 
-/* A server's certificate chain and key (PEM files), immutable, reference-counted. NULL with fail: unreadable, not matching … */
+/* A server's certificate chain and key (PEM files), immutable, reference-counted. NULL with fail:
+ * unreadable, not matching … */
 struct tls_identity;
 struct tls_identity *tls_identity_load(const char *cert_file, const char *key_file, struct fail *);
 void tls_identity_release(struct tls_identity *);
@@ -47,8 +53,9 @@ void tls_identity_release(struct tls_identity *);
 
 struct tls_stream;
 
-/* `host`: DNS name (SNI and verification) or IP literal (no SNI; verified against iPAddress names, which mbedTLS 2.28 does not do by itself; also "::1" forms).
- * `session_key` e.g. "host:port". ALPN http/1.1 is offered. NULL with fail when memory is short. */
+/* `host`: DNS name (SNI and verification) or IP literal (no SNI; verified against iPAddress names,
+ * which mbedTLS 2.28 does not do by itself; also "::1" forms). `session_key` e.g. "host:port". ALPN
+ * http/1.1 is offered. NULL with fail when memory is short. */
 struct tls_stream *tls_client_create(struct tls_trust *, struct tls_sessions *, const char *host,
                                      const char *session_key, struct fail *);
 struct tls_stream *tls_server_create(struct tls_identity *, struct fail *);
@@ -56,25 +63,32 @@ void tls_stream_destroy(struct tls_stream *);
 
 /* A stored session is offered, so the handshake will probably be cheap enough for the loop. */
 bool tls_stream_is_resuming(const struct tls_stream *);
-/* Hands over received cipher text; it is consumed whole (kept until it is needed). 0, or BUFFER_* error. */
+/* Hands over received cipher text; it is consumed whole (kept until it is needed). 0, or BUFFER_*
+ * error. */
 int tls_stream_feed(struct tls_stream *, struct span cipher);
 /* The transport ended (FIN): without a close_notify before it, reading then fails as truncated. */
 void tls_stream_feed_eof(struct tls_stream *);
-/* Goes on with the handshake: TLS_OK when done (the peer's certificate is verified, name included). */
+/* Goes on with the handshake: TLS_OK when done (the peer's certificate is verified, name included).
+ */
 enum tls_result tls_stream_handshake(struct tls_stream *);
 /* Encrypts all of `plain` into the output. Only after the handshake. */
 enum tls_result tls_stream_write(struct tls_stream *, struct span plain);
-/* Decrypts up to `room` bytes into `to`; TLS_OK with *n > 0, TLS_WANT_INPUT, TLS_CLOSED or TLS_FAILED. */
+/* Decrypts up to `room` bytes into `to`; TLS_OK with *n > 0, TLS_WANT_INPUT, TLS_CLOSED or
+ * TLS_FAILED. */
 enum tls_result tls_stream_read(struct tls_stream *, char *to, size_t room, size_t *n);
 /* Puts a close_notify into the output. */
 void tls_stream_close(struct tls_stream *);
-/* Cipher text waiting to be sent; the owner sends it and clears the buffer (buffer_clear / buffer_consume). */
+/* Cipher text waiting to be sent; the owner sends it and clears the buffer (buffer_clear /
+ * buffer_consume). */
 struct buffer *tls_stream_output(struct tls_stream *);
-/* After TLS_FAILED: kind UNREACHABLE (handshake, verification) or CUT (truncated, bad record), and the sentence: "the certificate of X expired on 2026-01-02", "the certificate of X is for Y", "… is
- * signed by an authority that this machine does not trust (ca_file adds one)", "X ended the connection during the TLS handshake" … */
+/* After TLS_FAILED: kind UNREACHABLE (handshake, verification) or CUT (truncated, bad record), and
+ * the sentence: "the certificate of X expired on 2026-01-02", "the certificate of X is for Y", "…
+ * is signed by an authority that this machine does not trust (ca_file adds one)", "X ended the
+ * connection during the TLS handshake" … */
 const struct fail *tls_stream_fail(const struct tls_stream *);
 bool tls_stream_was_resumed(const struct tls_stream *);
-/* Protocol and cipher suite for the debug log, e.g. "TLSv1.2 ECDHE-ECDSA-CHACHA20-POLY1305-SHA256". */
+/* Protocol and cipher suite for the debug log, e.g. "TLSv1.2 ECDHE-ECDSA-CHACHA20-POLY1305-SHA256".
+ */
 const char *tls_stream_describe(const struct tls_stream *);
 
 #endif

@@ -1,9 +1,11 @@
 /*
- * test/fuzz/fuzz_adapter_openai.c - foreign bytes through decoder and adapter, and clients' bodies through the body editor.
+ * test/fuzz/fuzz_adapter_openai.c - foreign bytes through decoder and adapter, and clients' bodies
+ * through the body editor.
  *
- * The first byte chooses: what is played (a client's body, or an answer to openai or sophnet), the answer's status and type, and
- * where the bytes are cut. What must hold: no finding of the sanitizers; a failure has a kind and a message; extras and usage that come out, and
- * an edited body, are JSON.
+ * The first byte chooses: what is played (a client's body, or an answer to openai or sophnet), the
+ * answer's status and type, and where the bytes are cut. What must hold: no finding of the
+ * sanitizers; a failure has a kind and a message; extras and usage that come out, and an edited
+ * body, are JSON.
  */
 #include <assert.h>
 #include <stdlib.h>

@@ -1,8 +1,9 @@
 /*
- * test/fuzz/fuzz_adapter_zai.c - chat.z.ai's answers: any bytes through decoder and adapter, the text that comes out through the emitter.
+ * test/fuzz/fuzz_adapter_zai.c - chat.z.ai's answers: any bytes through decoder and adapter, the
+ * text that comes out through the emitter.
  *
- * First byte: status, type, form and size of the pieces. What must hold: no finding; a failure has a kind and a sentence; every event that the emitter writes is one
- * line of JSON.
+ * First byte: status, type, form and size of the pieces. What must hold: no finding; a failure has
+ * a kind and a sentence; every event that the emitter writes is one line of JSON.
  */
 #include <assert.h>
 #include <stdlib.h>

@@ -1,7 +1,9 @@
 /*
- * test/fuzz/fuzz_chat_request.c - a client's body into a turn, its raw text through the walker and the renamer.
+ * test/fuzz/fuzz_chat_request.c - a client's body into a turn, its raw text through the walker and
+ * the renamer.
  *
- * What must hold: no finding; a refusal has a kind and a sentence; what the renamer writes of an accepted body is JSON again.
+ * What must hold: no finding; a refusal has a kind and a sentence; what the renamer writes of an
+ * accepted body is JSON again.
  */
 #include <assert.h>
 

@@ -1,5 +1,6 @@
 /*
- * fuzz_config.c - any bytes as gateway.toml: never a crash, never a leak; what is accepted can be printed, what is refused says why.
+ * fuzz_config.c - any bytes as gateway.toml: never a crash, never a leak; what is accepted can be
+ * printed, what is refused says why.
  */
 #include <stdlib.h>
 

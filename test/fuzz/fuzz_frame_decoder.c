@@ -1,7 +1,9 @@
 /*
- * test/fuzz/fuzz_frame_decoder.c - every framing: the same frames whole and in pieces, and whole characters behind them.
+ * test/fuzz/fuzz_frame_decoder.c - every framing: the same frames whole and in pieces, and whole
+ * characters behind them.
  *
- * First byte: framing. Second: size of the pieces. Oracle: the frames of both decodings, passed through a text guard, are the same bytes.
+ * First byte: framing. Second: size of the pieces. Oracle: the frames of both decodings, passed
+ * through a text guard, are the same bytes.
  */
 #include <assert.h>
 #include <stdlib.h>

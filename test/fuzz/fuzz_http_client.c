@@ -1,5 +1,6 @@
 /*
- * test/fuzz/fuzz_http_client.c - answers of sites: the HTTP reader with its codings, whole and in pieces of 1 to 16 bytes.
+ * test/fuzz/fuzz_http_client.c - answers of sites: the HTTP reader with its codings, whole and in
+ * pieces of 1 to 16 bytes.
  *
  * Oracle: both readings give the same head, the same body and the same end.
  */

@@ -1,6 +1,7 @@
 /*
- * fuzz_http_request.c - any bytes as a stream of requests: never a crash or a leak, every span lies in the head, and the
- * outcome does not depend on how the bytes are cut. The first byte chooses how.
+ * fuzz_http_request.c - any bytes as a stream of requests: never a crash or a leak, every span lies
+ * in the head, and the outcome does not depend on how the bytes are cut. The first byte chooses
+ * how.
  */
 #include <stdlib.h>
 

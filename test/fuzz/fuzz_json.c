@@ -1,5 +1,6 @@
 /*
- * test/fuzz/fuzz_json.c - lenient reading, walking and writing: what is written from any document reads back as the same text.
+ * test/fuzz/fuzz_json.c - lenient reading, walking and writing: what is written from any document
+ * reads back as the same text.
  */
 #include <assert.h>
 #include <stdlib.h>

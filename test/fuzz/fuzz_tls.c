@@ -1,5 +1,6 @@
 /*
- * test/fuzz/fuzz_tls.c - a client's handshake with foreign bytes: an end with a sentence, never a crash.
+ * test/fuzz/fuzz_tls.c - a client's handshake with foreign bytes: an end with a sentence, never a
+ * crash.
  */
 #include <assert.h>
 #include <stdlib.h>

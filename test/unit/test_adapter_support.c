@@ -1,5 +1,6 @@
 /*
- * test/unit/test_adapter_support.c - what several adapters share: encodings against published values, prompts, multipart bodies.
+ * test/unit/test_adapter_support.c - what several adapters share: encodings against published
+ * values, prompts, multipart bodies.
  */
 #include "adapters/support.h"
 #include "test/unit/support/cmocka_all.h"

@@ -1,5 +1,6 @@
 /*
- * test/unit/test_chat_request.c - what clients send becomes a turn, or a refusal that names the field (clients.md §1.3).
+ * test/unit/test_chat_request.c - what clients send becomes a turn, or a refusal that names the
+ * field (clients.md §1.3).
  */
 #include <setjmp.h>
 #include <stdarg.h>

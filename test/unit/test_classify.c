@@ -1,5 +1,6 @@
 /*
- * test/unit/test_classify.c - failures of API-like sites: kinds, cleaned messages, never HTML, never a secret.
+ * test/unit/test_classify.c - failures of API-like sites: kinds, cleaned messages, never HTML,
+ * never a secret.
  */
 #include <setjmp.h>
 #include <stdarg.h>

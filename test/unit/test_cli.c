@@ -1,5 +1,6 @@
 /*
- * test_cli.c - the command line's promises (design.md §7): commands, options, exit codes, what is printed where.
+ * test_cli.c - the command line's promises (design.md §7): commands, options, exit codes, what is
+ * printed where.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /*
- * test_config.c - gateway.toml's promises (design.md §4, docs/configuration.md): what is read, what is refused and how it is
- * said, what is masked, what is found where.
+ * test_config.c - gateway.toml's promises (design.md §4, docs/configuration.md): what is read, what
+ * is refused and how it is said, what is masked, what is found where.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,6 @@
 /*
- * test/unit/test_frame_decoder.c - the same frames, however the bytes are cut (sse/frame_decoder.h).
+ * test/unit/test_frame_decoder.c - the same frames, however the bytes are cut
+ * (sse/frame_decoder.h).
  */
 #include "test/unit/support/cmocka_all.h"
 
@@ -196,7 +197,8 @@ static void cap_over_all_data_lines(void **state)
     buffer_free(&b);
 }
 
-/* A line of some MB in small reads must not be scanned from its start each time: this would take minutes. */
+/* A line of some MB in small reads must not be scanned from its start each time: this would take
+ * minutes. */
 static void long_line_takes_linear_time(void **state)
 {
     struct frame_decoder d;

@@ -15,8 +15,9 @@
 #define POST  "POST /x HTTP/1.1\r\nHost: a\r\n"
 #define CHUNK POST "Transfer-Encoding: chunked\r\n\r\n"
 
-/* Parses one request out of `text`, `piece` bytes at a time. Returns 0 for a whole one, 1 for an unfinished one, else the
- * status. `*used` is where its end was found. The parser keeps the result. */
+/* Parses one request out of `text`, `piece` bytes at a time. Returns 0 for a whole one, 1 for an
+ * unfinished one, else the status. `*used` is where its end was found. The parser keeps the result.
+ */
 static int parse(struct http_parser *p, struct span text, size_t piece, size_t max_body,
                  size_t *used)
 {

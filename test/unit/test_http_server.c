@@ -1,8 +1,10 @@
 /*
- * test_http_server.c - the server over real sockets on 127.0.0.1, with the client in the same thread.
+ * test_http_server.c - the server over real sockets on 127.0.0.1, with the client in the same
+ * thread.
  *
- * `pump` runs the loop and reads the clients' sockets in turn until a condition holds or 10 s are over, so that nothing
- * waits for a time to pass. What a request's path asks for is answered by the handler below.
+ * `pump` runs the loop and reads the clients' sockets in turn until a condition holds or 10 s are
+ * over, so that nothing waits for a time to pass. What a request's path asks for is answered by the
+ * handler below.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -205,7 +207,8 @@ static int set_up(void **state)
     return 0;
 }
 
-/* Everything must be given back: handles (or uv_loop_close fails), references, memory (LeakSanitizer). */
+/* Everything must be given back: handles (or uv_loop_close fails), references, memory
+ * (LeakSanitizer). */
 static int tear_down(void **state)
 {
     struct test *t = *state;
@@ -557,7 +560,8 @@ static void reading_pauses_when_too_much_is_pipelined(void **state)
     size_t sent = 0;
     send_text(t, &c, "POST /later HTTP/1.1\r\n\r\n");
     PUMP(t, &c, t->n_pending == 1);
-    /* The server must stop taking bytes at some time; then the kernel's buffers fill, and send() says so. */
+    /* The server must stop taking bytes at some time; then the kernel's buffers fill, and send()
+     * says so. */
     struct span part =
         SPAN("GET /a HTTP/1.1\r\nX: 0123456789012345678901234567890123456789\r\n\r\n");
     for (int refusals = 0; refusals < 50;) {
@@ -645,7 +649,8 @@ static void large_bodies_are_refused_early(void **state)
     assert_int_equal(t->requests, 0);
 }
 
-/* Who sends a body that is too large without looking still reads the answer: no RST comes before it. */
+/* Who sends a body that is too large without looking still reads the answer: no RST comes before
+ * it. */
 static void an_unread_body_does_not_cost_the_answer(void **state)
 {
     struct test *t = *state;

@@ -1,6 +1,6 @@
 /*
- * test_http_server_tls.c - HTTPS listeners: the server's side of TLS over real sockets, with our own TLS client at the other
- * end. The certificate is made on the spot.
+ * test_http_server_tls.c - HTTPS listeners: the server's side of TLS over real sockets, with our
+ * own TLS client at the other end. The certificate is made on the spot.
  */
 #include <errno.h>
 #include <fcntl.h>

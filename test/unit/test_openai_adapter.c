@@ -1,5 +1,6 @@
 /*
- * test/unit/test_openai_adapter.c - any OpenAI-like service: what goes out, byte for byte; what comes back, cut in every way.
+ * test/unit/test_openai_adapter.c - any OpenAI-like service: what goes out, byte for byte; what
+ * comes back, cut in every way.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,6 @@
 /*
- * test/unit/test_sophnet_adapter.c - both doors of sophnet.com: requests, the guest's token, answers, every row of the error table.
+ * test/unit/test_sophnet_adapter.c - both doors of sophnet.com: requests, the guest's token,
+ * answers, every row of the error table.
  */
 #include <setjmp.h>
 #include <stdarg.h>

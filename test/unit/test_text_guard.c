@@ -1,11 +1,13 @@
 /*
- * test/unit/test_text_guard.c - whole characters only, however a site cuts its text (clients.md S15, H18).
+ * test/unit/test_text_guard.c - whole characters only, however a site cuts its text (clients.md
+ * S15, H18).
  */
 #include "test/unit/support/cmocka_all.h"
 
 #include "sse/text_guard.h"
 
-/* Everything that comes out when `bytes` come in pieces that end at the given cuts. Each piece must be valid by itself. */
+/* Everything that comes out when `bytes` come in pieces that end at the given cuts. Each piece must
+ * be valid by itself. */
 static void pass(struct buffer *out, struct span bytes, size_t a, size_t b, size_t step)
 {
     struct text_guard g = {0};

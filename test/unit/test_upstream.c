@@ -1,5 +1,6 @@
 /*
- * test_upstream.c - the promises of gateway/upstream.h over plain TCP: answers in every form, ends of every kind, the pool, the clocks, back-pressure and cancelling.
+ * test_upstream.c - the promises of gateway/upstream.h over plain TCP: answers in every form, ends
+ * of every kind, the pool, the clocks, back-pressure and cancelling.
  */
 #include <zlib.h>
 
@@ -7,9 +8,15 @@
 #include "support/upstream_bench.h"
 
 #define SCRIPTS(...) ((const struct fake_step *const[]){__VA_ARGS__, NULL})
-#define STEPS(...) ((const struct fake_step[]){__VA_ARGS__, {FAKE_END, {0}, 0, 0}})
-#define DO(what) {what, {0}, 0, 0}
-#define SAY_EACH(literal, size) {FAKE_SEND, SPAN_INIT(literal), 0, size}
+#define STEPS(...)   ((const struct fake_step[]){__VA_ARGS__, {FAKE_END, {0}, 0, 0}})
+#define DO(what)                                                                                   \
+    {                                                                                              \
+        what, {0}, 0, 0                                                                            \
+    }
+#define SAY_EACH(literal, size)                                                                    \
+    {                                                                                              \
+        FAKE_SEND, SPAN_INIT(literal), 0, size                                                     \
+    }
 
 #define OK_HELLO "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -79,22 +86,26 @@ static void post_carries_its_body(void **state)
 static void requests_that_could_break_a_line_are_refused(void **state)
 {
     struct bench *b = *state;
-    static const struct span bad[] = {SPAN_INIT("a\rb"), SPAN_INIT("a\nb"), SPAN_INIT("a\0b"), SPAN_INIT("a\r\nX: y")};
+    static const struct span bad[] = {SPAN_INIT("a\rb"), SPAN_INIT("a\nb"), SPAN_INIT("a\0b"),
+                                      SPAN_INIT("a\r\nX: y")};
     struct upstream_handler handler = {0};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct site_request request = {.method = "GET", .target = SPAN("/")};
         struct fail fail = {0};
         site_request_header(&request, SPAN("Authorization"), bad[i]);
-        assert_null(upstream_start(b->upstream, &b->config, SPAN("main"), &request, &handler, &fail));
+        assert_null(
+            upstream_start(b->upstream, &b->config, SPAN("main"), &request, &handler, &fail));
         assert_int_equal(fail.kind, FAIL_CREDENTIAL);
         assert_null(strstr(fail.message, "a b")); /* the value is never told */
         request = (struct site_request){.method = "GET", .target = SPAN("/")};
         site_request_header(&request, bad[i], SPAN("x"));
-        assert_null(upstream_start(b->upstream, &b->config, SPAN("main"), &request, &handler, &fail));
+        assert_null(
+            upstream_start(b->upstream, &b->config, SPAN("main"), &request, &handler, &fail));
         char target[32] = "/";
         memcpy(target + 1, bad[i].p, bad[i].n);
         request = (struct site_request){.method = "GET", .target = span_of(target, bad[i].n + 1)};
-        assert_null(upstream_start(b->upstream, &b->config, SPAN("main"), &request, &handler, &fail));
+        assert_null(
+            upstream_start(b->upstream, &b->config, SPAN("main"), &request, &handler, &fail));
         assert_int_equal(fail.kind, FAIL_BAD_REQUEST);
     }
     assert_int_equal(upstream_counters(b->upstream).open, 0);
@@ -105,10 +116,12 @@ static void requests_that_could_break_a_line_are_refused(void **state)
 static void chunks_arrive_byte_by_byte(void **state)
 {
     struct heard h = {0};
-    call_once(*state, &h,
-              STEPS(DO(FAKE_REQUEST), SAY_EACH("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;ext=1\r\nhello\r\n"
-                                               "8\r\n, world!\r\n0\r\nX-Trailer: 1\r\n\r\n",
-                                               1)));
+    call_once(
+        *state, &h,
+        STEPS(DO(FAKE_REQUEST),
+              SAY_EACH("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;ext=1\r\nhello\r\n"
+                       "8\r\n, world!\r\n0\r\nX-Trailer: 1\r\n\r\n",
+                       1)));
     expect_body(&h, "hello, world!");
     assert_true(h.read_dones > 1); /* libuv sends up to eight of the bytes in one turn */
     heard_free(&h);
@@ -118,8 +131,9 @@ static void several_chunks_of_one_read_are_one_read(void **state)
 {
     struct heard h = {0};
     call_once(*state, &h,
-              STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-                                               "1\r\na\r\n1\r\nb\r\n1\r\nc\r\n"),
+              STEPS(DO(FAKE_REQUEST),
+                    FAKE_SAY("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                             "1\r\na\r\n1\r\nb\r\n1\r\nc\r\n"),
                     DO(FAKE_CLOSE)));
     expect_fail(&h, FAIL_CUT, "");
     assert_span_equal(buffer_span(&h.body), SPAN("abc"));
@@ -131,7 +145,9 @@ static void body_lasts_until_close(void **state)
 {
     struct bench *b = *state;
     struct heard h = {0};
-    call_once(b, &h, STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\n\r\nuntil"), FAKE_SAY(" close"), DO(FAKE_CLOSE)));
+    call_once(b, &h,
+              STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\n\r\nuntil"), FAKE_SAY(" close"),
+                    DO(FAKE_CLOSE)));
     expect_body(&h, "until close");
     assert_int_equal(upstream_counters(b->upstream).idle, 0);
     heard_free(&h);
@@ -150,7 +166,9 @@ static void interim_answers_are_skipped(void **state)
     struct bench *b = *state;
     struct heard h = {0};
     call_once(b, &h,
-              STEPS(DO(FAKE_REQUEST), SAY_EACH("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" OK_HELLO, 7)));
+              STEPS(DO(FAKE_REQUEST), SAY_EACH("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early "
+                                               "Hints\r\nLink: </x>\r\n\r\n" OK_HELLO,
+                                               7)));
     expect_body(&h, "hello");
     assert_int_equal(h.heads, 1);
     assert_int_equal(h.n_headers, 2);
@@ -162,8 +180,10 @@ static void answers_without_body_end_at_once(void **state)
 {
     struct bench *b = *state;
     struct heard a = {0}, c = {0};
-    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 204 No Content\r\n\r\n"), DO(FAKE_REQUEST),
-                                 FAKE_SAY("HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\n"))));
+    bench_serve(
+        b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 204 No Content\r\n\r\n"),
+                         DO(FAKE_REQUEST),
+                         FAKE_SAY("HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\n"))));
     call_once(b, &a, NULL);
     call_once(b, &c, NULL);
     expect_body(&a, "");
@@ -177,9 +197,12 @@ static void retry_after_is_read(void **state)
 {
     struct bench *b = *state;
     struct heard a = {0}, c = {0};
-    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 429 X\r\nRetry-After: 17\r\nContent-Length: 0\r\n\r\n"),
-                                 DO(FAKE_REQUEST),
-                                 FAKE_SAY("HTTP/1.1 503 X\r\nretry-after: Fri, 31 Dec 2100 23:59:59 GMT\r\nContent-Length: 0\r\n\r\n"))));
+    bench_serve(
+        b, SCRIPTS(STEPS(DO(FAKE_REQUEST),
+                         FAKE_SAY("HTTP/1.1 429 X\r\nRetry-After: 17\r\nContent-Length: 0\r\n\r\n"),
+                         DO(FAKE_REQUEST),
+                         FAKE_SAY("HTTP/1.1 503 X\r\nretry-after: Fri, 31 Dec 2100 23:59:59 "
+                                  "GMT\r\nContent-Length: 0\r\n\r\n"))));
     call_once(b, &a, NULL);
     call_once(b, &c, NULL);
     assert_int_equal(a.retry_after_s, 17);
@@ -188,7 +211,8 @@ static void retry_after_is_read(void **state)
     heard_free(&c);
 }
 
-static size_t deflate_to(unsigned char *to, size_t room, const char *text, size_t n, int window_bits)
+static size_t deflate_to(unsigned char *to, size_t room, const char *text, size_t n,
+                         int window_bits)
 {
     z_stream z = {0};
     assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, window_bits, 8, Z_DEFAULT_STRATEGY), Z_OK);
@@ -203,13 +227,15 @@ static size_t deflate_to(unsigned char *to, size_t room, const char *text, size_
 }
 
 /* `each` bytes at a time, `missing` bytes short. */
-static void compressed(struct bench *b, struct heard *h, const char *coding, int window_bits, const char *text, size_t n, size_t each,
-                       size_t missing)
+static void compressed(struct bench *b, struct heard *h, const char *coding, int window_bits,
+                       const char *text, size_t n, size_t each, size_t missing)
 {
     static unsigned char packed[256 * 1024];
     static char answer[256 * 1024 + 256];
     size_t size = deflate_to(packed, sizeof packed, text, n, window_bits) - missing;
-    int head = snprintf(answer, 256, "HTTP/1.1 200 OK\r\nContent-Encoding: %s\r\nContent-Length: %zu\r\n\r\n", coding, size);
+    int head = snprintf(answer, 256,
+                        "HTTP/1.1 200 OK\r\nContent-Encoding: %s\r\nContent-Length: %zu\r\n\r\n",
+                        coding, size);
     memcpy(answer + head, packed, size);
     static struct fake_step steps[3];
     steps[0] = (struct fake_step)DO(FAKE_REQUEST);
@@ -227,10 +253,16 @@ static void compressed_answers(void **state, const char *coding, int window_bits
 }
 
 static void gzip_is_inflated(void **state) { compressed_answers(state, "gzip", 31, 0); }
-static void gzip_is_inflated_byte_by_byte(void **state) { compressed_answers(state, "GZIP", 31, 1); }
+static void gzip_is_inflated_byte_by_byte(void **state)
+{
+    compressed_answers(state, "GZIP", 31, 1);
+}
 static void deflate_is_inflated(void **state) { compressed_answers(state, "deflate", 15, 1); }
 static void raw_deflate_is_inflated(void **state) { compressed_answers(state, "deflate", -15, 0); }
-static void raw_deflate_is_inflated_byte_by_byte(void **state) { compressed_answers(state, "deflate", -15, 1); }
+static void raw_deflate_is_inflated_byte_by_byte(void **state)
+{
+    compressed_answers(state, "deflate", -15, 1);
+}
 
 static void large_pieces_inflate_whole(void **state)
 {
@@ -257,7 +289,8 @@ static void damaged_gzip_is_cut(void **state)
 {
     struct heard h = {0};
     call_once(*state, &h,
-              STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\nnot gzip!")));
+              STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Encoding: "
+                                               "gzip\r\nContent-Length: 9\r\n\r\nnot gzip!")));
     expect_fail(&h, FAIL_CUT, "damaged");
     heard_free(&h);
 }
@@ -265,7 +298,10 @@ static void damaged_gzip_is_cut(void **state)
 static void unknown_codings_are_a_protocol_failure(void **state)
 {
     struct heard h = {0};
-    call_once(*state, &h, STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 2\r\n\r\nxx")));
+    call_once(
+        *state, &h,
+        STEPS(DO(FAKE_REQUEST),
+              FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 2\r\n\r\nxx")));
     expect_fail(&h, FAIL_PROTOCOL, "coding");
     assert_int_equal(h.heads, 0);
     heard_free(&h);
@@ -276,7 +312,10 @@ static void unknown_codings_are_a_protocol_failure(void **state)
 static void short_bodies_are_cut(void **state)
 {
     struct heard h = {0};
-    call_once(*state, &h, STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"), DO(FAKE_CLOSE)));
+    call_once(*state, &h,
+              STEPS(DO(FAKE_REQUEST),
+                    FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"),
+                    DO(FAKE_CLOSE)));
     expect_fail(&h, FAIL_CUT, "before its end");
     assert_span_equal(buffer_span(&h.body), SPAN("hello"));
     heard_free(&h);
@@ -285,8 +324,11 @@ static void short_bodies_are_cut(void **state)
 static void broken_chunks_are_cut(void **state)
 {
     struct heard h = {0};
-    call_once(*state, &h,
-              STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\nxx")));
+    call_once(
+        *state, &h,
+        STEPS(DO(FAKE_REQUEST),
+              FAKE_SAY(
+                  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\nxx")));
     expect_fail(&h, FAIL_CUT, "broke off");
     assert_span_equal(buffer_span(&h.body), SPAN("hello"));
     heard_free(&h);
@@ -297,7 +339,9 @@ static void reset_in_the_body_is_cut(void **state)
     struct heard h = {0};
     h.cancel_at = NEVER;
     call_once(*state, &h,
-              STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"), DO(FAKE_RESET)));
+              STEPS(DO(FAKE_REQUEST),
+                    FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"),
+                    DO(FAKE_RESET)));
     assert_int_equal(h.end, END_CUT);
     heard_free(&h);
 }
@@ -315,7 +359,8 @@ static void unasked_upgrades_are_a_protocol_failure(void **state)
 {
     struct heard h = {0};
     call_once(*state, &h,
-              STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nxx")));
+              STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 101 Switching Protocols\r\nConnection: "
+                                               "upgrade\r\nUpgrade: x\r\n\r\nxx")));
     expect_fail(&h, FAIL_PROTOCOL, "");
     heard_free(&h);
 }
@@ -341,7 +386,8 @@ static void reset_without_an_answer(void **state)
 static void half_a_head_is_unreachable(void **state)
 {
     struct heard h = {0};
-    call_once(*state, &h, STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-"), DO(FAKE_CLOSE)));
+    call_once(*state, &h,
+              STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-"), DO(FAKE_CLOSE)));
     assert_int_equal(h.end, END_CUT);
     assert_int_equal(h.heads, 0);
     heard_free(&h);
@@ -351,7 +397,8 @@ static void heads_have_a_limit(void **state)
 {
     struct heard h = {0};
     call_once(*state, &h,
-              STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nX: "), {FAKE_PATTERN, {0}, 300 * 1024, 0}, FAKE_SAY("\r\n\r\n")));
+              STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nX: "),
+                    {FAKE_PATTERN, {0}, 300 * 1024, 0}, FAKE_SAY("\r\n\r\n")));
     expect_fail(&h, FAIL_PROTOCOL, "256 KiB");
     heard_free(&h);
 }
@@ -360,7 +407,8 @@ static void large_heads_pass(void **state)
 {
     struct heard h = {0};
     call_once(*state, &h,
-              STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nX: "), {FAKE_PATTERN, {0}, 200 * 1024, 0},
+              STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nX: "),
+                    {FAKE_PATTERN, {0}, 200 * 1024, 0},
                     FAKE_SAY("\r\nContent-Length: 2\r\n\r\nok")));
     expect_body(&h, "ok");
     heard_free(&h);
@@ -455,28 +503,43 @@ static size_t connections_for_two(struct bench *b, const struct fake_step *steps
 
 static void not_after_connection_close(void **state)
 {
-    assert_int_equal(connections_for_two(*state, STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"))), 2);
+    assert_int_equal(
+        connections_for_two(
+            *state,
+            STEPS(DO(FAKE_REQUEST),
+                  FAKE_SAY(
+                      "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"))),
+        2);
 }
 
 static void not_after_http_1_0(void **state)
 {
-    assert_int_equal(connections_for_two(*state, STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello"))), 2);
+    assert_int_equal(
+        connections_for_two(
+            *state,
+            STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello"))),
+        2);
 }
 
 static void not_when_more_than_the_answer_came(void **state)
 {
-    assert_int_equal(connections_for_two(*state, STEPS(DO(FAKE_REQUEST), FAKE_SAY(OK_HELLO "HTTP/1.1 200 OK\r\n"))), 2);
+    assert_int_equal(connections_for_two(
+                         *state, STEPS(DO(FAKE_REQUEST), FAKE_SAY(OK_HELLO "HTTP/1.1 200 OK\r\n"))),
+                     2);
 }
 
 static void not_when_data_came_while_idle(void **state)
 {
-    assert_int_equal(connections_for_two(*state, STEPS(DO(FAKE_REQUEST), FAKE_SAY(OK_HELLO), FAKE_SAY("HTTP/1.1 408 Late\r\n\r\n"))), 2);
+    assert_int_equal(connections_for_two(*state, STEPS(DO(FAKE_REQUEST), FAKE_SAY(OK_HELLO),
+                                                       FAKE_SAY("HTTP/1.1 408 Late\r\n\r\n"))),
+                     2);
 }
 
 static void not_when_closed_while_idle(void **state)
 {
     struct bench *b = *state;
-    assert_int_equal(connections_for_two(b, STEPS(DO(FAKE_REQUEST), FAKE_SAY(OK_HELLO), DO(FAKE_CLOSE))), 2);
+    assert_int_equal(
+        connections_for_two(b, STEPS(DO(FAKE_REQUEST), FAKE_SAY(OK_HELLO), DO(FAKE_CLOSE))), 2);
     bench_settle(b);
     assert_int_equal(upstream_counters(b->upstream).open, 0);
 }
@@ -496,7 +559,8 @@ static void accounts_do_not_share(void **state)
     struct fail fail;
     assert_int_equal(connections_for_two(b, keep_alive), 1);
     struct upstream_handler none = {0};
-    struct upstream_call *call = upstream_start(b->upstream, &b->config, SPAN("other"), &request, &none, &fail);
+    struct upstream_call *call =
+        upstream_start(b->upstream, &b->config, SPAN("other"), &request, &none, &fail);
     assert_non_null(call);
     assert_int_equal(upstream_counters(b->upstream).idle, 1); /* it did not take the idle one */
     upstream_cancel(call, false);
@@ -535,7 +599,12 @@ static void a_full_pool_makes_calls_wait_in_turn(void **state)
     b->config.pool.max = 2;
     bench_serve(b, SCRIPTS(keep_alive));
     for (int i = 0; i < 4; i++)
-        bench_call(b, &h[i], i == 0 ? "/0" : i == 1 ? "/1" : i == 2 ? "/2" : "/3", span_of(NULL, 0));
+        bench_call(b, &h[i],
+                   i == 0   ? "/0"
+                   : i == 1 ? "/1"
+                   : i == 2 ? "/2"
+                            : "/3",
+                   span_of(NULL, 0));
     bench_until(b, h[0].ends && h[1].ends && h[2].ends && h[3].ends);
     for (int i = 0; i < 4; i++) {
         expect_body(&h[i], "hello");
@@ -600,13 +669,16 @@ static void a_dead_pooled_connection_is_replaced(void **state)
 {
     struct bench *b = *state;
     struct heard a = {0}, c = {0};
-    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY(OK_HELLO), DO(FAKE_REQUEST), DO(FAKE_RESET)), keep_alive));
+    bench_serve(
+        b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY(OK_HELLO), DO(FAKE_REQUEST), DO(FAKE_RESET)),
+                   keep_alive));
     call_once(b, &a, NULL);
     bench_call(b, &c, "/", SPAN("once more"));
     bench_until(b, c.ends);
     expect_body(&c, "hello");
     assert_int_equal(b->site.accepted, 2);
-    assert_true(span_ends(buffer_span(&b->site.connections[1]->received), SPAN("\r\n\r\nonce more")));
+    assert_true(
+        span_ends(buffer_span(&b->site.connections[1]->received), SPAN("\r\n\r\nonce more")));
     heard_free(&a);
     heard_free(&c);
 }
@@ -615,8 +687,9 @@ static void but_only_once(void **state)
 {
     struct bench *b = *state;
     struct heard a = {0}, c = {0};
-    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY(OK_HELLO), DO(FAKE_REQUEST), DO(FAKE_CLOSE)),
-                           STEPS(DO(FAKE_REQUEST), DO(FAKE_CLOSE))));
+    bench_serve(
+        b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY(OK_HELLO), DO(FAKE_REQUEST), DO(FAKE_CLOSE)),
+                   STEPS(DO(FAKE_REQUEST), DO(FAKE_CLOSE))));
     call_once(b, &a, NULL);
     call_once(b, &c, NULL);
     expect_fail(&c, FAIL_UNREACHABLE, "without an answer");
@@ -629,7 +702,9 @@ static void and_not_after_a_byte_of_the_answer(void **state)
 {
     struct bench *b = *state;
     struct heard a = {0}, c = {0};
-    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY(OK_HELLO), DO(FAKE_REQUEST), FAKE_SAY("H"), DO(FAKE_CLOSE)), keep_alive));
+    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY(OK_HELLO), DO(FAKE_REQUEST),
+                                 FAKE_SAY("H"), DO(FAKE_CLOSE)),
+                           keep_alive));
     call_once(b, &a, NULL);
     call_once(b, &c, NULL);
     assert_int_equal(c.end, END_CUT);
@@ -657,7 +732,9 @@ static void silence_in_the_body(void **state)
     struct bench *b = *state;
     struct heard h = {0};
     b->config.idle_timeout_ms = 60;
-    call_once(b, &h, STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")));
+    call_once(
+        b, &h,
+        STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")));
     expect_fail(&h, FAIL_TIMEOUT, "60 ms");
     assert_span_equal(buffer_span(&h.body), SPAN("hello"));
     heard_free(&h);
@@ -682,7 +759,8 @@ static void slow_is_not_silent(void **state)
     uv_timer_t timer;
     b->config.idle_timeout_ms = 100;
     b->config.first_byte_timeout_ms = 150;
-    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n"))));
+    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST),
+                                 FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n"))));
     bench_call(b, &h, "/", span_of(NULL, 0));
     bench_until(b, h.heads);
     uv_timer_init(&b->loop, &timer);
@@ -750,7 +828,9 @@ static void a_paused_call_hears_nothing_and_loses_nothing(void **state)
     struct bench *b = *state;
     struct heard h = {0};
     enum { TOTAL = 24 * 1024 * 1024 };
-    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 25165824\r\n\r\n"), {FAKE_PATTERN, {0}, TOTAL, 0})));
+    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST),
+                                 FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 25165824\r\n\r\n"),
+                                 {FAKE_PATTERN, {0}, TOTAL, 0})));
     pause_and_resume(b, &h, TOTAL);
     heard_free(&h);
 }
@@ -761,7 +841,9 @@ static void pausing_stops_the_site(void **state)
     struct heard h = {.pause_at = AT_BODY, .forget_body = true};
     enum { TOTAL = 64 * 1024 * 1024 };
     b->config.idle_timeout_ms = 20;
-    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n"), {FAKE_PATTERN, {0}, TOTAL, 0})));
+    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST),
+                                 FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n"),
+                                 {FAKE_PATTERN, {0}, TOTAL, 0})));
     bench_call(b, &h, "/", span_of(NULL, 0));
     bench_until(b, h.paused);
     size_t before = h.body.n;
@@ -780,7 +862,10 @@ static void many_chunks_pause_between_two(void **state)
 {
     struct bench *b = *state;
     struct heard h = {.pause_at = AT_BODY};
-    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n"))));
+    bench_serve(b,
+                SCRIPTS(STEPS(DO(FAKE_REQUEST),
+                              FAKE_SAY("HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+                                       "chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n"))));
     bench_call(b, &h, "/", span_of(NULL, 0));
     static const char *const seen[] = {"a", "ab", "abc"};
     for (size_t i = 0; i < 3; i++) {
@@ -841,7 +926,9 @@ static void sites_may_answer_before_they_read_it_all(void **state)
     struct heard h = {0};
     size_t n = 32 * 1024 * 1024;
     char *body = calloc(1, n);
-    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_HEAD), DO(FAKE_DEAF), FAKE_SAY("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig"))));
+    bench_serve(b,
+                SCRIPTS(STEPS(DO(FAKE_HEAD), DO(FAKE_DEAF),
+                              FAKE_SAY("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig"))));
     bench_call(b, &h, "/", span_of(body, n));
     bench_until(b, h.ends);
     expect_body(&h, "big");
@@ -854,7 +941,8 @@ static void sites_may_answer_before_they_read_it_all(void **state)
 
 /* ---- cancelling ---- */
 
-static const struct fake_step endless[] = {DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhello"), DO(FAKE_END)};
+static const struct fake_step endless[] = {
+    DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhello"), DO(FAKE_END)};
 
 static void cancel_at(struct bench *b, enum moment moment)
 {
@@ -927,7 +1015,9 @@ static void finished_calls_are_drained_for_the_pool(void **state)
 {
     struct bench *b = *state;
     struct heard h = {.cancel_at = AT_BODY, .cancel_finished = true};
-    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello"), FAKE_SAY(" world"), DO(FAKE_AGAIN))));
+    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST),
+                                 FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello"),
+                                 FAKE_SAY(" world"), DO(FAKE_AGAIN))));
     bench_call(b, &h, "/", span_of(NULL, 0));
     bench_until(b, upstream_counters(b->upstream).idle);
     assert_int_equal(h.ends, 0);
@@ -943,7 +1033,9 @@ static void finished_calls_are_drained_within_one_read(void **state)
 {
     struct bench *b = *state;
     struct heard h = {.cancel_at = AT_BODY, .cancel_finished = true};
-    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n"))));
+    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST),
+                                 FAKE_SAY("HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+                                          "chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n"))));
     bench_call(b, &h, "/", span_of(NULL, 0));
     bench_until(b, upstream_counters(b->upstream).idle);
     assert_int_equal(h.bodies, 1);
@@ -955,7 +1047,12 @@ static void finished_and_paused_calls_are_drained(void **state)
 {
     struct bench *b = *state;
     struct heard h = {.pause_at = AT_BODY};
-    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n"), FAKE_SAY("0\r\n\r\n"))));
+    bench_serve(
+        b,
+        SCRIPTS(STEPS(
+            DO(FAKE_REQUEST),
+            FAKE_SAY("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n"),
+            FAKE_SAY("0\r\n\r\n"))));
     bench_call(b, &h, "/", span_of(NULL, 0));
     bench_until(b, h.paused);
     bench_settle(b);
@@ -969,7 +1066,9 @@ static void long_rests_are_not_drained(void **state)
 {
     struct bench *b = *state;
     struct heard h = {.cancel_at = AT_HEAD, .cancel_finished = true};
-    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n"), {FAKE_PATTERN, {0}, 1048576, 0})));
+    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST),
+                                 FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n"),
+                                 {FAKE_PATTERN, {0}, 1048576, 0})));
     bench_call(b, &h, "/", span_of(NULL, 0));
     bench_until(b, b->site.accepted && b->site.connections[0]->peer_gone);
     assert_int_equal(upstream_counters(b->upstream).idle, 0);
@@ -991,7 +1090,8 @@ static void slow_rests_are_not_drained(void **state)
 static void destruction_closes_everything(void **state)
 {
     struct bench *b = *state;
-    struct heard done = {0}, draining = {.cancel_at = AT_BODY, .cancel_finished = true}, opening = {0}, sent = {0};
+    struct heard done = {0}, draining = {.cancel_at = AT_BODY, .cancel_finished = true},
+                 opening = {0}, sent = {0};
     bench_serve(b, SCRIPTS(keep_alive, endless, STEPS(DO(FAKE_REQUEST)), keep_alive));
     call_once(b, &done, NULL);
     b->config.settings.prefix = SPAN("/x");

@@ -1,5 +1,6 @@
 /*
- * test/unit/test_zai_adapter.c - chat.z.ai: requests of both forms, the guest's token, pictures, answers, every row of the error table.
+ * test/unit/test_zai_adapter.c - chat.z.ai: requests of both forms, the guest's token, pictures,
+ * answers, every row of the error table.
  */
 #include "adapters/support.h"
 #include "test/unit/support/cmocka_all.h"

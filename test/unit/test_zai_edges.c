@@ -1,5 +1,6 @@
 /*
- * test/unit/test_zai_edges.c - chat.z.ai where it is odd or hostile: stretches of reasoning, edits, ends, ids that are no ids, answers cut short.
+ * test/unit/test_zai_edges.c - chat.z.ai where it is odd or hostile: stretches of reasoning, edits,
+ * ends, ids that are no ids, answers cut short.
  *
  * The plain road is test_zai_adapter.c. Every answer here is played whole and byte by byte.
  */

@@ -1,5 +1,6 @@
 /*
- * test/unit/support/cmocka_all.h - cmocka with the headers that it wants before it, and a comparison for spans.
+ * test/unit/support/cmocka_all.h - cmocka with the headers that it wants before it, and a
+ * comparison for spans.
  */
 #ifndef DRAGOMAN_TEST_CMOCKA_ALL_H
 #define DRAGOMAN_TEST_CMOCKA_ALL_H
@@ -16,11 +17,11 @@
 
 #include "base/span.h"
 
-#define assert_span_equal(value, text)                                                                                 \
-    do {                                                                                                               \
-        struct span value_ = (value), text_ = (text);                                                                  \
-        if (!span_eq(value_, text_))                                                                                   \
-            fail_msg("\"%.*s\" is not \"%.*s\"", SPAN_ARGS(value_), SPAN_ARGS(text_));                                 \
+#define assert_span_equal(value, text)                                                             \
+    do {                                                                                           \
+        struct span value_ = (value), text_ = (text);                                              \
+        if (!span_eq(value_, text_))                                                               \
+            fail_msg("\"%.*s\" is not \"%.*s\"", SPAN_ARGS(value_), SPAN_ARGS(text_));             \
     } while (0)
 
 #endif

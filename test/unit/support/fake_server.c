@@ -19,7 +19,10 @@ struct write_job {
 
 static void advance(struct fake_connection *c);
 
-static void on_closed(uv_handle_t *handle) { ((struct fake_connection *)handle->data)->closed = true; }
+static void on_closed(uv_handle_t *handle)
+{
+    ((struct fake_connection *)handle->data)->closed = true;
+}
 
 static void close_connection(struct fake_connection *c)
 {
@@ -239,7 +242,8 @@ static void on_connection(uv_stream_t *listener, int status)
     advance(c);
 }
 
-bool fake_server_start(struct fake_server *s, uv_loop_t *loop, const char *host, int port, const struct fake_step *const *scripts)
+bool fake_server_start(struct fake_server *s, uv_loop_t *loop, const char *host, int port,
+                       const struct fake_step *const *scripts)
 {
     struct sockaddr_storage address;
     int size = sizeof address;
@@ -255,7 +259,8 @@ bool fake_server_start(struct fake_server *s, uv_loop_t *loop, const char *host,
         uv_listen((uv_stream_t *)&s->listener, 64, on_connection) != 0 ||
         uv_tcp_getsockname(&s->listener, (struct sockaddr *)&address, &size) != 0)
         return false;
-    s->port = ntohs(strchr(host, ':') ? ((struct sockaddr_in6 *)&address)->sin6_port : ((struct sockaddr_in *)&address)->sin_port);
+    s->port = ntohs(strchr(host, ':') ? ((struct sockaddr_in6 *)&address)->sin6_port
+                                      : ((struct sockaddr_in *)&address)->sin_port);
     return true;
 }
 

@@ -1,8 +1,10 @@
 /*
- * test/unit/support/fake_server.h - a scripted TCP server on the test's own loop: it plays a site, a proxy, or somebody who is neither.
+ * test/unit/support/fake_server.h - a scripted TCP server on the test's own loop: it plays a site,
+ * a proxy, or somebody who is neither.
  *
- * Connection i follows script i (the last one repeats): a list of steps, each of which waits for something or does something. A proxy and the site
- * behind it are one script: the dialogue, then FAKE_TLS, then the site. Nothing sleeps; what a test waits for calls it (FAKE_NOTE).
+ * Connection i follows script i (the last one repeats): a list of steps, each of which waits for
+ * something or does something. A proxy and the site behind it are one script: the dialogue, then
+ * FAKE_TLS, then the site. Nothing sleeps; what a test waits for calls it (FAKE_NOTE).
  */
 #ifndef DRAGOMAN_TEST_FAKE_SERVER_H
 #define DRAGOMAN_TEST_FAKE_SERVER_H
@@ -34,9 +36,9 @@ struct fake_step {
     size_t n, each;
 };
 
-#define FAKE_SAY(literal)                 \
-    {                                     \
-        FAKE_SEND, SPAN_INIT(literal), 0, 0 \
+#define FAKE_SAY(literal)                                                                          \
+    {                                                                                              \
+        FAKE_SEND, SPAN_INIT(literal), 0, 0                                                        \
     }
 
 enum { FAKE_CONNECTIONS_MAX = 64 };
@@ -67,7 +69,8 @@ struct fake_server {
 };
 
 /* Listens on `host` ("127.0.0.1", "::1"), at `port` (0: any). False when it cannot. */
-bool fake_server_start(struct fake_server *, uv_loop_t *, const char *host, int port, const struct fake_step *const *scripts);
+bool fake_server_start(struct fake_server *, uv_loop_t *, const char *host, int port,
+                       const struct fake_step *const *scripts);
 /* Closes everything; run the loop afterwards, then fake_server_free. */
 void fake_server_stop(struct fake_server *);
 void fake_server_free(struct fake_server *);

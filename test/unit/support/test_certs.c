@@ -43,7 +43,8 @@ bool test_cert_make(struct test_cert *t)
     mbedtls_mpi_init(&serial);
     int bad = mbedtls_ctr_drbg_seed(&random, mbedtls_entropy_func, &entropy, NULL, 0);
     bad |= mbedtls_pk_setup(&key, mbedtls_pk_info_from_type(MBEDTLS_PK_ECKEY));
-    bad |= mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(key), mbedtls_ctr_drbg_random, &random);
+    bad |= mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(key),
+                               mbedtls_ctr_drbg_random, &random);
     bad |= mbedtls_mpi_lset(&serial, 1);
     bad |= mbedtls_x509write_crt_set_serial(&cert, &serial);
     mbedtls_x509write_crt_set_version(&cert, MBEDTLS_X509_CRT_VERSION_3);
@@ -55,7 +56,8 @@ bool test_cert_make(struct test_cert *t)
     bad |= mbedtls_x509write_crt_set_validity(&cert, "20200101000000", "20991231235959");
     bad |= mbedtls_x509write_crt_set_basic_constraints(&cert, 1, 0);
     bad |= mbedtls_x509write_crt_set_extension(&cert, MBEDTLS_OID_SUBJECT_ALT_NAME,
-                                               MBEDTLS_OID_SIZE(MBEDTLS_OID_SUBJECT_ALT_NAME), 0, names, sizeof names - 1);
+                                               MBEDTLS_OID_SIZE(MBEDTLS_OID_SUBJECT_ALT_NAME), 0,
+                                               names, sizeof names - 1);
     bad |= mbedtls_x509write_crt_pem(&cert, text, sizeof text, mbedtls_ctr_drbg_random, &random);
     bad |= !write_file(t->cert_file, text);
     bad |= mbedtls_pk_write_key_pem(&key, text, sizeof text);

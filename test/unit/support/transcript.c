@@ -1,9 +1,10 @@
 /*
- * test/unit/support/transcript.c - see transcript.h. Plays the engine's part without a socket: asks next, hands back
- * head, frames and end, and gathers the deltas through text guards as the front would.
+ * test/unit/support/transcript.c - see transcript.h. Plays the engine's part without a socket: asks
+ * next, hands back head, frames and end, and gathers the deltas through text guards as the front
+ * would.
  *
- * Every piece of an answer is handed over in a heap block of exactly its size, so that the address sanitizer sees a decoder or an
- * adapter that reads on, or that keeps a span for too long.
+ * Every piece of an answer is handed over in a heap block of exactly its size, so that the address
+ * sanitizer sees a decoder or an adapter that reads on, or that keeps a span for too long.
  */
 #include "test/unit/support/transcript.h"
 

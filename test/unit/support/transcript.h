@@ -1,8 +1,10 @@
 /*
- * test/unit/support/transcript.h - play a site's recorded answer through an adapter, cut in every way.
+ * test/unit/support/transcript.h - play a site's recorded answer through an adapter, cut in every
+ * way.
  *
- * A transcript is two files: NAME.<ending> (the body's bytes) and NAME.expected.json (content, reasoning_content,
- * tool_calls, finish_reason, usage, citations, error.kind). Playing it whole, byte by byte and cut in two at every position must give the same deltas.
+ * A transcript is two files: NAME.<ending> (the body's bytes) and NAME.expected.json (content,
+ * reasoning_content, tool_calls, finish_reason, usage, citations, error.kind). Playing it whole,
+ * byte by byte and cut in two at every position must give the same deltas.
  */
 #ifndef DRAGOMAN_TEST_TRANSCRIPT_H
 #define DRAGOMAN_TEST_TRANSCRIPT_H
@@ -20,11 +22,11 @@ struct transcript_setup {
     const struct credential *credentials;
     size_t n_credentials;
     bool guest;
-    int status; /* of the answer that is played; 0 = 200 */
-    const char *
-        content_type; /* NULL = text/event-stream; transcript_check: by the file's ending (.json, .html, else text/event-stream) */
-    const char *base_url; /* NULL = the adapter's origin */
-    const char *path;     /* the site's `path`; NULL = not set */
+    int status;               /* of the answer that is played; 0 = 200 */
+    const char *content_type; /* NULL = text/event-stream; transcript_check: by the file's ending
+                                 (.json, .html, else text/event-stream) */
+    const char *base_url;     /* NULL = the adapter's origin */
+    const char *path;         /* the site's `path`; NULL = not set */
     const struct json_alias *aliases;
     size_t n_aliases;
     int retry_after_s; /* of the answer that is played */
@@ -33,21 +35,25 @@ struct transcript_setup {
 
 #define TRANSCRIPT_NOW INT64_C(1760000000000) /* 2025-10-09 08:53:20 UTC */
 
-/* What came out, rendered as one JSON object: content, reasoning_content, refusal, tool_calls [{id, name, arguments}] and finish_reason of choice 0;
- * usage (null = not told), citations (each url once, in order), extra {top, choice, delta} (members that the neutral form does not know), drift (list of
- * kinds), error (null or {kind, message, param, retry_after}), and choices: the same fields of every choice. */
+/* What came out, rendered as one JSON object: content, reasoning_content, refusal, tool_calls [{id,
+ * name, arguments}] and finish_reason of choice 0; usage (null = not told), citations (each url
+ * once, in order), extra {top, choice, delta} (members that the neutral form does not know), drift
+ * (list of kinds), error (null or {kind, message, param, retry_after}), and choices: the same
+ * fields of every choice. */
 struct played {
     struct buffer json;
     struct fail fail;
 };
 void played_free(struct played *);
 
-/* Runs `next` until the step whose answer is to be played (steps before it get `earlier[i]` = whole JSON bodies with status 200; the list ends with NULL), then feeds
- * `bytes` in pieces cut at the given ascending positions. Wanting one more step after that is an error of kind internal. */
+/* Runs `next` until the step whose answer is to be played (steps before it get `earlier[i]` = whole
+ * JSON bodies with status 200; the list ends with NULL), then feeds `bytes` in pieces cut at the
+ * given ascending positions. Wanting one more step after that is an error of kind internal. */
 void transcript_play(const struct transcript_setup *, const char *const *earlier, struct span bytes,
                      const size_t *cuts, size_t n_cuts, enum stream_end end, struct played *out);
-/* The whole test of one transcript file below test/transcripts/: whole, byte by byte, every cut in two. Fails the cmocka test with a readable message.
- * Only the keys present in NAME.expected.json are compared, at every depth; null also means absent. */
+/* The whole test of one transcript file below test/transcripts/: whole, byte by byte, every cut in
+ * two. Fails the cmocka test with a readable message. Only the keys present in NAME.expected.json
+ * are compared, at every depth; null also means absent. */
 void transcript_check(const struct transcript_setup *, const char *const *earlier,
                       const char *directory, const char *file);
 /* Builds the turn of a client's body in `arena` for request tests (uses gateway/chat_request.h). */
@@ -61,7 +67,8 @@ struct transcript_player *transcript_open(const struct transcript_setup *);
 struct turn_run *transcript_run(struct transcript_player *);
 /* adapter->next with a fresh request. */
 enum adapter_step transcript_next(struct transcript_player *, struct site_request *);
-/* Answers the request of the last transcript_next with this body cut at `cuts`: head, frames, end. GO_ON and COMPLETE both mean: ask next again. */
+/* Answers the request of the last transcript_next with this body cut at `cuts`: head, frames, end.
+ * GO_ON and COMPLETE both mean: ask next again. */
 enum adapter_verdict transcript_answer(struct transcript_player *, int status,
                                        const char *content_type, struct span body,
                                        const size_t *cuts, size_t n_cuts, enum stream_end end);
@@ -71,7 +78,8 @@ void transcript_close(struct transcript_player *);
 
 /* Header of a request, {NULL,0} when absent. */
 struct span transcript_header(const struct site_request *, const char *name);
-/* Fails the test unless `got` holds everything that `want` (JSON text) has: as in *.expected.json. */
+/* Fails the test unless `got` holds everything that `want` (JSON text) has: as in *.expected.json.
+ */
 void transcript_expect(const char *what, const char *want, struct span got);
 /* Fails the test unless both are the same JSON value (order of members aside). */
 void transcript_expect_same(const char *what, const char *want, struct span got);

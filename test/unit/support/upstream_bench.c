@@ -43,7 +43,8 @@ void bench_settle(struct bench *b)
         turn(b);
 }
 
-/* libuv keeps some files of its own from the first use on: its spare one for EMFILE with the first stream, the thread pool's. */
+/* libuv keeps some files of its own from the first use on: its spare one for EMFILE with the first
+ * stream, the thread pool's. */
 static void no_work(uv_work_t *w) {}
 static void after_no_work(uv_work_t *w, int status) {}
 
@@ -176,7 +177,8 @@ static void on_end(void *owner, enum stream_end end, const struct fail *fail)
 
 void bench_call(struct bench *b, struct heard *h, const char *target, struct span body)
 {
-    struct site_request request = {.method = body.p ? "POST" : "GET", .target = span_str(target), .body = body};
+    struct site_request request = {
+        .method = body.p ? "POST" : "GET", .target = span_str(target), .body = body};
     struct upstream_handler handler = {on_head, on_body, on_read_done, on_end, h};
     struct fail fail;
     h->bench = b;

@@ -1,7 +1,9 @@
 /*
- * test/unit/support/upstream_bench.h - a loop with an upstream, up to two fake servers and recorded calls, for the tests of gateway/upstream.h.
+ * test/unit/support/upstream_bench.h - a loop with an upstream, up to two fake servers and recorded
+ * calls, for the tests of gateway/upstream.h.
  *
- * Setting up counts the open files; tearing down destroys everything, runs the loop dry and counts again.
+ * Setting up counts the open files; tearing down destroys everything, runs the loop dry and counts
+ * again.
  */
 #ifndef DRAGOMAN_TEST_UPSTREAM_BENCH_H
 #define DRAGOMAN_TEST_UPSTREAM_BENCH_H
@@ -50,11 +52,11 @@ void bench_serve_one(struct bench *, const struct fake_step *steps);
 /* GET of a path, or a POST when there is a body. `h` is cleared but for what it is told to do. */
 void bench_call(struct bench *, struct heard *, const char *target, struct span body);
 /* Runs the loop until the condition holds; fails the test after 20 s. */
-#define bench_until(b, condition)                         \
-    do {                                                  \
-        uint64_t since_ns = uv_hrtime();                  \
-        while (!(condition))                              \
-            bench_turn((b), since_ns, #condition);        \
+#define bench_until(b, condition)                                                                  \
+    do {                                                                                           \
+        uint64_t since_ns = uv_hrtime();                                                           \
+        while (!(condition))                                                                       \
+            bench_turn((b), since_ns, #condition);                                                 \
     } while (0)
 void bench_turn(struct bench *, uint64_t since_ns, const char *what);
 /* A few turns of the loop that do not wait for anything. */
