@@ -76,8 +76,7 @@ static struct span demo_base_model(struct span id)
     return demo_model_of(id, &model) ? demo_models[model].id : id;
 }
 
-/* ---- words
- * --------------------------------------------------------------------------------------------- */
+/* ---- words ---- */
 
 static bool is_blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 
@@ -111,8 +110,7 @@ static int64_t count_words(struct span text)
     return n;
 }
 
-/* ---- what was said
- * --------------------------------------------------------------------------------------- */
+/* ---- what was said ---- */
 
 static const struct message *last_message(const struct turn *turn)
 {
@@ -181,8 +179,7 @@ static void describe_parts(struct turn_run *run, struct buffer *out, const struc
     }
 }
 
-/* ---- failures to order
- * --------------------------------------------------------------------------------------- */
+/* ---- failures to order ---- */
 
 /* The number behind the word "after", as in `!cut after 5 words`; `otherwise` when there is none.
  */
@@ -231,8 +228,7 @@ static bool order_failure(struct demo *d, struct span text)
     return true;
 }
 
-/* ---- tools and JSON
- * --------------------------------------------------------------------------------------------- */
+/* ---- tools and JSON ---- */
 
 enum { SCHEMA_DEPTH = 16 }; /* schemas come from clients: deeper objects stay empty */
 
@@ -338,7 +334,7 @@ static struct span json_reply(struct turn_run *run, struct span text)
     buffer_init(&out, REPLY_LIMIT);
     struct json_writer w = json_writer(&out);
     if (!json_parse(run->json, run->turn->response_format_raw, &format))
-        schema = json_path(format, "json_schema", "schema", NULL);
+        schema = json_path(format, "json_schema", "schema");
     if (json_is(schema, JSON_MISSING)) {
         json_begin_object(&w);
         json_member(&w, "echo", text);
@@ -349,9 +345,7 @@ static struct span json_reply(struct turn_run *run, struct span text)
     return keep(run->arena, &out);
 }
 
-/* ---- the plan
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- the plan ---- */
 
 static void cut_at_stop(const struct turn *turn, struct span *text)
 {
@@ -437,9 +431,7 @@ static int plan(struct turn_run *run, struct demo *d)
     return 0;
 }
 
-/* ---- telling it
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- telling it ---- */
 
 static void begin_choice(struct demo *d)
 {

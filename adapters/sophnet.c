@@ -571,12 +571,11 @@ static enum adapter_verdict read_login(struct turn_run *run, struct span body)
     if (json_parse_lenient(run->json, body, &root) != JSON_OK)
         root = (struct json){0};
     json_int(json_get(root, "status"), &status);
-    struct span token = json_text(json_path(root, "result", "anonymousToken", NULL));
+    struct span token = json_text(json_path(root, "result", "anonymousToken"));
     if (s->login_status != 200 || status != 0 || token.n == 0)
         return login_failure(run, body, root);
 
-    struct span expires =
-        arena_dup(run->arena, json_text(json_path(root, "result", "expires", NULL)));
+    struct span expires = arena_dup(run->arena, json_text(json_path(root, "result", "expires")));
     token =
         arena_printf(run->arena, "%s%.*s", is_anonymous(token) ? "" : "anon-", SPAN_ARGS(token));
     if (!token.p || !expires.p)

@@ -14,10 +14,10 @@
 struct span make_uuid(struct turn_run *);
 /* Lower-case hex of HMAC-SHA256. */
 struct span hmac_sha256_hex(struct arena *, struct span key, struct span data);
-struct span base64_encode(struct arena *, struct span bytes);
+struct span base64_encode(struct arena *, struct span in);
 /* Standard or URL alphabet, with or without padding, white space ignored; {NULL,0} when it is no
  * base64. */
-struct span base64_decode(struct arena *, struct span text);
+struct span base64_decode(struct arena *, struct span in);
 /* The JSON text of a JWT's payload, or {NULL,0} when the token is not a JWT. Nothing is verified.
  */
 struct span jwt_payload(struct arena *, struct span token);

@@ -42,8 +42,7 @@ static const struct option_field zai_options[] = {
     {NULL, OPTION_TEXT, false, NULL, NULL},
 };
 
-/* ---- models (§3)
- * ----------------------------------------------------------------------------------- */
+/* ---- models (§3) ---- */
 
 static const struct zai_model {
     struct span id, site_id;
@@ -126,8 +125,7 @@ static void choose_model(const struct turn_run *run, struct zai *z)
     z->search = z->search && !no_search;
 }
 
-/* ---- what every request carries (§4)
- * ---------------------------------------------------------------------- */
+/* ---- what every request carries (§4) ---- */
 
 static void add_headers(struct turn_run *run, struct zai *z, struct site_request *req)
 {
@@ -176,8 +174,7 @@ static enum adapter_step send_json(struct turn_run *run, struct zai *z, struct s
     return send_whole(run, req);
 }
 
-/* ---- the token (§2)
- * ------------------------------------------------------------------------------------------ */
+/* ---- the token (§2) ---- */
 
 static enum adapter_step ask_guest_token(struct turn_run *run, struct zai *z,
                                          struct site_request *req)
@@ -247,8 +244,7 @@ static int find_token(struct turn_run *run, struct zai *z)
     return 0;
 }
 
-/* ---- pictures (§7)
- * -------------------------------------------------------------------------------------------- */
+/* ---- pictures (§7) ---- */
 
 static int refuse_picture(struct turn_run *run, const struct message *m, const struct part *part,
                           const char *why)
@@ -343,8 +339,7 @@ static enum adapter_step upload_picture(struct turn_run *run, struct zai *z,
     return send_whole(run, req);
 }
 
-/* ---- bodies (§5, §6)
- * -------------------------------------------------------------------------------------------- */
+/* ---- bodies (§5, §6) ---- */
 
 static void write_text_part(struct json_writer *w, struct span text)
 {
@@ -759,9 +754,7 @@ static enum adapter_step send_chat_v2(struct turn_run *run, struct zai *z, struc
     return send_json(run, z, req, &body, SPAN("*/*"));
 }
 
-/* ---- the steps
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- the steps ---- */
 
 static enum adapter_step begin(struct turn_run *run, struct zai *z)
 {
@@ -803,9 +796,7 @@ static enum adapter_step zai_next(struct turn_run *run, struct site_request *req
     return ADAPTER_DONE;
 }
 
-/* ---- answers
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- answers ---- */
 
 /* A refused guest token is never used again, and replaced once in a turn (§2); everything else
  * stands as it was classified. */
@@ -938,9 +929,7 @@ static enum adapter_verdict zai_on_end(struct turn_run *run, enum stream_end end
                     "chat.z.ai's answer ended before it said anything");
 }
 
-/* ---- clean-up (§10)
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- clean-up (§10) ---- */
 
 static enum adapter_step zai_cleanup(struct turn_run *run, struct site_request *req)
 {
@@ -966,9 +955,7 @@ static void zai_destroy(struct turn_run *run)
         zai_stream_free(&z->stream);
 }
 
-/* ---- the model list (§3)
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- the model list (§3) ---- */
 
 static enum adapter_step zai_models_request(struct turn_run *run, struct site_request *req)
 {
@@ -1008,7 +995,7 @@ static int zai_models_answer(struct turn_run *run, struct span body, const struc
         if (!name.n)
             name = json_get_text(json_get(it.value, "info"), "name");
         if (!is_plain(id) || is_built_in(id) ||
-            !json_bool(json_path(it.value, "info", "is_active", NULL), true))
+            !json_bool(json_path(it.value, "info", "is_active"), true))
             continue;
         struct span public = arena_dup(run->arena, name.n ? name : id);
         char *text = (char *)(uintptr_t) public.p;

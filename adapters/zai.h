@@ -65,7 +65,7 @@ struct zai {
 /* zai_stream.c */
 void zai_stream_init(struct zai_stream *);
 void zai_stream_free(struct zai_stream *);
-enum adapter_verdict zai_stream_event(struct turn_run *, struct zai *, struct span data);
+enum adapter_verdict zai_stream_event(struct turn_run *, struct zai *, struct span text);
 enum adapter_verdict zai_stream_end(struct turn_run *, struct zai *, enum stream_end);
 /* Did anything of the answer go out? */
 bool zai_stream_has_text(const struct zai_stream *);

@@ -54,8 +54,7 @@ void zai_stream_free(struct zai_stream *s)
 
 bool zai_stream_has_text(const struct zai_stream *s) { return s->had_answer || s->had_reasoning; }
 
-/* ---- unwrapping (rule 1)
- * --------------------------------------------------------------------------------- */
+/* ---- unwrapping (rule 1) ---- */
 
 static void unwrap_reset(struct zai_unwrap *u)
 {
@@ -191,8 +190,7 @@ static void unwrap_flush(struct zai_unwrap *u, struct buffer *out)
     buffer_clear(&u->held);
 }
 
-/* ---- marks (rule 5)
- * ---------------------------------------------------------------------------------------- */
+/* ---- marks (rule 5) ---- */
 
 enum mark { MARK_NONE, MARK_WHOLE, MARK_BEGUN };
 
@@ -293,9 +291,7 @@ static void pass_marks(struct zai_stream *s, struct buffer *hold, struct span te
     }
 }
 
-/* ---- sending
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- sending ---- */
 
 static int out_of_room(struct turn_run *run, struct zai_stream *s)
 {
@@ -378,8 +374,7 @@ static int answer_text(struct turn_run *run, struct zai_stream *s, struct span t
     return delta_text(run->out, 0, buffer_span(&s->piece));
 }
 
-/* ---- sources (rule 4)
- * --------------------------------------------------------------------------------------------- */
+/* ---- sources (rule 4) ---- */
 
 /* Citations do not pass the text guard: lone surrogates are mended here. */
 static struct span valid_copy(struct turn_run *run, struct span text)
@@ -495,8 +490,7 @@ static void sources_from_block(struct turn_run *run, struct zai_stream *s, struc
     }
 }
 
-/* ---- edits (rules 3, 4, 6)
- * ------------------------------------------------------------------------------------------ */
+/* ---- edits (rules 3, 4, 6) ---- */
 
 /* `whole` is all of the answer so far: what goes beyond what was sent is new; anything else is not
  * understood. */
@@ -597,9 +591,7 @@ static int edit_event(struct turn_run *run, struct zai_stream *s, enum phase pha
     return answer_so_far(run, s, rest);
 }
 
-/* ---- events
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- events ---- */
 
 static enum phase phase_of(struct json data)
 {
@@ -633,7 +625,7 @@ static int read_usage(struct turn_run *run, struct zai_stream *s, struct json us
     json_int(json_get(usage, "prompt_tokens"), &u.prompt);
     json_int(json_get(usage, "completion_tokens"), &u.completion);
     json_int(json_get(usage, "total_tokens"), &u.total);
-    json_int(json_path(usage, "prompt_tokens_details", "cached_tokens", NULL), &u.cached);
+    json_int(json_path(usage, "prompt_tokens_details", "cached_tokens"), &u.cached);
     s->had_usage = true;
     return delta_usage(run->out, &u);
 }
@@ -709,7 +701,7 @@ enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z, struc
     }
     struct json data = json_get(root, "data"), error = zai_event_error(root);
     bool done = json_bool(json_get(data, "done"), false) ||
-                json_bool(json_path(data, "data", "done", NULL), false);
+                json_bool(json_path(data, "data", "done"), false);
     if (json_is(error, JSON_OBJECT) && read_usage(run, s, json_get(data, "usage")))
         return ADAPTER_FAIL;
     if (json_is(error, JSON_OBJECT))

@@ -72,8 +72,9 @@ static inline bool json_is(struct json v, enum json_type type) { return json_typ
  * O(members). */
 struct json json_get(struct json object, const char *key);
 struct json json_get_n(struct json object, struct span key);
-/* Path by keys: json_path(v, "choices", "delta", NULL). Missing anywhere gives missing. */
-struct json json_path(struct json, ...) __attribute__((sentinel));
+/* Path by keys: json_path(v, "choices", "delta"). Missing anywhere gives missing. */
+#define json_path(v, ...) json_path_of((v), (const char *const[]){__VA_ARGS__, NULL})
+struct json json_path_of(struct json, const char *const *keys /* up to NULL */);
 /* String content; {NULL, 0} when it is no string; {"", 0} (p not NULL) for an empty one. Valid
  * until the parser's next parse. */
 struct span json_text(struct json);

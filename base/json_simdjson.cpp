@@ -8,7 +8,6 @@
  */
 #include "base/json.h"
 
-#include <cstdarg>
 #include <cstdlib>
 #include <new>
 
@@ -349,13 +348,10 @@ struct json json_get(struct json object, const char *key)
     return json_get_n(object, span_str(key));
 }
 
-struct json json_path(struct json v, ...)
+struct json json_path_of(struct json v, const char *const *keys)
 {
-    va_list keys;
-    va_start(keys, v);
-    for (const char *key = va_arg(keys, const char *); key; key = va_arg(keys, const char *))
-        v = json_get(v, key);
-    va_end(keys);
+    for (; *keys; keys++)
+        v = json_get(v, *keys);
     return v;
 }
 

@@ -29,7 +29,7 @@ struct span {
         "" literal, sizeof(literal) - 1                                                            \
     }
 /* For printf-like calls: "%.*s", SPAN_ARGS(s). */
-#define SPAN_ARGS(s) (int)(s).n, (s).p ? (s).p : ""
+#define SPAN_ARGS(s) (int)(s).n, (s).n ? (s).p : ""
 
 static inline struct span span_of(const char *p, size_t n)
 {
@@ -65,7 +65,7 @@ static inline struct span span_from(struct span s, size_t at)
 {
     if (at > s.n)
         at = s.n;
-    return span_of(s.p ? s.p + at : NULL, s.n - at);
+    return span_of(at ? s.p + at : s.p, s.n - at);
 }
 
 /* The first `n` bytes, or all of it when it is shorter. */

@@ -390,8 +390,7 @@ static void start_tidy(struct exchange *e)
     tidy_next(t);
 }
 
-/* ---- the steps
- * ----------------------------------------------------------------------------------- */
+/* ---- the steps ---- */
 
 static enum exchange_step refuse(struct exchange *e)
 {
@@ -700,8 +699,7 @@ static enum exchange_step step_retry(struct exchange *e)
     return another_target_may_help(kind) ? next_target(e) : STEP_FINISH;
 }
 
-/* ---- the end
- * ------------------------------------------------------------------------------------- */
+/* ---- the end ---- */
 
 /* A limit's answer tells when the first account of any target is ready again. */
 static void settle_retry_after(struct exchange *e)
@@ -863,8 +861,7 @@ static enum exchange_step step_tidy(struct exchange *e)
     return e->tidies ? STEP_WAIT : STEP_OVER;
 }
 
-/* ---- the machine
- * ----------------------------------------------------------------------------------- */
+/* ---- the machine ---- */
 
 static const struct {
     const char *name, *text;
@@ -928,8 +925,7 @@ static void on_wake(struct waiter *w)
     exchange_advance((struct exchange *)((char *)w - offsetof(struct exchange, waiter)));
 }
 
-/* ---- clocks
- * ------------------------------------------------------------------------------------------ */
+/* ---- clocks ---- */
 
 /* The earliest thing that waits for time; UINT64_MAX when nothing does. */
 static uint64_t next_deadline(const struct exchange *e)
@@ -988,8 +984,7 @@ static void arm_timer(struct exchange *e)
         uv_timer_start(&e->timer, on_timer, wait, 0);
 }
 
-/* ---- from outside
- * --------------------------------------------------------------------------------------- */
+/* ---- from outside ---- */
 
 void exchange_start(struct engine *engine, struct http_exchange *http, const struct key_config *key)
 {

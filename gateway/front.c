@@ -53,8 +53,7 @@ static bool is_method(const struct http_exchange *http, const char *name)
     return span_eq(http_exchange_method(http), span_str(name));
 }
 
-/* ---- small answers
- * -------------------------------------------------------------------------------- */
+/* ---- small answers ---- */
 
 static void log_small(const struct http_exchange *http, const char *id, int status,
                       const struct fail *fail)
@@ -151,8 +150,7 @@ static void landing(struct engine *engine, struct http_exchange *http)
     buffer_free(&page);
 }
 
-/* ---- models
- * ----------------------------------------------------------------------------------------- */
+/* ---- models ---- */
 
 struct model_listing {
     struct json_writer w;
@@ -250,8 +248,7 @@ static void one_model(struct engine *engine, struct http_exchange *http,
     arena_free(&arena);
 }
 
-/* ---- the handler
- * -------------------------------------------------------------------------------------- */
+/* ---- the handler ---- */
 
 static int refuse_path(struct http_exchange *http, struct fail *fail)
 {

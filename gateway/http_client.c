@@ -267,17 +267,16 @@ static int on_header_field(llhttp_t *parser, const char *at, size_t n)
     if (!count(a, n))
         return HPE_USER;
     if (!a->in_head)
-        return 0; /* a trailer */
-    struct http_field *f = a->n_fields ? &a->fields[a->n_fields - 1] : NULL;
-    if (!f || f->value != UINT32_MAX) { /* the name begins */
+        return 0;                                                         /* a trailer */
+    if (!a->n_fields || a->fields[a->n_fields - 1].value != UINT32_MAX) { /* the name begins */
         if (a->n_fields == HTTP_HEADERS_MAX)
             return refuse(parser, "it has more than 256 headers");
         if (a->n_fields == a->fields_cap && !more_fields(a))
             return refuse(parser, "memory is short");
-        f = &a->fields[a->n_fields++];
-        *f = (struct http_field){.name = (uint32_t)a->text.n, .value = UINT32_MAX};
+        a->fields[a->n_fields++] =
+            (struct http_field){.name = (uint32_t)a->text.n, .value = UINT32_MAX};
     }
-    f->name_n += (uint32_t)n;
+    a->fields[a->n_fields - 1].name_n += (uint32_t)n;
     return buffer_append(&a->text, span_of(at, n)) == 0 ? 0 : refuse(parser, "memory is short");
 }
 

@@ -52,23 +52,27 @@ static int tcp_open(const struct addrinfo *a)
 
 static int bound_port(int fd)
 {
-    struct sockaddr_storage a = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } a;
     socklen_t n = sizeof a;
-    if (getsockname(fd, (struct sockaddr *)&a, &n))
+    memset(&a, 0, sizeof a);
+    if (getsockname(fd, &a.any, &n))
         return 0;
-    return ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
-                                         : ((struct sockaddr_in *)&a)->sin_port);
+    return ntohs(a.any.sa_family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port);
 }
 
 static int open_tcp(struct http_socket *s, struct fail *f)
 {
     const struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
                                    .ai_socktype = SOCK_STREAM};
-    struct addrinfo *list, *a;
+    struct addrinfo *list = NULL, *a;
     char port[16];
     snprintf(port, sizeof port, "%d", s->port);
     int error = getaddrinfo(s->host, port, &hints, &list);
-    if (error)
+    if (error || !list)
         return fail_set(f, FAIL_INTERNAL, "cannot listen on %s: %s", s->text, gai_strerror(error));
     /* A name may have a v4 and a v6 address ("localhost"): the v4 one is what clients try with
      * fewer surprises. */

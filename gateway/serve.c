@@ -32,8 +32,7 @@ struct server {
 
 static void say(const char *text) { fputs(text, stdout); }
 
-/* ---- stopping
- * ------------------------------------------------------------------------------------- */
+/* ---- stopping ---- */
 
 static void on_engine_closed(void *arg) {}
 
@@ -81,8 +80,7 @@ static void on_stop(uv_signal_t *handle, int number)
     uv_timer_start(&s->grace, on_grace, 0, POLL_MS);
 }
 
-/* ---- reload
- * ---------------------------------------------------------------------------------------- */
+/* ---- reload ---- */
 
 static void log_text(enum log_level level, struct span text)
 {
@@ -136,8 +134,7 @@ static void on_hup(uv_signal_t *handle, int number)
         reload(s);
 }
 
-/* ---- start
- * ----------------------------------------------------------------------------------------- */
+/* ---- start ---- */
 
 static void on_refresh(uv_timer_t *timer)
 {

@@ -78,7 +78,7 @@ struct pool {
     bool reuse;
     struct tls_trust **trust;
     struct connection_list connections; /* idle ones: the freshest first */
-    TAILQ_HEAD(, upstream_call) waiting;
+    TAILQ_HEAD(call_list, upstream_call) waiting;
     int open, idle;
     size_t users; /* connections and calls that are not freed yet */
 };

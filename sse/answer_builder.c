@@ -243,8 +243,7 @@ int answer_builder_finish(struct answer_builder *b, int choice, struct span reas
     return add(b, &c->reason_text, reason);
 }
 
-/* ---- rendering
- * ---------------------------------------------------------------------------------------- */
+/* ---- rendering ---- */
 
 /* Gathered text is whole: what is torn now stays torn, and becomes U+FFFD. */
 static void text_value(struct json_writer *w, const struct buffer *text)

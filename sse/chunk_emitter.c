@@ -80,8 +80,7 @@ static struct choice_state *choice_of(struct chunk_emitter *e, struct buffer *ou
     return e->choices[choice];
 }
 
-/* ---- chunks
- * --------------------------------------------------------------------------------------- */
+/* ---- chunks ---- */
 
 static void put_index(struct buffer *out, int index)
 {
@@ -292,8 +291,7 @@ void chunk_emitter_citations(struct chunk_emitter *e, struct buffer *out, int ch
     close_chunk(e, out, c, span_of(NULL, 0), false);
 }
 
-/* ---- extras
- * ------------------------------------------------------------------------------------------ */
+/* ---- extras ---- */
 
 static void add_members(struct buffer *to, struct span members)
 {
@@ -342,8 +340,7 @@ void chunk_emitter_flush_extras(struct chunk_emitter *e, struct buffer *out)
     }
 }
 
-/* ---- ends
- * ---------------------------------------------------------------------------------------------- */
+/* ---- ends ---- */
 
 static void flush_held(struct chunk_emitter *e, struct buffer *out, int choice,
                        struct choice_state *c)
@@ -372,7 +369,7 @@ void usage_write(struct buffer *out, const struct usage_counts *u)
     }
     buffer_printf(out, "{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld",
                   (long long)u->prompt, (long long)u->completion,
-                  (long long)(u->prompt + u->completion));
+                  (long long)u->prompt + (long long)u->completion);
     if (u->cached >= 0)
         buffer_printf(out, ",\"prompt_tokens_details\":{\"cached_tokens\":%lld}",
                       (long long)u->cached);

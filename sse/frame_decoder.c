@@ -93,8 +93,7 @@ static struct span without_cr(struct span line)
     return line.n && line.p[line.n - 1] == '\r' ? span_first(line, line.n - 1) : line;
 }
 
-/* ---- server-sent events (WHATWG HTML 9.2.6)
- * --------------------------------------------------------- */
+/* ---- server-sent events (WHATWG HTML 9.2.6) ---- */
 
 /* The only data line of an event stays a span of the input while it can; another line, or the
  * input's end, moves it to the gather buffer. */
@@ -198,8 +197,7 @@ static enum frame_result sse_next(struct frame_decoder *d, struct span *rest, st
     return r;
 }
 
-/* ---- lines as frames
- * --------------------------------------------------------------------------------- */
+/* ---- lines as frames ---- */
 
 static bool frame_from_line(struct frame_decoder *d, struct span line, struct frame *frame)
 {
@@ -227,8 +225,7 @@ static enum frame_result lines_next(struct frame_decoder *d, struct span *rest, 
     return r;
 }
 
-/* ---- length-framed messages (Connect)
- * ------------------------------------------------------------------ */
+/* ---- length-framed messages (Connect) ---- */
 
 enum { LENGTH_HEAD = 5 };
 
@@ -279,9 +276,7 @@ static enum frame_result length_next(struct frame_decoder *d, struct span *rest,
     return FRAME_MORE;
 }
 
-/* ---- all
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- all ---- */
 
 enum frame_result frame_decoder_next(struct frame_decoder *d, struct span *rest,
                                      struct frame *frame)

@@ -27,8 +27,7 @@ int tls_random(void *unused, unsigned char *out, size_t n)
     return 0;
 }
 
-/* ---- trust
- * ------------------------------------------------------------------------------------------ */
+/* ---- trust ---- */
 
 struct tls_trust {
     unsigned refs;
@@ -152,8 +151,7 @@ void tls_trust_release(struct tls_trust *t)
 const mbedtls_x509_crt *tls_trust_chain(const struct tls_trust *t) { return &t->chain; }
 uint64_t tls_trust_id(const struct tls_trust *t) { return t->id; }
 
-/* ---- sessions
- * ------------------------------------------------------------------------------------------ */
+/* ---- sessions ---- */
 
 struct stored_session {
     uint64_t trust;
@@ -296,8 +294,7 @@ void tls_sessions_drop(struct tls_sessions *s, uint64_t trust, const char *key)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* ---- server identity
- * -------------------------------------------------------------------------------------- */
+/* ---- server identity ---- */
 
 struct tls_identity {
     unsigned refs;

@@ -64,8 +64,7 @@ static const mbedtls_ecp_group_id groups[] = {MBEDTLS_ECP_DP_CURVE25519, MBEDTLS
 
 static const char *alpn[] = {"http/1.1", NULL};
 
-/* ---- bytes in and out
- * --------------------------------------------------------------------------------- */
+/* ---- bytes in and out ---- */
 
 static int take_output(void *owner, const unsigned char *bytes, size_t n)
 {
@@ -105,8 +104,7 @@ void tls_stream_feed_eof(struct tls_stream *s) { s->input_ended = true; }
 
 struct buffer *tls_stream_output(struct tls_stream *s) { return &s->output; }
 
-/* ---- making
- * ---------------------------------------------------------------------------------------------- */
+/* ---- making ---- */
 
 void tls_stream_destroy(struct tls_stream *s)
 {
@@ -264,8 +262,7 @@ const char *tls_stream_describe(const struct tls_stream *s)
     return suite ? suite : "none";
 }
 
-/* ---- the handshake
- * ------------------------------------------------------------------------------------------ */
+/* ---- the handshake ---- */
 
 static enum tls_result failed(struct tls_stream *s)
 {
@@ -340,9 +337,7 @@ enum tls_result tls_stream_handshake(struct tls_stream *s)
     return failed(s);
 }
 
-/* ---- data
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- data ---- */
 
 enum tls_result tls_stream_write(struct tls_stream *s, struct span plain)
 {
