@@ -93,8 +93,8 @@ struct turn_run {
     struct span model; /* the site's side of the id: what stands behind `site/`, or in a target */
     void *state;       /* adapter->state_size zeroed bytes, fresh for each try */
     struct arena *arena;
-    struct json_parser
-        *json; /* one document at a time; the engine does not use it between frames */
+    /* one document at a time; the engine does not use it between frames */
+    struct json_parser *json;
     const struct delta_sink *out;
     struct fail fail;
     int64_t now_ms; /* wall clock (Unix, ms), refreshed before each call */

@@ -18,8 +18,8 @@
 struct body_edit {
     const char *key;
     const char *as; /* what the site calls it; NULL = the same */
-    struct span
-        value; /* raw JSON in its place, added when absent; {NULL,0} = the field is left out */
+    /* raw JSON in its place, added when absent; {NULL,0} = the field is left out */
+    struct span value;
     bool only_if_absent; /* a default: a field that is there, even null, is left alone */
 };
 

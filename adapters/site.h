@@ -45,8 +45,8 @@ struct site_settings {
     struct span name;   /* unique in the config */
     struct span origin; /* "https://chat.z.ai": scheme, host and port without path or final slash */
     struct span prefix; /* path prefix of base_url without final slash: "" or "/api/paas/v4" */
-    struct span
-        path; /* `path` of the config: overrides the chat path of openai-like sites; "" = not set */
+    /* `path` of the config: overrides the chat path of openai-like sites; "" = not set */
+    struct span path;
     const struct json_alias *aliases; /* field_aliases */
     size_t n_aliases;
     const struct option_value *options;

@@ -271,7 +271,7 @@ static void pass_marks(struct zai_stream *s, struct buffer *hold, struct span te
         text = buffer_span(&s->joined);
     }
     while (text.n) {
-        const char *at = memchr(text.p, MARK_OPEN[0], text.n);
+        const char *at = memchr(text.p, (unsigned char)MARK_OPEN[0], text.n);
         size_t before = at ? (size_t)(at - text.p) : text.n, length = 1;
         struct span ref_id;
         buffer_append(out, span_first(text, before));

@@ -33,15 +33,15 @@ struct key_config {
     struct span name;
     size_t length; /* of the key as given, for config_print; 0 when only its hash is known */
     bool hashed;   /* key_sha256 was given: `sha256` is it; else it was computed from `key` */
-    unsigned char
-        sha256[32]; /* what presented keys are compared with (hash first, then in constant time) */
+    /* what presented keys are compared with (hash first, then in constant time) */
+    unsigned char sha256[32];
     const struct span *models; /* globs over public ids */
     size_t n_models;
     const struct cidr *allow;
     size_t n_allow;
     int rpm, max_concurrent;
-    const struct account_ref
-        *accounts; /* `accounts = ["site/account"]`: only these serve this key; none = any */
+    /* `accounts = ["site/account"]`: only these serve this key; none = any */
+    const struct account_ref *accounts;
     size_t n_accounts;
     int reasoning; /* enum reasoning_style, or -1 = the site's */
 };
@@ -67,9 +67,9 @@ struct site_config {
     bool tls;
     struct span host; /* of base_url, without brackets */
     int port;
-    struct span
-        host_header; /* "chat.z.ai" or "127.0.0.1:8443": port only when it is not the scheme's */
-    bool bridge;     /* transport = "bridge" */
+    /* "chat.z.ai" or "127.0.0.1:8443": port only when it is not the scheme's */
+    struct span host_header;
+    bool bridge; /* transport = "bridge" */
     struct proxy_config proxy;
     struct span ca_file; /* "" = none */
     int64_t connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms;

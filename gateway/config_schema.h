@@ -50,8 +50,8 @@ struct schema_key {
 
 struct schema {
     const char *title; /* "[server]", for messages */
-    const struct schema_key
-        *keys; /* ends with name == NULL; values before tables, so that it can be printed as TOML */
+    /* ends with name == NULL; values before tables, so that it can be printed as TOML */
+    const struct schema_key *keys;
     /* What a key alone cannot say: called after all keys were read. */
     void (*finish)(struct config_reader *, const struct toml_node *table, void *record);
 };

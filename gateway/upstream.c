@@ -52,8 +52,8 @@ struct connection {
     enum connection_state state;
     struct upstream_call *call; /* OPENING and BUSY */
     struct http_answer answer;
-    struct buffer
-        held; /* received while the call was paused; handed out before anything else is read */
+    /* received while the call was paused; handed out before anything else is read */
+    struct buffer held;
     uint64_t deadline; /* IDLE, DRAINING */
     size_t drained;
     unsigned served; /* calls before this one */
@@ -63,6 +63,8 @@ struct connection {
     bool wake;       /* DRAINING: what was held back has to be read on */
 };
 TAILQ_HEAD(connection_list, connection);
+TAILQ_HEAD(call_list, upstream_call);
+SLIST_HEAD(pool_list, pool);
 
 struct pool {
     struct upstream *upstream;
@@ -78,7 +80,7 @@ struct pool {
     bool reuse;
     struct tls_trust **trust;
     struct connection_list connections; /* idle ones: the freshest first */
-    TAILQ_HEAD(call_list, upstream_call) waiting;
+    struct call_list waiting;
     int open, idle;
     size_t users; /* connections and calls that are not freed yet */
 };
@@ -93,7 +95,7 @@ struct trust_slot {
 struct upstream {
     unsigned magic;
     struct net net; /* its address is the streams' */
-    SLIST_HEAD(, pool) pools;
+    struct pool_list pools;
     struct connection_list parked;
     uv_timer_t sweep;
     uint64_t sweep_at; /* 0 = not armed */

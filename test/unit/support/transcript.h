@@ -14,8 +14,8 @@
 /* How to start a run: what the engine would have resolved. Zero fields get harmless defaults. */
 struct transcript_setup {
     const struct adapter *adapter;
-    const char
-        *body; /* the client's chat request (JSON), NULL = one user message "hi", stream true */
+    /* the client's chat request (JSON), NULL = one user message "hi", stream true */
+    const char *body;
     const char *model; /* upstream model */
     const struct option_value *options;
     size_t n_options;
