@@ -254,7 +254,10 @@ static void finish_keys(struct config_reader *r, const struct toml_node *root,
     for (size_t i = 0; i < n && element; i++, element = next_table(element->next)) {
         if (keys[i].name.n == 0) {
             keys[i].name = arena_printf(&r->config->arena, "key-%zu", i + 1);
-            r->no_memory |= !keys[i].name.p;
+            if (!keys[i].name.p) {
+                r->no_memory = true;
+                return;
+            }
         }
         take_name(r, element, "[[keys]]", "name", names, i, keys[i].name);
         for (size_t j = 0; j < i; j++) {

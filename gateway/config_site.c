@@ -37,7 +37,7 @@ static void read_adapter(struct config_reader *r, const struct schema_key *key,
     const char *names[32];
     size_t n = 0;
     buffer_init(&list, 512);
-    for (; adapters[n] && n < 32; n++) {
+    for (; n < 32 && adapters[n]; n++) {
         names[n] = adapters[n]->name;
         buffer_printf(&list, "%s%s", n ? ", " : "", names[n]);
     }
@@ -577,7 +577,10 @@ static void check_account_names(struct config_reader *r, const struct toml_node 
         if (list[i].name.n == 0) {
             list[i].name = i == 0 ? span_of("default", 7)
                                   : arena_printf(&r->config->arena, "account-%zu", i + 1);
-            r->no_memory |= !list[i].name.p;
+            if (!list[i].name.p) {
+                r->no_memory = true;
+                return;
+            }
         }
         for (size_t j = 0; j < i; j++) {
             if (span_eq(list[i].name, list[j].name)) {
