@@ -116,20 +116,33 @@ static int send_citations(struct chat_answer *a, int choice)
     return a->out->error;
 }
 
+/* A count that a site could mean; JavaScript clients read integers up to 2^53. */
+static int64_t tokens(int64_t n)
+{
+    const int64_t most = INT64_C(1) << 53;
+    return n < 0 ? 0 : n > most ? most : n;
+}
+
+/* Some sites tell their usage with every chunk: the room for it is kept. */
 static int keep_usage(struct chat_answer *a, const struct delta_usage *u)
 {
     a->has_usage = true;
     a->usage = (struct usage_counts){
-        .prompt = u->prompt < 0 ? 0 : u->prompt,
-        .completion = u->completion < 0 ? 0 : u->completion,
-        .cached = u->cached,
-        .reasoning = u->reasoning,
+        .prompt = tokens(u->prompt),
+        .completion = tokens(u->completion),
+        .cached = u->cached < 0 ? -1 : tokens(u->cached),
+        .reasoning = u->reasoning < 0 ? -1 : tokens(u->reasoning),
     };
     a->usage.total = a->usage.prompt + a->usage.completion;
-    if (u->raw.n) {
-        a->usage.raw = arena_dup(a->arena, u->raw);
-        if (!a->usage.raw.p)
+    if (u->raw.n > a->usage_room) {
+        a->usage_text = arena_alloc(a->arena, 2 * u->raw.n);
+        a->usage_room = a->usage_text ? 2 * u->raw.n : 0;
+        if (!a->usage_text)
             return -1;
+    }
+    if (u->raw.n) {
+        memcpy(a->usage_text, u->raw.p, u->raw.n);
+        a->usage.raw = span_of(a->usage_text, u->raw.n);
     }
     return 0;
 }

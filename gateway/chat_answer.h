@@ -34,6 +34,8 @@ struct chat_answer {
     unsigned char finished[EMITTER_CHOICES]; /* per choice */
     unsigned char used[EMITTER_CHOICES];     /* choices that got something */
     struct usage_counts usage;
+    char *usage_text; /* room of usage.raw, in the arena */
+    size_t usage_room;
     struct citation *citations; /* of choice 0 */
     size_t n_citations, cap_citations;
 };

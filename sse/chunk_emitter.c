@@ -3,7 +3,8 @@
  *
  * A chunk is HEAD INDEX DELTA MIDDLE: `head` runs to `"choices":[{"index":` and is rendered once;
  * the middle from `"logprobs"` on is one of a few constants. Per-choice state is made when a choice
- * is first used, so that the common answer with one choice costs one.
+ * is first used, so that the common answer with one choice costs one. Extras come with every chunk
+ * from some sites: their room is kept, so that the second one costs no allocation.
  */
 #include "sse/chunk_emitter.h"
 
@@ -11,32 +12,80 @@
 
 enum channel { CHANNEL_TEXT, CHANNEL_REASONING, CHANNEL_REFUSAL, CHANNEL_ARGUMENTS, CHANNELS };
 
+/* Text in the arena that is written again and again: its room is kept and doubles when short. */
+struct room {
+    char *p;
+    size_t n, cap;
+};
+
 struct choice_state {
     bool role_sent, finished;
     struct text_guard guards[CHANNELS];
-    int arguments_index; /* the tool call that the arguments' guard belongs to */
-    struct buffer choice_extra, delta_extra; /* members that wait for a chunk; freed when sent */
+    int arguments_index;                   /* the tool call that the arguments' guard belongs to */
+    struct room choice_extra, delta_extra; /* members that wait for a chunk */
 };
 
 struct chunk_emitter {
     struct arena *arena;
-    struct span head;  /* `data: {"id":…,"choices":[` */
+    struct room head;  /* `data: {"id":…,"choices":[`: fixed, top-level extras, `,"choices":[` */
     struct span tail;  /* `]` + `,"usage":null` + `}\n\n` */
-    struct span fixed; /* id … model, from which head is made again when top extras change */
-    struct span top;   /* top-level extras as they stand in head */
+    struct span fixed; /* id … model */
+    size_t top_n;      /* the extras' length in head */
     bool include_usage;
     struct choice_state *choices[EMITTER_CHOICES];
 };
 
 /* ---- making ---- */
 
-static int render_head(struct chunk_emitter *e)
+/* Room for `n` more bytes; 0, or -1 when memory is short: then the text is as it was. */
+static int room_for(struct arena *arena, struct room *r, size_t n)
 {
-    struct span head = arena_printf(e->arena, "%.*s%s%.*s,\"choices\":[", SPAN_ARGS(e->fixed),
-                                    e->top.n ? "," : "", SPAN_ARGS(e->top));
-    if (!head.p)
+    size_t cap = r->cap ? r->cap : 64;
+    if (r->cap - r->n >= n)
+        return 0;
+    while (cap - r->n < n)
+        cap *= 2;
+    char *p = arena_alloc(arena, cap);
+    if (!p)
         return -1;
-    e->head = head;
+    if (r->n)
+        memcpy(p, r->p, r->n);
+    r->p = p;
+    r->cap = cap;
+    return 0;
+}
+
+/* There is room. */
+static void room_put(struct room *r, struct span text)
+{
+    if (text.n)
+        memcpy(r->p + r->n, text.p, text.n);
+    r->n += text.n;
+}
+
+static struct span room_span(const struct room *r) { return span_of(r->p, r->n); }
+
+/* Where the top-level extras stand in head, without the comma. */
+static struct span top_of(const struct chunk_emitter *e)
+{
+    return e->top_n ? span_of(e->head.p + e->fixed.n + 1, e->top_n) : span_of("", 0);
+}
+
+/* Extras are out only when memory is short: the answer goes on without them. */
+static int render_head(struct chunk_emitter *e, struct span top)
+{
+    const struct span choices = SPAN(",\"choices\":[");
+    size_t need = e->fixed.n + 1 + top.n + choices.n;
+    if (need > e->head.n && room_for(e->arena, &e->head, need - e->head.n))
+        return -1;
+    e->head.n = 0;
+    room_put(&e->head, e->fixed);
+    if (top.n) {
+        room_put(&e->head, SPAN(","));
+        room_put(&e->head, top);
+    }
+    room_put(&e->head, choices);
+    e->top_n = top.n;
     return 0;
 }
 
@@ -59,7 +108,7 @@ struct chunk_emitter *chunk_emitter_create(struct arena *arena, struct span id, 
     json_member_int(&w, "created", created);
     json_member(&w, "model", model);
     e->fixed = arena_dup(arena, buffer_span(&text));
-    bool good = !text.error && e->fixed.p && render_head(e) == 0;
+    bool good = !text.error && e->fixed.p && render_head(e, span_of("", 0)) == 0;
     buffer_free(&text);
     return good ? e : NULL;
 }
@@ -95,7 +144,7 @@ static void put_index(struct buffer *out, int index)
 /* Up to and including `"delta":{`. */
 static void open_chunk(struct chunk_emitter *e, struct buffer *out, int choice)
 {
-    buffer_append(out, e->head);
+    buffer_append(out, room_span(&e->head));
     buffer_append(out, SPAN("{\"index\":"));
     put_index(out, choice);
     buffer_append(out, SPAN(",\"delta\":{"));
@@ -107,17 +156,17 @@ static void close_chunk(struct chunk_emitter *e, struct buffer *out, struct choi
     if (c->delta_extra.n) {
         if (!empty)
             buffer_char(out, ',');
-        buffer_append(out, buffer_span(&c->delta_extra));
-        buffer_free(&c->delta_extra);
+        buffer_append(out, room_span(&c->delta_extra));
+        c->delta_extra.n = 0;
     }
     buffer_char(out, '}');
     if (c->choice_extra.n) {
-        bool logprobs = span_find(buffer_span(&c->choice_extra), SPAN("\"logprobs\":")) >= 0;
+        bool logprobs = span_find(room_span(&c->choice_extra), SPAN("\"logprobs\":")) >= 0;
         buffer_char(out, ',');
-        buffer_append(out, buffer_span(&c->choice_extra));
+        buffer_append(out, room_span(&c->choice_extra));
         if (!logprobs)
             buffer_append(out, SPAN(",\"logprobs\":null"));
-        buffer_free(&c->choice_extra);
+        c->choice_extra.n = 0;
     } else {
         buffer_append(out, SPAN(",\"logprobs\":null"));
     }
@@ -293,35 +342,28 @@ void chunk_emitter_citations(struct chunk_emitter *e, struct buffer *out, int ch
 
 /* ---- extras ---- */
 
-static void add_members(struct buffer *to, struct span members)
+static void add_members(struct chunk_emitter *e, struct room *to, struct span members)
 {
-    if (!members.n) {
-        buffer_free(to);
+    if (!members.n)
+        to->n = 0;
+    if (!members.n || room_for(e->arena, to, members.n + 1))
         return;
-    }
-    if (!to->limit)
-        buffer_init(to, 16 * 1024 * 1024);
     if (to->n)
-        buffer_char(to, ',');
-    buffer_append(to, members);
+        room_put(to, SPAN(","));
+    room_put(to, members);
 }
 
 void chunk_emitter_extra(struct chunk_emitter *e, enum extra_place place, int choice,
                          struct span members)
 {
     if (place == EXTRA_TOP) {
-        if (span_eq(e->top, members)) /* the usual case: the same in every chunk */
-            return;
-        struct span copy = arena_dup(e->arena, members);
-        struct span before = e->top;
-        e->top = copy.p ? copy : span_of(NULL, 0);
-        if (render_head(e))
-            e->top = before;
+        if (!span_eq(top_of(e), members)) /* the usual case: the same in every chunk */
+            render_head(e, members);
         return;
     }
     struct choice_state *c = choice_of(e, NULL, choice);
     if (c)
-        add_members(place == EXTRA_CHOICE ? &c->choice_extra : &c->delta_extra, members);
+        add_members(e, place == EXTRA_CHOICE ? &c->choice_extra : &c->delta_extra, members);
 }
 
 void chunk_emitter_flush_extras(struct chunk_emitter *e, struct buffer *out)
@@ -331,8 +373,7 @@ void chunk_emitter_flush_extras(struct chunk_emitter *e, struct buffer *out)
         if (!c || (!c->choice_extra.n && !c->delta_extra.n))
             continue;
         if (c->finished) {
-            buffer_free(&c->choice_extra);
-            buffer_free(&c->delta_extra);
+            c->choice_extra.n = c->delta_extra.n = 0;
         } else if (ready(e, out, choice)) {
             open_chunk(e, out, choice);
             close_chunk(e, out, c, span_of(NULL, 0), true);
@@ -383,7 +424,7 @@ void chunk_emitter_done(struct chunk_emitter *e, struct buffer *out,
                         const struct usage_counts *usage)
 {
     if (e->include_usage && usage) {
-        buffer_append(out, e->head);
+        buffer_append(out, room_span(&e->head));
         buffer_append(out, SPAN("],\"usage\":"));
         usage_write(out, usage);
         buffer_append(out, SPAN("}\n\n"));
