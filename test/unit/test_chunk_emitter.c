@@ -11,7 +11,7 @@
     "\"model\":\"m\",\"choices\":["
 #define DELTA(index, delta)                                                                        \
     HEAD "{\"index\":" #index ",\"delta\":" delta ",\"logprobs\":null,\"finish_reason\":null}]}"   \
-                                                  "\n\n"
+         "\n\n"
 #define FINISH(index, reason)                                                                      \
     HEAD "{\"index\":" #index ",\"delta\":{},\"logprobs\":null,\"finish_reason\":\"" reason        \
          "\"}]}\n\n"
@@ -240,7 +240,7 @@ static void extras_travel(void **state)
     expect(&b, TOP
            "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null," END
                TOP "{\"index\":0,\"delta\":{\"content\":\"a\",\"mood\":1,\"tone\":2},\"logprobs\":{"
-                   "\"content\":[]}," END);
+           "\"content\":[]}," END);
     chunk_emitter_text(b.e, &b.out, 0, SPAN("b")); /* the top ones stay, the others went */
     expect(&b, TOP "{\"index\":0,\"delta\":{\"content\":\"b\"},\"logprobs\":null," END);
     chunk_emitter_extra(b.e, EXTRA_DELTA, 0, SPAN("\"alone\":true"));

@@ -17,80 +17,22 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <mbedtls/ctr_drbg.h>
-#include <mbedtls/entropy.h>
-#include <mbedtls/oid.h>
-#include <mbedtls/x509_crt.h>
 
 #include "gateway/http_server_internal.h"
+#include "test/unit/support/test_certs.h"
 
 enum { BIG = 1024 * 1024 };
 
 /* ---- a certificate ---- */
 
-static char folder[] = "/tmp/http-server-tls-XXXXXX";
-static char cert_file[64], key_file[64];
+static struct test_cert cert;
 
-static void write_file(const char *path, const unsigned char *text)
-{
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    fputs((const char *)text, f);
-    fclose(f);
-}
-
-/* Self-signed, for localhost, P-256. */
-static int make_certificate(void **state)
-{
-    static const unsigned char names[] = "\x30\x0B\x82\x09localhost";
-    mbedtls_entropy_context entropy;
-    mbedtls_ctr_drbg_context random;
-    mbedtls_pk_context key;
-    mbedtls_x509write_cert cert;
-    mbedtls_mpi serial;
-    unsigned char text[4096];
-    mbedtls_entropy_init(&entropy);
-    mbedtls_ctr_drbg_init(&random);
-    mbedtls_pk_init(&key);
-    mbedtls_x509write_crt_init(&cert);
-    mbedtls_mpi_init(&serial);
-    assert_non_null(mkdtemp(folder));
-    snprintf(cert_file, sizeof cert_file, "%s/cert.pem", folder);
-    snprintf(key_file, sizeof key_file, "%s/key.pem", folder);
-    int bad = mbedtls_ctr_drbg_seed(&random, mbedtls_entropy_func, &entropy, NULL, 0);
-    bad |= mbedtls_pk_setup(&key, mbedtls_pk_info_from_type(MBEDTLS_PK_ECKEY));
-    bad |= mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(key),
-                               mbedtls_ctr_drbg_random, &random);
-    bad |= mbedtls_mpi_lset(&serial, 1);
-    bad |= mbedtls_x509write_crt_set_serial(&cert, &serial);
-    mbedtls_x509write_crt_set_version(&cert, MBEDTLS_X509_CRT_VERSION_3);
-    mbedtls_x509write_crt_set_md_alg(&cert, MBEDTLS_MD_SHA256);
-    mbedtls_x509write_crt_set_subject_key(&cert, &key);
-    mbedtls_x509write_crt_set_issuer_key(&cert, &key);
-    bad |= mbedtls_x509write_crt_set_subject_name(&cert, "CN=localhost");
-    bad |= mbedtls_x509write_crt_set_issuer_name(&cert, "CN=localhost");
-    bad |= mbedtls_x509write_crt_set_validity(&cert, "20200101000000", "20991231235959");
-    bad |= mbedtls_x509write_crt_set_basic_constraints(&cert, 1, 0);
-    bad |= mbedtls_x509write_crt_set_extension(&cert, MBEDTLS_OID_SUBJECT_ALT_NAME,
-                                               MBEDTLS_OID_SIZE(MBEDTLS_OID_SUBJECT_ALT_NAME), 0,
-                                               names, sizeof names - 1);
-    bad |= mbedtls_x509write_crt_pem(&cert, text, sizeof text, mbedtls_ctr_drbg_random, &random);
-    write_file(cert_file, text);
-    bad |= mbedtls_pk_write_key_pem(&key, text, sizeof text);
-    write_file(key_file, text);
-    mbedtls_mpi_free(&serial);
-    mbedtls_x509write_crt_free(&cert);
-    mbedtls_pk_free(&key);
-    mbedtls_ctr_drbg_free(&random);
-    mbedtls_entropy_free(&entropy);
-    return bad;
-}
+static int make_certificate(void **state) { return test_cert_make(&cert) ? 0 : -1; }
 
 static int remove_certificate(void **state)
 {
-    unlink(cert_file);
-    unlink(key_file);
-    return rmdir(folder);
+    test_cert_remove(&cert);
+    return 0;
 }
 
 /* ---- the server ---- */
@@ -159,13 +101,13 @@ static int set_up(void **state)
     t->config->listen = &t->listen;
     t->config->n_listen = 1;
     t->config->max_body = 2 * BIG;
-    t->config->tls_cert = span_str(cert_file);
-    t->config->tls_key = span_str(key_file);
+    t->config->tls_cert = span_str(cert.cert_file);
+    t->config->tls_key = span_str(cert.key_file);
     t->server = http_server_create(&t->loop, t->config, &handler, &fail);
     if (!t->server)
         fail_msg("%s", fail.message);
     assert_memory_equal(http_server_url(t->server, 0), "https://127.0.0.1:", 18);
-    t->trust = tls_trust_get(cert_file, &fail);
+    t->trust = tls_trust_get(cert.cert_file, &fail);
     if (!t->trust)
         fail_msg("%s", fail.message);
     t->sessions = tls_sessions_create();

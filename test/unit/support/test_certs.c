@@ -21,10 +21,40 @@ static bool write_file(const char *path, const unsigned char *text)
     return fclose(f) == 0;
 }
 
+/* GeneralNames (RFC 5280, 4.2.1.6): dNSName is [2], iPAddress is [7]. Returns the DER's length. */
+static size_t write_names(unsigned char *der, const struct test_cert_wish *wish)
+{
+    size_t n = 2;
+    if (wish->dns) {
+        size_t length = strlen(wish->dns);
+        der[n++] = 0x82;
+        der[n++] = (unsigned char)length;
+        memcpy(der + n, wish->dns, length);
+        n += length;
+    }
+    if (wish->ip) {
+        der[n++] = 0x87;
+        der[n++] = (unsigned char)wish->ip_n;
+        memcpy(der + n, wish->ip, wish->ip_n);
+        n += wish->ip_n;
+    }
+    der[0] = 0x30;
+    der[1] = (unsigned char)(n - 2);
+    return n;
+}
+
 bool test_cert_make(struct test_cert *t)
 {
-    /* GeneralNames: dNSName localhost, iPAddress 127.0.0.1 */
-    static const unsigned char names[] = "\x30\x11\x82\x09localhost\x87\x04\x7f\x00\x00\x01";
+    static const unsigned char loopback[] = {127, 0, 0, 1};
+    const struct test_cert_wish wish = {
+        .dns = "localhost", .ip = loopback, .ip_n = sizeof loopback};
+    return test_cert_make_as(t, &wish);
+}
+
+bool test_cert_make_as(struct test_cert *t, const struct test_cert_wish *wish)
+{
+    unsigned char names[128];
+    size_t n_names = write_names(names, wish);
     mbedtls_entropy_context entropy;
     mbedtls_ctr_drbg_context random;
     mbedtls_pk_context key;
@@ -53,11 +83,12 @@ bool test_cert_make(struct test_cert *t)
     mbedtls_x509write_crt_set_issuer_key(&cert, &key);
     bad |= mbedtls_x509write_crt_set_subject_name(&cert, "CN=localhost");
     bad |= mbedtls_x509write_crt_set_issuer_name(&cert, "CN=localhost");
-    bad |= mbedtls_x509write_crt_set_validity(&cert, "20200101000000", "20991231235959");
+    bad |= mbedtls_x509write_crt_set_validity(&cert, wish->from ? wish->from : "20200101000000",
+                                              wish->to ? wish->to : "20991231235959");
     bad |= mbedtls_x509write_crt_set_basic_constraints(&cert, 1, 0);
     bad |= mbedtls_x509write_crt_set_extension(&cert, MBEDTLS_OID_SUBJECT_ALT_NAME,
                                                MBEDTLS_OID_SIZE(MBEDTLS_OID_SUBJECT_ALT_NAME), 0,
-                                               names, sizeof names - 1);
+                                               names, n_names);
     bad |= mbedtls_x509write_crt_pem(&cert, text, sizeof text, mbedtls_ctr_drbg_random, &random);
     bad |= !write_file(t->cert_file, text);
     bad |= mbedtls_pk_write_key_pem(&key, text, sizeof text);
