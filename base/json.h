@@ -34,9 +34,9 @@ enum json_error {
     JSON_INVALID = -1,    /* not JSON */
     JSON_UTF8 = -2,       /* not UTF-8 */
     JSON_STRING_BAD = -3, /* a bad escape; with json_parse_lenient lone surrogates never give it */
-    JSON_NUMBER = -4,     /* a number out of range (1e999, more than 20 digits …) */
-    JSON_DEPTH = -5,      /* nested deeper than 1024 */
-    JSON_TOO_LARGE = -6,  /* above 4 GiB or the parser's limit */
+    JSON_NUMBER = -4, /* a number out of range (1e999, more than 20 digits …) or malformed (01) */
+    JSON_DEPTH = -5,  /* nested deeper than 1024 */
+    JSON_TOO_LARGE = -6, /* above 4 GiB or the parser's limit */
     JSON_NOMEM = -7
 };
 
@@ -49,6 +49,7 @@ struct json {
     size_t at;
 };
 
+/* `max_size`: bytes of the largest text that is read, 32 or more. NULL when memory is short. */
 struct json_parser *json_parser_create(size_t max_size);
 void json_parser_destroy(struct json_parser *);
 

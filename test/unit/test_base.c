@@ -1,0 +1,201 @@
+/*
+ * test/unit/test_base.c - spans, buffers, arenas and failures.
+ */
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/fail.h"
+#include "test/unit/support/cmocka_all.h"
+
+/* ---- spans ---- */
+
+static void spans_are_compared(void **state)
+{
+    const struct span none = {NULL, 0};
+    assert_true(span_eq(none, SPAN("")));
+    assert_true(span_eq(SPAN("ab"), span_str("ab")));
+    assert_false(span_eq(SPAN("ab"), SPAN("aB")));
+    assert_true(span_eq_nocase(SPAN("Content-TYPE"), SPAN("content-type")));
+    assert_false(span_eq_nocase(SPAN("a"), SPAN("ab")));
+    assert_false(span_eq_nocase(SPAN("@"), SPAN("`"))); /* not letters, though 32 apart */
+    assert_true(span_starts(SPAN("abc"), SPAN("ab")) && span_starts(none, none));
+    assert_false(span_starts(SPAN("a"), SPAN("ab")));
+    assert_true(span_ends(SPAN("abc"), SPAN("bc")) && span_ends(SPAN("abc"), none));
+    assert_false(span_ends(SPAN("c"), SPAN("bc")));
+}
+
+static void spans_are_cut(void **state)
+{
+    struct span rest = SPAN("a,,b,"), piece;
+    static const char *const wanted[] = {"a", "", "b", ""};
+    for (size_t i = 0; i < 4; i++) {
+        assert_true(span_split(&rest, ',', &piece));
+        assert_span_equal(piece, span_str(wanted[i]));
+    }
+    assert_false(span_split(&rest, ',', &piece));
+    assert_span_equal(span_from(SPAN("abc"), 1), SPAN("bc"));
+    assert_int_equal(span_from(SPAN("abc"), 9).n, 0);
+    assert_int_equal(span_from((struct span){NULL, 0}, 3).n, 0);
+    assert_span_equal(span_first(SPAN("abc"), 2), SPAN("ab"));
+    assert_span_equal(span_first(SPAN("abc"), 9), SPAN("abc"));
+    assert_span_equal(span_trim(SPAN(" \t\r\n\v\fa b \n")), SPAN("a b"));
+    assert_int_equal(span_trim(SPAN(" \t ")).n, 0);
+}
+
+static void spans_are_searched(void **state)
+{
+    assert_int_equal(span_find_char(SPAN("abcb"), 'b'), 1);
+    assert_int_equal(span_find_char(SPAN("abc"), 'x'), -1);
+    assert_int_equal(span_find(SPAN("ababc"), SPAN("abc")), 2);
+    assert_int_equal(span_find(SPAN("ab"), SPAN("abc")), -1);
+    assert_int_equal(span_find(SPAN("ab"), SPAN("")), 0);
+    assert_int_equal(span_find_last(SPAN("abab"), SPAN("ab")), 2);
+    assert_int_equal(span_find_last(SPAN("abab"), SPAN("x")), -1);
+    assert_int_equal(span_find_nocase(SPAN("xxAbC"), SPAN("aBc")), 2);
+    assert_int_equal(span_find_nocase((struct span){NULL, 0}, SPAN("a")), -1);
+}
+
+static void numbers_are_plain_digits(void **state)
+{
+    uint64_t v = 7;
+    assert_true(span_to_u64(SPAN("18446744073709551615"), UINT64_MAX, &v) && v == UINT64_MAX);
+    assert_true(span_to_u64(SPAN("007"), 7, &v) && v == 7);
+    static const char *const bad[] = {
+        "", "-1", "+1", " 1", "1 ", "1.0", "0x1", "18446744073709551616", "99999999999999999999"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(span_to_u64(span_str(bad[i]), UINT64_MAX, &v));
+    assert_false(span_to_u64(SPAN("8"), 7, &v));
+}
+
+static void globs_match(void **state)
+{
+    assert_true(span_glob(SPAN("*"), SPAN("")) && span_glob(SPAN("*"), SPAN("a/b")));
+    assert_true(span_glob(SPAN("a*c"), SPAN("abcbc")) && span_glob(SPAN("?b*"), SPAN("ab")));
+    assert_false(span_glob(SPAN("a*c"), SPAN("abcb")) || span_glob(SPAN("a"), SPAN("A")) ||
+                 span_glob(SPAN(""), SPAN("a")));
+    /* Many stars over a long text: no exponential time. */
+    char text[2000];
+    memset(text, 'a', sizeof text);
+    assert_false(span_glob(SPAN("*a*a*a*a*a*a*a*a*a*a*a*a*b"), span_of(text, sizeof text)));
+}
+
+/* ---- buffers ---- */
+
+static void buffers_grow_to_their_limit(void **state)
+{
+    struct buffer b;
+    buffer_init(&b, 10);
+    assert_null(b.p);
+    assert_int_equal(buffer_append(&b, SPAN("12345")), 0);
+    assert_int_equal(buffer_append(&b, SPAN("67890")), 0);
+    assert_int_equal(buffer_append(&b, SPAN("x")), BUFFER_FULL);
+    assert_int_equal(buffer_append(&b, SPAN("")), BUFFER_FULL); /* sticky */
+    assert_span_equal(buffer_span(&b), SPAN("1234567890"));
+    buffer_clear(&b);
+    assert_int_equal(buffer_printf(&b, "%d-%s", 12, "ab"), 0);
+    assert_span_equal(buffer_span(&b), SPAN("12-ab"));
+    assert_int_equal(buffer_printf(&b, "%20d", 1), BUFFER_FULL);
+    assert_span_equal(buffer_span(&b), SPAN("12-ab"));
+    buffer_free(&b);
+    assert_int_equal(buffer_append(&b, SPAN("again")), 0);
+    buffer_free(&b);
+}
+
+static void buffers_keep_padding(void **state)
+{
+    struct buffer b;
+    buffer_init(&b, 1 << 20);
+    for (size_t i = 0; i < 5000; i++) {
+        buffer_char(&b, 'x');
+        char padding[JSON_PADDING];
+        memcpy(padding, b.p + b.n, JSON_PADDING); /* the address sanitizer looks */
+        assert_true(b.n == i + 1);
+    }
+    buffer_consume(&b, 4998);
+    assert_span_equal(buffer_span(&b), SPAN("xx"));
+    buffer_consume(&b, 2);
+    assert_int_equal(b.n, 0);
+    buffer_shrink(&b, 64);
+    assert_true(b.cap <= 64);
+    assert_non_null(buffer_reserve(&b, 100));
+    assert_null(buffer_reserve(&b, 2 << 20));
+    assert_int_equal(b.error, BUFFER_FULL);
+    buffer_free(&b);
+}
+
+/* ---- arenas ---- */
+
+static void arenas_give_zeroed_aligned_memory(void **state)
+{
+    struct arena a;
+    arena_init(&a);
+    for (size_t n = 1; n < 20000; n = n * 3 + 1) {
+        char *p = arena_alloc(&a, n);
+        assert_non_null(p);
+        assert_int_equal((uintptr_t)p % _Alignof(max_align_t), 0);
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal(p[i], 0);
+        memset(p, 0xAA, n);
+    }
+    struct span copy = arena_dup(&a, SPAN("abc"));
+    assert_span_equal(copy, SPAN("abc"));
+    assert_int_equal(copy.p[3], 0);
+    copy = arena_dup(&a, (struct span){NULL, 0});
+    assert_true(copy.p && copy.n == 0);
+    copy = arena_printf(&a, "%s-%d", "x", 3);
+    assert_string_equal(copy.p, "x-3");
+    assert_null(arena_alloc(&a, SIZE_MAX - 8)); /* no wrap-around */
+    arena_free(&a);
+    assert_non_null(arena_alloc(&a, 1)); /* usable again */
+    arena_free(&a);
+}
+
+/* ---- failures ---- */
+
+static void failures_are_sentences(void **state)
+{
+    struct fail f = {.retry_after_s = 9};
+    assert_int_equal(fail_set(&f, FAIL_TIMEOUT, "%s did not answer", "x"), -1);
+    assert_int_equal(f.kind, FAIL_TIMEOUT);
+    assert_int_equal(f.retry_after_s, 0);
+    assert_string_equal(f.message, "x did not answer");
+    assert_int_equal(fail_param(&f, FAIL_INVALID_VALUE, "n", "too large"), -1);
+    assert_string_equal(f.param, "n");
+    assert_int_equal(fail_memory(&f), -1);
+    assert_int_equal(f.kind, FAIL_INTERNAL);
+    assert_string_equal(f.param, "");
+    fail_clear(&f);
+    assert_int_equal(f.kind, FAIL_NONE);
+    assert_string_equal(fail_kind_name(FAIL_RATE_LIMITED), "rate_limited");
+}
+
+/* At every length around the message's room: cut at a character's boundary. */
+static void long_messages_are_cut_between_characters(void **state)
+{
+    for (size_t before = 225; before < 245; before++) {
+        char text[400];
+        struct fail f;
+        memset(text, 'a', before);
+        strcpy(text + before, "🌸🌸🌸🌸🌸");
+        fail_set(&f, FAIL_PROTOCOL, "%s", text);
+        size_t n = strlen(f.message);
+        assert_true(n < sizeof f.message && n > 220);
+        assert_int_equal((n - (n < before ? n : before)) % 4, 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(spans_are_compared),
+        cmocka_unit_test(spans_are_cut),
+        cmocka_unit_test(spans_are_searched),
+        cmocka_unit_test(numbers_are_plain_digits),
+        cmocka_unit_test(globs_match),
+        cmocka_unit_test(buffers_grow_to_their_limit),
+        cmocka_unit_test(buffers_keep_padding),
+        cmocka_unit_test(arenas_give_zeroed_aligned_memory),
+        cmocka_unit_test(failures_are_sentences),
+        cmocka_unit_test(long_messages_are_cut_between_characters),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,362 @@
+/*
+ * test/unit/test_json.c - reading JSON, writing it, and walking its raw text.
+ */
+#include "base/json.h"
+#include "base/json_raw.h"
+#include "base/json_write.h"
+#include "test/unit/support/cmocka_all.h"
+
+static struct json_parser *parser;
+
+static int make_parser(void **state)
+{
+    parser = json_parser_create(1 << 20);
+    return parser ? 0 : -1;
+}
+
+static int free_parser(void **state)
+{
+    json_parser_destroy(parser);
+    return 0;
+}
+
+static struct json good(const char *text)
+{
+    struct json root;
+    int error = json_parse(parser, span_str(text), &root);
+    if (error)
+        fail_msg("%s: %s", text, json_error_text(error));
+    return root;
+}
+
+/* ---- reading ---- */
+
+static void values_are_told_apart(void **state)
+{
+    struct json v = good("{\"n\":null,\"t\":true,\"i\":-5,\"u\":18446744073709551615,\"d\":1.5,"
+                         "\"s\":\"x\",\"a\":[1,2],\"o\":{\"k\":{}}}");
+    static const struct {
+        const char *key;
+        enum json_type type;
+    } wanted[] = {{"n", JSON_NULL},  {"t", JSON_BOOL},   {"i", JSON_INT},
+                  {"u", JSON_UINT},  {"d", JSON_DOUBLE}, {"s", JSON_STRING},
+                  {"a", JSON_ARRAY}, {"o", JSON_OBJECT}, {"?", JSON_MISSING}};
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+        assert_int_equal(json_type(json_get(v, wanted[i].key)), wanted[i].type);
+    assert_int_equal(json_size(v), 8);
+    assert_int_equal(json_size(json_get(v, "a")), 2);
+    assert_true(json_bool(json_get(v, "t"), false));
+    assert_true(json_bool(json_get(v, "n"), true));
+    assert_int_equal(json_type(json_path(v, "o", "k")), JSON_OBJECT);
+    assert_int_equal(json_type(json_path(v, "o", "k", "z", "y")), JSON_MISSING);
+    assert_int_equal(json_type(json_at(json_get(v, "a"), 1)), JSON_INT);
+    assert_int_equal(json_type(json_at(json_get(v, "a"), 2)), JSON_MISSING);
+    assert_int_equal(json_type(json_at(v, 0)), JSON_MISSING);
+}
+
+/* Nothing may happen when a value of another type, or none, is asked. */
+static void anything_may_be_asked(void **state)
+{
+    struct json v = good("[null,true,1,1.5,\"s\",[],{}]"), none = {0};
+    struct json_iter it = json_each(v);
+    size_t n = 0;
+    while (json_next(&it)) {
+        int64_t i;
+        double d;
+        assert_null(it.key.p);
+        json_get(it.value, "a");
+        json_int(it.value, &i);
+        json_number(it.value, &d);
+        json_text(it.value);
+        struct json_iter inner = json_each(it.value);
+        assert_false(json_next(&inner));
+        n++;
+    }
+    assert_int_equal(n, 7);
+    assert_int_equal(json_type(json_get(none, "a")), JSON_MISSING);
+    assert_null(json_text(none).p);
+    assert_int_equal(json_size(none), 0);
+    it = json_each(none);
+    assert_false(json_next(&it));
+}
+
+static void numbers(void **state)
+{
+    struct json v = good(
+        "[9223372036854775807,-9223372036854775808,18446744073709551615,3.0,3.5,1e300,-0.0,1e2]");
+    int64_t i = 0;
+    double d = 0;
+    assert_true(json_int(json_at(v, 0), &i) && i == INT64_MAX);
+    assert_true(json_int(json_at(v, 1), &i) && i == INT64_MIN);
+    assert_false(json_int(json_at(v, 2), &i));
+    assert_true(json_int(json_at(v, 3), &i) && i == 3);
+    assert_false(json_int(json_at(v, 4), &i));
+    assert_false(json_int(json_at(v, 5), &i));
+    assert_true(json_int(json_at(v, 6), &i) && i == 0);
+    assert_true(json_int(json_at(v, 7), &i) && i == 100);
+    assert_true(json_number(json_at(v, 4), &d) && d == 3.5);
+    assert_true(json_number(json_at(v, 0), &d) && d == 9223372036854775807.0);
+}
+
+static void strings(void **state)
+{
+    struct json v =
+        good("{\"a\\u0000b\":\"\\u0000\\n\\ud83c\\udf38春\",\"e\":\"\",\"d\":1,\"d\":2}");
+    struct json_iter it = json_each(v);
+    int64_t i;
+    assert_true(json_next(&it));
+    assert_span_equal(it.key, span_of("a\0b", 3));
+    assert_span_equal(json_text(it.value), span_of("\0\n🌸春", 9));
+    assert_true(json_get_text(v, "e").p && json_get_text(v, "e").n == 0);
+    assert_true(json_int(json_get(v, "d"), &i) && i == 2); /* the last one counts */
+    assert_int_equal(json_type(json_get_n(v, span_of("a\0b", 3))), JSON_STRING);
+}
+
+static void what_is_not_json(void **state)
+{
+    static const struct {
+        const char *text;
+        int error;
+    } bad[] = {
+        {"", JSON_INVALID},
+        {" ", JSON_INVALID},
+        {"{", JSON_INVALID},
+        {"[1,]", JSON_INVALID},
+        {"{\"a\":1,}", JSON_INVALID},
+        {"{a:1}", JSON_INVALID},
+        {"'a'", JSON_INVALID},
+        {"[1] 2", JSON_INVALID},
+        {"nul", JSON_INVALID},
+        {"[01]", JSON_NUMBER},
+        {"[1.]", JSON_NUMBER},
+        {"[+1]", JSON_INVALID},
+        {"[NaN]", JSON_INVALID},
+        {"/**/1", JSON_INVALID},
+        {"\"a", JSON_INVALID},
+        {"{\"a\" 1}", JSON_INVALID},
+        {"\"\xff\"", JSON_UTF8},
+        {"\"\xed\xa0\x80\"", JSON_UTF8},
+        {"\"\xc0\x80\"", JSON_UTF8},
+        {"\"\\x\"", JSON_STRING_BAD},
+        {"\"\\ud83d\"", JSON_STRING_BAD},
+        {"1e999", JSON_NUMBER},
+        {"123456789012345678901", JSON_NUMBER},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct json root;
+        int error = json_parse(parser, span_str(bad[i].text), &root);
+        if (error != bad[i].error)
+            fail_msg("%s gives %d (%s), not %d", bad[i].text, error, json_error_text(error),
+                     bad[i].error);
+        assert_true(json_error_text(error)[0]);
+        assert_int_equal(json_type(root), JSON_MISSING);
+    }
+    good("[1]"); /* the parser lives on */
+}
+
+static void depth_and_size_are_limited(void **state)
+{
+    enum { DEEP = 5000 };
+    char *text = malloc(2 * DEEP);
+    struct json root;
+    memset(text, '[', DEEP);
+    memset(text + DEEP, ']', DEEP);
+    assert_int_equal(json_parse(parser, span_of(text, (size_t)2 * DEEP), &root), JSON_DEPTH);
+    assert_int_equal(json_parse(parser, span_of(text + DEEP - 900, 1800), &root), 0);
+    free(text);
+    char *large = malloc((1 << 20) + 100);
+    memset(large, ' ', (1 << 20) + 100);
+    large[0] = '1';
+    assert_int_equal(json_parse(parser, span_of(large, (1 << 20) + 100), &root), JSON_TOO_LARGE);
+    free(large);
+    struct json_parser *small = json_parser_create(40);
+    assert_int_equal(json_parse(small, SPAN("[1,2,3]"), &root), 0);
+    assert_int_equal(
+        json_parse(small, SPAN("[\"a string that is longer than forty bytes\"]"), &root),
+        JSON_TOO_LARGE);
+    json_parser_destroy(small);
+}
+
+static void foreign_text_is_not_lost_over_a_detail(void **state)
+{
+    struct json root;
+    assert_int_equal(
+        json_parse_lenient(parser, SPAN("{\"a\":\"x\xff\",\"b\":\"\\ud83d\",\"c\":\"\\udf38!\"}"),
+                           &root),
+        0);
+    assert_span_equal(json_get_text(root, "a"), SPAN("x\xef\xbf\xbd"));
+    assert_span_equal(json_get_text(root, "b"), SPAN("\xed\xa0\xbd"));
+    assert_span_equal(json_get_text(root, "c"), SPAN("\xed\xbc\xb8!"));
+    assert_int_equal(json_parse_lenient(parser, SPAN("{\"a\":\"\\ud83c\\udf38\"}"), &root), 0);
+    assert_span_equal(json_get_text(root, "a"), SPAN("🌸"));
+    assert_int_equal(json_parse_lenient(parser, SPAN("{\"a\":}"), &root), JSON_INVALID);
+}
+
+static void lone_surrogates_of_a_body_are_mended(void **state)
+{
+    char text[] = "{\"a\":\"\\ud83d x \\ud83c\\udf38 \\udf38 \\\\ud83d \\uD83D\\uD83C\\uDF38\"}";
+    assert_int_equal(json_mend_surrogates(text, strlen(text)), 3);
+    assert_string_equal(
+        text, "{\"a\":\"\\ufffd x \\ud83c\\udf38 \\ufffd \\\\ud83d \\ufffd\\uD83C\\uDF38\"}");
+    good(text);
+}
+
+static void values_are_dumped(void **state)
+{
+    static const char text[] =
+        "{\"a\":[1,-2,18446744073709551615,1.5,\"x\\n\\u0000\",null,true,{}],\"b\":{}}";
+    struct buffer out;
+    buffer_init(&out, 1000);
+    assert_int_equal(json_dump(&out, good(text)), 0);
+    assert_span_equal(buffer_span(&out), span_str(text));
+    buffer_free(&out);
+}
+
+/* ---- writing ---- */
+
+static void documents_are_written(void **state)
+{
+    struct buffer out;
+    buffer_init(&out, 1000);
+    struct json_writer w = json_writer(&out);
+    json_begin_object(&w);
+    json_member(&w, "s", span_of("\"\\\n\x01\0é", 7));
+    json_member_int(&w, "i", INT64_MIN);
+    json_member_bool(&w, "b", true);
+    json_member_raw(&w, "r", SPAN("[1, 2]"));
+    json_key_span(&w, SPAN("k\""));
+    json_begin_array(&w);
+    json_null(&w);
+    json_cstring(&w, "x");
+    json_begin_object(&w);
+    json_end_object(&w);
+    json_write_bool(&w, false);
+    json_begin_array(&w);
+    json_end_array(&w);
+    json_end_array(&w);
+    json_end_object(&w);
+    assert_span_equal(
+        buffer_span(&out),
+        SPAN("{\"s\":\"\\\"\\\\\\n\\u0001\\u0000é\",\"i\":-9223372036854775808,\"b\":true,"
+             "\"r\":[1, 2],\"k\\\"\":[null,\"x\",{},false,[]]}"));
+    buffer_free(&out);
+}
+
+static void doubles_read_back_the_same(void **state)
+{
+    static const double values[] = {0,    0.1,           1.0 / 3, 1e300, 5e-324,
+                                    -2.5, 123456789.125, 1e15,    1e22};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        struct buffer out;
+        double back;
+        buffer_init(&out, 100);
+        struct json_writer w = json_writer(&out);
+        json_write_double(&w, values[i]);
+        buffer_char(&out, '\0');
+        assert_true(json_number(good(out.p), &back) && back == values[i]);
+        buffer_free(&out);
+    }
+    struct buffer out;
+    buffer_init(&out, 100);
+    struct json_writer w = json_writer(&out);
+    json_write_double(&w, 0.0 / 0.0 > 0 ? 1 : __builtin_nan(""));
+    json_write_double(&w, __builtin_inf());
+    json_write_double(&w, 0.1);
+    assert_span_equal(buffer_span(&out), SPAN("null,null,0.1"));
+    buffer_free(&out);
+}
+
+/* Every byte, at every place of a word (escaping runs over words). */
+static void every_byte_is_escaped_anywhere(void **state)
+{
+    for (int c = 0; c < 0x80; c++) {
+        for (size_t at = 0; at < 20; at++) {
+            char text[21];
+            struct buffer out;
+            struct json root;
+            memset(text, 'a', sizeof text);
+            text[at] = (char)c;
+            buffer_init(&out, 1000);
+            struct json_writer w = json_writer(&out);
+            json_string(&w, span_of(text, sizeof text));
+            assert_int_equal(json_parse(parser, buffer_span(&out), &root), 0);
+            assert_span_equal(json_text(root), span_of(text, sizeof text));
+            buffer_free(&out);
+        }
+    }
+}
+
+/* ---- raw text ---- */
+
+static void raw_members(void **state)
+{
+    const struct span text =
+        SPAN(" { \"a\" : [1, {\"x\":\"}]\"}] , \"b\\u0022\":123456789012345678901234567890 "
+             ",\"\":null,\"a\":\" \\\" \" } ");
+    static const char *const keys[] = {"a", "b\\u0022", "", "a"};
+    static const char *const values[] = {"[1, {\"x\":\"}]\"}]", "123456789012345678901234567890",
+                                         "null", "\" \\\" \""};
+    struct json_raw_iter it = json_raw_each(text);
+    size_t n = 0;
+    for (; json_raw_next(&it); n++) {
+        assert_span_equal(it.key, span_str(keys[n]));
+        assert_span_equal(it.value, span_str(values[n]));
+    }
+    assert_int_equal(n, 4);
+    assert_span_equal(json_raw_get(text, "a"), span_str(values[3]));
+    assert_span_equal(json_raw_get(text, "b\""), span_str(values[1]));
+    assert_null(json_raw_get(text, "c").p);
+    assert_true(json_raw_key_is(SPAN("\\u0061\\u00e9\\/"), SPAN("aé/")));
+    assert_false(json_raw_key_is(SPAN("a"), SPAN("ab")));
+    it = json_raw_each(SPAN("[ ]"));
+    assert_false(json_raw_next(&it));
+    it = json_raw_each(SPAN("[1, [2,3] ,\"x\"]"));
+    for (n = 0; json_raw_next(&it); n++)
+        assert_null(it.key.p);
+    assert_int_equal(n, 3);
+}
+
+static void keys_are_renamed_everywhere(void **state)
+{
+    static const struct json_alias aliases[] = {{SPAN_INIT("a"), SPAN_INIT("A")},
+                                                {SPAN_INIT("x"), SPAN_INIT("y")},
+                                                {SPAN_INIT("A"), SPAN_INIT("never twice")}};
+    static const struct {
+        const char *text, *wanted;
+    } cases[] = {
+        {"{\"a\":1}", "{\"A\":1}"},
+        {"{\"\\u0061\":\"a\"}", "{\"A\":\"a\"}"},
+        {"[[{\"x\":[{\"a\":{\"a\":99999999999999999999}}]}],\"a\"]",
+         "[[{\"y\":[{\"A\":{\"A\":99999999999999999999}}]}],\"a\"]"},
+        {"{\"y\":1,\"b\":2,\"x\":3}", "{\"b\":2,\"y\":3}"},
+        {"3", "3"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buffer out;
+        buffer_init(&out, 1000);
+        assert_int_equal(json_raw_rename(&out, span_str(cases[i].text), aliases, 3), 0);
+        assert_span_equal(buffer_span(&out), span_str(cases[i].wanted));
+        buffer_free(&out);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_are_told_apart),
+        cmocka_unit_test(anything_may_be_asked),
+        cmocka_unit_test(numbers),
+        cmocka_unit_test(strings),
+        cmocka_unit_test(what_is_not_json),
+        cmocka_unit_test(depth_and_size_are_limited),
+        cmocka_unit_test(foreign_text_is_not_lost_over_a_detail),
+        cmocka_unit_test(lone_surrogates_of_a_body_are_mended),
+        cmocka_unit_test(values_are_dumped),
+        cmocka_unit_test(documents_are_written),
+        cmocka_unit_test(doubles_read_back_the_same),
+        cmocka_unit_test(every_byte_is_escaped_anywhere),
+        cmocka_unit_test(raw_members),
+        cmocka_unit_test(keys_are_renamed_everywhere),
+    };
+    return cmocka_run_group_tests(tests, make_parser, free_parser);
+}
