@@ -41,7 +41,7 @@ int access_check_address(const struct http_exchange *http, struct fail *fail)
     char text[46];
     struct span host = http_exchange_header(http, "host");
     if (!host.p && !http_exchange_is_http10(http)) /* RFC 9112, 3.2 */
-        return fail_set(fail, FAIL_BAD_REQUEST, "the request has no Host header");
+        return fail_set(fail, FAIL_INVALID_VALUE, "the request has no Host header");
     if (cidr_any(config->deny, config->n_deny, &client) ||
         (config->n_allow && !cidr_any(config->allow, config->n_allow, &client)))
         return fail_set(fail, FAIL_ACCESS_DENIED,

@@ -11,7 +11,7 @@
  * sockets count as 127.0.0.1. */
 struct ip_address access_client(const struct http_exchange *);
 /* [access] allow and deny, and without keys: loopback clients and our own Host names only. 0, or -1
- * with fail (ACCESS_DENIED; BAD_REQUEST without any Host). */
+ * with fail (ACCESS_DENIED; INVALID_VALUE without any Host). */
 int access_check_address(const struct http_exchange *, struct fail *);
 /* The key the client presents. 0 with *key (NULL when none is configured), or -1 with fail
  * (MISSING_KEY, WRONG_KEY, ACCESS_DENIED). */

@@ -1,0 +1,318 @@
+/*
+ * test/unit/test_account_pool.c - who is asked, who rests, who waits (design §1); and the queue
+ * they wait in.
+ */
+#include "gateway/account_pool.h"
+#include "test/unit/support/cmocka_all.h"
+
+#define SITE(more, accounts)                                                                       \
+    "[[sites]]\nname = \"s\"\nadapter = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n" more   \
+    "\n" accounts
+#define ACCOUNT(name, key) "[[sites.accounts]]\nname = \"" name "\"\napi_key = \"" key "\"\n"
+#define THREE              ACCOUNT("a", "k1") ACCOUNT("b", "k2") ACCOUNT("c", "k3")
+
+struct bench {
+    struct account_pool *pool;
+    struct config *config;
+    char saved[200];
+};
+
+static void on_saved(void *owner, const char *site, const char *account, const char *name,
+                     const char *value, int64_t expires_ms)
+{
+    struct bench *b = owner;
+    snprintf(b->saved, sizeof b->saved, "%s/%s %s=%s until %lld", site, account, name,
+             value ? value : "(none)", (long long)expires_ms);
+}
+
+static void configure(struct bench *b, const char *text)
+{
+    struct buffer errors;
+    struct config *old = b->config;
+    buffer_init(&errors, 1 << 16);
+    b->config = config_parse(span_str(text), "t.toml", &errors);
+    if (!b->config)
+        fail_msg("%.*s", SPAN_ARGS(buffer_span(&errors)));
+    buffer_free(&errors);
+    assert_int_equal(account_pool_configure(b->pool, b->config), 0);
+    if (old)
+        config_unref(old);
+}
+
+static struct bench *start(const char *text)
+{
+    struct bench *b = calloc(1, sizeof *b);
+    b->pool = account_pool_create(on_saved, b);
+    assert_non_null(b->pool);
+    configure(b, text);
+    return b;
+}
+
+static void stop(struct bench *b)
+{
+    account_pool_destroy(b->pool);
+    config_unref(b->config);
+    free(b);
+}
+
+static const struct site_config *site(const struct bench *b) { return &b->config->sites[0]; }
+
+/* The name of the account that is leased, NULL when none is. */
+static struct account *lease(struct bench *b, uint64_t *tried, uint64_t now,
+                             enum lease_result wanted)
+{
+    struct account *a = NULL;
+    size_t index = 99;
+    uint64_t at = 0;
+    enum lease_result r = account_pool_lease(b->pool, site(b), *tried, now, &a, &index, &at);
+    assert_int_equal(r, wanted);
+    if (r != LEASE_OK)
+        return NULL;
+    assert_true(index < 3);
+    *tried |= UINT64_C(1) << index;
+    return a;
+}
+
+static void expect(struct bench *b, uint64_t now, const char *name)
+{
+    uint64_t tried = 0;
+    struct account *a = lease(b, &tried, now, LEASE_OK);
+    assert_string_equal(a->name, name);
+    account_release(a);
+}
+
+static void accounts_take_turns(void **state)
+{
+    struct bench *b = start(SITE("", THREE));
+    for (int i = 0; i < 3; i++) {
+        expect(b, 0, "a");
+        expect(b, 0, "b");
+        expect(b, 0, "c");
+    }
+    uint64_t tried = 0;
+    struct account *held[3];
+    for (int i = 0; i < 3; i++)
+        held[i] = lease(b, &tried, 0, LEASE_OK);
+    lease(b, &tried, 0, LEASE_NONE);
+    for (int i = 0; i < 3; i++)
+        account_release(held[i]);
+    stop(b);
+}
+
+static void who_cools_is_not_asked(void **state)
+{
+    struct bench *b = start(SITE("", ACCOUNT("a", "k1") ACCOUNT("b", "k2")));
+    uint64_t tried = 0, at = 0;
+    struct account *a = lease(b, &tried, 1000, LEASE_OK), *c;
+    size_t index;
+    account_failed(a, FAIL_RATE_LIMITED, 5, 1000);
+    account_release(a);
+    assert_int_equal(a->state, ACCOUNT_COOLING);
+    assert_int_equal(account_pool_earliest(b->pool, site(b), 1000), 6000);
+    expect(b, 1500, "b");
+    expect(b, 1500, "b");
+    c = lease(b, &tried, 1500, LEASE_OK);
+    account_failed(c, FAIL_RATE_LIMITED, 0, 1500); /* nothing told: 60 s */
+    account_release(c);
+    assert_int_equal(account_pool_lease(b->pool, site(b), 0, 5999, &c, &index, &at), LEASE_COOLING);
+    assert_int_equal(at, 6000);
+    expect(b, 6000, "a");
+    assert_int_equal(account_pool_lease(b->pool, site(b), 1, 61499, &c, &index, &at),
+                     LEASE_COOLING);
+    assert_int_equal(at, 61500);
+    expect(b, 61500, "b");
+    stop(b);
+}
+
+static void the_expired_come_last(void **state)
+{
+    struct bench *b = start(SITE("", THREE));
+    uint64_t tried = 0;
+    struct account *a = lease(b, &tried, 0, LEASE_OK), *second = lease(b, &tried, 0, LEASE_OK);
+    account_failed(a, FAIL_CREDENTIAL, 0, 0);
+    account_failed(second, FAIL_CHALLENGE, 0, 0);
+    account_release(a);
+    account_release(second);
+    assert_string_equal(account_state_name(a->state), "expired");
+    assert_string_equal(account_state_name(second->state), "challenged");
+    for (int i = 0; i < 4; i++)
+        expect(b, 0, "c");
+    tried = 0;
+    struct account *c = lease(b, &tried, 0, LEASE_OK); /* then, and only then, the others */
+    assert_string_equal(c->name, "c");
+    struct account *again = lease(b, &tried, 0, LEASE_OK);
+    assert_true(again == a || again == second);
+    account_succeeded(again);
+    assert_int_equal(again->state, ACCOUNT_READY);
+    account_release(again);
+    account_release(c);
+    stop(b);
+}
+
+static void other_failures_leave_an_account_ready(void **state)
+{
+    static const enum fail_kind kinds[] = {FAIL_UNAVAILABLE, FAIL_OVERLOADED, FAIL_CUT,
+                                           FAIL_EMPTY,       FAIL_TIMEOUT,    FAIL_BAD_REQUEST,
+                                           FAIL_UNREACHABLE};
+    struct bench *b = start(SITE("", ACCOUNT("a", "k")));
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        uint64_t tried = 0;
+        struct account *a = lease(b, &tried, 0, LEASE_OK);
+        account_failed(a, kinds[i], 9, 0);
+        assert_int_equal(a->state, ACCOUNT_READY);
+        account_release(a);
+    }
+    stop(b);
+}
+
+struct one {
+    struct waiter waiter;
+    int woken;
+};
+static void on_wake(struct waiter *w) { ((struct one *)w)->woken++; }
+
+/* Takes the account as soon as it is woken, as an exchange does. */
+struct taker {
+    struct one one;
+    struct bench *bench;
+    struct account *got;
+};
+
+static void on_wake_take(struct waiter *w)
+{
+    struct taker *t = (struct taker *)w;
+    uint64_t tried = 0;
+    t->one.woken++;
+    t->got = lease(t->bench, &tried, 0, LEASE_OK);
+}
+
+static void busy_accounts_are_waited_for(void **state)
+{
+    struct bench *b = start(SITE("max_concurrent = 1", ACCOUNT("a", "k")));
+    struct taker takers[2] = {{.one.waiter.wake = on_wake_take, .bench = b},
+                              {.one.waiter.wake = on_wake_take, .bench = b}};
+    struct one leaves = {.waiter = {.wake = on_wake}};
+    uint64_t tried = 0;
+    struct account *a = lease(b, &tried, 0, LEASE_OK);
+    tried = 0;
+    lease(b, &tried, 0, LEASE_BUSY);
+    assert_true(account_pool_wait(b->pool, site(b), &takers[0].one.waiter));
+    assert_true(account_pool_wait(b->pool, site(b), &leaves.waiter));
+    assert_true(account_pool_wait(b->pool, site(b), &takers[1].one.waiter));
+    account_release(a);
+    assert_ptr_equal(takers[0].got, a);
+    assert_int_equal(leaves.woken, 0);
+    account_release(a); /* one who is woken and takes nothing does not keep the next from it */
+    assert_int_equal(leaves.woken, 1);
+    assert_ptr_equal(takers[1].got, a);
+    assert_int_equal(takers[0].one.woken + takers[1].one.woken, 2);
+    account_release(a);
+    stop(b);
+}
+
+static void a_reload_keeps_what_is_known(void **state)
+{
+    struct bench *b = start(SITE("", ACCOUNT("a", "k1") ACCOUNT("b", "k2")));
+    uint64_t tried = 0;
+    struct account *a = lease(b, &tried, 0, LEASE_OK), *second = lease(b, &tried, 0, LEASE_OK);
+    account_failed(a, FAIL_RATE_LIMITED, 100, 0);
+    account_failed(second, FAIL_CREDENTIAL, 0, 0);
+    account_release(a);
+    /* `second` is still leased. a stays, b has a new key, c is new. */
+    configure(b, SITE("", ACCOUNT("a", "k1") ACCOUNT("b", "new") ACCOUNT("c", "k3")));
+    assert_int_equal(account_pool_earliest(b->pool, site(b), 0), 100000);
+    account_release(second);
+    tried = 0;
+    struct account *x = lease(b, &tried, 0, LEASE_OK), *y = lease(b, &tried, 0, LEASE_OK);
+    assert_int_equal(x->state, ACCOUNT_READY); /* the new key was not refused yet */
+    assert_true((!strcmp(x->name, "b") && !strcmp(y->name, "c")) ||
+                (!strcmp(x->name, "c") && !strcmp(y->name, "b")));
+    configure(b, SITE("", ACCOUNT("a", "k1"))); /* x and y are gone, but in use */
+    account_release(x);
+    account_release(y);
+    stop(b);
+}
+
+static void held_credentials_are_saved_and_restored(void **state)
+{
+    struct bench *b = start(SITE("", ACCOUNT("a", "k1")));
+    uint64_t tried = 0;
+    struct account *a = lease(b, &tried, 0, LEASE_OK);
+    account_hold(&a->view, "token", SPAN("t1"), 5000);
+    assert_string_equal(b->saved, "s/a token=t1 until 5000");
+    assert_span_equal(account_held(&a->view, "token", 4000, 999), SPAN("t1"));
+    assert_null(account_held(&a->view, "token", 4000, 1001).p);
+    assert_null(account_held(&a->view, "other", 0, 0).p);
+    account_drop(&a->view, "token");
+    assert_string_equal(b->saved, "s/a token=(none) until 0");
+    account_pool_restore(b->pool, "s", "a", "token", "t2", 9000);
+    account_pool_restore(b->pool, "s", "nobody", "token", "t3", 9000);
+    assert_span_equal(account_held(&a->view, "token", 1, 0), SPAN("t2"));
+    account_release(a);
+    stop(b);
+}
+
+static void one_obtains_a_credential_at_a_time(void **state)
+{
+    struct bench *b = start(SITE("", ACCOUNT("a", "k1")));
+    struct one x = {.waiter = {.wake = on_wake}}, y = {.waiter = {.wake = on_wake}};
+    uint64_t tried = 0;
+    struct account *a = lease(b, &tried, 0, LEASE_OK);
+    assert_true(account_credential_begin(a, &x.waiter));
+    assert_false(account_credential_begin(a, &y.waiter));
+    assert_int_equal(y.woken, 0);
+    account_credential_done(a);
+    assert_int_equal(x.woken, 0);
+    assert_int_equal(y.woken, 1);
+    account_release(a);
+    stop(b);
+}
+
+/* ---- the queue ---- */
+
+static struct wait_queue queue;
+
+static void on_wake_again(struct waiter *w)
+{
+    ((struct one *)w)->woken++;
+    wait_queue_add(&queue, w);
+}
+
+static void queues_are_fair(void **state)
+{
+    struct one w[3] = {{.waiter = {.wake = on_wake}},
+                       {.waiter = {.wake = on_wake_again}},
+                       {.waiter = {.wake = on_wake}}};
+    for (int i = 0; i < 3; i++)
+        wait_queue_add(&queue, &w[i].waiter);
+    assert_int_equal(queue.n, 3);
+    waiter_leave(&w[0].waiter);
+    waiter_leave(&w[0].waiter);
+    assert_int_equal(queue.n, 2);
+    wait_queue_wake_all(&queue); /* the second queues again inside, and is not woken twice */
+    assert_int_equal(w[0].woken, 0);
+    assert_int_equal(w[1].woken, 1);
+    assert_int_equal(w[2].woken, 1);
+    assert_int_equal(queue.n, 1);
+    wait_queue_wake_first(&queue);
+    assert_int_equal(w[1].woken, 2);
+    waiter_leave(&w[1].waiter);
+    wait_queue_wake_first(&queue);
+    assert_int_equal(queue.n, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(accounts_take_turns),
+        cmocka_unit_test(who_cools_is_not_asked),
+        cmocka_unit_test(the_expired_come_last),
+        cmocka_unit_test(other_failures_leave_an_account_ready),
+        cmocka_unit_test(busy_accounts_are_waited_for),
+        cmocka_unit_test(a_reload_keeps_what_is_known),
+        cmocka_unit_test(held_credentials_are_saved_and_restored),
+        cmocka_unit_test(one_obtains_a_credential_at_a_time),
+        cmocka_unit_test(queues_are_fair),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
