@@ -6,6 +6,7 @@
 #include <assert.h>
 
 #include "base/json_write.h"
+#include "sse/text_guard.h"
 
 static const struct error_row rows[FAIL_KIND_COUNT] = {
     [FAIL_NONE] = {500, "server_error", "internal_error", false},
@@ -48,15 +49,24 @@ const struct error_row *error_row(enum fail_kind kind)
     return &rows[kind];
 }
 
+/* Messages and fields' names quote what clients and sites sent, whatever bytes that was. */
+static void foreign_member(struct json_writer *w, const char *key, const char *text)
+{
+    struct buffer scratch;
+    buffer_init(&scratch, 4096);
+    json_member(w, key, utf8_repair(span_str(text), &scratch));
+    buffer_free(&scratch);
+}
+
 void error_object(struct buffer *out, const struct fail *f)
 {
     const struct error_row *row = error_row(f->kind);
     struct json_writer w = json_writer(out);
     json_begin_object(&w);
-    json_member(&w, "message", span_str(f->message));
+    foreign_member(&w, "message", f->message);
     json_member(&w, "type", span_str(row->type));
     if (f->param[0] && f->kind != FAIL_METHOD)
-        json_member(&w, "param", span_str(f->param));
+        foreign_member(&w, "param", f->param);
     else
         json_member_raw(&w, "param", SPAN("null"));
     json_member(&w, "code", span_str(row->code));

@@ -248,24 +248,11 @@ int answer_builder_finish(struct answer_builder *b, int choice, struct span reas
 /* Gathered text is whole: what is torn now stays torn, and becomes U+FFFD. */
 static void text_value(struct json_writer *w, const struct buffer *text)
 {
-    struct text_guard g = {0};
     struct buffer scratch;
-    struct span whole, rest;
-    if (utf8_valid(buffer_span(text))) {
-        json_string(w, buffer_span(text));
-        return;
-    }
     buffer_init(&scratch, text->n * 3 + 64);
-    if (text_guard_pass(&g, buffer_span(text), &scratch, &whole)) {
-        w->out->error = BUFFER_NOMEM;
-    } else {
-        text_guard_end(&g, NULL, &rest);
-        if (rest.n) {
-            buffer_append(&scratch, rest);
-            whole = buffer_span(&scratch);
-        }
-        json_string(w, whole);
-    }
+    json_string(w, utf8_repair(buffer_span(text), &scratch));
+    if (scratch.error)
+        w->out->error = scratch.error;
     buffer_free(&scratch);
 }
 

@@ -268,16 +268,11 @@ static void flush_channel(struct chunk_emitter *e, struct buffer *out, int choic
 /* Names and ids come from sites as well: repaired whole. */
 static void put_repaired(struct buffer *out, struct span text)
 {
-    struct text_guard g = {0};
     struct buffer scratch;
-    struct span whole, rest;
     buffer_init(&scratch, text.n * 3 + 64);
-    if (text_guard_pass(&g, text, &scratch, &whole))
-        out->error = BUFFER_NOMEM;
-    else
-        json_escape(out, whole);
-    text_guard_end(&g, NULL, &rest);
-    json_escape(out, rest);
+    json_escape(out, utf8_repair(text, &scratch));
+    if (scratch.error)
+        out->error = scratch.error;
     buffer_free(&scratch);
 }
 

@@ -174,3 +174,15 @@ int text_guard_end(struct text_guard *g, struct buffer *scratch, struct span *ou
     g->n_held = 0;
     return 0;
 }
+
+struct span utf8_repair(struct span text, struct buffer *scratch)
+{
+    struct text_guard g = {0};
+    struct span whole, rest;
+    if (text_guard_pass(&g, text, scratch, &whole) || !g.n_held)
+        return whole;
+    /* A torn tail: then `whole` is the scratch's content. */
+    text_guard_end(&g, NULL, &rest);
+    buffer_append(scratch, rest);
+    return buffer_span(scratch);
+}

@@ -25,5 +25,8 @@ int text_guard_pass(struct text_guard *, struct span piece, struct buffer *scrat
 int text_guard_end(struct text_guard *, struct buffer *scratch, struct span *out);
 /* True when all of it is valid UTF-8 (no surrogates, no overlongs). */
 bool utf8_valid(struct span);
+/* A whole text as valid UTF-8: itself, or a repaired copy in `scratch` (initialised by the caller;
+ * its error says when memory was short). */
+struct span utf8_repair(struct span text, struct buffer *scratch);
 
 #endif
