@@ -4,6 +4,7 @@
  */
 #include "base/json_raw.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 static const char *skip_space(const char *p, const char *end)
@@ -200,7 +201,6 @@ struct renamer {
     size_t n_aliases;
 };
 
-/* The key's new name, quoted and escaped as it is written; or the old one. */
 static const struct json_alias *alias_of(const struct renamer *r, struct span raw_key)
 {
     for (size_t i = 0; i < r->n_aliases; i++) {
@@ -210,25 +210,27 @@ static const struct json_alias *alias_of(const struct renamer *r, struct span ra
     return NULL;
 }
 
-static bool same_key(const struct renamer *r, struct span a, struct span b)
+/* Which of the new names will the key have? The first alias with that name, -1 = none of them. */
+static int new_name(const struct renamer *r, struct span raw_key)
 {
-    const struct json_alias *x = alias_of(r, a), *y = alias_of(r, b);
-    if (x && y)
-        return span_eq(x->to, y->to);
-    if (x || y)
-        return json_raw_key_is(x ? b : a, x ? x->to : y->to);
-    return span_eq(a, b);
+    const struct json_alias *alias = alias_of(r, raw_key);
+    for (size_t i = 0; i < r->n_aliases; i++) {
+        const struct span to = r->aliases[i].to;
+        if (alias ? span_eq(alias->to, to) : json_raw_key_is(raw_key, to))
+            return (int)i;
+    }
+    return -1;
 }
 
-/* Is there a later member that will have the same name? Only renamed keys can clash anew, but
- * doubled keys count alike. */
-static bool superseded(const struct renamer *r, struct json_raw_iter later, struct span key)
+/* Only members with one of the new names can clash anew: where the last one of each stands. */
+static void find_last(const struct renamer *r, struct span object, const char **last)
 {
-    while (json_raw_next(&later)) {
-        if (same_key(r, key, later.key))
-            return true;
+    struct json_raw_iter it = json_raw_each(object);
+    while (json_raw_next(&it)) {
+        int name = new_name(r, it.key);
+        if (name >= 0)
+            last[name] = it.value.p;
     }
-    return false;
 }
 
 static void write_key(struct renamer *r, struct span raw_key)
@@ -252,33 +254,54 @@ static void write_key(struct renamer *r, struct span raw_key)
     buffer_append(r->out, SPAN("\":"));
 }
 
-/* Recursion is bounded by the parser's depth limit (1024). */
-static void rename_value(struct renamer *r, struct span value)
+static void rename_value(struct renamer *r, struct span value);
+
+static void rename_object(struct renamer *r, struct span object)
 {
-    if (!value.n || (value.p[0] != '{' && value.p[0] != '[')) {
-        buffer_append(r->out, value);
-        return;
-    }
-    bool object = value.p[0] == '{', first = true;
-    struct json_raw_iter it = json_raw_each(value);
-    buffer_char(r->out, object ? '{' : '[');
+    const char *last[JSON_ALIASES_MAX] = {0};
+    bool first = true;
+    struct json_raw_iter it = json_raw_each(object);
+    find_last(r, object, last);
+    buffer_char(r->out, '{');
     while (json_raw_next(&it)) {
-        if (object && superseded(r, it, it.key))
+        int name = new_name(r, it.key);
+        if (name >= 0 && last[name] != it.value.p)
             continue;
         if (!first)
             buffer_char(r->out, ',');
         first = false;
-        if (object)
-            write_key(r, it.key);
+        write_key(r, it.key);
         rename_value(r, it.value);
     }
-    buffer_char(r->out, object ? '}' : ']');
+    buffer_char(r->out, '}');
+}
+
+/* Recursion is bounded by the parser's depth limit (1024). */
+static void rename_value(struct renamer *r, struct span value)
+{
+    if (value.n && value.p[0] == '{') {
+        rename_object(r, value);
+        return;
+    }
+    if (!value.n || value.p[0] != '[') {
+        buffer_append(r->out, value);
+        return;
+    }
+    struct json_raw_iter it = json_raw_each(value);
+    buffer_char(r->out, '[');
+    for (bool first = true; json_raw_next(&it); first = false) {
+        if (!first)
+            buffer_char(r->out, ',');
+        rename_value(r, it.value);
+    }
+    buffer_char(r->out, ']');
 }
 
 int json_raw_rename(struct buffer *out, struct span text, const struct json_alias *aliases,
                     size_t n_aliases)
 {
     struct renamer r = {out, aliases, n_aliases};
+    assert(n_aliases <= JSON_ALIASES_MAX);
     if (n_aliases == 0)
         return buffer_append(out, text);
     rename_value(&r, span_trim(text));

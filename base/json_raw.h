@@ -28,7 +28,8 @@ struct span json_raw_get(struct span object, const char *key);
 /* Does the raw key, escapes decoded, equal `name`? */
 bool json_raw_key_is(struct span raw_key, struct span name);
 
-/* One renaming rule of `field_aliases`. */
+/* One renaming rule of `field_aliases`, of which there may be so many. */
+enum { JSON_ALIASES_MAX = 64 };
 struct json_alias {
     struct span from, to;
 };

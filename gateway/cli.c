@@ -83,6 +83,10 @@ int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error
         int found = find_command(word);
         if (found < 0)
             return refuse(error, word[0] == '-' ? "unknown option " : "unknown command ", word);
+        if (commands[found].command == CLI_HELP && word[0] == '-') { /* wherever it stands */
+            *cli = (struct cli){.command = CLI_HELP};
+            return 0;
+        }
         if (chosen >= 0)
             return refuse(error, "more than one command: ", word);
         chosen = found;

@@ -322,6 +322,10 @@ static void read_aliases(struct config_reader *r, const struct schema_key *key,
     struct site_config *site = record;
     if (!config_want(r, key->name, value, TOML_TABLE, "a table of strings"))
         return;
+    if (value->count > JSON_ALIASES_MAX) {
+        config_error(r, value, "\"%s\" has more than %d entries", key->name, JSON_ALIASES_MAX);
+        return;
+    }
     struct json_alias *list = config_alloc(r, (value->count + 1) * sizeof *list);
     size_t n = 0;
     for (const struct toml_node *member = value->first; list && member; member = member->next) {

@@ -16,8 +16,10 @@ enum { OUTPUT_SIZE = 32 * 1024, FREE_OUTPUT = 8 * 1024 * 1024, RATIO_MAX = 200 }
 struct inflater {
     z_stream z;
     enum inflate_coding coding;
-    bool started, ended, full; /* full: the last output filled the buffer, more may wait inside */
-    unsigned char first[2];    /* of a deflate body, until the format is known */
+    bool started, ended;
+    bool full;              /* the last output filled the buffer, more may wait inside */
+    bool rest;              /* behind the data: skipped, whatever it looks like */
+    unsigned char first[2]; /* of a deflate body, until the format is known */
     size_t n_first;
     uint64_t in, out;
     const char *error;
@@ -103,7 +105,9 @@ enum inflate_result inflater_next(struct inflater *f, struct span *input, struct
     f->z.avail_out = OUTPUT_SIZE;
     while (f->z.avail_out && (input->n || f->n_first || f->full)) {
         if (f->ended) {
-            if (f->coding != INFLATE_GZIP || !input->n || (unsigned char)input->p[0] != 0x1f) {
+            f->rest |=
+                f->coding != INFLATE_GZIP || (input->n && (unsigned char)input->p[0] != 0x1f);
+            if (f->rest || !input->n) {
                 *input = span_from(*input, input->n);
                 break;
             }

@@ -82,6 +82,8 @@ static void every_command_is_known(void **state)
     assert_command(WORDS("demo"), CLI_DEMO, NULL);
     assert_command(WORDS("--version"), CLI_VERSION, NULL);
     assert_command(WORDS("--help"), CLI_HELP, NULL);
+    assert_command(WORDS("demo", "--help"), CLI_HELP, NULL);
+    assert_command(WORDS("check", "-c", "x", "-h"), CLI_HELP, NULL);
 }
 
 static void mistakes_are_refused_with_a_reason(void **state)

@@ -239,6 +239,24 @@ static void codings_at_every_split(void **state)
     }
 }
 
+/* What follows the data is skipped, also when a later piece looks like another member. */
+static void what_follows_the_data_is_skipped(void **state)
+{
+    struct buffer bytes;
+    struct span all = compress_text(&bytes, "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n",
+                                    SPAN("hello"), 31);
+    size_t n = all.n;
+    buffer_append(&bytes, SPAN("junk\x1f\x8b\x08"));
+    expect_at_every_split(buffer_span(&bytes), false, "200 1|hello|end");
+    bytes.n = n; /* a second member is data (RFC 1952, 2.2) */
+    size_t head = (size_t)span_find(buffer_span(&bytes), SPAN("\r\n\r\n")) + 4;
+    char member[100];
+    memcpy(member, bytes.p + head, n - head);
+    buffer_append(&bytes, span_of(member, n - head));
+    expect_at_every_split(buffer_span(&bytes), false, "200 1|hellohello|end");
+    buffer_free(&bytes);
+}
+
 static void bombs_are_refused(void **state)
 {
     enum { HUGE_TEXT = 64 * 1024 * 1024 };
@@ -302,6 +320,7 @@ int main(void)
         cmocka_unit_test(the_rest_is_left),
         cmocka_unit_test(heads_are_bounded),
         cmocka_unit_test(codings_at_every_split),
+        cmocka_unit_test(what_follows_the_data_is_skipped),
         cmocka_unit_test(bombs_are_refused),
         cmocka_unit_test(retry_after),
     };
