@@ -279,11 +279,12 @@ static void rename_object(struct renamer *r, struct span object)
 /* Recursion is bounded by the parser's depth limit (1024). */
 static void rename_value(struct renamer *r, struct span value)
 {
-    if (value.n && value.p[0] == '{') {
+    char first_byte = value.n && value.p ? value.p[0] : '\0';
+    if (first_byte == '{') {
         rename_object(r, value);
         return;
     }
-    if (!value.n || value.p[0] != '[') {
+    if (first_byte != '[') {
         buffer_append(r->out, value);
         return;
     }

@@ -6,9 +6,6 @@
  */
 #include "gateway/access.h"
 
-#include <mbedtls/sha256.h>
-#include <mbedtls/version.h>
-
 struct ip_address access_client(const struct http_exchange *http)
 {
     const struct config *config = http_exchange_config(http);
@@ -74,11 +71,7 @@ static const struct key_config *find_key(const struct config *config, struct spa
 {
     unsigned char hash[32];
     const struct key_config *found = NULL;
-#if MBEDTLS_VERSION_MAJOR >= 3
-    mbedtls_sha256((const unsigned char *)presented.p, presented.n, hash, 0);
-#else
-    mbedtls_sha256_ret((const unsigned char *)presented.p, presented.n, hash, 0);
-#endif
+    config_hash_key(presented, hash);
     for (size_t i = 0; i < config->n_keys; i++) {
         if (same_hash(config->keys[i].sha256, hash) && !found)
             found = &config->keys[i];

@@ -148,6 +148,8 @@ void config_unref(struct config *);
  * ~/.config/dragoman/gateway.toml. False: none exists (a given one or $DRAGOMAN_CONFIG counts as
  * found even if it does not exist: loading it then says so). */
 bool config_find(const char *given, char path[CONFIG_PATH_MAX]);
+/* What keys are known by: SHA-256. */
+void config_hash_key(struct span key, unsigned char hash[32]);
 /* `dragoman check`: the resolved configuration with every secret masked ("sk-…" never appears, only
  * its length class: "set (51 characters)"). */
 void config_print(const struct config *, struct buffer *out);

@@ -13,12 +13,12 @@
 
 /* ---- the key itself ---- */
 
-static void sha256(struct span text, unsigned char hash[32])
+void config_hash_key(struct span key, unsigned char hash[32])
 {
-#if MBEDTLS_VERSION_NUMBER >= 0x03000000
-    mbedtls_sha256((const unsigned char *)text.p, text.n, hash, 0);
+#if MBEDTLS_VERSION_MAJOR >= 3
+    mbedtls_sha256((const unsigned char *)key.p, key.n, hash, 0);
 #else
-    mbedtls_sha256_ret((const unsigned char *)text.p, text.n, hash, 0);
+    mbedtls_sha256_ret((const unsigned char *)key.p, key.n, hash, 0);
 #endif
 }
 
@@ -60,7 +60,7 @@ void config_finish_key(struct config_reader *r, const struct toml_node *table, v
                 "[[keys]] needs one of \"key\", \"key_env\", \"key_file\" and \"key_sha256\"");
         if (found == 1) {
             key->length = text.n;
-            sha256(text, key->sha256);
+            config_hash_key(text, key->sha256);
             explicit_bzero((char *)text.p, text.n); /* our own copy */
         }
     }

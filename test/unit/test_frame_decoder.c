@@ -20,7 +20,7 @@ static void note(struct log *l, const struct frame *f)
 /* Hands a piece over in memory of exactly its size, so that reading beyond it is seen. */
 static enum frame_result feed(struct frame_decoder *d, struct log *l, struct span piece)
 {
-    char *copy = malloc(piece.n ? piece.n : 1);
+    char *copy = calloc(1, piece.n ? piece.n : 1);
     struct span rest = span_of(copy, piece.n);
     struct frame f;
     if (piece.n)

@@ -6,6 +6,7 @@
 #include <mbedtls/ctr_drbg.h>
 #include <mbedtls/entropy.h>
 #include <mbedtls/oid.h>
+#include <mbedtls/version.h>
 #include <mbedtls/x509_crt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,7 +60,6 @@ bool test_cert_make_as(struct test_cert *t, const struct test_cert_wish *wish)
     mbedtls_ctr_drbg_context random;
     mbedtls_pk_context key;
     mbedtls_x509write_cert cert;
-    mbedtls_mpi serial;
     unsigned char text[4096];
     snprintf(t->folder, sizeof t->folder, "/tmp/test-cert-XXXXXX");
     if (!mkdtemp(t->folder))
@@ -70,13 +70,20 @@ bool test_cert_make_as(struct test_cert *t, const struct test_cert_wish *wish)
     mbedtls_ctr_drbg_init(&random);
     mbedtls_pk_init(&key);
     mbedtls_x509write_crt_init(&cert);
-    mbedtls_mpi_init(&serial);
     int bad = mbedtls_ctr_drbg_seed(&random, mbedtls_entropy_func, &entropy, NULL, 0);
     bad |= mbedtls_pk_setup(&key, mbedtls_pk_info_from_type(MBEDTLS_PK_ECKEY));
     bad |= mbedtls_ecp_gen_key(MBEDTLS_ECP_DP_SECP256R1, mbedtls_pk_ec(key),
                                mbedtls_ctr_drbg_random, &random);
+#if MBEDTLS_VERSION_MAJOR >= 3
+    unsigned char serial = 1;
+    bad |= mbedtls_x509write_crt_set_serial_raw(&cert, &serial, 1);
+#else
+    mbedtls_mpi serial;
+    mbedtls_mpi_init(&serial);
     bad |= mbedtls_mpi_lset(&serial, 1);
     bad |= mbedtls_x509write_crt_set_serial(&cert, &serial);
+    mbedtls_mpi_free(&serial);
+#endif
     mbedtls_x509write_crt_set_version(&cert, MBEDTLS_X509_CRT_VERSION_3);
     mbedtls_x509write_crt_set_md_alg(&cert, MBEDTLS_MD_SHA256);
     mbedtls_x509write_crt_set_subject_key(&cert, &key);
@@ -93,7 +100,6 @@ bool test_cert_make_as(struct test_cert *t, const struct test_cert_wish *wish)
     bad |= !write_file(t->cert_file, text);
     bad |= mbedtls_pk_write_key_pem(&key, text, sizeof text);
     bad |= !write_file(t->key_file, text);
-    mbedtls_mpi_free(&serial);
     mbedtls_x509write_crt_free(&cert);
     mbedtls_pk_free(&key);
     mbedtls_ctr_drbg_free(&random);
