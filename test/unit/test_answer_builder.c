@@ -107,9 +107,9 @@ static void extras_are_merged(void **state)
     assert_int_equal(answer_builder_render(b, &out, SPAN("i"), 1, SPAN("m"), &usage), 0);
     static const char *const wanted[] = {"\"fp\":\"a\"", "\"tier\":2", "\"native\":null",
                                          "\"mood\":[1,{\"a\":\"}\"}]",
-                                         "\"annotations\":[{\"type\":\"url_citation\",\"url_"
-                                         "citation\":{\"start_index\":1,\"end_index\":2,"
-                                         "\"url\":\"https://a\",\"title\":\"A\"}}]"};
+                                         ("\"annotations\":[{\"type\":\"url_citation\",\"url_"
+                                          "citation\":{\"start_index\":1,\"end_index\":2,"
+                                          "\"url\":\"https://a\",\"title\":\"A\"}}]")};
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         if (span_find(buffer_span(&out), span_str(wanted[i])) < 0)
             fail_msg("no %s in %.*s", wanted[i], SPAN_ARGS(buffer_span(&out)));

@@ -15,7 +15,7 @@
  * 20300. */
 enum { WARM_UP = 300, STEADY = 20000, ANSWER_DOUBLES = 7 };
 
-/* The linker's names. */
+/* The linker's names. NOLINTBEGIN(bugprone-reserved-identifier) */
 void *__real_malloc(size_t n);
 void *__real_calloc(size_t n, size_t size);
 void *__real_realloc(void *p, size_t n);
@@ -42,6 +42,8 @@ void *__wrap_realloc(void *p, size_t n)
     allocations++;
     return __real_realloc(p, n);
 }
+
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 static void the_counter_counts(void **state)
 {
