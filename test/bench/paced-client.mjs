@@ -1,18 +1,20 @@
 // Opens N streams at once and reads them to the end: prints the delay of each chunk (from the upstream's stamp) as percentiles, and what went wrong.
 // usage: node paced-client.mjs BASE_URL STREAMS CHUNKS GAP_MS MODEL
 import http from 'node:http';
+import https from 'node:https';
 
 const [base, streams, chunks, gap, model] = process.argv.slice(2);
 const now = () => Number(process.hrtime.bigint() / 1000n);
 const delays = [];
 let broken = 0;
-const agent = new http.Agent({maxSockets: Infinity});
+const wire = base.startsWith('https:') ? https : http;
+const agent = new wire.Agent({maxSockets: Infinity});
 const url = new URL(`${base}/chat/completions`);
 
 function one() {
   return new Promise((resolve) => {
     let got = 0, done = false, tail = '';
-    const req = http.request(url, {method: 'POST', agent, headers: {'content-type': 'application/json'}}, (res) => {
+    const req = wire.request(url, {method: 'POST', agent, headers: {'content-type': 'application/json'}}, (res) => {
       res.on('data', (piece) => {
         const at = now();
         tail += piece;

@@ -1,9 +1,13 @@
 // An OpenAI-like upstream for the benchmark: each request gets `chunks` events, one every `gap` ms, each stamped with the time it was sent.
-// Plain HTTP on a port chosen by the kernel; the port is printed.
+// On a port chosen by the kernel; printed are its base URL and, with the argument `tls`, its authority's file.
 import http from 'node:http';
+import https from 'node:https';
+import {certificates} from '../sites/certs.mjs';
 
 const now = () => Number(process.hrtime.bigint() / 1000n); // microseconds, the same clock for all processes of this machine
-const server = http.createServer((req, res) => {
+const tls = process.argv[2] === 'tls' ? certificates() : null;
+const serve = (handler) => tls ? https.createServer(tls.good, handler) : http.createServer(handler);
+const server = serve((req, res) => {
   let body = '';
   req.on('data', (piece) => (body += piece));
   req.on('end', () => {
@@ -23,4 +27,5 @@ const server = http.createServer((req, res) => {
     res.on('close', () => clearInterval(timer));
   });
 });
-server.listen(0, '127.0.0.1', 8192, () => console.log(server.address().port));
+server.listen(0, '127.0.0.1', 8192, () => console.log(tls ? `https://localhost:${server.address().port}/v1 ${tls.ca}` : `http://127.0.0.1:${server.address().port}/v1 `));
+process.on('SIGTERM', () => process.exit());

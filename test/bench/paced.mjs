@@ -1,5 +1,5 @@
 // Many slow streams through one loop: added delay, memory per stream, CPU per chunk. Rounds take turns (direct, dragoman) because machines are noisy.
-// usage: node paced.mjs GATEWAY_BINARY [STREAMS [CHUNKS [GAP_MS [ROUNDS]]]]
+// usage: node paced.mjs GATEWAY_BINARY [STREAMS [CHUNKS [GAP_MS [ROUNDS [tls]]]]]
 import {spawn} from 'node:child_process';
 import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
@@ -7,7 +7,7 @@ import {dirname, join} from 'node:path';
 import {fileURLToPath} from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
-const [binary, streams = '1000', chunks = '40', gap = '250', rounds = '3'] = process.argv.slice(2);
+const [binary, streams = '1000', chunks = '40', gap = '250', rounds = '3', tls = ''] = process.argv.slice(2);
 const firstLine = (child) => new Promise((resolve) => {
   let text = '';
   child.stdout.on('data', (piece) => {
@@ -16,12 +16,12 @@ const firstLine = (child) => new Promise((resolve) => {
   });
 });
 
-const upstream = spawn(process.execPath, [join(here, 'paced-upstream.mjs')]);
-const port = await firstLine(upstream);
+const upstream = spawn(process.execPath, [join(here, 'paced-upstream.mjs'), tls]);
+const [site, ca] = (await firstLine(upstream)).split(' ');
 const directory = mkdtempSync(join(tmpdir(), 'dragoman-bench-'));
 const file = join(directory, 'gateway.toml');
 writeFileSync(file, `[server]\nlisten = ["127.0.0.1:0"]\nlog_level = "error"\ndata_dir = "${directory}"\n
-[[sites]]\nname = "up"\nadapter = "openai"\nbase_url = "http://127.0.0.1:${port}/v1"\npool = { max = 0 }\n`, {mode: 0o600});
+[[sites]]\nname = "up"\nadapter = "openai"\nbase_url = "${site}"\npool = { max = 0 }\n${ca ? `ca_file = "${ca}"\n` : ''}`, {mode: 0o600});
 const gateway = spawn(binary, ['-c', file], {stdio: ['ignore', 'pipe', 'inherit']});
 const base = (await firstLine(gateway)).match(/http:\S+/)[0];
 
@@ -32,7 +32,7 @@ const cpu = () => {
 };
 
 async function run(url, model) {
-  const client = spawn(process.execPath, [join(here, 'paced-client.mjs'), url, streams, chunks, gap, model]);
+  const client = spawn(process.execPath, [join(here, 'paced-client.mjs'), url, streams, chunks, gap, model], {env: {...process.env, ...(ca ? {NODE_EXTRA_CA_CERTS: ca} : {})}});
   let peak = 0;
   const watch = setInterval(() => (peak = Math.max(peak, status('VmRSS'))), 200);
   const line = await firstLine(client);
@@ -41,9 +41,9 @@ async function run(url, model) {
 }
 
 const idle = status('VmRSS');
-console.log(`${streams} streams of ${chunks} chunks, one every ${gap} ms; delays in microseconds`);
+console.log(`${streams} streams of ${chunks} chunks, one every ${gap} ms; delays in microseconds${tls ? '; TLS to the site' : ''}`);
 for (let round = 1; round <= Number(rounds); round++) {
-  const direct = await run(`http://127.0.0.1:${port}/v1`, 'paced');
+  const direct = await run(site, 'paced');
   const before = cpu();
   const through = await run(base, 'up/paced');
   const perChunk = ((cpu() - before) * 1000) / through.chunks;
