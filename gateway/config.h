@@ -117,6 +117,8 @@ struct config {
     enum log_level log_level;
     bool log_json;
     struct span log_file; /* "" = stderr */
+    size_t log_max_size;  /* bytes, then it is rotated; 0 = never */
+    int log_keep;         /* rotated files that stay */
     bool log_bodies;
     struct span tls_cert, tls_key; /* "" = plain HTTP */
 

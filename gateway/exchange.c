@@ -21,6 +21,7 @@
 #include "gateway/clock.h"
 #include "gateway/error_response.h"
 #include "gateway/log.h"
+#include "gateway/log_body.h"
 #include "gateway/reply.h"
 #include "sse/frame_decoder.h"
 
@@ -132,6 +133,18 @@ static const struct site_config *current_site(const struct exchange *e)
 
 static uint64_t now_ms(const struct exchange *e) { return uv_now(e->engine->loop); }
 
+/* With log_bodies only. Whatever passes while a credential is obtained stays hidden. */
+static void note_body(const struct exchange *e, const char *direction, struct span text)
+{
+    const struct site_account *account = e->account ? &e->account->view : NULL;
+    if (!e->config->log_bodies || !text.n)
+        return;
+    if (e->holds_credential_step)
+        log_body_hidden(e->request_id, direction, text.n);
+    else
+        log_body(e->request_id, direction, text, account);
+}
+
 /* ---- towards the client ---- */
 
 static void send_stream_head(struct exchange *e)
@@ -161,6 +174,7 @@ static void flush(struct exchange *e)
     if (out->n && e->http) {
         send_stream_head(e);
         e->last_write_ms = now_ms(e);
+        note_body(e, "to client", buffer_span(out));
         size_t queued = http_answer_write(e->http, buffer_span(out));
         if (e->http && queued > HTTP_HIGH_WATER) {
             e->drained_out = false;
@@ -287,6 +301,7 @@ static void on_site_head(void *owner, const struct site_head *head)
 static void on_site_body(void *owner, struct span bytes)
 {
     struct exchange *e = owner;
+    note_body(e, "from site", bytes);
     enum adapter_verdict verdict = frames_in(e, bytes);
     note_first_delta(e);
     take_verdict(e, verdict);
@@ -401,6 +416,7 @@ static enum exchange_step refuse(struct exchange *e)
 static enum exchange_step step_admit(struct exchange *e)
 {
     struct buffer *body = http_exchange_body(e->http);
+    note_body(e, "from client", buffer_span(body));
     struct json_parser *own =
         body->n > LARGE_BODY ? json_parser_create(body->n + JSON_PADDING) : NULL;
     struct json_parser *parser = own ? own : e->engine->json;
@@ -624,6 +640,7 @@ static enum exchange_step step_ask(struct exchange *e)
         e->holds_credential_step = true;
     }
     handler.owner = e;
+    note_body(e, "to site", e->request.body);
     e->call = upstream_start(e->engine->upstream, site, e->account->view.name, &e->request,
                              &handler, &e->fail);
     return e->call ? STEP_STREAM : STEP_RETRY;
@@ -729,6 +746,7 @@ static void answer_failure_in_stream(struct exchange *e)
     error_object(&object, &e->fail);
     chat_answer_error(&e->answer, buffer_span(&object));
     buffer_free(&object);
+    note_body(e, "to client", buffer_span(&e->engine->out));
     count_bytes(e, e->engine->out.n);
     http_answer_end(e->http, buffer_span(&e->engine->out));
 }
@@ -754,6 +772,7 @@ static void answer_failure(struct exchange *e)
     reply_headers_failure(&h, &e->fail, e->tries > 1);
     e->status = error_row(e->fail.kind)->status;
     count_bytes(e, body.n);
+    note_body(e, "to client", buffer_span(&body));
     http_answer_whole(e->http, e->status, h.list, h.n, buffer_span(&body));
     buffer_free(&body);
     buffer_free(&partial);
@@ -774,6 +793,7 @@ static void answer_success(struct exchange *e)
     } else if (e->turn.stream) {
         send_stream_head(e);
         count_bytes(e, e->engine->out.n);
+        note_body(e, "to client", buffer_span(&e->engine->out));
         http_answer_end(e->http, buffer_span(&e->engine->out));
     } else {
         struct reply_headers h;
@@ -781,6 +801,7 @@ static void answer_success(struct exchange *e)
         reply_header(&h, "Content-Type", SPAN("application/json"));
         e->status = 200;
         count_bytes(e, body.n);
+        note_body(e, "to client", buffer_span(&body));
         http_answer_whole(e->http, 200, h.list, h.n, buffer_span(&body));
     }
     buffer_free(&body);

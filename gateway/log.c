@@ -13,6 +13,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,21 +27,64 @@ static struct {
     int fd;
     enum log_level level;
     bool json;
-} sink = {STDERR_FILENO, LOG_INFO, false};
+    /* rotation of log_file */
+    char path[CONFIG_PATH_MAX];
+    size_t size, max_size; /* bytes; max_size 0 = never */
+    int keep;
+} sink = {.fd = STDERR_FILENO, .level = LOG_INFO};
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
+
+static int open_file(const char *path)
+{
+    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+}
+
+static void use_file(int fd)
+{
+    struct stat st;
+    sink.fd = fd;
+    sink.size = fd != STDERR_FILENO && fstat(fd, &st) == 0 ? (size_t)st.st_size : 0;
+}
+
+/* FILE becomes FILE.1, FILE.1 becomes FILE.2 …; the last one goes. When the new one cannot be
+ * opened the old one goes on. */
+static void rotate(void)
+{
+    char from[CONFIG_PATH_MAX + 16], to[CONFIG_PATH_MAX + 16];
+    for (int i = sink.keep; i > 0; i--) {
+        snprintf(to, sizeof to, "%s.%d", sink.path, i);
+        if (i > 1)
+            snprintf(from, sizeof from, "%s.%d", sink.path, i - 1);
+        else
+            snprintf(from, sizeof from, "%s", sink.path);
+        (void)rename(from, to); /* there need not be so many yet */
+    }
+    if (sink.keep == 0)
+        (void)unlink(sink.path);
+    int fd = open_file(sink.path);
+    if (fd < 0) {
+        sink.max_size = 0;
+        return;
+    }
+    log_close();
+    use_file(fd);
+}
 
 int log_setup(const struct config *config, struct fail *fail)
 {
     int fd = STDERR_FILENO;
     if (config->log_file.n) {
-        fd = open(config->log_file.p, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+        fd = open_file(config->log_file.p);
         if (fd < 0)
             return fail_set(fail, FAIL_INTERNAL, "cannot open the log file %s: %s",
                             config->log_file.p, strerror(errno));
     }
     log_close();
-    sink.fd = fd;
+    snprintf(sink.path, sizeof sink.path, "%.*s", SPAN_ARGS(config->log_file));
+    sink.max_size = config->log_max_size;
+    sink.keep = config->log_keep;
+    use_file(fd);
     sink.level = config->log_level;
     sink.json = config->log_json;
     return 0;
@@ -159,6 +203,10 @@ static void end_line(struct buffer *line)
     line->limit = LINE_MAX_BYTES;
     line->error = BUFFER_OK;
     buffer_append(line, sink.json ? SPAN("}\n") : SPAN("\n"));
+    if (sink.fd != STDERR_FILENO && sink.max_size && sink.size &&
+        sink.size + line->n > sink.max_size)
+        rotate();
+    sink.size += line->n;
     for (size_t at = 0; at < line->n;) {
         ssize_t n = write(sink.fd, line->p + at, line->n - at);
         if (n > 0)

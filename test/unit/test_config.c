@@ -396,7 +396,8 @@ static void all_errors_are_reported_in_the_files_order(void **state)
             "\"inof\" (did you mean \"info\"?)\n"
             "t.toml:8:1: unknown key \"x\" in [server] (known here: listen, workers, data_dir, "
             "max_body, max_connections, cors_origins, "
-            "log_level, log_format, log_file, log_bodies, tls_cert, tls_key)\n");
+            "log_level, log_format, log_file, log_max_size, log_keep, log_bodies, tls_cert, "
+            "tls_key)\n");
 }
 
 static void broken_toml_is_told_with_its_place(void **state)

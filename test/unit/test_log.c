@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "gateway/log.h"
+#include "gateway/log_body.h"
 
 static char folder[] = "/tmp/dragoman-test-log-XXXXXX";
 static char path[64];
@@ -189,6 +190,63 @@ static void a_file_that_cannot_be_opened_keeps_the_old_log(void **state)
     assert_matches(content(), "^[^\n]* still here\n$");
 }
 
+static void the_file_rotates_by_size(void **state)
+{
+    struct config config = {
+        .log_level = LOG_INFO, .log_file = span_str(path), .log_max_size = 300, .log_keep = 2};
+    struct fail fail;
+    struct stat st;
+    char old[3][80];
+    unlink(path);
+    assert_int_equal(log_setup(&config, &fail), 0);
+    for (int i = 0; i < 40; i++)
+        log_info("line %d ........................................", i);
+    assert_non_null(strstr(content(), "line 39 "));
+    for (int i = 0; i < 3; i++)
+        snprintf(old[i], sizeof old[i], "%s.%d", path, i + 1);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(stat(old[i], &st), 0);
+        assert_true(st.st_size > 0 && st.st_size <= 300);
+        assert_int_equal(st.st_mode & 0777, 0600);
+    }
+    assert_int_equal(stat(old[2], &st), -1);
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(st.st_size <= 300);
+    unlink(old[0]);
+    unlink(old[1]);
+}
+
+static void bodies_never_show_a_credential(void **state)
+{
+    static const struct credential credentials[] = {{SPAN_INIT("token"), SPAN_INIT("s3cr3t-token")},
+                                                    {SPAN_INIT("short"), SPAN_INIT("a")}};
+    struct held_credential held = {.name = (char *)(uintptr_t) "guest",
+                                   .value = (char *)(uintptr_t) "held-value"};
+    struct site_account account = {.credentials = credentials, .n_credentials = 2, .held = &held};
+    start(LOG_INFO, false);
+    log_body("req_1", "from site",
+             SPAN("{\"a\":\"s3cr3t-token s3cr3t-token\",\"b\":\"held-value\"}"), &account);
+    assert_matches(
+        content(),
+        "body id=req_1 direction=\"from site\" bytes=[0-9]+ text=.*\\*\\*\\* \\*\\*\\*.*\\*\\*\\*");
+    assert_null(strstr(content(), "s3cr3t"));
+    assert_null(strstr(content(), "held-value"));
+    start(LOG_INFO, true);
+    log_body_hidden("req_2", "from site", 99);
+    assert_matches(content(), "\"bytes\":99,.*not shown");
+
+    /* A secret across the place where long texts are cut. */
+    char *text = malloc(300 * 1024);
+    for (size_t at = 128 * 1024 - 16; at < 128 * 1024 + 4; at++) {
+        memset(text, 'x', 300 * 1024);
+        memcpy(text + at, "s3cr3t-token", 12);
+        start(LOG_INFO, false);
+        log_body("req_3", "to site", span_of(text, 300 * 1024), &account);
+        assert_null(strstr(content(), "s3cr3t"));
+    }
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +259,8 @@ int main(void)
         cmocka_unit_test(the_file_is_appended_to_and_private),
         cmocka_unit_test(setup_reopens_a_file_that_was_moved_away),
         cmocka_unit_test(a_file_that_cannot_be_opened_keeps_the_old_log),
+        cmocka_unit_test(the_file_rotates_by_size),
+        cmocka_unit_test(bodies_never_show_a_credential),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
