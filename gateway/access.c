@@ -6,6 +6,8 @@
  */
 #include "gateway/access.h"
 
+#include "gateway/catalogue.h"
+
 struct ip_address access_client(const struct http_exchange *http)
 {
     const struct config *config = http_exchange_config(http);
@@ -96,12 +98,35 @@ static struct span bearer(struct span authorization)
     return span_from(authorization, 7);
 }
 
-int access_check_key(const struct http_exchange *http, const struct key_config **key,
+static bool any_passthrough(const struct config *config)
+{
+    for (size_t i = 0; i < config->n_sites; i++) {
+        if (config->sites[i].keys_passthrough)
+            return true;
+    }
+    return false;
+}
+
+bool access_allows_model(const struct access_grant *grant, const struct config *config,
+                         struct span id, struct span site)
+{
+    if (!grant->only_passthrough)
+        return key_allows_model(grant->key, id);
+    for (size_t i = 0; i < config->n_sites; i++) {
+        if (span_eq(config->sites[i].settings.name, site))
+            return config->sites[i].keys_passthrough;
+    }
+    return false;
+}
+
+int access_check_key(const struct http_exchange *http, struct access_grant *grant,
                      struct fail *fail)
 {
     const struct config *config = http_exchange_config(http);
-    *key = NULL;
-    if (config->n_keys == 0)
+    const struct key_config **key = &grant->key;
+    bool visitors = any_passthrough(config);
+    *grant = (struct access_grant){0};
+    if (config->n_keys == 0 && !visitors)
         return 0;
     const struct span presented[] = {
         meaningful(bearer(http_exchange_header(http, "authorization"))),
@@ -115,11 +140,20 @@ int access_check_key(const struct http_exchange *http, const struct key_config *
             continue;
         any = true;
         *key = find_key(config, presented[i]);
+        if (!grant->visitor_key.n)
+            grant->visitor_key = presented[i];
     }
+    if (*key || !visitors)
+        grant->visitor_key = span_of("", 0);
+    if (config->n_keys == 0)
+        return 0;
+    grant->only_passthrough = grant->visitor_key.n > 0;
     if (!any)
         return fail_set(fail, FAIL_MISSING_KEY,
                         "an API key is needed: send it as \"Authorization: Bearer KEY\"; the keys "
                         "are in gateway.toml");
+    if (!*key && visitors)
+        return 0;
     if (!*key)
         return fail_set(fail, FAIL_WRONG_KEY,
                         "this API key is not one of the gateway's keys ([[keys]] in gateway.toml)");

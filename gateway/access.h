@@ -13,8 +13,18 @@ struct ip_address access_client(const struct http_exchange *);
 /* [access] allow and deny, and without keys: loopback clients and our own Host names only. 0, or -1
  * with fail (ACCESS_DENIED; INVALID_VALUE without any Host). */
 int access_check_address(const struct http_exchange *, struct fail *);
-/* The key the client presents. 0 with *key (NULL when none is configured), or -1 with fail
- * (MISSING_KEY, WRONG_KEY, ACCESS_DENIED). */
-int access_check_key(const struct http_exchange *, const struct key_config **key, struct fail *);
+/* What the presented key allows. */
+struct access_grant {
+    const struct key_config *key; /* one of [[keys]]; NULL = none is configured, or a visitor's */
+    struct span
+        visitor_key;       /* a key that is not ours: good only for sites with keys.passthrough, as
+                              their credential. Valid as long as the request's head; "" = none */
+    bool only_passthrough; /* a visitor's, where [[keys]] are configured: no other site serves it */
+};
+/* 0, or -1 with fail (MISSING_KEY, WRONG_KEY, ACCESS_DENIED). */
+int access_check_key(const struct http_exchange *, struct access_grant *, struct fail *);
+/* May the grant use this public id of that site? */
+bool access_allows_model(const struct access_grant *, const struct config *, struct span id,
+                         struct span site);
 
 #endif

@@ -8,6 +8,7 @@
 #include "gateway/account_pool.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { ACCOUNT_MAGIC = 0x41434354, DEFAULT_COOL_DOWN_S = 60 };
@@ -52,6 +53,10 @@ static void account_free(struct account *a)
         return;
     assert(!a->credential_queue.first);
     account_clear(&a->view);
+    if (a->visitor.value.p) {
+        explicit_bzero((char *)(uintptr_t)a->visitor.value.p, a->visitor.value.n);
+        free((char *)(uintptr_t)a->visitor.value.p);
+    }
     free(a->site);
     free(a->name);
     a->magic = 0;
@@ -310,6 +315,32 @@ enum lease_result account_pool_lease(struct account_pool *pool, const struct sit
     if (busy)
         return LEASE_BUSY;
     return *retry_at_ms != UINT64_MAX ? LEASE_COOLING : LEASE_NONE;
+}
+
+struct account *account_pool_visitor(struct account_pool *pool, const struct site_config *site,
+                                     struct span key)
+{
+    /* The name tells visitors apart, for the log and the pools of connections, and nothing of the
+     * key. */
+    unsigned char hash[32];
+    char name[32];
+    config_hash_key(key, hash);
+    snprintf(name, sizeof name, "visitor-%02x%02x%02x%02x%02x%02x", hash[0], hash[1], hash[2],
+             hash[3], hash[4], hash[5]);
+    struct account *a = account_create(pool, site->settings.name, span_str(name));
+    if (!a)
+        return NULL;
+    a->visitor = (struct credential){SPAN("api_key"), {strndup(key.p, key.n), key.n}};
+    if (!a->visitor.value.p) {
+        account_free(a);
+        return NULL;
+    }
+    a->view.credentials = &a->visitor;
+    a->view.n_credentials = 1;
+    a->view.changed = NULL; /* nothing of a visitor is written down */
+    a->in_flight = 1;
+    a->retired = true;
+    return a;
 }
 
 /* Would a lease have to wait? (Accounts that rest do not count: waiting for them is not offered.)

@@ -32,6 +32,7 @@ struct account {
     struct wait_queue credential_queue; /* the others wait here */
     struct account_pool *pool;
     uint64_t credentials_hash; /* of the configured values, to see a change at reload */
+    struct credential visitor; /* the only credential of a visitor's account; owned */
 };
 
 /* `saved` is called after each change of a held credential, `value` NULL when it was dropped. */
@@ -58,6 +59,10 @@ enum lease_result {
 enum lease_result account_pool_lease(struct account_pool *, const struct site_config *site,
                                      uint64_t tried, uint64_t now_ms, struct account **account,
                                      size_t *index, uint64_t *retry_at_ms);
+/* An account for one request of a client that brings its own key of the site; leased, in no list,
+ * gone with its release. NULL when memory is short. */
+struct account *account_pool_visitor(struct account_pool *, const struct site_config *site,
+                                     struct span key);
 /* Gives it back and wakes the first who waits for the site. */
 void account_release(struct account *);
 /* Keeps the account's memory and credentials without counting as use. */

@@ -69,7 +69,8 @@ struct site_config {
     int port;
     /* "chat.z.ai" or "127.0.0.1:8443": port only when it is not the scheme's */
     struct span host_header;
-    bool bridge; /* transport = "bridge" */
+    bool bridge;           /* transport = "bridge" */
+    bool keys_passthrough; /* a client's own key of the site goes there as its credential */
     struct proxy_config proxy;
     struct span ca_file; /* "" = none */
     int64_t connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms;

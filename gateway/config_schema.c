@@ -94,6 +94,13 @@ static const struct schema_key pool_keys[] = {
 };
 static const struct schema pool_schema = {"[sites.pool]", pool_keys, NULL};
 
+static const struct schema_key site_key_keys[] = {
+    {"passthrough", &value_bool, AT(site_config, keys_passthrough), .otherwise = "false",
+     .help = "a client's key that is not one of [[keys]] goes to the site as the client's own"},
+    {0},
+};
+static const struct schema site_key_schema = {"[sites.keys]", site_key_keys, NULL};
+
 static const struct schema_key site_keys[] = {
     {"name", &value_name, AT(site_config, settings.name), .required = true,
      .help = "unique; stands before the slash in site/model"},
@@ -131,6 +138,8 @@ static const struct schema_key site_keys[] = {
      .help = "how long a list fetched from the site is used"},
     {"pool", &value_inline_table, .otherwise = "{}", .table = &pool_schema,
      .help = "connections per origin, proxy and account"},
+    {"keys", &value_inline_table, .otherwise = "{}", .table = &site_key_schema,
+     .help = "clients that bring a key of their own"},
     {"options", &value_options, .help = "the adapter's own, documented on its page"},
     {"accounts", &value_accounts, .help = "credentials; which fields: the adapter's page"},
     {0},

@@ -623,7 +623,7 @@ static void read_accounts(struct config_reader *r, const struct toml_node *table
         check_account_names(r, node, list, n);
     r->title = outer;
 
-    if (n == 0 && site->adapter->needs_account) {
+    if (n == 0 && site->adapter->needs_account && !site->keys_passthrough) {
         complain_credentials(r, table, site->adapter, "this site needs [[sites.accounts]]");
     } else if (n == 0) {
         list[0].name = span_of("default", 7);
@@ -698,6 +698,14 @@ static void settle_base_url(struct config_reader *r, const struct toml_node *tab
     }
 }
 
+static bool takes_api_key(const struct adapter *adapter)
+{
+    const struct credential_field *field = adapter->credentials;
+    while (field && field->name && strcmp(field->name, "api_key") != 0)
+        field++;
+    return field && field->name;
+}
+
 void config_finish_site(struct config_reader *r, const struct toml_node *table, void *record)
 {
     struct site_config *site = record;
@@ -709,6 +717,12 @@ void config_finish_site(struct config_reader *r, const struct toml_node *table, 
     settle_base_url(r, table, site);
     if (site->max_concurrent == 0)
         site->max_concurrent = adapter->max_concurrent;
+    if (site->keys_passthrough && !takes_api_key(adapter))
+        config_error(
+            r, toml_get(table, "keys"),
+            "\"keys.passthrough\" in [[sites]] needs an adapter whose accounts have an api_key; %s "
+            "has none",
+            adapter->name);
     read_options(r, toml_get(table, "options"), site);
     read_accounts(r, table, toml_get(table, "accounts"), site);
     if (adapter->check && adapter->check(&site->settings, &fail) != 0)

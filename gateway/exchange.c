@@ -80,6 +80,7 @@ struct exchange {
     struct http_exchange *http; /* NULL: the client is gone or answered */
     struct config *config;      /* reference */
     const struct key_config *key;
+    struct access_grant grant; /* its visitor_key is in the arena */
     struct arena arena;
     struct turn turn;
     char request_id[REQUEST_ID_SIZE];
@@ -441,6 +442,11 @@ static enum exchange_step step_admit(struct exchange *e)
     return STEP_RESOLVE;
 }
 
+static bool opens_target(const struct exchange *e)
+{
+    return !e->grant.only_passthrough || current_site(e)->keys_passthrough;
+}
+
 static enum exchange_step step_resolve(struct exchange *e)
 {
     enum resolve_result r =
@@ -452,6 +458,18 @@ static enum exchange_step step_resolve(struct exchange *e)
         e->listed = true;
         catalogue_wait(e->engine->catalogue, &e->waiter);
         return STEP_WAIT;
+    }
+    /* A visitor's key opens the sites that take it, no other. */
+    while (e->target < e->n_targets && !opens_target(e))
+        e->target++;
+    if (e->target == e->n_targets) {
+        e->target = 0;
+        fail_set(&e->fail, FAIL_WRONG_KEY,
+                 "this API key is not one of the gateway's keys ([[keys]] in gateway.toml), and "
+                 "\"%.*s\" "
+                 "is not served with a key of your own",
+                 SPAN_ARGS(span_first(e->turn.model, 80)));
+        return refuse(e);
     }
     return STEP_LEASE;
 }
@@ -542,9 +560,11 @@ static int begin_run(struct exchange *e)
 
 static enum exchange_step next_target(struct exchange *e)
 {
-    if (e->target + 1 >= e->n_targets)
-        return STEP_FINISH;
-    e->target++;
+    do {
+        if (e->target + 1 >= e->n_targets)
+            return STEP_FINISH;
+        e->target++;
+    } while (!opens_target(e));
     e->tried = 0;
     return STEP_LEASE;
 }
@@ -553,6 +573,22 @@ static int seconds_until(uint64_t at, uint64_t now)
 {
     uint64_t s = at > now ? (at - now + 999) / 1000 : 1;
     return s > 86400 * 30 ? 86400 * 30 : (int)s;
+}
+
+/* The client's own key where the site takes it, else one of the configured accounts. */
+static enum lease_result lease_account(struct exchange *e, uint64_t *retry_at)
+{
+    const struct site_config *site = current_site(e);
+    if (!site->keys_passthrough || !e->grant.visitor_key.n)
+        return account_pool_lease(e->engine->accounts, site, e->tried, now_ms(e), &e->account,
+                                  &e->account_index, retry_at);
+    if (e->tried) /* it was refused: there is no other */
+        return LEASE_NONE;
+    e->account_index = 0;
+    e->account = account_pool_visitor(e->engine->accounts, site, e->grant.visitor_key);
+    if (!e->account)
+        fail_memory(&e->fail);
+    return e->account ? LEASE_OK : LEASE_NONE;
 }
 
 static enum exchange_step step_lease(struct exchange *e)
@@ -568,8 +604,7 @@ static enum exchange_step step_lease(struct exchange *e)
     }
     if (check_capabilities(e))
         return next_target(e);
-    switch (account_pool_lease(e->engine->accounts, site, e->tried, now_ms(e), &e->account,
-                               &e->account_index, &retry_at)) {
+    switch (lease_account(e, &retry_at)) {
     case LEASE_BUSY:
         if (e->queue_until_ms && now_ms(e) >= e->queue_until_ms) {
             fail_set(
@@ -1007,7 +1042,8 @@ static void arm_timer(struct exchange *e)
 
 /* ---- from outside ---- */
 
-void exchange_start(struct engine *engine, struct http_exchange *http, const struct key_config *key)
+void exchange_start(struct engine *engine, struct http_exchange *http,
+                    const struct access_grant *grant)
 {
     struct exchange *e = calloc(1, sizeof *e);
     struct fail fail;
@@ -1020,13 +1056,15 @@ void exchange_start(struct engine *engine, struct http_exchange *http, const str
     e->engine = engine;
     e->http = http;
     e->config = config_ref(http_exchange_config(http));
-    e->key = key;
+    e->key = grant->key;
+    e->grant = *grant;
     e->waiter.wake = on_wake;
     e->drained_out = true;
     e->started_ms = http_exchange_started_ms(http);
     e->last_write_ms = now_ms(e);
     request_id_make(e->request_id);
     arena_init(&e->arena);
+    e->grant.visitor_key = arena_dup(&e->arena, grant->visitor_key);
     uv_timer_init(engine->loop, &e->timer);
     e->timer.data = e;
     char text[46];

@@ -7,10 +7,11 @@
 #ifndef DRAGOMAN_GATEWAY_EXCHANGE_H
 #define DRAGOMAN_GATEWAY_EXCHANGE_H
 
+#include "gateway/access.h"
 #include "gateway/engine.h"
 
-/* The body is whole and the key (NULL = none configured) admitted. Answers in any case. */
-void exchange_start(struct engine *, struct http_exchange *, const struct key_config *);
+/* The body is whole and the client admitted. Answers in any case. */
+void exchange_start(struct engine *, struct http_exchange *, const struct access_grant *);
 /* The client is gone: the site's request ends at once. */
 void exchange_client_gone(struct exchange *);
 /* What was written has left: go on reading from the site. */

@@ -154,7 +154,8 @@ static void landing(struct engine *engine, struct http_exchange *http)
 
 struct model_listing {
     struct json_writer w;
-    const struct key_config *key;
+    const struct access_grant *grant;
+    const struct config *config;
     int64_t created;
     struct span wanted; /* one id, or empty for all */
     bool found;
@@ -163,7 +164,8 @@ struct model_listing {
 static void write_model(void *owner, struct span id, struct span owned_by)
 {
     struct model_listing *l = owner;
-    if (!key_allows_model(l->key, id) || (l->wanted.p && !span_eq(id, l->wanted)) || l->found)
+    if (!access_allows_model(l->grant, l->config, id, owned_by) ||
+        (l->wanted.p && !span_eq(id, l->wanted)) || l->found)
         return;
     l->found = l->wanted.p != NULL;
     json_begin_object(&l->w);
@@ -175,12 +177,14 @@ static void write_model(void *owner, struct span id, struct span owned_by)
 }
 
 static void list_models(struct engine *engine, struct http_exchange *http,
-                        const struct key_config *key)
+                        const struct access_grant *grant)
 {
     struct buffer body;
     buffer_init(&body, 16 * 1024 * 1024);
-    struct model_listing l = {
-        .w = json_writer(&body), .key = key, .created = engine->started_ms / 1000};
+    struct model_listing l = {.w = json_writer(&body),
+                              .grant = grant,
+                              .config = http_exchange_config(http),
+                              .created = engine->started_ms / 1000};
     json_begin_object(&l.w);
     json_member(&l.w, "object", SPAN("list"));
     json_key(&l.w, "data");
@@ -219,7 +223,7 @@ static struct span percent_decode(struct span s, char *text)
 
 /* A model that is not in the list but that chat would accept (site/any) exists as well. */
 static void one_model(struct engine *engine, struct http_exchange *http,
-                      const struct key_config *key, struct span raw_id)
+                      const struct access_grant *grant, struct span raw_id)
 {
     struct buffer body;
     struct arena arena;
@@ -235,12 +239,15 @@ static void one_model(struct engine *engine, struct http_exchange *http,
     if (catalogue_resolve(engine->catalogue, config, id, false, &arena, &targets, &n, &fail) !=
         RESOLVED) {
         refuse(http, &fail);
-    } else if (!key_allows_model(key, id)) {
+    } else if (!access_allows_model(grant, config, id, targets[0].site->settings.name)) {
         fail_param(&fail, FAIL_MODEL_DENIED, "model", "this key may not use the model \"%.*s\"",
                    SPAN_ARGS(span_first(id, 80)));
         refuse(http, &fail);
     } else {
-        struct model_listing l = {.w = json_writer(&body), .created = engine->started_ms / 1000};
+        struct model_listing l = {.w = json_writer(&body),
+                                  .grant = grant,
+                                  .config = config,
+                                  .created = engine->started_ms / 1000};
         write_model(&l, id, targets[0].site->settings.name);
         answer_json(http, &body);
     }
@@ -262,7 +269,7 @@ static int refuse_path(struct http_exchange *http, struct fail *fail)
 /* Everything that is decided by the head alone; 0 = go on with the body. */
 static int check_head(struct http_exchange *http, struct fail *fail)
 {
-    const struct key_config *key;
+    struct access_grant grant;
     struct route route = find_route(http_exchange_path(http));
     if (route.kind == ROUTE_NONE)
         return refuse_path(http, fail);
@@ -274,7 +281,7 @@ static int check_head(struct http_exchange *http, struct fail *fail)
                           route.kind == ROUTE_CHAT ? "POST" : "GET");
     if (route.kind == ROUTE_LANDING || route.kind == ROUTE_HEALTH)
         return 0;
-    return access_check_key(http, &key, fail);
+    return access_check_key(http, &grant, fail);
 }
 
 static int on_head(void *owner, struct http_exchange *http)
@@ -299,20 +306,20 @@ static void on_request(void *owner, struct http_exchange *http)
 {
     struct engine *engine = owner;
     struct route route = find_route(http_exchange_path(http));
-    const struct key_config *key = NULL;
+    struct access_grant grant = {0};
     struct fail fail;
     /* Again, for its result: the key is not kept between head and body. */
     if (route.kind != ROUTE_LANDING && route.kind != ROUTE_HEALTH &&
-        access_check_key(http, &key, &fail)) {
+        access_check_key(http, &grant, &fail)) {
         refuse(http, &fail);
         return;
     }
     switch (route.kind) {
     case ROUTE_LANDING: landing(engine, http); break;
     case ROUTE_HEALTH: health(engine, http); break;
-    case ROUTE_MODELS: list_models(engine, http, key); break;
-    case ROUTE_MODEL: one_model(engine, http, key, route.rest); break;
-    case ROUTE_CHAT: exchange_start(engine, http, key); break;
+    case ROUTE_MODELS: list_models(engine, http, &grant); break;
+    case ROUTE_MODEL: one_model(engine, http, &grant, route.rest); break;
+    case ROUTE_CHAT: exchange_start(engine, http, &grant); break;
     case ROUTE_NONE:
         refuse_path(http, &fail);
         refuse(http, &fail);

@@ -220,3 +220,54 @@ describe('site keys for OpenAI-compatible services', () => {
     assert.equal(most, 1);
   });
 });
+
+describe("a client's own key", () => {
+  const running = [];
+  afterEach(async () => {
+    for (const thing of running.splice(0).reverse()) await thing.stop();
+  });
+  const serve = async (keys) => {
+    const site = await new OpenAiSite({keys: ['sk-upstream', 'sk-of-the-client']}).start();
+    running.push(site);
+    const entry = (name, more) => ({name, adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, ...more}), accounts: [{name: 'a', api_key: 'sk-upstream'}]});
+    const gateway = await startGateway({keys, sites: [entry('closed', {models: ['m']}), entry('open', {models: ['m', 'n'], keys: {passthrough: true}})],
+      models: [{id: 'chain', targets: ['closed/m', 'open/n']}]});
+    running.push(gateway);
+    return {site, gateway};
+  };
+  const ours = [{name: 'ours', key: 'sk-gateway-000001'}];
+  const ask = (gateway, model, key, body = {}) => chat(gateway.base, {model, ...user('x'), ...body}, {headers: key ? {authorization: `Bearer ${key}`} : {}});
+  const used = (site) => site.chatRequests().map((r) => r.headers.authorization);
+
+  it('goes to the site that takes it, and to no other', async () => {
+    const {site, gateway} = await serve(ours);
+    assert.equal((await ask(gateway, 'open/m', 'sk-of-the-client')).status, 200);
+    assert.equal((await ask(gateway, 'chain', 'sk-of-the-client')).status, 200);
+    await checkError(await ask(gateway, 'closed/m', 'sk-of-the-client'), {status: 401, type: 'authentication_error', code: 'invalid_api_key'});
+    assert.deepEqual(used(site), ['Bearer sk-of-the-client', 'Bearer sk-of-the-client']);
+    const models = await (await fetch(`${gateway.base}/models`, {headers: {authorization: 'Bearer sk-of-the-client'}})).json();
+    assert.deepEqual(models.data.map((m) => m.owned_by), ['open', 'open']);
+    assert.match(gateway.stderr, /account=visitor-[0-9a-f]{12} /);
+    assert.doesNotMatch(gateway.stderr + gateway.stdout, /sk-of-the-client/);
+  });
+
+  it('leaves our keys and our accounts alone', async () => {
+    const {site, gateway} = await serve(ours);
+    assert.equal((await ask(gateway, 'open/m', 'sk-gateway-000001')).status, 200);
+    assert.equal((await ask(gateway, 'closed/m', 'sk-gateway-000001')).status, 200);
+    assert.deepEqual(used(site), ['Bearer sk-upstream', 'Bearer sk-upstream']);
+    const {error} = await checkError(await ask(gateway, 'open/m', 'sk-refused-there'), {status: 403, type: 'upstream_error', code: 'upstream_credential', noRetry: true});
+    assert.doesNotMatch(error.message + gateway.stderr, /sk-refused-there/);
+    assert.equal((await ask(gateway, 'open/m', 'sk-gateway-000001')).status, 200); // its account is not the worse for it
+    await checkError(await ask(gateway, 'open/m', null), {status: 401, type: 'authentication_error', code: 'missing_api_key'});
+    assert.equal(site.chatRequests().length, 4);
+  });
+
+  it('works without keys of ours as well', async () => {
+    const {site, gateway} = await serve([]);
+    assert.equal((await ask(gateway, 'open/m', 'sk-of-the-client')).status, 200);
+    assert.equal((await ask(gateway, 'closed/m', 'sk-of-the-client')).status, 200);
+    assert.equal((await ask(gateway, 'open/m', null)).status, 200);
+    assert.deepEqual(used(site), ['Bearer sk-of-the-client', 'Bearer sk-upstream', 'Bearer sk-upstream']);
+  });
+});

@@ -200,4 +200,16 @@ describe('zai', () => {
       if (expected.reasoning_content) assert.equal(answer.reasoning, expected.reasoning_content, name);
     }
   });
+
+  it('log_bodies shows all four directions, and no token', async () => {
+    const site = await new Zai({}).start();
+    running.push(site);
+    const gateway = await startGateway({server: {log_bodies: true}, sites: [{name: 'zai', adapter: 'zai', ...site.config(), accounts: [{name: 'g', guest: true}]}]});
+    running.push(gateway);
+    assert.equal((await ask(gateway, {stream: true})).status, 200);
+    await gateway.logged(/end=complete/);
+    for (const direction of ['from client', 'to site', 'from site', 'to client']) assert.match(gateway.stderr, new RegExp(`body id=req_\\w+ direction="${direction}".* text=.*你好`));
+    assert.match(gateway.stderr, /direction="from site" bytes=\d+ text="\(not shown/);
+    for (const token of site.tokens.keys()) assert.ok(!gateway.stderr.includes(token));
+  });
 });
