@@ -49,6 +49,7 @@ enum capability {
     CAP_N = 1 << 9, /* several choices in one request */
     CAP_SEARCH = 1 << 10,
     CAP_USAGE = 1 << 11, /* the site tells token counts */
+    CAP_STOP = 1 << 13,  /* heeds `stop` exactly; where it does not, the gateway cuts the text */
     CAP_LOCAL = 1 << 12  /* answers by itself, without any request (demo): see `local` */
 };
 

@@ -147,10 +147,19 @@ static int keep_usage(struct chat_answer *a, const struct delta_usage *u)
     return 0;
 }
 
+/* What was held back because a stop might have begun, and did not. */
+static int put_held(struct chat_answer *a)
+{
+    struct span rest = a->stopping ? stop_filter_end(&a->stop) : span_of("", 0);
+    return rest.n ? put_text(a, 0, rest) : 0;
+}
+
 static int put_finish(struct chat_answer *a, int choice, struct span reason)
 {
     if (a->finished[choice])
         return 0;
+    if (choice == 0 && put_held(a))
+        return -1;
     if (end_thinking(a, choice) || send_citations(a, choice))
         return -1;
     a->finished[choice] = 1;
@@ -158,6 +167,14 @@ static int put_finish(struct chat_answer *a, int choice, struct span reason)
         return answer_builder_finish(a->builder, choice, reason);
     chunk_emitter_finish(a->emitter, a->out, choice, reason);
     return a->out->error;
+}
+
+static int put_until_stop(struct chat_answer *a, struct span text)
+{
+    struct span out;
+    if (stop_filter_pass(&a->stop, text, &out) || (out.n && put_text(a, 0, out)))
+        return -1;
+    return a->stop.stopped ? put_finish(a, 0, SPAN("stop")) : 0;
 }
 
 static int put_extra(struct chat_answer *a, const struct delta *d)
@@ -187,10 +204,15 @@ static int put_delta(void *owner, const struct delta *d)
     if (d->kind != DELTA_REASONING && end_thinking(a, d->choice))
         return -1;
     switch (d->kind) {
-    case DELTA_TEXT: a->has_text = true; return put_text(a, d->choice, d->text);
+    case DELTA_TEXT:
+        a->has_text = true;
+        return a->stopping && d->choice == 0 ? put_until_stop(a, d->text)
+                                             : put_text(a, d->choice, d->text);
     case DELTA_REASONING: a->has_text = true; return put_reasoning(a, d->choice, d->text);
     case DELTA_REFUSAL: a->has_text = true; return put_refusal(a, d->choice, d->text);
-    case DELTA_TOOL_BEGIN: a->has_text = true; return put_tool_begin(a, d);
+    case DELTA_TOOL_BEGIN:
+        a->has_text = true;
+        return d->choice == 0 && put_held(a) ? -1 : put_tool_begin(a, d);
     case DELTA_TOOL_ARGUMENTS: return put_tool_arguments(a, d);
     case DELTA_FINISH: return put_finish(a, d->choice, d->text);
     default: return 0;
@@ -225,8 +247,20 @@ int chat_answer_init(struct chat_answer *a, struct arena *arena, const struct tu
     return make_writer(a, turn);
 }
 
+void chat_answer_stop_at(struct chat_answer *a, const struct span *stops, size_t n)
+{
+    if (a->stopping)
+        stop_filter_free(&a->stop);
+    a->stopping = n > 0;
+    if (n)
+        stop_filter_init(&a->stop, stops, n);
+}
+
+bool chat_answer_is_stopped(const struct chat_answer *a) { return a->stopping && a->stop.stopped; }
+
 void chat_answer_free(struct chat_answer *a)
 {
+    chat_answer_stop_at(a, NULL, 0);
     if (a->builder)
         answer_builder_destroy(a->builder);
     a->builder = NULL;
@@ -291,12 +325,12 @@ void chat_answer_role(struct chat_answer *a)
 
 void chat_answer_error(struct chat_answer *a, struct span error_object)
 {
-    if (a->emitter)
+    if (a->emitter && put_held(a) == 0)
         chunk_emitter_error(a->emitter, a->out, error_object);
 }
 
 void chat_answer_partial(struct chat_answer *a, struct buffer *out)
 {
-    if (a->builder && a->has_text)
+    if (a->builder && a->has_text && put_held(a) == 0)
         answer_builder_render(a->builder, out, a->id, a->created, a->model, &a->usage);
 }

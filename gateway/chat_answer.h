@@ -12,6 +12,7 @@
 #include "adapters/delta.h"
 #include "adapters/turn.h"
 #include "gateway/config.h"
+#include "gateway/stop_filter.h"
 #include "sse/answer_builder.h"
 #include "sse/chunk_emitter.h"
 
@@ -30,6 +31,8 @@ struct chat_answer {
     bool committed;                          /* content went (or will go) to the client */
     unsigned char thinking[EMITTER_CHOICES]; /* inside <think> (REASONING_THINK) */
     bool has_usage, has_text;
+    bool stopping; /* we cut the text of choice 0 (sites without `stop` give one choice) */
+    struct stop_filter stop; /* initialised while stopping */
     uint64_t deltas;
     unsigned char finished[EMITTER_CHOICES]; /* per choice */
     unsigned char used[EMITTER_CHOICES];     /* choices that got something */
@@ -47,6 +50,12 @@ int chat_answer_init(struct chat_answer *, struct arena *, const struct turn *, 
 void chat_answer_free(struct chat_answer *);
 /* Forgets what a failed try left behind before the commit boundary (extras, usage, citations). */
 int chat_answer_restart(struct chat_answer *);
+/* For sites that do not heed `stop`: the text ends before the first of these, with finish_reason
+ * "stop"; what the site still says is ignored. The texts must outlive the answer; n 0 = no longer.
+ */
+void chat_answer_stop_at(struct chat_answer *, const struct span *stops, size_t n);
+/* One of them was met. */
+bool chat_answer_is_stopped(const struct chat_answer *);
 /* Ends one site frame: extras that found no chunk go out. */
 void chat_answer_frame_done(struct chat_answer *);
 /* All choices have their finish_reason. */

@@ -299,13 +299,32 @@ static void on_site_head(void *owner, const struct site_head *head)
     take_verdict(e, verdict);
 }
 
+/* A stop text was met, and nothing more is wanted of the site: usage comes last, so who asked for
+ * it has to hear it out. */
+static bool is_said(const struct exchange *e)
+{
+    return chat_answer_is_stopped(&e->answer) && e->turn.stream && !e->turn.include_usage;
+}
+
+static void end_early(struct exchange *e)
+{
+    drop_call(e, false);
+    account_succeeded(e->account);
+    e->end = END_COMPLETE;
+    e->step = STEP_FINISH;
+    exchange_advance(e);
+}
+
 static void on_site_body(void *owner, struct span bytes)
 {
     struct exchange *e = owner;
     note_body(e, "from site", bytes);
     enum adapter_verdict verdict = frames_in(e, bytes);
     note_first_delta(e);
-    take_verdict(e, verdict);
+    if (verdict == ADAPTER_GO_ON && is_said(e))
+        end_early(e);
+    else
+        take_verdict(e, verdict);
 }
 
 static void on_site_read(void *owner) { flush_and_advance(owner); }
@@ -554,6 +573,8 @@ static int begin_run(struct exchange *e)
     };
     if (!e->run.state)
         return fail_memory(&e->fail);
+    chat_answer_stop_at(&e->answer, e->turn.stop,
+                        site->adapter->capabilities & CAP_STOP ? 0 : e->turn.n_stop);
     e->adapter = site->adapter;
     return 0;
 }

@@ -5,7 +5,7 @@ import {existsSync, readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {afterEach, describe, it} from 'node:test';
 import {within} from '../sites/site.mjs';
-import {SIGNING_KEY, Zai, jwt, say} from '../sites/zai.mjs';
+import {SIGNING_KEY, Zai, done, jwt, say, usage} from '../sites/zai.mjs';
 import {root, startGateway} from './lib/gateway.mjs';
 import {chat, checkBrokenStream, checkError, checkStream, user} from './lib/http.mjs';
 
@@ -200,6 +200,34 @@ describe('zai', () => {
       if (expected.reasoning_content) assert.equal(answer.reasoning, expected.reasoning_content, name);
     }
   });
+
+  for (const [title, body, early] of [['streamed', {stream: true}, true], ['streamed with usage', {stream: true, stream_options: {include_usage: true}}, false], ['whole', {}, false]]) {
+    it(`stop is heeded, though the site goes on: ${title}`, async () => {
+      const {site, gateway} = await serve();
+      let record;
+      site.next(function (r, res) {
+        record = r;
+        this.sseHead(res);
+        for (const piece of ['One, t', 'wo, th', 'r', 'ee, four']) this.event(res, say(piece));
+        if (!early) {
+          this.event(res, usage);
+          this.event(res, done);
+          res.end();
+        }
+      });
+      const response = await ask(gateway, {...body, stop: ['xyz', 'three']});
+      if (body.stream) {
+        const answer = checkStream(await response.text(), {usage: !early});
+        assert.deepEqual([answer.content, answer.finish], ['One, two, ', 'stop']);
+        if (!early) assert.equal(answer.usage.completion_tokens, 9);
+      } else {
+        const answer = await response.json();
+        assert.deepEqual([answer.choices[0].message.content, answer.choices[0].finish_reason, answer.usage.total_tokens], ['One, two, ', 'stop', 20]);
+      }
+      if (early) await within(2000, record.aborted, "the end of the site's answer");
+      await gateway.logged(/end=complete/);
+    });
+  }
 
   it('log_bodies shows all four directions, and no token', async () => {
     const site = await new Zai({}).start();
