@@ -188,6 +188,33 @@ static void large_texts_pass(void **state)
     tls_sessions_destroy(sessions);
 }
 
+/* More arrives while earlier records are still unread. */
+static void records_wait_to_be_read(void **state)
+{
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair p;
+    char to[100];
+    size_t n;
+    open_pair(&p, &good, good.cert_file, "localhost", sessions);
+    assert_int_equal(shake(&p, SIZE_MAX), TLS_OK);
+    tls_stream_write(p.server, SPAN("first"));
+    tls_stream_write(p.server, SPAN("second"));
+    carry(p.server, p.client);
+    assert_int_equal(tls_stream_read(p.client, to, sizeof to, &n), TLS_OK);
+    assert_span_equal(span_of(to, n), SPAN("first"));
+    tls_stream_write(p.server, SPAN("third"));
+    carry(p.server, p.client);
+    assert_int_equal(tls_stream_read(p.client, to, sizeof to, &n), TLS_OK);
+    assert_span_equal(span_of(to, n), SPAN("second"));
+    assert_int_equal(tls_stream_read(p.client, to, 2, &n), TLS_OK);
+    assert_span_equal(span_of(to, n), SPAN("th"));
+    assert_int_equal(tls_stream_read(p.client, to, sizeof to, &n), TLS_OK);
+    assert_span_equal(span_of(to, n), SPAN("ird"));
+    assert_int_equal(tls_stream_read(p.client, to, sizeof to, &n), TLS_WANT_INPUT);
+    close_pair(&p);
+    tls_sessions_destroy(sessions);
+}
+
 static void the_fastest_suite_is_taken(void **state)
 {
     struct tls_sessions *sessions = tls_sessions_create();
@@ -646,6 +673,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pieces_of_any_size),
         cmocka_unit_test(large_texts_pass),
+        cmocka_unit_test(records_wait_to_be_read),
         cmocka_unit_test(the_fastest_suite_is_taken),
         cmocka_unit_test(hello_names_host_and_protocol),
         cmocka_unit_test(other_protocols_are_refused),
