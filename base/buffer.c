@@ -74,7 +74,8 @@ int buffer_printf(struct buffer *b, const char *format, ...)
     va_start(args, format);
     int need = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    char *at = need < 0 ? NULL : buffer_reserve(b, (size_t)need + 1);
+    /* vsnprintf's NUL goes into the padding: it does not count against the limit. */
+    char *at = need < 0 ? NULL : buffer_reserve(b, (size_t)need);
     if (!at)
         return b->error;
     va_start(args, format);

@@ -4,6 +4,7 @@
  */
 #include "base/json_write.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,8 +148,13 @@ void json_write_double(struct json_writer *w, double v)
         json_null(w);
         return;
     }
-    for (int precision = 15; precision <= 17;
-         precision++) { /* the shortest that reads back the same */
+    if (v == 0) { /* "-0" would be read as an integer, without its sign */
+        json_raw_value(w, signbit(v) ? SPAN("-0.0") : SPAN("0"));
+        return;
+    }
+    /* The shortest that reads back the same. 15 digits always do for what was written with 15 or
+     * fewer, but not for subnormal numbers, whose precision is less than that. */
+    for (int precision = fabs(v) < DBL_MIN ? 1 : 15; precision <= 17; precision++) {
         n = snprintf(text, sizeof text, "%.*g", precision, v);
         if (strtod(text, NULL) == v)
             break;

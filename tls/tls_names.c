@@ -11,6 +11,7 @@
 #include "tls/tls_internal.h"
 
 enum { SAN_DNS = 2, SAN_IP = 7, TAG_MASK = 0x1F };
+enum { TAG_BOOLEAN = 0x01, TAG_OCTET_STRING = 0x04, TAG_OID = 0x06, TAG_SEQUENCE = 0x30 };
 
 /* Bytes of the address, or 0. Brackets and scopes are the caller's. */
 static size_t parse_ip(const char *text, unsigned char bytes[16])
@@ -28,54 +29,64 @@ bool tls_is_ip_literal(const char *host)
     return parse_ip(host, bytes) != 0;
 }
 
-/* One entry of the subjectAltName SEQUENCE at *p: its tag and content; false at the end or on
- * anything malformed. */
-static bool next_name(const unsigned char **p, const unsigned char *end, int *kind,
-                      struct span *content)
+/* Cuts one DER value off `*rest`: its tag byte and content; false at the end or on anything
+ * malformed. */
+static bool next_value(struct span *rest, int *tag, struct span *content)
 {
-    if (end - *p < 2)
+    const unsigned char *p = (const unsigned char *)rest->p;
+    if (rest->n < 2)
         return false;
-    int tag = (*p)[0];
-    size_t n = (*p)[1], head = 2;
+    size_t n = p[1], head = 2;
     if (n & 0x80) {
         size_t bytes = n & 0x7F;
-        if (bytes == 0 || bytes > 3 || (size_t)(end - *p) < 2 + bytes)
+        if (bytes == 0 || bytes > 3 || rest->n < 2 + bytes)
             return false;
         n = 0;
         for (size_t i = 0; i < bytes; i++)
-            n = n << 8 | (*p)[2 + i];
+            n = n << 8 | p[2 + i];
         head += bytes;
     }
-    if ((size_t)(end - *p) < head + n)
+    if (rest->n < head + n)
+        return false;
+    *tag = p[0];
+    *content = span_of(rest->p + head, n);
+    *rest = span_from(*rest, head + n);
+    return true;
+}
+
+/* One entry of the subjectAltName SEQUENCE. */
+static bool next_name(struct span *names, int *kind, struct span *content)
+{
+    int tag;
+    if (!next_value(names, &tag, content))
         return false;
     *kind = (tag & 0xC0) == 0x80 ? tag & TAG_MASK : -1;
-    *content = span_of((const char *)*p + head, n);
-    *p += head + n;
     return true;
 }
 
 /* Finds the subjectAltName extension (2.5.29.17) in the raw v3 extensions and gives the inside of
- * its SEQUENCE. */
+ * its SEQUENCE. The extensions are walked one by one: what another extension holds is not a name,
+ * however much its bytes look like one. */
 static struct span alt_names(const mbedtls_x509_crt *crt)
 {
-    static const unsigned char oid[] = {0x06, 0x03, 0x55, 0x1D, 0x11};
-    struct span extensions = span_of((const char *)crt->v3_ext.p, crt->v3_ext.len);
-    ptrdiff_t at = span_find(extensions, span_of((const char *)oid, sizeof oid));
-    if (at < 0)
-        return span_of(NULL, 0);
-    const unsigned char *p = (const unsigned char *)extensions.p + at + sizeof oid;
-    const unsigned char *end = (const unsigned char *)extensions.p + extensions.n;
-    if (end - p >= 3 && p[0] == 0x01) /* critical BOOLEAN */
-        p += 3;
-    for (int expected = 0; expected < 2; expected++) { /* OCTET STRING, then SEQUENCE */
-        int kind;
-        struct span inside;
-        if (end - p < 2 || p[0] != (expected ? 0x30 : 0x04) || !next_name(&p, end, &kind, &inside))
-            return span_of(NULL, 0);
-        p = (const unsigned char *)inside.p;
-        end = p + inside.n;
+    const struct span none = {NULL, 0}, wanted = SPAN("\x55\x1D\x11");
+    struct span all = span_of((const char *)crt->v3_ext.p, crt->v3_ext.len);
+    struct span list, extension, id, value, names;
+    int tag;
+    if (!next_value(&all, &tag, &list) || tag != TAG_SEQUENCE)
+        return none;
+    while (next_value(&list, &tag, &extension) && tag == TAG_SEQUENCE) {
+        if (!next_value(&extension, &tag, &id) || tag != TAG_OID || !span_eq(id, wanted))
+            continue;
+        if (!next_value(&extension, &tag, &value))
+            return none;
+        if (tag == TAG_BOOLEAN && !next_value(&extension, &tag, &value)) /* critical */
+            return none;
+        if (tag == TAG_OCTET_STRING && next_value(&value, &tag, &names) && tag == TAG_SEQUENCE)
+            return names;
+        return none;
     }
-    return span_of((const char *)p, (size_t)(end - p));
+    return none;
 }
 
 bool tls_certificate_has_ip(const mbedtls_x509_crt *crt, const char *ip)
@@ -83,9 +94,8 @@ bool tls_certificate_has_ip(const mbedtls_x509_crt *crt, const char *ip)
     unsigned char bytes[16];
     size_t n = parse_ip(ip, bytes);
     struct span names = alt_names(crt), content;
-    const unsigned char *p = (const unsigned char *)names.p, *end = p + names.n;
     int kind;
-    while (names.n && next_name(&p, end, &kind, &content)) {
+    while (next_name(&names, &kind, &content)) {
         if (kind == SAN_IP && n && content.n == n && memcmp(content.p, bytes, n) == 0)
             return true;
     }
@@ -107,10 +117,9 @@ static void append(char *text, size_t size, const char *separator, struct span n
 void tls_certificate_names(const mbedtls_x509_crt *crt, char *text, size_t size)
 {
     struct span names = alt_names(crt), content;
-    const unsigned char *p = (const unsigned char *)names.p, *end = p + names.n;
     int kind, shown = 0, more = 0;
     text[0] = '\0';
-    while (names.n && next_name(&p, end, &kind, &content)) {
+    while (next_name(&names, &kind, &content)) {
         char ip[INET6_ADDRSTRLEN] = "";
         if (kind == SAN_IP && (content.n == 4 || content.n == 16)) {
             inet_ntop(content.n == 4 ? AF_INET : AF_INET6, content.p, ip, sizeof ip);

@@ -29,6 +29,7 @@ struct tls_stream {
     size_t input_at; /* consumed bytes of input */
     enum phase phase;
     bool input_ended, offered, resumed, ip_host, saw_input, certificate_seen;
+    char description[80];
     struct fail fail;
 };
 
@@ -258,8 +259,7 @@ const struct fail *tls_stream_fail(const struct tls_stream *s) { return &s->fail
 
 const char *tls_stream_describe(const struct tls_stream *s)
 {
-    const char *suite = mbedtls_ssl_get_ciphersuite(&s->ssl);
-    return suite ? suite : "none";
+    return s->description[0] ? s->description : "none";
 }
 
 /* ---- the handshake ---- */
@@ -313,6 +313,8 @@ static void explain_handshake(struct tls_stream *s, int error)
 static void handshake_done(struct tls_stream *s)
 {
     s->phase = PHASE_OPEN;
+    snprintf(s->description, sizeof s->description, "%s %s", mbedtls_ssl_get_version(&s->ssl),
+             mbedtls_ssl_get_ciphersuite(&s->ssl));
     if (!s->sessions)
         return;
     s->resumed = s->offered && !s->certificate_seen;

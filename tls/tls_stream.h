@@ -87,8 +87,8 @@ struct buffer *tls_stream_output(struct tls_stream *);
  * connection during the TLS handshake" … */
 const struct fail *tls_stream_fail(const struct tls_stream *);
 bool tls_stream_was_resumed(const struct tls_stream *);
-/* Protocol and cipher suite for the debug log, e.g. "TLSv1.2 ECDHE-ECDSA-CHACHA20-POLY1305-SHA256".
- */
+/* Protocol and cipher suite for the debug log, e.g. "TLSv1.2
+ * TLS-ECDHE-ECDSA-WITH-CHACHA20-POLY1305-SHA256"; "none" before the handshake's end. */
 const char *tls_stream_describe(const struct tls_stream *);
 
 #endif

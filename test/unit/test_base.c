@@ -33,6 +33,11 @@ static void spans_are_cut(void **state)
     }
     assert_false(span_split(&rest, ',', &piece));
     assert_span_equal(span_from(SPAN("abc"), 1), SPAN("bc"));
+    rest = SPAN(""); /* an empty text has one empty piece, none has none */
+    assert_true(span_split(&rest, ',', &piece) && piece.n == 0);
+    assert_false(span_split(&rest, ',', &piece));
+    rest = (struct span){NULL, 0};
+    assert_false(span_split(&rest, ',', &piece));
     assert_int_equal(span_from(SPAN("abc"), 9).n, 0);
     assert_int_equal(span_from((struct span){NULL, 0}, 3).n, 0);
     assert_span_equal(span_first(SPAN("abc"), 2), SPAN("ab"));
@@ -52,6 +57,11 @@ static void spans_are_searched(void **state)
     assert_int_equal(span_find_last(SPAN("abab"), SPAN("x")), -1);
     assert_int_equal(span_find_nocase(SPAN("xxAbC"), SPAN("aBc")), 2);
     assert_int_equal(span_find_nocase((struct span){NULL, 0}, SPAN("a")), -1);
+    assert_int_equal(span_find_char(SPAN("a\0b"), '\0'), 1); /* text may hold NUL */
+    assert_int_equal(span_find(SPAN("a\0b\0c"), SPAN("\0c")), 3);
+    assert_int_equal(span_find_last(SPAN("abc"), SPAN("")), 3);
+    assert_int_equal(span_find_last(SPAN("ab"), SPAN("abc")), -1);
+    assert_int_equal(span_find((struct span){NULL, 0}, SPAN("a")), -1);
 }
 
 static void numbers_are_plain_digits(void **state)
@@ -64,12 +74,21 @@ static void numbers_are_plain_digits(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_false(span_to_u64(span_str(bad[i]), UINT64_MAX, &v));
     assert_false(span_to_u64(SPAN("8"), 7, &v));
+    assert_true(span_to_u64(SPAN("0"), 0, &v) && v == 0);
+    assert_false(span_to_u64(SPAN("1"), 0, &v));
+    assert_true(span_to_u64(SPAN("65535"), 65535, &v) && v == 65535);
+    assert_false(span_to_u64(SPAN("65536"), 65535, &v));
+    assert_false(span_to_u64(SPAN("1\0"), 10, &v));
 }
 
 static void globs_match(void **state)
 {
     assert_true(span_glob(SPAN("*"), SPAN("")) && span_glob(SPAN("*"), SPAN("a/b")));
     assert_true(span_glob(SPAN("a*c"), SPAN("abcbc")) && span_glob(SPAN("?b*"), SPAN("ab")));
+    assert_true(span_glob(SPAN("a**"), SPAN("a")) && span_glob(SPAN(""), SPAN("")));
+    assert_true(span_glob(SPAN("*b?d*"), SPAN("abbcd")) && !span_glob(SPAN("?"), SPAN("")));
+    assert_true(span_glob(SPAN("glm-4.?"), SPAN("glm-4.6")));
+    assert_false(span_glob(SPAN("glm-4.6"), SPAN("glm-4x6")));
     assert_false(span_glob(SPAN("a*c"), SPAN("abcb")) || span_glob(SPAN("a"), SPAN("A")) ||
                  span_glob(SPAN(""), SPAN("a")));
     /* Many stars over a long text: no exponential time. */
@@ -98,6 +117,46 @@ static void buffers_grow_to_their_limit(void **state)
     buffer_free(&b);
     assert_int_equal(buffer_append(&b, SPAN("again")), 0);
     buffer_free(&b);
+}
+
+/* The limit is one for content: filling it to the last byte is allowed, also by printf. */
+static void limits_are_for_content_alone(void **state)
+{
+    struct buffer b;
+    buffer_init(&b, 5);
+    assert_int_equal(buffer_printf(&b, "%s", "12345"), 0);
+    assert_span_equal(buffer_span(&b), SPAN("12345"));
+    assert_int_equal(buffer_printf(&b, "%s", ""), 0);
+    assert_int_equal(buffer_printf(&b, "%s", "6"), BUFFER_FULL);
+    assert_span_equal(buffer_span(&b), SPAN("12345"));
+    assert_int_equal(b.limit, 5);
+    buffer_free(&b);
+    assert_int_equal(b.limit, 5); /* and the error is forgotten */
+    assert_null(b.p);
+    assert_int_equal(buffer_append(&b, SPAN("123456")), BUFFER_FULL);
+    assert_null(buffer_reserve(&b, 1)); /* sticky for all */
+    assert_int_equal(buffer_printf(&b, "x"), BUFFER_FULL);
+    assert_int_equal(b.n, 0);
+    buffer_shrink(&b, 0);
+    assert_int_equal(buffer_append(&b, SPAN("1")), 0);
+    assert_null(buffer_reserve(&b, SIZE_MAX)); /* no wrap-around */
+    assert_int_equal(b.error, BUFFER_FULL);
+    assert_span_equal(buffer_span(&b), SPAN("1"));
+    buffer_free(&b);
+}
+
+static void consumed_bytes_are_gone(void **state)
+{
+    for (size_t n = 0; n < 12; n++) {
+        struct buffer b;
+        buffer_init(&b, 100);
+        buffer_append(&b, SPAN("0123456789"));
+        buffer_consume(&b, n);
+        assert_span_equal(buffer_span(&b), span_from(SPAN("0123456789"), n));
+        buffer_append(&b, SPAN("x"));
+        assert_int_equal(b.p[b.n - 1], 'x');
+        buffer_free(&b);
+    }
 }
 
 static void buffers_keep_padding(void **state)
@@ -149,7 +208,67 @@ static void arenas_give_zeroed_aligned_memory(void **state)
     arena_free(&a);
 }
 
+/* Blocks of all kinds in one arena: none overlaps another, all stay until the end. */
+static void allocations_do_not_overlap(void **state)
+{
+    enum { COUNT = 400 };
+    struct arena a;
+    unsigned char *p[COUNT];
+    size_t n[COUNT], sum = 0;
+    arena_init(&a);
+    for (size_t i = 0; i < COUNT; i++) {
+        n[i] = i % 17 == 0 ? 5000 + i : i % 5 == 0 ? 1100 + i : 1 + i % 40;
+        p[i] = arena_alloc(&a, n[i]);
+        assert_non_null(p[i]);
+        memset(p[i], (int)(i & 0xFF), n[i]);
+        sum += n[i];
+    }
+    for (size_t i = 0; i < COUNT; i++) {
+        for (size_t j = 0; j < n[i]; j++)
+            assert_int_equal(p[i][j], i & 0xFF);
+    }
+    assert_true(a.used >= sum);
+    arena_free(&a);
+    assert_int_equal(a.used, 0);
+    arena_free(&a); /* twice does no harm */
+}
+
+/* A JSON parser may read JSON_PADDING bytes behind copies; the address sanitizer looks. */
+static void copies_are_padded(void **state)
+{
+    struct arena a;
+    char text[3000];
+    arena_init(&a);
+    memset(text, 'x', sizeof text);
+    for (size_t n = 0; n < sizeof text; n += 61) {
+        char padding[JSON_PADDING];
+        struct span copy = arena_dup(&a, span_of(text, n));
+        assert_span_equal(copy, span_of(text, n));
+        memcpy(padding, copy.p + copy.n, JSON_PADDING);
+        assert_int_equal(padding[0], 0);
+        copy = arena_printf(&a, "%.*s", (int)n, text);
+        assert_span_equal(copy, span_of(text, n));
+        memcpy(padding, copy.p + copy.n, JSON_PADDING);
+        assert_int_equal(padding[0], 0);
+    }
+    assert_span_equal(arena_dup(&a, SPAN("a\0b")), SPAN("a\0b"));
+    arena_free(&a);
+}
+
 /* ---- failures ---- */
+
+/* Whatever a site said, a message is one line. */
+static void messages_are_one_line(void **state)
+{
+    struct fail f;
+    fail_set(&f, FAIL_PROTOCOL, "a\r\nb\tc\x1b[1m%c", 0x7F);
+    assert_string_equal(f.message, "a  b c [1m ");
+    fail_param(&f, FAIL_INVALID_VALUE, "x\ny", "é");
+    assert_string_equal(f.param, "x y");
+    assert_string_equal(f.message, "é");
+    for (int kind = 0; kind < FAIL_KIND_COUNT; kind++)
+        assert_true(fail_kind_name((enum fail_kind)kind)[0] != '?');
+}
 
 static void failures_are_sentences(void **state)
 {
@@ -192,8 +311,13 @@ int main(void)
         cmocka_unit_test(numbers_are_plain_digits),
         cmocka_unit_test(globs_match),
         cmocka_unit_test(buffers_grow_to_their_limit),
+        cmocka_unit_test(limits_are_for_content_alone),
+        cmocka_unit_test(consumed_bytes_are_gone),
         cmocka_unit_test(buffers_keep_padding),
         cmocka_unit_test(arenas_give_zeroed_aligned_memory),
+        cmocka_unit_test(allocations_do_not_overlap),
+        cmocka_unit_test(copies_are_padded),
+        cmocka_unit_test(messages_are_one_line),
         cmocka_unit_test(failures_are_sentences),
         cmocka_unit_test(long_messages_are_cut_between_characters),
     };

@@ -1,6 +1,8 @@
 /*
  * test/unit/test_json.c - reading JSON, writing it, and walking its raw text.
  */
+#include <math.h>
+
 #include "base/json.h"
 #include "base/json_raw.h"
 #include "base/json_write.h"
@@ -154,6 +156,55 @@ static void what_is_not_json(void **state)
     good("[1]"); /* the parser lives on */
 }
 
+/* Bytes that look harmless in a C string. */
+static void strictness_in_single_bytes(void **state)
+{
+    struct json root;
+    for (int c = 0; c < 0x20; c++) {
+        char text[] = {'"', 'a', (char)c, 'b', '"'};
+        assert_true(json_parse(parser, span_of(text, sizeof text), &root) < 0);
+        assert_int_equal(json_type(root), JSON_MISSING);
+    }
+    assert_true(json_parse(parser, SPAN("[1]\0"), &root) < 0);
+    assert_true(json_parse(parser, SPAN("\xef\xbb\xbf[1]"), &root) < 0); /* RFC 8259, 8.1 */
+    assert_int_equal(json_parse(parser, SPAN(" \t\r\n[1] \t\r\n"), &root), 0);
+    assert_true(json_parse(parser, SPAN("\f[1]"), &root) < 0);
+    assert_true(json_parse(parser, SPAN("\xc2\xa0[1]"), &root) < 0);
+    static const struct span malformed[] = {SPAN_INIT("\"\x80\""),
+                                            SPAN_INIT("\"\xe0\x80\x80\""),
+                                            SPAN_INIT("\"\xf5\x80\x80\x80\""),
+                                            SPAN_INIT("\"\xf4\x90\x80\x80\""),
+                                            SPAN_INIT("\"\xe6\x98\""),
+                                            SPAN_INIT("\"\xf0\x80\x80\x80\"")};
+    for (size_t i = 0; i < sizeof malformed / sizeof *malformed; i++)
+        assert_int_equal(json_parse(parser, malformed[i], &root), JSON_UTF8);
+    static const char *const scalars[] = {"1", "-0", "\"\"", "true", "null", "0.5e-3"};
+    for (size_t i = 0; i < sizeof scalars / sizeof *scalars; i++)
+        assert_true(json_type(good(scalars[i])) != JSON_MISSING);
+}
+
+/* The text may go away, and no byte behind it is read: each cut of a document stands in memory of
+ * its own size, where the address sanitizer looks. None but the whole is JSON. */
+static void every_cut_is_refused(void **state)
+{
+    const struct span whole =
+        SPAN("{\"a\":[1,-2.5e3,true,null,\"\\ud83c\\udf38\xe6\x98\xa5\"],\"b\":{\"c\":{}}}");
+    struct json root;
+    for (size_t n = 1; n <= whole.n; n++) {
+        char *copy = malloc(n);
+        memcpy(copy, whole.p, n);
+        int error = json_parse(parser, span_of(copy, n), &root);
+        free(copy);
+        assert_int_equal(error == 0, n == whole.n);
+        assert_int_equal(json_type(root), n == whole.n ? JSON_OBJECT : JSON_MISSING);
+        copy = malloc(n);
+        memcpy(copy, whole.p, n);
+        assert_int_equal(json_parse_lenient(parser, span_of(copy, n), &root) == 0, n == whole.n);
+        free(copy);
+    }
+    assert_span_equal(json_text(json_at(json_get(root, "a"), 4)), SPAN("🌸春"));
+}
+
 static void depth_and_size_are_limited(void **state)
 {
     enum { DEEP = 5000 };
@@ -162,7 +213,14 @@ static void depth_and_size_are_limited(void **state)
     memset(text, '[', DEEP);
     memset(text + DEEP, ']', DEEP);
     assert_int_equal(json_parse(parser, span_of(text, (size_t)2 * DEEP), &root), JSON_DEPTH);
-    assert_int_equal(json_parse(parser, span_of(text + DEEP - 900, 1800), &root), 0);
+    assert_int_equal(json_parse(parser, span_of(text + DEEP - 1024, 2048), &root), 0);
+    assert_int_equal(json_parse(parser, span_of(text + DEEP - 1025, 2050), &root), JSON_DEPTH);
+    struct buffer out; /* what was read can be written */
+    buffer_init(&out, 4096);
+    assert_int_equal(json_parse(parser, span_of(text + DEEP - 1024, 2048), &root), 0);
+    assert_int_equal(json_dump(&out, root), 0);
+    assert_span_equal(buffer_span(&out), span_of(text + DEEP - 1024, 2048));
+    buffer_free(&out);
     free(text);
     char *large = malloc((1 << 20) + 100);
     memset(large, ' ', (1 << 20) + 100);
@@ -192,6 +250,37 @@ static void foreign_text_is_not_lost_over_a_detail(void **state)
     assert_int_equal(json_parse_lenient(parser, SPAN("{\"a\":}"), &root), JSON_INVALID);
 }
 
+/* Private-use characters stay themselves beside lone surrogates, which then become U+FFFD. */
+static void private_characters_stay(void **state)
+{
+    static const struct {
+        const char *text, *wanted;
+    } cases[] = {
+        {"[\"\xee\x80\x80\"]", "\xee\x80\x80"},
+        {"[\"\\ue000\"]", "\xee\x80\x80"},
+        {"[\"\xee\x80\x80\\ud800\"]", "\xee\x80\x80\xef\xbf\xbd"},
+        {"[\"\\uE7FF\\udfff\"]", "\xee\x9f\xbf\xef\xbf\xbd"},
+        {"[\"\xee\xa0\x80\\ud800\"]", "\xee\xa0\x80\xed\xa0\x80"}, /* U+E800: not borrowed */
+        {"[\"\\ud800\\ud800\\udc00\"]", "\xed\xa0\x80\xf0\x90\x80\x80"},
+        {"[\"\\udc00\\ud800\"]", "\xed\xb0\x80\xed\xa0\x80"},
+        {"[\"\\\\ud800\"]", "\\ud800"},
+        {"[\"\xe6\x98\"]", "\xef\xbf\xbd"}, /* one for a torn character */
+        {"[\"\xf0\x80\x80\"]", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}, /* never began one */
+        {"[\"\xff\\ud83d\"]", "\xef\xbf\xbd\xed\xa0\xbd"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct json root;
+        assert_int_equal(json_parse_lenient(parser, span_str(cases[i].text), &root), 0);
+        for (int twice = 0; twice < 2; twice++)
+            assert_span_equal(json_text(json_at(root, 0)), span_str(cases[i].wanted));
+    }
+    /* Keys as well; and the next document is read plainly again. */
+    struct json root;
+    assert_int_equal(json_parse_lenient(parser, SPAN("{\"\\ud800\":1}"), &root), 0);
+    assert_int_equal(json_type(json_get(root, "\xed\xa0\x80")), JSON_INT);
+    assert_span_equal(json_text(good("\"\xee\x80\x80\"")), SPAN("\xee\x80\x80"));
+}
+
 static void lone_surrogates_of_a_body_are_mended(void **state)
 {
     char text[] = "{\"a\":\"\\ud83d x \\ud83c\\udf38 \\udf38 \\\\ud83d \\uD83D\\uD83C\\uDF38\"}";
@@ -212,7 +301,64 @@ static void values_are_dumped(void **state)
     buffer_free(&out);
 }
 
+/* What was read is dumped as it was, whatever type a number has. */
+static void numbers_are_dumped_exactly(void **state)
+{
+    static const char *const texts[] = {"-9223372036854775808",
+                                        "9223372036854775807",
+                                        "9223372036854775808",
+                                        "18446744073709551615",
+                                        "1e+300",
+                                        "-0.0",
+                                        "0.1",
+                                        "5e-324",
+                                        "1.7976931348623157e+308",
+                                        "-1.5"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct buffer out;
+        buffer_init(&out, 100);
+        assert_int_equal(json_dump(&out, good(texts[i])), 0);
+        assert_span_equal(buffer_span(&out), span_str(texts[i]));
+        buffer_free(&out);
+    }
+}
+
 /* ---- writing ---- */
+
+static void write_sample(struct json_writer *w)
+{
+    json_begin_object(w);
+    json_member(w, "text", SPAN("\"a\"\n"));
+    json_key(w, "list");
+    json_begin_array(w);
+    json_write_int(w, -7);
+    json_write_double(w, 0.25);
+    json_begin_object(w);
+    json_end_object(w);
+    json_raw_value(w, SPAN("[]"));
+    json_end_array(w);
+    json_end_object(w);
+}
+
+/* At every limit: what is there is the beginning of the whole, and the error is seen at the end. */
+static void writing_stops_at_the_limit(void **state)
+{
+    struct buffer whole;
+    buffer_init(&whole, 1000);
+    struct json_writer w = json_writer(&whole);
+    write_sample(&w);
+    assert_int_equal(whole.error, 0);
+    for (size_t limit = 0; limit <= whole.n; limit++) {
+        struct buffer b;
+        buffer_init(&b, limit);
+        w = json_writer(&b);
+        write_sample(&w);
+        assert_int_equal(b.error, limit == whole.n ? BUFFER_OK : BUFFER_FULL);
+        assert_true(b.n <= limit && span_starts(buffer_span(&whole), buffer_span(&b)));
+        buffer_free(&b);
+    }
+    buffer_free(&whole);
+}
 
 static void documents_are_written(void **state)
 {
@@ -266,6 +412,57 @@ static void doubles_read_back_the_same(void **state)
     buffer_free(&out);
 }
 
+static void doubles_are_short(void **state)
+{
+    static const struct {
+        double value;
+        const char *text;
+    } cases[] = {{0, "0"},
+                 {-0.0, "-0.0"},
+                 {0.1, "0.1"},
+                 {0.1 + 0.2, "0.30000000000000004"},
+                 {100, "100"},
+                 {1e21, "1e+21"},
+                 {5e-324, "5e-324"},
+                 {1e-310, "1e-310"},
+                 {2.2250738585072014e-308, "2.2250738585072014e-308"},
+                 {-1.7976931348623157e308, "-1.7976931348623157e+308"},
+                 {9007199254740993.0, "9007199254740992"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buffer out;
+        buffer_init(&out, 100);
+        struct json_writer w = json_writer(&out);
+        json_write_double(&w, cases[i].value);
+        assert_span_equal(buffer_span(&out), span_str(cases[i].text));
+        buffer_free(&out);
+    }
+}
+
+/* Doubles of all magnitudes, bit for bit. */
+static void any_double_reads_back_the_same(void **state)
+{
+    uint64_t bits = 88172645463325252ull; /* xorshift: the same numbers every time */
+    struct buffer out;
+    buffer_init(&out, 100);
+    for (int i = 0; i < 20000; i++) {
+        double value, back = 0;
+        struct json root;
+        bits ^= bits << 13, bits ^= bits >> 7, bits ^= bits << 17;
+        memcpy(&value, &bits, sizeof value);
+        if (i % 10 == 0) /* subnormal */
+            value = (double)(bits >> 40) * 5e-324;
+        if (!isfinite(value))
+            continue;
+        buffer_clear(&out);
+        struct json_writer w = json_writer(&out);
+        json_write_double(&w, value);
+        assert_int_equal(json_parse(parser, buffer_span(&out), &root), 0);
+        assert_true(json_number(root, &back));
+        assert_memory_equal(&back, &value, sizeof value);
+    }
+    buffer_free(&out);
+}
+
 /* Every byte, at every place of a word (escaping runs over words). */
 static void every_byte_is_escaped_anywhere(void **state)
 {
@@ -316,6 +513,73 @@ static void raw_members(void **state)
     assert_int_equal(n, 3);
 }
 
+/* Raw text that ends anywhere is walked to its end and no further (exact memory; the address
+ * sanitizer looks), and so are keys with torn escapes. */
+static void raw_text_ends_anywhere(void **state)
+{
+    const struct span whole =
+        SPAN("{\"a\\u00e9\":[1,{\"x\":\"}\\\"]\"}],\"b\":-1.5e3 ,\"\\ud83c\\udf38\":null}");
+    static const struct json_alias alias = {SPAN_INIT("x"), SPAN_INIT("y")};
+    for (size_t n = 0; n <= whole.n; n++) {
+        char *copy = malloc(n + (n == 0));
+        memcpy(copy, whole.p, n);
+        struct json_raw_iter it = json_raw_each(span_of(copy, n));
+        size_t members = 0;
+        while (json_raw_next(&it)) {
+            assert_true(it.value.p >= copy && it.value.p + it.value.n <= copy + n);
+            members++;
+        }
+        assert_true(members <= 3);
+        bool found = json_raw_get(span_of(copy, n), "🌸").p != NULL;
+        assert_true(found || n < whole.n);
+        struct buffer out;
+        buffer_init(&out, 1000);
+        json_raw_rename(&out, span_of(copy, n), &alias, 1);
+        buffer_free(&out);
+        free(copy);
+        char *key = malloc(n + (n == 0));
+        memcpy(key, whole.p + whole.n - n, n);
+        json_raw_key_is(span_of(key, n), SPAN("🌸"));
+        free(key);
+    }
+}
+
+/* New names are written as JSON wants them, the limit of the output is kept, and as many aliases as
+ * are allowed work. */
+static void renaming_at_its_limits(void **state)
+{
+    static const struct json_alias odd[] = {{SPAN_INIT("a"), SPAN_INIT("\"\\\n\0é")}};
+    struct json_alias many[JSON_ALIASES_MAX];
+    char names[JSON_ALIASES_MAX][2][8];
+    const struct span text = SPAN("{\"a\":{\"k63\":1,\"n0\":2,\"k0\":3}}");
+    struct buffer out;
+    struct json root;
+    buffer_init(&out, 1000);
+    assert_int_equal(json_raw_rename(&out, text, odd, 1), 0);
+    assert_int_equal(json_parse(parser, buffer_span(&out), &root), 0);
+    assert_int_equal(json_type(json_get_n(root, odd[0].to)), JSON_OBJECT);
+    size_t whole = out.n;
+    buffer_free(&out);
+    for (size_t limit = 0; limit <= whole; limit++) {
+        buffer_init(&out, limit);
+        assert_int_equal(json_raw_rename(&out, text, odd, 1), limit < whole ? BUFFER_FULL : 0);
+        buffer_free(&out);
+    }
+    for (size_t i = 0; i < JSON_ALIASES_MAX; i++) {
+        snprintf(names[i][0], sizeof names[i][0], "k%zu", i);
+        snprintf(names[i][1], sizeof names[i][1], "n%zu", i);
+        many[i] = (struct json_alias){span_str(names[i][0]), span_str(names[i][1])};
+    }
+    buffer_init(&out, 1000);
+    assert_int_equal(json_raw_rename(&out, text, many, JSON_ALIASES_MAX), 0);
+    assert_span_equal(buffer_span(&out), SPAN("{\"a\":{\"n63\":1,\"n0\":3}}"));
+    buffer_free(&out);
+    buffer_init(&out, 1000);
+    assert_int_equal(json_raw_rename(&out, text, NULL, 0), 0);
+    assert_span_equal(buffer_span(&out), text);
+    buffer_free(&out);
+}
+
 static void keys_are_renamed_everywhere(void **state)
 {
     static const struct json_alias aliases[] = {{SPAN_INIT("a"), SPAN_INIT("A")},
@@ -352,14 +616,23 @@ int main(void)
         cmocka_unit_test(numbers),
         cmocka_unit_test(strings),
         cmocka_unit_test(what_is_not_json),
+        cmocka_unit_test(strictness_in_single_bytes),
+        cmocka_unit_test(every_cut_is_refused),
         cmocka_unit_test(depth_and_size_are_limited),
         cmocka_unit_test(foreign_text_is_not_lost_over_a_detail),
+        cmocka_unit_test(private_characters_stay),
         cmocka_unit_test(lone_surrogates_of_a_body_are_mended),
         cmocka_unit_test(values_are_dumped),
+        cmocka_unit_test(numbers_are_dumped_exactly),
+        cmocka_unit_test(writing_stops_at_the_limit),
         cmocka_unit_test(documents_are_written),
         cmocka_unit_test(doubles_read_back_the_same),
+        cmocka_unit_test(doubles_are_short),
+        cmocka_unit_test(any_double_reads_back_the_same),
         cmocka_unit_test(every_byte_is_escaped_anywhere),
         cmocka_unit_test(raw_members),
+        cmocka_unit_test(raw_text_ends_anywhere),
+        cmocka_unit_test(renaming_at_its_limits),
         cmocka_unit_test(keys_are_renamed_everywhere),
     };
     return cmocka_run_group_tests(tests, make_parser, free_parser);

@@ -6,9 +6,9 @@
 #include "test/unit/support/test_certs.h"
 #include "tls/tls_stream.h"
 
-static struct test_cert good, other, expired, future, v6;
+static struct test_cert good, other, expired, future, v6, decoy, wildcard;
 
-static const unsigned char loopback_v6[16] = {[15] = 1};
+static const unsigned char loopback[] = {127, 0, 0, 1}, loopback_v6[16] = {[15] = 1};
 
 static int make_certificates(void **state)
 {
@@ -17,16 +17,19 @@ static int make_certificates(void **state)
         {.dns = "localhost", .from = "20200101000000", .to = "20210203000000"},
         {.dns = "localhost", .from = "20900101000000"},
         {.ip = loopback_v6, .ip_n = sizeof loopback_v6},
+        {.dns = "other.test", .decoy_ip = loopback},
+        {.dns = "*.site.test"},
     };
     bool made = test_cert_make(&good) && test_cert_make_as(&other, &wishes[0]) &&
                 test_cert_make_as(&expired, &wishes[1]) && test_cert_make_as(&future, &wishes[2]) &&
-                test_cert_make_as(&v6, &wishes[3]);
+                test_cert_make_as(&v6, &wishes[3]) && test_cert_make_as(&decoy, &wishes[4]) &&
+                test_cert_make_as(&wildcard, &wishes[5]);
     return made ? 0 : -1;
 }
 
 static int remove_certificates(void **state)
 {
-    struct test_cert *const all[] = {&good, &other, &expired, &future, &v6};
+    struct test_cert *const all[] = {&good, &other, &expired, &future, &v6, &decoy, &wildcard};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         test_cert_remove(all[i]);
     return 0;
@@ -62,51 +65,93 @@ static void close_pair(struct pair *p)
     tls_identity_release(p->identity);
 }
 
-/* Carries what `from` wants to send, at most `most` bytes a piece. */
-static void carry(struct tls_stream *from, struct tls_stream *to, size_t most)
+/* Carries what `from` wants to send, at most `most` bytes a piece; after each piece the other end
+ * goes on with its handshake as far as it can. */
+static enum tls_result carry_handshake(struct tls_stream *from, struct tls_stream *to, size_t most)
 {
+    enum tls_result r = tls_stream_handshake(to);
     struct buffer *out = tls_stream_output(from);
     struct span rest = buffer_span(out);
     while (rest.n) {
         struct span piece = span_first(rest, most);
         assert_int_equal(tls_stream_feed(to, piece), 0);
         rest = span_from(rest, piece.n);
+        r = tls_stream_handshake(to);
     }
+    buffer_clear(out);
+    return r;
+}
+
+/* The same without looking at what came. */
+static void carry(struct tls_stream *from, struct tls_stream *to)
+{
+    struct buffer *out = tls_stream_output(from);
+    assert_int_equal(tls_stream_feed(to, buffer_span(out)), 0);
     buffer_clear(out);
 }
 
 /* Both handshakes to their end; what the client's came to. */
 static enum tls_result shake(struct pair *p, size_t most)
 {
-    enum tls_result client = TLS_WANT_INPUT, server = TLS_WANT_INPUT;
+    enum tls_result client = tls_stream_handshake(p->client), server = TLS_WANT_INPUT;
     for (int i = 0; i < 20 && client == TLS_WANT_INPUT; i++) {
-        client = tls_stream_handshake(p->client);
-        carry(p->client, p->server, most);
-        if (server == TLS_WANT_INPUT)
-            server = tls_stream_handshake(p->server);
-        carry(p->server, p->client, most);
+        server = carry_handshake(p->client, p->server, most);
+        client = carry_handshake(p->server, p->client, most);
     }
-    if (client == TLS_OK && server == TLS_WANT_INPUT)
-        server = tls_stream_handshake(p->server);
+    server = carry_handshake(p->client, p->server, most);
     assert_true(client == TLS_FAILED || server == TLS_OK);
     return client;
 }
 
-/* Writes at one end, reads it all at the other. */
-static void tell(struct tls_stream *from, struct tls_stream *to, struct span text, size_t most)
+/* Reads what is there; how the reading ended. */
+static enum tls_result read_all(struct tls_stream *s, struct buffer *got, size_t room)
 {
-    struct buffer got;
     char piece[3000];
     size_t n;
+    enum tls_result r;
+    assert_true(room <= sizeof piece);
+    while ((r = tls_stream_read(s, piece, room, &n)) == TLS_OK) {
+        assert_true(n > 0 && n <= room);
+        buffer_append(got, span_of(piece, n));
+    }
+    assert_int_equal(n, 0);
+    return r;
+}
+
+/* Writes at one end, reads at the other after each piece. */
+static void tell(struct tls_stream *from, struct tls_stream *to, struct span text, size_t most)
+{
+    struct buffer got, *out = tls_stream_output(from);
     buffer_init(&got, text.n);
     assert_int_equal(tls_stream_write(from, text), TLS_OK);
-    carry(from, to, most);
-    while (got.n < text.n && tls_stream_read(to, piece, sizeof piece, &n) == TLS_OK)
-        buffer_append(&got, span_of(piece, n));
+    for (struct span rest = buffer_span(out); rest.n; rest = span_from(rest, most)) {
+        assert_int_equal(tls_stream_feed(to, span_first(rest, most)), 0);
+        assert_int_equal(read_all(to, &got, most < 10 ? most : 3000), TLS_WANT_INPUT);
+    }
+    buffer_clear(out);
     assert_int_equal(got.n, text.n);
     assert_memory_equal(got.p, text.p, text.n);
-    assert_int_equal(tls_stream_read(to, piece, sizeof piece, &n), TLS_WANT_INPUT);
     buffer_free(&got);
+}
+
+/* One more connection to the same server: its ticket keys live in the identity. */
+static void open_again(struct pair *again, const struct pair *first, const char *host,
+                       struct tls_sessions *sessions)
+{
+    struct fail fail;
+    *again = (struct pair){0};
+    again->client = tls_client_create(first->trust, sessions, host, "site:443", &fail);
+    again->server = tls_server_create(first->identity, &fail);
+    assert_non_null(again->client);
+    assert_non_null(again->server);
+}
+
+/* A first connection whose session later ones take up: their handshakes cost next to nothing. */
+static void open_first(struct pair *p, struct tls_sessions *sessions)
+{
+    open_pair(p, &good, good.cert_file, "localhost", sessions);
+    assert_int_equal(shake(p, SIZE_MAX), TLS_OK);
+    tell(p->server, p->client, SPAN("hello"), 5); /* TLS 1.3 hands its tickets out only now */
 }
 
 /* ---- good ends ---- */
@@ -143,13 +188,84 @@ static void large_texts_pass(void **state)
     tls_sessions_destroy(sessions);
 }
 
+/* More arrives while earlier records are still unread. */
+static void records_wait_to_be_read(void **state)
+{
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair p;
+    char to[100];
+    size_t n;
+    open_pair(&p, &good, good.cert_file, "localhost", sessions);
+    assert_int_equal(shake(&p, SIZE_MAX), TLS_OK);
+    tls_stream_write(p.server, SPAN("first"));
+    tls_stream_write(p.server, SPAN("second"));
+    carry(p.server, p.client);
+    assert_int_equal(tls_stream_read(p.client, to, sizeof to, &n), TLS_OK);
+    assert_span_equal(span_of(to, n), SPAN("first"));
+    tls_stream_write(p.server, SPAN("third"));
+    carry(p.server, p.client);
+    assert_int_equal(tls_stream_read(p.client, to, sizeof to, &n), TLS_OK);
+    assert_span_equal(span_of(to, n), SPAN("second"));
+    assert_int_equal(tls_stream_read(p.client, to, 2, &n), TLS_OK);
+    assert_span_equal(span_of(to, n), SPAN("th"));
+    assert_int_equal(tls_stream_read(p.client, to, sizeof to, &n), TLS_OK);
+    assert_span_equal(span_of(to, n), SPAN("ird"));
+    assert_int_equal(tls_stream_read(p.client, to, sizeof to, &n), TLS_WANT_INPUT);
+    close_pair(&p);
+    tls_sessions_destroy(sessions);
+}
+
 static void the_fastest_suite_is_taken(void **state)
 {
     struct tls_sessions *sessions = tls_sessions_create();
     struct pair p;
     open_pair(&p, &good, good.cert_file, "localhost", sessions);
+    assert_string_equal(tls_stream_describe(p.client), "none");
     assert_int_equal(shake(&p, SIZE_MAX), TLS_OK);
-    assert_non_null(strstr(tls_stream_describe(p.client), "CHACHA20-POLY1305"));
+    const char *text = tls_stream_describe(p.client);
+    assert_memory_equal(text, "TLSv1.", 6);
+    assert_non_null(strstr(text, "CHACHA20-POLY1305"));
+    assert_string_equal(text, tls_stream_describe(p.server));
+    close_pair(&p);
+    tls_sessions_destroy(sessions);
+}
+
+/* The first flight is readable by anybody. */
+static struct span client_hello(struct pair *p, const char *host, struct tls_sessions *sessions)
+{
+    open_pair(p, &good, good.cert_file, host, sessions);
+    assert_int_equal(tls_stream_handshake(p->client), TLS_WANT_INPUT);
+    return buffer_span(tls_stream_output(p->client));
+}
+
+static void hello_names_host_and_protocol(void **state)
+{
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair p;
+    struct span hello = client_hello(&p, "localhost", sessions);
+    assert_true(span_find(hello, SPAN("localhost")) > 0);
+    assert_true(span_find(hello, SPAN("\x08http/1.1")) > 0);
+    assert_int_equal(span_find(hello, SPAN("h2")), -1);
+    close_pair(&p);
+    hello = client_hello(&p, "127.0.0.1", sessions); /* addresses are no server names */
+    assert_int_equal(span_find(hello, SPAN("127.0.0.1")), -1);
+    close_pair(&p);
+    tls_sessions_destroy(sessions);
+}
+
+/* A client that speaks other protocols only is told so, by an alert. */
+static void other_protocols_are_refused(void **state)
+{
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair p;
+    struct span hello = client_hello(&p, "localhost", sessions);
+    ptrdiff_t at = span_find(hello, SPAN("http/1.1"));
+    assert_true(at > 0);
+    tls_stream_output(p.client)->p[at + 5] = '9';
+    assert_int_equal(carry_handshake(p.client, p.server, SIZE_MAX), TLS_FAILED);
+    assert_non_null(strstr(tls_stream_fail(p.server)->message, "the client"));
+    assert_int_equal(carry_handshake(p.server, p.client, SIZE_MAX), TLS_FAILED);
+    assert_non_null(strstr(tls_stream_fail(p.client)->message, "alert"));
     close_pair(&p);
     tls_sessions_destroy(sessions);
 }
@@ -159,28 +275,65 @@ static void sessions_are_resumed(void **state)
     struct tls_sessions *sessions = tls_sessions_create();
     struct fail fail;
     struct pair first, second;
-    open_pair(&first, &good, good.cert_file, "localhost", sessions);
+    open_first(&first, sessions);
     assert_false(tls_stream_is_resuming(first.client));
-    assert_int_equal(shake(&first, SIZE_MAX), TLS_OK);
     assert_false(tls_stream_was_resumed(first.client));
-    tell(first.server, first.client, SPAN("hello"), 5); /* TLS 1.3 hands its tickets out only now */
-    /* The second one at the same server: its ticket keys live in the identity. */
-    second = first;
-    second.client = tls_client_create(first.trust, sessions, "localhost", "site:443", &fail);
-    second.server = tls_server_create(first.identity, &fail);
+    open_again(&second, &first, "localhost", sessions);
     assert_true(tls_stream_is_resuming(second.client));
     assert_int_equal(shake(&second, 3), TLS_OK);
     assert_true(tls_stream_was_resumed(second.client));
     tell(second.client, second.server, SPAN("hello"), 1);
     assert_int_equal(tls_sessions_counters(sessions).full, 1);
     assert_int_equal(tls_sessions_counters(sessions).resumed, 1);
-    /* Another origin does not get the session. */
+    assert_int_equal(tls_sessions_counters(sessions).failed, 0);
+    /* Another origin does not get the session, nor does another trust store. */
     struct tls_stream *elsewhere =
         tls_client_create(first.trust, sessions, "localhost", "site:444", &fail);
     assert_false(tls_stream_is_resuming(elsewhere));
     tls_stream_destroy(elsewhere);
-    tls_stream_destroy(second.client);
-    tls_stream_destroy(second.server);
+    struct tls_trust *trust = tls_trust_get(other.cert_file, &fail);
+    elsewhere = tls_client_create(trust, sessions, "localhost", "site:443", &fail);
+    assert_false(tls_stream_is_resuming(elsewhere));
+    tls_stream_destroy(elsewhere);
+    tls_trust_release(trust);
+    close_pair(&second);
+    close_pair(&first);
+    tls_sessions_destroy(sessions);
+}
+
+/* A server that was started anew cannot read its old tickets: a full handshake, not a failure. */
+static void unknown_tickets_cost_a_full_handshake(void **state)
+{
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair first, second;
+    open_first(&first, sessions);
+    open_pair(&second, &good, good.cert_file, "localhost", sessions);
+    assert_true(tls_stream_is_resuming(second.client));
+    assert_int_equal(shake(&second, SIZE_MAX), TLS_OK);
+    assert_false(tls_stream_was_resumed(second.client));
+    tell(second.client, second.server, SPAN("hello"), 100);
+    assert_int_equal(tls_sessions_counters(sessions).full, 2);
+    assert_int_equal(tls_sessions_counters(sessions).resumed, 0);
+    close_pair(&second);
+    close_pair(&first);
+    tls_sessions_destroy(sessions);
+}
+
+/* Whatever a session did to a handshake, the next one begins afresh. */
+static void failures_drop_the_session(void **state)
+{
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair first, second, third;
+    open_first(&first, sessions);
+    open_again(&second, &first, "localhost", sessions);
+    assert_true(tls_stream_is_resuming(second.client));
+    tls_stream_feed_eof(second.client);
+    assert_int_equal(tls_stream_handshake(second.client), TLS_FAILED);
+    open_again(&third, &first, "localhost", sessions);
+    assert_false(tls_stream_is_resuming(third.client));
+    assert_int_equal(tls_sessions_counters(sessions).failed, 1);
+    close_pair(&third);
+    close_pair(&second);
     close_pair(&first);
     tls_sessions_destroy(sessions);
 }
@@ -222,6 +375,9 @@ static void names_are_compared(void **state)
     expect_refused(&other, other.cert_file, "localhost", "other.test");
     expect_refused(&good, good.cert_file, "localhost.evil.test", "localhost.evil.test");
     expect_refused(&good, good.cert_file, "ocalhost", "ocalhost");
+    expect_accepted(&wildcard, "a.site.test");
+    expect_refused(&wildcard, wildcard.cert_file, "site.test", "*.site.test");
+    expect_refused(&wildcard, wildcard.cert_file, "a.b.site.test", "*.site.test");
 }
 
 static void addresses_are_compared(void **state)
@@ -233,6 +389,13 @@ static void addresses_are_compared(void **state)
     expect_accepted(&v6, "0:0:0:0:0:0:0:1");
     expect_refused(&v6, v6.cert_file, "::2", "::2");
     expect_refused(&v6, v6.cert_file, "localhost", "localhost");
+}
+
+/* Names count where they stand as names, not where another extension holds the same bytes. */
+static void names_are_read_from_their_own_extension(void **state)
+{
+    expect_accepted(&decoy, "other.test");
+    expect_refused(&decoy, decoy.cert_file, "127.0.0.1", "issued for other.test");
 }
 
 static void times_are_checked(void **state)
@@ -247,41 +410,95 @@ static void strangers_are_not_trusted(void **state)
     expect_refused(&good, "", "localhost", "ca_file");
 }
 
+/* A refusal is heard at the other end, too. */
+static void refusals_are_told_to_the_server(void **state)
+{
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair p;
+    open_pair(&p, &good, other.cert_file, "localhost", sessions);
+    assert_int_equal(shake(&p, SIZE_MAX), TLS_FAILED);
+    assert_int_equal(tls_stream_handshake(p.server), TLS_FAILED);
+    assert_non_null(strstr(tls_stream_fail(p.server)->message, "the client refused"));
+    assert_int_equal(tls_stream_write(p.client, SPAN("x")), TLS_FAILED);
+    close_pair(&p);
+    tls_sessions_destroy(sessions);
+}
+
 /* ---- bad ends ---- */
 
-static void expect_failed_read(struct tls_stream *s, enum fail_kind kind)
+static void expect_failed_read(struct tls_stream *s, enum fail_kind kind, const char *part)
 {
     char to[100];
     size_t n;
     assert_int_equal(tls_stream_read(s, to, sizeof to, &n), TLS_FAILED);
+    assert_int_equal(n, 0);
     assert_int_equal(tls_stream_fail(s)->kind, kind);
-    assert_true(tls_stream_fail(s)->message[0]);
+    if (!strstr(tls_stream_fail(s)->message, part))
+        fail_msg("\"%s\" does not say \"%s\"", tls_stream_fail(s)->message, part);
+    assert_int_equal(tls_stream_read(s, to, sizeof to, &n), TLS_FAILED); /* and stays so */
 }
 
+/* The connection ends behind every byte of an answer and its close_notify: only the whole of it is
+ * an end. What was whole before the cut is still read. */
 static void truncation_is_no_end(void **state)
 {
     struct tls_sessions *sessions = tls_sessions_create();
-    struct pair p;
-    char to[100];
-    size_t n;
-    open_pair(&p, &good, good.cert_file, "localhost", sessions);
-    assert_int_equal(shake(&p, SIZE_MAX), TLS_OK);
-    tell(p.server, p.client, SPAN("half an ans"), SIZE_MAX);
-    tls_stream_feed_eof(p.client);
-    expect_failed_read(p.client, FAIL_CUT);
-    close_pair(&p);
+    struct pair first;
+    size_t whole = SIZE_MAX;
+    open_first(&first, sessions);
+    for (size_t cut = 0; cut <= whole; cut++) {
+        struct pair p;
+        struct buffer got;
+        buffer_init(&got, 100);
+        open_again(&p, &first, "localhost", sessions);
+        assert_int_equal(shake(&p, SIZE_MAX), TLS_OK);
+        assert_int_equal(tls_stream_write(p.server, SPAN("all of it")), TLS_OK);
+        size_t record = tls_stream_output(p.server)->n;
+        tls_stream_close(p.server);
+        struct span out = buffer_span(tls_stream_output(p.server));
+        whole = out.n;
+        assert_true(whole > record);
+        assert_int_equal(tls_stream_feed(p.client, span_first(out, cut)), 0);
+        tls_stream_feed_eof(p.client);
+        enum tls_result end = read_all(p.client, &got, 100);
+        assert_span_equal(buffer_span(&got), cut < record ? SPAN("") : SPAN("all of it"));
+        if (cut == whole) {
+            assert_int_equal(end, TLS_CLOSED);
+            assert_int_equal(read_all(p.client, &got, 100), TLS_CLOSED);
+        } else {
+            assert_int_equal(end, TLS_FAILED);
+            expect_failed_read(p.client, FAIL_CUT, "localhost cut the TLS connection");
+        }
+        buffer_free(&got);
+        close_pair(&p);
+    }
+    close_pair(&first);
+    tls_sessions_destroy(sessions);
+}
 
-    open_pair(&p, &good, good.cert_file, "localhost", sessions);
-    assert_int_equal(shake(&p, SIZE_MAX), TLS_OK);
-    assert_int_equal(tls_stream_write(p.server, SPAN("all of it")), TLS_OK);
-    tls_stream_close(p.server);
-    carry(p.server, p.client, SIZE_MAX);
-    tls_stream_feed_eof(p.client);
-    assert_int_equal(tls_stream_read(p.client, to, sizeof to, &n), TLS_OK);
-    assert_span_equal(span_of(to, n), SPAN("all of it"));
-    assert_int_equal(tls_stream_read(p.client, to, sizeof to, &n), TLS_CLOSED);
-    assert_int_equal(tls_stream_read(p.client, to, sizeof to, &n), TLS_CLOSED);
-    close_pair(&p);
+/* The server's first flight in two pieces, cut behind every byte. */
+static void handshakes_at_every_split(void **state)
+{
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair first;
+    size_t whole = SIZE_MAX;
+    open_first(&first, sessions);
+    for (size_t cut = 0; cut < whole; cut++) {
+        struct pair p;
+        open_again(&p, &first, "localhost", sessions);
+        assert_int_equal(tls_stream_handshake(p.client), TLS_WANT_INPUT);
+        assert_int_equal(carry_handshake(p.client, p.server, cut + 1), TLS_WANT_INPUT);
+        struct span flight = buffer_span(tls_stream_output(p.server));
+        whole = flight.n;
+        assert_int_equal(tls_stream_feed(p.client, span_first(flight, cut)), 0);
+        assert_int_equal(tls_stream_handshake(p.client), TLS_WANT_INPUT);
+        assert_int_equal(tls_stream_feed(p.client, span_from(flight, cut)), 0);
+        buffer_clear(tls_stream_output(p.server));
+        assert_int_equal(shake(&p, SIZE_MAX), TLS_OK);
+        tell(p.client, p.server, SPAN("GET /"), 50);
+        close_pair(&p);
+    }
+    close_pair(&first);
     tls_sessions_destroy(sessions);
 }
 
@@ -293,40 +510,113 @@ static void damaged_records_are_noticed(void **state)
     assert_int_equal(shake(&p, SIZE_MAX), TLS_OK);
     assert_int_equal(tls_stream_write(p.server, SPAN("hello")), TLS_OK);
     tls_stream_output(p.server)->p[tls_stream_output(p.server)->n - 1] ^= 1;
-    carry(p.server, p.client, SIZE_MAX);
-    expect_failed_read(p.client, FAIL_CUT);
+    carry(p.server, p.client);
+    expect_failed_read(p.client, FAIL_CUT, "damaged");
     close_pair(&p);
     tls_sessions_destroy(sessions);
 }
 
 static void not_tls_at_all(void **state)
 {
-    static const char *const words[] = {"HTTP/1.1 400 Bad Request\r\n\r\n<html>", "SSH-2.0-x\r\n",
-                                        "\x15\x03\x03\x00\x02\x02\x28"};
+    static const struct {
+        struct span bytes;
+        const char *part;
+    } words[] = {
+        {SPAN_INIT("HTTP/1.1 400 Bad Request\r\n\r\n<html>"), "does not speak TLS"},
+        {SPAN_INIT("SSH-2.0-x\r\n"), "does not speak TLS"},
+        {SPAN_INIT("\x15\x03\x03\x00\x02\x02\x28"), "alert"},
+        {SPAN_INIT("\x16\x03\x03\xff\xff\x02\x00"), "TLS"}, /* a record beyond all limits */
+    };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         struct tls_sessions *sessions = tls_sessions_create();
         struct pair p;
         open_pair(&p, &good, good.cert_file, "localhost", sessions);
         assert_int_equal(tls_stream_handshake(p.client), TLS_WANT_INPUT);
-        assert_int_equal(
-            tls_stream_feed(p.client, i == 2 ? span_of(words[i], 7) : span_str(words[i])), 0);
+        assert_int_equal(tls_stream_feed(p.client, words[i].bytes), 0);
         assert_int_equal(tls_stream_handshake(p.client), TLS_FAILED);
         assert_int_equal(tls_stream_fail(p.client)->kind, FAIL_UNREACHABLE);
+        assert_non_null(strstr(tls_stream_fail(p.client)->message, "localhost"));
+        if (!strstr(tls_stream_fail(p.client)->message, words[i].part))
+            fail_msg("\"%s\"", tls_stream_fail(p.client)->message);
         assert_int_equal(tls_stream_handshake(p.client), TLS_FAILED); /* and stays so */
+        assert_int_equal(tls_sessions_counters(sessions).failed, 1);
         close_pair(&p);
         tls_sessions_destroy(sessions);
     }
 }
 
-static void the_end_in_the_handshake(void **state)
+static void plain_requests_to_a_tls_server(void **state)
 {
     struct tls_sessions *sessions = tls_sessions_create();
     struct pair p;
     open_pair(&p, &good, good.cert_file, "localhost", sessions);
-    assert_int_equal(tls_stream_handshake(p.client), TLS_WANT_INPUT);
-    tls_stream_feed_eof(p.client);
-    assert_int_equal(tls_stream_handshake(p.client), TLS_FAILED);
-    assert_int_equal(tls_stream_fail(p.client)->kind, FAIL_UNREACHABLE);
+    assert_int_equal(tls_stream_feed(p.server, SPAN("GET / HTTP/1.1\r\nHost: x\r\n\r\n")), 0);
+    assert_int_equal(tls_stream_handshake(p.server), TLS_FAILED);
+    assert_non_null(strstr(tls_stream_fail(p.server)->message, "the client"));
+    close_pair(&p);
+    tls_sessions_destroy(sessions);
+}
+
+/* The server goes away somewhere in its first message, or before it. */
+static void the_end_in_the_handshake(void **state)
+{
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair server;
+    open_pair(&server, &good, good.cert_file, "localhost", sessions);
+    assert_int_equal(carry_handshake(server.client, server.server, SIZE_MAX), TLS_WANT_INPUT);
+    tls_stream_handshake(server.client);
+    assert_int_equal(carry_handshake(server.client, server.server, SIZE_MAX), TLS_WANT_INPUT);
+    struct span flight = buffer_span(tls_stream_output(server.server));
+    assert_true(flight.n > 200);
+    for (size_t cut = 0; cut < 100; cut++) {
+        struct tls_sessions *counted = tls_sessions_create();
+        struct pair p;
+        open_pair(&p, &good, good.cert_file, "localhost", counted);
+        assert_int_equal(tls_stream_handshake(p.client), TLS_WANT_INPUT);
+        assert_int_equal(tls_stream_feed(p.client, span_first(flight, cut)), 0);
+        assert_int_equal(tls_stream_handshake(p.client), TLS_WANT_INPUT);
+        tls_stream_feed_eof(p.client);
+        assert_int_equal(tls_stream_handshake(p.client), TLS_FAILED);
+        assert_int_equal(tls_stream_fail(p.client)->kind, FAIL_UNREACHABLE);
+        assert_string_equal(tls_stream_fail(p.client)->message,
+                            "localhost closed the connection during the TLS handshake");
+        assert_int_equal(tls_sessions_counters(counted).failed, 1);
+        close_pair(&p);
+        tls_sessions_destroy(counted);
+    }
+    close_pair(&server);
+    tls_sessions_destroy(sessions);
+}
+
+static void unread_input_is_limited(void **state)
+{
+    enum { PIECE = 1 << 20, PIECES = 64 };
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair p;
+    char *piece = calloc(1, PIECE);
+    int r = 0;
+    open_pair(&p, &good, good.cert_file, "localhost", sessions);
+    for (int i = 0; i < PIECES && r == 0; i++)
+        r = tls_stream_feed(p.client, span_of(piece, PIECE));
+    assert_int_equal(r, BUFFER_FULL);
+    free(piece);
+    close_pair(&p);
+    tls_sessions_destroy(sessions);
+}
+
+static void writing_waits_for_the_handshake(void **state)
+{
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair p;
+    char to[10];
+    size_t n = 1;
+    open_pair(&p, &good, good.cert_file, "localhost", sessions);
+    assert_int_equal(tls_stream_write(p.client, SPAN("secret")), TLS_FAILED);
+    assert_int_equal(tls_stream_read(p.client, to, sizeof to, &n), TLS_FAILED);
+    assert_int_equal(tls_stream_output(p.client)->n, 0);
+    assert_int_equal(shake(&p, SIZE_MAX), TLS_OK); /* nothing is spoilt */
+    assert_int_equal(tls_stream_write(p.client, SPAN("")), TLS_OK);
+    assert_int_equal(tls_stream_output(p.client)->n, 0);
     close_pair(&p);
     tls_sessions_destroy(sessions);
 }
@@ -342,6 +632,27 @@ static void files_that_are_none(void **state)
     assert_null(tls_trust_get("/nowhere/ca.pem", &fail));
     assert_non_null(strstr(fail.message, "/nowhere/ca.pem"));
     assert_null(tls_trust_get(good.key_file, &fail));
+}
+
+/* The machine's own bundle is where SSL_CERT_FILE says; it may be missing beside a ca_file. */
+static void the_machines_bundle_may_be_elsewhere(void **state)
+{
+    struct fail fail = {0};
+    setenv("SSL_CERT_FILE", good.cert_file, 1);
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair p;
+    open_pair(&p, &good, "", "localhost", sessions);
+    assert_int_equal(shake(&p, SIZE_MAX), TLS_OK);
+    close_pair(&p);
+    setenv("SSL_CERT_FILE", "/nowhere/bundle.pem", 1);
+    assert_null(tls_trust_get("", &fail));
+    assert_int_equal(fail.kind, FAIL_UNREACHABLE);
+    assert_non_null(strstr(fail.message, "/nowhere/bundle.pem"));
+    open_pair(&p, &good, good.cert_file, "localhost", sessions);
+    assert_int_equal(shake(&p, SIZE_MAX), TLS_OK);
+    close_pair(&p);
+    unsetenv("SSL_CERT_FILE");
+    tls_sessions_destroy(sessions);
 }
 
 static void trust_is_shared(void **state)
@@ -362,17 +673,29 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pieces_of_any_size),
         cmocka_unit_test(large_texts_pass),
+        cmocka_unit_test(records_wait_to_be_read),
         cmocka_unit_test(the_fastest_suite_is_taken),
+        cmocka_unit_test(hello_names_host_and_protocol),
+        cmocka_unit_test(other_protocols_are_refused),
         cmocka_unit_test(sessions_are_resumed),
+        cmocka_unit_test(unknown_tickets_cost_a_full_handshake),
+        cmocka_unit_test(failures_drop_the_session),
         cmocka_unit_test(names_are_compared),
         cmocka_unit_test(addresses_are_compared),
+        cmocka_unit_test(names_are_read_from_their_own_extension),
         cmocka_unit_test(times_are_checked),
         cmocka_unit_test(strangers_are_not_trusted),
+        cmocka_unit_test(refusals_are_told_to_the_server),
         cmocka_unit_test(truncation_is_no_end),
+        cmocka_unit_test(handshakes_at_every_split),
         cmocka_unit_test(damaged_records_are_noticed),
         cmocka_unit_test(not_tls_at_all),
+        cmocka_unit_test(plain_requests_to_a_tls_server),
         cmocka_unit_test(the_end_in_the_handshake),
+        cmocka_unit_test(unread_input_is_limited),
+        cmocka_unit_test(writing_waits_for_the_handshake),
         cmocka_unit_test(files_that_are_none),
+        cmocka_unit_test(the_machines_bundle_may_be_elsewhere),
         cmocka_unit_test(trust_is_shared),
     };
     return cmocka_run_group_tests(tests, make_certificates, remove_certificates);

@@ -44,6 +44,17 @@ static size_t write_names(unsigned char *der, const struct test_cert_wish *wish)
     return n;
 }
 
+/* An extension that mbedTLS does not know, with the bytes of a subjectAltName of an IPv4 address.
+ */
+static int add_decoy(mbedtls_x509write_cert *cert, const unsigned char *ip)
+{
+    static const char oid[] = "\x2b\x06\x01\x04\x01\x83\x00\x01"; /* 1.3.6.1.4.1.384.1 */
+    unsigned char bytes[] = {0x06, 0x03, 0x55, 0x1D, 0x11, 0x04, 0x08, 0x30,
+                             0x06, 0x87, 0x04, 0,    0,    0,    0};
+    memcpy(bytes + sizeof bytes - 4, ip, 4);
+    return mbedtls_x509write_crt_set_extension(cert, oid, sizeof oid - 1, 0, bytes, sizeof bytes);
+}
+
 bool test_cert_make(struct test_cert *t)
 {
     static const unsigned char loopback[] = {127, 0, 0, 1};
@@ -92,6 +103,8 @@ bool test_cert_make_as(struct test_cert *t, const struct test_cert_wish *wish)
     bad |= mbedtls_x509write_crt_set_issuer_name(&cert, "CN=localhost");
     bad |= mbedtls_x509write_crt_set_validity(&cert, wish->from ? wish->from : "20200101000000",
                                               wish->to ? wish->to : "20991231235959");
+    if (wish->decoy_ip)
+        bad |= add_decoy(&cert, wish->decoy_ip);
     bad |= mbedtls_x509write_crt_set_basic_constraints(&cert, 1, 0);
     bad |= mbedtls_x509write_crt_set_extension(&cert, MBEDTLS_OID_SUBJECT_ALT_NAME,
                                                MBEDTLS_OID_SIZE(MBEDTLS_OID_SUBJECT_ALT_NAME), 0,

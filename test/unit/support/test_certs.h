@@ -18,6 +18,9 @@ struct test_cert_wish {
     const unsigned char *ip; /* 4 or 16 bytes; NULL = none */
     size_t ip_n;
     const char *from, *to; /* "20200101000000"; NULL = 2020 to 2099 */
+    /* A private extension, ahead of subjectAltName, whose content looks like a subjectAltName of
+     * this address. NULL = none */
+    const unsigned char *decoy_ip;
 };
 bool test_cert_make_as(struct test_cert *, const struct test_cert_wish *);
 /* For the DNS name localhost and the address 127.0.0.1. */
