@@ -106,9 +106,9 @@ void account_drop(struct site_account *account, const char *name)
     if (!h)
         return;
     *at = h->next;
-    free_held(h);
     if (account->changed)
         account->changed(account, name);
+    free_held(h); /* last: `name` may be its own */
 }
 
 void account_clear(struct site_account *account)

@@ -8,6 +8,25 @@
 
 #include "gateway/catalogue.h"
 
+/* One line of X-Forwarded-For, from the right: each trusted proxy vouches for the address before
+ * it. True when the whole line is used up and whoever stands first in it is such a proxy too. */
+static bool believe(const struct config *config, struct span list, struct ip_address *peer)
+{
+    while (list.n) {
+        ptrdiff_t comma = span_find_last(list, SPAN(","));
+        struct ip_address hop;
+        if (!ip_parse(span_trim(span_from(list, (size_t)(comma + 1))), &hop))
+            return false;
+        *peer = hop;
+        if (!cidr_any(config->trusted_proxies, config->n_trusted_proxies, &hop))
+            return false;
+        if (comma < 0)
+            break;
+        list = span_first(list, (size_t)comma);
+    }
+    return true;
+}
+
 struct ip_address access_client(const struct http_exchange *http)
 {
     const struct config *config = http_exchange_config(http);
@@ -18,17 +37,14 @@ struct ip_address access_client(const struct http_exchange *http)
     }
     if (!cidr_any(config->trusted_proxies, config->n_trusted_proxies, &peer))
         return peer;
-    /* From the right: each trusted proxy vouches for the address before it. */
-    struct span list = http_exchange_header(http, "x-forwarded-for");
-    while (list.n) {
-        ptrdiff_t comma = span_find_last(list, SPAN(","));
-        struct ip_address hop;
-        if (!ip_parse(span_trim(span_from(list, (size_t)(comma + 1))), &hop))
+    /* From the end, as several lines are one list (RFC 9110, 5.3) and the proxy may have added its
+     * own below the client's. */
+    size_t n;
+    const struct header *headers = http_exchange_headers(http, &n);
+    while (n-- > 0) {
+        if (span_eq_nocase(headers[n].name, SPAN("x-forwarded-for")) &&
+            !believe(config, headers[n].value, &peer))
             break;
-        peer = hop;
-        if (comma < 0 || !cidr_any(config->trusted_proxies, config->n_trusted_proxies, &hop))
-            break;
-        list = span_first(list, (size_t)comma);
     }
     return peer;
 }

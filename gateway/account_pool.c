@@ -200,6 +200,30 @@ static int configure_site(struct account_pool *pool, const struct site_config *s
     return result;
 }
 
+/* Would a lease have to wait? (Accounts that rest do not count: waiting for them is not offered.)
+ */
+static bool all_busy(const struct pool_site *s)
+{
+    bool any = false;
+    for (size_t i = 0; i < s->n_accounts; i++) {
+        const struct account *a = s->accounts[i];
+        if (a->state == ACCOUNT_COOLING)
+            continue;
+        if (!a->max_concurrent || a->in_flight < a->max_concurrent)
+            return false;
+        any = true;
+    }
+    return any;
+}
+
+/* One who is woken may leave without a lease (all accounts rest now): go on until somebody has
+ * taken the place. */
+static void wake_while_free(struct pool_site *s)
+{
+    for (size_t n = s->queue.n; n && s->queue.first && !all_busy(s); n--)
+        wait_queue_wake_first(&s->queue);
+}
+
 int account_pool_configure(struct account_pool *pool, struct config *config)
 {
     int result = 0;
@@ -212,8 +236,10 @@ int account_pool_configure(struct account_pool *pool, struct config *config)
             result = -1;
     }
     for (struct pool_site *s = pool->sites; s; s = s->chain) {
-        if (s->live)
+        if (s->live) {
+            wake_while_free(s); /* for a new account or a higher limit */
             continue;
+        }
         for (size_t i = 0; i < s->n_accounts; i++)
             retire(s->accounts[i]);
         s->n_accounts = 0;
@@ -330,33 +356,20 @@ struct account *account_pool_visitor(struct account_pool *pool, const struct sit
     struct account *a = account_create(pool, site->settings.name, span_str(name));
     if (!a)
         return NULL;
-    a->visitor = (struct credential){SPAN("api_key"), {strndup(key.p, key.n), key.n}};
-    if (!a->visitor.value.p) {
+    char *value = malloc(key.n + 1); /* not strndup: spans may hold NUL */
+    if (!value) {
         account_free(a);
         return NULL;
     }
+    memcpy(value, key.p, key.n);
+    value[key.n] = '\0';
+    a->visitor = (struct credential){SPAN("api_key"), {value, key.n}};
     a->view.credentials = &a->visitor;
     a->view.n_credentials = 1;
     a->view.changed = NULL; /* nothing of a visitor is written down */
     a->in_flight = 1;
     a->retired = true;
     return a;
-}
-
-/* Would a lease have to wait? (Accounts that rest do not count: waiting for them is not offered.)
- */
-static bool all_busy(const struct pool_site *s)
-{
-    bool any = false;
-    for (size_t i = 0; i < s->n_accounts; i++) {
-        const struct account *a = s->accounts[i];
-        if (a->state == ACCOUNT_COOLING)
-            continue;
-        if (!a->max_concurrent || a->in_flight < a->max_concurrent)
-            return false;
-        any = true;
-    }
-    return any;
 }
 
 void account_release(struct account *a)
@@ -368,10 +381,8 @@ void account_release(struct account *a)
         return;
     }
     struct pool_site *s = find_site(a->pool, span_str(a->site));
-    /* One who is woken may leave without a lease (all accounts rest now): go on until somebody has
-     * taken the place. */
-    for (size_t n = s ? s->queue.n : 0; n && s->queue.first && !all_busy(s); n--)
-        wait_queue_wake_first(&s->queue);
+    if (s)
+        wake_while_free(s);
 }
 
 void account_pin(struct account *a)
@@ -410,10 +421,12 @@ void account_succeeded(struct account *a)
 void account_failed(struct account *a, enum fail_kind kind, int retry_after_s, uint64_t now_ms)
 {
     assert(a->magic == ACCOUNT_MAGIC);
-    if (kind == FAIL_CREDENTIAL) {
-        a->state = ACCOUNT_EXPIRED;
-    } else if (kind == FAIL_CHALLENGE) {
-        a->state = ACCOUNT_CHALLENGED;
+    refresh_state(a, now_ms);
+    if (kind == FAIL_CREDENTIAL || kind == FAIL_CHALLENGE) {
+        /* While it cools (another request met the limit meanwhile), nobody asks it before the time;
+         * then it is found out again. */
+        if (a->state != ACCOUNT_COOLING)
+            a->state = kind == FAIL_CREDENTIAL ? ACCOUNT_EXPIRED : ACCOUNT_CHALLENGED;
     } else if (kind == FAIL_RATE_LIMITED) {
         int64_t wait_s = retry_after_s > 0 ? retry_after_s : DEFAULT_COOL_DOWN_S;
         uint64_t until = now_ms + (uint64_t)wait_s * 1000;

@@ -38,6 +38,7 @@ struct fetch {
     struct live_list *list;
     struct config *config; /* reference */
     const struct site_config *site;
+    struct account *account; /* pinned: a reload may take it away meanwhile */
     struct arena arena;
     struct buffer body;
     int status;
@@ -86,6 +87,7 @@ static void fetch_free(struct fetch *f)
     f->list->fetch = NULL;
     buffer_free(&f->body);
     arena_free(&f->arena);
+    account_unpin(f->account);
     config_unref(f->config);
     free(f);
 }
@@ -254,6 +256,8 @@ static void fetch_start(struct catalogue *c, struct live_list *l, const struct s
     f->list = l;
     f->config = config_ref(c->config);
     f->site = site;
+    f->account = account;
+    account_pin(account);
     arena_init(&f->arena);
     buffer_init(&f->body, FETCH_LIMIT);
     l->fetch = f;

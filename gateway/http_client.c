@@ -189,27 +189,49 @@ int64_t http_date_parse(struct span value)
     }
     if (!month || !clock || !tm.tm_mday || tm.tm_year == -1)
         return -1;
-    return (int64_t)timegm(&tm);
+    struct tm day = {.tm_year = tm.tm_year, .tm_mon = tm.tm_mon, .tm_mday = tm.tm_mday};
+    timegm(&day); /* would make 3 March of 31 February; apart, as 23:59:60 is the next day */
+    return day.tm_mday == tm.tm_mday ? (int64_t)timegm(&tm) : -1;
+}
+
+enum { RETRY_LONGEST_S = 365 * 86400 };
+
+/* Digits, and perhaps a fraction as some sites send it: rounded up. Not understood: 0. */
+static int seconds_of(struct span value)
+{
+    uint64_t seconds = 0;
+    bool up = false;
+    ptrdiff_t dot = span_find_char(value, '.');
+    struct span fraction = dot < 0 ? SPAN("0") : span_from(value, (size_t)dot + 1);
+    value = dot < 0 ? value : span_first(value, (size_t)dot);
+    for (size_t i = 0; i < fraction.n; i++) {
+        if (fraction.p[i] < '0' || fraction.p[i] > '9')
+            return 0;
+        up |= fraction.p[i] != '0';
+    }
+    for (size_t i = 0; i < value.n; i++) {
+        if (value.p[i] < '0' || value.p[i] > '9')
+            return 0;
+        if (seconds < RETRY_LONGEST_S)
+            seconds = 10 * seconds + (uint64_t)(value.p[i] - '0');
+    }
+    if (!fraction.n)
+        return 0;
+    seconds += up;
+    return seconds < RETRY_LONGEST_S ? (int)seconds : RETRY_LONGEST_S;
 }
 
 int http_retry_after(struct span value, int64_t now_s)
 {
-    enum { LONGEST = 365 * 86400 };
-    uint64_t seconds;
     value = span_trim(value);
     if (value.n == 0)
         return 0;
-    if (value.p[0] >= '0' && value.p[0] <= '9') {
-        ptrdiff_t dot = span_find_char(value, '.'); /* some sites send fractions */
-        bool up = dot >= 0;
-        if (!span_to_u64(dot >= 0 ? span_first(value, (size_t)dot) : value, LONGEST, &seconds))
-            return span_to_u64(value, UINT64_MAX, &seconds) ? LONGEST : 0;
-        return (int)seconds + (up ? 1 : 0);
-    }
+    if (value.p[0] >= '0' && value.p[0] <= '9')
+        return seconds_of(value);
     int64_t date = http_date_parse(value);
     if (date < 0 || date <= now_s)
         return 0;
-    return date - now_s > LONGEST ? LONGEST : (int)(date - now_s);
+    return date - now_s > RETRY_LONGEST_S ? RETRY_LONGEST_S : (int)(date - now_s);
 }
 
 /* ---- reading: what llhttp tells ---- */

@@ -115,13 +115,23 @@ int store_load(struct store *s,
         return fail_set(fail, FAIL_INTERNAL, "%s: %s; stored guest sessions are not used", s->path,
                         s->problem);
     }
-    while (sqlite3_step(rows) == SQLITE_ROW) {
-        found(owner, (const char *)sqlite3_column_text(rows, 0),
-              (const char *)sqlite3_column_text(rows, 1),
-              (const char *)sqlite3_column_text(rows, 2),
-              (const char *)sqlite3_column_text(rows, 3), sqlite3_column_int64(rows, 4));
+    int rc;
+    while ((rc = sqlite3_step(rows)) == SQLITE_ROW) {
+        const char *column[4];
+        bool whole = true;
+        for (int i = 0; i < 4; i++) {
+            column[i] = (const char *)sqlite3_column_text(rows, i);
+            whole &= column[i] != NULL; /* in a file that is not of our making */
+        }
+        if (whole)
+            found(owner, column[0], column[1], column[2], column[3], sqlite3_column_int64(rows, 4));
     }
+    if (rc != SQLITE_DONE)
+        problem(s, "cannot read all of the database");
     sqlite3_finalize(rows);
+    if (rc != SQLITE_DONE)
+        return fail_set(fail, FAIL_INTERNAL, "%s: %s; some stored guest sessions are not used",
+                        s->path, s->problem);
     return 0;
 }
 

@@ -268,6 +268,206 @@ static void one_obtains_a_credential_at_a_time(void **state)
     stop(b);
 }
 
+/* A reload may bring what somebody waits for: a free account, a higher limit. Nobody waits for a
+ * lease that ends without them. */
+static void a_reload_wakes_who_waits(void **state)
+{
+    static const char *const reloads[] = {
+        SITE("max_concurrent = 1", ACCOUNT("b", "k2")),
+        SITE("max_concurrent = 1", ACCOUNT("a", "k") ACCOUNT("b", "k2")),
+        SITE("max_concurrent = 2", ACCOUNT("a", "k")),
+    };
+    for (size_t i = 0; i < sizeof reloads / sizeof *reloads; i++) {
+        struct bench *b = start(SITE("max_concurrent = 1", ACCOUNT("a", "k")));
+        struct taker taker = {.one.waiter.wake = on_wake_take, .bench = b};
+        uint64_t tried = 0;
+        struct account *a = lease(b, &tried, 0, LEASE_OK);
+        assert_true(account_pool_wait(b->pool, site(b), &taker.one.waiter));
+        configure(b, reloads[i]);
+        if (!taker.got)
+            fail_msg("reload %zu leaves somebody waiting", i);
+        account_release(a);
+        account_release(taker.got);
+        stop(b);
+    }
+}
+
+/* Who still finds nothing keeps the place in the queue. */
+static void a_reload_keeps_the_order(void **state)
+{
+    struct bench *b = start(SITE("max_concurrent = 1", ACCOUNT("a", "k")));
+    struct one x = {.waiter = {.wake = on_wake}};
+    uint64_t tried = 0;
+    struct account *a = lease(b, &tried, 0, LEASE_OK);
+    assert_true(account_pool_wait(b->pool, site(b), &x.waiter));
+    configure(b, SITE("max_concurrent = 1", ACCOUNT("a", "k")));
+    assert_int_equal(x.woken, 0); /* nothing is free: not even asked */
+    account_release(a);
+    assert_int_equal(x.woken, 1);
+    stop(b);
+}
+
+static void a_site_that_is_gone_wakes_who_waits(void **state)
+{
+    struct bench *b = start(SITE("max_concurrent = 1", ACCOUNT("a", "k")));
+    struct one x = {.waiter = {.wake = on_wake}};
+    struct config *old = config_ref(b->config);
+    uint64_t tried = 0, at;
+    struct account *a = lease(b, &tried, 0, LEASE_OK), *none;
+    size_t index;
+    assert_true(account_pool_wait(b->pool, site(b), &x.waiter));
+    configure(b, "[[sites]]\nname = \"t\"\nadapter = \"demo\"\n");
+    assert_int_equal(x.woken, 1);
+    assert_int_equal(account_pool_lease(b->pool, &old->sites[0], 0, 0, &none, &index, &at),
+                     LEASE_NONE);
+    assert_null(account_pool_peek(b->pool, &old->sites[0]));
+    account_release(a);
+    config_unref(old);
+    stop(b);
+}
+
+/* Two requests at the same account: the limit that one met holds, whatever the other meets. */
+static void a_cool_down_is_kept(void **state)
+{
+    static const enum fail_kind kinds[] = {FAIL_CREDENTIAL, FAIL_CHALLENGE, FAIL_RATE_LIMITED,
+                                           FAIL_UNAVAILABLE, FAIL_NONE /* a success */};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct bench *b = start(SITE("", ACCOUNT("a", "k")));
+        uint64_t tried = 0, at = 0;
+        struct account *a = lease(b, &tried, 0, LEASE_OK), *second;
+        size_t index;
+        tried = 0;
+        second = lease(b, &tried, 0, LEASE_OK);
+        assert_ptr_equal(a, second);
+        account_failed(a, FAIL_RATE_LIMITED, 100, 0);
+        if (kinds[i])
+            account_failed(a, kinds[i], 5, 1000);
+        else
+            account_succeeded(a);
+        account_release(a);
+        account_release(a);
+        enum lease_result r = account_pool_lease(b->pool, site(b), 0, 99999, &second, &index, &at);
+        if (r != LEASE_COOLING || at != 100000)
+            fail_msg("%s ends the cool-down", fail_kind_name(kinds[i]));
+        expect(b, 100000, "a");
+        stop(b);
+    }
+}
+
+static void a_cool_down_that_is_over_is_over(void **state)
+{
+    struct bench *b = start(SITE("", ACCOUNT("a", "k")));
+    uint64_t tried = 0;
+    struct account *a = lease(b, &tried, 0, LEASE_OK);
+    account_failed(a, FAIL_RATE_LIMITED, 10, 0);
+    account_failed(a, FAIL_CREDENTIAL, 0, 10000); /* of a long answer */
+    assert_int_equal(a->state, ACCOUNT_EXPIRED);
+    assert_true(account_pool_earliest(b->pool, site(b), 10000) == UINT64_MAX);
+    account_release(a);
+    stop(b);
+}
+
+static void queues_are_bounded(void **state)
+{
+    struct bench *b = start(SITE("max_concurrent = 1", ACCOUNT("a", "k")));
+    struct one *all = calloc(ACCOUNT_QUEUE_MAX + 1, sizeof *all);
+    for (int i = 0; i <= ACCOUNT_QUEUE_MAX; i++) {
+        all[i].waiter.wake = on_wake;
+        assert_int_equal(account_pool_wait(b->pool, site(b), &all[i].waiter),
+                         i < ACCOUNT_QUEUE_MAX);
+    }
+    waiter_leave(&all[7].waiter); /* room again */
+    assert_true(account_pool_wait(b->pool, site(b), &all[ACCOUNT_QUEUE_MAX].waiter));
+    for (int i = 0; i <= ACCOUNT_QUEUE_MAX; i++)
+        waiter_leave(&all[i].waiter);
+    free(all);
+    stop(b);
+}
+
+static void the_first_ready_one_is_peeked_at(void **state)
+{
+    struct bench *b = start(SITE("max_concurrent = 1", ACCOUNT("a", "k1") ACCOUNT("b", "k2")));
+    uint64_t tried = 0;
+    struct account *a = lease(b, &tried, 0, LEASE_OK), *second;
+    assert_ptr_equal(account_pool_peek(b->pool, site(b)), a); /* in use, but ready */
+    assert_int_equal(a->in_flight, 1);
+    account_failed(a, FAIL_CREDENTIAL, 0, 0);
+    second = account_pool_peek(b->pool, site(b));
+    assert_string_equal(second->name, "b");
+    account_failed(second, FAIL_RATE_LIMITED, 1, 0);
+    assert_null(account_pool_peek(b->pool, site(b)));
+    account_release(a);
+    stop(b);
+}
+
+/* What is pinned may still be read after a reload took the account away. */
+static void pins_keep_an_account(void **state)
+{
+    struct bench *b = start(SITE("", ACCOUNT("a", "k1")));
+    uint64_t tried = 0;
+    struct account *a = lease(b, &tried, 0, LEASE_OK);
+    account_hold(&a->view, "token", SPAN("t"), 5000);
+    account_pin(a);
+    account_pin(a);
+    account_release(a);
+    expect(b, 0, "a"); /* a pin is no use of it */
+    configure(b, SITE("", ACCOUNT("b", "k2")));
+    assert_span_equal(account_held(&a->view, "token", 0, 0), SPAN("t"));
+    account_unpin(a);
+    assert_span_equal(account_held(&a->view, "token", 0, 0), SPAN("t"));
+    account_unpin(a);
+    stop(b);
+}
+
+static void a_new_credential_drops_what_was_held(void **state)
+{
+    struct bench *b = start(SITE("", ACCOUNT("a", "k1")));
+    uint64_t tried = 0;
+    struct account *a = lease(b, &tried, 0, LEASE_OK);
+    account_hold(&a->view, "token", SPAN("t"), 5000);
+    configure(b, SITE("", ACCOUNT("a", "k1")));
+    assert_span_equal(account_held(&a->view, "token", 0, 0), SPAN("t"));
+    configure(b, SITE("", ACCOUNT("a", "k2")));
+    assert_null(account_held(&a->view, "token", 0, 0).p);
+    assert_string_equal(b->saved, "s/a token=(none) until 0");
+    account_release(a);
+    stop(b);
+}
+
+static void restoring_writes_nothing_back(void **state)
+{
+    struct bench *b = start(SITE("", ACCOUNT("a", "k1")));
+    account_pool_restore(b->pool, "s", "a", "token", "t", 9000);
+    account_pool_restore(b->pool, "nowhere", "a", "token", "t", 9000);
+    assert_string_equal(b->saved, "");
+    stop(b);
+}
+
+static void visitors_come_and_go(void **state)
+{
+    static const struct span keys[] = {SPAN_INIT("sk-theirs"), SPAN_INIT("a\0b of 12")};
+    struct bench *b = start(SITE("max_concurrent = 1", ACCOUNT("a", "k1")));
+    for (size_t i = 0; i < 2; i++) {
+        struct account *v = account_pool_visitor(b->pool, site(b), keys[i]);
+        struct account *w = account_pool_visitor(b->pool, site(b), SPAN("another"));
+        assert_int_equal(v->view.n_credentials, 1);
+        assert_span_equal(v->view.credentials[0].name, SPAN("api_key"));
+        assert_span_equal(v->view.credentials[0].value, keys[i]);
+        assert_true(strcmp(v->name, w->name) != 0); /* pools of connections are kept apart */
+        assert_null(strstr(v->name, "theirs"));
+        account_hold(&v->view, "token", SPAN("t"), 5000);
+        account_failed(v, FAIL_CREDENTIAL, 0, 0);
+        expect(b, 0, "a"); /* the configured account knows nothing of it */
+        account_pin(v);
+        account_release(v);
+        assert_span_equal(v->view.credentials[0].value, keys[i]);
+        account_unpin(v);
+        account_release(w);
+    }
+    assert_string_equal(b->saved, ""); /* nothing of theirs is written down */
+    stop(b);
+}
+
 /* ---- the queue ---- */
 
 static struct wait_queue queue;
@@ -312,6 +512,17 @@ int main(void)
         cmocka_unit_test(a_reload_keeps_what_is_known),
         cmocka_unit_test(held_credentials_are_saved_and_restored),
         cmocka_unit_test(one_obtains_a_credential_at_a_time),
+        cmocka_unit_test(a_reload_wakes_who_waits),
+        cmocka_unit_test(a_reload_keeps_the_order),
+        cmocka_unit_test(a_site_that_is_gone_wakes_who_waits),
+        cmocka_unit_test(a_cool_down_is_kept),
+        cmocka_unit_test(a_cool_down_that_is_over_is_over),
+        cmocka_unit_test(queues_are_bounded),
+        cmocka_unit_test(the_first_ready_one_is_peeked_at),
+        cmocka_unit_test(pins_keep_an_account),
+        cmocka_unit_test(a_new_credential_drops_what_was_held),
+        cmocka_unit_test(restoring_writes_nothing_back),
+        cmocka_unit_test(visitors_come_and_go),
         cmocka_unit_test(queues_are_fair),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,13 @@
 /*
  * test/unit/test_catalogue.c - where a model id leads (design §4, last line), and what the list
- * shows. Lists here are static; live ones are the end-to-end tests' business.
+ * shows. Live lists come from a site on the test's own loop.
  */
+#include <poll.h>
+#include <signal.h>
+
 #include "gateway/catalogue.h"
 #include "test/unit/support/cmocka_all.h"
+#include "test/unit/support/fake_server.h"
 
 static const char text[] =
     "[[sites]]\nname = \"one\"\nadapter = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n"
@@ -111,6 +115,17 @@ static void near_ids_are_named(void **state)
     expect(b, "", "");
 }
 
+/* Ids of any length are answered; only short ones are compared. */
+static void long_ids_are_unknown_too(void **state)
+{
+    struct bench *b = *state;
+    char id[301] = {0};
+    for (size_t n = 60; n <= 300; n++) {
+        memset(id, 'x', n);
+        expect(b, id, "there is no model \"xxxxx");
+    }
+}
+
 static void collect(void *owner, struct span id, struct span owned_by)
 {
     buffer_printf(owner, "%.*s(%.*s) ", SPAN_ARGS(id), SPAN_ARGS(owned_by));
@@ -146,6 +161,284 @@ static void keys_choose_models(void **state)
     assert_true(key_allows_model(all, SPAN("two/shared")) && key_allows_model(NULL, SPAN("x")));
 }
 
+/* ---- live lists ---- */
+
+#define HEAD_200 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+#define LIVE(more, account)                                                                        \
+    "[[sites]]\nname = \"live\"\nadapter = \"openai\"\nbase_url = "                                \
+    "\"http://127.0.0.1:%d/v1\"\n" more "\n[[sites.accounts]]\nname = \"" account                  \
+    "\"\napi_key = \"k\"\n"
+
+enum { SITES = 2 };
+
+struct live {
+    struct bench b;
+    struct fake_server site[SITES];
+    const struct fake_step *scripts[SITES][2];
+    size_t n_sites;
+    struct waiter waiter;
+    int woken;
+    const char *reload; /* when the site has the request: the config then */
+    bool noted;
+};
+
+static void on_woken(struct waiter *w)
+{
+    struct live *l = (struct live *)((char *)w - offsetof(struct live, waiter));
+    l->woken++;
+}
+
+static void live_configure(struct live *l, const char *format)
+{
+    struct bench *b = &l->b;
+    struct buffer toml, errors;
+    struct config *old = b->config;
+    buffer_init(&toml, 1 << 16);
+    buffer_init(&errors, 1 << 16);
+    buffer_printf(&toml, format, l->site[0].port, l->site[1].port);
+    b->config = config_parse(buffer_span(&toml), "t.toml", &errors);
+    if (!b->config)
+        fail_msg("%.*s", SPAN_ARGS(buffer_span(&errors)));
+    buffer_free(&toml);
+    buffer_free(&errors);
+    assert_int_equal(account_pool_configure(b->accounts, b->config), 0);
+    catalogue_configure(b->catalogue, b->config);
+    if (old)
+        config_unref(old);
+}
+
+static void on_note(void *arg, struct fake_connection *connection)
+{
+    struct live *l = arg;
+    l->noted = true;
+    if (l->reload)
+        live_configure(l, l->reload);
+}
+
+static struct live *live_start(const char *format, const struct fake_step *first,
+                               const struct fake_step *second)
+{
+    struct live *l = calloc(1, sizeof *l);
+    struct bench *b = &l->b;
+    const struct fake_step *const steps[SITES] = {first, second};
+    signal(SIGPIPE, SIG_IGN);
+    uv_loop_init(&b->loop);
+    for (; l->n_sites < SITES && steps[l->n_sites]; l->n_sites++) {
+        size_t i = l->n_sites;
+        l->scripts[i][0] = steps[i];
+        l->site[i].note = on_note;
+        l->site[i].note_arg = l;
+        assert_true(fake_server_start(&l->site[i], &b->loop, "127.0.0.1", 0, l->scripts[i]));
+    }
+    l->waiter.wake = on_woken;
+    b->upstream = upstream_create(&b->loop);
+    b->accounts = account_pool_create(on_saved, NULL);
+    b->catalogue = catalogue_create(&b->loop, b->upstream, b->accounts);
+    arena_init(&b->arena);
+    live_configure(l, format);
+    return l;
+}
+
+static void live_stop(struct live *l)
+{
+    struct bench *b = &l->b;
+    waiter_leave(&l->waiter);
+    catalogue_destroy(b->catalogue);
+    account_pool_destroy(b->accounts);
+    upstream_destroy(b->upstream, on_upstream_closed, NULL);
+    for (size_t i = 0; i < l->n_sites; i++)
+        fake_server_stop(&l->site[i]);
+    uv_run(&b->loop, UV_RUN_DEFAULT);
+    for (size_t i = 0; i < l->n_sites; i++)
+        fake_server_free(&l->site[i]);
+    assert_int_equal(uv_loop_close(&b->loop), 0);
+    config_unref(b->config);
+    arena_free(&b->arena);
+    free(l);
+}
+
+static void live_turn(struct live *l, uint64_t since_ns, const char *what)
+{
+    struct pollfd ready = {.fd = uv_backend_fd(&l->b.loop), .events = POLLIN};
+    if (uv_hrtime() - since_ns > 20000000000)
+        fail_msg("it never came to this: %s", what);
+    poll(&ready, 1, 1);
+    uv_run(&l->b.loop, UV_RUN_NOWAIT);
+}
+
+#define until(l, condition)                                                                        \
+    do {                                                                                           \
+        uint64_t since_ns = uv_hrtime();                                                           \
+        while (!(condition))                                                                       \
+            live_turn((l), since_ns, #condition);                                                  \
+    } while (0)
+
+static enum resolve_result resolve(struct live *l, const char *id, bool may_wait)
+{
+    const struct target *targets;
+    size_t n;
+    struct fail fail = {0};
+    return catalogue_resolve(l->b.catalogue, l->b.config, span_str(id), may_wait, &l->b.arena,
+                             &targets, &n, &fail);
+}
+
+static void wait_for_lists(struct live *l)
+{
+    int before = l->woken;
+    catalogue_wait(l->b.catalogue, &l->waiter);
+    until(l, l->woken > before);
+}
+
+static const struct fake_step answers_two[] = {
+    {FAKE_REQUEST, {0}, 0, 0},
+    FAKE_SAY(HEAD_200
+             "Content-Length: 45\r\n\r\n{\"data\":[{\"id\":\"m-live\"},{\"id\":\"org/other\"}]}"),
+    {FAKE_END, {0}, 0, 0}};
+
+static void a_live_list_is_waited_for(void **state)
+{
+    struct live *l = live_start(LIVE("", "a"), answers_two, NULL);
+    assert_int_equal(resolve(l, "live/anything", true), RESOLVED); /* needs no list */
+    assert_int_equal(l->site[0].accepted, 0);
+    assert_int_equal(resolve(l, "m-live", false), RESOLVE_UNKNOWN);
+    assert_int_equal(resolve(l, "m-live", true), RESOLVE_WAIT);
+    assert_int_equal(resolve(l, "m-live", true), RESOLVE_WAIT); /* one fetch a site */
+    catalogue_refresh(l->b.catalogue);
+    wait_for_lists(l);
+    expect(&l->b, "m-live", "live:m-live");
+    expect(&l->b, "org/other", "live:org/other");
+    expect(&l->b, "live/org/other", "live:org/other");
+    expect(&l->b, "m-life", "m-live"); /* read: who asks for something else does not wait */
+    struct buffer got;
+    buffer_init(&got, 1000);
+    catalogue_each(l->b.catalogue, l->b.config, collect, &got);
+    assert_span_equal(buffer_span(&got), SPAN("m-live(live) org/other(live) "));
+    buffer_free(&got);
+    catalogue_refresh(l->b.catalogue); /* it is young */
+    for (int i = 0; i < 10; i++)
+        live_turn(l, uv_hrtime(), "some turns");
+    assert_int_equal(l->site[0].accepted, 1);
+    assert_span_equal(span_first(buffer_span(&l->site[0].connections[0]->received), 14),
+                      SPAN("GET /v1/models"));
+    assert_int_equal(l->woken, 1);
+    live_stop(l);
+}
+
+/* Whatever a site answers instead of a list: nobody waits for ever, and it is left in peace. */
+static void failures_are_not_repeated(void **state)
+{
+    static const struct fake_step scripts[][5] = {
+        {{FAKE_REQUEST, {0}, 0, 0},
+         FAKE_SAY("HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\n[]"),
+         {FAKE_END, {0}, 0, 0}},
+        {{FAKE_REQUEST, {0}, 0, 0},
+         FAKE_SAY(HEAD_200 "Content-Length: 6\r\n\r\n<html>"),
+         {FAKE_END, {0}, 0, 0}},
+        {{FAKE_REQUEST, {0}, 0, 0},
+         FAKE_SAY(HEAD_200 "Content-Length: 2\r\n\r\n{}"),
+         {FAKE_END, {0}, 0, 0}},
+        {{FAKE_REQUEST, {0}, 0, 0},
+         FAKE_SAY(HEAD_200 "Content-Length: 99\r\n\r\n[\"m-live\"]"),
+         {FAKE_CLOSE, {0}, 0, 0}},
+        {{FAKE_REQUEST, {0}, 0, 0},
+         FAKE_SAY(HEAD_200 "Content-Length: 4200000\r\n\r\n[\"m-live\"]"),
+         {FAKE_PATTERN, {0}, 4200000 - 10, 0},
+         {FAKE_END, {0}, 0, 0}},
+        {{FAKE_RESET, {0}, 0, 0}},
+    };
+    for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++) {
+        struct live *l = live_start(LIVE("", "a"), scripts[i], NULL);
+        assert_int_equal(resolve(l, "m-live", true), RESOLVE_WAIT);
+        wait_for_lists(l);
+        if (resolve(l, "m-live", true) != RESOLVE_UNKNOWN)
+            fail_msg("script %zu", i);
+        size_t accepted = l->site[0].accepted;
+        catalogue_refresh(l->b.catalogue);
+        for (int k = 0; k < 10; k++)
+            live_turn(l, uv_hrtime(), "some turns");
+        assert_int_equal(l->site[0].accepted, accepted);
+        live_stop(l);
+    }
+}
+
+static void a_failure_keeps_the_former_list(void **state)
+{
+    static const struct fake_step script[] = {
+        {FAKE_REQUEST, {0}, 0, 0}, FAKE_SAY(HEAD_200 "Content-Length: 10\r\n\r\n[\"m-live\"]"),
+        {FAKE_REQUEST, {0}, 0, 0}, FAKE_SAY(HEAD_200 "Content-Length: 12\r\n\r\n{\"data\":null"),
+        {FAKE_REQUEST, {0}, 0, 0}, FAKE_SAY(HEAD_200 "Content-Length: 9\r\n\r\n[\"m-new\"]"),
+        {FAKE_END, {0}, 0, 0}};
+    struct live *l = live_start(LIVE("models_cache_ttl = \"0s\"", "a"), script, NULL);
+    catalogue_refresh(l->b.catalogue);
+    wait_for_lists(l);
+    expect(&l->b, "m-live", "live:m-live");
+    catalogue_refresh(l->b.catalogue);      /* old at once */
+    expect(&l->b, "m-live", "live:m-live"); /* and used meanwhile */
+    wait_for_lists(l);
+    expect(&l->b, "m-live", "live:m-live");
+    catalogue_refresh(l->b.catalogue);
+    wait_for_lists(l);
+    expect(&l->b, "m-new", "live:m-new");
+    expect(&l->b, "m-live", "there is no model");
+    live_stop(l);
+}
+
+/* Two sites: who waits is woken once, when both have ended. */
+static void all_lists_are_waited_for(void **state)
+{
+    static const struct fake_step refuses[] = {{FAKE_REQUEST, {0}, 0, 0}, {FAKE_CLOSE, {0}, 0, 0}};
+    struct live *l = live_start(LIVE("", "a") "[[sites]]\nname = \"two\"\nadapter = \"openai\"\n"
+                                              "base_url = \"http://127.0.0.1:%d/v1\"\n"
+                                              "[[sites.accounts]]\nname = \"a\"\napi_key = \"k\"\n",
+                                refuses, answers_two);
+    assert_int_equal(resolve(l, "m-live", true), RESOLVE_WAIT);
+    wait_for_lists(l);
+    expect(&l->b, "m-live", "two:m-live");
+    for (int i = 0; i < 10; i++)
+        live_turn(l, uv_hrtime(), "some turns");
+    assert_int_equal(l->woken, 1);
+    live_stop(l);
+}
+
+static void a_fetch_may_be_given_up(void **state)
+{
+    static const struct fake_step says_nothing[] = {
+        {FAKE_REQUEST, {0}, 0, 0}, {FAKE_NOTE, {0}, 0, 0}, {FAKE_END, {0}, 0, 0}};
+    struct live *l = live_start(LIVE("", "a"), says_nothing, NULL);
+    catalogue_refresh(l->b.catalogue);
+    until(l, l->noted);
+    live_stop(l); /* the sanitizer sees what is left */
+    l = live_start(LIVE("", "a"), says_nothing, NULL);
+    catalogue_refresh(l->b.catalogue); /* before it is connected */
+    live_stop(l);
+}
+
+/* As adapters may: the run's account is read when the answer comes. */
+static int names_its_account(struct turn_run *run, struct span body, const struct model_sink *sink)
+{
+    return sink->put(sink->owner, &(struct model_entry){.id = run->account->name});
+}
+
+/* The account that asks leaves the config while the site thinks: it is there until the end. */
+static void a_reload_does_not_disturb_a_fetch(void **state)
+{
+    static const struct fake_step script[] = {
+        {FAKE_REQUEST, {0}, 0, 0},
+        {FAKE_NOTE, {0}, 0, 0},
+        FAKE_SAY(HEAD_200 "Content-Length: 10\r\n\r\n[\"m-live\"]"),
+        {FAKE_END, {0}, 0, 0}};
+    struct live *l = live_start(LIVE("", "leaving"), script, NULL);
+    struct adapter adapter = *l->b.config->sites[0].adapter;
+    adapter.models_answer = names_its_account;
+    ((struct site_config *)(uintptr_t)&l->b.config->sites[0])->adapter = &adapter;
+    l->reload = LIVE("", "b");
+    catalogue_refresh(l->b.catalogue);
+    wait_for_lists(l);
+    assert_true(l->noted);
+    expect(&l->b, "leaving", "live:leaving");
+    live_stop(l);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -154,6 +447,13 @@ int main(void)
         TEST(near_ids_are_named),
         TEST(the_list_is_in_order),
         TEST(keys_choose_models),
+        TEST(long_ids_are_unknown_too),
+        cmocka_unit_test(a_live_list_is_waited_for),
+        cmocka_unit_test(failures_are_not_repeated),
+        cmocka_unit_test(a_failure_keeps_the_former_list),
+        cmocka_unit_test(all_lists_are_waited_for),
+        cmocka_unit_test(a_fetch_may_be_given_up),
+        cmocka_unit_test(a_reload_does_not_disturb_a_fetch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -60,19 +60,100 @@ static void what_could_break_a_line_is_refused(void **state)
     }
 }
 
+/* Which failure, as each means something else: a pasted line break is the account's matter. */
+static void refusals_have_kinds(void **state)
+{
+    static const struct {
+        const char *method, *prefix, *target, *name, *value;
+        enum fail_kind wanted;
+    } rows[] = {
+        {"GET", "", "/", "Authorization", "Bearer k\n", FAIL_CREDENTIAL},
+        {"GET", "", "/", "A", "b\x7f", FAIL_CREDENTIAL},
+        {"GET", "", "/", "Connection", "close", FAIL_INTERNAL},
+        {"GET", "", "/", "expect", "100-continue", FAIL_INTERNAL},
+        {"GET", "", "/", "te", "trailers", FAIL_INTERNAL},
+        {"GET", "", "/", "Upgrade", "h2c", FAIL_INTERNAL},
+        {"GET", "", "/", "Trailer", "x", FAIL_INTERNAL},
+        {"GET", "", "/", "A:", "b", FAIL_INTERNAL},
+        {"GE T", "", "/", "A", "b", FAIL_INTERNAL},
+        {"", "", "/", "A", "b", FAIL_INTERNAL},
+        {"GET", "", "", "A", "b", FAIL_BAD_REQUEST},
+        {"GET", "/v1", "x", "A", "b", FAIL_BAD_REQUEST},
+        {"GET", "v1", "/x", "A", "b", FAIL_BAD_REQUEST},
+        {"GET", "/v 1", "/x", "A", "b", FAIL_BAD_REQUEST},
+        {"GET", "", "/\x7f", "A", "b", FAIL_BAD_REQUEST},
+        {"GET", "/v1", "", "A", "b\tc \xc3\xb6", FAIL_NONE}, /* tabs and letters of any script */
+        {"GET", "/v1", "/\xc3\xb6", "A", "", FAIL_NONE},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct buffer out;
+        struct fail fail = {0};
+        struct site_request r = {.method = rows[i].method, .target = span_str(rows[i].target)};
+        site_request_header(&r, span_str(rows[i].name), span_str(rows[i].value));
+        buffer_init(&out, 1000);
+        int result = http_request_write(&out, &r, SPAN("a"), span_str(rows[i].prefix), &fail);
+        if (result != (rows[i].wanted ? -1 : 0) || fail.kind != rows[i].wanted)
+            fail_msg("row %zu: %d, %s", i, result, fail_kind_name(fail.kind));
+        if (strstr(fail.message, "Bearer")) /* the value may be a secret */
+            fail_msg("%s", fail.message);
+        buffer_free(&out);
+    }
+}
+
+static void lengths_are_told(void **state)
+{
+    static const struct {
+        const char *method, *body, *wanted;
+    } rows[] = {
+        {"POST", "", "Content-Length: 0\r\n"},
+        {"PUT", "", "Content-Length: 0\r\n"},
+        {"PATCH", "", "Content-Length: 0\r\n"},
+        {"GET", "", NULL},
+        {"DELETE", "", NULL},
+        {"DELETE", "abc", "Content-Length: 3\r\n"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct buffer out;
+        struct fail fail;
+        struct site_request r = {
+            .method = rows[i].method, .target = SPAN("/"), .body = span_str(rows[i].body)};
+        buffer_init(&out, 1000);
+        assert_int_equal(http_request_write(&out, &r, SPAN("a"), SPAN(""), &fail), 0);
+        ptrdiff_t at = span_find(buffer_span(&out), SPAN("Content-Length"));
+        if (rows[i].wanted)
+            assert_true(at >= 0 && span_starts(span_from(buffer_span(&out), (size_t)at),
+                                               span_str(rows[i].wanted)));
+        else
+            assert_int_equal(at, -1);
+        assert_true(span_ends(buffer_span(&out), SPAN("\r\n\r\n")));
+        buffer_free(&out);
+    }
+    struct buffer small;
+    struct fail fail = {0};
+    struct site_request r = {.method = "GET", .target = SPAN("/")};
+    buffer_init(&small, 20); /* too much of a head is an error, not half a head */
+    assert_int_equal(http_request_write(&small, &r, SPAN("a"), SPAN(""), &fail), -1);
+    assert_int_equal(fail.kind, FAIL_BAD_REQUEST);
+    buffer_free(&small);
+}
+
 /* ---- reading ---- */
 
 /* What was heard, as text: "200 N" of the head (N headers), the body, "end" or "broken:kind". */
 static void hear(struct span bytes, size_t cut, bool no_body, bool eof, struct buffer *heard)
 {
     struct http_answer a;
-    struct span pieces[2] = {span_first(bytes, cut), span_from(bytes, cut)}, piece;
+    bool single = cut > bytes.n; /* byte by byte */
+    size_t n_pieces = single ? bytes.n : 2;
+    struct span piece;
     enum answer_event event = ANSWER_MORE;
     buffer_init(heard, 1 << 20);
     http_answer_init(&a, "the site");
     http_answer_reset(&a, no_body);
-    for (size_t i = 0; i < 2; i++) {
-        struct span rest = pieces[i];
+    for (size_t i = 0; i < n_pieces; i++) {
+        struct span rest = single ? span_of(bytes.p + i, 1)
+                           : i    ? span_from(bytes, cut)
+                                  : span_first(bytes, cut);
         while ((event = http_answer_next(&a, &rest, &piece)) != ANSWER_MORE) {
             if (event == ANSWER_HEAD)
                 buffer_printf(heard, "%d %zu|", a.head.status, a.head.n_headers);
@@ -96,7 +177,7 @@ static void hear(struct span bytes, size_t cut, bool no_body, bool eof, struct b
 
 static void expect_at_every_split(struct span bytes, bool no_body, const char *wanted)
 {
-    for (size_t cut = 0; cut <= bytes.n; cut++) {
+    for (size_t cut = 0; cut <= bytes.n + 1; cut++) {
         struct buffer heard;
         hear(bytes, cut, no_body, true, &heard);
         if (!span_eq(buffer_span(&heard), span_str(wanted)))
@@ -119,6 +200,23 @@ static void answers_at_every_split(void **state)
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: "
          "chunked\r\n\r\n5;a=b\r\nhello\r\n1\r\n!\r\n0\r\nX-T: 1\r\n\r\n",
          false, "200 1|hello!|end+"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+         "00A;name=\"a b;c\";flag\r\n0123456789\r\n1\r\n\n\r\n0;last\r\nA: 1\r\nB:\r\nC: 3\r\n\r\n",
+         false, "200 1|0123456789\n|end+"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n",
+         false, "200 2||end"},
+        {"HTTP/1.1 200 OK\r\nA:\r\nB:  \r\nC: c\r\nContent-Length: 1\r\n\r\nx", false,
+         "200 4|x|end+"}, /* headers without a value are headers */
+        {"HTTP/1.1 204 No Content\r\n\r\n", true, "204 0||end+"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", true, "200 1||end+"},
+        {"HTTP/1.1 304 Not Modified\r\nContent-Encoding: gzip\r\n\r\n", false, "304 1||end+"},
+        {"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n", false,
+         "200 2||end+"},
+        {"HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: 1\r\n\r\nx", false,
+         "200 2|x|end+"},
+        {"HTTP/1.1 100 Continue\r\nX: y\r\n\r\nHTTP/1.1 500 No\r\nA: b\r\nContent-Length: "
+         "2\r\n\r\nno",
+         false, "500 2|no|end+"}, /* the interim one's headers are not the answer's */
         {"HTTP/1.1 200 OK\r\n\r\nuntil the end", false, "200 0|until the end|end"},
         {"HTTP/1.0 200 OK\r\nX:  y \r\n\r\nold", false, "200 1|old|end"},
         {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 204 No "
@@ -133,6 +231,11 @@ static void answers_at_every_split(void **state)
          "200 1|hello|cut"},
         {"HTTP/1.1 200 OK\r\nX: y\r\n", false, "|unreachable"},
         {"", false, "|unreachable"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", false,
+         "200 1|x|cut"}, /* the empty line that ends it is missing */
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nA: b\r\n", false,
+         "200 1|x|cut"},
+        {"HTTP/1.1 100 Continue\r\n\r\n", false, "|unreachable"},
         /* not HTTP */
         {"SSH-2.0-OpenSSH\r\n", false, "|protocol"},
         {"<html>", false, "|protocol"},
@@ -164,6 +267,73 @@ static void the_rest_is_left(void **state)
     assert_int_equal(a.head.status, 500);
     assert_span_equal(site_head_get(&a.head, "retry-after"), SPAN("3"));
     assert_true(site_head_get(&a.head, "empty").p && site_head_get(&a.head, "empty").n == 0);
+    http_answer_free(&a);
+}
+
+/* One after the other on the same connection: nothing of the first is left in the second. */
+static void answers_follow_each_other(void **state)
+{
+    struct http_answer a;
+    struct span piece,
+        rest = SPAN("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nbad"
+                    "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: "
+                    "3\r\n\r\noh!");
+    http_answer_init(&a, "the site");
+    assert_int_equal(http_answer_next(&a, &rest, &piece), ANSWER_HEAD);
+    assert_span_equal(a.head.content_type, SPAN(""));
+    assert_int_equal(http_answer_next(&a, &rest, &piece), ANSWER_BROKEN);
+    assert_int_equal(http_answer_next(&a, &rest, &piece), ANSWER_BROKEN); /* stays so */
+    assert_int_equal(http_answer_eof(&a), ANSWER_BROKEN);
+    assert_int_equal(a.fail.kind, FAIL_CUT);
+    assert_non_null(strstr(a.fail.message, "the site"));
+
+    rest = span_from(rest, (size_t)span_find(rest, SPAN("HTTP/1.1 404")));
+    http_answer_reset(&a, false);
+    assert_int_equal(a.fail.kind, FAIL_NONE);
+    assert_int_equal(http_answer_next(&a, &rest, &piece), ANSWER_HEAD);
+    assert_int_equal(a.head.status, 404);
+    assert_span_equal(a.head.content_type, SPAN("text/plain"));
+    const char *body = rest.p;
+    assert_int_equal(http_answer_next(&a, &rest, &piece), ANSWER_BODY);
+    assert_ptr_equal(piece.p, body); /* not copied */
+    assert_int_equal(http_answer_next(&a, &rest, &piece), ANSWER_END);
+    assert_int_equal(http_answer_eof(&a), ANSWER_END);
+    assert_true(a.keep_alive);
+    http_answer_free(&a);
+}
+
+/* Trailers and extensions are nobody's, but they are not endless. */
+static void trailers_are_bounded(void **state)
+{
+    static const char *const starts[] = {"0\r\nX: ", "1;x=", "0;"};
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        struct buffer bytes, heard;
+        buffer_init(&bytes, 1 << 21);
+        buffer_printf(&bytes, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%s", starts[i]);
+        for (int k = 0; k <= HTTP_HEAD_MAX; k++)
+            buffer_char(&bytes, 'y');
+        hear(buffer_span(&bytes), 1000, false, false, &heard);
+        assert_span_equal(buffer_span(&heard), SPAN("200 1||cut"));
+        buffer_free(&heard);
+        buffer_free(&bytes);
+    }
+}
+
+/* A long stream of small chunks with extensions is no large head. */
+static void many_chunks_are_fine(void **state)
+{
+    struct http_answer a;
+    struct span piece, rest = SPAN("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    size_t got = 0;
+    http_answer_init(&a, "the site");
+    assert_int_equal(http_answer_next(&a, &rest, &piece), ANSWER_HEAD);
+    for (int i = 0; i < HTTP_HEAD_MAX / 8; i++) {
+        rest = SPAN("1;extension=of-some-bytes\r\nx\r\n");
+        while (http_answer_next(&a, &rest, &piece) == ANSWER_BODY)
+            got += piece.n;
+        assert_int_equal(a.fail.kind, FAIL_NONE);
+    }
+    assert_int_equal(got, HTTP_HEAD_MAX / 8);
     http_answer_free(&a);
 }
 
@@ -228,6 +398,22 @@ static void codings_at_every_split(void **state)
         struct span all =
             compress_text(&bytes, head, SPAN("data: hello hello hello\n\n"), rows[i].window_bits);
         expect_at_every_split(all, false, "200 1|data: hello hello hello\n\n|end");
+        struct buffer chunked; /* coded, then chunked, and the connection goes on */
+        buffer_init(&chunked, 1 << 16);
+        buffer_printf(&chunked,
+                      "HTTP/1.1 200 OK\r\nContent-Encoding: %s\r\nTransfer-Encoding: "
+                      "chunked\r\n\r\n",
+                      rows[i].coding);
+        for (size_t at = strlen(head), n; at < all.n; at += n) {
+            n = all.n - at < 7 ? all.n - at : 7;
+            buffer_printf(&chunked, "%zx\r\n", n);
+            buffer_append(&chunked, span_of(all.p + at, n));
+            buffer_append(&chunked, SPAN("\r\n"));
+        }
+        buffer_append(&chunked, SPAN("0\r\n\r\n"));
+        expect_at_every_split(buffer_span(&chunked), false,
+                              "200 2|data: hello hello hello\n\n|end+");
+        buffer_free(&chunked);
         for (size_t n = strlen(head) + 1; n < all.n;
              n++) { /* torn anywhere: never dressed up as an end */
             struct buffer heard;
@@ -291,6 +477,16 @@ static void retry_after(void **state)
         {" 120 ", 120},
         {"0", 0},
         {"1.5", 2},
+        {"0.001", 1},
+        {"2.0", 2},
+        {"2.000", 2},
+        {"1.x", 0},
+        {"1.", 0},
+        {"1.5.5", 0},
+        {"7 seconds", 0},
+        {"31536000.5", 365 * 86400},
+        {"99999999999.5", 365 * 86400},
+        {"99999999999999999999999", 365 * 86400},
         {"", 0},
         {"soon", 0},
         {"-3", 0},
@@ -301,6 +497,10 @@ static void retry_after(void **state)
         {"Sun, 06 Nov 1994 08:49:30 GMT", 0},
         {"Sat, 05 Nov 1994 08:49:37 GMT", 0},
         {"Sun, 06 Nov 1994 25:49:37 GMT", 0},
+        {"Mon, 07 Nov 1994 08:49:30 GMT", 86400},
+        {"Monday, 07-Nov-94 08:49:30 GMT", 86400},
+        {"Mon Nov  7 08:49:30 1994", 86400},
+        {"Sun, 06 Nov 2094 08:49:37 GMT", 365 * 86400},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         int got = http_retry_after(span_str(rows[i].value), now);
@@ -309,6 +509,26 @@ static void retry_after(void **state)
     }
     assert_int_equal(http_date_parse(SPAN("Sun, 06 Nov 1994 08:49:37 GMT")), 784111777);
     assert_int_equal(http_date_parse(SPAN("yesterday")), -1);
+    assert_int_equal(http_date_parse(SPAN("Thu, 01 Jan 1970 00:00:00 GMT")), 0);
+    assert_int_equal(http_date_parse(SPAN("Thu, 29 Feb 2024 23:59:59 GMT")), 1709251199);
+    assert_int_equal(http_date_parse(SPAN("Fri, 06-Nov-26 08:49:37 GMT")), 1793954977);
+    assert_int_equal(http_date_parse(SPAN("Sat, 31 Dec 2016 23:59:60 GMT")), 1483228800);
+    static const char *const none[] = {"",
+                                       "Sun, 06 Nov 1994",
+                                       "08:49:37 GMT",
+                                       "Sun, 06 Nov 08:49:37 GMT",
+                                       "Sun, 32 Nov 1994 08:49:37 GMT",
+                                       "Fri, 31 Feb 2025 08:49:37 GMT",
+                                       "Fri, 31 Feb 2025 08:49:00 GMT",
+                                       "Sat, 29 Feb 2025 08:49:37 GMT",
+                                       "Sun, 00 Nov 1994 08:49:37 GMT",
+                                       "Sun, 06 Nov 1994 08:60:37 GMT",
+                                       "Sun, 06 Nov 1994 8:49:37 GMT",
+                                       "1994-11-06T08:49:37Z"};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        if (http_date_parse(span_str(none[i])) != -1)
+            fail_msg("\"%s\" passes for a date", none[i]);
+    }
 }
 
 int main(void)
@@ -316,7 +536,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(heads_are_written),
         cmocka_unit_test(what_could_break_a_line_is_refused),
+        cmocka_unit_test(refusals_have_kinds),
+        cmocka_unit_test(lengths_are_told),
         cmocka_unit_test(answers_at_every_split),
+        cmocka_unit_test(answers_follow_each_other),
+        cmocka_unit_test(trailers_are_bounded),
+        cmocka_unit_test(many_chunks_are_fine),
         cmocka_unit_test(the_rest_is_left),
         cmocka_unit_test(heads_are_bounded),
         cmocka_unit_test(codings_at_every_split),

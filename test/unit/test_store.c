@@ -2,6 +2,7 @@
  * test/unit/test_store.c - credentials that outlive a restart: written, forgotten, read back;
  * damage costs a warning, not the program.
  */
+#include <sqlite3.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -134,6 +135,109 @@ static void a_damaged_file_is_reported(void **state)
     close_store(b);
 }
 
+/* Damage behind the first pages: what could be read is given, and the rest is not passed over in
+ * silence. */
+static void damage_in_the_middle_is_reported(void **state)
+{
+    struct bench *b = *state;
+    struct fail fail = {0};
+    char value[1001] = {0};
+    memset(value, 'v', sizeof value - 1);
+    open_store(b);
+    for (int i = 0; i < 100; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "token%03d", i);
+        store_save(b->store, "s", "a", name, value, i);
+    }
+    close_store(b);
+    FILE *f = fopen(b->file, "r+");
+    fseek(f, 0, SEEK_END);
+    long size = ftell(f);
+    assert_true(size > 16 * 4096);
+    fseek(f, size / 2 / 4096 * 4096, SEEK_SET);
+    for (int i = 0; i < 2 * 4096; i++)
+        fputc(0xA5, f);
+    fclose(f);
+    open_store(b);
+    assert_int_equal(store_load(b->store, on_found, b, &fail), -1);
+    assert_non_null(strstr(fail.message, "dragoman.db"));
+    close_store(b);
+}
+
+/* A file that some other program made: its columns may hold nothing. */
+static void rows_without_values_are_passed_over(void **state)
+{
+    struct bench *b = *state;
+    sqlite3 *db;
+    assert_int_equal(mkdir(b->data_dir, 0700), 0);
+    assert_int_equal(sqlite3_open(b->file, &db), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db,
+                     "CREATE TABLE held_credential(site, account, name, value, expires_ms);"
+                     "INSERT INTO held_credential VALUES('s', 'a', 'none', NULL, 1),"
+                     "(NULL, 'a', 'token', 'v', 2), ('s', 'a', 'token', 'v', 3);",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    sqlite3_close(db);
+    expect_stored(b, "s/a token=v 3;");
+}
+
+/* The journal holds the same secrets as the file. */
+static void journals_are_ours_alone(void **state)
+{
+    struct bench *b = *state;
+    struct stat st;
+    char path[160];
+    mode_t before = umask(0);
+    open_store(b);
+    store_save(b->store, "s", "a", "token", "v", 1);
+    while (uv_run(&b->loop, UV_RUN_ONCE))
+        ; /* written, and the database is still open */
+    umask(before);
+    snprintf(path, sizeof path, "%s-wal", b->file);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(stat(b->file, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    close_store(b);
+}
+
+/* What was wrong may be mended while we run: the next write goes through. */
+static void writing_is_tried_again(void **state)
+{
+    struct bench *b = *state;
+    fclose(fopen(b->data_dir, "w"));
+    open_store(b);
+    store_save(b->store, "s", "a", "token", "lost", 1);
+    while (uv_run(&b->loop, UV_RUN_ONCE))
+        ;
+    assert_int_equal(remove(b->data_dir), 0);
+    store_save(b->store, "s", "a", "token", "kept", 2);
+    close_store(b);
+    expect_stored(b, "s/a token=kept 2;");
+}
+
+/* Everything is copied: what was handed over may change at once. */
+static void what_is_saved_is_copied(void **state)
+{
+    struct bench *b = *state;
+    char site[] = "s", account[] = "a", name[] = "token", value[] = "v";
+    open_store(b);
+    store_save(b->store, "s", "other", "token", "w", 2);
+    store_save(b->store, site, account, name, value, 1);
+    site[0] = account[0] = name[0] = value[0] = '!';
+    close_store(b);
+    expect_stored(b, "s/a token=v 1;s/other token=w 2;");
+}
+
+static void closing_an_idle_store_is_told(void **state)
+{
+    struct bench *b = *state;
+    open_store(b);
+    close_store(b);
+    assert_int_equal(access(b->data_dir, F_OK), -1);
+}
+
 static void a_folder_that_cannot_be_made_is_survived(void **state)
 {
     struct bench *b = *state;
@@ -152,6 +256,12 @@ int main(void)
         TEST(what_was_saved_is_found),
         TEST(many_writes_keep_their_order),
         TEST(a_damaged_file_is_reported),
+        TEST(damage_in_the_middle_is_reported),
+        TEST(rows_without_values_are_passed_over),
+        TEST(journals_are_ours_alone),
+        TEST(writing_is_tried_again),
+        TEST(what_is_saved_is_copied),
+        TEST(closing_an_idle_store_is_told),
         TEST(a_folder_that_cannot_be_made_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
