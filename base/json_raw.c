@@ -81,6 +81,26 @@ struct json_raw_iter json_raw_each(struct span text)
     return it;
 }
 
+struct json_raw_iter json_raw_members(struct span members)
+{
+    struct json_raw_iter it = {{NULL, 0}, {NULL, 0}, NULL, NULL, true};
+    if (members.n) {
+        it.at_ = members.p;
+        it.end_ = members.p + members.n;
+    }
+    return it;
+}
+
+bool json_raw_has(struct span members, struct span raw_key)
+{
+    struct json_raw_iter it = json_raw_members(members);
+    while (json_raw_next(&it)) {
+        if (span_eq(it.key, raw_key))
+            return true;
+    }
+    return false;
+}
+
 bool json_raw_next(struct json_raw_iter *it)
 {
     if (!it->at_)

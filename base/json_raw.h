@@ -22,9 +22,13 @@ struct json_raw_iter {
     bool object_;
 };
 struct json_raw_iter json_raw_each(struct span text);
+/* The same over an object's inside, without its braces. */
+struct json_raw_iter json_raw_members(struct span members);
 bool json_raw_next(struct json_raw_iter *);
 /* The raw value of the last member of that (decoded) name, {NULL,0} when absent. */
 struct span json_raw_get(struct span object, const char *key);
+/* Is there a member of that raw key in an object's inside? */
+bool json_raw_has(struct span members, struct span raw_key);
 /* Does the raw key, escapes decoded, equal `name`? */
 bool json_raw_key_is(struct span raw_key, struct span name);
 

@@ -105,6 +105,15 @@ static int add(struct answer_builder *b, struct buffer *to, struct span text)
     return b->error;
 }
 
+/* A text took the place of one of `before` bytes. */
+static int replaced(struct answer_builder *b, const struct buffer *now, size_t before)
+{
+    b->used = b->used - before + now->n;
+    if (!b->error)
+        b->error = now->error ? now->error : b->used > b->limit ? BUFFER_FULL : 0;
+    return b->error;
+}
+
 int answer_builder_text(struct answer_builder *b, int choice, struct span text)
 {
     struct built_choice *c = choice_of(b, choice);
@@ -175,53 +184,29 @@ int answer_builder_citations(struct answer_builder *b, int choice, const struct 
     struct built_choice *c = n ? choice_of(b, choice) : NULL;
     if (!c)
         return b->error;
+    size_t before = c->annotations.n;
     buffer_clear(&c->annotations);
     citations_write(&c->annotations, list, n);
-    b->used += c->annotations.n;
-    return b->error = b->error ? b->error : (int)c->annotations.error;
+    return replaced(b, &c->annotations, before);
 }
 
 /* Members that come again replace the former of their name. */
 static int merge_members(struct answer_builder *b, struct buffer *into, struct span members)
 {
-    struct buffer merged, fresh;
+    struct buffer kept;
+    size_t before = into->n;
     if (!members.n)
         return 0;
-    buffer_init(&merged, b->limit);
-    buffer_init(&fresh, b->limit);
-    buffer_append(&fresh, SPAN("{"));
-    buffer_append(&fresh, members);
-    buffer_append(&fresh, SPAN("}"));
-    buffer_append(&merged, SPAN("{"));
-    buffer_append(&merged, buffer_span(into));
-    buffer_append(&merged, SPAN("}"));
-
-    struct buffer kept;
-    buffer_init(&kept, b->limit);
-    struct json_raw_iter it = json_raw_each(buffer_span(&merged));
+    buffer_init(&kept, SIZE_MAX / 4);
+    struct json_raw_iter it = json_raw_members(buffer_span(into));
     while (json_raw_next(&it)) {
-        bool replaced = false;
-        struct json_raw_iter other = json_raw_each(buffer_span(&fresh));
-        while (json_raw_next(&other))
-            replaced |= span_eq(other.key, it.key);
-        if (!replaced)
-            buffer_printf(&kept, "%s\"%.*s\":%.*s", kept.n ? "," : "", SPAN_ARGS(it.key),
-                          SPAN_ARGS(it.value));
+        if (!json_raw_has(members, it.key))
+            buffer_printf(&kept, "\"%.*s\":%.*s,", SPAN_ARGS(it.key), SPAN_ARGS(it.value));
     }
-    if (kept.n)
-        buffer_char(&kept, ',');
     buffer_append(&kept, members);
-    if (merged.error || fresh.error || kept.error) {
-        b->error = BUFFER_NOMEM;
-    } else {
-        buffer_clear(into);
-        if (buffer_append(into, buffer_span(&kept)))
-            b->error = into->error;
-    }
-    buffer_free(&merged);
-    buffer_free(&fresh);
-    buffer_free(&kept);
-    return b->error;
+    buffer_free(into);
+    *into = kept;
+    return replaced(b, into, before);
 }
 
 int answer_builder_extra(struct answer_builder *b, enum extra_place place, int choice,
@@ -315,7 +300,7 @@ static void write_choice(struct json_writer *w, int index, const struct built_ch
     json_member_int(w, "index", index);
     json_key(w, "message");
     write_message(w, c);
-    if (span_find(buffer_span(&c->choice_extra), SPAN("\"logprobs\":")) < 0)
+    if (!json_raw_has(buffer_span(&c->choice_extra), SPAN("logprobs")))
         json_member_raw(w, "logprobs", SPAN("null"));
     raw_members(w, &c->choice_extra);
     json_member(w, "finish_reason", c->reason_text.n ? buffer_span(&c->reason_text) : SPAN("stop"));

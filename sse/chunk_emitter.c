@@ -8,6 +8,7 @@
  */
 #include "sse/chunk_emitter.h"
 
+#include "base/json_raw.h"
 #include "base/json_write.h"
 
 enum channel { CHANNEL_TEXT, CHANNEL_REASONING, CHANNEL_REFUSAL, CHANNEL_ARGUMENTS, CHANNELS };
@@ -161,7 +162,7 @@ static void close_chunk(struct chunk_emitter *e, struct buffer *out, struct choi
     }
     buffer_char(out, '}');
     if (c->choice_extra.n) {
-        bool logprobs = span_find(room_span(&c->choice_extra), SPAN("\"logprobs\":")) >= 0;
+        bool logprobs = json_raw_has(room_span(&c->choice_extra), SPAN("logprobs"));
         buffer_char(out, ',');
         buffer_append(out, room_span(&c->choice_extra));
         if (!logprobs)

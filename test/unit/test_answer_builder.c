@@ -133,6 +133,39 @@ static void the_limit_is_over_everything(void **state)
     answer_builder_destroy(b);
 }
 
+/* Citations and foreign members count as well, once, however often they are told again. */
+static void the_limit_counts_what_is_replaced(void **state)
+{
+    struct citation c = {SPAN_INIT("https://a-rather-long-address.example/"), SPAN_INIT("T"), 0, 0};
+    struct answer_builder *b = answer_builder_create(50);
+    assert_int_equal(answer_builder_citations(b, 0, &c, 1), BUFFER_FULL);
+    assert_int_equal(answer_builder_text(b, 0, SPAN("x")), BUFFER_FULL);
+    answer_builder_destroy(b);
+
+    b = answer_builder_create(200);
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(answer_builder_citations(b, 0, &c, 1), 0);
+        assert_int_equal(answer_builder_extra(b, EXTRA_CHOICE, 0, SPAN("\"k\":1")), 0);
+    }
+    assert_int_equal(answer_builder_extra(b, EXTRA_DELTA, 0, SPAN("\"k\":\"0123456789\"")), 0);
+    char text[200] = {0};
+    assert_int_equal(answer_builder_text(b, 0, span_of(text, sizeof text)), BUFFER_FULL);
+    answer_builder_destroy(b);
+}
+
+static void a_member_inside_another_is_no_member(void **state)
+{
+    struct buffer out;
+    struct answer_builder *b = answer_builder_create(1000);
+    answer_builder_text(b, 0, SPAN("x"));
+    answer_builder_extra(b, EXTRA_CHOICE, 0, SPAN("\"native\":{\"logprobs\":1}"));
+    buffer_init(&out, 1000);
+    assert_int_equal(answer_builder_render(b, &out, SPAN("i"), 1, SPAN("m"), &usage), 0);
+    assert_true(span_find(buffer_span(&out), SPAN("\"logprobs\":null")) >= 0);
+    buffer_free(&out);
+    answer_builder_destroy(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +175,8 @@ int main(void)
         cmocka_unit_test(choices_stand_in_order),
         cmocka_unit_test(extras_are_merged),
         cmocka_unit_test(the_limit_is_over_everything),
+        cmocka_unit_test(the_limit_counts_what_is_replaced),
+        cmocka_unit_test(a_member_inside_another_is_no_member),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

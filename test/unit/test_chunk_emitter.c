@@ -265,6 +265,19 @@ static void extras_travel(void **state)
     stop(&b);
 }
 
+static void a_member_inside_another_is_no_member(void **state)
+{
+    struct bench b;
+    start(&b, false);
+    chunk_emitter_role(b.e, &b.out, 0);
+    buffer_clear(&b.out);
+    chunk_emitter_extra(b.e, EXTRA_CHOICE, 0, SPAN("\"native\":{\"logprobs\":1}"));
+    chunk_emitter_text(b.e, &b.out, 0, SPAN("x"));
+    expect(&b, HEAD "{\"index\":0,\"delta\":{\"content\":\"x\"},\"native\":{\"logprobs\":1},"
+                    "\"logprobs\":null,\"finish_reason\":null}]}\n\n");
+    stop(&b);
+}
+
 static void a_full_output_is_noticed(void **state)
 {
     struct bench b;
@@ -290,6 +303,7 @@ int main(void)
         cmocka_unit_test(refusals_and_citations),
         cmocka_unit_test(choices_are_independent),
         cmocka_unit_test(extras_travel),
+        cmocka_unit_test(a_member_inside_another_is_no_member),
         cmocka_unit_test(a_full_output_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
