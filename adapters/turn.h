@@ -52,6 +52,15 @@ struct message {
 
 enum reasoning_wish { REASONING_UNSET, REASONING_ON, REASONING_OFF };
 
+/* A request that goes to the site as it is, but for the model's name: embeddings, pictures, speech.
+ */
+struct relay {
+    struct span path;          /* below the API's base: "/embeddings"; "" = the turn is a chat */
+    struct span type;          /* the client's Content-Type */
+    struct span before, after; /* the body around the model's name */
+    bool quoted;               /* the name stands there as a JSON string */
+};
+
 struct turn {
     struct span raw;   /* the client's body: one valid JSON object, escaped lone surrogates already
                           mended; has JSON_PADDING */
@@ -81,6 +90,8 @@ struct turn {
     enum reasoning_wish reasoning; /* from reasoning_effort, reasoning, thinking, enable_thinking,
                                       chat_template_kwargs */
     struct span reasoning_effort;  /* as given ("low" …), "" = not given */
+
+    struct relay relay;
 
     bool has_images, has_audio, has_files, has_video; /* any message */
 };

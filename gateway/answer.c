@@ -303,6 +303,12 @@ static int put_delta(void *owner, const struct delta *d)
     switch (d->kind) {
     case DELTA_USAGE: return keep_usage(f, &d->usage);
     case DELTA_CITATION: return keep_citation(f, d);
+    case DELTA_HEAD:
+        a->content_type = arena_dup(a->arena, d->text);
+        return a->content_type.p ? 0 : -1;
+    case DELTA_BYTES:
+        f->committed = a->committed = true;
+        return a->writer->ops->bytes(a->writer, d->text);
     case DELTA_EXTRA:
         return a->writer->ops->extra(a->writer, (enum extra_place)d->place, f->first + d->choice,
                                      d->text);
@@ -481,7 +487,8 @@ int answer_end(struct answer *a, struct buffer *body)
                 return -1;
         }
     }
-    settle_usage(a);
+    if (!a->writer->ops->bytes)
+        settle_usage(a);
     return a->writer->ops->end(a->writer, &a->usage, body);
 }
 

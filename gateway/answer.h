@@ -25,6 +25,7 @@ struct answer {
     struct arena *arena;
     const struct token_source *tokens;
     struct span id;
+    struct span content_type; /* relays: what the site said */
     struct answer_feed *feeds;
     struct answer_choice *choices[EMITTER_CHOICES];
     bool committed; /* content of any feed went (or will go) to the client */

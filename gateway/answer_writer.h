@@ -33,6 +33,7 @@ struct answer_writer_ops {
     int (*tool_arguments)(struct answer_writer *, int choice, int index, struct span piece);
     int (*citations)(struct answer_writer *, int choice, const struct citation *, size_t n);
     int (*extra)(struct answer_writer *, enum extra_place, int choice, struct span members);
+    int (*bytes)(struct answer_writer *, struct span); /* relays only, NULL else */
     int (*finish)(struct answer_writer *, int choice, struct span reason);
     /* Forgets the extras of a try that failed before its first piece. */
     void (*forget)(struct answer_writer *, int choice);

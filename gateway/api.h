@@ -18,19 +18,27 @@ struct prompts {
     const struct span *echo; /* of each turn: what its answers begin with; NULL = nothing */
 };
 
+struct api_request {
+    char *body; /* mended in place; outlives the turns, with JSON_PADDING behind it */
+    size_t n;
+    struct span type; /* Content-Type, "" = none */
+    struct span path; /* below the base: "/chat/completions" */
+};
+
 struct api {
     const char *name;      /* for the log */
     const char *id_prefix; /* "chatcmpl-" */
-    /* `body` as for chat_request_parse. 0, or -1 with fail; n > 0 then as well if anything was
-     * understood. */
-    int (*parse)(struct json_parser *, struct arena *, char *body, size_t n, struct prompts *,
+    bool relays;           /* answers are bytes of the site's type, not text of ours */
+    /* 0, or -1 with fail; prompts->n > 0 then as well if anything was understood. */
+    int (*parse)(const struct api_request *, struct json_parser *, struct arena *, struct prompts *,
                  struct fail *);
     struct answer_writer *(*stream_writer)(struct arena *, const struct answer_meta *,
                                            const struct prompts *, struct buffer *out);
+    /* NULL: answers always leave as they come. */
     struct answer_writer *(*whole_writer)(struct arena *, const struct answer_meta *,
                                           const struct prompts *);
 };
 
-extern const struct api api_chat, api_completions;
+extern const struct api api_chat, api_completions, api_relay;
 
 #endif

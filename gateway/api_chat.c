@@ -4,14 +4,14 @@
 #include "gateway/api.h"
 #include "gateway/chat_request.h"
 
-static int parse(struct json_parser *json, struct arena *arena, char *body, size_t n,
+static int parse(const struct api_request *request, struct json_parser *json, struct arena *arena,
                  struct prompts *prompts, struct fail *fail)
 {
     struct turn *turn = arena_alloc(arena, sizeof *turn);
     if (!turn)
         return fail_memory(fail);
     *prompts = (struct prompts){.turns = turn, .n = 1};
-    return chat_request_parse(json, arena, body, n, turn, fail);
+    return chat_request_parse(json, arena, request->body, request->n, turn, fail);
 }
 
 const struct api api_chat = {

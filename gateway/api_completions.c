@@ -132,14 +132,14 @@ static int read_turns(struct json_parser *json, struct arena *arena, struct span
     return 0;
 }
 
-static int parse(struct json_parser *json, struct arena *arena, char *body, size_t n,
+static int parse(const struct api_request *request, struct json_parser *json, struct arena *arena,
                  struct prompts *prompts, struct fail *fail)
 {
     struct span object;
     const struct span *list;
     size_t n_list;
     *prompts = (struct prompts){0};
-    if (request_body_open(json, body, n, &object, fail) ||
+    if (request_body_open(json, request->body, request->n, &object, fail) ||
         list_prompts(arena, object, &list, &n_list, fail) || check_fields(object, fail))
         return -1;
     return read_turns(json, arena, object, list, n_list, prompts, fail);

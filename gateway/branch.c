@@ -313,6 +313,10 @@ static int check_capabilities(struct branch *b)
     const struct turn *t = b->turn;
     const struct adapter *a = branch_site(b)->adapter;
     unsigned has = a->capabilities;
+    if (t->relay.path.n && !(has & CAP_RELAY))
+        return fail_set(&b->fail, FAIL_UNKNOWN_URL,
+                        "%s has no %.*s; use a model of an OpenAI-compatible site", a->title,
+                        SPAN_ARGS(t->relay.path));
     if (t->tools_wanted && !(has & CAP_TOOLS))
         return fail_param(&b->fail, FAIL_UNSUPPORTED, "tools",
                           "%s has no tools; leave out \"tools\" or use another model", a->title);
@@ -550,7 +554,7 @@ static bool another_target_may_help(enum fail_kind kind)
 {
     return another_account_may_help(kind) || kind == FAIL_CHALLENGE || kind == FAIL_OVERLOADED ||
            kind == FAIL_UNREACHABLE || kind == FAIL_TIMEOUT || kind == FAIL_BRIDGE ||
-           kind == FAIL_UNSUPPORTED;
+           kind == FAIL_UNSUPPORTED || kind == FAIL_UNKNOWN_URL;
 }
 
 static enum branch_step step_retry(struct branch *b)

@@ -67,9 +67,14 @@ static void send_stream_head(struct exchange *e)
     if (e->head_sent)
         return;
     reply_headers_common(&h, e->http, e->request_id);
-    reply_header(&h, "Content-Type", SPAN("text/event-stream; charset=utf-8"));
-    reply_header(&h, "Cache-Control", SPAN("no-cache, no-transform"));
-    reply_header(&h, "X-Accel-Buffering", SPAN("no"));
+    if (e->api->relays) {
+        struct span type = e->answer.content_type;
+        reply_header(&h, "Content-Type", type.n ? type : SPAN("application/octet-stream"));
+    } else {
+        reply_header(&h, "Content-Type", SPAN("text/event-stream; charset=utf-8"));
+        reply_header(&h, "Cache-Control", SPAN("no-cache, no-transform"));
+        reply_header(&h, "X-Accel-Buffering", SPAN("no"));
+    }
     http_answer_start(e->http, 200, h.list, h.n, -1);
     e->head_sent = true;
     e->status = 200;
@@ -117,8 +122,14 @@ static int parse_body(struct exchange *e)
     exchange_note_body(e, NULL, "from client", buffer_span(body));
     struct json_parser *own =
         body->n > LARGE_BODY ? json_parser_create(body->n + JSON_PADDING) : NULL;
-    int bad = e->api->parse(own ? own : e->engine->json, &e->arena, body->p ? body->p : (char *)"",
-                            body->n, &e->prompts, &e->fail);
+    struct api_request request = {
+        .body = body->p ? body->p : (char *)"",
+        .n = body->n,
+        .type = http_exchange_header(e->http, "content-type"),
+        .path = e->path,
+    };
+    int bad =
+        e->api->parse(&request, own ? own : e->engine->json, &e->arena, &e->prompts, &e->fail);
     if (own)
         json_parser_destroy(own);
     return bad;
@@ -185,6 +196,9 @@ static int make_branches(struct exchange *e)
     return 0;
 }
 
+/* Streams and relays: what comes from the site leaves at once. */
+static bool pieces_go_out(const struct exchange *e) { return e->stream || e->api->relays; }
+
 static int begin_answer(struct exchange *e)
 {
     struct answer_meta meta = {
@@ -194,8 +208,8 @@ static int begin_answer(struct exchange *e)
         .include_usage = e->prompts.turns->include_usage,
     };
     struct answer_writer *w =
-        e->stream ? e->api->stream_writer(&e->arena, &meta, &e->prompts, &e->engine->out)
-                  : e->api->whole_writer(&e->arena, &meta, &e->prompts);
+        pieces_go_out(e) ? e->api->stream_writer(&e->arena, &meta, &e->prompts, &e->engine->out)
+                         : e->api->whole_writer(&e->arena, &meta, &e->prompts);
     if (!w || !meta.id.p)
         return fail_memory(&e->fail);
     answer_init(&e->answer, w, &e->arena, &e->engine->tokens, meta.id);
@@ -238,7 +252,8 @@ static enum exchange_step fail_with(struct exchange *e, const struct branch *b)
 {
     e->fail = b->fail;
     e->end = b->feed.committed ? END_BROKEN : END_FAILED;
-    if (!e->answer.committed && b->fail.kind == FAIL_UNSUPPORTED)
+    if (!e->answer.committed &&
+        (b->fail.kind == FAIL_UNSUPPORTED || b->fail.kind == FAIL_UNKNOWN_URL))
         e->end = END_REFUSED;
     for (size_t i = 0; i < e->n_branches; i++)
         branch_cancel(&e->branches[i]);
@@ -312,6 +327,12 @@ static void count_bytes(struct exchange *e, size_t last)
 static void answer_failure_in_stream(struct exchange *e)
 {
     struct buffer object;
+    if (e->api
+            ->relays) { /* a body of the site's own shape: that it is cut is all that can be told */
+        count_bytes(e, 0);
+        http_answer_abort(e->http);
+        return;
+    }
     buffer_init(&object, 16 * 1024);
     error_object(&object, &e->fail);
     answer_error(&e->answer, buffer_span(&object));
@@ -370,7 +391,7 @@ static void answer_success(struct exchange *e)
             answer_failure_in_stream(e);
         else
             answer_failure(e);
-    } else if (e->stream) {
+    } else if (pieces_go_out(e)) {
         send_stream_head(e);
         count_bytes(e, e->engine->out.n);
         exchange_note_body(e, first_branch(e), "to client", buffer_span(&e->engine->out));
@@ -426,7 +447,7 @@ static void log_access(struct exchange *e)
     if (e->answering)
         log_record_int(&r, "deltas", (int64_t)e->answer.deltas);
     log_record_int(&r, "bytes", (int64_t)e->bytes_out);
-    if (e->end == END_COMPLETE)
+    if (e->end == END_COMPLETE && !e->api->relays)
         log_tokens(&r, &e->answer);
     if (most_tries(e) > 1)
         log_record_int(&r, "tries", most_tries(e));
@@ -586,7 +607,7 @@ void exchange_arm_timer(struct exchange *e)
 /* ---- from outside ---- */
 
 void exchange_start(struct engine *engine, struct http_exchange *http,
-                    const struct access_grant *grant, const struct api *api)
+                    const struct access_grant *grant, const struct api *api, struct span path)
 {
     struct exchange *e = calloc(1, sizeof *e);
     struct fail fail;
@@ -598,6 +619,7 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     e->magic = EXCHANGE_MAGIC;
     e->engine = engine;
     e->api = api;
+    e->path = path;
     e->http = http;
     e->config = config_ref(http_exchange_config(http));
     e->key = grant->key;

@@ -12,9 +12,10 @@
 
 struct api;
 
-/* The body is whole and the client admitted. Answers in any case. */
+/* The body is whole and the client admitted. Answers in any case. `path`: below the API's base,
+ * static. */
 void exchange_start(struct engine *, struct http_exchange *, const struct access_grant *,
-                    const struct api *);
+                    const struct api *, struct span path);
 /* The client is gone: the site's request ends at once. */
 void exchange_client_gone(struct exchange *);
 /* What was written has left: go on reading from the site. */

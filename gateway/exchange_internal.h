@@ -28,6 +28,7 @@ struct exchange {
     struct engine *engine;
     struct exchange *prev, *next;
     const struct api *api;
+    struct span path;           /* below the API's base, static */
     struct http_exchange *http; /* NULL: the client is gone or answered */
     struct config *config;      /* reference */
     const struct key_config *key;

@@ -39,6 +39,13 @@ static const struct route routes[] = {
     {"/models", ROUTE_MODELS, .posts = false},
     {"/chat/completions", ROUTE_EXCHANGE, .posts = true, .api = &api_chat},
     {"/completions", ROUTE_EXCHANGE, .posts = true, .api = &api_completions},
+    {"/embeddings", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {"/images/generations", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {"/images/edits", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {"/images/variations", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {"/audio/speech", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {"/audio/transcriptions", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {"/audio/translations", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
 };
 
 static const char *allowed_methods(const struct route *route)
@@ -339,7 +346,9 @@ static void on_request(void *owner, struct http_exchange *http)
     case ROUTE_HEALTH: health(engine, http); break;
     case ROUTE_MODELS: list_models(engine, http, &grant); break;
     case ROUTE_MODEL: one_model(engine, http, &grant, route.rest); break;
-    case ROUTE_EXCHANGE: exchange_start(engine, http, &grant, route.api); break;
+    case ROUTE_EXCHANGE:
+        exchange_start(engine, http, &grant, route.api, span_str(route.path));
+        break;
     case ROUTE_NONE:
         refuse_path(http, &fail);
         refuse(http, &fail);
