@@ -597,12 +597,13 @@ static int seconds_until(uint64_t at, uint64_t now)
 }
 
 /* The client's own key where the site takes it, else one of the configured accounts. */
-static enum lease_result lease_account(struct exchange *e, uint64_t *retry_at)
+static enum lease_result lease_account(struct exchange *e)
 {
     const struct site_config *site = current_site(e);
+    uint64_t retry_at; /* settle_retry_after() looks at all targets */
     if (!site->keys_passthrough || !e->grant.visitor_key.n)
         return account_pool_lease(e->engine->accounts, site, e->tried, now_ms(e), &e->account,
-                                  &e->account_index, retry_at);
+                                  &e->account_index, &retry_at);
     if (e->tried) /* it was refused: there is no other */
         return LEASE_NONE;
     e->account_index = 0;
@@ -615,7 +616,6 @@ static enum lease_result lease_account(struct exchange *e, uint64_t *retry_at)
 static enum exchange_step step_lease(struct exchange *e)
 {
     const struct site_config *site = current_site(e);
-    uint64_t retry_at = 0;
     if (site->bridge) {
         fail_set(
             &e->fail, FAIL_BRIDGE,
@@ -625,7 +625,7 @@ static enum exchange_step step_lease(struct exchange *e)
     }
     if (check_capabilities(e))
         return next_target(e);
-    switch (lease_account(e, &retry_at)) {
+    switch (lease_account(e)) {
     case LEASE_BUSY:
         if (e->queue_until_ms && now_ms(e) >= e->queue_until_ms) {
             fail_set(
@@ -648,9 +648,8 @@ static enum exchange_step step_lease(struct exchange *e)
     case LEASE_COOLING:
         if (e->fail.kind != FAIL_RATE_LIMITED)
             fail_set(&e->fail, FAIL_RATE_LIMITED,
-                     "every account of %.*s rests after the site's rate limit; the first is ready "
-                     "again in %d s",
-                     SPAN_ARGS(site->settings.name), seconds_until(retry_at, now_ms(e)));
+                     "every account of %.*s rests after the site's rate limit",
+                     SPAN_ARGS(site->settings.name));
         return next_target(e);
     case LEASE_NONE:
         if (e->fail.kind == FAIL_NONE)
@@ -774,7 +773,8 @@ static enum exchange_step step_retry(struct exchange *e)
 
 /* ---- the end ---- */
 
-/* A limit's answer tells when the first account of any target is ready again. */
+/* A limit's answer tells when the first account of any target is ready again, in words too: many
+ * apps show the message and hide the headers. */
 static void settle_retry_after(struct exchange *e)
 {
     uint64_t earliest = UINT64_MAX;
@@ -787,6 +787,8 @@ static void settle_retry_after(struct exchange *e)
     }
     if (earliest != UINT64_MAX)
         e->fail.retry_after_s = seconds_until(earliest, now_ms(e));
+    if (e->fail.retry_after_s > 0)
+        fail_add(&e->fail, "; ready again in %d s", e->fail.retry_after_s);
 }
 
 /* Before the last piece: afterwards the client side cannot be asked any more. */
