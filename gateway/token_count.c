@@ -31,6 +31,11 @@ static struct tokenizer *tokenizer_of(const struct token_source *source)
     return source && source->get ? source->get(source->owner) : NULL;
 }
 
+enum count_origin token_counter_origin(const struct token_source *source)
+{
+    return tokenizer_of(source) ? COUNT_COUNTED : COUNT_ESTIMATED;
+}
+
 /* ---- the estimate ---- */
 
 /* By UTF-8's first byte: four ASCII letters, two and a half of the alphabets, one and a third of
@@ -117,6 +122,8 @@ static void settle(struct token_counter *c)
 
 int token_counter_add(struct token_counter *c, struct span text)
 {
+    if (!c->rest.cap && text.n && !buffer_reserve(&c->rest, PORTION + PORTION / 8)) /* once */
+        return -1;
     if (buffer_append(&c->rest, text))
         return -1;
     if (c->rest.n >= PORTION)
@@ -202,7 +209,7 @@ int64_t token_count_prompt(const struct token_source *source, const struct turn 
                            enum count_origin *origin)
 {
     int64_t count = ANSWER_TOKENS;
-    *origin = tokenizer_of(source) ? COUNT_COUNTED : COUNT_ESTIMATED;
+    *origin = token_counter_origin(source);
     for (size_t i = 0; i < turn->n_messages; i++)
         count += count_message(source, &turn->messages[i], origin);
     return count + (turn->tools_wanted ? count_text(source, turn->tools_raw) : 0);

@@ -21,6 +21,9 @@ struct token_source {
     void *owner;
 };
 
+/* Of what is counted with this source. */
+enum count_origin token_counter_origin(const struct token_source *);
+
 /* The text of one voice of one answer as it grows. */
 struct token_counter {
     const struct token_source *source; /* must outlive the counter */

@@ -81,6 +81,15 @@ describe('a good connection', () => {
     });
   }
 
+  it('gets several swipes of a site that gives one answer at a time', async () => {
+    const asked = sites.zai.chatRequests().length;
+    const {choices} = await whole('again please', {model: 'zai/glm-4.7', n: 2});
+    assert.deepEqual(choices.map((c) => [c.index, c.message.content]), [0, 1].map((i) => [i, '你好, world 🌍']));
+    const stream = await streamed('again please', {model: 'zai/glm-4.7', n: 2}, {n: 2});
+    assert.deepEqual(stream.choices.map((c) => c.content), Array(2).fill('你好, world 🌍'));
+    assert.equal(sites.zai.chatRequests().length - asked, 4);
+  });
+
   it('gets thinking apart from the text', async () => {
     sites.zai.next(answers.reasoning, answers.reasoning);
     for (const [model, thought, text] of [
