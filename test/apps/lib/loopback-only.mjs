@@ -1,5 +1,5 @@
 // Loaded into SillyTavern before its own code: whoever wants to reach anything but this machine is named on standard error and
-// refused.
+// refused (a first visit asks AI Horde for its state, and lives without an answer).
 import net from 'node:net';
 
 const here = /^(127(\.\d+){3}|::1|localhost)$/;
