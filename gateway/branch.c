@@ -397,14 +397,15 @@ static enum branch_step next_target(struct branch *b)
 }
 
 /* The client's own key where the site takes it, else one of the configured accounts. */
-static enum lease_result lease_account(struct branch *b, uint64_t *retry_at)
+static enum lease_result lease_account(struct branch *b)
 {
     const struct site_config *site = branch_site(b);
+    uint64_t retry_at; /* the end of the exchange looks at all targets */
     const struct access_grant *grant = &b->exchange->grant;
     struct account_pool *pool = engine_of(b)->accounts;
     if (!site->keys_passthrough || !grant->visitor_key.n)
         return account_pool_lease(pool, site, b->tried, now_ms(b), &b->account, &b->account_index,
-                                  retry_at);
+                                  &retry_at);
     if (b->tried) /* it was refused: there is no other */
         return LEASE_NONE;
     b->account_index = 0;
@@ -439,7 +440,6 @@ static enum branch_step wait_for_account(struct branch *b)
 static enum branch_step step_lease(struct branch *b)
 {
     const struct site_config *site = branch_site(b);
-    uint64_t retry_at = 0;
     if (site->bridge) {
         fail_set(
             &b->fail, FAIL_BRIDGE,
@@ -449,14 +449,13 @@ static enum branch_step step_lease(struct branch *b)
     }
     if (check_capabilities(b))
         return next_target(b);
-    switch (lease_account(b, &retry_at)) {
+    switch (lease_account(b)) {
     case LEASE_BUSY: return wait_for_account(b);
     case LEASE_COOLING:
         if (b->fail.kind != FAIL_RATE_LIMITED)
             fail_set(&b->fail, FAIL_RATE_LIMITED,
-                     "every account of %.*s rests after the site's rate limit; the first is ready "
-                     "again in %d s",
-                     SPAN_ARGS(site->settings.name), clock_seconds_until(retry_at, now_ms(b)));
+                     "every account of %.*s rests after the site's rate limit",
+                     SPAN_ARGS(site->settings.name));
         return next_target(b);
     case LEASE_NONE:
         if (b->fail.kind == FAIL_NONE)

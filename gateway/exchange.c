@@ -302,7 +302,8 @@ static enum exchange_step step_run(struct exchange *e)
 
 /* ---- the end ---- */
 
-/* A limit's answer tells when the first account of any target is ready again. */
+/* A limit's answer tells when the first account of any target is ready again, in words too: many
+ * apps show the message and hide the headers. */
 static void settle_retry_after(struct exchange *e)
 {
     uint64_t earliest = UINT64_MAX;
@@ -316,6 +317,8 @@ static void settle_retry_after(struct exchange *e)
     }
     if (earliest != UINT64_MAX)
         e->fail.retry_after_s = clock_seconds_until(earliest, exchange_now_ms(e));
+    if (e->fail.retry_after_s > 0)
+        fail_add(&e->fail, "; ready again in %d s", e->fail.retry_after_s);
 }
 
 /* Before the last piece: afterwards the client side cannot be asked any more. */
