@@ -22,9 +22,10 @@ enum http_chunked_result {
 
 /* Zero is the state before the first byte. Results other than MORE are final. */
 struct http_chunked {
-    uint64_t left;  /* of the chunk's data */
-    unsigned at;    /* enum in http_chunked.c */
-    unsigned extra; /* bytes of extensions and trailers so far */
+    uint64_t left;   /* of the chunk's data */
+    unsigned at;     /* enum in http_chunked.c */
+    unsigned extra;  /* bytes of extensions and trailers so far */
+    unsigned digits; /* of the size that is being read */
 };
 
 /* Appends what `in` holds to `out` (NULL: counts and throws away) and moves `in` on. */
