@@ -106,6 +106,13 @@ export class RawClient {
     return {status: Number(status), reason, headers, text: body.toString('utf8'), continues};
   }
 
+  /** Waits for a 100 Continue and nothing else; it is left for answer() to count. */
+  async isWelcome() {
+    const go = 'HTTP/1.1 100 Continue\r\n\r\n';
+    await this.#until(() => this.buffer.length >= go.length, 10000, '100 Continue');
+    assert.equal(this.buffer.toString('latin1'), go);
+  }
+
   async #body(headers, ms) {
     if ('content-length' in headers) {
       assert.match(headers['content-length'], /^\d+$/);
