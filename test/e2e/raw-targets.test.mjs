@@ -27,7 +27,11 @@ async function ask(port, bytes, {head: bodiless = false, closes = false} = {}) {
 describe('targets', () => {
   let gateway;
   before(async () => (gateway = await startDemo()));
-  after(() => gateway?.stop());
+  after(async () => {
+    await gateway?.stop();
+    // Whatever the targets held, the log has one line for each request, and nothing that moves a terminal's cursor.
+    for (const line of gateway.stderr.split('\n').slice(0, -1)) assert.match(line, /^\d{4}-\d\d-\d\d [\d:.]+ \w+ +\S[^\0-\x1f\x7f]*$/);
+  });
 
   for (const target of ['/health', '/health/', '//health', '/health?', '/health?a=b&c', '/health#x', '/v1/health', '/v1/v1/health', '/v1/v1/v1//health//', '///v1///health///?//x//',
     '/health?http://evil.example/', '/health?%zz%00', '/health?a?b#c', '/health?\xff', '/health?{}|\\^`"<>', 'http://127.0.0.1/health', 'HTTP://LOCALHOST/health', 'https://127.0.0.1/v1//health/?x', 'http://[::1]:8080/health']) {
@@ -220,6 +224,38 @@ describe('hosts', () => {
     const page = await ask(keyed.port, get('/', [], {host: '"><script>alert(1)</script>'}));
     assert.doesNotMatch(page.text, /<script/);
   });
+});
+
+describe('keys, letter by letter', () => {
+  const key = 'sk-a-key-that-is-long-enough', other = 'sk-another-key-0123456789', wrong = 'sk-this-one-is-wrong-012345';
+  let gateway;
+  before(async () => (gateway = await startDemo({keys: [{name: 'k', key}, {name: 'o', key: other}]})));
+  after(() => gateway?.stop());
+
+  for (const lines of [[`Authorization: Bearer ${key}`], [`authorization:bearer ${key}`], [`AUTHORIZATION: BEARER   ${key}\t `], [`x-api-key:${key}`], [`API-KEY: ${key}`], [`X-Goog-Api-Key: ${key}`], ['Authorization: Bearer null', `x-api-key: ${key}`],
+    ['Authorization: Bearer', `api-key: ${key}`], ['Authorization: Basic eDp5', `x-api-key: ${key}`], [`Authorization: Bearer ${key}`, `X-Api-Key: ${key}`, `api-key: ${key}`], [`Authorization: Bearer ${key}`, `X-Api-Key: ${other}`]]) {
+    it(`takes ${JSON.stringify(lines)}`, async () => assert.equal((await ask(gateway.port, get('/v1/models', lines))).status, 200));
+  }
+
+  for (const [code, cases] of Object.entries({
+    missing_api_key: [[], ['Authorization:'], ['Authorization: Bearer'], ['Authorization: Bearer \t '], ['Authorization: Bearer null'], ['Authorization: Bearer undefined'], ['Authorization: Basic eDp5'], [`Authorization: ${key}`], [`Authorization: Bearer${key}`], [`Authorization: Token ${key}`],
+      ['x-api-key:'], ['x-api-key: null', 'api-key: undefined'], [`Cookie: key=${key}`], [`x-apikey: ${key}`], [`Proxy-Authorization: Bearer ${key}`]],
+    invalid_api_key: [[`Authorization: Bearer ${wrong}`], [`Authorization: Bearer ${key}x`], [`Authorization: Bearer ${key.slice(0, -1)}`], [`Authorization: Bearer ${key.toUpperCase()}`], [`Authorization: Bearer "${key}"`], [`Authorization: Bearer ${key},`], [`Authorization: Bearer ${key} ${key}`],
+      [`Authorization: Bearer Bearer ${key}`], [`x-api-key: Bearer ${key}`], [`Authorization: Bearer ${'x'.repeat(60000)}`], ['Authorization: Bearer \xff\xfe']],
+  })) {
+    for (const lines of cases) {
+      it(`${code}: ${JSON.stringify(lines).slice(0, 60)}`, async () => {
+        for (const bytes of [get('/v1/models', lines), get('/v1/models/demo/echo', lines), post(hello, lines).toString('latin1'), get(`/v1/models?key=${key}`, lines)]) {
+          const answer = await ask(gateway.port, latin(bytes));
+          isError(answer, 401, code, 'authentication_error');
+          assert.equal(answer.headers['www-authenticate'], 'Bearer');
+          assert.ok(!answer.text.includes('sk-'), answer.text);
+        }
+      });
+    }
+  }
+
+  it('keeps them out of the log', () => assert.doesNotMatch(gateway.stderr, /sk-/));
 });
 
 describe('browsers', () => {
