@@ -66,8 +66,9 @@ struct turn {
     /* Parameters: has_x says whether the client gave it (null counts as not given). */
     bool has_temperature, has_top_p, has_max_tokens, has_presence_penalty, has_frequency_penalty;
     double temperature, top_p, presence_penalty, frequency_penalty;
-    int64_t max_tokens;      /* max_completion_tokens wins over max_tokens */
-    const struct span *stop; /* decoded texts */
+    int64_t max_tokens;          /* max_completion_tokens wins over max_tokens */
+    bool max_includes_reasoning; /* it was max_completion_tokens */
+    const struct span *stop;     /* decoded texts */
     size_t n_stop;
 
     struct span tools_raw; /* raw JSON array, {NULL,0} when absent, null or empty (also made from
