@@ -111,7 +111,7 @@ describe('methods', () => {
   let gateway;
   before(async () => (gateway = await startDemo()));
   after(() => gateway?.stop());
-  const routes = {'/': 'GET', '/health': 'GET', '/v1/models': 'GET', '/v1/models/demo/echo': 'GET', '/v1/chat/completions': 'POST'};
+  const routes = {'/': 'GET', '/health': 'GET', '/v1/models': 'GET', '/v1/models/demo/echo': 'GET', '/v1/chat/completions': 'POST', '/v1/completions': 'POST'};
 
   for (const [route, right] of Object.entries(routes)) {
     it(`HEAD ${route} is GET without its body`, async () => {
