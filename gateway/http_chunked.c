@@ -63,7 +63,7 @@ static enum http_chunked_result size_digit(struct http_chunked *d, char c)
 static enum http_chunked_result extra_byte(struct http_chunked *d, char c, unsigned end)
 {
     if (++d->extra > EXTRA_MAX)
-        return CHUNKED_TOO_BIG;
+        return CHUNKED_EXTRA;
     if (c == '\r')
         d->at = end;
     else if (!is_text(c))

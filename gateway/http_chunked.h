@@ -15,8 +15,8 @@ enum http_chunked_result {
     CHUNKED_MORE,    /* all input is used */
     CHUNKED_DONE,    /* the body is whole; what follows it is left in the input */
     CHUNKED_BAD,     /* not the chunked coding */
-    CHUNKED_TOO_BIG, /* passes the limit of `out`, or 16 KiB of extensions and trailers: those are
-                        dropped */
+    CHUNKED_TOO_BIG, /* passes the limit of `out` */
+    CHUNKED_EXTRA,   /* more than 16 KiB of extensions and trailers, which are dropped anyway */
     CHUNKED_NO_MEMORY
 };
 

@@ -429,6 +429,10 @@ static enum http_parse_event next_of_chunked(struct http_parser *p, struct span 
     case CHUNKED_MORE: return HTTP_PARSE_MORE;
     case CHUNKED_DONE: p->at = DONE; return HTTP_PARSE_DONE;
     case CHUNKED_TOO_BIG: return refuse_body(p, problem);
+    case CHUNKED_EXTRA:
+        refuse(problem, 431,
+               "the request body has more than 16 KiB of chunk extensions and trailers");
+        return fail_event(p);
     case CHUNKED_NO_MEMORY: refuse_memory(problem); return fail_event(p);
     case CHUNKED_BAD: break;
     }

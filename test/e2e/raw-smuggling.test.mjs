@@ -51,7 +51,7 @@ describe('requests that could be read in two ways', () => {
     client.close();
     await onlyHeard(from);
   });
-  const tooLarge = {status: 413, code: 'request_too_large'};
+  const tooLarge = {status: 413, code: 'request_too_large'}, tooMuch = {status: 431};
 
   const served = (title, bytes) => it(`serves ${title}`, async () => {
     const from = asked().length, client = await RawClient.open(gateway.port);
@@ -169,8 +169,8 @@ describe('requests that could be read in two ways', () => {
     refused('a ghost behind an LF in an extension', chunks(`${hex};\nxx\r\n${body}\r\n0\r\n\r\n`));
     refused('a CR in an extension', chunks(`${hex};a\rb\r\n${body}\r\n0\r\n\r\n`));
     refused('a NUL in an extension', chunks(`${hex};a\0\r\n${body}\r\n0\r\n\r\n`));
-    refused('an endless extension', chunks(`${hex};${'x'.repeat(17 << 10)}\r\n${body}\r\n0\r\n\r\n`), tooLarge);
-    refused('many extensions that are long together', chunks(body.split('').map((c) => `1;${'x'.repeat(300)}\r\n${c}\r\n`).join('') + '0\r\n\r\n'), tooLarge);
+    refused('an endless extension', chunks(`${hex};${'x'.repeat(17 << 10)}\r\n${body}\r\n0\r\n\r\n`), tooMuch);
+    refused('many extensions that are long together', chunks(body.split('').map((c) => `1;${'x'.repeat(300)}\r\n${c}\r\n`).join('') + '0\r\n\r\n'), tooMuch);
     refused('endless zeros before a size', chunks(`${'0'.repeat(17 << 10)}${hex}\r\n${body}\r\n0\r\n\r\n`));
     refused('an LF at the end', chunks(`${hex}\r\n${body}\r\n0\r\n\n`));
     refused('a CR at the end', chunks(`${hex}\r\n${body}\r\n0\r\n\rx`));
@@ -179,8 +179,8 @@ describe('requests that could be read in two ways', () => {
     refused('a trailer with an LF', chunks(`${hex}\r\n${body}\r\n0\r\nX: a\nY: b\r\n\r\n`));
     refused('a trailer with a CR', chunks(`${hex}\r\n${body}\r\n0\r\nX: a\rY: b\r\n\r\n`));
     refused('a trailer with a NUL', chunks(`${hex}\r\n${body}\r\n0\r\nX: \0\r\n\r\n`));
-    refused('a giant trailer', chunks(`${hex}\r\n${body}\r\n0\r\nX: ${'y'.repeat(17 << 10)}\r\n\r\n`), tooLarge);
-    refused('giant trailers together', chunks(`${hex}\r\n${body}\r\n0\r\n${'X: y\r\n'.repeat(5000)}\r\n`), tooLarge);
+    refused('a giant trailer', chunks(`${hex}\r\n${body}\r\n0\r\nX: ${'y'.repeat(17 << 10)}\r\n\r\n`), tooMuch);
+    refused('giant trailers together', chunks(`${hex}\r\n${body}\r\n0\r\n${'X: y\r\n'.repeat(5000)}\r\n`), tooMuch);
     refused('chunks, in pieces', chunks(`${hex}\r\n${body}0\r\n\r\n`), {pieces: 5});
     served('zeros before a size', chunks(`0000000000000000000000000${hex}\r\n${body}\r\n000\r\n\r\n`));
     served('capital digits', chunks(`1\r\n{\r\n${(n - 1).toString(16).toUpperCase()}\r\n${body.slice(1)}\r\n0\r\n\r\n`));

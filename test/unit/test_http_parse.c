@@ -336,6 +336,10 @@ static void long_heads_have_their_statuses(void **state)
     expect_long("GET / HTTP/1.1\r\nA: ", HTTP_HEAD_MAX - 23, "\r\n\r\n", 0);
     expect_long("GET / HTTP/1.1\r\nA: ", HTTP_HEAD_MAX - 22, "\r\n\r\n", 431);
     expect_long("GET / HTTP/1.1\r\n", 100000, "", 431);
+    expect_long(CHUNK "0;", 16383, "\r\n\r\n", 0);
+    expect_long(CHUNK "0;", 16385, "", 431);
+    expect_long(CHUNK "0;", 8000, "\r\nX: 0123456789\r\n\r\n", 0);
+    expect_long(CHUNK "0\r\nX: ", 17000, "", 431);
 }
 
 static void header_lines_are_counted(void **state)
