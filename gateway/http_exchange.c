@@ -12,7 +12,8 @@
 #include "gateway/error_response.h"
 #include "gateway/http_server_internal.h"
 
-enum { ANSWER_HEAD_MAX = 64 * 1024 };
+/* An answer may repeat what stood in the request's head (a preflight does), and says more. */
+enum { ANSWER_HEAD_MAX = 2 * HTTP_HEAD_MAX };
 
 /* ---- life ---- */
 
@@ -151,8 +152,10 @@ static void finish_head(struct http_exchange *x)
     else if (c->parser.request.http10)
         buffer_append(&x->head, SPAN("Connection: keep-alive\r\n"));
     buffer_append(&x->head, SPAN("\r\n"));
-    if (x->head.error) /* half a head would be a lie; nothing at all is seen as a failure */
+    if (x->head.error) { /* half a head would be a lie; nothing at all is seen as a failure */
         c->broken = true;
+        http_server_again(c);
+    }
 }
 
 /* ---- the answer's body ---- */
