@@ -30,7 +30,7 @@ int openai_relay_request(struct turn_run *run, struct site_request *req)
 
 enum adapter_verdict openai_relay_broke_off(struct turn_run *run)
 {
-    fail_set(&run->fail, FAIL_CUT, "%.*s broke off in the middle of its answer",
+    fail_set(&run->fail, FAIL_CUT, "%.*s broke off in the middle of its answer; ask again",
              SPAN_ARGS(run->site->name));
     return ADAPTER_FAIL;
 }

@@ -375,6 +375,7 @@ static void answer_failure(struct exchange *e)
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, &e->fail, most_tries(e) > 1);
     e->status = error_row(e->fail.kind)->status;
+    http_exchange_set_reason(e->http, error_row(e->fail.kind)->reason);
     count_bytes(e, body.n);
     exchange_note_body(e, first_branch(e), "to client", buffer_span(&body));
     http_answer_whole(e->http, e->status, h.list, h.n, buffer_span(&body));

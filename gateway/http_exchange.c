@@ -119,6 +119,8 @@ static void append_header(struct buffer *out, struct span name, struct span valu
     buffer_append(out, SPAN("\r\n"));
 }
 
+void http_exchange_set_reason(struct http_exchange *x, const char *reason) { x->reason = reason; }
+
 void http_answer_start(struct http_exchange *x, int status, const struct header *headers, size_t n,
                        int64_t length)
 {
@@ -132,7 +134,7 @@ void http_answer_start(struct http_exchange *x, int status, const struct header 
     x->chunked = length < 0 && !r->http10;
     if (length < 0 && r->http10)
         x->connection->keep_alive = false; /* the body ends with the connection */
-    buffer_printf(out, "HTTP/1.1 %d %s\r\n", status, http_reason(status));
+    buffer_printf(out, "HTTP/1.1 %d %s\r\n", status, x->reason ? x->reason : http_reason(status));
     buffer_append(out, http_server_date(x->connection->server));
     for (size_t i = 0; i < n; i++)
         append_header(out, headers[i].name, headers[i].value);

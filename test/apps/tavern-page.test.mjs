@@ -101,8 +101,8 @@ describe('when something fails, a toast says what', {timeout: 180000}, () => {
   };
   const rows = [
     ["the site's limit", bare(faulty('limited')), /limits the rate.*ready again in \d+ s/, 'Too Many Requests'],
-    ['a bot check', bare(faulty('guarded')), /wants to see a human/, 'Forbidden'],
-    ['an answer that breaks off', bare(faulty('broken')), /broke off in the middle/, 'Bad Gateway', 'Half'],
+    ['a bot check', bare(faulty('guarded')), /wants to see a human/, 'Forbidden: the site asks for a human'],
+    ['an answer that breaks off', bare(faulty('broken')), /broke off in the middle/, "Bad Gateway: the site's answer broke off", 'Half'],
   ];
   for (const [what, model, message, , answer] of rows) {
     it(what, async () => {

@@ -187,9 +187,9 @@ describe('a failure', () => {
   const rows = [
     ['an unknown model', {model: 'demo/eccho'}, [404, 'Not Found'], 'model_not_found', /demo\/eccho.*demo\/echo/],
     ['a site that limits us', {model: faulty('limited')}, [429, 'Too Many Requests'], 'upstream_rate_limited', /ready again in 1[5-7] s/],
-    ['a bot check', {model: faulty('guarded')}, [403, 'Forbidden'], 'upstream_challenge', /human|bot|browser/],
-    ['a prompt that is too long', {messages: [{role: 'user', content: '!error context_length'}]}, [400, 'Bad Request'], 'context_length_exceeded', /./],
-    ['an overloaded site', {messages: [{role: 'user', content: '!error overloaded 9'}]}, [503, 'Service Unavailable'], 'upstream_overloaded', /./],
+    ['a bot check', {model: faulty('guarded')}, [403, 'Forbidden: the site asks for a human'], 'upstream_challenge', /human|bot|browser/],
+    ['a prompt that is too long', {messages: [{role: 'user', content: '!error context_length'}]}, [400, 'Bad Request: the prompt is too long'], 'context_length_exceeded', /./],
+    ['an overloaded site', {messages: [{role: 'user', content: '!error overloaded 9'}]}, [503, 'Service Unavailable: the site is overloaded'], 'upstream_overloaded', /./],
   ];
   for (const [what, more, [status, reason], code, message] of rows) {
     it(`${what}, streamed: its status, and words for the person`, async () => {
@@ -210,7 +210,7 @@ describe('a failure', () => {
   it('an answer that is cut: the text, then an error, and never an end', async () => {
     const {content, error} = checkBrokenStream(await (await ask('hi', {model: faulty('broken'), stream: true})).text());
     assert.deepEqual([content, error.code], ['Half', 'upstream_cut']);
-    assert.deepEqual(await whole('hi', {model: faulty('broken')}), {error: {message: 'Bad Gateway'}, quota_error: false});
+    assert.deepEqual(await whole('hi', {model: faulty('broken')}), {error: {message: "Bad Gateway: the site's answer broke off"}, quota_error: false});
   });
 
   it('a wrong key: no models, and 401 as the 400 that it makes of it', async () => {
