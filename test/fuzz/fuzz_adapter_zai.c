@@ -9,25 +9,14 @@
 #include <stdlib.h>
 
 #include "adapters/adapter.h"
-#include "gateway/chat_answer.h"
+#include "gateway/answer.h"
 #include "gateway/chat_request.h"
 #include "sse/frame_decoder.h"
+#include "test/fuzz/check_events.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void make_random(void *owner, void *bytes, size_t n) { memset(bytes, 7, n); }
-
-static void check_events(struct json_parser *json, struct span out)
-{
-    struct span line;
-    struct json root;
-    while (span_split(&out, '\n', &line)) {
-        if (!line.n || span_eq(line, SPAN("data: [DONE]")))
-            continue;
-        assert(span_starts(line, SPAN("data: {")));
-        assert(json_parse(json, span_from(line, 6), &root) == JSON_OK);
-    }
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -44,14 +33,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct turn turn;
     struct fail fail;
     struct buffer out;
-    struct chat_answer answer;
+    struct answer answer;
     arena_init(&arena);
     buffer_init(&out, 1 << 27);
     struct span body = arena_dup(&arena, SPAN("{\"model\":\"m\",\"stream\":true,\"messages\":[{"
                                               "\"role\":\"user\",\"content\":\"hi\"}]}"));
     assert(chat_request_parse(json, &arena, (char *)(uintptr_t)body.p, body.n, &turn, &fail) == 0);
-    assert(chat_answer_init(&answer, &arena, &turn, SPAN("chatcmpl-1"), 1, SPAN("m"),
-                            REASONING_FIELD, &out) == 0);
+    const struct answer_meta meta = {.id = SPAN("chatcmpl-1"), .model = SPAN("m"), .created = 1};
+    const struct answer_rules rules = {.reasoning = REASONING_FIELD};
+    static const struct token_source estimated = {NULL, NULL};
+    struct answer_feed feed;
+    answer_init(&answer, chat_stream_writer(&arena, &meta, NULL, &out), &arena, &estimated,
+                meta.id);
+    answer_feed_add(&answer, &feed, &turn, 0, 1);
+    answer_feed_begin(&feed, &rules);
     struct site_settings site = {.name = SPAN("z"), .origin = SPAN("https://z.example")};
     struct site_account account = {.name = SPAN("main"), .credentials = token, .n_credentials = 1};
     struct turn_run run = {.turn = &turn,
@@ -60,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                            .model = SPAN("glm-4.7"),
                            .arena = &arena,
                            .json = json,
-                           .out = &answer.sink,
+                           .out = &feed.sink,
                            .now_ms = 1760000000000,
                            .random = make_random};
     run.state = arena_alloc(&arena, adapter_zai.state_size);
@@ -86,11 +81,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         verdict = adapter_zai.on_end(&run, how & 32 ? END_CUT : END_CLEAN);
     assert(verdict == ADAPTER_COMPLETE || (run.fail.kind != FAIL_NONE && run.fail.message[0]));
     if (verdict == ADAPTER_COMPLETE)
-        assert(chat_answer_end(&answer, NULL) == 0);
+        assert(answer_end(&answer, NULL) == 0);
     check_events(json, buffer_span(&out));
     adapter_zai.destroy(&run);
     frame_decoder_free(&decoder);
-    chat_answer_free(&answer);
+    answer_free(&answer);
     buffer_free(&out);
     arena_free(&arena);
     json_parser_destroy(json);

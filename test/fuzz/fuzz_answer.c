@@ -9,26 +9,9 @@
 
 #include "gateway/answer.h"
 #include "gateway/api.h"
+#include "test/fuzz/check_events.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Each event is a JSON object, or [DONE]. */
-static void check_events(struct json_parser *json, struct span out)
-{
-    while (out.n) {
-        ptrdiff_t end = span_find(out, SPAN("\n\n"));
-        assert(end >= 0 && span_starts(out, SPAN("data: ")));
-        struct span event = span_of(out.p + 6, (size_t)end - 6);
-        struct buffer copy; /* the parser wants room behind its text */
-        struct json root;
-        buffer_init(&copy, 1 << 26);
-        buffer_append(&copy, event);
-        assert(span_eq(event, SPAN("[DONE]")) ||
-               json_parse(json, buffer_span(&copy), &root) == JSON_OK);
-        buffer_free(&copy);
-        out = span_from(out, (size_t)end + 2);
-    }
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
