@@ -48,7 +48,7 @@ for (const name of ['openai', 'openai4']) {
       }
       assert.ok(ids.includes('org/nested:free') && ids.includes('demo/echo'), ids.join(' '));
       for (const id of [...ids, 'up/org/nested:free']) assert.equal((await client.models.retrieve(id)).id, id);
-      await assert.rejects(client.models.retrieve('up/org/nested:paid'), (e) => e instanceof sdk.NotFoundError && e.code === 'model_not_found');
+      await assert.rejects(client.models.retrieve('elsewhere/nested:paid'), (e) => e instanceof sdk.NotFoundError && e.code === 'model_not_found');
     });
 
     it('a whole answer, with the id of the request', async () => {
@@ -154,6 +154,19 @@ for (const name of ['openai', 'openai4']) {
         });
       }
     }
+
+    it('a failure that other accounts have met as well is not repeated by the SDK', async () => {
+      const two = await startGateway({sites: [{name: 'up', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, models: ['gpt-test']}),
+        accounts: [{name: 'a', api_key: 'sk-upstream'}, {name: 'b', api_key: 'sk-upstream'}]}]});
+      try {
+        const from = site.chatRequests().length;
+        site.next(...Array(2).fill({status: 500, json: {error: {message: 'boom'}}}));
+        await assert.rejects(make({baseURL: two.base, maxRetries: 5}).chat.completions.create({model: 'up/gpt-test', ...user('x')}), (e) => e.status === 502 && e.code === 'upstream_failed');
+        assert.equal(site.chatRequests().length - from, 2);
+      } finally {
+        await two.stop();
+      }
+    });
 
     it('one class for each kind of error, with code, type, param and the id of the request', async () => {
       const create = (more, who = client) => who.chat.completions.create({model: 'up/gpt-test', ...user('x'), ...more});
