@@ -6,7 +6,7 @@ import {createOpenAICompatible} from 'ai7-openai-compatible';
 import {OpenAiSite} from '../sites/openai.mjs';
 import {within} from '../sites/site.mjs';
 import {Zai, jwt} from '../sites/zai.mjs';
-import {KEY, WORST, answerPiece, says, settled, startWorst} from './lib/clients.mjs';
+import {WORST, answerPiece, says, settled, startWorst} from './lib/clients.mjs';
 import {startGateway} from './lib/gateway.mjs';
 
 const provider = (base, apiKey = 'any') => createOpenAICompatible({name: 'dragoman', baseURL: base, apiKey, includeUsage: true});

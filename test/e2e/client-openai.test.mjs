@@ -272,7 +272,7 @@ for (const name of ['openai', 'openai4']) {
             for await (const chunk of stream ? answer : []) text += chunk.choices[0].delta.content ?? '';
           })().then(() => assert.fail('looks like a whole answer'), (e) => e);
           const late = stream && bad.partial;
-          says(error.message, bad, late ? '' : `${bad.status} `);
+          says(error.message, bad, {before: late ? '' : `${bad.status} `});
           assert.deepEqual([error.status, error.type, error.code, error.param], [late ? undefined : bad.status, bad.type, bad.code, bad.param]);
           assert.equal(text, late ? bad.partial : '');
         });

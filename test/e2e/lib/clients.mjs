@@ -53,10 +53,10 @@ export const WORST = [
     message: 'flaky broke off in the middle of its answer'},
 ].map((c) => ({param: null, key: KEY, ...c}));
 
-/** Exactly this sentence, with the client's own words around it; only the seconds to wait may differ. */
-export function says(text, {message}, before = '') {
-  assert.ok(text.startsWith(before), `${JSON.stringify(text)} does not begin with ${JSON.stringify(before)}`);
-  const rest = text.slice(before.length);
+/** Exactly this sentence between the client's own words; only the seconds to wait may differ. */
+export function says(text, {message}, {before = '', after = ''} = {}) {
+  assert.ok(text.startsWith(before) && text.endsWith(after), `${JSON.stringify(text)} is not ${JSON.stringify(before)} … ${JSON.stringify(after)}`);
+  const rest = text.slice(before.length, text.length - after.length);
   if (message instanceof RegExp) assert.match(rest, message);
   else assert.equal(rest.replace(/in \d+ s$/, 'in N s'), message);
 }
