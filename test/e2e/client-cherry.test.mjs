@@ -6,7 +6,7 @@ import {createExecutor} from '@cherrystudio/ai-core';
 import {OpenAiSite} from '../sites/openai.mjs';
 import {within} from '../sites/site.mjs';
 import {Zai, jwt, say} from '../sites/zai.mjs';
-import {KEY, WORST, active, answerPiece, descriptors, resident, says, settled, startWorst} from './lib/clients.mjs';
+import {KEY, WORST, active, answerPiece, descriptors, leftAtOnce, resident, says, settled, startWorst} from './lib/clients.mjs';
 import {startGateway} from './lib/gateway.mjs';
 
 /** The app's executor for a provider of type OpenAI, as a person has set it up. */
@@ -47,7 +47,7 @@ async function check(executor, model, leaves) {
   assert.ok(controller.signal.aborted, types.join(' '));
 }
 
-describe('cherry: Z.ai, an OpenAI-compatible service, the demo site', () => {
+describe('cherry: Z.ai, an OpenAI-compatible service, the demo site', {timeout: 60000}, () => {
   let site, zai, gateway, executor;
   before(async () => {
     site = await new OpenAiSite().start();
@@ -114,20 +114,20 @@ describe('cherry: Z.ai, an OpenAI-compatible service, the demo site', () => {
       controller.abort();
     }
     assert.equal(text, 'Hello');
-    assert.notEqual(await within(3000, record.aborted, 'the gateway leaves the site'), null);
+    await leftAtOnce(record);
     assert.equal((await talk(executor, 'zai/glm-4.6', 'next')).text, '你好, world 🌍');
   });
 
   for (const order of ['!error unavailable after 2 words', '!cut after 2 words']) {
     it(`${order}: the text, then an error block`, async () => {
       const seen = await talk(executor, 'demo/echo', order);
-      assert.deepEqual([seen.text, seen.errors.length], ['Here are', 1]);
+      assert.deepEqual([seen.text, seen.errors.map((e) => e.message ?? e)], ['Here are', [`the demo site fails as it was asked to: ${/cut|unavailable/.exec(order)}`]]);
       assert.notEqual(seen.finish, 'stop');
     });
   }
 });
 
-describe('cherry: the connection check', () => {
+describe('cherry: the connection check', {timeout: 180000}, () => {
   const KINDS = {
     'at the very first part, often before our head': () => true,
     'at the first piece of the answer': (part) => part.type === 'text-delta' || part.type === 'reasoning-delta',
@@ -167,33 +167,32 @@ describe('cherry: the connection check', () => {
     assert.equal(await active(gateway), 0);
     assert.ok(site.chatRequests().length - before.requests >= n / 2, `${site.chatRequests().length - before.requests} requests reached the site`);
     assert.ok(growth.fds <= 2 && growth.sockets <= 1 && site.sockets.size <= 2, JSON.stringify(growth));
-    assert.ok(growth.kib < 4 * n, `${n} checks: ${growth.kib} KiB more`);
+    assert.ok(growth.kib < 6144, `${n} checks: ${growth.kib} KiB more`); // without sanitizers it is 0; one exchange alone would be 10 and more
     const {text, finish} = await talk(executor, model, 'still there?');
     assert.ok(text && finish === 'stop');
     assert.deepEqual(site.violations, []);
-    return growth;
   }
 
-  it('a thousand times at a service with one account for one request', {timeout: 120000}, async () => {
+  it('a thousand times at a service with one account for one request', async () => {
     const site = await new OpenAiSite({tls: false}).start();
-    console.log(await checks(1000, site, {name: 'up', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, models: ['gpt-test'], max_concurrent: 1}), accounts: [{name: 'a', api_key: 'sk-upstream'}]},
+    await checks(1000, site, {name: 'up', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, models: ['gpt-test'], max_concurrent: 1}), accounts: [{name: 'a', api_key: 'sk-upstream'}]},
       'up/gpt-test', function (res) {
         this.sseHead(res);
         this.event(res, answerPiece({role: 'assistant', content: 'Hello'}));
-      }));
+      });
   });
 
-  it('two hundred times at Z.ai, over TLS', {timeout: 120000}, async () => {
+  it('two hundred times at Z.ai, over TLS', async () => {
     const site = await new Zai().start();
-    console.log(await checks(200, site, {name: 'zai', adapter: 'zai', ...site.config({max_concurrent: 1}), accounts: [{name: 'me', token: jwt('person')}]},
+    await checks(200, site, {name: 'zai', adapter: 'zai', ...site.config({max_concurrent: 1}), accounts: [{name: 'me', token: jwt('person')}]},
       'zai/glm-4.6', function (res) {
         this.sseHead(res);
         this.event(res, say('Let me see', 'thinking'));
-      }));
+      });
   });
 });
 
-describe('cherry: the worst cases', () => {
+describe('cherry: the worst cases', {timeout: 60000}, () => {
   let worst;
   before(async () => (worst = await startWorst()));
   after(() => worst?.stop());

@@ -3,8 +3,7 @@
 import assert from 'node:assert/strict';
 import {after, afterEach, before, describe, it} from 'node:test';
 import {OpenAiSite} from '../sites/openai.mjs';
-import {within} from '../sites/site.mjs';
-import {KEY, WORST, active, answerPiece, says, settled, startWorst} from './lib/clients.mjs';
+import {KEY, WORST, active, answerPiece, leftAtOnce, says, settled, startWorst} from './lib/clients.mjs';
 import {startGateway} from './lib/gateway.mjs';
 import {user} from './lib/http.mjs';
 
@@ -13,7 +12,7 @@ const add = {type: 'function', function: {name: 'add', description: 'a plus b',
   parameters: {type: 'object', required: ['a', 'b'], properties: {a: {type: 'number'}, b: {type: 'number'}}}}};
 
 for (const name of ['openai', 'openai4']) {
-  describe(`${name}: an OpenAI-compatible service`, () => {
+  describe(`${name}: an OpenAI-compatible service`, {timeout: 60000}, () => {
     let site, gateway, sdk, client;
     const make = (more = {}) => new sdk({apiKey: KEY, baseURL: gateway.base, maxRetries: 0, ...more});
     const completions = () => client.chat.completions;
@@ -155,6 +154,16 @@ for (const name of ['openai', 'openai4']) {
       }
     }
 
+    it('a failure that time does not cure is not repeated by the SDK', async () => {
+      let fetched = 0;
+      const patient = make({maxRetries: 5, fetch: (...args) => {
+        fetched++;
+        return fetch(...args);
+      }});
+      await assert.rejects(patient.chat.completions.create({model: 'demo/echo', ...user('!error bridge')}), (e) => e.status === 503 && e.code === 'bridge_not_connected');
+      assert.equal(fetched, 1);
+    });
+
     it('a failure that other accounts have met as well is not repeated by the SDK', async () => {
       const two = await startGateway({sites: [{name: 'up', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, models: ['gpt-test']}),
         accounts: [{name: 'a', api_key: 'sk-upstream'}, {name: 'b', api_key: 'sk-upstream'}]}]});
@@ -228,7 +237,7 @@ for (const name of ['openai', 'openai4']) {
         });
         await leave(client, begun);
         await begun;
-        assert.notEqual(await within(3000, record.aborted, 'the gateway leaves the site'), null);
+        await leftAtOnce(record);
         assert.equal((await completions().create({model: 'up/gpt-test', ...user('next')})).choices[0].message.content, 'next');
       });
     }
@@ -253,7 +262,7 @@ for (const name of ['openai', 'openai4']) {
     }
   });
 
-  describe(`${name}: the worst cases`, () => {
+  describe(`${name}: the worst cases`, {timeout: 60000}, () => {
     let worst, sdk;
     before(async () => {
       sdk = (await import(name)).default;
@@ -281,7 +290,7 @@ for (const name of ['openai', 'openai4']) {
   });
 }
 
-describe('openai: three hundred calls at once', () => {
+describe('openai: three hundred calls at once', {timeout: 60000}, () => {
   const N = 300;
   let site, gateway, sdk;
   before(async () => {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import {readdirSync, readFileSync} from 'node:fs';
 import {OpenAiSite} from '../../sites/openai.mjs';
+import {within} from '../../sites/site.mjs';
 import {Zai, jwt} from '../../sites/zai.mjs';
 import {startGateway} from './gateway.mjs';
 
@@ -102,6 +103,14 @@ export async function settled(gateway, ms = 3000) {
   for (let n; (n = await active(gateway)) !== 0;) {
     if (Date.now() > end) throw new Error(`${n} requests are still under way`);
   }
+}
+
+/** The client has just left: the gateway leaves the site at once, in the middle of its answer. */
+export async function leftAtOnce(record) {
+  const left = Date.now();
+  const closed = await within(5000, record.aborted, "the end of the site's request");
+  assert.notEqual(closed, null, 'the site had come to its end');
+  assert.ok(closed - left < 900, `${closed - left} ms later`);
 }
 
 /** One chunk as a service sends it. */
