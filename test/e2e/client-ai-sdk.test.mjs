@@ -195,7 +195,8 @@ describe('ai: the worst cases', {timeout: 60000}, () => {
       const {text, errors, all} = await parts(streamText({model: provider(worst.base, bad.key)(bad.model), prompt: 'Hello', ...quiet}));
       assert.equal(text, bad.partial ?? '');
       assert.equal(errors.length, 1);
-      says(errors[0].message ?? errors[0], bad);
+      says(errors[0].message, bad);
+      assert.equal(errors[0].name, bad.partial ? 'AI_StreamProviderError' : 'AI_APICallError');
       if (!bad.partial) assert.deepEqual([errors[0].statusCode, errors[0].data.error.code], [bad.status, bad.code]);
       for (const end of all.filter((p) => p.type === 'finish')) assert.equal(end.finishReason, 'error');
     });
