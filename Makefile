@@ -8,16 +8,18 @@ PREFIX ?= /usr/local
 T ?= 60
 ARGS ?=
 
-.PHONY: help deps run build test test-unit test-e2e bench lint format fuzz install clean
+.PHONY: help deps ranks run build test test-unit test-e2e test-apps bench lint format fuzz install clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run         build the release and serve (ARGS="-c FILE" is passed on)'
 	@echo 'make test        unit and end-to-end tests with sanitizers; test-unit, test-e2e: one half'
+	@echo 'make test-apps   the real SillyTavern and a real browser (installs Chromium, Node.js and 500 MB of npm packages)'
 	@echo 'make lint        formatting, clang-tidy, cppcheck, direction of includes'
 	@echo 'make format      format all C sources'
 	@echo 'make fuzz T=60   every fuzz target for T seconds'
 	@echo 'make bench       how fast, how much memory'
+	@echo 'make ranks       what counts tokens exactly (made by make build as well, where npm is there)'
 	@echo 'make build       the release alone: build/release/dragoman'
 	@echo 'make install     PREFIX=/usr/local, DESTDIR is honoured'
 	@echo 'make deps        install what Debian provides and is missing (the others do so for themselves)'
@@ -29,6 +31,11 @@ deps:
 build:
 	@scripts/deps build
 	@scripts/build release
+	@scripts/ranks/build --if-possible
+
+ranks:
+	@scripts/deps ranks
+	@scripts/ranks/build
 
 run: build
 	@exec build/release/dragoman serve $(ARGS)
@@ -41,6 +48,9 @@ test-unit:
 
 test-e2e:
 	@scripts/test e2e
+
+test-apps:
+	@scripts/test apps
 
 bench: build
 	@scripts/bench

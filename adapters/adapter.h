@@ -50,7 +50,9 @@ enum capability {
     CAP_SEARCH = 1 << 10,
     CAP_USAGE = 1 << 11, /* the site tells token counts */
     CAP_STOP = 1 << 13,  /* heeds `stop` exactly; where it does not, the gateway cuts the text */
-    CAP_LOCAL = 1 << 12  /* answers by itself, without any request (demo): see `local` */
+    CAP_MAX_TOKENS = 1 << 14, /* heeds max_tokens; where it does not, the gateway counts and cuts */
+    CAP_RELAY = 1 << 15,      /* takes turns with a relay */
+    CAP_LOCAL = 1 << 12       /* answers by itself, without any request (demo): see `local` */
 };
 
 enum { SITE_HEADERS_MAX = 24 };

@@ -71,3 +71,13 @@ int delta_extra(const struct delta_sink *sink, enum delta_place place, int choic
     return put(sink, &(struct delta){
                          .kind = DELTA_EXTRA, .choice = choice, .text = members, .place = place});
 }
+
+int delta_head(const struct delta_sink *sink, struct span content_type)
+{
+    return put(sink, &(struct delta){.kind = DELTA_HEAD, .text = content_type});
+}
+
+int delta_bytes(const struct delta_sink *sink, struct span bytes)
+{
+    return put_text(sink, DELTA_BYTES, 0, bytes);
+}

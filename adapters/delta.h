@@ -20,6 +20,8 @@ enum delta_kind {
     DELTA_USAGE,          /* usage; the last one counts */
     DELTA_FINISH, /* text = stop | length | tool_calls | content_filter | function_call; once per
                      choice */
+    DELTA_HEAD,   /* relays: text = the answer's content type, before its bytes */
+    DELTA_BYTES,  /* relays: text = bytes of the answer's body, as they are */
     DELTA_EXTRA   /* text = raw JSON members that the neutral form does not know; place says where
                      they belong */
 };
@@ -64,6 +66,8 @@ int delta_tool_arguments(const struct delta_sink *, int choice, int index, struc
 int delta_citation(const struct delta_sink *, int choice, struct span url, struct span title);
 int delta_usage(const struct delta_sink *, const struct delta_usage *);
 int delta_finish(const struct delta_sink *, int choice, struct span reason);
+int delta_head(const struct delta_sink *, struct span content_type);
+int delta_bytes(const struct delta_sink *, struct span bytes);
 int delta_extra(const struct delta_sink *, enum delta_place, int choice, struct span members);
 
 #endif

@@ -545,7 +545,8 @@ const struct adapter adapter_demo = {
     .title = "the built-in demo site",
     .origin = "",
     .capabilities = CAP_LOCAL | CAP_SYSTEM | CAP_IMAGE | CAP_AUDIO | CAP_FILE | CAP_VIDEO |
-                    CAP_TOOLS | CAP_REASONING | CAP_RESPONSE_FORMAT | CAP_N | CAP_USAGE | CAP_STOP,
+                    CAP_TOOLS | CAP_REASONING | CAP_RESPONSE_FORMAT | CAP_N | CAP_USAGE | CAP_STOP |
+                    CAP_MAX_TOKENS,
     .state_size = sizeof(struct demo),
     .base_model = demo_base_model,
     .models = demo_models,

@@ -4,11 +4,13 @@
  * One request, one answer. The client's body travels as it is but for the model's name; the hard
  * parts live in openai_wire.h, shared with other sites of this kind.
  */
+#include "adapters/openai_relay.h"
 #include "adapters/openai_wire.h"
 
 struct openai {
     bool asked;
     struct openai_wire wire;
+    bool relaying; /* a relay, and the site said yes */
 };
 
 static const struct openai_dialect dialect = {0};
@@ -67,7 +69,12 @@ static enum adapter_step next(struct turn_run *run, struct site_request *req)
     struct openai *o = run->state;
     if (o->asked)
         return ADAPTER_DONE;
-    if (write_body(run, &req->body) || add_credential(run, req))
+    o->asked = true;
+    if (add_credential(run, req))
+        return ADAPTER_FAILED;
+    if (run->turn->relay.path.n)
+        return openai_relay_request(run, req) ? ADAPTER_FAILED : ADAPTER_SEND;
+    if (write_body(run, &req->body))
         return ADAPTER_FAILED;
     req->method = "POST";
     req->target = chat_target(run->site);
@@ -75,24 +82,37 @@ static enum adapter_step next(struct turn_run *run, struct site_request *req)
     site_request_header(req, SPAN("Content-Type"), SPAN("application/json"));
     site_request_header(req, SPAN("Accept"),
                         run->turn->stream ? SPAN("text/event-stream") : SPAN("application/json"));
-    o->asked = true;
     return ADAPTER_SEND;
 }
 
 static enum adapter_verdict on_head(struct turn_run *run, const struct site_head *head,
                                     enum framing *framing)
 {
-    return openai_wire_head(run, &((struct openai *)run->state)->wire, &dialect, head, framing);
+    struct openai *o = run->state;
+    enum adapter_verdict verdict = openai_wire_head(run, &o->wire, &dialect, head, framing);
+    if (!run->turn->relay.path.n || verdict != ADAPTER_GO_ON || !o->wire.good)
+        return verdict;
+    o->relaying = true;
+    *framing = FRAMING_RAW;
+    return delta_head(run->out, head->content_type) ? ADAPTER_FAIL : ADAPTER_GO_ON;
 }
 
 static enum adapter_verdict on_frame(struct turn_run *run, const struct frame *frame)
 {
-    return openai_wire_frame(run, &((struct openai *)run->state)->wire, frame);
+    struct openai *o = run->state;
+    if (o->relaying)
+        return delta_bytes(run->out, frame->data) ? ADAPTER_FAIL : ADAPTER_GO_ON;
+    enum adapter_verdict verdict = openai_wire_frame(run, &o->wire, frame);
+    return verdict == ADAPTER_FAIL ? openai_relay_failed(run, o->wire.status) : verdict;
 }
 
 static enum adapter_verdict on_end(struct turn_run *run, enum stream_end end)
 {
-    return openai_wire_end(run, &((struct openai *)run->state)->wire, end);
+    struct openai *o = run->state;
+    if (o->relaying)
+        return end == END_CLEAN ? ADAPTER_COMPLETE : openai_relay_broke_off(run);
+    enum adapter_verdict verdict = openai_wire_end(run, &o->wire, end);
+    return verdict == ADAPTER_FAIL ? openai_relay_failed(run, o->wire.status) : verdict;
 }
 
 /* ---- models ---- */
@@ -142,7 +162,7 @@ const struct adapter adapter_openai = {
     .options = options,
     .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_AUDIO | CAP_FILE | CAP_VIDEO | CAP_TOOLS |
                     CAP_REASONING | CAP_RESPONSE_FORMAT | CAP_LOGPROBS | CAP_N | CAP_SEARCH |
-                    CAP_USAGE | CAP_STOP,
+                    CAP_USAGE | CAP_STOP | CAP_MAX_TOKENS | CAP_RELAY,
     .state_size = sizeof(struct openai),
     .models_request = models_request,
     .models_answer = models_answer,

@@ -629,7 +629,7 @@ enum adapter_verdict openai_wire_head(struct turn_run *run, struct openai_wire *
 
 static int broke_off(struct turn_run *run)
 {
-    return fail_set(&run->fail, FAIL_CUT, "%.*s broke off in the middle of its answer",
+    return fail_set(&run->fail, FAIL_CUT, "%.*s broke off in the middle of its answer; ask again",
                     SPAN_ARGS(run->site->name));
 }
 

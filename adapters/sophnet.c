@@ -687,7 +687,7 @@ const struct adapter adapter_sophnet = {
     .credentials = credentials,
     .options = options,
     .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_TOOLS | CAP_REASONING | CAP_RESPONSE_FORMAT |
-                    CAP_LOGPROBS | CAP_N | CAP_SEARCH | CAP_USAGE | CAP_STOP,
+                    CAP_LOGPROBS | CAP_N | CAP_SEARCH | CAP_USAGE | CAP_STOP | CAP_MAX_TOKENS,
     .offers_guest = true,
     .needs_account = true,
     .state_size = sizeof(struct sophnet),

@@ -52,6 +52,15 @@ struct message {
 
 enum reasoning_wish { REASONING_UNSET, REASONING_ON, REASONING_OFF };
 
+/* A request that goes to the site as it is, but for the model's name: embeddings, pictures, speech.
+ */
+struct relay {
+    struct span path;          /* below the API's base: "/embeddings"; "" = the turn is a chat */
+    struct span type;          /* the client's Content-Type */
+    struct span before, after; /* the body around the model's name */
+    bool quoted;               /* the name stands there as a JSON string */
+};
+
 struct turn {
     struct span raw;   /* the client's body: one valid JSON object, escaped lone surrogates already
                           mended; has JSON_PADDING */
@@ -66,8 +75,9 @@ struct turn {
     /* Parameters: has_x says whether the client gave it (null counts as not given). */
     bool has_temperature, has_top_p, has_max_tokens, has_presence_penalty, has_frequency_penalty;
     double temperature, top_p, presence_penalty, frequency_penalty;
-    int64_t max_tokens;      /* max_completion_tokens wins over max_tokens */
-    const struct span *stop; /* decoded texts */
+    int64_t max_tokens;          /* max_completion_tokens wins over max_tokens */
+    bool max_includes_reasoning; /* it was max_completion_tokens */
+    const struct span *stop;     /* decoded texts */
     size_t n_stop;
 
     struct span tools_raw; /* raw JSON array, {NULL,0} when absent, null or empty (also made from
@@ -80,6 +90,8 @@ struct turn {
     enum reasoning_wish reasoning; /* from reasoning_effort, reasoning, thinking, enable_thinking,
                                       chat_template_kwargs */
     struct span reasoning_effort;  /* as given ("low" …), "" = not given */
+
+    struct relay relay;
 
     bool has_images, has_audio, has_files, has_video; /* any message */
 };

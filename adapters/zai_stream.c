@@ -748,5 +748,6 @@ enum adapter_verdict zai_stream_end(struct turn_run *run, struct zai *z, enum st
         return ADAPTER_FAIL;
     if (!zai_stream_has_text(s) && end == END_CLEAN)
         return fail_set(&run->fail, FAIL_EMPTY, "chat.z.ai ended its answer without any text");
-    return fail_set(&run->fail, FAIL_CUT, "chat.z.ai broke off in the middle of its answer");
+    return fail_set(&run->fail, FAIL_CUT,
+                    "chat.z.ai broke off in the middle of its answer; ask again");
 }

@@ -57,6 +57,23 @@ int fail_param(struct fail *f, enum fail_kind kind, const char *param, const cha
     return -1;
 }
 
+void fail_add(struct fail *f, const char *format, ...)
+{
+    char more[80];
+    size_t n = strlen(f->message);
+    va_list args;
+    va_start(args, format);
+    clean(more, sizeof more, vsnprintf(more, sizeof more, format, args));
+    va_end(args);
+    size_t room = sizeof f->message - 1 - strlen(more);
+    if (n > room) {
+        n = room;
+        while (n && ((unsigned char)f->message[n] & 0xC0) == 0x80)
+            n--;
+    }
+    snprintf(f->message + n, sizeof f->message - n, "%s", more);
+}
+
 int fail_memory(struct fail *f)
 {
     return fail_set(f, FAIL_INTERNAL, "dragoman is out of memory; try again in a moment");

@@ -68,6 +68,8 @@ int fail_set(struct fail *f, enum fail_kind kind, const char *format, ...)
 /* The same with the request's field that is at fault. */
 int fail_param(struct fail *f, enum fail_kind kind, const char *param, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* More of the sentence, at its end: where there is no room, what was said before gives way. */
+void fail_add(struct fail *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Out of memory, in one place. */
 int fail_memory(struct fail *f);
 void fail_clear(struct fail *f);

@@ -129,6 +129,16 @@ bool json_raw_next(struct json_raw_iter *it)
     return true;
 }
 
+int json_raw_append_member(struct buffer *out, struct span raw_key, struct span value)
+{
+    if (out->n && out->p[out->n - 1] != '{')
+        buffer_char(out, ',');
+    buffer_char(out, '"');
+    buffer_append(out, raw_key);
+    buffer_append(out, SPAN("\":"));
+    return buffer_append(out, value);
+}
+
 static int hex_value(char c)
 {
     if (c >= '0' && c <= '9')

@@ -32,6 +32,10 @@ bool json_raw_has(struct span members, struct span raw_key);
 /* Does the raw key, escapes decoded, equal `name`? */
 bool json_raw_key_is(struct span raw_key, struct span name);
 
+/* Adds a member to the inside of an object: a comma before it unless it is the first behind '{'.
+ * Returns the buffer's error. */
+int json_raw_append_member(struct buffer *out, struct span raw_key, struct span value);
+
 /* One renaming rule of `field_aliases`, of which there may be so many. */
 enum { JSON_ALIASES_MAX = 64 };
 struct json_alias {

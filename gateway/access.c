@@ -7,6 +7,7 @@
 #include "gateway/access.h"
 
 #include "gateway/catalogue.h"
+#include "gateway/http_path.h"
 
 /* One line of X-Forwarded-For, from the right: each trusted proxy vouches for the address before
  * it. True when the whole line is used up and whoever stands first in it is such a proxy too. */
@@ -69,6 +70,11 @@ int access_check_address(const struct http_exchange *http, struct fail *fail)
                         "no keys are configured, so only this machine itself is served; add "
                         "[[keys]] to gateway.toml to let %s in",
                         ip_format(&client, text));
+    /* In the absolute form the target names the host (RFC 9112, 3.2.2). Clients then send the same
+     * in Host: who names two is refused if either is not ours. */
+    struct span named = http_path_authority(http_exchange_target(http));
+    if (named.p && !config_host_is_ours(config, named))
+        host = named;
     if (!http_exchange_is_unix(http) && host.p && !config_host_is_ours(config, host))
         return fail_set(fail, FAIL_ACCESS_DENIED,
                         "the Host \"%.*s\" is not this gateway's; use its address (such as "

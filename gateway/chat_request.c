@@ -557,7 +557,7 @@ static int read_limits(struct reader *r)
     t->n = (int)n;
     const char *limit = has_completion ? "max_completion_tokens" : "max_tokens";
     if (has_completion) {
-        t->has_max_tokens = true;
+        t->has_max_tokens = t->max_includes_reasoning = true;
         t->max_tokens = completion;
     }
     if (t->has_max_tokens && t->max_tokens == -1) /* some clients' "no limit" */
@@ -599,34 +599,70 @@ static int refuse_json(struct fail *fail, int error)
     }
 }
 
-int chat_request_parse(struct json_parser *json, struct arena *arena, char *body, size_t n,
-                       struct turn *turn, struct fail *fail)
+int request_body_open(struct json_parser *json, char *body, size_t n, struct span *object,
+                      struct fail *fail)
 {
-    struct reader r = {json, arena, turn, fail};
     struct json root;
-
-    *turn = (struct turn){.n = 1};
     if (n >= 3 && memcmp(body, "\xEF\xBB\xBF", 3) == 0) {
         body += 3;
         n -= 3;
     }
-    if (span_trim(span_of(body, n)).n == 0)
+    *object = span_trim(span_of(body, n));
+    if (object->n == 0)
         return fail_set(fail, FAIL_INVALID_JSON,
-                        "the request body is empty; send a JSON object with \"model\" and "
-                        "\"messages\"");
+                        "the request body is empty; send a JSON object with \"model\" and what to "
+                        "answer");
     json_mend_surrogates(body, n);
     int error = json_parse(json, span_of(body, n), &root);
     if (error)
         return refuse_json(fail, error);
     if (!json_is(root, JSON_OBJECT))
         return fail_set(fail, FAIL_INVALID_JSON, "the request body must be a JSON object");
-    turn->raw = span_trim(span_of(body, n));
+    return 0;
+}
 
-    struct span model = raw_given(turn->raw, "model");
-    if (!raw_is_text(model) || model.n == 2)
+int request_body_model(struct json_parser *json, struct arena *arena, struct span object,
+                       struct span *model, struct fail *fail)
+{
+    struct reader r = {json, arena, NULL, fail};
+    struct span raw = raw_given(object, "model");
+    if (!raw_is_text(raw) || raw.n == 2)
         return fail_param(fail, FAIL_INVALID_VALUE, "model",
                           "model must be a string: the id of a model (GET /v1/models lists them)");
-    if (read_text(&r, model, &turn->model))
+    return read_text(&r, raw, model);
+}
+
+int chat_request_parse(struct json_parser *json, struct arena *arena, char *body, size_t n,
+                       struct turn *turn, struct fail *fail)
+{
+    struct reader r = {json, arena, turn, fail};
+    *turn = (struct turn){.n = 1};
+    if (request_body_open(json, body, n, &turn->raw, fail) ||
+        request_body_model(json, arena, turn->raw, &turn->model, fail))
         return -1;
     return read_messages(&r) || read_parameters(&r) ? -1 : 0;
+}
+
+const struct turn *turn_with_one_choice(struct arena *arena, const struct turn *turn)
+{
+    struct buffer raw;
+    struct turn *one = arena_alloc(arena, sizeof *one);
+    buffer_init(&raw, turn->raw.n + 2 * JSON_PADDING);
+    buffer_char(&raw, '{');
+    struct json_raw_iter it = json_raw_each(turn->raw);
+    while (json_raw_next(&it)) {
+        if (!json_raw_key_is(it.key, SPAN("n")))
+            json_raw_append_member(&raw, it.key, it.value);
+    }
+    buffer_char(&raw, '}');
+    char *text = arena_alloc(arena, raw.n + JSON_PADDING);
+    bool bad = !one || !text || raw.error;
+    if (!bad) {
+        memcpy(text, raw.p, raw.n);
+        *one = *turn;
+        one->n = 1;
+        one->raw = span_of(text, raw.n);
+    }
+    buffer_free(&raw);
+    return bad ? NULL : one;
 }

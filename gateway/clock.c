@@ -37,3 +37,10 @@ void clock_random_id(char *text, size_t n)
     }
     text[n] = '\0';
 }
+
+int clock_seconds_until(uint64_t at_ms, uint64_t now_ms)
+{
+    const uint64_t most = 86400 * 30;
+    uint64_t s = at_ms > now_ms ? (at_ms - now_ms + 999) / 1000 : 1;
+    return (int)(s > most ? most : s);
+}

@@ -46,7 +46,12 @@ struct key_config {
     int reasoning; /* enum reasoning_style, or -1 = the site's */
 };
 
-enum reasoning_style { REASONING_FIELD, REASONING_THINK, REASONING_DROP };
+enum reasoning_style {
+    REASONING_FIELD,
+    REASONING_THINK,
+    REASONING_DROP,
+    REASONING_UNTOUCHED /* as FIELD, and <think> in a site's text stays there */
+};
 
 struct account_config {
     struct span name;

@@ -77,7 +77,7 @@ static const struct schema_key key_keys[] = {
      .help = "\"site/account\": only these accounts serve this key",
      .later = "comes with a later version: every account serves this key for now"},
     {"reasoning", &value_key_reasoning, AT(key_config, reasoning), .otherwise = "''",
-     .words = "field think drop", .help = "overrides the site's; empty = the site's"},
+     .words = "field think drop untouched", .help = "overrides the site's; empty = the site's"},
     {0},
 };
 
@@ -125,8 +125,8 @@ static const struct schema_key site_keys[] = {
     {"max_concurrent", &value_int, AT(site_config, max_concurrent), .otherwise = "0", COUNT,
      .help = "requests at once per account; 0 = the adapter's default"},
     {"reasoning", &value_word, AT(site_config, reasoning), .otherwise = "'field'",
-     .words = "field think drop",
-     .help = "reasoning_content, <think>…</think> in content, or nothing"},
+     .words = "field think drop untouched",
+     .help = "reasoning_content, <think>…</think> in content, nothing, or as the site sends it"},
     {"field_aliases", &value_aliases, .otherwise = "{}",
      .help = "recursive renames of request fields, for openai-like sites"},
     {"path", &value_chat_path, AT(site_config, settings.path), .otherwise = "''",

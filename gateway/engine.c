@@ -57,6 +57,7 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, struct fail
     engine->started_ms = clock_wall_ms();
     buffer_init(&engine->out, OUT_LIMIT);
     engine->json = json_parser_create(PARSER_LIMIT);
+    engine->tokens = token_file_source(&engine->token_file);
     engine->upstream = upstream_create(loop);
     engine->store = store_create(loop, config->data_dir);
     engine->accounts = account_pool_create(save_credential, engine);
@@ -108,6 +109,7 @@ static void on_upstream_closed(void *arg)
     struct engine *engine = c->engine;
     account_pool_destroy(engine->accounts);
     json_parser_destroy(engine->json);
+    token_file_close(&engine->token_file);
     buffer_free(&engine->out);
     config_unref(engine->config);
     free(engine);

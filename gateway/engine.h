@@ -13,6 +13,7 @@
 #include "gateway/catalogue.h"
 #include "gateway/http_server.h"
 #include "gateway/store.h"
+#include "gateway/token_file.h"
 #include "gateway/upstream.h"
 
 struct exchange;
@@ -24,8 +25,10 @@ struct engine {
     struct account_pool *accounts;
     struct catalogue *catalogue;
     struct store *store;
-    struct json_parser *json; /* small bodies and site frames; never kept across a call */
-    struct buffer out;        /* what one event wants to tell the client; empty between events */
+    struct token_file token_file;
+    struct token_source tokens; /* over it */
+    struct json_parser *json;   /* small bodies and site frames; never kept across a call */
+    struct buffer out;          /* what one event wants to tell the client; empty between events */
     struct exchange *exchanges;
     size_t n_exchanges;
     int64_t started_ms; /* wall clock */

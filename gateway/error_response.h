@@ -12,6 +12,9 @@ struct error_row {
     int status;
     const char *type, *code;
     bool should_not_retry; /* x-should-retry: false */
+    /* Some clients show nothing but the status line's phrase (H8): where the standard one says too
+     * little, a longer one that begins with it; else NULL. */
+    const char *reason;
 };
 
 /* Never NULL fields. */

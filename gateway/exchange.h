@@ -1,5 +1,5 @@
 /*
- * gateway/exchange.h - the life of one chat request (docs/architecture.md).
+ * gateway/exchange.h - the life of one client request (docs/architecture.md).
  *
  * Owned by the engine's list; ends by itself. The client side (struct http_exchange) may go before
  * it: clean-up at the site goes on.
@@ -10,8 +10,12 @@
 #include "gateway/access.h"
 #include "gateway/engine.h"
 
-/* The body is whole and the client admitted. Answers in any case. */
-void exchange_start(struct engine *, struct http_exchange *, const struct access_grant *);
+struct api;
+
+/* The body is whole and the client admitted. Answers in any case. `path`: below the API's base,
+ * static. */
+void exchange_start(struct engine *, struct http_exchange *, const struct access_grant *,
+                    const struct api *, struct span path);
 /* The client is gone: the site's request ends at once. */
 void exchange_client_gone(struct exchange *);
 /* What was written has left: go on reading from the site. */

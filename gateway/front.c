@@ -10,19 +10,48 @@
 
 #include "base/json_write.h"
 #include "gateway/access.h"
+#include "gateway/api.h"
 #include "gateway/error_response.h"
 #include "gateway/exchange.h"
 #include "gateway/landing.h"
 #include "gateway/log.h"
 #include "gateway/reply.h"
 
-enum route_kind { ROUTE_NONE, ROUTE_LANDING, ROUTE_HEALTH, ROUTE_MODELS, ROUTE_MODEL, ROUTE_CHAT };
+enum route_kind {
+    ROUTE_NONE,
+    ROUTE_LANDING,
+    ROUTE_HEALTH,
+    ROUTE_MODELS,
+    ROUTE_MODEL,
+    ROUTE_EXCHANGE
+};
 
 struct route {
+    const char *path; /* behind /v1 */
     enum route_kind kind;
-    const char *allow; /* methods */
-    struct span rest;  /* ROUTE_MODEL: the id, still percent-encoded */
+    bool posts;            /* takes POST; the others GET and HEAD */
+    const struct api *api; /* ROUTE_EXCHANGE */
+    struct span rest;      /* ROUTE_MODEL: the id, still percent-encoded */
 };
+
+static const struct route routes[] = {
+    {"/health", ROUTE_HEALTH, .posts = false},
+    {"/models", ROUTE_MODELS, .posts = false},
+    {"/chat/completions", ROUTE_EXCHANGE, .posts = true, .api = &api_chat},
+    {"/completions", ROUTE_EXCHANGE, .posts = true, .api = &api_completions},
+    {"/embeddings", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {"/images/generations", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {"/images/edits", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {"/images/variations", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {"/audio/speech", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {"/audio/transcriptions", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {"/audio/translations", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+};
+
+static const char *allowed_methods(const struct route *route)
+{
+    return route->posts ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
+}
 
 /* The API's path behind any number of /v1 (H5). */
 static struct span without_version(struct span path)
@@ -35,17 +64,15 @@ static struct span without_version(struct span path)
 static struct route find_route(struct span path)
 {
     if (span_eq(path, SPAN("/")))
-        return (struct route){ROUTE_LANDING, "GET, HEAD, OPTIONS", {NULL, 0}};
+        return (struct route){.kind = ROUTE_LANDING};
     path = without_version(path);
-    if (span_eq(path, SPAN("/health")))
-        return (struct route){ROUTE_HEALTH, "GET, HEAD, OPTIONS", {NULL, 0}};
-    if (span_eq(path, SPAN("/models")))
-        return (struct route){ROUTE_MODELS, "GET, HEAD, OPTIONS", {NULL, 0}};
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+        if (span_eq(path, span_str(routes[i].path)))
+            return routes[i];
+    }
     if (span_starts(path, SPAN("/models/")))
-        return (struct route){ROUTE_MODEL, "GET, HEAD, OPTIONS", span_from(path, 8)};
-    if (span_eq(path, SPAN("/chat/completions")))
-        return (struct route){ROUTE_CHAT, "POST, OPTIONS", {NULL, 0}};
-    return (struct route){ROUTE_NONE, "", {NULL, 0}};
+        return (struct route){.kind = ROUTE_MODEL, .rest = span_from(path, 8)};
+    return (struct route){.kind = ROUTE_NONE};
 }
 
 static bool is_method(const struct http_exchange *http, const char *name)
@@ -274,11 +301,11 @@ static int check_head(struct http_exchange *http, struct fail *fail)
     if (route.kind == ROUTE_NONE)
         return refuse_path(http, fail);
     bool read_only = is_method(http, "GET") || is_method(http, "HEAD");
-    if (route.kind == ROUTE_CHAT ? !is_method(http, "POST") : !read_only)
-        return fail_param(fail, FAIL_METHOD, route.allow, "%.*s does not take %.*s; use %s",
-                          SPAN_ARGS(span_first(http_exchange_path(http), 60)),
-                          SPAN_ARGS(span_first(http_exchange_method(http), 16)),
-                          route.kind == ROUTE_CHAT ? "POST" : "GET");
+    if (route.posts ? !is_method(http, "POST") : !read_only)
+        return fail_param(
+            fail, FAIL_METHOD, allowed_methods(&route), "%.*s does not take %.*s; use %s",
+            SPAN_ARGS(span_first(http_exchange_path(http), 60)),
+            SPAN_ARGS(span_first(http_exchange_method(http), 16)), route.posts ? "POST" : "GET");
     if (route.kind == ROUTE_LANDING || route.kind == ROUTE_HEALTH)
         return 0;
     return access_check_key(http, &grant, fail);
@@ -319,7 +346,9 @@ static void on_request(void *owner, struct http_exchange *http)
     case ROUTE_HEALTH: health(engine, http); break;
     case ROUTE_MODELS: list_models(engine, http, &grant); break;
     case ROUTE_MODEL: one_model(engine, http, &grant, route.rest); break;
-    case ROUTE_CHAT: exchange_start(engine, http, &grant); break;
+    case ROUTE_EXCHANGE:
+        exchange_start(engine, http, &grant, route.api, span_str(route.path));
+        break;
     case ROUTE_NONE:
         refuse_path(http, &fail);
         refuse(http, &fail);

@@ -3,7 +3,7 @@
  */
 #include "gateway/http_chunked.h"
 
-enum { EXTRA_MAX = 16 * 1024 };
+enum { EXTRA_MAX = 16 * 1024, DIGITS_MAX = 64 };
 
 enum {
     SIZE_FIRST, /* at least one hex digit must come */
@@ -39,6 +39,10 @@ static enum http_chunked_result size_digit(struct http_chunked *d, char c)
     if (digit >= 0) {
         if (d->left > UINT64_MAX >> 4)
             return CHUNKED_TOO_BIG;
+        if (d->at == SIZE_FIRST)
+            d->digits = 0;
+        if (++d->digits > DIGITS_MAX)
+            return CHUNKED_BAD; /* zeros before a size, which need not end otherwise */
         d->left = d->left << 4 | (unsigned)digit;
         d->at = SIZE;
         return CHUNKED_MORE;
@@ -59,7 +63,7 @@ static enum http_chunked_result size_digit(struct http_chunked *d, char c)
 static enum http_chunked_result extra_byte(struct http_chunked *d, char c, unsigned end)
 {
     if (++d->extra > EXTRA_MAX)
-        return CHUNKED_TOO_BIG;
+        return CHUNKED_EXTRA;
     if (c == '\r')
         d->at = end;
     else if (!is_text(c))

@@ -15,16 +15,17 @@ enum http_chunked_result {
     CHUNKED_MORE,    /* all input is used */
     CHUNKED_DONE,    /* the body is whole; what follows it is left in the input */
     CHUNKED_BAD,     /* not the chunked coding */
-    CHUNKED_TOO_BIG, /* passes the limit of `out`, or 16 KiB of extensions and trailers: those are
-                        dropped */
+    CHUNKED_TOO_BIG, /* passes the limit of `out` */
+    CHUNKED_EXTRA,   /* more than 16 KiB of extensions and trailers, which are dropped anyway */
     CHUNKED_NO_MEMORY
 };
 
 /* Zero is the state before the first byte. Results other than MORE are final. */
 struct http_chunked {
-    uint64_t left;  /* of the chunk's data */
-    unsigned at;    /* enum in http_chunked.c */
-    unsigned extra; /* bytes of extensions and trailers so far */
+    uint64_t left;   /* of the chunk's data */
+    unsigned at;     /* enum in http_chunked.c */
+    unsigned extra;  /* bytes of extensions and trailers so far */
+    unsigned digits; /* of the size that is being read */
 };
 
 /* Appends what `in` holds to `out` (NULL: counts and throws away) and moves `in` on. */

@@ -12,7 +12,8 @@
 #include "gateway/error_response.h"
 #include "gateway/http_server_internal.h"
 
-enum { ANSWER_HEAD_MAX = 64 * 1024 };
+/* An answer may repeat what stood in the request's head (a preflight does), and says more. */
+enum { ANSWER_HEAD_MAX = 2 * HTTP_HEAD_MAX };
 
 /* ---- life ---- */
 
@@ -118,6 +119,8 @@ static void append_header(struct buffer *out, struct span name, struct span valu
     buffer_append(out, SPAN("\r\n"));
 }
 
+void http_exchange_set_reason(struct http_exchange *x, const char *reason) { x->reason = reason; }
+
 void http_answer_start(struct http_exchange *x, int status, const struct header *headers, size_t n,
                        int64_t length)
 {
@@ -131,7 +134,7 @@ void http_answer_start(struct http_exchange *x, int status, const struct header 
     x->chunked = length < 0 && !r->http10;
     if (length < 0 && r->http10)
         x->connection->keep_alive = false; /* the body ends with the connection */
-    buffer_printf(out, "HTTP/1.1 %d %s\r\n", status, http_reason(status));
+    buffer_printf(out, "HTTP/1.1 %d %s\r\n", status, x->reason ? x->reason : http_reason(status));
     buffer_append(out, http_server_date(x->connection->server));
     for (size_t i = 0; i < n; i++)
         append_header(out, headers[i].name, headers[i].value);
@@ -151,8 +154,10 @@ static void finish_head(struct http_exchange *x)
     else if (c->parser.request.http10)
         buffer_append(&x->head, SPAN("Connection: keep-alive\r\n"));
     buffer_append(&x->head, SPAN("\r\n"));
-    if (x->head.error) /* half a head would be a lie; nothing at all is seen as a failure */
+    if (x->head.error) { /* half a head would be a lie; nothing at all is seen as a failure */
         c->broken = true;
+        http_server_again(c);
+    }
 }
 
 /* ---- the answer's body ---- */

@@ -189,11 +189,13 @@ static int lex(struct http_parser *p, struct span *in, struct http_problem *prob
         if (p->at <= START_LF)
             skipped = n;
     }
-    struct span taken = span_from(span_first(*in, n), skipped);
+    struct span taken = span_from(span_first(*in, result ? n - 1 : n), skipped);
     *in = span_from(*in, n);
-    if (result)
-        return -1;
-    return buffer_append(&p->head, taken) ? refuse_memory(problem) : 0;
+    if (buffer_append(&p->head, taken) && result == 0)
+        return refuse_memory(problem);
+    if (result && p->at > METHOD && p->head.p) /* an answer to HEAD has no body, not even now */
+        p->request.method = span_of(p->head.p, p->target_at - 1);
+    return result;
 }
 
 /* ---- the head as a whole ---- */
@@ -267,7 +269,8 @@ static bool is_huge_length(const struct http_parser *p)
         return false;
     struct span line = span_from(buffer_span(&p->head), (size_t)(name.p - p->head.p) + name.n + 1);
     ptrdiff_t end = span_find_char(line, '\r');
-    return end >= 0 && is_digits(span_trim(span_first(line, (size_t)end)));
+    struct span value = span_trim(span_first(line, end < 0 ? 0 : (size_t)end));
+    return value.n > HUGE_DIGITS && is_digits(value);
 }
 
 static int refuse_llhttp(const struct http_parser *p, const llhttp_t *llhttp,
@@ -329,7 +332,7 @@ static int settle_framing(struct http_request *r, struct http_problem *problem)
             close |= has_token(h->value, SPAN("close"));
             keep |= has_token(h->value, SPAN("keep-alive"));
         } else if (span_eq_nocase(h->name, SPAN("expect"))) {
-            r->expect_continue = !r->http10 && has_token(h->value, SPAN("100-continue"));
+            r->expect_continue |= !r->http10 && has_token(h->value, SPAN("100-continue"));
         } else if (span_eq_nocase(h->name, SPAN("host"))) {
             if (host)
                 return refuse(problem, 400, "the request has two Host headers");
@@ -426,6 +429,10 @@ static enum http_parse_event next_of_chunked(struct http_parser *p, struct span 
     case CHUNKED_MORE: return HTTP_PARSE_MORE;
     case CHUNKED_DONE: p->at = DONE; return HTTP_PARSE_DONE;
     case CHUNKED_TOO_BIG: return refuse_body(p, problem);
+    case CHUNKED_EXTRA:
+        refuse(problem, 431,
+               "the request body has more than 16 KiB of chunk extensions and trailers");
+        return fail_event(p);
     case CHUNKED_NO_MEMORY: refuse_memory(problem); return fail_event(p);
     case CHUNKED_BAD: break;
     }

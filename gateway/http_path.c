@@ -11,24 +11,35 @@ static struct span cut_at(struct span s, char c)
     return at < 0 ? s : span_first(s, (size_t)at);
 }
 
-/* "http://host:80/x" → "/x"; "http://host" → "". */
-static struct span without_authority(struct span target)
+/* "http://host:80/x" → "/x", and "host:80" into `authority`; "http://host" → "". What is not in the
+ * absolute form stays as it is and has no authority (its p is NULL). */
+static struct span split_authority(struct span target, struct span *authority)
 {
     static const struct span schemes[] = {SPAN_INIT("http://"), SPAN_INIT("https://")};
+    /* The query goes first: it may hold slashes, and "://" too. */
+    target = cut_at(cut_at(target, '#'), '?');
+    *authority = span_of(NULL, 0);
     for (size_t i = 0; i < 2; i++) {
         if (span_eq_nocase(span_first(target, schemes[i].n), schemes[i])) {
             struct span rest = span_from(target, schemes[i].n);
-            ptrdiff_t slash = span_find_char(rest, '/');
-            return slash < 0 ? span_from(rest, rest.n) : span_from(rest, (size_t)slash);
+            *authority = cut_at(rest, '/');
+            return span_from(rest, authority->n);
         }
     }
     return target;
 }
 
+struct span http_path_authority(struct span target)
+{
+    struct span authority;
+    split_authority(target, &authority);
+    return authority;
+}
+
 struct span http_path_normalise(struct span target, char *to)
 {
-    /* The query goes first: it may hold slashes, and "://" too. */
-    struct span path = without_authority(cut_at(cut_at(target, '#'), '?'));
+    struct span authority;
+    struct span path = split_authority(target, &authority);
     size_t n = 0;
     for (size_t i = 0; i < path.n; i++) {
         if (path.p[i] != '/' || n == 0 || to[n - 1] != '/')

@@ -12,5 +12,7 @@
  * such route. What has no path ("*", "host:443") stays as it is. `to` has room for target.n + 1
  * bytes; the result points into it. */
 struct span http_path_normalise(struct span target, char *to);
+/* "host:80" of a target in the absolute form ("http://host:80/x"); {NULL,0} for any other. */
+struct span http_path_authority(struct span target);
 
 #endif

@@ -86,6 +86,9 @@ void http_exchange_set_user(struct http_exchange *, void *user);
 void *http_exchange_user(const struct http_exchange *);
 
 /* ---- the answer ---- */
+/* Another reason phrase than the status's own, for the answer that follows; static. NULL = its own.
+ */
+void http_exchange_set_reason(struct http_exchange *, const char *reason);
 /* Status line (with reason phrase) and headers. `headers` without Content-Length,
  * Transfer-Encoding, Connection, Date: settled here. length >= 0: Content-Length; -1: chunked
  * (HTTP/1.0: until close). Not sent alone: it leaves with the first write or end. */

@@ -199,6 +199,7 @@ struct http_exchange {
     void *user;
     uint64_t started_ms;
     uint64_t bytes_out;
+    const char *reason; /* of the status line; NULL = the status's own */
     struct buffer head; /* the answer's, until it leaves */
     int64_t left;       /* of the announced length; -1: chunked or until close */
     bool announced;     /* on_request was called */

@@ -84,6 +84,7 @@ void reply_fail(struct http_exchange *http, const char *id, const struct fail *f
     reply_headers_common(&h, http, id);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, fail, false);
+    http_exchange_set_reason(http, error_row(fail->kind)->reason);
     http_answer_whole(http, error_row(fail->kind)->status, h.list, h.n, buffer_span(&body));
     buffer_free(&body);
 }

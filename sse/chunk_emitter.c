@@ -401,18 +401,21 @@ void chunk_emitter_finish(struct chunk_emitter *e, struct buffer *out, int choic
 void usage_write(struct buffer *out, const struct usage_counts *u)
 {
     if (u->raw.n) {
-        buffer_append(out, u->raw);
-        return;
+        buffer_append(out, span_first(u->raw, u->raw.n - 1)); /* the brace comes below */
+    } else {
+        buffer_printf(out,
+                      "{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld",
+                      (long long)u->prompt, (long long)u->completion,
+                      (long long)u->prompt + (long long)u->completion);
+        if (u->cached >= 0)
+            buffer_printf(out, ",\"prompt_tokens_details\":{\"cached_tokens\":%lld}",
+                          (long long)u->cached);
+        if (u->reasoning >= 0)
+            buffer_printf(out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%lld}",
+                          (long long)u->reasoning);
     }
-    buffer_printf(out, "{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld",
-                  (long long)u->prompt, (long long)u->completion,
-                  (long long)u->prompt + (long long)u->completion);
-    if (u->cached >= 0)
-        buffer_printf(out, ",\"prompt_tokens_details\":{\"cached_tokens\":%lld}",
-                      (long long)u->cached);
-    if (u->reasoning >= 0)
-        buffer_printf(out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%lld}",
-                      (long long)u->reasoning);
+    if (u->source)
+        buffer_printf(out, ",\"dragoman_source\":\"%s\"", u->source);
     buffer_char(out, '}');
 }
 

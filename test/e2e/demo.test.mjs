@@ -37,7 +37,7 @@ for (const name of ['openai', 'openai4']) {
       const [choice] = answer.choices;
       assert.deepEqual(choice.message, {role: 'assistant', content: 'Größe 你好 🌍', refusal: null});
       assert.deepEqual([choice.finish_reason, choice.logprobs], ['stop', null]);
-      assert.deepEqual(answer.usage, {prompt_tokens: 3, completion_tokens: 3, total_tokens: 6});
+      assert.deepEqual(answer.usage, {prompt_tokens: 3, completion_tokens: 3, total_tokens: 6, dragoman_source: 'upstream'});
       assert.match(answer._request_id, /^req_/);
     });
 

@@ -32,7 +32,7 @@ describe('an OpenAI-compatible service', () => {
 
   it('passes usage on when it was asked for', async () => {
     const response = await chat(gateway.base, {model: 'up/gpt-test', stream: true, stream_options: {include_usage: true}, ...user('x')});
-    assert.deepEqual(checkStream(await response.text(), {usage: true}).usage, {prompt_tokens: 4, completion_tokens: 5, total_tokens: 9});
+    assert.deepEqual(checkStream(await response.text(), {usage: true}).usage, {prompt_tokens: 4, completion_tokens: 5, total_tokens: 9, dragoman_source: 'upstream'});
   });
 
   it('passes unknown fields and 64-bit integers up unchanged', async () => {

@@ -35,7 +35,7 @@ describe('sophnet', () => {
       const answer = await (await ask(gateway, {})).json();
       assert.deepEqual(site.violations, []);
       assert.equal(answer.choices[0].message.content, '大河 flows.');
-      assert.deepEqual(answer.usage, {prompt_tokens: 5, completion_tokens: 3, total_tokens: 8});
+      assert.deepEqual(answer.usage, {prompt_tokens: 5, completion_tokens: 3, total_tokens: 8, dragoman_source: 'upstream'});
     });
 
     it(`${door}: without [DONE]`, async () => {

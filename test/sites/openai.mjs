@@ -26,6 +26,7 @@ export class OpenAiSite extends Site {
       return this.json(res, 200, {object: 'list', data: this.models.map((id) => ({id, object: 'model', created: 1, owned_by: 'test'}))});
     }
     if (route === `POST ${this.prefix}/chat/completions`) return this.chat(r, res);
+    if (r.method === 'POST' && r.path.startsWith(this.prefix)) return this.other(r, res, r.path.slice(this.prefix.length));
     this.fail('the service has no such path');
   }
 
@@ -52,6 +53,31 @@ export class OpenAiSite extends Site {
     if (compressed) return res.end(gzipSync(events));
     for (const piece of events.match(/[^]{1,700}/g)) res.write(piece);
     res.end();
+  }
+
+  /** Embeddings, pictures, sound: each a small answer that shows what was asked. */
+  other(r, res, path) {
+    const plan = this.plans.shift();
+    if (typeof plan === 'function') return plan.call(this, r, res);
+    if (plan) return this.json(res, plan.status, plan.json, plan.headers);
+    if (path === '/embeddings' && r.json?.model === 'embed') {
+      const input = [r.json.input].flat();
+      return this.json(res, 200, {object: 'list', model: 'embed', usage: {prompt_tokens: input.length, total_tokens: input.length},
+        data: input.map((text, index) => ({object: 'embedding', index, embedding: [text.length, 0.25]}))});
+    }
+    if (path === '/images/generations' && r.json?.model === 'painter') {
+      return this.json(res, 200, {created: 1, data: [{b64_json: Buffer.from(r.json.prompt).toString('base64')}]});
+    }
+    if (path === '/audio/speech' && r.json?.model === 'voice') {
+      res.writeHead(200, {'content-type': 'audio/mpeg'});
+      return res.end(this.speech);
+    }
+    if (path === '/audio/transcriptions') {
+      const form = r.body.toString('latin1'), field = (name) => new RegExp(`name="${name}"\\r\\n\\r\\n([^]*?)\\r\\n--`).exec(form)?.[1];
+      const file = /filename="[^]*?\r\n\r\n([^]*?)\r\n--/.exec(form)[1];
+      return this.json(res, 200, {text: `${file.length} bytes heard by ${field('model')} in ${field('language')}`});
+    }
+    this.json(res, 404, {error: {message: `no ${path} for ${r.json?.model}`, type: 'invalid_request_error', param: 'model', code: 'model_not_found'}});
   }
 
   #choices(body, text) {

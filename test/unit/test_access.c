@@ -177,6 +177,34 @@ static void without_keys_only_this_machine(void **state)
         expect_address(SITE, rows[i].peer, HEADERS("Host", rows[i].host), rows[i].wanted);
 }
 
+static void the_absolute_form_names_a_host_too(void **state)
+{
+    static const struct {
+        const char *target, *host;
+        enum fail_kind wanted;
+    } rows[] = {
+        {"http://127.0.0.1:8080/v1/models", "127.0.0.1:8080", FAIL_NONE},
+        {"http://localhost/", "127.0.0.1", FAIL_NONE},
+        {"http://evil.test/v1/models", "127.0.0.1", FAIL_ACCESS_DENIED},
+        {"http://127.0.0.1/v1/models", "evil.test", FAIL_ACCESS_DENIED},
+        {"http://127.0.0.1@evil.test/", "127.0.0.1", FAIL_ACCESS_DENIED},
+        {"http://x@127.0.0.1/", "127.0.0.1", FAIL_ACCESS_DENIED},
+        {"http:///", "127.0.0.1", FAIL_ACCESS_DENIED},
+        {"/?http://evil.test/", "127.0.0.1", FAIL_NONE},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct config *config = configure(SITE);
+        struct asked a;
+        struct fail fail = {0};
+        const struct http_exchange *x = ask(&a, config, "127.0.0.1", HEADERS("Host", rows[i].host));
+        a.connection.parser.request.target = span_str(rows[i].target);
+        if (access_check_address(x, &fail) != (rows[i].wanted ? -1 : 0) ||
+            fail.kind != rows[i].wanted)
+            fail_msg("%s, Host %s: %s", rows[i].target, rows[i].host, fail.message);
+        config_unref(config);
+    }
+}
+
 static void a_host_is_needed(void **state)
 {
     struct config *config = configure(SITE);
@@ -282,10 +310,15 @@ static void visitors_bring_their_own(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(forwarded_addresses),   cmocka_unit_test(forwarded_in_several_lines),
-        cmocka_unit_test(addresses_are_checked), cmocka_unit_test(without_keys_only_this_machine),
-        cmocka_unit_test(a_host_is_needed),      cmocka_unit_test(keys_are_found),
-        cmocka_unit_test(keys_have_addresses),   cmocka_unit_test(visitors_bring_their_own),
+        cmocka_unit_test(forwarded_addresses),
+        cmocka_unit_test(forwarded_in_several_lines),
+        cmocka_unit_test(addresses_are_checked),
+        cmocka_unit_test(without_keys_only_this_machine),
+        cmocka_unit_test(the_absolute_form_names_a_host_too),
+        cmocka_unit_test(a_host_is_needed),
+        cmocka_unit_test(keys_are_found),
+        cmocka_unit_test(keys_have_addresses),
+        cmocka_unit_test(visitors_bring_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

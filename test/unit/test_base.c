@@ -257,6 +257,28 @@ static void copies_are_padded(void **state)
 
 /* ---- failures ---- */
 
+/* What is added always fits, and what was said before is cut between characters. */
+static void more_can_be_said(void **state)
+{
+    struct fail f;
+    fail_set(&f, FAIL_RATE_LIMITED, "slow down");
+    f.retry_after_s = 7;
+    fail_add(&f, "; ready again in %d s", f.retry_after_s);
+    assert_string_equal(f.message, "slow down; ready again in 7 s");
+    assert_int_equal(f.retry_after_s, 7);
+    for (size_t before = 200; before < 260; before++) {
+        char text[300];
+        memset(text, 'a', before);
+        strcpy(text + before, "🌸🌸");
+        fail_set(&f, FAIL_PROTOCOL, "%s", text);
+        fail_add(&f, "; the end");
+        size_t n = strlen(f.message);
+        assert_true(n > 200 && n < sizeof f.message);
+        assert_string_equal(f.message + n - 9, "; the end");
+        n -= 9;
+        assert_int_equal((n - (n < before ? n : before)) % 4, 0);
+    }
+}
 /* Whatever a site said, a message is one line. */
 static void messages_are_one_line(void **state)
 {
@@ -319,6 +341,7 @@ int main(void)
         cmocka_unit_test(copies_are_padded),
         cmocka_unit_test(messages_are_one_line),
         cmocka_unit_test(failures_are_sentences),
+        cmocka_unit_test(more_can_be_said),
         cmocka_unit_test(long_messages_are_cut_between_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,6 +51,9 @@ static void every_row(void **state)
         assert_string_equal(row->code, rows[i].code);
         assert_int_equal(row->should_not_retry, rows[i].should_not_retry);
         assert_true(http_reason(row->status)[0]);
+        if (row->reason) /* only more words, never others */
+            assert_true(strncmp(row->reason, http_reason(row->status),
+                                strlen(http_reason(row->status))) == 0);
     }
     assert_true(http_reason(599)[0]);
 }

@@ -230,6 +230,7 @@ static void ambiguous_lengths_are_refused(void **state)
     REFUSED(POST "Content-Length: 5x\r\n\r\nhello", 400);
     REFUSED(POST "Content-Length: 1 2\r\n\r\nhello", 400);
     REFUSED(POST "Content-Length:\r\n\r\nhello", 400);
+    REFUSED(POST "Content-Length: 5\t\r\n\r\nhello", 400); /* llhttp minds; huge it is not */
 }
 
 static void huge_lengths_are_413(void **state)
@@ -272,6 +273,41 @@ static void loose_chunks_are_refused(void **state)
     REFUSED(CHUNK "0\r\nX: y\n\r\n", 400);
 }
 
+static void sizes_have_few_digits(void **state)
+{
+    char text[400];
+    int n = snprintf(text, sizeof text, CHUNK "%064d\r\nx\r\n%064d\r\ny\r\n0\r\n\r\n", 1, 1);
+    expect_status(span_of(text, (size_t)n), 0);
+    n = snprintf(text, sizeof text, CHUNK "%065d", 1);
+    expect_status(span_of(text, (size_t)n), 400);
+}
+
+/* What answers a request that is refused within its head has to know this much of it. */
+static void the_method_of_a_refused_head_is_known(void **state)
+{
+    static const struct {
+        const char *text, *method;
+    } cases[] = {
+        {"HEAD /\x01", "HEAD"},
+        {"\r\nHEAD / HTTP/1.1\r\nA b: c\r\n\r\n", "HEAD"},
+        {"HEAD / HTTP/1.1\r\nContent-Length: x\r\n\r\n", "HEAD"},
+        {"HEAD\x01", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (size_t cut = 0; cut < strlen(cases[i].text); cut++) {
+            struct http_parser p;
+            struct http_problem problem;
+            struct span first = span_first(span_str(cases[i].text), cut);
+            struct span rest = span_from(span_str(cases[i].text), cut);
+            http_parser_init(&p);
+            if (http_parser_next(&p, &first, &problem) == HTTP_PARSE_MORE)
+                assert_int_equal(http_parser_next(&p, &rest, &problem), HTTP_PARSE_FAILED);
+            assert_true(span_eq(p.request.method, span_str(cases[i].method)));
+            http_parser_reset(&p);
+        }
+    }
+}
+
 /* `prefix`, then n times `c`, then `suffix`. */
 static struct span long_text(const char *prefix, size_t n, const char *suffix)
 {
@@ -300,6 +336,10 @@ static void long_heads_have_their_statuses(void **state)
     expect_long("GET / HTTP/1.1\r\nA: ", HTTP_HEAD_MAX - 23, "\r\n\r\n", 0);
     expect_long("GET / HTTP/1.1\r\nA: ", HTTP_HEAD_MAX - 22, "\r\n\r\n", 431);
     expect_long("GET / HTTP/1.1\r\n", 100000, "", 431);
+    expect_long(CHUNK "0;", 16383, "\r\n\r\n", 0);
+    expect_long(CHUNK "0;", 16385, "", 431);
+    expect_long(CHUNK "0;", 8000, "\r\nX: 0123456789\r\n\r\n", 0);
+    expect_long(CHUNK "0\r\nX: ", 17000, "", 431);
 }
 
 static void header_lines_are_counted(void **state)
@@ -327,6 +367,7 @@ static void expect_header_is_read(void **state)
         {POST "Expect: 100-continue\r\n\r\n", true},
         {POST "Expect: 100-Continue\r\n\r\n", true},
         {POST "Expect: something\r\n\r\n", false},
+        {POST "Expect: 100-continue\r\nExpect: something\r\n\r\n", true},
         {"POST / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -393,6 +434,8 @@ int main(void)
         cmocka_unit_test(huge_lengths_are_413),
         cmocka_unit_test(chunks_that_pass_the_limit_together_are_413),
         cmocka_unit_test(loose_chunks_are_refused),
+        cmocka_unit_test(sizes_have_few_digits),
+        cmocka_unit_test(the_method_of_a_refused_head_is_known),
         cmocka_unit_test(long_heads_have_their_statuses),
         cmocka_unit_test(header_lines_are_counted),
         cmocka_unit_test(expect_header_is_read),

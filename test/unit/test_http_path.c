@@ -48,6 +48,29 @@ static void absolute_form_loses_scheme_and_authority(void **state)
     check("/http://host/x", "/http:/host/x");
 }
 
+static void check_authority(const char *target, const char *wanted)
+{
+    struct span authority = http_path_authority(span_str(target));
+    assert_int_equal(!authority.p, !wanted);
+    assert_true(!wanted || span_eq(authority, span_str(wanted)));
+}
+
+static void absolute_form_names_an_authority(void **state)
+{
+    check_authority("http://127.0.0.1:8080/v1/models", "127.0.0.1:8080");
+    check_authority("HTTPS://Host", "Host");
+    check_authority("http://host?x=/y", "host");
+    check_authority("http://host#x/y", "host");
+    check_authority("http://a@[::1]:80//", "a@[::1]:80");
+    check_authority("http:///x", "");
+    check_authority("/http://host/x", NULL);
+    check_authority("/x?http://host/", NULL);
+    check_authority("ftp://host/x", NULL);
+    check_authority("host:443", NULL);
+    check_authority("*", NULL);
+    check_authority("", NULL);
+}
+
 static void nothing_is_decoded_or_resolved(void **state)
 {
     check("/v1/models/zai%2Fglm", "/v1/models/zai%2Fglm");
@@ -63,6 +86,7 @@ int main(void)
         cmocka_unit_test(slashes_are_one_and_none_at_the_end),
         cmocka_unit_test(query_and_fragment_are_cut),
         cmocka_unit_test(absolute_form_loses_scheme_and_authority),
+        cmocka_unit_test(absolute_form_names_an_authority),
         cmocka_unit_test(nothing_is_decoded_or_resolved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,7 @@
  * --wrap); libraries keep their own. An arena that grew with the answer would show as well, since
  * it takes blocks.
  */
-#include "gateway/chat_answer.h"
+#include "gateway/answer.h"
 #include "sse/frame_decoder.h"
 #include "test/unit/support/cmocka_all.h"
 #include "test/unit/support/transcript.h"
@@ -63,7 +63,8 @@ struct stream {
     struct transcript_player *player;
     struct turn_run *run;
     struct frame_decoder decoder;
-    struct chat_answer answer;
+    struct answer answer;
+    struct answer_feed feed;
     struct arena arena;
     struct buffer read, out;
 };
@@ -74,7 +75,7 @@ static void feed(struct stream *s, struct span bytes)
     enum frame_result r;
     while ((r = frame_decoder_next(&s->decoder, &bytes, &frame)) == FRAME_READY) {
         assert_int_equal(s->setup->adapter->on_frame(s->run, &frame), ADAPTER_GO_ON);
-        chat_answer_frame_done(&s->answer);
+        answer_frame_done(&s->answer);
     }
     assert_int_equal(r, FRAME_MORE);
 }
@@ -107,10 +108,15 @@ static void steady(const struct transcript_setup *setup, write_event *event, siz
     buffer_init(&s.out, 1 << 20);
     s.player = transcript_open(setup);
     s.run = transcript_run(s.player);
-    assert_int_equal(chat_answer_init(&s.answer, &s.arena, s.run->turn, SPAN("chatcmpl-1"), 1,
-                                      SPAN("m"), REASONING_FIELD, &s.out),
-                     0);
-    s.run->out = &s.answer.sink;
+    const struct answer_meta meta = {.id = SPAN("chatcmpl-1"), .model = SPAN("m"), .created = 1};
+    const struct answer_rules rules = {.reasoning = REASONING_FIELD};
+    const struct token_source no_tokenizer = {0};
+    struct answer_writer *writer = chat_stream_writer(&s.arena, &meta, NULL, &s.out);
+    assert_non_null(writer);
+    answer_init(&s.answer, writer, &s.arena, &no_tokenizer, meta.id);
+    answer_feed_add(&s.answer, &s.feed, s.run->turn, 0, 1);
+    answer_feed_begin(&s.feed, &rules);
+    s.run->out = &s.feed.sink;
     assert_int_equal(transcript_next(s.player, &request), ADAPTER_SEND);
     enum framing framing = request.framing;
     assert_int_equal(setup->adapter->on_head(s.run, &head, &framing), ADAPTER_GO_ON);
@@ -128,7 +134,7 @@ static void steady(const struct transcript_setup *setup, write_event *event, siz
         fail_msg("no %s in %.*s", wanted, SPAN_ARGS(buffer_span(&s.out)));
 
     frame_decoder_free(&s.decoder);
-    chat_answer_free(&s.answer);
+    answer_free(&s.answer);
     transcript_close(s.player);
     arena_free(&s.arena);
     buffer_free(&s.read);

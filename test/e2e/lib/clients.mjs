@@ -35,22 +35,22 @@ class WorstSite extends OpenAiSite {
 
 /** The worst cases: what a person asks for, and what the gateway says. */
 export const WORST = [
-  {what: 'a key that is not ours', model: 'fine/fine', key: 'sk-wrong', status: 401, reason: 'Unauthorized', type: 'authentication_error', code: 'invalid_api_key',
+  {what: 'a key that is not ours', model: 'fine/fine', key: 'sk-wrong', status: 401, type: 'authentication_error', code: 'invalid_api_key',
     message: "this API key is not one of the gateway's keys ([[keys]] in gateway.toml)"},
-  {what: "the site's limit", model: 'strict/limited', status: 429, reason: 'Too Many Requests', type: 'rate_limit_error', code: 'upstream_rate_limited',
+  {what: "the site's limit", model: 'strict/limited', status: 429, type: 'rate_limit_error', code: 'upstream_rate_limited',
     message: 'strict limits the rate of account "main"; wait, or add an account (HTTP 429): Rate limit reached for requests'},
-  {what: "the site's limit, met before", model: 'strict/limited', status: 429, reason: 'Too Many Requests', type: 'rate_limit_error', code: 'upstream_rate_limited',
+  {what: "the site's limit, met before", model: 'strict/limited', status: 429, type: 'rate_limit_error', code: 'upstream_rate_limited',
     message: "every account of strict rests after the site's rate limit; the first is ready again in N s"},
-  {what: 'a bot check page', model: 'guarded/guarded', status: 403, reason: 'Forbidden', type: 'upstream_error', code: 'upstream_challenge',
+  {what: 'a bot check page', model: 'guarded/guarded', status: 403, type: 'upstream_error', code: 'upstream_challenge',
     message: 'guarded answered with a web page (HTTP 403): it wants to see a human, or base_url is not its API; open it in a browser once, or check base_url'},
-  {what: 'a captcha instead of an answer', model: 'zai/glm-4.6', plan: 'captcha', status: 403, reason: 'Forbidden', type: 'upstream_error', code: 'upstream_challenge',
+  {what: 'a captcha instead of an answer', model: 'zai/glm-4.6', plan: 'captcha', status: 403, type: 'upstream_error', code: 'upstream_challenge',
     message: 'chat.z.ai wants its own page for this (a captcha per message): use transport = "bridge" (observe mode), or an API key of Z.ai\'s open platform: ' +
       'adapter "openai", base_url "https://api.z.ai/api/paas/v4"'},
-  {what: "the site refuses our account's key", model: 'lapsed/fine', status: 403, reason: 'Forbidden', type: 'upstream_error', code: 'upstream_credential',
+  {what: "the site refuses our account's key", model: 'lapsed/fine', status: 403, type: 'upstream_error', code: 'upstream_credential',
     message: 'lapsed refuses the credential of account "main"; renew it (HTTP 401): Incorrect API key provided: ***'},
-  {what: 'an unknown model', model: 'gpt-5', status: 404, reason: 'Not Found', type: 'invalid_request_error', code: 'model_not_found', param: 'model',
+  {what: 'an unknown model', model: 'gpt-5', status: 404, type: 'invalid_request_error', code: 'model_not_found', param: 'model',
     message: /^there is no model "gpt-5"; near are: \S.*; GET \/v1\/models lists all$/},
-  {what: 'an answer cut in the middle', model: 'flaky/cut', status: 502, reason: 'Bad Gateway', type: 'upstream_error', code: 'upstream_cut', partial: 'Half an',
+  {what: 'an answer cut in the middle', model: 'flaky/cut', status: 502, type: 'upstream_error', code: 'upstream_cut', partial: 'Half an',
     message: 'flaky broke off in the middle of its answer'},
 ].map((c) => ({param: null, key: KEY, ...c}));
 

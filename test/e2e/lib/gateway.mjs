@@ -61,7 +61,8 @@ export async function run(args, {env = {}, cwd, timeout = 20000} = {}) {
 }
 
 export class Gateway {
-  constructor(config, {args, env = {}} = {}) {
+  constructor(config, {args, env = {}, program = binary} = {}) {
+    this.program = program;
     this.directory = mkdtempSync(join(tmpdir(), 'dragoman-e2e-'));
     this.file = join(this.directory, 'gateway.toml');
     this.config = config;
@@ -79,7 +80,7 @@ export class Gateway {
 
   async start() {
     if (this.config) this.write(this.config);
-    this.child = spawn(binary, this.args, {env: environment(this.env), cwd: this.directory, stdio: ['ignore', 'pipe', 'pipe']});
+    this.child = spawn(this.program, this.args, {env: environment(this.env), cwd: this.directory, stdio: ['ignore', 'pipe', 'pipe']});
     this.child.stdout.on('data', (d) => (this.stdout += d));
     this.child.stderr.on('data', (d) => (this.stderr += d));
     this.closed = once(this.child, 'close');

@@ -1,0 +1,525 @@
+/*
+ * gateway/answer.c - see answer.h.
+ *
+ * A piece of text goes through the filters of its choice in this order: leaked thinking is taken
+ * out, `stop` cuts, the token limit cuts; what is left is counted and written. Most answers need
+ * none of them, and then a piece costs one comparison each.
+ */
+#include "gateway/answer.h"
+
+#include <assert.h>
+
+_Static_assert((int)PLACE_TOP == EXTRA_TOP && (int)PLACE_CHOICE == EXTRA_CHOICE &&
+                   (int)PLACE_DELTA == EXTRA_DELTA,
+               "delta places mirror the emitter's");
+
+enum { CITATIONS_MAX = 1000 };
+
+struct answer_choice {
+    struct answer_feed *feed;
+    int index;
+    bool finished, cut;
+    bool in_think; /* inside our own <think> (REASONING_THINK) */
+    bool splitting;
+    struct think_splitter splitter;
+    bool stopping;
+    struct stop_filter stop; /* initialised while stopping */
+    struct token_counter text, reasoning;
+};
+
+/* ---- choices ---- */
+
+static void reset_choice(struct answer_choice *c)
+{
+    if (c->stopping)
+        stop_filter_free(&c->stop);
+    token_counter_free(&c->text);
+    token_counter_free(&c->reasoning);
+}
+
+static void prepare_choice(struct answer_choice *c, struct answer_feed *feed, int index)
+{
+    const struct answer_rules *rules = &feed->rules;
+    *c = (struct answer_choice){
+        .feed = feed,
+        .index = index,
+        .splitting = rules->reasoning != REASONING_UNTOUCHED,
+        .stopping = rules->n_stops > 0,
+    };
+    if (c->stopping)
+        stop_filter_init(&c->stop, rules->stops, rules->n_stops);
+    token_counter_init(&c->text, feed->answer->tokens);
+    token_counter_init(&c->reasoning, feed->answer->tokens);
+}
+
+/* `choice` counts within the feed. NULL when there is no such, or memory is short. */
+static struct answer_choice *choice_of(struct answer_feed *f, int choice)
+{
+    int index = f->first + choice;
+    if (choice < 0 || choice >= f->n || index >= EMITTER_CHOICES)
+        return NULL;
+    struct answer_choice **c = &f->answer->choices[index];
+    if (!*c) {
+        *c = arena_alloc(f->answer->arena, sizeof **c);
+        if (*c)
+            prepare_choice(*c, f, index);
+    }
+    return *c;
+}
+
+/* ---- what goes to the writer ---- */
+
+static struct answer_writer *writer_of(const struct answer_choice *c)
+{
+    return c->feed->answer->writer;
+}
+
+static void commit(struct answer_choice *c)
+{
+    c->feed->committed = true;
+    c->feed->answer->committed = true;
+}
+
+static int write_text(struct answer_choice *c, struct span text)
+{
+    commit(c);
+    return writer_of(c)->ops->text(writer_of(c), c->index, text);
+}
+
+/* Leaves <think> before anything that is not reasoning. */
+static int end_thinking(struct answer_choice *c)
+{
+    if (!c->in_think)
+        return 0;
+    c->in_think = false;
+    return write_text(c, SPAN("\n</think>\n\n"));
+}
+
+static int send_citations(struct answer_choice *c)
+{
+    struct answer_feed *f = c->feed;
+    size_t n = f->n_citations;
+    if (n == 0 || c->index != f->first)
+        return 0;
+    f->n_citations = 0;
+    return writer_of(c)->ops->citations(writer_of(c), c->index, f->citations, n);
+}
+
+static int write_finish(struct answer_choice *c, struct span reason)
+{
+    if (c->finished)
+        return 0;
+    if (end_thinking(c) || send_citations(c))
+        return -1;
+    c->finished = true;
+    return writer_of(c)->ops->finish(writer_of(c), c->index, reason);
+}
+
+/* The gateway ends the choice, not the site. */
+static int cut_here(struct answer_choice *c, struct span reason)
+{
+    c->cut = true;
+    return write_finish(c, reason);
+}
+
+/* ---- the filters ---- */
+
+/* The part of a piece that the limit leaves, counted; `*over` when something was cut off. */
+static int limit_text(struct answer_choice *c, struct token_counter *counter, struct span *text,
+                      bool *over)
+{
+    const struct answer_rules *rules = &c->feed->rules;
+    struct token_counter *other = counter == &c->text ? &c->reasoning : &c->text;
+    *over = false;
+    if (!rules->max_tokens || (counter == &c->reasoning && !rules->max_includes_reasoning))
+        return token_counter_add(counter, *text);
+    int64_t used = rules->max_includes_reasoning ? token_counter_total(other) : 0;
+    ptrdiff_t n = token_counter_take(counter, *text, rules->max_tokens - used);
+    if (n < 0)
+        return -1;
+    *over = (size_t)n < text->n;
+    *text = span_first(*text, (size_t)n);
+    return 0;
+}
+
+static int limited_text(struct answer_choice *c, struct span text)
+{
+    bool over;
+    if (!text.n)
+        return 0;
+    if (limit_text(c, &c->text, &text, &over) || end_thinking(c) || (text.n && write_text(c, text)))
+        return -1;
+    return over ? cut_here(c, SPAN("length")) : 0;
+}
+
+static int stopped_text(struct answer_choice *c, struct span text)
+{
+    struct span out;
+    if (!c->stopping)
+        return limited_text(c, text);
+    if (stop_filter_pass(&c->stop, text, &out) || limited_text(c, out))
+        return -1;
+    return c->stop.stopped ? cut_here(c, SPAN("stop")) : 0;
+}
+
+static int think(struct answer_choice *c, struct span text)
+{
+    bool over;
+    if (limit_text(c, &c->reasoning, &text, &over))
+        return -1;
+    if (text.n && c->feed->rules.reasoning == REASONING_THINK) {
+        if ((!c->in_think && write_text(c, SPAN("<think>\n"))) || write_text(c, text))
+            return -1;
+        c->in_think = true;
+    } else if (text.n && c->feed->rules.reasoning != REASONING_DROP) {
+        commit(c);
+        if (writer_of(c)->ops->reasoning(writer_of(c), c->index, text))
+            return -1;
+    }
+    return over ? cut_here(c, SPAN("length")) : 0;
+}
+
+static int put_split(void *owner, bool reasoning, struct span text)
+{
+    struct answer_choice *c = owner;
+    if (c->finished)
+        return 0;
+    return reasoning ? think(c, text) : stopped_text(c, text);
+}
+
+/* What the filters hold back in case more comes. */
+static int put_held(struct answer_choice *c)
+{
+    if (c->splitting && think_splitter_end(&c->splitter, put_split, c))
+        return -1;
+    struct span rest = c->stopping && !c->finished ? stop_filter_end(&c->stop) : span_of("", 0);
+    return limited_text(c, rest);
+}
+
+static int put_finish(struct answer_choice *c, struct span reason)
+{
+    if (c->finished)
+        return 0;
+    return put_held(c) ? -1 : write_finish(c, reason);
+}
+
+/* ---- the kinds of deltas ---- */
+
+static int put_text(struct answer_choice *c, struct span text)
+{
+    return c->splitting ? think_splitter_pass(&c->splitter, text, put_split, c)
+                        : stopped_text(c, text);
+}
+
+static int put_reasoning(struct answer_choice *c, struct span text)
+{
+    c->splitting = false; /* this site tells its thinking apart */
+    return think(c, text);
+}
+
+static int put_refusal(struct answer_choice *c, struct span text)
+{
+    commit(c);
+    if (token_counter_add(&c->text, text))
+        return -1;
+    return writer_of(c)->ops->refusal(writer_of(c), c->index, text);
+}
+
+static int put_tool_begin(struct answer_choice *c, const struct delta *d)
+{
+    struct answer *a = c->feed->answer;
+    struct span id = d->id;
+    if (put_held(c) || c->finished)
+        return c->finished ? 0 : -1;
+    commit(c);
+    if (id.n == 0) /* sites without ids: one that is unique within the conversation's turn */
+        id = arena_printf(a->arena, "call_%.*s_%d_%d", SPAN_ARGS(span_from(a->id, a->id.n - 8)),
+                          c->index, d->index);
+    if (!id.p || token_counter_add(&c->text, d->name))
+        return -1;
+    return writer_of(c)->ops->tool_begin(writer_of(c), c->index, d->index, id, d->name);
+}
+
+static int put_tool_arguments(struct answer_choice *c, const struct delta *d)
+{
+    if (token_counter_add(&c->text, d->text))
+        return -1;
+    return writer_of(c)->ops->tool_arguments(writer_of(c), c->index, d->index, d->text);
+}
+
+static int keep_citation(struct answer_feed *f, const struct delta *d)
+{
+    struct arena *arena = f->answer->arena;
+    if (f->n_citations >= CITATIONS_MAX)
+        return 0;
+    for (size_t i = 0; i < f->n_citations; i++) {
+        if (span_eq(f->citations[i].url, d->url))
+            return 0;
+    }
+    if (f->n_citations == f->cap_citations) {
+        size_t cap = f->cap_citations ? f->cap_citations * 2 : 8;
+        struct citation *grown = arena_alloc(arena, cap * sizeof *grown);
+        if (!grown)
+            return -1;
+        if (f->n_citations)
+            memcpy(grown, f->citations, f->n_citations * sizeof *grown);
+        f->citations = grown;
+        f->cap_citations = cap;
+    }
+    struct citation c = {arena_dup(arena, d->url), arena_dup(arena, d->title), d->start, d->end};
+    if (!c.url.p || !c.title.p)
+        return -1;
+    f->citations[f->n_citations++] = c;
+    return 0;
+}
+
+/* Some sites tell their usage with every chunk: the room for it is kept. */
+static int keep_usage(struct answer_feed *f, const struct delta_usage *u)
+{
+    struct span raw = u->raw;
+    f->has_usage = true;
+    f->usage = *u;
+    f->usage.raw = span_of(NULL, 0);
+    if (raw.n > f->usage_room) {
+        f->usage_text = arena_alloc(f->answer->arena, 2 * raw.n);
+        f->usage_room = f->usage_text ? 2 * raw.n : 0;
+        if (!f->usage_text)
+            return -1;
+    }
+    if (raw.n) {
+        memcpy(f->usage_text, raw.p, raw.n);
+        f->usage.raw = span_of(f->usage_text, raw.n);
+    }
+    return 0;
+}
+
+static int put_delta(void *owner, const struct delta *d)
+{
+    struct answer_feed *f = owner;
+    struct answer *a = f->answer;
+    if (d->choice < 0 || d->choice >= f->n)
+        return 0;
+    a->deltas++;
+    switch (d->kind) {
+    case DELTA_USAGE: return keep_usage(f, &d->usage);
+    case DELTA_CITATION: return keep_citation(f, d);
+    case DELTA_HEAD:
+        a->content_type = arena_dup(a->arena, d->text);
+        return a->content_type.p ? 0 : -1;
+    case DELTA_BYTES:
+        f->committed = a->committed = true;
+        return a->writer->ops->bytes(a->writer, d->text);
+    case DELTA_EXTRA:
+        return a->writer->ops->extra(a->writer, (enum extra_place)d->place, f->first + d->choice,
+                                     d->text);
+    default: break;
+    }
+    struct answer_choice *c = choice_of(f, d->choice);
+    if (!c)
+        return -1;
+    if (c->finished) /* nothing after the finish reason but usage (S9) */
+        return 0;
+    if (d->kind == DELTA_FINISH)
+        return put_finish(c, d->text);
+    f->has_text = true;
+    if (d->kind == DELTA_TEXT)
+        return put_text(c, d->text);
+    if (d->kind == DELTA_REASONING)
+        return put_reasoning(c, d->text);
+    if (end_thinking(c))
+        return -1;
+    switch (d->kind) {
+    case DELTA_REFUSAL: return put_refusal(c, d->text);
+    case DELTA_TOOL_BEGIN: return put_tool_begin(c, d);
+    case DELTA_TOOL_ARGUMENTS: return put_tool_arguments(c, d);
+    default: return 0;
+    }
+}
+
+/* ---- feeds ---- */
+
+void answer_feed_add(struct answer *a, struct answer_feed *f, const struct turn *turn, int first,
+                     int n)
+{
+    *f = (struct answer_feed){
+        .sink = {put_delta, f}, .answer = a, .turn = turn, .first = first, .n = n};
+    struct answer_feed **last = &a->feeds;
+    while (*last)
+        last = &(*last)->next;
+    *last = f;
+}
+
+void answer_feed_begin(struct answer_feed *f, const struct answer_rules *rules)
+{
+    struct answer_writer *w = f->answer->writer;
+    assert(!f->committed);
+    f->rules = *rules;
+    f->n_citations = 0;
+    f->has_usage = f->has_text = false;
+    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
+        struct answer_choice *c = f->answer->choices[i];
+        if (c) {
+            reset_choice(c);
+            prepare_choice(c, f, i);
+        }
+        w->ops->forget(w, i);
+    }
+}
+
+bool answer_feed_is_cut(const struct answer_feed *f)
+{
+    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
+        const struct answer_choice *c = f->answer->choices[i];
+        if (!c || !c->cut)
+            return false;
+    }
+    return true;
+}
+
+bool answer_feed_is_finished(const struct answer_feed *f)
+{
+    bool any = false;
+    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
+        const struct answer_choice *c = f->answer->choices[i];
+        if (c && !c->finished)
+            return false;
+        any |= c != NULL;
+    }
+    return any;
+}
+
+/* ---- token counts ---- */
+
+/* A count that a site could mean; JavaScript clients read integers up to 2^53. */
+static int64_t clamp(int64_t n)
+{
+    const int64_t most = INT64_C(1) << 53;
+    return n < 0 ? 0 : n > most ? most : n;
+}
+
+static enum count_origin weaker(enum count_origin a, enum count_origin b) { return a < b ? a : b; }
+
+/* What we can tell ourselves. */
+static int64_t count_feed(struct answer_feed *f, int64_t *reasoning)
+{
+    int64_t text = 0;
+    *reasoning = 0;
+    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
+        struct answer_choice *c = f->answer->choices[i];
+        if (!c)
+            continue;
+        text += token_counter_total(&c->text);
+        *reasoning += token_counter_total(&c->reasoning);
+    }
+    return text + *reasoning;
+}
+
+/* The site's figures where it told them and we did not end the answer for it, else ours. */
+static void add_usage(struct answer *a, struct answer_feed *f)
+{
+    struct usage_counts *sum = &a->usage;
+    enum count_origin prompt = COUNT_UPSTREAM, completion = COUNT_UPSTREAM;
+    int64_t reasoning = f->usage.reasoning;
+    bool cut = false;
+    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++)
+        cut |= a->choices[i] && a->choices[i]->cut;
+    if (f->has_usage && f->usage.prompt >= 0)
+        sum->prompt += clamp(f->usage.prompt);
+    else
+        sum->prompt += token_count_prompt(a->tokens, f->turn, &prompt);
+    if (f->has_usage && f->usage.completion >= 0 && !cut) {
+        sum->completion += clamp(f->usage.completion);
+    } else {
+        sum->completion += count_feed(f, &reasoning);
+        completion = token_counter_origin(a->tokens);
+    }
+    if (f->has_usage && f->usage.cached >= 0)
+        sum->cached = clamp(f->usage.cached) + (sum->cached > 0 ? sum->cached : 0);
+    if (reasoning >= 0)
+        sum->reasoning = clamp(reasoning) + (sum->reasoning > 0 ? sum->reasoning : 0);
+    a->prompt_origin = weaker(a->prompt_origin, prompt);
+    a->completion_origin = weaker(a->completion_origin, completion);
+}
+
+static void settle_usage(struct answer *a)
+{
+    a->usage = (struct usage_counts){.cached = -1, .reasoning = -1};
+    a->prompt_origin = a->completion_origin = COUNT_UPSTREAM;
+    for (struct answer_feed *f = a->feeds; f; f = f->next)
+        add_usage(a, f);
+    enum count_origin origin = weaker(a->prompt_origin, a->completion_origin);
+    if (a->feeds && !a->feeds->next && origin == COUNT_UPSTREAM)
+        a->usage.raw = a->feeds->usage.raw;
+    a->usage.total = a->usage.prompt + a->usage.completion;
+    a->usage.source = count_origin_name(origin);
+}
+
+/* ---- the answer ---- */
+
+void answer_init(struct answer *a, struct answer_writer *writer, struct arena *arena,
+                 const struct token_source *tokens, struct span id)
+{
+    *a = (struct answer){.writer = writer, .arena = arena, .tokens = tokens, .id = id};
+}
+
+void answer_free(struct answer *a)
+{
+    for (int i = 0; i < EMITTER_CHOICES; i++) {
+        if (a->choices[i])
+            reset_choice(a->choices[i]);
+    }
+    a->writer->ops->destroy(a->writer);
+}
+
+void answer_frame_done(struct answer *a)
+{
+    if (a->writer->ops->flush_extras && a->committed)
+        a->writer->ops->flush_extras(a->writer);
+}
+
+int answer_end(struct answer *a, struct buffer *body)
+{
+    for (struct answer_feed *f = a->feeds; f; f = f->next) {
+        for (int i = 0; i < f->n; i++) {
+            bool used = i == 0 || (f->first + i < EMITTER_CHOICES && a->choices[f->first + i]);
+            struct answer_choice *c = used ? choice_of(f, i) : NULL;
+            if (used && (!c || put_finish(c, SPAN("stop"))))
+                return -1;
+        }
+    }
+    if (!a->writer->ops->bytes)
+        settle_usage(a);
+    return a->writer->ops->end(a->writer, &a->usage, body);
+}
+
+void answer_role(struct answer *a)
+{
+    if (a->writer->ops->role)
+        a->writer->ops->role(a->writer);
+}
+
+static int put_all_held(struct answer *a)
+{
+    for (int i = 0; i < EMITTER_CHOICES; i++) {
+        if (a->choices[i] && !a->choices[i]->finished && put_held(a->choices[i]))
+            return -1;
+    }
+    return 0;
+}
+
+void answer_error(struct answer *a, struct span error_object)
+{
+    if (a->writer->ops->error && put_all_held(a) == 0)
+        a->writer->ops->error(a->writer, error_object);
+}
+
+void answer_partial(struct answer *a, struct buffer *out)
+{
+    bool any = false;
+    for (struct answer_feed *f = a->feeds; f; f = f->next)
+        any |= f->has_text;
+    if (a->writer->ops->error || !any || put_all_held(a))
+        return;
+    settle_usage(a);
+    a->writer->ops->end(a->writer, &a->usage, out);
+}

@@ -1,0 +1,88 @@
+/*
+ * gateway/answer.h - one client's answer: deltas of one or several runs at sites become the pieces
+ * that a protocol's writer puts into form.
+ *
+ * A run puts its deltas into a feed, which fills some of the answer's choices: with a site that
+ * gives several choices, all of them; otherwise each choice (or prompt) has a run and a feed of its
+ * own. Here is what a site cannot do and we can: `stop`, token limits, leaked <think>, token
+ * counts. Knows the commit boundary: the first delta with content (design §5), for each feed.
+ */
+#ifndef DRAGOMAN_GATEWAY_ANSWER_H
+#define DRAGOMAN_GATEWAY_ANSWER_H
+
+#include "adapters/delta.h"
+#include "adapters/turn.h"
+#include "gateway/answer_writer.h"
+#include "gateway/config.h"
+#include "gateway/stop_filter.h"
+#include "gateway/think_splitter.h"
+#include "gateway/token_count.h"
+
+struct answer_choice;
+
+struct answer {
+    struct answer_writer *writer;
+    struct arena *arena;
+    const struct token_source *tokens;
+    struct span id;
+    struct span content_type; /* relays: what the site said */
+    struct answer_feed *feeds;
+    struct answer_choice *choices[EMITTER_CHOICES];
+    bool committed; /* content of any feed went (or will go) to the client */
+    uint64_t deltas;
+    struct usage_counts usage; /* this and the next two: set by answer_end */
+    enum count_origin prompt_origin, completion_origin;
+};
+
+/* What the gateway does for one run. */
+struct answer_rules {
+    enum reasoning_style reasoning;
+    const struct span *stops; /* for sites that do not heed `stop`: the text ends before the first
+                                 of these; must outlive the answer */
+    size_t n_stops;           /* 0 = the site heeds them, or there are none */
+    int64_t max_tokens;       /* likewise, of each choice; 0 = no limit */
+    bool max_includes_reasoning;
+};
+
+struct answer_feed {
+    struct delta_sink sink; /* for the adapter */
+    struct answer *answer;
+    struct answer_feed *next;
+    const struct turn *turn;
+    int first, n; /* choices [first, first + n) of the answer */
+    struct answer_rules rules;
+    bool committed, has_text;
+    bool has_usage;
+    struct delta_usage usage; /* as the site told it; raw is in usage_text */
+    char *usage_text;         /* room, in the arena */
+    size_t usage_room;
+    struct citation *citations; /* of the first choice, until its finish */
+    size_t n_citations, cap_citations;
+};
+
+/* In place. The writer belongs to the answer from now on; arena, `tokens` and id outlive it. */
+void answer_init(struct answer *, struct answer_writer *, struct arena *,
+                 const struct token_source *tokens, struct span id);
+void answer_free(struct answer *);
+/* A feed for a turn's choices; it lives as long as the answer. */
+void answer_feed_add(struct answer *, struct answer_feed *, const struct turn *, int first, int n);
+/* Before each try of its run: forgets what a failed one left behind before the commit boundary. */
+void answer_feed_begin(struct answer_feed *, const struct answer_rules *);
+/* A stop text was met or the limit reached in each of its choices: nothing more is wanted of the
+ * site. */
+bool answer_feed_is_cut(const struct answer_feed *);
+/* All choices that got something have their finish_reason, and there is one. */
+bool answer_feed_is_finished(const struct answer_feed *);
+
+/* Ends one site frame: extras that found no chunk go out. */
+void answer_frame_done(struct answer *);
+/* The good end: missing finish reasons become "stop"; streams write their end, whole answers go
+ * into `body`. 0 or -1 (limit, memory). */
+int answer_end(struct answer *, struct buffer *body);
+/* Streams: the first event early (15 s of silence); the error event after the head. */
+void answer_role(struct answer *);
+void answer_error(struct answer *, struct span error_object);
+/* Whole answers: what was gathered so far, for a cut answer; nothing when there is none. */
+void answer_partial(struct answer *, struct buffer *out);
+
+#endif

@@ -1,0 +1,154 @@
+/*
+ * gateway/api_completions.c - POST /v1/completions, OpenAI's older API: each prompt becomes a chat
+ * turn with one user message.
+ *
+ * The turn's body is the client's with `messages` in place of `prompt`, so that parameters which
+ * only a site knows reach it all the same. What has no counterpart in a chat (token ids as prompts,
+ * suffix, log probabilities of the prompt) is refused by name.
+ */
+#include "base/json_raw.h"
+#include "gateway/api.h"
+#include "gateway/chat_request.h"
+
+enum { PROMPTS_MAX = EMITTER_CHOICES };
+
+static struct span given(struct span object, const char *key)
+{
+    struct span v = json_raw_get(object, key);
+    return v.n && v.p[0] != 'n' ? v : span_of(NULL, 0);
+}
+
+static int refuse(struct fail *fail, const char *param, const char *why)
+{
+    return fail_param(fail, FAIL_UNSUPPORTED, param, "%s", why);
+}
+
+/* What a chat cannot do. */
+static int check_fields(struct span object, struct fail *fail)
+{
+    struct span suffix = given(object, "suffix"), best_of = given(object, "best_of");
+    struct span logprobs = given(object, "logprobs"), n = given(object, "n");
+    if (suffix.n > 2)
+        return refuse(fail, "suffix",
+                      "suffix is not possible: sites answer a prompt, they do not "
+                      "fill gaps");
+    if (best_of.p && !span_eq(best_of, n) && !span_eq(best_of, SPAN("1")))
+        return refuse(fail, "best_of", "best_of is not possible: ask for n answers instead");
+    if (logprobs.p && !span_eq(logprobs, SPAN("0")) && !span_eq(logprobs, SPAN("false")))
+        return refuse(fail, "logprobs",
+                      "logprobs are not possible here; /v1/chat/completions has them for some "
+                      "sites");
+    return 0;
+}
+
+/* The prompts as raw JSON strings; 0, or -1 with fail. */
+static int list_prompts(struct arena *arena, struct span object, const struct span **list,
+                        size_t *n, struct fail *fail)
+{
+    struct span prompt = given(object, "prompt");
+    struct span *found = arena_alloc(arena, PROMPTS_MAX * sizeof *found);
+    struct json_raw_iter it = json_raw_each(prompt);
+    *n = 0;
+    if (!found)
+        return fail_memory(fail);
+    if (prompt.n && prompt.p[0] == '"')
+        found[(*n)++] = prompt;
+    else if (!prompt.n || prompt.p[0] != '[')
+        return fail_param(fail, FAIL_INVALID_VALUE, "prompt",
+                          "prompt must be a string or an array of strings");
+    while (prompt.p[0] == '[' && json_raw_next(&it)) {
+        if (it.value.p[0] == '[' || (it.value.p[0] >= '0' && it.value.p[0] <= '9'))
+            return refuse(fail, "prompt", "prompts of token ids are not possible: send text");
+        if (it.value.p[0] != '"')
+            return fail_param(fail, FAIL_INVALID_VALUE, "prompt",
+                              "prompt must be a string or an array of strings");
+        if (*n == PROMPTS_MAX)
+            return fail_param(fail, FAIL_INVALID_VALUE, "prompt", "prompt has more than %d texts",
+                              PROMPTS_MAX);
+        found[(*n)++] = it.value;
+    }
+    *list = found;
+    return *n ? 0
+              : fail_param(fail, FAIL_INVALID_VALUE, "prompt",
+                           "prompt must hold at least one text");
+}
+
+static bool is_own_field(struct span key)
+{
+    static const char *const names[] = {"prompt",  "suffix",   "echo",
+                                        "best_of", "logprobs", "messages"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (json_raw_key_is(key, span_str(names[i])))
+            return true;
+    }
+    return false;
+}
+
+/* The chat request for one prompt, in the arena. */
+static char *chat_body(struct arena *arena, struct span object, struct span prompt, size_t *n)
+{
+    struct buffer out;
+    buffer_init(&out, object.n + prompt.n + 128);
+    buffer_append(&out, SPAN("{\"messages\":[{\"role\":\"user\",\"content\":"));
+    buffer_append(&out, prompt);
+    buffer_append(&out, SPAN("}]"));
+    struct json_raw_iter it = json_raw_each(object);
+    while (json_raw_next(&it)) {
+        if (!is_own_field(it.key))
+            json_raw_append_member(&out, it.key, it.value);
+    }
+    buffer_append(&out, SPAN("}"));
+    char *text = out.error ? NULL : arena_alloc(arena, out.n + JSON_PADDING);
+    if (text)
+        memcpy(text, out.p, out.n);
+    *n = out.n;
+    buffer_free(&out);
+    return text;
+}
+
+static int read_turns(struct json_parser *json, struct arena *arena, struct span object,
+                      const struct span *list, size_t n, struct prompts *prompts, struct fail *fail)
+{
+    struct turn *turns = arena_alloc(arena, n * sizeof *turns);
+    struct span *echo = arena_alloc(arena, n * sizeof *echo);
+    if (!turns || !echo)
+        return fail_memory(fail);
+    prompts->turns = turns;
+    prompts->n = n;
+    for (size_t i = 0; i < n; i++) {
+        size_t length;
+        char *body = chat_body(arena, object, list[i], &length);
+        if (!body)
+            return fail_memory(fail);
+        if (chat_request_parse(json, arena, body, length, &turns[i], fail))
+            return -1;
+        echo[i] = turns[i].messages->n_parts ? turns[i].messages->parts->text : SPAN("");
+    }
+    if (n * (size_t)turns->n > EMITTER_CHOICES)
+        return fail_param(fail, FAIL_INVALID_VALUE, "n", "prompts times n must be at most %d",
+                          EMITTER_CHOICES);
+    if (span_eq(given(object, "echo"), SPAN("true")))
+        prompts->echo = echo;
+    return 0;
+}
+
+static int parse(const struct api_request *request, struct json_parser *json, struct arena *arena,
+                 struct prompts *prompts, struct fail *fail)
+{
+    struct span object;
+    const struct span *list;
+    size_t n_list;
+    *prompts = (struct prompts){0};
+    if (request_body_open(json, request->body, request->n, &object, fail) ||
+        list_prompts(arena, object, &list, &n_list, fail) || check_fields(object, fail))
+        return -1;
+    return read_turns(json, arena, object, list, n_list, prompts, fail);
+}
+
+const struct api api_completions = {
+    .name = "completion",
+    .id_prefix = "cmpl-",
+    .parse = parse,
+    .stream_writer = text_stream_writer,
+    .whole_writer = text_whole_writer,
+};

@@ -1,0 +1,665 @@
+/*
+ * gateway/branch.c - see branch.h. A table of steps like the exchange's: each step does its part
+ * and names the next one, or BRANCH_WAIT when something outside has to happen first.
+ *
+ * The one hard complication is the commit boundary: until the first delta with content everything
+ * may be tried again on another account or target; after it a failure is told, never mended in
+ * silence.
+ */
+#include "gateway/branch.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "gateway/clock.h"
+#include "gateway/exchange_internal.h"
+#include "gateway/log.h"
+
+enum {
+    QUEUE_TIMEOUT_MS = 120000, /* waiting for a busy account */
+    SITE_STEPS_MAX = 64,       /* requests an adapter may make in one try */
+    LOCAL_PIECES_MAX = 64      /* pieces of a built-in site before the loop runs again */
+};
+
+/* One adapter run that is over for the client but may have something to put away at the site. */
+struct tidy {
+    struct exchange *exchange;
+    const struct adapter *adapter;
+    const struct site_config *site;
+    struct account *account; /* pinned, not leased */
+    struct turn_run run;
+    struct site_request request;
+    struct upstream_call *call;
+    int steps;
+};
+
+static void advance(struct branch *);
+
+const struct site_config *branch_site(const struct branch *b)
+{
+    return b->exchange->targets[b->target].site;
+}
+
+static struct engine *engine_of(const struct branch *b) { return b->exchange->engine; }
+static uint64_t now_ms(const struct branch *b) { return exchange_now_ms(b->exchange); }
+
+/* ---- the run at the site ---- */
+
+static void count_drift(void *owner, const char *kind)
+{
+    struct branch *b = owner;
+    b->drifts++;
+    log_debug("%s: %s answered something unknown: %s", b->exchange->request_id, b->adapter->name,
+              kind);
+}
+
+static void release_credential_step(struct branch *b)
+{
+    if (!b->holds_credential_step)
+        return;
+    b->holds_credential_step = false;
+    account_credential_done(b->account);
+}
+
+/* Ends the request to the site that is under way, if there is one. */
+static void drop_call(struct branch *b, bool finished)
+{
+    if (b->call)
+        upstream_cancel(b->call, finished);
+    b->call = NULL;
+    b->paused = false;
+    if (b->decoding)
+        frame_decoder_free(&b->decoder);
+    b->decoding = false;
+}
+
+static void start_tidy(struct branch *);
+
+void branch_release(struct branch *b)
+{
+    drop_call(b, false);
+    waiter_leave(&b->waiter);
+    if (!b->account)
+        return;
+    struct account *account = b->account;
+    release_credential_step(b);
+    if (b->adapter)
+        start_tidy(b);
+    b->adapter = NULL;
+    b->account = NULL;
+    account_release(account); /* last: whoever waits may begin inside this call */
+}
+
+static enum branch_step completed(struct branch *b)
+{
+    account_succeeded(b->account);
+    b->complete = true;
+    return BRANCH_OVER;
+}
+
+/* The adapter has nothing more to ask: was that an answer? */
+static enum branch_step done(struct branch *b)
+{
+    if (!b->feed.committed && !answer_feed_is_finished(&b->feed)) {
+        fail_set(&b->fail, FAIL_EMPTY, "%s ended its answer without any text",
+                 branch_site(b)->adapter->title);
+        return BRANCH_RETRY;
+    }
+    return completed(b);
+}
+
+/* An adapter's verdict that ends the current request to the site. */
+static void take_verdict(struct branch *b, enum adapter_verdict verdict)
+{
+    struct exchange *e = b->exchange;
+    if (verdict == ADAPTER_GO_ON)
+        return;
+    drop_call(b, verdict == ADAPTER_COMPLETE);
+    if (verdict == ADAPTER_COMPLETE) {
+        b->step = BRANCH_ASK;
+    } else {
+        b->fail = b->run.fail;
+        if (engine_of(b)->out.error || b->fail.kind == FAIL_NONE)
+            fail_memory(&b->fail);
+        b->step = BRANCH_RETRY;
+    }
+    advance(b);
+    if (e->step < STEP_FINISH) { /* what came so far goes out now */
+        exchange_flush(e);
+        if (e->step >= STEP_FINISH)
+            exchange_go_on(e);
+    }
+}
+
+static enum adapter_verdict frames_in(struct branch *b, struct span bytes)
+{
+    struct frame frame;
+    enum frame_result r;
+    b->run.now_ms = clock_wall_ms();
+    while ((r = frame_decoder_next(&b->decoder, &bytes, &frame)) == FRAME_READY) {
+        enum adapter_verdict verdict = b->adapter->on_frame(&b->run, &frame);
+        answer_frame_done(b->feed.answer);
+        if (verdict != ADAPTER_GO_ON)
+            return verdict;
+    }
+    if (r == FRAME_TOO_LARGE)
+        return fail_set(&b->run.fail, FAIL_PROTOCOL, "%.*s sent a single event of more than 16 MiB",
+                        SPAN_ARGS(branch_site(b)->settings.name));
+    if (r == FRAME_NOMEM)
+        return fail_memory(&b->run.fail);
+    return ADAPTER_GO_ON;
+}
+
+static void on_site_head(void *owner, const struct site_head *head)
+{
+    struct branch *b = owner;
+    enum framing framing = b->request.framing;
+    b->run.now_ms = clock_wall_ms();
+    b->site_status = head->status;
+    enum adapter_verdict verdict = b->adapter->on_head(&b->run, head, &framing);
+    frame_decoder_init(&b->decoder, framing, FRAME_LIMIT);
+    b->decoding = true;
+    take_verdict(b, verdict);
+}
+
+/* We ended the answer (stop, token limit): the site need not say the rest. */
+static void end_early(struct branch *b)
+{
+    drop_call(b, false);
+    b->step = completed(b);
+    advance(b);
+}
+
+static void on_site_body(void *owner, struct span bytes)
+{
+    struct branch *b = owner;
+    exchange_note_body(b->exchange, b, "from site", bytes);
+    enum adapter_verdict verdict = frames_in(b, bytes);
+    exchange_note_first_delta(b->exchange);
+    if (verdict == ADAPTER_GO_ON && answer_feed_is_cut(&b->feed))
+        end_early(b);
+    else
+        take_verdict(b, verdict);
+}
+
+static void on_site_read(void *owner)
+{
+    struct exchange *e = ((struct branch *)owner)->exchange;
+    exchange_flush(e);
+    if (e->step >= STEP_FINISH)
+        exchange_go_on(e);
+}
+
+/* The body's end: a last frame that needs no mark, then the adapter's own reading of the end. */
+static enum adapter_verdict end_of_body(struct branch *b, enum stream_end end)
+{
+    struct frame frame;
+    enum adapter_verdict verdict = ADAPTER_GO_ON;
+    b->run.now_ms = clock_wall_ms();
+    if (end == END_CLEAN && frame_decoder_end(&b->decoder, &frame) == FRAME_READY) {
+        verdict = b->adapter->on_frame(&b->run, &frame);
+        answer_frame_done(b->feed.answer);
+    }
+    if (verdict == ADAPTER_GO_ON)
+        verdict = b->adapter->on_end(&b->run, end);
+    return verdict;
+}
+
+static void on_site_end(void *owner, enum stream_end end, const struct fail *fail)
+{
+    struct branch *b = owner;
+    enum adapter_verdict verdict = ADAPTER_FAIL;
+    b->call = NULL; /* it is gone already */
+    b->paused = false;
+    if (b->decoding)
+        verdict = end_of_body(b, end);
+    else if (end == END_CUT)
+        b->run.fail = *fail;
+    /* The transport knows better than the adapter why bytes stopped coming. */
+    if (verdict == ADAPTER_FAIL && end == END_CUT &&
+        (fail->kind == FAIL_TIMEOUT || b->run.fail.kind == FAIL_NONE))
+        b->run.fail = *fail;
+    exchange_note_first_delta(b->exchange);
+    take_verdict(b, verdict == ADAPTER_GO_ON ? ADAPTER_COMPLETE : verdict);
+}
+
+static const struct upstream_handler site_handler = {on_site_head, on_site_body, on_site_read,
+                                                     on_site_end, NULL};
+
+/* ---- tidying up ---- */
+
+static void tidy_next(struct tidy *t);
+
+static void tidy_end(struct tidy *t)
+{
+    struct exchange *e = t->exchange;
+    if (t->adapter->destroy)
+        t->adapter->destroy(&t->run);
+    account_unpin(t->account);
+    e->tidies--;
+    if (e->step == STEP_TIDY)
+        exchange_go_on(e);
+}
+
+static void on_tidy_head(void *owner, const struct site_head *head) {}
+static void on_tidy_body(void *owner, struct span bytes) {}
+static void on_tidy_read(void *owner) {}
+
+static void on_tidy_end(void *owner, enum stream_end end, const struct fail *fail)
+{
+    struct tidy *t = owner;
+    t->call = NULL;
+    tidy_next(t);
+}
+
+static void tidy_next(struct tidy *t)
+{
+    struct upstream_handler handler = {on_tidy_head, on_tidy_body, on_tidy_read, on_tidy_end, t};
+    struct fail fail;
+    t->request = (struct site_request){0};
+    t->run.now_ms = clock_wall_ms();
+    if (!t->adapter->cleanup || t->steps++ >= SITE_STEPS_MAX || t->exchange->engine->stopping ||
+        t->adapter->cleanup(&t->run, &t->request) != ADAPTER_SEND) {
+        tidy_end(t);
+        return;
+    }
+    t->call = upstream_start(t->exchange->engine->upstream, t->site, t->account->view.name,
+                             &t->request, &handler, &fail);
+    if (!t->call)
+        tidy_end(t);
+}
+
+static void start_tidy(struct branch *b)
+{
+    struct tidy *t = arena_alloc(&b->exchange->arena, sizeof *t);
+    if (!t) {
+        if (b->adapter->destroy)
+            b->adapter->destroy(&b->run);
+        return;
+    }
+    *t = (struct tidy){.exchange = b->exchange,
+                       .adapter = b->adapter,
+                       .site = branch_site(b),
+                       .account = b->account,
+                       .run = b->run};
+    account_pin(t->account);
+    b->exchange->tidies++;
+    tidy_next(t);
+}
+
+/* ---- what the site can do ---- */
+
+/* The part that a site cannot take, as a failure that names it (Q8, Q13). */
+static int refuse_part(struct branch *b, enum part_kind kind, const char *what)
+{
+    for (size_t i = 0; i < b->turn->n_messages; i++) {
+        const struct message *m = &b->turn->messages[i];
+        for (size_t k = 0; k < m->n_parts; k++) {
+            if (m->parts[k].kind != kind)
+                continue;
+            char param[64];
+            snprintf(param, sizeof param, "messages[%d].content[%d]", m->index, m->parts[k].index);
+            return fail_param(&b->fail, FAIL_UNSUPPORTED, param, "%s cannot take %s",
+                              branch_site(b)->adapter->title, what);
+        }
+    }
+    return 0;
+}
+
+/* Is there anything in the turn that neither the adapter can do nor we? -1 with fail. */
+static int check_capabilities(struct branch *b)
+{
+    const struct turn *t = b->turn;
+    const struct adapter *a = branch_site(b)->adapter;
+    unsigned has = a->capabilities;
+    if (t->relay.path.n && !(has & CAP_RELAY))
+        return fail_set(&b->fail, FAIL_UNKNOWN_URL,
+                        "%s has no %.*s; use a model of an OpenAI-compatible site", a->title,
+                        SPAN_ARGS(t->relay.path));
+    if (t->tools_wanted && !(has & CAP_TOOLS))
+        return fail_param(&b->fail, FAIL_UNSUPPORTED, "tools",
+                          "%s has no tools; leave out \"tools\" or use another model", a->title);
+    if (t->response_format_raw.p && !(has & CAP_RESPONSE_FORMAT))
+        return fail_param(&b->fail, FAIL_UNSUPPORTED, "response_format",
+                          "%s has no response_format", a->title);
+    if (t->logprobs && !(has & CAP_LOGPROBS))
+        return fail_param(&b->fail, FAIL_UNSUPPORTED, "logprobs", "%s has no logprobs", a->title);
+    if (t->has_images && !(has & CAP_IMAGE))
+        return refuse_part(b, PART_IMAGE, "pictures");
+    if (t->has_audio && !(has & CAP_AUDIO))
+        return refuse_part(b, PART_AUDIO, "audio");
+    if (t->has_files && !(has & CAP_FILE))
+        return refuse_part(b, PART_FILE, "files");
+    if (t->has_video && !(has & CAP_VIDEO))
+        return refuse_part(b, PART_VIDEO, "videos");
+    return 0;
+}
+
+/* What we do for it. */
+static struct answer_rules rules_for(const struct branch *b)
+{
+    const struct site_config *site = branch_site(b);
+    const struct key_config *key = b->exchange->key;
+    const struct turn *t = b->turn;
+    unsigned has = site->adapter->capabilities;
+    return (struct answer_rules){
+        .reasoning =
+            key && key->reasoning >= 0 ? (enum reasoning_style)key->reasoning : site->reasoning,
+        .stops = t->stop,
+        .n_stops = has & CAP_STOP ? 0 : t->n_stop,
+        .max_tokens = t->has_max_tokens && !(has & CAP_MAX_TOKENS) ? t->max_tokens : 0,
+        .max_includes_reasoning = t->max_includes_reasoning,
+    };
+}
+
+/* ---- the steps ---- */
+
+/* A fresh run of the leased account: adapter state from zero, answer as if nothing had happened. */
+static int begin_run(struct branch *b)
+{
+    struct exchange *e = b->exchange;
+    const struct site_config *site = branch_site(b);
+    struct answer_rules rules = rules_for(b);
+    size_t state_size = site->adapter->state_size;
+    b->tries++;
+    b->site_steps = 0;
+    answer_feed_begin(&b->feed, &rules);
+    b->run = (struct turn_run){
+        .turn = b->turn,
+        .site = &site->settings,
+        .account = &b->account->view,
+        .model = e->targets[b->target].model,
+        .state = arena_alloc(&e->arena, state_size ? state_size : 1),
+        .arena = &e->arena,
+        .json = e->engine->json,
+        .out = &b->feed.sink,
+        .now_ms = clock_wall_ms(),
+        .random = clock_random,
+        .drift = count_drift,
+        .drift_owner = b,
+    };
+    if (!b->run.state)
+        return fail_memory(&b->fail);
+    b->adapter = site->adapter;
+    return 0;
+}
+
+static enum branch_step next_target(struct branch *b)
+{
+    do {
+        if (b->target + 1 >= b->exchange->n_targets)
+            return BRANCH_OVER;
+        b->target++;
+    } while (!exchange_opens(b->exchange, b->target));
+    b->tried = 0;
+    return BRANCH_LEASE;
+}
+
+/* The client's own key where the site takes it, else one of the configured accounts. */
+static enum lease_result lease_account(struct branch *b)
+{
+    const struct site_config *site = branch_site(b);
+    uint64_t retry_at; /* the end of the exchange looks at all targets */
+    const struct access_grant *grant = &b->exchange->grant;
+    struct account_pool *pool = engine_of(b)->accounts;
+    if (!site->keys_passthrough || !grant->visitor_key.n)
+        return account_pool_lease(pool, site, b->tried, now_ms(b), &b->account, &b->account_index,
+                                  &retry_at);
+    if (b->tried) /* it was refused: there is no other */
+        return LEASE_NONE;
+    b->account_index = 0;
+    b->account = account_pool_visitor(pool, site, grant->visitor_key);
+    if (!b->account)
+        fail_memory(&b->fail);
+    return b->account ? LEASE_OK : LEASE_NONE;
+}
+
+static enum branch_step wait_for_account(struct branch *b)
+{
+    const struct site_config *site = branch_site(b);
+    if (b->queue_until_ms && now_ms(b) >= b->queue_until_ms) {
+        fail_set(&b->fail, FAIL_SERVER_BUSY,
+                 "every account of %.*s has been busy for %d s; try again later or add an account",
+                 SPAN_ARGS(site->settings.name), QUEUE_TIMEOUT_MS / 1000);
+        b->fail.retry_after_s = 10;
+        return next_target(b);
+    }
+    if (!account_pool_wait(engine_of(b)->accounts, site, &b->waiter)) {
+        fail_set(&b->fail, FAIL_SERVER_BUSY, "too many requests wait for an account of %.*s",
+                 SPAN_ARGS(site->settings.name));
+        b->fail.retry_after_s = 10;
+        return next_target(b);
+    }
+    if (!b->queue_until_ms)
+        b->queue_until_ms = now_ms(b) + QUEUE_TIMEOUT_MS;
+    exchange_arm_timer(b->exchange);
+    return BRANCH_WAIT;
+}
+
+static enum branch_step step_lease(struct branch *b)
+{
+    const struct site_config *site = branch_site(b);
+    if (site->bridge) {
+        fail_set(
+            &b->fail, FAIL_BRIDGE,
+            "no browser tab of %s is connected (transport = \"bridge\" comes with a later version)",
+            site->adapter->title);
+        return next_target(b);
+    }
+    if (check_capabilities(b))
+        return next_target(b);
+    switch (lease_account(b)) {
+    case LEASE_BUSY: return wait_for_account(b);
+    case LEASE_COOLING:
+        if (b->fail.kind != FAIL_RATE_LIMITED)
+            fail_set(&b->fail, FAIL_RATE_LIMITED,
+                     "every account of %.*s rests after the site's rate limit",
+                     SPAN_ARGS(site->settings.name));
+        return next_target(b);
+    case LEASE_NONE:
+        if (b->fail.kind == FAIL_NONE)
+            fail_set(&b->fail, FAIL_CREDENTIAL, "no account of %.*s is configured",
+                     SPAN_ARGS(site->settings.name));
+        return next_target(b);
+    case LEASE_OK: break;
+    }
+    b->queue_until_ms = 0;
+    b->tried |= 1ull << (b->account_index % 64);
+    fail_clear(&b->fail);
+    if (begin_run(b))
+        return BRANCH_RETRY;
+    return site->adapter->capabilities & CAP_LOCAL ? BRANCH_LOCAL : BRANCH_ASK;
+}
+
+static enum branch_step step_ask(struct branch *b)
+{
+    struct upstream_handler handler = site_handler;
+    const struct site_config *site = branch_site(b);
+    if (b->holds_credential_step) {
+        exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
+        if (b->step == BRANCH_OVER)
+            return BRANCH_OVER;
+        release_credential_step(b);
+    }
+    b->request = (struct site_request){0};
+    b->run.now_ms = clock_wall_ms();
+    fail_clear(&b->run.fail);
+    if (b->site_steps++ >= SITE_STEPS_MAX) {
+        fail_set(&b->fail, FAIL_PROTOCOL, "%s did not come to an end", site->adapter->title);
+        return BRANCH_RETRY;
+    }
+    switch (b->adapter->next(&b->run, &b->request)) {
+    case ADAPTER_DONE: return done(b);
+    case ADAPTER_FAILED: b->fail = b->run.fail; return BRANCH_RETRY;
+    case ADAPTER_SEND: break;
+    }
+    if (b->request.credential_step) {
+        if (!account_credential_begin(b->account, &b->waiter))
+            return BRANCH_WAIT; /* another exchange obtains it: ask again when it has */
+        b->holds_credential_step = true;
+    }
+    handler.owner = b;
+    exchange_note_body(b->exchange, b, "to site", b->request.body);
+    b->call = upstream_start(engine_of(b)->upstream, site, b->account->view.name, &b->request,
+                             &handler, &b->fail);
+    if (b->call && !b->exchange->drained_out)
+        branch_pause(b);
+    return b->call ? BRANCH_STREAM : BRANCH_RETRY;
+}
+
+/* Everything happens in on_site_head, on_site_body and on_site_end. */
+static enum branch_step step_stream(struct branch *b) { return BRANCH_WAIT; }
+
+static enum branch_step step_local(struct branch *b)
+{
+    struct exchange *e = b->exchange;
+    b->local_at_ms = 0;
+    for (int i = 0; i < LOCAL_PIECES_MAX; i++) {
+        int delay_ms = 0;
+        b->run.now_ms = clock_wall_ms();
+        enum adapter_step step = b->adapter->local(&b->run, &delay_ms);
+        answer_frame_done(&e->answer);
+        exchange_note_first_delta(e);
+        if (step == ADAPTER_DONE)
+            return done(b);
+        if (step == ADAPTER_FAILED) {
+            b->fail = b->run.fail;
+            return BRANCH_RETRY;
+        }
+        if (answer_feed_is_cut(&b->feed))
+            return completed(b);
+        exchange_flush(e);
+        if (b->step == BRANCH_OVER)
+            return BRANCH_OVER;
+        if (delay_ms > 0 || !e->drained_out) {
+            b->local_at_ms = e->drained_out ? now_ms(b) + (uint64_t)delay_ms : 0;
+            exchange_arm_timer(e);
+            return BRANCH_WAIT;
+        }
+    }
+    b->local_at_ms = now_ms(b);
+    exchange_arm_timer(e);
+    return BRANCH_WAIT;
+}
+
+static bool another_account_may_help(enum fail_kind kind)
+{
+    return kind == FAIL_CREDENTIAL || kind == FAIL_RATE_LIMITED || kind == FAIL_UNAVAILABLE ||
+           kind == FAIL_CUT || kind == FAIL_EMPTY || kind == FAIL_PROTOCOL;
+}
+
+static bool another_target_may_help(enum fail_kind kind)
+{
+    return another_account_may_help(kind) || kind == FAIL_CHALLENGE || kind == FAIL_OVERLOADED ||
+           kind == FAIL_UNREACHABLE || kind == FAIL_TIMEOUT || kind == FAIL_BRIDGE ||
+           kind == FAIL_UNSUPPORTED || kind == FAIL_UNKNOWN_URL;
+}
+
+static enum branch_step step_retry(struct branch *b)
+{
+    enum fail_kind kind = b->fail.kind;
+    if (b->account && !(branch_site(b)->adapter->capabilities &
+                        CAP_LOCAL)) /* a built-in site has nobody to spare */
+        account_failed(b->account, kind, b->fail.retry_after_s, now_ms(b));
+    if (b->feed.committed) {
+        /* With its finish reason, what broke afterwards took nothing from the answer. */
+        b->complete = answer_feed_is_finished(&b->feed);
+        return BRANCH_OVER;
+    }
+    branch_release(b);
+    if (another_account_may_help(kind))
+        return BRANCH_LEASE;
+    return another_target_may_help(kind) ? next_target(b) : BRANCH_OVER;
+}
+
+/* ---- the machine ---- */
+
+static enum branch_step (*const steps[])(struct branch *) = {
+    [BRANCH_LEASE] = step_lease, [BRANCH_ASK] = step_ask,     [BRANCH_STREAM] = step_stream,
+    [BRANCH_LOCAL] = step_local, [BRANCH_RETRY] = step_retry,
+};
+
+static void advance(struct branch *b)
+{
+    if (b->advancing) /* something finished inside a step: the loop below goes on with it */
+        return;
+    b->advancing = true;
+    while (b->step != BRANCH_OVER) {
+        enum branch_step next = steps[b->step](b);
+        if (b->step == BRANCH_OVER || next == BRANCH_WAIT) /* cancelled meanwhile, or waiting */
+            break;
+        b->step = next;
+    }
+    b->advancing = false;
+    if (b->step == BRANCH_OVER)
+        exchange_go_on(b->exchange);
+}
+
+static void on_wake(struct waiter *w)
+{
+    advance((struct branch *)((char *)w - offsetof(struct branch, waiter)));
+}
+
+/* ---- from the exchange ---- */
+
+void branch_init(struct branch *b, struct exchange *e, const struct turn *turn, int first, int n)
+{
+    b->exchange = e;
+    b->turn = turn;
+    b->step = BRANCH_LEASE;
+    b->waiter.wake = on_wake;
+    answer_feed_add(&e->answer, &b->feed, turn, first, n);
+}
+
+void branch_start(struct branch *b)
+{
+    b->started = true;
+    while (b->target < b->exchange->n_targets && !exchange_opens(b->exchange, b->target))
+        b->target++;
+    assert(b->target < b->exchange->n_targets); /* the exchange looked */
+    advance(b);
+}
+
+void branch_cancel(struct branch *b)
+{
+    drop_call(b, false);
+    waiter_leave(&b->waiter);
+    b->step = BRANCH_OVER;
+}
+
+void branch_pause(struct branch *b)
+{
+    if (b->call && !b->paused) {
+        b->paused = true;
+        upstream_pause(b->call);
+    }
+}
+
+void branch_resume(struct branch *b)
+{
+    if (b->paused && b->call) {
+        b->paused = false;
+        upstream_resume(b->call);
+    } else if (b->step == BRANCH_LOCAL && !b->advancing) {
+        advance(b);
+    }
+}
+
+uint64_t branch_deadline(const struct branch *b)
+{
+    uint64_t at = UINT64_MAX;
+    if (b->step == BRANCH_OVER)
+        return at;
+    if (b->local_at_ms)
+        at = b->local_at_ms;
+    return b->queue_until_ms && b->queue_until_ms < at ? b->queue_until_ms : at;
+}
+
+void branch_wake_up(struct branch *b, uint64_t now)
+{
+    if (now < branch_deadline(b))
+        return;
+    waiter_leave(&b->waiter); /* the queue's time is up: step_lease sees it */
+    advance(b);
+}

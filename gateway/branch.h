@@ -1,0 +1,74 @@
+/*
+ * gateway/branch.h - one run's way through targets and accounts: lease, ask, stream, retry.
+ *
+ * An exchange has one branch, or several when a client wants several choices of a site that gives
+ * one at a time. A branch feeds its part of the answer; it knows the exchange as where the bytes
+ * go, and tells it once when it is over.
+ */
+#ifndef DRAGOMAN_GATEWAY_BRANCH_H
+#define DRAGOMAN_GATEWAY_BRANCH_H
+
+#include "gateway/answer.h"
+#include "gateway/catalogue.h"
+#include "gateway/engine.h"
+#include "gateway/wait_queue.h"
+#include "sse/frame_decoder.h"
+
+struct exchange;
+
+enum branch_step {
+    BRANCH_LEASE,
+    BRANCH_ASK,
+    BRANCH_STREAM,
+    BRANCH_LOCAL,
+    BRANCH_RETRY,
+    BRANCH_OVER,
+    BRANCH_WAIT = -1
+};
+
+struct branch {
+    struct exchange *exchange;
+    const struct turn *turn;
+    struct answer_feed feed;
+    enum branch_step step;
+    bool advancing, started;
+    bool complete; /* over: its part of the answer is whole; else `fail` says why not */
+    struct fail fail;
+
+    /* where it goes */
+    size_t target;
+    struct account *account; /* leased */
+    size_t account_index;
+    uint64_t tried; /* accounts of the current target */
+    int tries;      /* runs begun, over all targets */
+    struct waiter waiter;
+    uint64_t queue_until_ms, local_at_ms; /* 0 = not waiting for it */
+
+    /* the current run */
+    const struct adapter *adapter; /* NULL: none */
+    struct turn_run run;
+    struct site_request request;
+    struct upstream_call *call;
+    struct frame_decoder decoder;
+    bool decoding, paused, holds_credential_step;
+    int site_steps, site_status, drifts;
+};
+
+/* In place, zeroed; fills choices [first, first + n) of the exchange's answer. */
+void branch_init(struct branch *, struct exchange *, const struct turn *, int first, int n);
+/* Begins; may be over when it returns. */
+void branch_start(struct branch *);
+/* Ends it without a word to the exchange; the lease stays until branch_release. */
+void branch_cancel(struct branch *);
+/* The lease goes back and the site's clean-up begins. Whoever waits for the account may begin
+ * inside this call. */
+void branch_release(struct branch *);
+/* The client does not take more, or takes more again. */
+void branch_pause(struct branch *);
+void branch_resume(struct branch *);
+/* The next time at which branch_wake_up has something to do; UINT64_MAX when none. */
+uint64_t branch_deadline(const struct branch *);
+void branch_wake_up(struct branch *, uint64_t now_ms);
+const struct site_config *branch_site(const struct branch *);
+
+#endif

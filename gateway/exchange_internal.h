@@ -1,0 +1,83 @@
+/*
+ * gateway/exchange_internal.h - what exchange.c and branch.c share.
+ */
+#ifndef DRAGOMAN_GATEWAY_EXCHANGE_INTERNAL_H
+#define DRAGOMAN_GATEWAY_EXCHANGE_INTERNAL_H
+
+#include "gateway/api.h"
+#include "gateway/branch.h"
+#include "gateway/exchange.h"
+#include "gateway/reply.h"
+
+enum exchange_step {
+    STEP_ADMIT,
+    STEP_RESOLVE,
+    STEP_RUN,
+    STEP_FINISH,
+    STEP_TIDY,
+    STEP_OVER,
+    STEP_WAIT = -1
+};
+
+/* How it ended; the access log and metrics name it (design §5). */
+enum end_state { END_STATE_OPEN, END_COMPLETE, END_BROKEN, END_CANCELLED, END_REFUSED, END_FAILED };
+
+struct exchange {
+    unsigned magic;
+    enum exchange_step step;
+    struct engine *engine;
+    struct exchange *prev, *next;
+    const struct api *api;
+    struct span path;           /* below the API's base, static */
+    struct http_exchange *http; /* NULL: the client is gone or answered */
+    struct config *config;      /* reference */
+    const struct key_config *key;
+    struct access_grant grant; /* its visitor_key is in the arena */
+    struct arena arena;
+    struct prompts prompts;
+    struct span model;
+    bool stream;
+    char request_id[REQUEST_ID_SIZE];
+    struct span client;
+
+    /* where it goes */
+    const struct target *targets;
+    size_t n_targets;
+    struct waiter waiter;
+    bool listed; /* waited for model lists already */
+    struct branch *branches;
+    size_t n_branches;
+
+    /* the answer */
+    struct answer answer;
+    bool answering;   /* answer is initialised */
+    bool head_sent;   /* stream: status 200 is out */
+    bool drained_out; /* the client takes more */
+    struct fail fail;
+    enum end_state end;
+    int status;
+
+    /* clocks: one lazily armed timer */
+    uv_timer_t timer;
+    uint64_t started_ms, first_delta_ms, last_write_ms;
+    uint64_t bytes_out;
+    unsigned tidies;
+    bool advancing;
+};
+
+/* For branches. */
+uint64_t exchange_now_ms(const struct exchange *);
+/* May a visitor's key open this target? */
+bool exchange_opens(const struct exchange *, size_t target);
+/* Hands what one event produced to the client, in one write. The client may turn out to be gone:
+ * then step is STEP_FINISH afterwards, and exchange_go_on is due as soon as nothing of a branch is
+ * in use any more. */
+void exchange_flush(struct exchange *);
+void exchange_go_on(struct exchange *);
+/* With log_bodies. */
+void exchange_note_body(const struct exchange *, const struct branch *, const char *direction,
+                        struct span text);
+void exchange_note_first_delta(struct exchange *);
+void exchange_arm_timer(struct exchange *);
+
+#endif

@@ -1,0 +1,216 @@
+/*
+ * gateway/token_count.c - see token_count.h.
+ *
+ * Where a piece ends depends on what follows: the rest of a text is kept until that is known, so
+ * that any cutting of the text gives the same count.
+ */
+#include "gateway/token_count.h"
+
+enum {
+    PORTION = 4096, /* so much text waits before it is counted */
+    REST_MAX = 1 << 24,
+    ESTIMATE_UNIT = 20, /* an estimate is kept in twentieths of a token */
+
+    /* OpenAI's rules for chats: each message is wrapped, a name is put into it, and the answer is
+     * begun. */
+    MESSAGE_TOKENS = 4, /* with its role */
+    NAME_TOKENS = 1,
+    ANSWER_TOKENS = 3,
+    CALL_TOKENS = 3,
+    IMAGE_TOKENS = 765 /* 1024 x 1024 in high detail */
+};
+
+const char *count_origin_name(enum count_origin origin)
+{
+    static const char *const names[] = {"estimated", "counted", "upstream"};
+    return names[origin];
+}
+
+static struct tokenizer *tokenizer_of(const struct token_source *source)
+{
+    return source && source->get ? source->get(source->owner) : NULL;
+}
+
+enum count_origin token_counter_origin(const struct token_source *source)
+{
+    return tokenizer_of(source) ? COUNT_COUNTED : COUNT_ESTIMATED;
+}
+
+/* ---- the estimate ---- */
+
+/* By UTF-8's first byte: four ASCII letters, two and a half of the alphabets, one and a third of
+ * the rest of the first plane are a token; an emoji is two. */
+static unsigned weight(unsigned char c)
+{
+    if (c < 0x80)
+        return 5;
+    if (c < 0xC0)
+        return 0;
+    return c < 0xE0 ? 8 : c < 0xF0 ? 15 : 40;
+}
+
+static uint64_t estimate(struct span text)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < text.n; i++)
+        sum += weight((unsigned char)text.p[i]);
+    return sum;
+}
+
+static int64_t tokens_of(uint64_t sum)
+{
+    return (int64_t)((sum + ESTIMATE_UNIT - 1) / ESTIMATE_UNIT);
+}
+
+/* ---- whole texts ---- */
+
+/* Tokens of all pieces but the last ones that may still change; *used is where those begin. */
+static int64_t count_settled(struct tokenizer *t, struct span text, size_t *used)
+{
+    int64_t count = 0;
+    bool open = false;
+    size_t at = 0;
+    while (at < text.n) {
+        size_t n = tokenizer_piece(t, span_from(text, at), &open);
+        if (open)
+            break;
+        count += tokenizer_count(t, span_of(text.p + at, n));
+        at += n;
+    }
+    *used = at;
+    return count;
+}
+
+static int64_t count_all(struct tokenizer *t, struct span text)
+{
+    int64_t count = 0;
+    bool open;
+    for (size_t n; text.n; text = span_from(text, n)) {
+        n = tokenizer_piece(t, text, &open);
+        count += tokenizer_count(t, span_first(text, n));
+    }
+    return count;
+}
+
+static int64_t count_text(const struct token_source *source, struct span text)
+{
+    struct tokenizer *t = text.n ? tokenizer_of(source) : NULL;
+    return t ? count_all(t, text) : tokens_of(estimate(text));
+}
+
+/* ---- growing texts ---- */
+
+void token_counter_init(struct token_counter *c, const struct token_source *source)
+{
+    *c = (struct token_counter){.source = source};
+    buffer_init(&c->rest, REST_MAX);
+}
+
+void token_counter_free(struct token_counter *c) { buffer_free(&c->rest); }
+
+static void settle(struct token_counter *c)
+{
+    struct tokenizer *t = tokenizer_of(c->source);
+    struct span rest = buffer_span(&c->rest);
+    size_t used = rest.n;
+    if (t)
+        c->settled += count_settled(t, rest, &used);
+    else
+        c->estimate += estimate(rest);
+    buffer_consume(&c->rest, used);
+}
+
+int token_counter_add(struct token_counter *c, struct span text)
+{
+    if (!c->rest.cap && text.n && !buffer_reserve(&c->rest, PORTION + PORTION / 8)) /* once */
+        return -1;
+    if (buffer_append(&c->rest, text))
+        return -1;
+    if (c->rest.n >= PORTION)
+        settle(c);
+    return 0;
+}
+
+int64_t token_counter_total(struct token_counter *c)
+{
+    if (c->rest.n)
+        settle(c);
+    return c->settled + tokens_of(c->estimate) +
+           (c->rest.n ? count_all(tokenizer_of(c->source), buffer_span(&c->rest)) : 0);
+}
+
+/* How much of a text, from its beginning, has `most` tokens. */
+static size_t longest(struct tokenizer *t, struct span text, int64_t most)
+{
+    size_t at = 0;
+    bool open;
+    while (at < text.n && most > 0) {
+        size_t n = tokenizer_piece(t, span_from(text, at), &open);
+        struct span piece = span_of(text.p + at, n);
+        int64_t count = tokenizer_count(t, piece);
+        at += count <= most ? n : tokenizer_prefix(t, piece, most);
+        most -= count;
+    }
+    return at;
+}
+
+/* The same by estimate, behind a text of `sum`. */
+static size_t longest_estimated(uint64_t sum, struct span text, int64_t most)
+{
+    size_t at = 0;
+    while (at < text.n && tokens_of(sum += weight((unsigned char)text.p[at])) <= most)
+        at++;
+    return at;
+}
+
+static size_t whole_characters(struct span text, size_t n)
+{
+    while (n && n < text.n && ((unsigned char)text.p[n] & 0xC0) == 0x80)
+        n--;
+    return n;
+}
+
+ptrdiff_t token_counter_take(struct token_counter *c, struct span text, int64_t most)
+{
+    struct tokenizer *t = tokenizer_of(c->source);
+    if (c->rest.n)
+        settle(c);
+    size_t before = c->rest.n; /* never without a tokenizer */
+    if (buffer_append(&c->rest, text))
+        return -1;
+    size_t end = t ? longest(t, buffer_span(&c->rest), most - c->settled)
+                   : longest_estimated(c->estimate, text, most);
+    size_t taken = whole_characters(text, end > before ? end - before : 0);
+    c->rest.n = before + taken;
+    return (ptrdiff_t)taken;
+}
+
+/* ---- prompts ---- */
+
+static int64_t count_message(const struct token_source *source, const struct message *m,
+                             enum count_origin *origin)
+{
+    int64_t count = MESSAGE_TOKENS;
+    if (m->name.n)
+        count += NAME_TOKENS + count_text(source, m->name);
+    for (size_t i = 0; i < m->n_parts; i++) {
+        const struct part *part = &m->parts[i];
+        count += part->kind == PART_IMAGE ? IMAGE_TOKENS : count_text(source, part->text);
+        if (part->kind != PART_TEXT && part->kind != PART_REFUSAL)
+            *origin = COUNT_ESTIMATED;
+    }
+    for (size_t i = 0; i < m->n_tool_calls; i++)
+        count += CALL_TOKENS + count_text(source, m->tool_calls[i].name) +
+                 count_text(source, m->tool_calls[i].arguments);
+    return count;
+}
+
+int64_t token_count_prompt(const struct token_source *source, const struct turn *turn,
+                           enum count_origin *origin)
+{
+    int64_t count = ANSWER_TOKENS;
+    *origin = token_counter_origin(source);
+    for (size_t i = 0; i < turn->n_messages; i++)
+        count += count_message(source, &turn->messages[i], origin);
+    return count + (turn->tools_wanted ? count_text(source, turn->tools_raw) : 0);
+}

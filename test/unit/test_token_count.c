@@ -1,0 +1,273 @@
+/*
+ * test/unit/test_token_count.c - the o200k encoding against counts of another implementation of it,
+ * in any cutting; the estimate; limits.
+ *
+ * data/o200k.txt: one text a line, its number of tokens (npm tiktoken 1.0.22) and the text as JSON.
+ */
+#include "gateway/token_count.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "test/unit/support/cmocka_all.h"
+
+static struct buffer table;
+static struct tokenizer *tokenizer;
+
+static struct tokenizer *get(void *owner) { return tokenizer; }
+static const struct token_source counted = {get, NULL}, estimated = {NULL, NULL};
+
+static void read_file(struct buffer *b, const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    char piece[65536];
+    size_t n;
+    if (!f)
+        fail_msg("%s is missing (scripts/ranks/build makes it)", path);
+    buffer_init(b, 64 << 20);
+    while ((n = fread(piece, 1, sizeof piece, f)) > 0)
+        assert_int_equal(buffer_append(b, span_of(piece, n)), 0);
+    fclose(f);
+}
+
+static int open_table(void **state)
+{
+    read_file(&table, PROJECT_SOURCE_DIR "/build/o200k.ranks");
+    tokenizer = tokenizer_create(buffer_span(&table));
+    return tokenizer ? 0 : -1;
+}
+
+static int close_table(void **state)
+{
+    tokenizer_destroy(tokenizer);
+    buffer_free(&table);
+    return 0;
+}
+
+struct sample {
+    int64_t count;
+    struct span text;
+};
+
+/* Calls `check` for each text of the list. */
+static void each_sample(void (*check)(const struct sample *))
+{
+    struct buffer file;
+    struct json_parser *json = json_parser_create(1 << 20);
+    size_t samples = 0;
+    read_file(&file, TEST_SOURCE_DIR "/unit/data/o200k.txt");
+    for (struct span left = buffer_span(&file); left.n; samples++) {
+        ptrdiff_t end = span_find_char(left, '\n');
+        struct span line = span_first(left, (size_t)end);
+        ptrdiff_t blank = span_find_char(line, ' ');
+        struct buffer text; /* the parser wants room behind its text */
+        struct json root;
+        buffer_init(&text, 1 << 20);
+        buffer_append(&text, span_from(line, (size_t)blank + 1));
+        assert_int_equal(json_parse(json, buffer_span(&text), &root), JSON_OK);
+        struct sample s = {strtoll(line.p, NULL, 10), json_text(root)};
+        check(&s);
+        buffer_free(&text);
+        left = span_from(left, (size_t)end + 1);
+    }
+    assert_true(samples > 250);
+    json_parser_destroy(json);
+    buffer_free(&file);
+}
+
+static int64_t count_of(const struct token_source *source, struct span text)
+{
+    struct token_counter c;
+    token_counter_init(&c, source);
+    assert_int_equal(token_counter_add(&c, text), 0);
+    int64_t count = token_counter_total(&c);
+    token_counter_free(&c);
+    return count;
+}
+
+static void check_whole(const struct sample *s)
+{
+    int64_t count = count_of(&counted, s->text);
+    if (count != s->count)
+        fail_msg("%lld tokens instead of %lld: %.*s", (long long)count, (long long)s->count,
+                 SPAN_ARGS(s->text));
+}
+
+static void counts_as_the_other_implementation(void **state) { each_sample(check_whole); }
+
+/* Each cutting, with the count looked at in between: the same sum. */
+static void check_cut(const struct sample *s)
+{
+    for (size_t cut = 0; cut <= s->text.n; cut += s->text.n > 200 ? 97 : 1) {
+        struct token_counter c;
+        token_counter_init(&c, &counted);
+        token_counter_add(&c, span_first(s->text, cut));
+        token_counter_total(&c);
+        token_counter_add(&c, span_from(s->text, cut));
+        if (token_counter_total(&c) != s->count)
+            fail_msg("cut at %zu: %lld tokens instead of %lld: %.*s", cut,
+                     (long long)token_counter_total(&c), (long long)s->count, SPAN_ARGS(s->text));
+        token_counter_free(&c);
+    }
+}
+
+static void cutting_changes_nothing(void **state) { each_sample(check_cut); }
+
+/* In small pieces, up to each limit: what was taken has at most so many tokens. In one piece:
+ * nothing is cut from what fits. */
+static void check_limits(const struct sample *s)
+{
+    struct token_counter whole;
+    token_counter_init(&whole, &counted);
+    assert_int_equal(token_counter_take(&whole, s->text, s->count), s->text.n);
+    token_counter_free(&whole);
+    for (int64_t most = 0; most <= s->count + 1 && most < 12; most++) {
+        struct token_counter c;
+        size_t n = 0, step = 3;
+        token_counter_init(&c, &counted);
+        while (n < s->text.n) {
+            struct span piece = span_first(span_from(s->text, n), step);
+            ptrdiff_t taken = token_counter_take(&c, piece, most);
+            assert_true(taken >= 0 && (size_t)taken <= piece.n);
+            n += (size_t)taken;
+            if ((size_t)taken < piece.n)
+                break;
+        }
+        assert_true(count_of(&counted, span_first(s->text, n)) <= most);
+        assert_int_equal(token_counter_total(&c), count_of(&counted, span_first(s->text, n)));
+        token_counter_free(&c);
+    }
+}
+
+static void a_limit_is_kept(void **state) { each_sample(check_limits); }
+
+static void a_limit_cuts_between_tokens(void **state)
+{
+    struct span text = SPAN("one two three four five");
+    struct token_counter c;
+    token_counter_init(&c, &counted);
+    assert_int_equal(token_counter_take(&c, text, 3), 13); /* "one two three" */
+    assert_int_equal(token_counter_total(&c), 3);
+    assert_int_equal(token_counter_take(&c, SPAN(" more"), 3), 0);
+    assert_int_equal(token_counter_total(&c), 3);
+    token_counter_free(&c);
+}
+
+/* An emoji of several tokens is not cut through. */
+static void a_limit_keeps_characters_whole(void **state)
+{
+    struct span text = SPAN("x\xf0\x9f\xab\xa0"); /* U+1FAE0, newer than the encoding */
+    for (int64_t most = 0; most < 5; most++) {
+        struct token_counter c;
+        token_counter_init(&c, &counted);
+        ptrdiff_t n = token_counter_take(&c, text, most);
+        assert_true(n == 0 || n == 1 || n == 5);
+        token_counter_free(&c);
+    }
+}
+
+static void the_estimate(void **state)
+{
+    assert_int_equal(count_of(&estimated, SPAN("")), 0);
+    assert_int_equal(count_of(&estimated, SPAN("abcd")), 1);
+    assert_int_equal(count_of(&estimated, SPAN("abcde")), 2);
+    assert_int_equal(count_of(&estimated, SPAN("\xe4\xbd\xa0\xe5\xa5\xbd\xe4\xb8\x96\xe7\x95\x8c")),
+                     3);
+    struct token_counter c;
+    token_counter_init(&c, &estimated);
+    for (int i = 0; i < 40000; i++)
+        token_counter_add(&c, SPAN("a"));
+    assert_int_equal(token_counter_total(&c), 10000);
+    assert_int_equal(token_counter_take(&c, SPAN("abcdefgh"), 10001), 4);
+    assert_int_equal(token_counter_take(&c, SPAN("abcdefgh"), 10001), 0);
+    token_counter_free(&c);
+}
+
+/* A long text is counted in portions and gives its memory back. */
+static void long_texts(void **state)
+{
+    struct token_counter c;
+    token_counter_init(&c, &counted);
+    for (int i = 0; i < 20000; i++) {
+        assert_int_equal(token_counter_add(&c, SPAN(" word")), 0);
+        assert_true(c.rest.n < 8192);
+    }
+    assert_int_equal(token_counter_total(&c), 20000);
+    token_counter_free(&c);
+}
+
+/* A piece that never ends: cut, counted nearly right, and not slow. */
+static void endless_pieces(void **state)
+{
+    static char text[400000];
+    memset(text, 'a', sizeof text);
+    int64_t count = count_of(&counted, span_of(text, sizeof text));
+    assert_true(count >= 50000 && count <= 50100);
+    memset(text, ' ', sizeof text);
+    assert_true(count_of(&counted, span_of(text, sizeof text)) < 20000);
+    memset(text, 0xFF, sizeof text); /* no UTF-8 at all */
+    assert_true(count_of(&counted, span_of(text, sizeof text)) > 1000);
+}
+
+static void prompts(void **state)
+{
+    const struct part text = {.kind = PART_TEXT, .text = SPAN_INIT("Hello, world!")};
+    const struct part picture = {.kind = PART_IMAGE, .url = SPAN_INIT("https://example.com/x.png")};
+    const struct tool_call call = {SPAN_INIT("call_1"), SPAN_INIT("add"), SPAN_INIT("{\"a\":1}")};
+    struct message messages[2] = {{.role = ROLE_USER, .parts = &text, .n_parts = 1}, {0}};
+    struct turn turn = {.messages = messages, .n_messages = 1};
+    enum count_origin origin;
+    assert_int_equal(token_count_prompt(&counted, &turn, &origin), 3 + 4 + 4);
+    assert_int_equal(origin, COUNT_COUNTED);
+    assert_int_equal(token_count_prompt(&estimated, &turn, &origin), 3 + 4 + 4);
+    assert_int_equal(origin, COUNT_ESTIMATED);
+
+    messages[0].name = SPAN("bob");
+    messages[1] = (struct message){.role = ROLE_ASSISTANT, .tool_calls = &call, .n_tool_calls = 1};
+    turn.n_messages = 2;
+    turn.tools_raw = SPAN("[{\"type\":\"function\"}]");
+    int64_t without = token_count_prompt(&counted, &turn, &origin);
+    turn.tools_wanted = true;
+    assert_int_equal(token_count_prompt(&counted, &turn, &origin),
+                     without + count_of(&counted, turn.tools_raw));
+    assert_int_equal(origin, COUNT_COUNTED);
+    messages[1] = (struct message){.role = ROLE_USER, .parts = &picture, .n_parts = 1};
+    token_count_prompt(&counted, &turn, &origin);
+    assert_int_equal(origin, COUNT_ESTIMATED);
+}
+
+/* Every shortening of the table and every wrong number in its head is refused, not read. */
+static void bad_tables(void **state)
+{
+    struct span whole = buffer_span(&table);
+    for (size_t n = 0; n < whole.n; n += n < 64 ? 1 : 100003)
+        assert_null(tokenizer_create(span_first(whole, n)));
+    for (size_t at = 0; at < 24; at++) {
+        char *p = table.p + at, was = *p;
+        *p = (char)(was ^ 0x40);
+        assert_null(tokenizer_create(whole));
+        *p = was;
+    }
+    uint32_t *starts = (uint32_t *)(void *)(table.p + 24), was = starts[100];
+    starts[100] = 0xFFFFFFF0;
+    assert_null(tokenizer_create(whole));
+    starts[100] = was;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(counts_as_the_other_implementation),
+        cmocka_unit_test(cutting_changes_nothing),
+        cmocka_unit_test(a_limit_is_kept),
+        cmocka_unit_test(a_limit_cuts_between_tokens),
+        cmocka_unit_test(a_limit_keeps_characters_whole),
+        cmocka_unit_test(the_estimate),
+        cmocka_unit_test(long_texts),
+        cmocka_unit_test(endless_pieces),
+        cmocka_unit_test(prompts),
+        cmocka_unit_test(bad_tables),
+    };
+    return cmocka_run_group_tests(tests, open_table, close_table);
+}
