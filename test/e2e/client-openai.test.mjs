@@ -180,17 +180,17 @@ for (const name of ['openai', 'openai4']) {
     it('one class for each kind of error, with code, type, param and the id of the request', async () => {
       const create = (more, who = client) => who.chat.completions.create({model: 'up/gpt-test', ...user('x'), ...more});
       const rows = [
-        [create({messages: [{role: 'user', content: 7}]}), sdk.BadRequestError, 400, 'invalid_request_error', 'invalid_value', 'messages[0].content'],
-        [create({}, make({apiKey: 'sk-wrong'})), sdk.AuthenticationError, 401, 'authentication_error', 'invalid_api_key', null],
-        [create({}, make({apiKey: NARROW})), sdk.PermissionDeniedError, 403, 'permission_error', 'model_not_allowed', 'model'],
-        [create({model: 'up'}), sdk.NotFoundError, 404, 'invalid_request_error', 'model_not_found', 'model'],
-        [create({model: 'demo/echo', ...user('!error rate_limited 7')}), sdk.RateLimitError, 429, 'rate_limit_error', 'upstream_rate_limited', null],
-        [create({model: 'demo/echo', ...user('!error unavailable')}), sdk.InternalServerError, 502, 'upstream_error', 'upstream_failed', null],
-        [create({model: 'demo/echo', ...user('!error overloaded 9')}), sdk.InternalServerError, 503, 'upstream_error', 'upstream_overloaded', null],
-        [create({model: 'demo/echo', ...user('!error timeout')}), sdk.InternalServerError, 504, 'upstream_error', 'upstream_timeout', null],
+        [() => create({messages: [{role: 'user', content: 7}]}), sdk.BadRequestError, 400, 'invalid_request_error', 'invalid_value', 'messages[0].content'],
+        [() => create({}, make({apiKey: 'sk-wrong'})), sdk.AuthenticationError, 401, 'authentication_error', 'invalid_api_key', null],
+        [() => create({}, make({apiKey: NARROW})), sdk.PermissionDeniedError, 403, 'permission_error', 'model_not_allowed', 'model'],
+        [() => create({model: 'up'}), sdk.NotFoundError, 404, 'invalid_request_error', 'model_not_found', 'model'],
+        [() => create({model: 'demo/echo', ...user('!error rate_limited 7')}), sdk.RateLimitError, 429, 'rate_limit_error', 'upstream_rate_limited', null],
+        [() => create({model: 'demo/echo', ...user('!error unavailable')}), sdk.InternalServerError, 502, 'upstream_error', 'upstream_failed', null],
+        [() => create({model: 'demo/echo', ...user('!error overloaded 9')}), sdk.InternalServerError, 503, 'upstream_error', 'upstream_overloaded', null],
+        [() => create({model: 'demo/echo', ...user('!error timeout')}), sdk.InternalServerError, 504, 'upstream_error', 'upstream_timeout', null],
       ];
-      for (const [promise, type, ...want] of rows) {
-        const error = await promise.then(() => assert.fail('no error'), (e) => e);
+      for (const [call, type, ...want] of rows) {
+        const error = await call().then(() => assert.fail('no error'), (e) => e);
         assert.equal(error.constructor, type, error.stack);
         assert.deepEqual([error.status, error.type, error.code, error.param], want);
         assert.match(error.requestID ?? error.request_id, /^req_/);

@@ -38,9 +38,9 @@ export const WORST = [
   {what: 'a key that is not ours', model: 'fine/fine', key: 'sk-wrong', status: 401, type: 'authentication_error', code: 'invalid_api_key',
     message: "this API key is not one of the gateway's keys ([[keys]] in gateway.toml)"},
   {what: "the site's limit", model: 'strict/limited', status: 429, type: 'rate_limit_error', code: 'upstream_rate_limited',
-    message: 'strict limits the rate of account "main"; wait, or add an account (HTTP 429): Rate limit reached for requests'},
+    message: 'strict limits the rate of account "main"; wait, or add an account (HTTP 429): Rate limit reached for requests; ready again in N s'},
   {what: "the site's limit, met before", model: 'strict/limited', status: 429, type: 'rate_limit_error', code: 'upstream_rate_limited',
-    message: "every account of strict rests after the site's rate limit; the first is ready again in N s"},
+    message: "every account of strict rests after the site's rate limit; ready again in N s"},
   {what: 'a bot check page', model: 'guarded/guarded', status: 403, type: 'upstream_error', code: 'upstream_challenge',
     message: 'guarded answered with a web page (HTTP 403): it wants to see a human, or base_url is not its API; open it in a browser once, or check base_url'},
   {what: 'a captcha instead of an answer', model: 'zai/glm-4.6', plan: 'captcha', status: 403, type: 'upstream_error', code: 'upstream_challenge',
@@ -51,7 +51,7 @@ export const WORST = [
   {what: 'an unknown model', model: 'gpt-5', status: 404, type: 'invalid_request_error', code: 'model_not_found', param: 'model',
     message: /^there is no model "gpt-5"; near are: \S.*; GET \/v1\/models lists all$/},
   {what: 'an answer cut in the middle', model: 'flaky/cut', status: 502, type: 'upstream_error', code: 'upstream_cut', partial: 'Half an',
-    message: 'flaky broke off in the middle of its answer'},
+    message: 'flaky broke off in the middle of its answer; ask again'},
 ].map((c) => ({param: null, key: KEY, ...c}));
 
 /** Exactly this sentence between the client's own words; only the seconds to wait may differ. */
