@@ -19,7 +19,7 @@ async function parts(result) {
   return {all, types: new Set(all.map((p) => p.type)), text: join('text-delta'), reasoning: join('reasoning-delta'), errors: all.filter((p) => p.type === 'error').map((p) => p.error)};
 }
 
-describe('ai: an OpenAI-compatible service, the demo site, Z.ai', {timeout: 60000}, () => {
+describe('ai: an OpenAI-compatible service, the demo site, Z.ai', {timeout: 120000}, () => {
   let site, zai, gateway, dragoman;
   before(async () => {
     site = await new OpenAiSite().start();
@@ -177,7 +177,7 @@ describe('ai: an OpenAI-compatible service, the demo site, Z.ai', {timeout: 6000
   });
 });
 
-describe('ai: the worst cases', {timeout: 60000}, () => {
+describe('ai: the worst cases', {timeout: 120000}, () => {
   let worst;
   before(async () => (worst = await startWorst()));
   after(() => worst?.stop());

@@ -47,7 +47,7 @@ async function check(executor, model, leaves) {
   assert.ok(controller.signal.aborted, types.join(' '));
 }
 
-describe('cherry: Z.ai, an OpenAI-compatible service, the demo site', {timeout: 60000}, () => {
+describe('cherry: Z.ai, an OpenAI-compatible service, the demo site', {timeout: 120000}, () => {
   let site, zai, gateway, executor;
   before(async () => {
     site = await new OpenAiSite().start();
@@ -127,7 +127,7 @@ describe('cherry: Z.ai, an OpenAI-compatible service, the demo site', {timeout: 
   }
 });
 
-describe('cherry: the connection check', {timeout: 120000}, () => {
+describe('cherry: the connection check', {timeout: 240000}, () => {
   const KINDS = {
     'at the very first part, often before our head': () => true,
     'at the first piece of the answer': (part) => part.type === 'text-delta' || part.type === 'reasoning-delta',
@@ -192,7 +192,7 @@ describe('cherry: the connection check', {timeout: 120000}, () => {
   });
 });
 
-describe('cherry: the worst cases', {timeout: 60000}, () => {
+describe('cherry: the worst cases', {timeout: 120000}, () => {
   let worst;
   before(async () => (worst = await startWorst()));
   after(() => worst?.stop());

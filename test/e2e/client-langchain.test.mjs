@@ -19,7 +19,7 @@ async function merged(stream) {
   return {chunks, message: chunks.reduce((a, b) => a.concat(b))};
 }
 
-describe('langchain: an OpenAI-compatible service, the demo site, Z.ai', {timeout: 60000}, () => {
+describe('langchain: an OpenAI-compatible service, the demo site, Z.ai', {timeout: 120000}, () => {
   let site, zai, gateway;
   before(async () => {
     site = await new OpenAiSite().start();
@@ -146,7 +146,7 @@ const hint = (status) => {
   return page ? `\n\nTroubleshooting URL: https://docs.langchain.com/oss/javascript/langchain/errors/${page}/\n` : '';
 };
 
-describe('langchain: the worst cases', {timeout: 60000}, () => {
+describe('langchain: the worst cases', {timeout: 120000}, () => {
   let worst;
   before(async () => (worst = await startWorst()));
   after(() => worst?.stop());

@@ -12,7 +12,7 @@ const add = {type: 'function', function: {name: 'add', description: 'a plus b',
   parameters: {type: 'object', required: ['a', 'b'], properties: {a: {type: 'number'}, b: {type: 'number'}}}}};
 
 for (const name of ['openai', 'openai4']) {
-  describe(`${name}: an OpenAI-compatible service`, {timeout: 60000}, () => {
+  describe(`${name}: an OpenAI-compatible service`, {timeout: 120000}, () => {
     let site, gateway, sdk, client;
     const make = (more = {}) => new sdk({apiKey: KEY, baseURL: gateway.base, maxRetries: 0, ...more});
     const completions = () => client.chat.completions;
@@ -223,7 +223,7 @@ for (const name of ['openai', 'openai4']) {
         await assert.rejects(answer, sdk.APIUserAbortError);
       }],
       ['runs out of time', async (client) => {
-        await assert.rejects(client.chat.completions.create({model: 'up/gpt-test', ...user('x')}, {timeout: 300}), sdk.APIConnectionTimeoutError);
+        await assert.rejects(client.chat.completions.create({model: 'up/gpt-test', ...user('x')}, {timeout: 1500}), sdk.APIConnectionTimeoutError);
       }],
     ]) {
       it(`the client ${how}: the site's request ends, the only account is free`, async () => {
@@ -262,7 +262,7 @@ for (const name of ['openai', 'openai4']) {
     }
   });
 
-  describe(`${name}: the worst cases`, {timeout: 60000}, () => {
+  describe(`${name}: the worst cases`, {timeout: 120000}, () => {
     let worst, sdk;
     before(async () => {
       sdk = (await import(name)).default;
@@ -290,12 +290,12 @@ for (const name of ['openai', 'openai4']) {
   });
 }
 
-describe('openai: three hundred calls at once', {timeout: 60000}, () => {
+describe('openai: three hundred calls at once', {timeout: 120000}, () => {
   const N = 300;
   let site, gateway, sdk;
   before(async () => {
     sdk = (await import('openai')).default;
-    site = await new OpenAiSite({tls: false}).start();
+    site = await new OpenAiSite().start();
     gateway = await startGateway({sites: [{name: 'demo', adapter: 'demo'},
       {name: 'up', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, models: ['gpt-test']}), accounts: [{name: 'a', api_key: 'sk-upstream'}]}]});
   });
