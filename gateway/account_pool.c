@@ -363,7 +363,8 @@ struct account *account_pool_visitor(struct account_pool *pool, const struct sit
     }
     memcpy(value, key.p, key.n);
     value[key.n] = '\0';
-    a->visitor = (struct credential){SPAN("api_key"), {value, key.n}};
+    a->visitor.name = SPAN("api_key");
+    a->visitor.value = span_of(value, key.n);
     a->view.credentials = &a->visitor;
     a->view.n_credentials = 1;
     a->view.changed = NULL; /* nothing of a visitor is written down */

@@ -135,9 +135,9 @@ static int read_turns(struct json_parser *json, struct arena *arena, struct span
 static int parse(const struct api_request *request, struct json_parser *json, struct arena *arena,
                  struct prompts *prompts, struct fail *fail)
 {
-    struct span object;
-    const struct span *list;
-    size_t n_list;
+    struct span object = {NULL, 0};
+    const struct span *list = NULL;
+    size_t n_list = 0;
     *prompts = (struct prompts){0};
     if (request_body_open(json, request->body, request->n, &object, fail) ||
         list_prompts(arena, object, &list, &n_list, fail) || check_fields(object, fail))

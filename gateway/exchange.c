@@ -276,7 +276,8 @@ static enum exchange_step step_run(struct exchange *e)
         if (!e->branches[i].started)
             branch_start(&e->branches[i]);
     }
-    do { /* letting one go may bring others to an end */
+    exchange_arm_timer(e); /* for the silence before the first piece */
+    do {                   /* letting one go may bring others to an end */
         over = 0;
         for (size_t i = 0; i < e->n_branches; i++) {
             if (e->branches[i].step != BRANCH_OVER)

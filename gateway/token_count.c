@@ -17,7 +17,8 @@ enum {
     NAME_TOKENS = 1,
     ANSWER_TOKENS = 3,
     CALL_TOKENS = 3,
-    IMAGE_TOKENS = 765 /* 1024 x 1024 in high detail */
+    IMAGE_TOKENS = 765,   /* 1024 x 1024 in high detail */
+    COUNTED_MAX = 1 << 20 /* bytes of a prompt: more would hold up the others on the loop */
 };
 
 const char *count_origin_name(enum count_origin origin)
@@ -187,30 +188,50 @@ ptrdiff_t token_counter_take(struct token_counter *c, struct span text, int64_t 
 
 /* ---- prompts ---- */
 
-static int64_t count_message(const struct token_source *source, const struct message *m,
-                             enum count_origin *origin)
+/* A prompt being counted. */
+struct prompt_count {
+    const struct token_source *source;
+    int64_t tokens;
+    size_t left; /* bytes that are still counted; what is beyond is estimated */
+    enum count_origin origin;
+};
+
+static void add_text(struct prompt_count *p, struct span text)
 {
-    int64_t count = MESSAGE_TOKENS;
-    if (m->name.n)
-        count += NAME_TOKENS + count_text(source, m->name);
+    bool counted = text.n <= p->left;
+    if (!counted)
+        p->origin = COUNT_ESTIMATED;
+    p->left = counted ? p->left - text.n : 0;
+    p->tokens += counted ? count_text(p->source, text) : tokens_of(estimate(text));
+}
+
+static void add_message(struct prompt_count *p, const struct message *m)
+{
+    p->tokens += MESSAGE_TOKENS + (m->name.n ? NAME_TOKENS : 0);
+    add_text(p, m->name);
     for (size_t i = 0; i < m->n_parts; i++) {
         const struct part *part = &m->parts[i];
-        count += part->kind == PART_IMAGE ? IMAGE_TOKENS : count_text(source, part->text);
+        add_text(p, part->text);
+        if (part->kind == PART_IMAGE)
+            p->tokens += IMAGE_TOKENS;
         if (part->kind != PART_TEXT && part->kind != PART_REFUSAL)
-            *origin = COUNT_ESTIMATED;
+            p->origin = COUNT_ESTIMATED;
     }
-    for (size_t i = 0; i < m->n_tool_calls; i++)
-        count += CALL_TOKENS + count_text(source, m->tool_calls[i].name) +
-                 count_text(source, m->tool_calls[i].arguments);
-    return count;
+    for (size_t i = 0; i < m->n_tool_calls; i++) {
+        p->tokens += CALL_TOKENS;
+        add_text(p, m->tool_calls[i].name);
+        add_text(p, m->tool_calls[i].arguments);
+    }
 }
 
 int64_t token_count_prompt(const struct token_source *source, const struct turn *turn,
                            enum count_origin *origin)
 {
-    int64_t count = ANSWER_TOKENS;
-    *origin = token_counter_origin(source);
+    struct prompt_count p = {source, ANSWER_TOKENS, COUNTED_MAX, token_counter_origin(source)};
     for (size_t i = 0; i < turn->n_messages; i++)
-        count += count_message(source, &turn->messages[i], origin);
-    return count + (turn->tools_wanted ? count_text(source, turn->tools_raw) : 0);
+        add_message(&p, &turn->messages[i]);
+    if (turn->tools_wanted)
+        add_text(&p, turn->tools_raw);
+    *origin = p.origin;
+    return p.tokens;
 }

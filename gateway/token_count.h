@@ -43,7 +43,8 @@ ptrdiff_t token_counter_take(struct token_counter *, struct span text, int64_t m
 int64_t token_counter_total(struct token_counter *);
 
 /* The whole prompt as OpenAI counts it: texts, tools and a few tokens per message; a picture is
- * taken as 765 tokens, other attachments as none, and the origin is then `estimated`. */
+ * taken as 765 tokens, other attachments as none, and the origin is then `estimated`; so it is when
+ * the texts are larger than 1 MiB: what is beyond is not counted. */
 int64_t token_count_prompt(const struct token_source *, const struct turn *, enum count_origin *);
 
 #endif

@@ -339,7 +339,7 @@ static struct bpe_pair heap_pop(struct tokenizer *t)
 static void offer_pair(struct tokenizer *t, struct span piece, uint16_t at)
 {
     const struct bpe_part *a = &t->parts[at];
-    if (at == END || a->next == END)
+    if (a->next == END)
         return;
     uint16_t n = (uint16_t)(a->n + t->parts[a->next].n);
     uint32_t rank = rank_of(t, piece.p + at, n);

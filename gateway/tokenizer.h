@@ -21,7 +21,7 @@ struct tokenizer *tokenizer_create(struct span table);
 void tokenizer_destroy(struct tokenizer *);
 
 /* Longer pieces (a run of letters without any gap) are cut here and may count a token more. */
-enum { TOKENIZER_PIECE_MAX = 8 * 1024 };
+enum { TOKENIZER_PIECE_MAX = 4 * 1024 };
 
 /* Length of the first piece of a text that is not empty. `*open`: more text behind it might change
  * where it ends. Any bytes are taken; what is no UTF-8 counts as signs. */

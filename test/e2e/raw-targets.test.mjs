@@ -48,7 +48,7 @@ describe('targets', () => {
 
   for (const target of ['/v1/../health', '/./health', '/health/.', '/health/..', '/%2e%2e/health', '/v1/%2e/health', '/..%2fhealth', '/%2fhealth', '/%2Fv1%2Fhealth', '/health%00', '/health%20', '/health%0d%0aX:%20y',
     '/%zz', '/%', '/%2', '/health;x', '/health,', '/Health', '/HEALTH', '/v2/health', '/V1/health', '/v1health', '/v1', '/v1/', '/v1/v1', '/health/x', '/models2', '/chat', '/chat/completions/x', '/v1/chat/completions%00',
-    '/v1/chat%2fcompletions', '/\xff\xfe', '/\xc0\xaf', '/\xf0\x9f\x98\x80'.slice(0, 4), '/"', '/{}', '/admin/../v1/models', '/v1/embeddings', '/favicon.ico', '/robots.txt', '/.env', '/http://127.0.0.1/health', 'ftp://127.0.0.1/health', '*health',
+    '/v1/chat%2fcompletions', '/\xff\xfe', '/\xc0\xaf', '/\xf0\x9f\x98\x80'.slice(0, 4), '/"', '/{}', '/admin/../v1/models', '/v1/moderations', '/favicon.ico', '/robots.txt', '/.env', '/http://127.0.0.1/health', 'ftp://127.0.0.1/health', '*health',
     `/${'a'.repeat(8000)}`, `/${'%41'.repeat(2000)}`, `/${'../'.repeat(2000)}etc/passwd`]) {
     it(`GET ${JSON.stringify(target.slice(0, 40))} is a 404 that helps`, async () => {
       const answer = await ask(gateway.port, latin(get(target)));

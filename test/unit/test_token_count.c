@@ -223,6 +223,14 @@ static void prompts(void **state)
     assert_int_equal(token_count_prompt(&estimated, &turn, &origin), 3 + 4 + 4);
     assert_int_equal(origin, COUNT_ESTIMATED);
 
+    static char long_text[(1 << 20) + 1];
+    memset(long_text, 'a', sizeof long_text);
+    const struct part huge = {.kind = PART_TEXT, .text = span_of(long_text, sizeof long_text)};
+    messages[0].parts = &huge;
+    assert_int_equal(token_count_prompt(&counted, &turn, &origin), 3 + 4 + (1 << 18) + 1);
+    assert_int_equal(origin, COUNT_ESTIMATED);
+    messages[0].parts = &text;
+
     messages[0].name = SPAN("bob");
     messages[1] = (struct message){.role = ROLE_ASSISTANT, .tool_calls = &call, .n_tool_calls = 1};
     turn.n_messages = 2;

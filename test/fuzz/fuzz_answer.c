@@ -1,0 +1,91 @@
+/*
+ * test/fuzz/fuzz_answer.c - text on its way to a client through every filter of an answer: leaked
+ * thinking, stop texts, token limits, streamed and whole, chat and completions.
+ *
+ * Input: two bytes of choices, then the text; each 0xFF cuts a piece. What must hold: no finding;
+ * each way ends; what is streamed is lines of events with JSON.
+ */
+#include <assert.h>
+
+#include "gateway/answer.h"
+#include "gateway/api.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Each event is a JSON object, or [DONE]. */
+static void check_events(struct json_parser *json, struct span out)
+{
+    while (out.n) {
+        ptrdiff_t end = span_find(out, SPAN("\n\n"));
+        assert(end >= 0 && span_starts(out, SPAN("data: ")));
+        struct span event = span_of(out.p + 6, (size_t)end - 6);
+        struct buffer copy; /* the parser wants room behind its text */
+        struct json root;
+        buffer_init(&copy, 1 << 26);
+        buffer_append(&copy, event);
+        assert(span_eq(event, SPAN("[DONE]")) ||
+               json_parse(json, buffer_span(&copy), &root) == JSON_OK);
+        buffer_free(&copy);
+        out = span_from(out, (size_t)end + 2);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct span stops[] = {SPAN_INIT("stop"), SPAN_INIT("</t"), SPAN_INIT("\n\n\n")};
+    static const struct token_source estimated = {NULL, NULL};
+    if (size < 2)
+        return 0;
+    const struct api *api = data[0] & 1 ? &api_completions : &api_chat;
+    bool stream = data[0] & 2;
+    const struct answer_rules rules = {
+        .reasoning = (enum reasoning_style)(data[0] >> 2 & 3),
+        .stops = stops,
+        .n_stops = data[0] & 16 ? 3 : 0,
+        .max_tokens = data[1] & 15,
+        .max_includes_reasoning = data[1] & 16,
+    };
+    const struct answer_meta meta = {
+        .id = SPAN("chatcmpl-1"), .model = SPAN("m"), .created = 1, .include_usage = data[0] & 32};
+    const struct turn turn = {.n = 1};
+    const struct prompts prompts = {&turn, 1, NULL};
+    struct json_parser *json = json_parser_create(1 << 24);
+    struct arena arena;
+    struct buffer out, body;
+    struct answer answer;
+    struct answer_feed feed;
+    arena_init(&arena);
+    buffer_init(&out, 1 << 26);
+    buffer_init(&body, 1 << 26);
+    answer_init(&answer,
+                stream ? api->stream_writer(&arena, &meta, &prompts, &out)
+                       : api->whole_writer(&arena, &meta, &prompts),
+                &arena, &estimated, meta.id);
+    answer_feed_add(&answer, &feed, &turn, 0, 1);
+    answer_feed_begin(&feed, &rules);
+
+    struct span text = span_of((const char *)data + 2, size - 2);
+    bool reasoning = data[1] & 32;
+    while (text.n) {
+        ptrdiff_t cut = span_find_char(text, '\xFF');
+        struct span piece = cut < 0 ? text : span_first(text, (size_t)cut);
+        int r =
+            reasoning ? delta_reasoning(&feed.sink, 0, piece) : delta_text(&feed.sink, 0, piece);
+        assert(r == 0);
+        reasoning = data[1] & 64 ? !reasoning : reasoning;
+        text = cut < 0 ? SPAN("") : span_from(text, (size_t)cut + 1);
+    }
+    assert(answer_end(&answer, &body) == 0);
+    assert(!rules.max_tokens ||
+           answer.usage.completion <= rules.max_tokens + answer.usage.reasoning);
+    if (stream)
+        check_events(json, buffer_span(&out));
+    else
+        assert(body.n > 0);
+    answer_free(&answer);
+    buffer_free(&out);
+    buffer_free(&body);
+    arena_free(&arena);
+    json_parser_destroy(json);
+    return 0;
+}
