@@ -11,14 +11,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ACCOUNT_MAGIC = 0x41434354, DEFAULT_COOL_DOWN_S = 60 };
+enum { ACCOUNT_MAGIC = 0x41434354, AFFINITY_SLOTS = 1024 };
+
+/* Which account answered a conversation last. A newer one takes the place of an older one. */
+struct affinity {
+    uint64_t conversation, account_id;
+};
 
 struct pool_site {
     char *name;
     struct account **accounts; /* in the config's order */
     size_t n_accounts;
-    size_t next; /* round robin */
-    struct wait_queue queue;
+    struct affinity *affinities; /* AFFINITY_SLOTS, made when first needed */
+    struct fair_queue queue;
+    size_t queue_max;
+    const struct adapter *adapter;
+    enum account_strategy strategy;
     bool live; /* in the current config */
     struct pool_site *chain;
 };
@@ -26,8 +34,9 @@ struct pool_site {
 struct account_pool {
     struct config *config;
     struct pool_site *sites;
-    void (*saved)(void *, const char *, const char *, const char *, const char *, int64_t);
-    void *saved_owner;
+    struct account_pool_hooks hooks;
+    uint64_t last_id;
+    uint64_t random; /* xorshift64: for jitter only */
 };
 
 /* ---- accounts ---- */
@@ -43,8 +52,8 @@ static void held_changed(struct site_account *view, const char *name)
             expires_ms = h->expires_ms;
         }
     }
-    if (a->pool->saved)
-        a->pool->saved(a->pool->saved_owner, a->site, a->name, name, value, expires_ms);
+    if (a->pool->hooks.saved)
+        a->pool->hooks.saved(a->pool->hooks.owner, a->site, a->name, name, value, expires_ms);
 }
 
 static void account_free(struct account *a)
@@ -57,6 +66,7 @@ static void account_free(struct account *a)
         explicit_bzero((char *)(uintptr_t)a->visitor.value.p, a->visitor.value.n);
         free((char *)(uintptr_t)a->visitor.value.p);
     }
+    free(a->starts);
     free(a->site);
     free(a->name);
     a->magic = 0;
@@ -70,6 +80,8 @@ static struct account *account_create(struct account_pool *pool, struct span sit
         return NULL;
     a->magic = ACCOUNT_MAGIC;
     a->pool = pool;
+    a->id = ++pool->last_id;
+    a->weight = 1;
     a->site = strndup(site.p, site.n);
     a->name = strndup(name.p, name.n);
     a->view.changed = held_changed;
@@ -97,21 +109,21 @@ static uint64_t credentials_hash(const struct account_config *c)
     return h;
 }
 
-static void account_configure(struct account *a, const struct account_config *c,
-                              const struct site_config *site)
+static int account_configure(struct account *a, const struct account_config *c,
+                             const struct site_config *site)
 {
     uint64_t hash = credentials_hash(c);
     if (a->credentials_hash && a->credentials_hash != hash) {
         while (a->view.held)
             account_drop(&a->view, a->view.held->name);
-        a->state = ACCOUNT_READY;
+        account_forgive(a);
     }
     a->credentials_hash = hash;
     a->view.guest = c->guest;
     a->view.credentials = c->credentials;
     a->view.n_credentials = c->n_credentials;
-    a->max_concurrent = site->max_concurrent;
     a->retired = false;
+    return account_set_pace(a, site, c->weight);
 }
 
 /* ---- sites ---- */
@@ -186,7 +198,8 @@ static int configure_site(struct account_pool *pool, const struct site_config *s
             result = -1;
             continue;
         }
-        account_configure(a, &site->accounts[i], site);
+        if (account_configure(a, &site->accounts[i], site))
+            result = -1;
         accounts[n++] = a;
     }
     for (size_t i = 0; i < s->n_accounts; i++) {
@@ -196,35 +209,54 @@ static int configure_site(struct account_pool *pool, const struct site_config *s
     free(s->accounts);
     s->accounts = accounts;
     s->n_accounts = n;
+    s->adapter = site->adapter;
+    s->strategy = site->strategy;
+    s->queue_max = (size_t)site->queue_max;
     s->live = true;
     return result;
 }
 
-/* Would a lease have to wait? (Accounts that rest do not count: waiting for them is not offered.)
- */
-static bool all_busy(const struct pool_site *s)
+/* When the first account is free for one more, as far as its pace goes; 0 = now. Accounts that rest
+ * do not count: waiting for them is not offered. */
+static uint64_t site_free_at(const struct pool_site *s, uint64_t now_ms)
 {
+    uint64_t first = UINT64_MAX;
     bool any = false;
     for (size_t i = 0; i < s->n_accounts; i++) {
         const struct account *a = s->accounts[i];
-        if (a->state == ACCOUNT_COOLING)
+        if (account_state_at(a, now_ms) == ACCOUNT_COOLING)
             continue;
-        if (!a->max_concurrent || a->in_flight < a->max_concurrent)
-            return false;
+        uint64_t at = account_free_at(a);
         any = true;
+        first = at < first ? at : first;
     }
-    return any;
+    return !any || first <= now_ms ? 0 : first; /* none: who waits finds that out */
 }
 
-/* One who is woken may leave without a lease (all accounts rest now): go on until somebody has
- * taken the place. */
-static void wake_while_free(struct pool_site *s)
+/* One who is woken may leave without a lease (then the next one has the place), or wait again (what
+ * is free is not for this one): when nobody of any group can use what is free, that is all. */
+static void wake_while_free(struct account_pool *pool, struct pool_site *s, uint64_t now_ms)
 {
-    for (size_t n = s->queue.n; n && s->queue.first && !all_busy(s); n--)
-        wait_queue_wake_first(&s->queue);
+    uint64_t at = 0;
+    size_t in_vain = 0;
+    while (s->queue.n && in_vain < s->queue.n_groups && !(at = site_free_at(s, now_ms))) {
+        size_t before = s->queue.n;
+        fair_queue_wake_next(&s->queue);
+        in_vain = s->queue.n < before ? 0 : in_vain + 1;
+    }
+    if (s->queue.n && at && at != UINT64_MAX && pool->hooks.wake_at)
+        pool->hooks.wake_at(pool->hooks.owner, at);
 }
 
-int account_pool_configure(struct account_pool *pool, struct config *config)
+void account_pool_tick(struct account_pool *pool, uint64_t now_ms)
+{
+    for (struct pool_site *s = pool->sites; s; s = s->chain) {
+        if (s->queue.n)
+            wake_while_free(pool, s, now_ms);
+    }
+}
+
+int account_pool_configure(struct account_pool *pool, struct config *config, uint64_t now_ms)
 {
     int result = 0;
     struct config *old = pool->config;
@@ -237,27 +269,25 @@ int account_pool_configure(struct account_pool *pool, struct config *config)
     }
     for (struct pool_site *s = pool->sites; s; s = s->chain) {
         if (s->live) {
-            wake_while_free(s); /* for a new account or a higher limit */
+            wake_while_free(pool, s, now_ms); /* for a new account or a higher limit */
             continue;
         }
         for (size_t i = 0; i < s->n_accounts; i++)
             retire(s->accounts[i]);
         s->n_accounts = 0;
-        wait_queue_wake_all(&s->queue); /* they find no account and move on */
+        fair_queue_wake_all(&s->queue); /* they find no account and move on */
     }
     if (old)
         config_unref(old);
     return result;
 }
 
-struct account_pool *account_pool_create(void (*saved)(void *, const char *, const char *,
-                                                       const char *, const char *, int64_t),
-                                         void *owner)
+struct account_pool *account_pool_create(const struct account_pool_hooks *hooks, uint64_t seed)
 {
     struct account_pool *pool = calloc(1, sizeof *pool);
     if (pool) {
-        pool->saved = saved;
-        pool->saved_owner = owner;
+        pool->hooks = *hooks;
+        pool->random = seed | 1;
     }
     return pool;
 }
@@ -269,10 +299,11 @@ void account_pool_destroy(struct account_pool *pool)
     while (pool->sites) {
         struct pool_site *s = pool->sites;
         pool->sites = s->chain;
-        assert(!s->queue.first);
+        assert(!s->queue.n);
         for (size_t i = 0; i < s->n_accounts; i++)
             account_free(s->accounts[i]);
         free(s->accounts);
+        free(s->affinities);
         free(s->name);
         free(s);
     }
@@ -297,50 +328,108 @@ void account_pool_restore(struct account_pool *pool, const char *site, const cha
 
 /* ---- leases ---- */
 
-static void refresh_state(struct account *a, uint64_t now_ms)
-{
-    if (a->state == ACCOUNT_COOLING && a->until_ms <= now_ms)
-        a->state = ACCOUNT_READY;
-}
-
 static bool was_tried(uint64_t tried, size_t index) { return (tried >> (index % 64)) & 1; }
 
-enum lease_result account_pool_lease(struct account_pool *pool, const struct site_config *site,
-                                     uint64_t tried, uint64_t now_ms, struct account **account,
-                                     size_t *index, uint64_t *retry_at_ms)
+static struct affinity *affinity_of(struct pool_site *s, uint64_t conversation)
 {
-    struct pool_site *s = find_site(pool, site->settings.name);
-    bool busy = false;
-    *retry_at_ms = UINT64_MAX;
-    /* First the ready ones; expired and challenged accounts only when no ready one is left. */
-    for (int last_resort = 0; s && last_resort < 2 && !busy; last_resort++) {
-        for (size_t k = 0; k < s->n_accounts; k++) {
-            size_t i = (s->next + k) % s->n_accounts;
-            struct account *a = s->accounts[i];
-            refresh_state(a, now_ms);
-            if (was_tried(tried, i))
-                continue;
-            if (a->state == ACCOUNT_COOLING) {
-                if (a->until_ms < *retry_at_ms)
-                    *retry_at_ms = a->until_ms;
-                continue;
-            }
-            if ((a->state != ACCOUNT_READY) != last_resort)
-                continue;
-            if (a->max_concurrent && a->in_flight >= a->max_concurrent) {
-                busy = true;
-                continue;
-            }
-            a->in_flight++;
-            s->next = (i + 1) % s->n_accounts;
-            *account = a;
-            *index = i;
-            return LEASE_OK;
+    if (!conversation)
+        return NULL;
+    if (!s->affinities) /* without memory for it, any account will do */
+        s->affinities = calloc(AFFINITY_SLOTS, sizeof *s->affinities);
+    return s->affinities ? &s->affinities[conversation % AFFINITY_SLOTS] : NULL;
+}
+
+/* Of those that are free: how good a choice is it? The highest wins, the first of equals. */
+static int64_t preference(const struct pool_site *s, const struct account *a, size_t index)
+{
+    switch (s->strategy) {
+    case STRATEGY_FILL_FIRST: return -(int64_t)index;
+    case STRATEGY_LEAST_BUSY: /* the share of its weight that is in use; equals take turns */
+        return -((int64_t)a->in_flight << 32) / a->weight + a->turn;
+    case STRATEGY_ROUND_ROBIN: break;
+    }
+    return a->turn;
+}
+
+struct choice {
+    struct account *best;
+    size_t index;
+    int64_t preference, weights; /* of all that were free */
+    uint64_t busy_until;         /* UINT64_MAX = until one ends; 0 = nobody is merely busy */
+    uint64_t cool_until;
+};
+
+/* Looks at the ready accounts, or at the expired and challenged ones. */
+static struct choice choose(struct pool_site *s, const struct lease_wish *wish, bool last_resort,
+                            uint64_t now_ms)
+{
+    struct choice c = {.cool_until = UINT64_MAX};
+    uint64_t model = account_model_hash(wish->model);
+    const struct affinity *affinity = affinity_of(s, wish->conversation);
+    for (size_t i = 0; i < s->n_accounts; i++) {
+        struct account *a = s->accounts[i];
+        uint64_t cool = account_cool_until(a, model), free_at = account_free_at(a);
+        if (was_tried(wish->tried, i))
+            continue;
+        if (cool > now_ms) {
+            c.cool_until = cool < c.cool_until ? cool : c.cool_until;
+            continue;
+        }
+        if ((a->state != ACCOUNT_READY) != last_resort)
+            continue;
+        if (free_at > now_ms) {
+            c.busy_until = !c.busy_until || free_at < c.busy_until ? free_at : c.busy_until;
+            continue;
+        }
+        a->turn += a->weight; /* smooth weighted round robin */
+        c.weights += a->weight;
+        int64_t p = preference(s, a, i);
+        if (affinity && affinity->conversation == wish->conversation &&
+            affinity->account_id == a->id)
+            p = INT64_MAX;
+        if (!c.best || p > c.preference) {
+            c.best = a;
+            c.index = i;
+            c.preference = p;
         }
     }
-    if (busy)
+    return c;
+}
+
+static void take(struct pool_site *s, const struct lease_wish *wish, const struct choice *c,
+                 uint64_t now_ms)
+{
+    struct affinity *affinity = affinity_of(s, wish->conversation);
+    c->best->turn -= c->weights;
+    account_begin(c->best, now_ms);
+    if (affinity)
+        *affinity = (struct affinity){wish->conversation, c->best->id};
+}
+
+enum lease_result account_pool_lease(struct account_pool *pool, const struct lease_wish *wish,
+                                     uint64_t now_ms, struct account **account, size_t *index,
+                                     uint64_t *retry_at_ms)
+{
+    struct pool_site *s = find_site(pool, wish->site->settings.name);
+    *retry_at_ms = UINT64_MAX;
+    if (!s)
+        return LEASE_NONE;
+    struct choice c = choose(s, wish, false, now_ms);
+    if (!c.best && !c.busy_until) {
+        uint64_t cool_until = c.cool_until;
+        c = choose(s, wish, true, now_ms);
+        c.cool_until = cool_until < c.cool_until ? cool_until : c.cool_until;
+    }
+    if (c.best) {
+        take(s, wish, &c, now_ms);
+        *account = c.best;
+        *index = c.index;
+        return LEASE_OK;
+    }
+    *retry_at_ms = c.busy_until ? c.busy_until : c.cool_until;
+    if (c.busy_until)
         return LEASE_BUSY;
-    return *retry_at_ms != UINT64_MAX ? LEASE_COOLING : LEASE_NONE;
+    return c.cool_until != UINT64_MAX ? LEASE_COOLING : LEASE_NONE;
 }
 
 struct account *account_pool_visitor(struct account_pool *pool, const struct site_config *site,
@@ -369,11 +458,12 @@ struct account *account_pool_visitor(struct account_pool *pool, const struct sit
     a->view.n_credentials = 1;
     a->view.changed = NULL; /* nothing of a visitor is written down */
     a->in_flight = 1;
+    a->requests = 1;
     a->retired = true;
     return a;
 }
 
-void account_release(struct account *a)
+void account_release(struct account *a, uint64_t now_ms)
 {
     assert(a->magic == ACCOUNT_MAGIC && a->in_flight > 0);
     a->in_flight--;
@@ -383,7 +473,7 @@ void account_release(struct account *a)
     }
     struct pool_site *s = find_site(a->pool, span_str(a->site));
     if (s)
-        wake_while_free(s);
+        wake_while_free(a->pool, s, now_ms);
 }
 
 void account_pin(struct account *a)
@@ -400,60 +490,69 @@ void account_unpin(struct account *a)
 }
 
 uint64_t account_pool_earliest(struct account_pool *pool, const struct site_config *site,
-                               uint64_t now_ms)
+                               struct span model, uint64_t now_ms)
 {
     struct pool_site *s = find_site(pool, site->settings.name);
     uint64_t earliest = UINT64_MAX;
     for (size_t i = 0; s && i < s->n_accounts; i++) {
-        refresh_state(s->accounts[i], now_ms);
-        if (s->accounts[i]->state == ACCOUNT_COOLING && s->accounts[i]->until_ms < earliest)
-            earliest = s->accounts[i]->until_ms;
+        uint64_t until = account_cool_until(s->accounts[i], account_model_hash(model));
+        if (until > now_ms && until < earliest)
+            earliest = until;
     }
     return earliest;
 }
 
-void account_succeeded(struct account *a)
+void account_succeeded(struct account *a, struct span model)
 {
     assert(a->magic == ACCOUNT_MAGIC);
-    if (a->state != ACCOUNT_COOLING)
-        a->state = ACCOUNT_READY;
+    account_note_success(a, account_model_hash(model));
 }
 
-void account_failed(struct account *a, enum fail_kind kind, int retry_after_s, uint64_t now_ms)
+static unsigned next_jitter(struct account_pool *pool)
+{
+    pool->random ^= pool->random << 13;
+    pool->random ^= pool->random >> 7;
+    pool->random ^= pool->random << 17;
+    return (unsigned)(pool->random >> 32) & 0xFF;
+}
+
+void account_failed(struct account *a, enum fail_kind kind, struct span model, int retry_after_s,
+                    uint64_t now_ms)
 {
     assert(a->magic == ACCOUNT_MAGIC);
-    refresh_state(a, now_ms);
-    if (kind == FAIL_CREDENTIAL || kind == FAIL_CHALLENGE) {
-        /* While it cools (another request met the limit meanwhile), nobody asks it before the time;
-         * then it is found out again. */
-        if (a->state != ACCOUNT_COOLING)
-            a->state = kind == FAIL_CREDENTIAL ? ACCOUNT_EXPIRED : ACCOUNT_CHALLENGED;
-    } else if (kind == FAIL_RATE_LIMITED) {
-        int64_t wait_s = retry_after_s > 0 ? retry_after_s : DEFAULT_COOL_DOWN_S;
-        uint64_t until = now_ms + (uint64_t)wait_s * 1000;
-        if (a->state != ACCOUNT_COOLING || until > a->until_ms)
-            a->until_ms = until;
-        a->state = ACCOUNT_COOLING;
-    }
+    const struct pool_site *s = find_site(a->pool, span_str(a->site));
+    if (s && s->adapter)
+        account_note_failure(a, kind, account_model_hash(model), retry_after_s, s->adapter,
+                             next_jitter(a->pool), now_ms);
 }
 
-struct account *account_pool_peek(struct account_pool *pool, const struct site_config *site)
+struct account *account_pool_peek(struct account_pool *pool, const struct site_config *site,
+                                  uint64_t now_ms)
 {
     struct pool_site *s = find_site(pool, site->settings.name);
     for (size_t i = 0; s && i < s->n_accounts; i++) {
-        if (s->accounts[i]->state == ACCOUNT_READY)
+        if (account_state_at(s->accounts[i], now_ms) == ACCOUNT_READY)
             return s->accounts[i];
     }
     return NULL;
 }
 
-bool account_pool_wait(struct account_pool *pool, const struct site_config *site, struct waiter *w)
+bool account_pool_wait(struct account_pool *pool, const struct site_config *site, struct waiter *w,
+                       uint64_t group, bool again, uint64_t retry_at_ms)
 {
     struct pool_site *s = find_site(pool, site->settings.name);
-    if (!s || s->queue.n >= ACCOUNT_QUEUE_MAX)
+    if (!s || (!again && s->queue.n >= s->queue_max) || !fair_queue_add(&s->queue, group, w, again))
         return false;
-    wait_queue_add(&s->queue, w);
+    if (retry_at_ms != UINT64_MAX && pool->hooks.wake_at)
+        pool->hooks.wake_at(pool->hooks.owner, retry_at_ms);
     return true;
+}
+
+size_t account_pool_ahead(struct account_pool *pool, const struct site_config *site,
+                          const struct waiter *w)
+{
+    const struct pool_site *s = find_site(pool, site->settings.name);
+    return s && w->queue ? fair_queue_ahead(&s->queue, w) : 0;
 }
 
 bool account_credential_begin(struct account *a, struct waiter *w)
@@ -474,10 +573,4 @@ void account_credential_done(struct account *a)
     /* All of them: each asks its adapter again, and the first that still needs the step takes it.
      * Whoever waits holds a lease, so the account stays. */
     wait_queue_wake_all(&a->credential_queue);
-}
-
-const char *account_state_name(enum account_state state)
-{
-    static const char *const names[] = {"ready", "cooling", "expired", "challenged"};
-    return names[state];
 }

@@ -1,91 +1,89 @@
 /*
- * gateway/account_pool.h - the people's accounts at run time: who is ready, who rests, who is in
- * use.
+ * gateway/account_pool.h - the people's accounts: who is asked next, who waits for whom.
  *
  * One pool per engine. Accounts are known by "site/account" and survive a reload by that name:
  * state and held credentials stay unless the configured credentials changed. States follow from the
  * kinds of failures (design §1): rate_limited → cooling until a time (never asked before it),
  * credential → expired, challenge → challenged; the latter two are asked again only when no ready
- * account is left, and become ready with the first success. Times are monotonic milliseconds
- * (uv_now).
+ * account is left, and become ready with the first success. Sans-IO: times are monotonic
+ * milliseconds (uv_now), handed in.
  */
 #ifndef DRAGOMAN_GATEWAY_ACCOUNT_POOL_H
 #define DRAGOMAN_GATEWAY_ACCOUNT_POOL_H
 
-#include "gateway/config.h"
-#include "gateway/wait_queue.h"
+#include "gateway/account.h"
+#include "gateway/fair_queue.h"
 
-enum account_state { ACCOUNT_READY, ACCOUNT_COOLING, ACCOUNT_EXPIRED, ACCOUNT_CHALLENGED };
-
-struct account_pool;
-
-struct account {
-    unsigned magic;
-    struct site_account view; /* what the adapter sees; view.owner = this account */
-    char *site, *name;
-    enum account_state state;
-    uint64_t until_ms; /* cooling: end */
-    int in_flight, max_concurrent;
-    int pins;     /* tidying runs that still need the account's credentials, without a lease */
-    bool retired; /* gone from the config: freed with its last lease */
-    bool credential_step;               /* one exchange obtains a credential */
-    struct wait_queue credential_queue; /* the others wait here */
-    struct account_pool *pool;
-    uint64_t credentials_hash; /* of the configured values, to see a change at reload */
-    struct credential visitor; /* the only credential of a visitor's account; owned */
+/* What the pool tells its owner. */
+struct account_pool_hooks {
+    /* After each change of a held credential, `value` NULL when it was dropped. */
+    void (*saved)(void *owner, const char *site, const char *account, const char *name,
+                  const char *value, int64_t expires_ms);
+    /* Somebody waits for a time: account_pool_tick is due then, at the latest. May be NULL. */
+    void (*wake_at)(void *owner, uint64_t at_ms);
+    void *owner;
 };
 
-/* `saved` is called after each change of a held credential, `value` NULL when it was dropped. */
-struct account_pool *account_pool_create(void (*saved)(void *owner, const char *site,
-                                                       const char *account, const char *name,
-                                                       const char *value, int64_t expires_ms),
-                                         void *owner);
+/* `seed` is for the jitter of rests. */
+struct account_pool *account_pool_create(const struct account_pool_hooks *, uint64_t seed);
 void account_pool_destroy(struct account_pool *);
 /* Makes the pool fit the config (first call and reloads); keeps a reference to it. 0, or -1 when
  * memory is short (the pool stays usable). */
-int account_pool_configure(struct account_pool *, struct config *);
+int account_pool_configure(struct account_pool *, struct config *, uint64_t now_ms);
 /* A held credential from the store; ignored when the account is not configured. */
 void account_pool_restore(struct account_pool *, const char *site, const char *account,
                           const char *name, const char *value, int64_t expires_ms);
 
 enum lease_result {
     LEASE_OK,
-    LEASE_BUSY,    /* an account is usable but all are at max_concurrent: wait */
+    LEASE_BUSY,    /* an account is usable, but not now: wait */
     LEASE_COOLING, /* all that were not tried rest; *retry_at_ms = the earliest end */
     LEASE_NONE     /* every account was tried */
 };
-/* Takes an account of `site` whose index is not in `tried` (bit i = i-th account of the config;
- * from 64 on accounts share bits). Round robin. */
-enum lease_result account_pool_lease(struct account_pool *, const struct site_config *site,
-                                     uint64_t tried, uint64_t now_ms, struct account **account,
-                                     size_t *index, uint64_t *retry_at_ms);
+struct lease_wish {
+    const struct site_config *site;
+    struct span model;     /* as the site calls it */
+    uint64_t tried;        /* bit i = the i-th account of the config; from 64 on they share bits */
+    uint64_t conversation; /* the same account as for the last turn, while it is ready; 0 = any */
+};
+/* Takes an account, by the site's strategy. */
+enum lease_result account_pool_lease(struct account_pool *, const struct lease_wish *,
+                                     uint64_t now_ms, struct account **, size_t *index,
+                                     uint64_t *retry_at_ms);
 /* An account for one request of a client that brings its own key of the site; leased, in no list,
  * gone with its release. NULL when memory is short. */
 struct account *account_pool_visitor(struct account_pool *, const struct site_config *site,
                                      struct span key);
 /* Gives it back and wakes the first who waits for the site. */
-void account_release(struct account *);
+void account_release(struct account *, uint64_t now_ms);
 /* Keeps the account's memory and credentials without counting as use. */
 void account_pin(struct account *);
 void account_unpin(struct account *);
-/* Earliest end of a cool-down at the site; UINT64_MAX when none cools. */
+/* Earliest end of a cool-down at the site for the model; UINT64_MAX when none cools. */
 uint64_t account_pool_earliest(struct account_pool *, const struct site_config *site,
-                               uint64_t now_ms);
-/* A success, or what a failure of `kind` means for the account. `retry_after_s` 0 = the default of
- * 60 s for rate_limited. */
-void account_succeeded(struct account *);
-void account_failed(struct account *, enum fail_kind kind, int retry_after_s, uint64_t now_ms);
+                               struct span model, uint64_t now_ms);
+/* A success, or what a failure of `kind` means for the account; `model` as in the wish.
+ * `retry_after_s`: what the site said, 0 = nothing. */
+void account_succeeded(struct account *, struct span model);
+void account_failed(struct account *, enum fail_kind kind, struct span model, int retry_after_s,
+                    uint64_t now_ms);
 /* An account without leasing it (model lists): the first ready one, or NULL. */
-struct account *account_pool_peek(struct account_pool *, const struct site_config *site);
+struct account *account_pool_peek(struct account_pool *, const struct site_config *site,
+                                  uint64_t now_ms);
 
-/* Waiting for an account of the site. False: the queue is full. */
-enum { ACCOUNT_QUEUE_MAX = 1000 };
-bool account_pool_wait(struct account_pool *, const struct site_config *site, struct waiter *);
+/* After LEASE_BUSY with this *retry_at_ms: waiting for an account of the site, in turns with the
+ * other groups (a group is a client key). `again`: it was woken and found nothing, and keeps its
+ * place. False: the queue is full. */
+bool account_pool_wait(struct account_pool *, const struct site_config *site, struct waiter *,
+                       uint64_t group, bool again, uint64_t retry_at_ms);
+/* How many are before it. */
+size_t account_pool_ahead(struct account_pool *, const struct site_config *site,
+                          const struct waiter *);
+/* Wakes those for whom an account is free by now. */
+void account_pool_tick(struct account_pool *, uint64_t now_ms);
 /* Credential steps, one at a time per account: true = go ahead (then end it with
  * account_credential_done); false = queued. */
 bool account_credential_begin(struct account *, struct waiter *);
 void account_credential_done(struct account *);
-
-const char *account_state_name(enum account_state);
 
 #endif

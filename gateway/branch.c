@@ -17,9 +17,8 @@
 #include "gateway/log.h"
 
 enum {
-    QUEUE_TIMEOUT_MS = 120000, /* waiting for a busy account */
-    SITE_STEPS_MAX = 64,       /* requests an adapter may make in one try */
-    LOCAL_PIECES_MAX = 64      /* pieces of a built-in site before the loop runs again */
+    SITE_STEPS_MAX = 64,  /* requests an adapter may make in one try */
+    LOCAL_PIECES_MAX = 64 /* pieces of a built-in site before the loop runs again */
 };
 
 /* One adapter run that is over for the client but may have something to put away at the site. */
@@ -88,12 +87,12 @@ void branch_release(struct branch *b)
         start_tidy(b);
     b->adapter = NULL;
     b->account = NULL;
-    account_release(account); /* last: whoever waits may begin inside this call */
+    account_release(account, now_ms(b)); /* last: whoever waits may begin inside this call */
 }
 
 static enum branch_step completed(struct branch *b)
 {
-    account_succeeded(b->account);
+    account_succeeded(b->account, b->run.model);
     b->complete = true;
     return BRANCH_OVER;
 }
@@ -397,15 +396,19 @@ static enum branch_step next_target(struct branch *b)
 }
 
 /* The client's own key where the site takes it, else one of the configured accounts. */
-static enum lease_result lease_account(struct branch *b)
+static enum lease_result lease_account(struct branch *b, uint64_t *retry_at)
 {
     const struct site_config *site = branch_site(b);
-    uint64_t retry_at; /* the end of the exchange looks at all targets */
     const struct access_grant *grant = &b->exchange->grant;
     struct account_pool *pool = engine_of(b)->accounts;
+    const struct lease_wish wish = {
+        .site = site,
+        .model = b->exchange->targets[b->target].model,
+        .tried = b->tried,
+        .conversation = b->exchange->conversation,
+    };
     if (!site->keys_passthrough || !grant->visitor_key.n)
-        return account_pool_lease(pool, site, b->tried, now_ms(b), &b->account, &b->account_index,
-                                  &retry_at);
+        return account_pool_lease(pool, &wish, now_ms(b), &b->account, &b->account_index, retry_at);
     if (b->tried) /* it was refused: there is no other */
         return LEASE_NONE;
     b->account_index = 0;
@@ -415,31 +418,42 @@ static enum lease_result lease_account(struct branch *b)
     return b->account ? LEASE_OK : LEASE_NONE;
 }
 
-static enum branch_step wait_for_account(struct branch *b)
+static enum branch_step wait_for_account(struct branch *b, uint64_t retry_at)
 {
     const struct site_config *site = branch_site(b);
-    if (b->queue_until_ms && now_ms(b) >= b->queue_until_ms) {
-        fail_set(&b->fail, FAIL_SERVER_BUSY,
-                 "every account of %.*s has been busy for %d s; try again later or add an account",
-                 SPAN_ARGS(site->settings.name), QUEUE_TIMEOUT_MS / 1000);
+    bool again = b->queue_until_ms != 0;
+    if (again && now_ms(b) >= b->queue_until_ms) {
+        fail_set(
+            &b->fail, FAIL_SERVER_BUSY,
+            "every account of %.*s has been busy for %lld s; try again later, add an account, or "
+            "raise queue_timeout",
+            SPAN_ARGS(site->settings.name), (long long)site->queue_timeout_ms / 1000);
         b->fail.retry_after_s = 10;
         return next_target(b);
     }
-    if (!account_pool_wait(engine_of(b)->accounts, site, &b->waiter)) {
-        fail_set(&b->fail, FAIL_SERVER_BUSY, "too many requests wait for an account of %.*s",
+    if (!account_pool_wait(engine_of(b)->accounts, site, &b->waiter, b->exchange->group, again,
+                           retry_at)) {
+        fail_set(&b->fail, FAIL_SERVER_BUSY,
+                 "%d requests wait for an account of %.*s already (queue_max)", site->queue_max,
                  SPAN_ARGS(site->settings.name));
         b->fail.retry_after_s = 10;
         return next_target(b);
     }
-    if (!b->queue_until_ms)
-        b->queue_until_ms = now_ms(b) + QUEUE_TIMEOUT_MS;
+    if (!again)
+        b->queue_until_ms = now_ms(b) + (uint64_t)site->queue_timeout_ms;
     exchange_arm_timer(b->exchange);
     return BRANCH_WAIT;
+}
+
+size_t branch_ahead(const struct branch *b)
+{
+    return account_pool_ahead(engine_of(b)->accounts, branch_site(b), &b->waiter);
 }
 
 static enum branch_step step_lease(struct branch *b)
 {
     const struct site_config *site = branch_site(b);
+    uint64_t retry_at = 0;
     if (site->bridge) {
         fail_set(
             &b->fail, FAIL_BRIDGE,
@@ -449,8 +463,8 @@ static enum branch_step step_lease(struct branch *b)
     }
     if (check_capabilities(b))
         return next_target(b);
-    switch (lease_account(b)) {
-    case LEASE_BUSY: return wait_for_account(b);
+    switch (lease_account(b, &retry_at)) {
+    case LEASE_BUSY: return wait_for_account(b, retry_at);
     case LEASE_COOLING:
         if (b->fail.kind != FAIL_RATE_LIMITED)
             fail_set(&b->fail, FAIL_RATE_LIMITED,
@@ -561,7 +575,7 @@ static enum branch_step step_retry(struct branch *b)
     enum fail_kind kind = b->fail.kind;
     if (b->account && !(branch_site(b)->adapter->capabilities &
                         CAP_LOCAL)) /* a built-in site has nobody to spare */
-        account_failed(b->account, kind, b->fail.retry_after_s, now_ms(b));
+        account_failed(b->account, kind, b->run.model, b->fail.retry_after_s, now_ms(b));
     if (b->feed.committed) {
         /* With its finish reason, what broke afterwards took nothing from the answer. */
         b->complete = answer_feed_is_finished(&b->feed);

@@ -247,7 +247,7 @@ static void fetch_start(struct catalogue *c, struct live_list *l, const struct s
 {
     static const struct upstream_handler handler = {on_fetch_head, on_fetch_body, on_fetch_read,
                                                     on_fetch_end, NULL};
-    struct account *account = account_pool_peek(c->pool, site);
+    struct account *account = account_pool_peek(c->pool, site, uv_now(c->loop));
     struct fetch *f = account ? calloc(1, sizeof *f) : NULL;
     l->asked_ms = uv_now(c->loop);
     if (!f)

@@ -53,9 +53,13 @@ enum reasoning_style {
     REASONING_UNTOUCHED /* as FIELD, and <think> in a site's text stays there */
 };
 
+/* Which of the accounts that are ready is asked. */
+enum account_strategy { STRATEGY_ROUND_ROBIN, STRATEGY_LEAST_BUSY, STRATEGY_FILL_FIRST };
+
 struct account_config {
     struct span name;
     bool guest;
+    int weight; /* >= 1 */
     const struct credential *credentials;
     size_t n_credentials;
 };
@@ -80,6 +84,11 @@ struct site_config {
     struct span ca_file; /* "" = none */
     int64_t connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms;
     int max_concurrent; /* per account, resolved with the adapter's default; 0 = unlimited */
+    int64_t min_gap_ms; /* per account, between the beginnings of two requests */
+    int per_hour;       /* per account; 0 = unlimited */
+    enum account_strategy strategy;
+    int queue_max; /* requests that may wait for an account */
+    int64_t queue_timeout_ms;
     enum reasoning_style reasoning;
     const struct span *models; /* `models = […]`: a static public list that replaces the adapter's;
                                   n_models 0 = not given */

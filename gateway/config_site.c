@@ -544,9 +544,12 @@ static void read_account(struct config_reader *r, const struct adapter *adapter,
     struct credential *list = config_alloc(r, (table->count + 1) * sizeof *list);
     if (!names || !list)
         return;
-    const struct toml_node *name = toml_get(table, "name"), *guest = toml_get(table, "guest");
+    const struct toml_node *name = toml_get(table, "name"), *guest = toml_get(table, "guest"),
+                           *weight = toml_get(table, "weight");
     add_name(names, "name", "");
     add_name(names, "guest", "");
+    add_name(names, "weight", "");
+    account->weight = 1;
     if (name && (!config_read_text(r, "name", name, &account->name) ||
                  !config_check_plain(r, "name", name, account->name)))
         account->name = span_of(NULL, 0);
@@ -554,6 +557,13 @@ static void read_account(struct config_reader *r, const struct adapter *adapter,
         account->guest = guest->integer != 0;
     if (account->guest && !adapter->offers_guest)
         config_error(r, guest, "the adapter %s has no guest session", adapter->name);
+
+    if (weight && config_want(r, "weight", weight, TOML_INT, "a whole number from 1 to 1000")) {
+        if (weight->integer < 1 || weight->integer > 1000)
+            config_error(r, weight, "\"weight\" must be a whole number from 1 to 1000");
+        else
+            account->weight = (int)weight->integer;
+    }
 
     bool any = false; /* also a credential that was refused: it is complained about already */
     for (const struct credential_field *field = adapter->credentials; field && field->name;
@@ -627,6 +637,7 @@ static void read_accounts(struct config_reader *r, const struct toml_node *table
         complain_credentials(r, table, site->adapter, "this site needs [[sites.accounts]]");
     } else if (n == 0) {
         list[0].name = span_of("default", 7);
+        list[0].weight = 1;
         n = 1;
     }
     site->accounts = list;
@@ -642,6 +653,8 @@ static void print_accounts_block(struct buffer *out, const struct schema_key *ke
         buffer_append(out, SPAN("\n  [[sites.accounts]]\n  name = "));
         config_print_quoted(out, account->name);
         buffer_char(out, '\n');
+        if (account->weight != 1)
+            buffer_printf(out, "  weight = %d\n", account->weight);
         for (size_t j = 0; j < account->n_credentials; j++) {
             const struct credential *credential = &account->credentials[j];
             bool plain = false;

@@ -21,6 +21,21 @@ static void save_credential(void *owner, const char *site, const char *account, 
         store_save(engine->store, site, account, name, value, expires_ms);
 }
 
+static void on_accounts_timer(uv_timer_t *timer)
+{
+    struct engine *engine = timer->data;
+    account_pool_tick(engine->accounts, uv_now(engine->loop));
+}
+
+static void wake_accounts_at(void *owner, uint64_t at_ms)
+{
+    struct engine *engine = owner;
+    uint64_t now = uv_now(engine->loop), wait = at_ms > now ? at_ms - now : 0;
+    if (!uv_is_active((uv_handle_t *)&engine->accounts_timer) ||
+        uv_timer_get_due_in(&engine->accounts_timer) > wait)
+        uv_timer_start(&engine->accounts_timer, on_accounts_timer, wait, 0);
+}
+
 static void restore_credential(void *owner, const char *site, const char *account, const char *name,
                                const char *value, int64_t expires_ms)
 {
@@ -60,15 +75,20 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, struct fail
     engine->tokens = token_file_source(&engine->token_file);
     engine->upstream = upstream_create(loop);
     engine->store = store_create(loop, config->data_dir);
-    engine->accounts = account_pool_create(save_credential, engine);
+    const struct account_pool_hooks hooks = {save_credential, wake_accounts_at, engine};
+    uint64_t seed;
+    clock_random(NULL, &seed, sizeof seed);
+    engine->accounts = account_pool_create(&hooks, seed);
     if (engine->upstream && engine->accounts)
         engine->catalogue = catalogue_create(loop, engine->upstream, engine->accounts);
     if (!engine->json || !engine->store || !engine->catalogue ||
-        account_pool_configure(engine->accounts, config)) {
+        account_pool_configure(engine->accounts, config, uv_now(loop))) {
         fail_memory(fail);
         return give_up(engine);
     }
     catalogue_configure(engine->catalogue, config);
+    uv_timer_init(loop, &engine->accounts_timer);
+    engine->accounts_timer.data = engine;
 
     struct fail unread;
     if (store_load(engine->store, restore_credential, engine->accounts, &unread))
@@ -79,7 +99,7 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, struct fail
 int engine_reload(struct engine *engine, struct config *config)
 {
     struct config *old = engine->config;
-    int result = account_pool_configure(engine->accounts, config);
+    int result = account_pool_configure(engine->accounts, config, uv_now(engine->loop));
     engine->config = config_ref(config);
     catalogue_configure(engine->catalogue, config);
     upstream_forget_idle(engine->upstream);
@@ -124,6 +144,12 @@ static void on_store_closed(void *arg)
     upstream_destroy(c->engine->upstream, on_upstream_closed, c);
 }
 
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct closing *c = handle->data;
+    store_destroy(c->engine->store, on_store_closed, c);
+}
+
 void engine_destroy(struct engine *engine, void (*closed)(void *), void *arg)
 {
     assert(engine->n_exchanges == 0);
@@ -132,5 +158,6 @@ void engine_destroy(struct engine *engine, void (*closed)(void *), void *arg)
         abort(); /* at the very end of the program: nothing is left to lose */
     *c = (struct closing){engine, closed, arg};
     catalogue_destroy(engine->catalogue);
-    store_destroy(engine->store, on_store_closed, c);
+    engine->accounts_timer.data = c;
+    uv_close((uv_handle_t *)&engine->accounts_timer, on_timer_closed);
 }

@@ -23,6 +23,7 @@ struct engine {
     struct config *config; /* current; reference */
     struct upstream *upstream;
     struct account_pool *accounts;
+    uv_timer_t accounts_timer; /* somebody waits for an account's pace */
     struct catalogue *catalogue;
     struct store *store;
     struct token_file token_file;

@@ -135,6 +135,31 @@ static int parse_body(struct exchange *e)
     return bad;
 }
 
+static uint64_t hash_on(uint64_t h, struct span text)
+{
+    for (size_t i = 0; i < text.n; i++)
+        h = (h ^ (unsigned char)text.p[i]) * 1099511628211ull;
+    return h;
+}
+
+/* The first words of the person, and whose key it is: they stay the same from turn to turn. */
+static void name_conversation(struct exchange *e)
+{
+    enum { ENOUGH = 4096 };
+    const struct turn *turn = e->prompts.turns;
+    uint64_t h = hash_on(14695981039346656037ull, e->key ? e->key->name : SPAN(""));
+    e->group = h;
+    for (size_t i = 0; i < turn->n_messages; i++) {
+        const struct message *m = &turn->messages[i];
+        if (m->role != ROLE_USER)
+            continue;
+        for (size_t k = 0; k < m->n_parts; k++)
+            h = hash_on(h, span_first(m->parts[k].text, ENOUGH));
+        e->conversation = h;
+        return;
+    }
+}
+
 static enum exchange_step step_admit(struct exchange *e)
 {
     bool bad = parse_body(e);
@@ -154,6 +179,7 @@ static enum exchange_step step_admit(struct exchange *e)
                    SPAN_ARGS(span_first(e->model, 80)));
         return refuse(e);
     }
+    name_conversation(e);
     return STEP_RESOLVE;
 }
 
@@ -311,8 +337,8 @@ static void settle_retry_after(struct exchange *e)
     if (e->fail.kind != FAIL_RATE_LIMITED)
         return;
     for (size_t i = 0; i < e->n_targets; i++) {
-        uint64_t at =
-            account_pool_earliest(e->engine->accounts, e->targets[i].site, exchange_now_ms(e));
+        uint64_t at = account_pool_earliest(e->engine->accounts, e->targets[i].site,
+                                            e->targets[i].model, exchange_now_ms(e));
         if (at < earliest)
             earliest = at;
     }
@@ -577,7 +603,10 @@ static uint64_t next_deadline(const struct exchange *e)
 static void break_silence(struct exchange *e)
 {
     assert(e->engine->out.n == 0);
-    if (!e->head_sent && e->answering)
+    const struct branch *first = first_branch(e);
+    if (first && branch_is_queued(first))
+        buffer_printf(&e->engine->out, ": queued %zu\n\n", branch_ahead(first) + 1);
+    else if (!e->head_sent && e->answering)
         answer_role(&e->answer);
     else
         chunk_emitter_keep_alive(&e->engine->out);

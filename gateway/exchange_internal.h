@@ -40,6 +40,9 @@ struct exchange {
     char request_id[REQUEST_ID_SIZE];
     struct span client;
 
+    uint64_t conversation; /* names it for the choice of accounts; 0 = not known */
+    uint64_t group;        /* with whom it takes turns in queues: the key */
+
     /* where it goes */
     const struct target *targets;
     size_t n_targets;

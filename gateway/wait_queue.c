@@ -19,6 +19,20 @@ void wait_queue_add(struct wait_queue *q, struct waiter *w)
     q->n++;
 }
 
+void wait_queue_add_first(struct wait_queue *q, struct waiter *w)
+{
+    assert(!w->queue);
+    w->queue = q;
+    w->prev = NULL;
+    w->next = q->first;
+    if (q->first)
+        q->first->prev = w;
+    else
+        q->last = w;
+    q->first = w;
+    q->n++;
+}
+
 void waiter_leave(struct waiter *w)
 {
     struct wait_queue *q = w->queue;
@@ -35,6 +49,8 @@ void waiter_leave(struct waiter *w)
     q->n--;
     w->queue = NULL;
     w->prev = w->next = NULL;
+    if (q->left)
+        q->left(q); /* last: it may free the queue */
 }
 
 void wait_queue_wake_first(struct wait_queue *q)
@@ -49,6 +65,7 @@ void wait_queue_wake_first(struct wait_queue *q)
 void wait_queue_wake_all(struct wait_queue *q)
 {
     struct wait_queue now = *q;
+    assert(!q->left); /* the queue of a group is emptied one by one */
     *q = (struct wait_queue){0};
     for (struct waiter *w = now.first; w; w = w->next)
         w->queue = &now;

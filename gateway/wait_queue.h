@@ -21,9 +21,13 @@ struct waiter {
 struct wait_queue {
     struct waiter *first, *last;
     size_t n;
+    /* Called when a waiter has left, before it is woken; may be NULL. The queue may be freed there.
+     */
+    void (*left)(struct wait_queue *);
 };
 
 void wait_queue_add(struct wait_queue *, struct waiter *);
+void wait_queue_add_first(struct wait_queue *, struct waiter *);
 /* Nothing for one that does not wait. */
 void waiter_leave(struct waiter *);
 void wait_queue_wake_first(struct wait_queue *);

@@ -15,6 +15,7 @@ struct bench {
     struct account_pool *pool;
     struct config *config;
     char saved[200];
+    uint64_t wake_at; /* 0 = nobody waits for a time */
 };
 
 static void on_saved(void *owner, const char *site, const char *account, const char *name,
@@ -23,6 +24,13 @@ static void on_saved(void *owner, const char *site, const char *account, const c
     struct bench *b = owner;
     snprintf(b->saved, sizeof b->saved, "%s/%s %s=%s until %lld", site, account, name,
              value ? value : "(none)", (long long)expires_ms);
+}
+
+static void on_wake_at(void *owner, uint64_t at_ms)
+{
+    struct bench *b = owner;
+    if (!b->wake_at || at_ms < b->wake_at)
+        b->wake_at = at_ms;
 }
 
 static void configure(struct bench *b, const char *text)
@@ -34,7 +42,7 @@ static void configure(struct bench *b, const char *text)
     if (!b->config)
         fail_msg("%.*s", SPAN_ARGS(buffer_span(&errors)));
     buffer_free(&errors);
-    assert_int_equal(account_pool_configure(b->pool, b->config), 0);
+    assert_int_equal(account_pool_configure(b->pool, b->config, 0), 0);
     if (old)
         config_unref(old);
 }
@@ -42,7 +50,7 @@ static void configure(struct bench *b, const char *text)
 static struct bench *start(const char *text)
 {
     struct bench *b = calloc(1, sizeof *b);
-    b->pool = account_pool_create(on_saved, b);
+    b->pool = account_pool_create(&(struct account_pool_hooks){on_saved, on_wake_at, b}, 1);
     assert_non_null(b->pool);
     configure(b, text);
     return b;
@@ -64,7 +72,8 @@ static struct account *lease(struct bench *b, uint64_t *tried, uint64_t now,
     struct account *a = NULL;
     size_t index = 99;
     uint64_t at = 0;
-    enum lease_result r = account_pool_lease(b->pool, site(b), *tried, now, &a, &index, &at);
+    enum lease_result r = account_pool_lease(
+        b->pool, &(struct lease_wish){.site = site(b), .tried = *tried}, now, &a, &index, &at);
     assert_int_equal(r, wanted);
     if (r != LEASE_OK)
         return NULL;
@@ -78,7 +87,7 @@ static void expect(struct bench *b, uint64_t now, const char *name)
     uint64_t tried = 0;
     struct account *a = lease(b, &tried, now, LEASE_OK);
     assert_string_equal(a->name, name);
-    account_release(a);
+    account_release(a, 0);
 }
 
 static void accounts_take_turns(void **state)
@@ -95,7 +104,7 @@ static void accounts_take_turns(void **state)
         held[i] = lease(b, &tried, 0, LEASE_OK);
     lease(b, &tried, 0, LEASE_NONE);
     for (int i = 0; i < 3; i++)
-        account_release(held[i]);
+        account_release(held[i], 0);
     stop(b);
 }
 
@@ -105,22 +114,26 @@ static void who_cools_is_not_asked(void **state)
     uint64_t tried = 0, at = 0;
     struct account *a = lease(b, &tried, 1000, LEASE_OK), *c;
     size_t index;
-    account_failed(a, FAIL_RATE_LIMITED, 5, 1000);
-    account_release(a);
-    assert_int_equal(a->state, ACCOUNT_COOLING);
-    assert_int_equal(account_pool_earliest(b->pool, site(b), 1000), 6000);
+    account_failed(a, FAIL_RATE_LIMITED, SPAN(""), 5, 1000);
+    account_release(a, 0);
+    assert_int_equal(account_cool_until(a, account_model_hash(SPAN(""))), 6000);
+    assert_int_equal(account_pool_earliest(b->pool, site(b), SPAN(""), 1000), 6000);
     expect(b, 1500, "b");
     expect(b, 1500, "b");
     c = lease(b, &tried, 1500, LEASE_OK);
-    account_failed(c, FAIL_RATE_LIMITED, 0, 1500); /* nothing told: 60 s */
-    account_release(c);
-    assert_int_equal(account_pool_lease(b->pool, site(b), 0, 5999, &c, &index, &at), LEASE_COOLING);
+    account_failed(c, FAIL_RATE_LIMITED, SPAN(""), 0,
+                   1500); /* nothing told: 60 s, and up to a fifth more */
+    account_release(c, 0);
+    assert_int_equal(account_pool_lease(b->pool, &(struct lease_wish){.site = site(b), .tried = 0},
+                                        5999, &c, &index, &at),
+                     LEASE_COOLING);
     assert_int_equal(at, 6000);
     expect(b, 6000, "a");
-    assert_int_equal(account_pool_lease(b->pool, site(b), 1, 61499, &c, &index, &at),
+    assert_int_equal(account_pool_lease(b->pool, &(struct lease_wish){.site = site(b), .tried = 1},
+                                        61499, &c, &index, &at),
                      LEASE_COOLING);
-    assert_int_equal(at, 61500);
-    expect(b, 61500, "b");
+    assert_in_range(at, 61500, 73500);
+    expect(b, at, "b");
     stop(b);
 }
 
@@ -129,10 +142,10 @@ static void the_expired_come_last(void **state)
     struct bench *b = start(SITE("", THREE));
     uint64_t tried = 0;
     struct account *a = lease(b, &tried, 0, LEASE_OK), *second = lease(b, &tried, 0, LEASE_OK);
-    account_failed(a, FAIL_CREDENTIAL, 0, 0);
-    account_failed(second, FAIL_CHALLENGE, 0, 0);
-    account_release(a);
-    account_release(second);
+    account_failed(a, FAIL_CREDENTIAL, SPAN(""), 0, 0);
+    account_failed(second, FAIL_CHALLENGE, SPAN(""), 0, 0);
+    account_release(a, 0);
+    account_release(second, 0);
     assert_string_equal(account_state_name(a->state), "expired");
     assert_string_equal(account_state_name(second->state), "challenged");
     for (int i = 0; i < 4; i++)
@@ -142,10 +155,10 @@ static void the_expired_come_last(void **state)
     assert_string_equal(c->name, "c");
     struct account *again = lease(b, &tried, 0, LEASE_OK);
     assert_true(again == a || again == second);
-    account_succeeded(again);
+    account_succeeded(again, SPAN(""));
     assert_int_equal(again->state, ACCOUNT_READY);
-    account_release(again);
-    account_release(c);
+    account_release(again, 0);
+    account_release(c, 0);
     stop(b);
 }
 
@@ -158,9 +171,9 @@ static void other_failures_leave_an_account_ready(void **state)
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         uint64_t tried = 0;
         struct account *a = lease(b, &tried, 0, LEASE_OK);
-        account_failed(a, kinds[i], 9, 0);
+        account_failed(a, kinds[i], SPAN(""), 9, 0);
         assert_int_equal(a->state, ACCOUNT_READY);
-        account_release(a);
+        account_release(a, 0);
     }
     stop(b);
 }
@@ -196,17 +209,17 @@ static void busy_accounts_are_waited_for(void **state)
     struct account *a = lease(b, &tried, 0, LEASE_OK);
     tried = 0;
     lease(b, &tried, 0, LEASE_BUSY);
-    assert_true(account_pool_wait(b->pool, site(b), &takers[0].one.waiter));
-    assert_true(account_pool_wait(b->pool, site(b), &leaves.waiter));
-    assert_true(account_pool_wait(b->pool, site(b), &takers[1].one.waiter));
-    account_release(a);
+    assert_true(account_pool_wait(b->pool, site(b), &takers[0].one.waiter, 0, false, UINT64_MAX));
+    assert_true(account_pool_wait(b->pool, site(b), &leaves.waiter, 0, false, UINT64_MAX));
+    assert_true(account_pool_wait(b->pool, site(b), &takers[1].one.waiter, 0, false, UINT64_MAX));
+    account_release(a, 0);
     assert_ptr_equal(takers[0].got, a);
     assert_int_equal(leaves.woken, 0);
-    account_release(a); /* one who is woken and takes nothing does not keep the next from it */
+    account_release(a, 0); /* one who is woken and takes nothing does not keep the next from it */
     assert_int_equal(leaves.woken, 1);
     assert_ptr_equal(takers[1].got, a);
     assert_int_equal(takers[0].one.woken + takers[1].one.woken, 2);
-    account_release(a);
+    account_release(a, 0);
     stop(b);
 }
 
@@ -215,21 +228,21 @@ static void a_reload_keeps_what_is_known(void **state)
     struct bench *b = start(SITE("", ACCOUNT("a", "k1") ACCOUNT("b", "k2")));
     uint64_t tried = 0;
     struct account *a = lease(b, &tried, 0, LEASE_OK), *second = lease(b, &tried, 0, LEASE_OK);
-    account_failed(a, FAIL_RATE_LIMITED, 100, 0);
-    account_failed(second, FAIL_CREDENTIAL, 0, 0);
-    account_release(a);
+    account_failed(a, FAIL_RATE_LIMITED, SPAN(""), 100, 0);
+    account_failed(second, FAIL_CREDENTIAL, SPAN(""), 0, 0);
+    account_release(a, 0);
     /* `second` is still leased. a stays, b has a new key, c is new. */
     configure(b, SITE("", ACCOUNT("a", "k1") ACCOUNT("b", "new") ACCOUNT("c", "k3")));
-    assert_int_equal(account_pool_earliest(b->pool, site(b), 0), 100000);
-    account_release(second);
+    assert_int_equal(account_pool_earliest(b->pool, site(b), SPAN(""), 0), 100000);
+    account_release(second, 0);
     tried = 0;
     struct account *x = lease(b, &tried, 0, LEASE_OK), *y = lease(b, &tried, 0, LEASE_OK);
     assert_int_equal(x->state, ACCOUNT_READY); /* the new key was not refused yet */
     assert_true((!strcmp(x->name, "b") && !strcmp(y->name, "c")) ||
                 (!strcmp(x->name, "c") && !strcmp(y->name, "b")));
     configure(b, SITE("", ACCOUNT("a", "k1"))); /* x and y are gone, but in use */
-    account_release(x);
-    account_release(y);
+    account_release(x, 0);
+    account_release(y, 0);
     stop(b);
 }
 
@@ -248,7 +261,7 @@ static void held_credentials_are_saved_and_restored(void **state)
     account_pool_restore(b->pool, "s", "a", "token", "t2", 9000);
     account_pool_restore(b->pool, "s", "nobody", "token", "t3", 9000);
     assert_span_equal(account_held(&a->view, "token", 1, 0), SPAN("t2"));
-    account_release(a);
+    account_release(a, 0);
     stop(b);
 }
 
@@ -264,7 +277,7 @@ static void one_obtains_a_credential_at_a_time(void **state)
     account_credential_done(a);
     assert_int_equal(x.woken, 0);
     assert_int_equal(y.woken, 1);
-    account_release(a);
+    account_release(a, 0);
     stop(b);
 }
 
@@ -282,12 +295,12 @@ static void a_reload_wakes_who_waits(void **state)
         struct taker taker = {.one.waiter.wake = on_wake_take, .bench = b};
         uint64_t tried = 0;
         struct account *a = lease(b, &tried, 0, LEASE_OK);
-        assert_true(account_pool_wait(b->pool, site(b), &taker.one.waiter));
+        assert_true(account_pool_wait(b->pool, site(b), &taker.one.waiter, 0, false, UINT64_MAX));
         configure(b, reloads[i]);
         if (!taker.got)
             fail_msg("reload %zu leaves somebody waiting", i);
-        account_release(a);
-        account_release(taker.got);
+        account_release(a, 0);
+        account_release(taker.got, 0);
         stop(b);
     }
 }
@@ -299,10 +312,10 @@ static void a_reload_keeps_the_order(void **state)
     struct one x = {.waiter = {.wake = on_wake}};
     uint64_t tried = 0;
     struct account *a = lease(b, &tried, 0, LEASE_OK);
-    assert_true(account_pool_wait(b->pool, site(b), &x.waiter));
+    assert_true(account_pool_wait(b->pool, site(b), &x.waiter, 0, false, UINT64_MAX));
     configure(b, SITE("max_concurrent = 1", ACCOUNT("a", "k")));
     assert_int_equal(x.woken, 0); /* nothing is free: not even asked */
-    account_release(a);
+    account_release(a, 0);
     assert_int_equal(x.woken, 1);
     stop(b);
 }
@@ -315,13 +328,14 @@ static void a_site_that_is_gone_wakes_who_waits(void **state)
     uint64_t tried = 0, at;
     struct account *a = lease(b, &tried, 0, LEASE_OK), *none;
     size_t index;
-    assert_true(account_pool_wait(b->pool, site(b), &x.waiter));
+    assert_true(account_pool_wait(b->pool, site(b), &x.waiter, 0, false, UINT64_MAX));
     configure(b, "[[sites]]\nname = \"t\"\nadapter = \"demo\"\n");
     assert_int_equal(x.woken, 1);
-    assert_int_equal(account_pool_lease(b->pool, &old->sites[0], 0, 0, &none, &index, &at),
+    assert_int_equal(account_pool_lease(b->pool, &(struct lease_wish){.site = &old->sites[0]}, 0,
+                                        &none, &index, &at),
                      LEASE_NONE);
-    assert_null(account_pool_peek(b->pool, &old->sites[0]));
-    account_release(a);
+    assert_null(account_pool_peek(b->pool, &old->sites[0], 0));
+    account_release(a, 0);
     config_unref(old);
     stop(b);
 }
@@ -339,14 +353,16 @@ static void a_cool_down_is_kept(void **state)
         tried = 0;
         second = lease(b, &tried, 0, LEASE_OK);
         assert_ptr_equal(a, second);
-        account_failed(a, FAIL_RATE_LIMITED, 100, 0);
+        account_failed(a, FAIL_RATE_LIMITED, SPAN(""), 100, 0);
         if (kinds[i])
-            account_failed(a, kinds[i], 5, 1000);
+            account_failed(a, kinds[i], SPAN(""), 5, 1000);
         else
-            account_succeeded(a);
-        account_release(a);
-        account_release(a);
-        enum lease_result r = account_pool_lease(b->pool, site(b), 0, 99999, &second, &index, &at);
+            account_succeeded(a, SPAN(""));
+        account_release(a, 0);
+        account_release(a, 0);
+        enum lease_result r =
+            account_pool_lease(b->pool, &(struct lease_wish){.site = site(b), .tried = 0}, 99999,
+                               &second, &index, &at);
         if (r != LEASE_COOLING || at != 100000)
             fail_msg("%s ends the cool-down", fail_kind_name(kinds[i]));
         expect(b, 100000, "a");
@@ -359,26 +375,26 @@ static void a_cool_down_that_is_over_is_over(void **state)
     struct bench *b = start(SITE("", ACCOUNT("a", "k")));
     uint64_t tried = 0;
     struct account *a = lease(b, &tried, 0, LEASE_OK);
-    account_failed(a, FAIL_RATE_LIMITED, 10, 0);
-    account_failed(a, FAIL_CREDENTIAL, 0, 10000); /* of a long answer */
+    account_failed(a, FAIL_RATE_LIMITED, SPAN(""), 10, 0);
+    account_failed(a, FAIL_CREDENTIAL, SPAN(""), 0, 10000); /* of a long answer */
     assert_int_equal(a->state, ACCOUNT_EXPIRED);
-    assert_true(account_pool_earliest(b->pool, site(b), 10000) == UINT64_MAX);
-    account_release(a);
+    assert_true(account_pool_earliest(b->pool, site(b), SPAN(""), 10000) == UINT64_MAX);
+    account_release(a, 0);
     stop(b);
 }
 
 static void queues_are_bounded(void **state)
 {
     struct bench *b = start(SITE("max_concurrent = 1", ACCOUNT("a", "k")));
-    struct one *all = calloc(ACCOUNT_QUEUE_MAX + 1, sizeof *all);
-    for (int i = 0; i <= ACCOUNT_QUEUE_MAX; i++) {
+    struct one *all = calloc(1000 + 1, sizeof *all);
+    for (int i = 0; i <= 1000; i++) {
         all[i].waiter.wake = on_wake;
-        assert_int_equal(account_pool_wait(b->pool, site(b), &all[i].waiter),
-                         i < ACCOUNT_QUEUE_MAX);
+        assert_int_equal(account_pool_wait(b->pool, site(b), &all[i].waiter, 0, false, UINT64_MAX),
+                         i < 1000);
     }
     waiter_leave(&all[7].waiter); /* room again */
-    assert_true(account_pool_wait(b->pool, site(b), &all[ACCOUNT_QUEUE_MAX].waiter));
-    for (int i = 0; i <= ACCOUNT_QUEUE_MAX; i++)
+    assert_true(account_pool_wait(b->pool, site(b), &all[1000].waiter, 0, false, UINT64_MAX));
+    for (int i = 0; i <= 1000; i++)
         waiter_leave(&all[i].waiter);
     free(all);
     stop(b);
@@ -389,14 +405,14 @@ static void the_first_ready_one_is_peeked_at(void **state)
     struct bench *b = start(SITE("max_concurrent = 1", ACCOUNT("a", "k1") ACCOUNT("b", "k2")));
     uint64_t tried = 0;
     struct account *a = lease(b, &tried, 0, LEASE_OK), *second;
-    assert_ptr_equal(account_pool_peek(b->pool, site(b)), a); /* in use, but ready */
+    assert_ptr_equal(account_pool_peek(b->pool, site(b), 0), a); /* in use, but ready */
     assert_int_equal(a->in_flight, 1);
-    account_failed(a, FAIL_CREDENTIAL, 0, 0);
-    second = account_pool_peek(b->pool, site(b));
+    account_failed(a, FAIL_CREDENTIAL, SPAN(""), 0, 0);
+    second = account_pool_peek(b->pool, site(b), 0);
     assert_string_equal(second->name, "b");
-    account_failed(second, FAIL_RATE_LIMITED, 1, 0);
-    assert_null(account_pool_peek(b->pool, site(b)));
-    account_release(a);
+    account_failed(second, FAIL_CHALLENGE, SPAN(""), 1, 0);
+    assert_null(account_pool_peek(b->pool, site(b), 0));
+    account_release(a, 0);
     stop(b);
 }
 
@@ -409,7 +425,7 @@ static void pins_keep_an_account(void **state)
     account_hold(&a->view, "token", SPAN("t"), 5000);
     account_pin(a);
     account_pin(a);
-    account_release(a);
+    account_release(a, 0);
     expect(b, 0, "a"); /* a pin is no use of it */
     configure(b, SITE("", ACCOUNT("b", "k2")));
     assert_span_equal(account_held(&a->view, "token", 0, 0), SPAN("t"));
@@ -430,7 +446,7 @@ static void a_new_credential_drops_what_was_held(void **state)
     configure(b, SITE("", ACCOUNT("a", "k2")));
     assert_null(account_held(&a->view, "token", 0, 0).p);
     assert_string_equal(b->saved, "s/a token=(none) until 0");
-    account_release(a);
+    account_release(a, 0);
     stop(b);
 }
 
@@ -456,13 +472,13 @@ static void visitors_come_and_go(void **state)
         assert_true(strcmp(v->name, w->name) != 0); /* pools of connections are kept apart */
         assert_null(strstr(v->name, "theirs"));
         account_hold(&v->view, "token", SPAN("t"), 5000);
-        account_failed(v, FAIL_CREDENTIAL, 0, 0);
+        account_failed(v, FAIL_CREDENTIAL, SPAN(""), 0, 0);
         expect(b, 0, "a"); /* the configured account knows nothing of it */
         account_pin(v);
-        account_release(v);
+        account_release(v, 0);
         assert_span_equal(v->view.credentials[0].value, keys[i]);
         account_unpin(v);
-        account_release(w);
+        account_release(w, 0);
     }
     assert_string_equal(b->saved, ""); /* nothing of theirs is written down */
     stop(b);
@@ -501,6 +517,111 @@ static void queues_are_fair(void **state)
     assert_int_equal(queue.n, 0);
 }
 
+/* Names of the accounts that are asked, one after the other, each held until the end. */
+static void expect_order(struct bench *b, uint64_t now, int n, const char *wanted)
+{
+    struct account *held[32];
+    char order[33] = "";
+    for (int i = 0; i < n; i++) {
+        uint64_t tried = 0;
+        held[i] = lease(b, &tried, now, LEASE_OK);
+        order[i] = held[i]->name[0];
+    }
+    assert_string_equal(order, wanted);
+    for (int i = 0; i < n; i++)
+        account_release(held[i], now);
+}
+
+#define WEIGHED(name, weight)                                                                      \
+    "[[sites.accounts]]\nname = \"" name "\"\napi_key = \"k\"\nweight = " weight "\n"
+
+static void weights_spread_evenly(void **state)
+{
+    struct bench *b = start(SITE("", WEIGHED("a", "3") WEIGHED("b", "1") WEIGHED("c", "2")));
+    expect_order(b, 0, 12, "acabcaacabca");
+    stop(b);
+}
+
+static void fill_first_fills_the_first(void **state)
+{
+    struct bench *b = start(SITE("strategy = \"fill_first\"\nmax_concurrent = 2", THREE));
+    expect_order(b, 0, 6, "aabbcc");
+    expect(b, 0, "a");
+    expect(b, 0, "a");
+    stop(b);
+}
+
+static void least_busy_asks_the_idlest(void **state)
+{
+    struct bench *b = start(SITE("strategy = \"least_busy\"", WEIGHED("a", "2") WEIGHED("b", "1")));
+    uint64_t tried = 0;
+    struct account *first = lease(b, &tried, 0, LEASE_OK);
+    struct account *second = lease(b, &tried, 0, LEASE_OK);
+    account_release(first, 0);
+    for (int i = 0; i < 3; i++) /* the other one has nothing to do */
+        expect(b, 0, first->name);
+    account_release(second, 0);
+    expect_order(b, 0, 6, "baabaa"); /* in use, as a share of the weight */
+    stop(b);
+}
+
+static struct account *lease_turn(struct bench *b, uint64_t conversation, uint64_t now)
+{
+    struct account *a = NULL;
+    size_t index;
+    uint64_t at;
+    const struct lease_wish wish = {.site = site(b), .conversation = conversation};
+    assert_int_equal(account_pool_lease(b->pool, &wish, now, &a, &index, &at), LEASE_OK);
+    return a;
+}
+
+static void a_conversation_stays_with_its_account(void **state)
+{
+    struct bench *b = start(SITE("", THREE));
+    struct account *mine = lease_turn(b, 77, 0);
+    account_release(mine, 0);
+    for (int i = 0; i < 7; i++) {
+        account_release(lease_turn(b, 1000 + (uint64_t)i, 0), 0); /* others come and go */
+        struct account *again = lease_turn(b, 77, 0);
+        assert_ptr_equal(again, mine);
+        account_release(again, 0);
+    }
+    account_failed(mine, FAIL_RATE_LIMITED, SPAN(""), 10, 0);
+    struct account *other = lease_turn(b, 77, 0); /* while it rests: another, and then that one */
+    assert_ptr_not_equal(other, mine);
+    account_release(other, 0);
+    other = lease_turn(b, 77, 10000);
+    assert_ptr_not_equal(other, mine);
+    account_release(other, 0);
+    configure(b, SITE("", ACCOUNT("c", "k3") ACCOUNT("b", "k2"))); /* gone: no trace of it */
+    account_release(lease_turn(b, 77, 20000), 0);
+    stop(b);
+}
+
+/* A pace makes wait, and says until when. */
+static void a_pace_is_waited_for(void **state)
+{
+    struct bench *b = start(SITE("min_gap = \"2s\"\nper_hour = 2", ACCOUNT("a", "k")));
+    struct account *a;
+    size_t index;
+    uint64_t tried = 0, at = 0;
+    const struct lease_wish wish = {.site = site(b)};
+    account_release(lease(b, &tried, 1000, LEASE_OK), 1500);
+    assert_int_equal(account_pool_lease(b->pool, &wish, 2999, &a, &index, &at), LEASE_BUSY);
+    assert_int_equal(at, 3000);
+    struct one waiting = {.waiter = {.wake = on_wake}};
+    assert_true(account_pool_wait(b->pool, site(b), &waiting.waiter, 0, false, at));
+    assert_int_equal(b->wake_at, 3000);
+    account_pool_tick(b->pool, 2999);
+    assert_non_null(waiting.waiter.queue); /* not yet */
+    account_pool_tick(b->pool, 3000);
+    assert_null(waiting.waiter.queue);
+    expect(b, 3000, "a");
+    assert_int_equal(account_pool_lease(b->pool, &wish, 6000, &a, &index, &at), LEASE_BUSY);
+    assert_int_equal(at, 1000 + 3600000);
+    stop(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -524,6 +645,11 @@ int main(void)
         cmocka_unit_test(restoring_writes_nothing_back),
         cmocka_unit_test(visitors_come_and_go),
         cmocka_unit_test(queues_are_fair),
+        cmocka_unit_test(weights_spread_evenly),
+        cmocka_unit_test(fill_first_fills_the_first),
+        cmocka_unit_test(least_busy_asks_the_idlest),
+        cmocka_unit_test(a_conversation_stays_with_its_account),
+        cmocka_unit_test(a_pace_is_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,8 +44,8 @@ static int set_up(void **state)
         fail_msg("%.*s", SPAN_ARGS(buffer_span(&errors)));
     buffer_free(&errors);
     b->upstream = upstream_create(&b->loop);
-    b->accounts = account_pool_create(on_saved, NULL);
-    account_pool_configure(b->accounts, b->config);
+    b->accounts = account_pool_create(&(struct account_pool_hooks){.saved = on_saved}, 1);
+    account_pool_configure(b->accounts, b->config, 0);
     b->catalogue = catalogue_create(&b->loop, b->upstream, b->accounts);
     catalogue_configure(b->catalogue, b->config);
     arena_init(&b->arena);
@@ -201,7 +201,7 @@ static void live_configure(struct live *l, const char *format)
         fail_msg("%.*s", SPAN_ARGS(buffer_span(&errors)));
     buffer_free(&toml);
     buffer_free(&errors);
-    assert_int_equal(account_pool_configure(b->accounts, b->config), 0);
+    assert_int_equal(account_pool_configure(b->accounts, b->config, 0), 0);
     catalogue_configure(b->catalogue, b->config);
     if (old)
         config_unref(old);
@@ -232,7 +232,7 @@ static struct live *live_start(const char *format, const struct fake_step *first
     }
     l->waiter.wake = on_woken;
     b->upstream = upstream_create(&b->loop);
-    b->accounts = account_pool_create(on_saved, NULL);
+    b->accounts = account_pool_create(&(struct account_pool_hooks){.saved = on_saved}, 1);
     b->catalogue = catalogue_create(&b->loop, b->upstream, b->accounts);
     arena_init(&b->arena);
     live_configure(l, format);

@@ -1,0 +1,178 @@
+/*
+ * gateway/account.c - see account.h.
+ */
+#include "gateway/account.h"
+
+#include <stdlib.h>
+
+enum {
+    BACKOFF_FIRST_S = 60, /* the first rest when nobody says how long; doubled with each strike */
+    BACKOFF_MOST_S = 3600,
+    HOUR_MS = 3600 * 1000
+};
+
+const char *account_state_name(enum account_state state)
+{
+    static const char *const names[] = {"ready", "cooling", "expired", "challenged"};
+    return names[state];
+}
+
+uint64_t account_model_hash(struct span model)
+{
+    uint64_t h = 14695981039346656037ull; /* FNV-1a */
+    for (size_t i = 0; i < model.n; i++)
+        h = (h ^ (unsigned char)model.p[i]) * 1099511628211ull;
+    return h ? h : 1;
+}
+
+/* ---- cool-downs ---- */
+
+static struct cool_down *find(const struct account *a, uint64_t model)
+{
+    for (size_t i = 0; i < a->n_cool_downs; i++) {
+        if (a->cool_downs[i].model == model)
+            return (struct cool_down *)&a->cool_downs[i];
+    }
+    return NULL;
+}
+
+/* The model's entry, a new one if need be: in the place of the one that ends first when all are
+ * taken. */
+static struct cool_down *find_or_add(struct account *a, uint64_t model)
+{
+    struct cool_down *c = find(a, model);
+    if (c)
+        return c;
+    if (a->n_cool_downs < COOL_DOWNS_MAX) {
+        c = &a->cool_downs[a->n_cool_downs++];
+    } else {
+        c = &a->cool_downs[0];
+        for (size_t i = 1; i < COOL_DOWNS_MAX; i++) {
+            if (a->cool_downs[i].model && a->cool_downs[i].until_ms < c->until_ms)
+                c = &a->cool_downs[i];
+        }
+    }
+    *c = (struct cool_down){.model = model};
+    return c;
+}
+
+uint64_t account_cool_until(const struct account *a, uint64_t model)
+{
+    const struct cool_down *whole = find(a, 0), *one = find(a, model);
+    uint64_t until = whole ? whole->until_ms : 0;
+    return one && one->until_ms > until ? one->until_ms : until;
+}
+
+enum account_state account_state_at(const struct account *a, uint64_t now_ms)
+{
+    return account_cool_until(a, 0) > now_ms ? ACCOUNT_COOLING : a->state;
+}
+
+/* Retry-After, else the adapter's time, else longer with each strike; up to a fifth more, so that
+ * accounts that were limited together do not come back together. */
+static uint64_t rest_ms(unsigned strikes, int retry_after_s, const struct adapter *adapter,
+                        unsigned jitter)
+{
+    if (retry_after_s > 0)
+        return (uint64_t)retry_after_s * 1000;
+    if (adapter->cool_down_s > 0)
+        return (uint64_t)adapter->cool_down_s * 1000;
+    uint64_t s = BACKOFF_FIRST_S;
+    while (--strikes && s < BACKOFF_MOST_S)
+        s *= 2;
+    s = s < BACKOFF_MOST_S ? s : BACKOFF_MOST_S;
+    return s * 1000 + s * jitter * 1000 / (5 * 256);
+}
+
+/* ---- pace ---- */
+
+uint64_t account_free_at(const struct account *a)
+{
+    uint64_t at = 0;
+    if (a->max_concurrent && a->in_flight >= a->max_concurrent)
+        return UINT64_MAX;
+    if (a->started && a->min_gap_ms)
+        at = a->last_start_ms + (uint64_t)a->min_gap_ms;
+    if (a->per_hour && a->n_starts == a->per_hour && a->starts[a->oldest] + HOUR_MS > at)
+        at = a->starts[a->oldest] + HOUR_MS;
+    return at;
+}
+
+void account_begin(struct account *a, uint64_t now_ms)
+{
+    a->in_flight++;
+    a->requests++;
+    a->started = true;
+    a->last_start_ms = now_ms;
+    if (!a->per_hour)
+        return;
+    if (a->n_starts < a->per_hour) {
+        a->starts[(a->oldest + a->n_starts++) % a->per_hour] = now_ms;
+    } else {
+        a->starts[a->oldest] = now_ms;
+        a->oldest = (a->oldest + 1) % a->per_hour;
+    }
+}
+
+int account_set_pace(struct account *a, const struct site_config *site, int weight)
+{
+    size_t per_hour = (size_t)site->per_hour;
+    a->max_concurrent = site->max_concurrent;
+    a->min_gap_ms = site->min_gap_ms;
+    a->weight = weight;
+    if (per_hour == a->per_hour)
+        return 0;
+    uint64_t *starts = per_hour ? calloc(per_hour, sizeof *starts) : NULL;
+    if (per_hour && !starts)
+        return -1;
+    /* The latest ones stay known. */
+    size_t n = a->n_starts < per_hour ? a->n_starts : per_hour;
+    for (size_t i = 0; i < n; i++)
+        starts[i] = a->starts[(a->oldest + a->n_starts - n + i) % a->per_hour];
+    free(a->starts);
+    a->starts = starts;
+    a->per_hour = per_hour;
+    a->n_starts = n;
+    a->oldest = 0;
+    return 0;
+}
+
+/* ---- what happens to it ---- */
+
+void account_note_success(struct account *a, uint64_t model)
+{
+    struct cool_down *whole = find(a, 0), *one = find(a, model);
+    if (whole)
+        whole->strikes = 0;
+    if (one)
+        one->strikes = 0;
+    a->state = ACCOUNT_READY;
+    a->last_failure = FAIL_NONE;
+}
+
+void account_note_failure(struct account *a, enum fail_kind kind, uint64_t model, int retry_after_s,
+                          const struct adapter *adapter, unsigned jitter, uint64_t now_ms)
+{
+    a->failures++;
+    a->last_failure = kind;
+    if (kind == FAIL_CREDENTIAL || kind == FAIL_CHALLENGE) {
+        /* While it cools (another request met the limit meanwhile), nobody asks it before the time;
+         * then it is found out again. */
+        if (account_state_at(a, now_ms) != ACCOUNT_COOLING)
+            a->state = kind == FAIL_CREDENTIAL ? ACCOUNT_EXPIRED : ACCOUNT_CHALLENGED;
+    } else if (kind == FAIL_RATE_LIMITED) {
+        struct cool_down *c = find_or_add(a, adapter->limits_per_model ? model : 0);
+        /* Several requests at once meet the same limit: one strike. */
+        if (c->until_ms <= now_ms)
+            c->strikes++;
+        uint64_t until = now_ms + rest_ms(c->strikes, retry_after_s, adapter, jitter);
+        if (until > c->until_ms)
+            c->until_ms = until;
+    }
+}
+
+void account_forgive(struct account *a)
+{
+    a->n_cool_downs = 0;
+    a->state = ACCOUNT_READY;
+}

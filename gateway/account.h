@@ -1,0 +1,83 @@
+/*
+ * gateway/account.h - one of the people's accounts at run time: may it be asked now, and if not,
+ * when?
+ *
+ * Sans-IO: times are monotonic milliseconds (uv_now), handed in. What an account knows of limits:
+ * it cools as a whole or for one model (a site's Retry-After, else the adapter's time, else longer
+ * each time); it keeps its pace (min_gap, per_hour) and its number of requests at once.
+ */
+#ifndef DRAGOMAN_GATEWAY_ACCOUNT_H
+#define DRAGOMAN_GATEWAY_ACCOUNT_H
+
+#include "gateway/config.h"
+#include "gateway/wait_queue.h"
+
+enum account_state { ACCOUNT_READY, ACCOUNT_COOLING, ACCOUNT_EXPIRED, ACCOUNT_CHALLENGED };
+const char *account_state_name(enum account_state);
+
+struct account_pool;
+
+enum { COOL_DOWNS_MAX = 16 };
+
+struct cool_down {
+    uint64_t model;    /* account_model_hash; 0 = the whole account */
+    uint64_t until_ms; /* 0 = none now; `strikes` may still count */
+    unsigned strikes;  /* limits without a success in between */
+};
+
+struct account {
+    unsigned magic;
+    uint64_t id;              /* never used again */
+    struct site_account view; /* what the adapter sees; view.owner = this account */
+    char *site, *name;
+    struct account_pool *pool;
+
+    enum account_state state; /* READY, EXPIRED or CHALLENGED; cooling is in the next */
+    struct cool_down cool_downs[COOL_DOWNS_MAX];
+    size_t n_cool_downs;
+
+    int in_flight, max_concurrent; /* 0 = unlimited */
+    int weight;                    /* >= 1 */
+    int64_t turn;                  /* of the smooth weighted round robin */
+    int64_t min_gap_ms;            /* between the beginnings of two requests */
+    size_t per_hour;               /* 0 = unlimited */
+    bool started;
+    uint64_t last_start_ms;
+    uint64_t *starts; /* the last per_hour beginnings, a ring */
+    size_t n_starts, oldest;
+
+    uint64_t requests, failures; /* since the start of the program */
+    enum fail_kind last_failure; /* FAIL_NONE: the last request went well, or there was none */
+
+    int pins;     /* tidying runs that still need the account's credentials, without a lease */
+    bool retired; /* gone from the config: freed with its last lease */
+    bool credential_step;               /* one exchange obtains a credential */
+    struct wait_queue credential_queue; /* the others wait here */
+    uint64_t credentials_hash;          /* of the configured values, to see a change at reload */
+    struct credential visitor;          /* the only credential of a visitor's account; owned */
+};
+
+/* Names a model among cool-downs; never 0. */
+uint64_t account_model_hash(struct span model);
+
+/* When it may be asked for the model as far as cool-downs go: `now_ms` or earlier = now. */
+uint64_t account_cool_until(const struct account *, uint64_t model);
+/* When its pace and its number of requests at once allow another: `now_ms` or earlier = now,
+ * UINT64_MAX = when one ends. */
+uint64_t account_free_at(const struct account *);
+/* READY, COOLING (as a whole), EXPIRED, CHALLENGED. */
+enum account_state account_state_at(const struct account *, uint64_t now_ms);
+
+/* Notes the beginning of a request. */
+void account_begin(struct account *, uint64_t now_ms);
+/* What a success, or a failure of `kind`, means for it. `retry_after_s`: what the site said, 0 =
+ * nothing. `jitter` is a number from 0 to 255. */
+void account_note_success(struct account *, uint64_t model);
+void account_note_failure(struct account *, enum fail_kind, uint64_t model, int retry_after_s,
+                          const struct adapter *, unsigned jitter, uint64_t now_ms);
+/* Ends every cool-down and makes it ready. */
+void account_forgive(struct account *);
+/* Takes the pace of its site's configuration. 0, or -1 when memory is short: the old pace stays. */
+int account_set_pace(struct account *, const struct site_config *, int weight);
+
+#endif
