@@ -3,6 +3,7 @@
  */
 #include "gateway/account.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
@@ -169,6 +170,14 @@ void account_note_failure(struct account *a, enum fail_kind kind, uint64_t model
         if (until > c->until_ms)
             c->until_ms = until;
     }
+}
+
+void account_remember(struct account *a, struct span model, const char *message)
+{
+    struct cool_down *c = find(a, account_model_hash(model));
+    snprintf(a->last_error, sizeof a->last_error, "%s", message);
+    if (c)
+        snprintf(c->name, sizeof c->name, "%.*s", SPAN_ARGS(span_first(model, sizeof c->name - 1)));
 }
 
 void account_forgive(struct account *a)

@@ -23,6 +23,7 @@ struct cool_down {
     uint64_t model;    /* account_model_hash; 0 = the whole account */
     uint64_t until_ms; /* 0 = none now; `strikes` may still count */
     unsigned strikes;  /* limits without a success in between */
+    char name[64];     /* the model, for people; "" = the whole account */
 };
 
 struct account {
@@ -48,6 +49,7 @@ struct account {
 
     uint64_t requests, failures; /* since the start of the program */
     enum fail_kind last_failure; /* FAIL_NONE: the last request went well, or there was none */
+    char last_error[160];        /* what it said, without secrets */
 
     int pins;     /* tidying runs that still need the account's credentials, without a lease */
     bool retired; /* gone from the config: freed with its last lease */
@@ -75,6 +77,8 @@ void account_begin(struct account *, uint64_t now_ms);
 void account_note_success(struct account *, uint64_t model);
 void account_note_failure(struct account *, enum fail_kind, uint64_t model, int retry_after_s,
                           const struct adapter *, unsigned jitter, uint64_t now_ms);
+/* The words that go with a failure, and with a model's cool-down, for people. */
+void account_remember(struct account *, struct span model, const char *message);
 /* Ends every cool-down and makes it ready. */
 void account_forgive(struct account *);
 /* Takes the pace of its site's configuration. 0, or -1 when memory is short: the old pace stays. */

@@ -526,6 +526,24 @@ void account_failed(struct account *a, enum fail_kind kind, struct span model, i
                              next_jitter(a->pool), now_ms);
 }
 
+struct account *account_pool_find(struct account_pool *pool, struct span site, struct span account)
+{
+    struct pool_site *s = find_site(pool, site);
+    for (size_t i = 0; s && i < s->n_accounts; i++) {
+        if (span_eq(span_str(s->accounts[i]->name), account))
+            return s->accounts[i];
+    }
+    return NULL;
+}
+
+void account_pool_clear(struct account_pool *pool, struct account *a, uint64_t now_ms)
+{
+    struct pool_site *s = find_site(pool, span_str(a->site));
+    account_forgive(a);
+    if (s)
+        wake_while_free(pool, s, now_ms);
+}
+
 struct account *account_pool_peek(struct account_pool *pool, const struct site_config *site,
                                   uint64_t now_ms)
 {

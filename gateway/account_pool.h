@@ -67,6 +67,10 @@ uint64_t account_pool_earliest(struct account_pool *, const struct site_config *
 void account_succeeded(struct account *, struct span model);
 void account_failed(struct account *, enum fail_kind kind, struct span model, int retry_after_s,
                     uint64_t now_ms);
+/* By name, NULL when there is none. */
+struct account *account_pool_find(struct account_pool *, struct span site, struct span account);
+/* Ends its cool-downs, and wakes who waits. */
+void account_pool_clear(struct account_pool *, struct account *, uint64_t now_ms);
 /* An account without leasing it (model lists): the first ready one, or NULL. */
 struct account *account_pool_peek(struct account_pool *, const struct site_config *site,
                                   uint64_t now_ms);

@@ -573,9 +573,11 @@ static bool another_target_may_help(enum fail_kind kind)
 static enum branch_step step_retry(struct branch *b)
 {
     enum fail_kind kind = b->fail.kind;
-    if (b->account && !(branch_site(b)->adapter->capabilities &
-                        CAP_LOCAL)) /* a built-in site has nobody to spare */
+    if (b->account &&
+        !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
         account_failed(b->account, kind, b->run.model, b->fail.retry_after_s, now_ms(b));
+        account_remember(b->account, b->run.model, b->fail.message);
+    }
     if (b->feed.committed) {
         /* With its finish reason, what broke afterwards took nothing from the answer. */
         b->complete = answer_feed_is_finished(&b->feed);

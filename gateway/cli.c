@@ -7,6 +7,9 @@
 #include <stdlib.h>
 
 #include "adapters/adapter.h"
+#include "gateway/account_report.h"
+#include "gateway/clock.h"
+#include "gateway/control.h"
 
 enum { OUTPUT_MAX = 64 << 20, ERRORS_MAX = 1 << 20 };
 
@@ -14,12 +17,20 @@ static const struct {
     const char *name;
     enum cli_command command;
     bool takes_file;
+    const char *verb; /* a second word that it takes, and then a name */
 } commands[] = {
-    {"serve", CLI_SERVE, true},        {"demo", CLI_DEMO, false},
-    {"check", CLI_CHECK, true},        {"models", CLI_MODELS, true},
-    {"--version", CLI_VERSION, false}, {"--help", CLI_HELP, false},
-    {"-h", CLI_HELP, false},           {"-V", CLI_VERSION, false},
-    {"version", CLI_VERSION, false},   {"help", CLI_HELP, false},
+    {"serve", CLI_SERVE, true, NULL},
+    {"demo", CLI_DEMO, false, NULL},
+    {"check", CLI_CHECK, true, NULL},
+    {"models", CLI_MODELS, true, NULL},
+    {"accounts", CLI_ACCOUNTS, true, "clear"},
+    {"keys", CLI_KEYS, false, "new"},
+    {"--version", CLI_VERSION, false, NULL},
+    {"--help", CLI_HELP, false, NULL},
+    {"-h", CLI_HELP, false, NULL},
+    {"-V", CLI_VERSION, false, NULL},
+    {"version", CLI_VERSION, false, NULL},
+    {"help", CLI_HELP, false, NULL},
 };
 
 static const char usage[] =
@@ -29,6 +40,9 @@ static const char usage[] =
     "  dragoman demo                serve the built-in demo site: no network, no configuration\n"
     "  dragoman check [-c FILE]     validate the configuration and print it, secrets masked\n"
     "  dragoman models [-c FILE]    print every public model id with its targets\n"
+    "  dragoman accounts [--json]   how the accounts are: ready, cooling until when, in use\n"
+    "  dragoman accounts clear SITE/ACCOUNT   end a cool-down\n"
+    "  dragoman keys new NAME       make a client key; prints it once, and what to paste\n"
     "  dragoman --version | --help\n"
     "\n"
     "The configuration is looked for in: -c, $DRAGOMAN_CONFIG, ./gateway.toml, "
@@ -66,6 +80,20 @@ static const char *file_option(int argc, char *const *argv, int *i)
     return strncmp(word, "-c", 2) == 0 ? word + 2 : NULL;
 }
 
+/* The verb of a command, then its name. */
+static int take_verb(struct cli *cli, const char *verb, const char *word, struct buffer *error)
+{
+    if (!cli->verb && strcmp(word, verb) != 0)
+        return refuse(error, "unknown word ", word);
+    if (cli->name)
+        return refuse(error, "one word too many: ", word);
+    if (cli->verb)
+        cli->name = word;
+    else
+        cli->verb = verb;
+    return 0;
+}
+
 int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error)
 {
     int chosen = -1;
@@ -78,6 +106,16 @@ int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error
             if (cli->file)
                 return refuse(error, "more than one configuration file: ", file);
             cli->file = file;
+            continue;
+        }
+        if (chosen >= 0 && commands[chosen].verb && word[0] != '-') {
+            if (take_verb(cli, commands[chosen].verb, word, error))
+                return -1;
+            continue;
+        }
+        if (chosen >= 0 && commands[chosen].command == CLI_ACCOUNTS &&
+            strcmp(word, "--json") == 0) {
+            cli->json = true;
             continue;
         }
         int found = find_command(word);
@@ -93,6 +131,10 @@ int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error
     }
     if (chosen >= 0)
         cli->command = commands[chosen].command;
+    if (cli->verb && !cli->name)
+        return refuse(error, "a name is missing after ", cli->verb);
+    if (cli->command == CLI_KEYS && !cli->verb)
+        return refuse(error, "say what to do: dragoman keys ", "new NAME");
     if (cli->file && chosen >= 0 && !commands[chosen].takes_file)
         return refuse(error, "-c makes no sense with ", commands[chosen].name);
     return 0;
@@ -211,7 +253,7 @@ static struct config *open_config(const struct cli *cli, char path[CONFIG_PATH_M
                     "no configuration found: %s the built-in demo; to make one, copy "
                     "gateway.toml.example to ./gateway.toml or ~/.config/dragoman/gateway.toml and "
                     "edit it\n",
-                    cli->command == CLI_MODELS ? "showing" : "serving");
+                    cli->command == CLI_SERVE ? "serving" : "showing");
         config = config_demo(&errors);
     }
     put(err, &errors);
@@ -243,6 +285,74 @@ static int print_models(const struct config *config, FILE *out, FILE *err)
     return EXIT_FINE;
 }
 
+/* Asks the running gateway; without one, what the files say. */
+static int print_accounts(const struct cli *cli, const struct config *config, FILE *out, FILE *err)
+{
+    struct buffer reply, line;
+    struct fail fail = {0};
+    buffer_init(&reply, OUTPUT_MAX);
+    buffer_init(&line, 1024);
+    buffer_append(&line, cli->verb ? span_str(cli->verb) : SPAN("accounts"));
+    if (cli->name)
+        buffer_printf(&line, " %s", cli->name);
+    int rc = control_ask(config->data_dir, buffer_span(&line), &reply, &fail);
+    int code = rc < 0 ? EXIT_RUNTIME : EXIT_FINE;
+    if (rc < 0) {
+        fprintf(err, "dragoman: %s\n", fail.message);
+    } else if (rc == 1 && cli->verb) {
+        fprintf(err, "dragoman: no gateway runs with this configuration: nothing cools\n");
+        code = EXIT_RUNTIME;
+    } else if (cli->verb) {
+        bool bad = span_starts(buffer_span(&reply), SPAN("error: "));
+        put(bad ? err : out, &reply);
+        code = bad ? EXIT_RUNTIME : EXIT_FINE;
+    } else {
+        if (rc == 1)
+            account_report_json(&reply, NULL, config, 0, clock_wall_ms());
+        buffer_clear(&line);
+        struct buffer table;
+        buffer_init(&table, OUTPUT_MAX);
+        if (!cli->json && account_report_table(&table, buffer_span(&reply), clock_wall_ms()))
+            code = EXIT_RUNTIME;
+        put(out, cli->json ? &reply : &table);
+        buffer_free(&table);
+        if (rc == 1)
+            fprintf(err, "no gateway runs with this configuration\n");
+    }
+    buffer_free(&reply);
+    buffer_free(&line);
+    return code;
+}
+
+/* The key itself is shown here and never again; the file needs only its hash. */
+static int print_new_key(const struct cli *cli, FILE *out)
+{
+    enum { LETTERS = 40 };
+    char key[16 + LETTERS] = "sk-dragoman-";
+    unsigned char hash[32];
+    clock_random_id(key + strlen(key), LETTERS);
+    config_hash_key(span_str(key), hash);
+    fprintf(out,
+            "%s\n\nThis is shown once: copy it into the app. Into gateway.toml goes its hash:\n\n"
+            "[[keys]]\nname = \"%s\"\nkey_sha256 = \"",
+            key, cli->name);
+    for (size_t i = 0; i < sizeof hash; i++)
+        fprintf(out, "%02x", hash[i]);
+    fprintf(out, "\"\n");
+    explicit_bzero(key, sizeof key);
+    return fflush(out) == 0 ? EXIT_FINE : EXIT_RUNTIME;
+}
+
+static bool is_key_name(const char *name)
+{
+    for (const char *c = name; *c; c++) {
+        if (!strchr("._-@ ", *c) && !(*c >= '0' && *c <= '9') && !(*c >= 'a' && *c <= 'z') &&
+            !(*c >= 'A' && *c <= 'Z'))
+            return false;
+    }
+    return *name;
+}
+
 int cli_run(const struct cli *cli, int (*serve)(struct config *, const char *file), FILE *out,
             FILE *err)
 {
@@ -251,13 +361,20 @@ int cli_run(const struct cli *cli, int (*serve)(struct config *, const char *fil
         fputs(cli->command == CLI_HELP ? usage : "dragoman " DRAGOMAN_VERSION "\n", out);
         return EXIT_FINE;
     }
+    if (cli->command == CLI_KEYS) {
+        if (is_key_name(cli->name))
+            return print_new_key(cli, out);
+        fprintf(err, "dragoman: a key's name may hold letters, digits, blanks and . _ - @\n");
+        return EXIT_USAGE;
+    }
     struct config *config = open_config(cli, path, err);
     if (!config)
         return EXIT_USAGE;
     if (cli->command == CLI_SERVE || cli->command == CLI_DEMO)
         return serve(config, path[0] ? path : NULL); /* takes our reference */
-    int code =
-        cli->command == CLI_CHECK ? print_config(config, out, err) : print_models(config, out, err);
+    int code = cli->command == CLI_CHECK    ? print_config(config, out, err)
+               : cli->command == CLI_MODELS ? print_models(config, out, err)
+                                            : print_accounts(cli, config, out, err);
     config_unref(config);
     return fflush(out) == 0 ? code : EXIT_RUNTIME;
 }

@@ -11,11 +11,23 @@
 
 enum { EXIT_FINE = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2 };
 
-enum cli_command { CLI_SERVE, CLI_DEMO, CLI_CHECK, CLI_MODELS, CLI_VERSION, CLI_HELP };
+enum cli_command {
+    CLI_SERVE,
+    CLI_DEMO,
+    CLI_CHECK,
+    CLI_MODELS,
+    CLI_ACCOUNTS,
+    CLI_KEYS,
+    CLI_VERSION,
+    CLI_HELP
+};
 
 struct cli {
     enum cli_command command;
     const char *file; /* of -c; NULL = search (config_find) */
+    bool json;        /* --json */
+    const char *verb; /* accounts: "clear"; keys: "new"; NULL = none */
+    const char *name; /* what the verb is about: "site/account", a key's name */
 };
 
 /* 0, or -1 with one line in `error`. */

@@ -11,6 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/account_report.h"
+#include "gateway/clock.h"
+#include "gateway/control.h"
 #include "gateway/engine.h"
 #include "gateway/front.h"
 #include "gateway/log.h"
@@ -23,9 +26,10 @@ struct server {
     const char *file;
     struct engine *engine;
     struct http_server *http;
-    uv_signal_t signals[3]; /* TERM, INT, HUP */
-    uv_timer_t grace;       /* while stopping: looks whether everything has ended */
-    uv_timer_t refresh;     /* once, soon after the start */
+    struct control *control; /* NULL: it could not be had */
+    uv_signal_t signals[3];  /* TERM, INT, HUP */
+    uv_timer_t grace;        /* while stopping: looks whether everything has ended */
+    uv_timer_t refresh;      /* once, soon after the start */
     uint64_t stop_at_ms;
     bool stopping, forced;
 };
@@ -48,6 +52,7 @@ static void close_down(struct server *s)
         uv_close((uv_handle_t *)&s->signals[i], NULL);
     uv_close((uv_handle_t *)&s->grace, NULL);
     uv_close((uv_handle_t *)&s->refresh, NULL);
+    control_destroy(s->control);
     http_server_destroy(s->http, on_http_closed, s);
 }
 
@@ -134,6 +139,43 @@ static void on_hup(uv_signal_t *handle, int number)
         reload(s);
 }
 
+/* ---- what the command line asks ---- */
+
+static void clear_account(struct server *s, struct span name, struct buffer *reply)
+{
+    struct account_pool *pool = s->engine->accounts;
+    ptrdiff_t slash = span_find_char(name, '/');
+    struct account *a = slash < 0 ? NULL
+                                  : account_pool_find(pool, span_first(name, (size_t)slash),
+                                                      span_from(name, (size_t)slash + 1));
+    if (a) {
+        account_pool_clear(pool, a, uv_now(&s->loop));
+        log_info("account %.*s cleared by hand", SPAN_ARGS(name));
+    }
+    buffer_printf(reply, a ? "%.*s is ready" : "error: there is no account %.*s",
+                  SPAN_ARGS(span_first(name, 200)));
+}
+
+static void on_control(void *owner, struct span line, struct buffer *reply)
+{
+    struct server *s = owner;
+    if (span_eq(line, SPAN("accounts")))
+        account_report_json(reply, s->engine->accounts, s->engine->config, uv_now(&s->loop),
+                            clock_wall_ms());
+    else if (span_starts(line, SPAN("clear ")))
+        clear_account(s, span_from(line, 6), reply);
+    else
+        buffer_append(reply, SPAN("error: this gateway does not know that command"));
+}
+
+static void open_control(struct server *s)
+{
+    struct fail fail;
+    s->control = control_create(&s->loop, s->config->data_dir, on_control, s, &fail);
+    if (!s->control)
+        log_warn("%s; dragoman accounts cannot ask this gateway", fail.message);
+}
+
 /* ---- start ---- */
 
 static void on_refresh(uv_timer_t *timer)
@@ -183,6 +225,7 @@ static int start(struct server *s, struct fail *fail)
         return -1;
     }
     arm(s);
+    open_control(s);
     announce(s);
     return 0;
 }

@@ -1,0 +1,211 @@
+/*
+ * gateway/account_report.c - see account_report.h.
+ */
+#include "gateway/account_report.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "base/json.h"
+#include "base/json_write.h"
+
+/* ---- JSON ---- */
+
+/* A monotonic time as Unix seconds, rounded up. */
+static int64_t wall_s(uint64_t at_ms, uint64_t now_ms, int64_t wall_ms)
+{
+    return (wall_ms + (int64_t)(at_ms - now_ms) + 999) / 1000;
+}
+
+static void write_models(struct json_writer *w, const struct account *a, uint64_t now_ms,
+                         int64_t wall_ms)
+{
+    json_key(w, "models");
+    json_begin_array(w);
+    for (size_t i = 0; i < a->n_cool_downs; i++) {
+        const struct cool_down *c = &a->cool_downs[i];
+        if (!c->model || c->until_ms <= now_ms)
+            continue;
+        json_begin_object(w);
+        json_member(w, "model", span_str(c->name));
+        json_member_int(w, "until", wall_s(c->until_ms, now_ms, wall_ms));
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
+static void write_account(struct json_writer *w, struct span site, struct span name,
+                          const struct account *a, uint64_t now_ms, int64_t wall_ms)
+{
+    json_begin_object(w);
+    json_member(w, "site", site);
+    json_member(w, "account", name);
+    if (a) {
+        enum account_state state = account_state_at(a, now_ms);
+        json_member(w, "state", span_str(account_state_name(state)));
+        json_key(w, "until");
+        if (state == ACCOUNT_COOLING)
+            json_write_int(w, wall_s(account_cool_until(a, 0), now_ms, wall_ms));
+        else
+            json_null(w);
+        write_models(w, a, now_ms, wall_ms);
+        json_member_int(w, "in_flight", a->in_flight);
+        json_member_int(w, "requests", (int64_t)a->requests);
+        json_member_int(w, "failures", (int64_t)a->failures);
+        json_key(w, "last_error");
+        if (a->last_failure != FAIL_NONE)
+            json_string(w, span_str(a->last_error));
+        else
+            json_null(w);
+    } else {
+        json_member_raw(w, "state", SPAN("null"));
+    }
+    json_end_object(w);
+}
+
+void account_report_json(struct buffer *out, struct account_pool *pool, const struct config *config,
+                         uint64_t now_ms, int64_t wall_ms)
+{
+    struct json_writer w = json_writer(out);
+    json_begin_object(&w);
+    json_member_bool(&w, "running", pool != NULL);
+    json_key(&w, "accounts");
+    json_begin_array(&w);
+    for (size_t i = 0; i < config->n_sites; i++) {
+        const struct site_config *site = &config->sites[i];
+        for (size_t k = 0; k < site->n_accounts; k++) {
+            struct span name = site->accounts[k].name;
+            const struct account *a =
+                pool ? account_pool_find(pool, site->settings.name, name) : NULL;
+            write_account(&w, site->settings.name, name, a, now_ms, wall_ms);
+        }
+    }
+    json_end_array(&w);
+    json_end_object(&w);
+}
+
+/* ---- a table ---- */
+
+enum { COLUMNS = 8, CELL = 200 };
+
+struct row {
+    char cells[COLUMNS][CELL];
+};
+
+static void put_text(char *cell, struct span text)
+{
+    snprintf(cell, CELL, "%.*s", SPAN_ARGS(span_first(text, CELL - 1)));
+}
+
+static int64_t number(struct json value)
+{
+    int64_t n = 0;
+    return json_int(value, &n) ? n : 0;
+}
+
+/* "14:05 (in 5 min)" */
+static void put_time(char *cell, int64_t at_s, int64_t wall_ms)
+{
+    time_t at = (time_t)at_s;
+    struct tm tm;
+    char clock[32];
+    int64_t left = at_s - wall_ms / 1000;
+    localtime_r(&at, &tm);
+    strftime(clock, sizeof clock, left < 86400 ? "%H:%M:%S" : "%Y-%m-%d %H:%M", &tm);
+    if (left < 120)
+        snprintf(cell, CELL, "%s (in %lld s)", clock, (long long)(left > 0 ? left : 0));
+    else if (left < 7200)
+        snprintf(cell, CELL, "%s (in %lld min)", clock, (long long)(left + 59) / 60);
+    else
+        snprintf(cell, CELL, "%s (in %lld h)", clock, (long long)(left + 3599) / 3600);
+}
+
+static void fill_row(struct row *row, struct json account, int64_t wall_ms)
+{
+    static const char *const numbers[] = {"in_flight", "requests", "failures"};
+    struct span state = json_get_text(account, "state");
+    put_text(row->cells[0], json_get_text(account, "site"));
+    put_text(row->cells[1], json_get_text(account, "account"));
+    put_text(row->cells[2], state.n ? state : SPAN("not running"));
+    put_text(row->cells[3], SPAN("-"));
+    if (json_is(json_get(account, "until"), JSON_INT))
+        put_time(row->cells[3], number(json_get(account, "until")), wall_ms);
+    for (size_t i = 0; i < 3; i++)
+        snprintf(row->cells[4 + i], CELL, "%lld", (long long)number(json_get(account, numbers[i])));
+    put_text(row->cells[7], json_get_text(account, "last_error"));
+}
+
+static void fill_model_row(struct row *row, struct json cooling, int64_t wall_ms)
+{
+    snprintf(row->cells[1], CELL, "  %.*s",
+             SPAN_ARGS(span_first(json_get_text(cooling, "model"), 60)));
+    put_text(row->cells[2], SPAN("cooling"));
+    put_time(row->cells[3], number(json_get(cooling, "until")), wall_ms);
+}
+
+/* Columns as wide as their widest cell; the last one is not filled up. */
+static void print_rows(struct buffer *out, const struct row *rows, size_t n)
+{
+    int widths[COLUMNS] = {0};
+    for (size_t r = 0; r < n; r++) {
+        for (size_t c = 0; c < COLUMNS; c++) {
+            int width = (int)strlen(rows[r].cells[c]);
+            widths[c] = width > widths[c] ? width : widths[c];
+        }
+    }
+    for (size_t r = 0; r < n; r++) {
+        for (size_t c = 0; c + 1 < COLUMNS; c++)
+            buffer_printf(out, "%-*s  ", widths[c], rows[r].cells[c]);
+        buffer_printf(out, "%s", rows[r].cells[COLUMNS - 1]);
+        while (out->n && out->p[out->n - 1] == ' ')
+            out->n--;
+        buffer_char(out, '\n');
+    }
+}
+
+static size_t count_rows(struct json accounts)
+{
+    size_t n = 1;
+    struct json_iter it = json_each(accounts);
+    while (json_next(&it)) {
+        struct json_iter models = json_each(json_get(it.value, "models"));
+        n++;
+        while (json_next(&models))
+            n++;
+    }
+    return n;
+}
+
+int account_report_table(struct buffer *out, struct span json, int64_t wall_ms)
+{
+    static const struct row titles = {
+        {"SITE", "ACCOUNT", "STATE", "UNTIL", "IN FLIGHT", "REQUESTS", "FAILURES", "LAST ERROR"}};
+    struct json_parser *parser = json_parser_create(64 << 20);
+    struct json root;
+    struct arena arena;
+    int result = -1;
+    arena_init(&arena);
+    struct span text = arena_dup(&arena, json);
+    if (parser && text.p && json_parse(parser, text, &root) == JSON_OK) {
+        struct json accounts = json_get(root, "accounts");
+        struct row *rows = arena_alloc(&arena, count_rows(accounts) * sizeof *rows);
+        size_t n = 0;
+        struct json_iter it = json_each(accounts);
+        if (rows)
+            rows[n++] = titles;
+        while (rows && json_next(&it)) {
+            fill_row(&rows[n++], it.value, wall_ms);
+            struct json_iter models = json_each(json_get(it.value, "models"));
+            while (json_next(&models))
+                fill_model_row(&rows[n++], models.value, wall_ms);
+        }
+        if (rows) {
+            print_rows(out, rows, n);
+            result = out->error ? -1 : 0;
+        }
+    }
+    arena_free(&arena);
+    if (parser)
+        json_parser_destroy(parser);
+    return result;
+}

@@ -1,0 +1,138 @@
+// dragoman accounts and keys: what a person sees, of a running gateway and of none.
+import assert from 'node:assert/strict';
+import {statSync} from 'node:fs';
+import {join} from 'node:path';
+import {afterEach, describe, it} from 'node:test';
+import {OpenAiSite} from '../sites/openai.mjs';
+import {Gateway, run, startGateway} from './lib/gateway.mjs';
+import {chat, checkError, user} from './lib/http.mjs';
+
+const running = [];
+afterEach(async () => {
+  for (const thing of running.splice(0).reverse()) await thing.stop();
+});
+
+const names = ['tired', 'dead', 'good', 'checked'];
+async function serve() {
+  const site = await new OpenAiSite({keys: names.map((name) => `sk-${name}-0123456789`)}).start();
+  running.push(site);
+  const gateway = await startGateway({sites: names.map((name) => ({name, adapter: 'openai', ...site.config({accounts: [{name: 'main', api_key: `sk-${name}-0123456789`}]})}))});
+  running.push(gateway);
+  const accounts = (...words) => run(['accounts', '-c', gateway.file, ...words]);
+  const states = async () => Object.fromEntries(JSON.parse((await accounts('--json')).stdout).accounts.map((a) => [a.site, a]));
+  return {site, gateway, accounts, states, ask: (model) => chat(gateway.base, {model, ...user('x')})};
+}
+
+describe('dragoman accounts', () => {
+  it('tells each state, in words and as JSON', async () => {
+    const {site, gateway, accounts, states, ask} = await serve();
+    site.plans.push({status: 429, json: {error: {message: 'slow down'}}, headers: {'retry-after': '300'}});
+    await (await ask('tired/m')).text();
+    site.plans.push({status: 401, json: {error: {message: 'key sk-dead-0123456789 was revoked'}}});
+    await (await ask('dead/m')).text();
+    site.plans.push(function (r, res) {
+      res.writeHead(403, {'content-type': 'text/html'});
+      res.end('<!doctype html><title>Just a moment...</title>');
+    });
+    await (await ask('checked/m')).text();
+    await (await ask('good/m')).text();
+
+    const all = await states();
+    assert.deepEqual(names.map((name) => all[name].state), ['ready', 'expired', 'ready', 'challenged']);
+    const [{model, until}] = all.tired.models;
+    assert.equal(model, 'm');
+    assert.ok(Math.abs(until - Date.now() / 1000 - 300) < 5, `${until}`);
+    assert.deepEqual([all.good.requests, all.good.failures, all.good.last_error], [1, 0, null]);
+    assert.match(all.dead.last_error, /refuses the credential/);
+
+    const {code, stdout} = await accounts();
+    assert.equal(code, 0);
+    const lines = stdout.trim().split('\n');
+    assert.match(lines[0], /^SITE +ACCOUNT +STATE +UNTIL +IN FLIGHT +REQUESTS +FAILURES +LAST ERROR$/);
+    assert.match(stdout, /^tired +main +ready/m);
+    assert.match(stdout, /^ +m +cooling +\d\d:\d\d:\d\d \(in 5 min\)/m);
+    assert.match(stdout, /^dead +main +expired .*refuses the credential/m);
+    assert.match(stdout, /^checked +main +challenged/m);
+    assert.match(stdout, /^good +main +ready +- +0 +1 +0$/m);
+    assert.doesNotMatch(stdout + gateway.stderr, /sk-\w+-0123456789/);
+  });
+
+  it('clear ends a cool-down', async () => {
+    const {site, accounts, states, ask} = await serve();
+    site.plans.push({status: 429, json: {error: {message: 'slow down'}}, headers: {'retry-after': '300'}});
+    await (await ask('tired/m')).text();
+    await checkError(await ask('tired/m'), {status: 429, type: 'rate_limit_error', code: 'upstream_rate_limited'});
+    const cleared = await accounts('clear', 'tired/main');
+    assert.deepEqual([cleared.code, cleared.stdout], [0, 'tired/main is ready\n']);
+    assert.deepEqual((await states()).tired.models, []);
+    assert.equal((await ask('tired/m')).status, 200);
+    for (const name of ['nobody/main', 'tired', 'tired/']) {
+      const {code, stderr} = await accounts('clear', name);
+      assert.equal(code, 1);
+      assert.match(stderr, /there is no account/);
+    }
+  });
+
+  it('counts what is at work', async () => {
+    const {site, states, ask} = await serve();
+    let go;
+    const begun = new Promise((resolve) => site.plans.push(function (r, res) {
+      go = () => this.json(res, 200, {choices: [{index: 0, message: {role: 'assistant', content: 'x'}, finish_reason: 'stop'}]});
+      resolve();
+    }));
+    const answer = ask('good/m');
+    await begun;
+    assert.equal((await states()).good.in_flight, 1);
+    go();
+    await (await answer).text();
+    assert.equal((await states()).good.in_flight, 0);
+  });
+
+  it('the socket is for its owner alone, and goes with the gateway', async () => {
+    const {gateway} = await serve();
+    const socket = join(gateway.directory, 'data/control.sock');
+    assert.equal(statSync(socket).mode & 0o777, 0o600);
+    gateway.signal('SIGTERM');
+    await gateway.exit();
+    assert.throws(() => statSync(socket));
+  });
+
+  it('a killed gateway leaves nothing in the way of the next', async () => {
+    const {gateway, accounts} = await serve();
+    gateway.signal('SIGKILL');
+    await gateway.closed;
+    const alone = await accounts();
+    assert.match(alone.stdout, /^good +main +not running/m);
+    assert.match(alone.stderr, /no gateway runs/);
+    const next = await new Gateway(null, {args: ['serve', '-c', gateway.file]}).start();
+    try {
+      assert.match((await accounts()).stdout, /^good +main +ready/m);
+    } finally {
+      await next.stop();
+      running.splice(running.indexOf(gateway), 1);
+    }
+  });
+});
+
+describe('dragoman keys new', () => {
+  it('makes a key that works, and shows it once', async () => {
+    const {code, stdout} = await run(['keys', 'new', 'Cherry']);
+    assert.equal(code, 0);
+    const [, key] = /^(sk-dragoman-[a-z0-9]{40})\n/.exec(stdout);
+    const [, hash] = /^key_sha256 = "([0-9a-f]{64})"$/m.exec(stdout);
+    assert.equal(stdout.split(key).length, 2);
+    const gateway = await startGateway({keys: [{name: 'Cherry', key_sha256: hash}], sites: [{name: 'demo', adapter: 'demo'}]});
+    running.push(gateway);
+    assert.equal((await fetch(`${gateway.base}/models`, {headers: {authorization: `Bearer ${key}`}})).status, 200);
+    assert.equal((await fetch(`${gateway.base}/models`, {headers: {authorization: 'Bearer sk-other'}})).status, 401);
+    assert.notEqual((await run(['keys', 'new', 'Cherry'])).stdout.slice(0, 50), stdout.slice(0, 50));
+  });
+
+  it('refuses what is no name, and says what is missing', async () => {
+    for (const words of [['keys'], ['keys', 'new'], ['keys', 'old', 'x'], ['keys', 'new', 'a"b'], ['keys', 'new', ''], ['keys', 'new', 'a', 'b'], ['accounts', 'clear'], ['accounts', 'shut', 'a/b'], ['keys', '--json']]) {
+      const {code, stderr} = await run(words);
+      assert.equal(code, 2, words.join(' '));
+      assert.match(stderr, /^dragoman: /);
+    }
+  });
+});
