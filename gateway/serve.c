@@ -75,7 +75,8 @@ static void on_stop(uv_signal_t *handle, int number)
     }
     s->stopping = true;
     s->stop_at_ms = uv_now(&s->loop) + GRACE_MS;
-    log_info("stopping: no new connections, %zu requests may end", s->engine->n_exchanges);
+    log_info("stopping: no new connections; %zu requests are running and may end within %d s",
+             s->engine->n_exchanges, GRACE_MS / 1000);
     http_server_stop(s->http);
     uv_timer_start(&s->grace, on_grace, 0, POLL_MS);
 }
