@@ -42,24 +42,24 @@ static int check_fields(struct span object, struct fail *fail)
 }
 
 /* The prompts as raw JSON strings; 0, or -1 with fail. */
-static int list_prompts(struct arena *arena, struct span object, const struct span **list,
-                        size_t *n, struct fail *fail)
+static int list_prompts(struct span object, struct span found[PROMPTS_MAX], size_t *n,
+                        struct fail *fail)
 {
     struct span prompt = given(object, "prompt");
-    struct span *found = arena_alloc(arena, PROMPTS_MAX * sizeof *found);
     struct json_raw_iter it = json_raw_each(prompt);
     *n = 0;
-    if (!found)
-        return fail_memory(fail);
-    if (prompt.n && prompt.p[0] == '"')
+    if (prompt.n && prompt.p[0] == '"') {
         found[(*n)++] = prompt;
-    else if (!prompt.n || prompt.p[0] != '[')
+        return 0;
+    }
+    if (!prompt.n || prompt.p[0] != '[')
         return fail_param(fail, FAIL_INVALID_VALUE, "prompt",
                           "prompt must be a string or an array of strings");
-    while (prompt.p[0] == '[' && json_raw_next(&it)) {
-        if (it.value.p[0] == '[' || (it.value.p[0] >= '0' && it.value.p[0] <= '9'))
+    while (json_raw_next(&it)) {
+        char c = it.value.p[0];
+        if (c == '[' || (c >= '0' && c <= '9'))
             return refuse(fail, "prompt", "prompts of token ids are not possible: send text");
-        if (it.value.p[0] != '"')
+        if (c != '"')
             return fail_param(fail, FAIL_INVALID_VALUE, "prompt",
                               "prompt must be a string or an array of strings");
         if (*n == PROMPTS_MAX)
@@ -67,7 +67,6 @@ static int list_prompts(struct arena *arena, struct span object, const struct sp
                               PROMPTS_MAX);
         found[(*n)++] = it.value;
     }
-    *list = found;
     return *n ? 0
               : fail_param(fail, FAIL_INVALID_VALUE, "prompt",
                            "prompt must hold at least one text");
@@ -136,11 +135,13 @@ static int parse(const struct api_request *request, struct json_parser *json, st
                  struct prompts *prompts, struct fail *fail)
 {
     struct span object = {NULL, 0};
-    const struct span *list = NULL;
+    struct span *list = arena_alloc(arena, PROMPTS_MAX * sizeof *list);
     size_t n_list = 0;
     *prompts = (struct prompts){0};
+    if (!list)
+        return fail_memory(fail);
     if (request_body_open(json, request->body, request->n, &object, fail) ||
-        list_prompts(arena, object, &list, &n_list, fail) || check_fields(object, fail))
+        list_prompts(object, list, &n_list, fail) || check_fields(object, fail))
         return -1;
     return read_turns(json, arena, object, list, n_list, prompts, fail);
 }
