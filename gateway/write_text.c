@@ -196,7 +196,7 @@ static int write_whole_choice(struct text_writer *t, struct json_writer *w, int 
     buffer_append(&text, echo_of(t, i));
     buffer_append(&text, buffer_span(&t->choices[i]->text));
     write_choice(w, i, utf8_repair(buffer_span(&text), &scratch),
-                 t->choices[i]->reason ? t->choices[i]->reason : "stop");
+                 t->choices[i]->reason); /* NULL: broken off */
     int error = text.error ? text.error : scratch.error;
     buffer_free(&text);
     buffer_free(&scratch);

@@ -145,6 +145,7 @@ describe('failures of the transport', () => {
       assert.ok(response.status >= 500, `${response.status}`);
       const body = await response.json();
       assert.equal(body.dragoman_partial.choices[0].message.content, 'Half');
+      assert.equal(body.dragoman_partial.choices[0].finish_reason, null);
     });
   }
 
