@@ -393,6 +393,7 @@ static enum branch_step next_target(struct branch *b)
         b->target++;
     } while (!exchange_opens(b->exchange, b->target));
     b->tried = 0;
+    b->account_name = span_of(NULL, 0);
     return BRANCH_LEASE;
 }
 
@@ -465,6 +466,7 @@ static enum branch_step step_lease(struct branch *b)
     case LEASE_OK: break;
     }
     b->queue_until_ms = 0;
+    b->account_name = arena_dup(&b->exchange->arena, b->account->view.name);
     b->tried |= 1ull << (b->account_index % 64);
     fail_clear(&b->fail);
     if (begin_run(b))

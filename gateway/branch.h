@@ -37,7 +37,8 @@ struct branch {
 
     /* where it goes */
     size_t target;
-    struct account *account; /* leased */
+    struct account *account;  /* leased */
+    struct span account_name; /* the last one leased for this target, for the log; in the arena */
     size_t account_index;
     uint64_t tried; /* accounts of the current target */
     int tries;      /* runs begun, over all targets */

@@ -435,8 +435,8 @@ static void log_access(struct exchange *e)
     log_record_text(&r, "model", span_first(e->model, 128));
     if (b) {
         log_record_text(&r, "site", branch_site(b)->settings.name);
-        if (b->account)
-            log_record_text(&r, "account", b->account->view.name);
+        if (b->account_name.n)
+            log_record_text(&r, "account", b->account_name);
     }
     if (e->n_branches > 1)
         log_record_int(&r, "runs", (int64_t)e->n_branches);
