@@ -19,7 +19,8 @@ struct answer_choice {
     struct answer_feed *feed;
     int index;
     bool finished, cut;
-    bool in_think; /* inside our own <think> (REASONING_THINK) */
+    struct span held_finish; /* its reason, as long as the run may still be tried again */
+    bool in_think;           /* inside our own <think> (REASONING_THINK) */
     bool splitting;
     struct think_splitter splitter;
     bool stopping;
@@ -107,19 +108,30 @@ static int send_citations(struct answer_choice *c)
 
 static int write_finish(struct answer_choice *c, struct span reason)
 {
-    if (c->finished)
-        return 0;
+    c->finished = true;
     if (end_thinking(c) || send_citations(c))
         return -1;
-    c->finished = true;
     return writer_of(c)->ops->finish(writer_of(c), c->index, reason);
+}
+
+/* Nothing comes behind a finish reason. A run without any text may be tried again all the same: its
+ * reason waits for the answer's end. */
+static int finish(struct answer_choice *c, struct span reason)
+{
+    if (c->finished)
+        return 0;
+    if (c->feed->committed)
+        return write_finish(c, reason);
+    c->finished = true;
+    c->held_finish = arena_dup(c->feed->answer->arena, reason);
+    return c->held_finish.p ? 0 : -1;
 }
 
 /* The gateway ends the choice, not the site. */
 static int cut_here(struct answer_choice *c, struct span reason)
 {
     c->cut = true;
-    return write_finish(c, reason);
+    return finish(c, reason);
 }
 
 /* ---- the filters ---- */
@@ -200,7 +212,7 @@ static int put_finish(struct answer_choice *c, struct span reason)
 {
     if (c->finished)
         return 0;
-    return put_held(c) ? -1 : write_finish(c, reason);
+    return put_held(c) ? -1 : finish(c, reason);
 }
 
 /* ---- the kinds of deltas ---- */
@@ -477,13 +489,23 @@ void answer_frame_done(struct answer *a)
         a->writer->ops->flush_extras(a->writer);
 }
 
+/* The site's last word, or ours, goes out now. */
+static int end_choice(struct answer_choice *c)
+{
+    if (put_finish(c, SPAN("stop")))
+        return -1;
+    struct span reason = c->held_finish;
+    c->held_finish = span_of(NULL, 0);
+    return reason.p ? write_finish(c, reason) : 0;
+}
+
 int answer_end(struct answer *a, struct buffer *body)
 {
     for (struct answer_feed *f = a->feeds; f; f = f->next) {
         for (int i = 0; i < f->n; i++) {
             bool used = i == 0 || (f->first + i < EMITTER_CHOICES && a->choices[f->first + i]);
             struct answer_choice *c = used ? choice_of(f, i) : NULL;
-            if (used && (!c || put_finish(c, SPAN("stop"))))
+            if (used && (!c || end_choice(c)))
                 return -1;
         }
     }

@@ -54,14 +54,6 @@ static void count_drift(void *owner, const char *kind)
               kind);
 }
 
-static void release_credential_step(struct branch *b)
-{
-    if (!b->holds_credential_step)
-        return;
-    b->holds_credential_step = false;
-    account_credential_done(b->account);
-}
-
 /* Ends the request to the site that is under way, if there is one. */
 static void drop_call(struct branch *b, bool finished)
 {
@@ -83,12 +75,17 @@ void branch_release(struct branch *b)
     if (!b->account)
         return;
     struct account *account = b->account;
-    release_credential_step(b);
+    bool credential_step = b->holds_credential_step;
+    b->holds_credential_step = false;
     if (b->adapter)
         start_tidy(b);
     b->adapter = NULL;
     b->account = NULL;
-    account_release(account); /* last: whoever waits may begin inside this call */
+    /* Last: whoever waits may begin inside these calls, and may even bring this exchange to its
+     * end. */
+    if (credential_step)
+        account_credential_done(account);
+    account_release(account);
 }
 
 static enum branch_step completed(struct branch *b)
@@ -480,7 +477,10 @@ static enum branch_step step_ask(struct branch *b)
         exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
         if (b->step == BRANCH_OVER)
             return BRANCH_OVER;
-        release_credential_step(b);
+        b->holds_credential_step = false;
+        account_credential_done(b->account);
+        if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
+            return BRANCH_OVER;
     }
     b->request = (struct site_request){0};
     b->run.now_ms = clock_wall_ms();
@@ -567,7 +567,12 @@ static enum branch_step step_retry(struct branch *b)
         b->complete = answer_feed_is_finished(&b->feed);
         return BRANCH_OVER;
     }
+    exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
+    if (b->step == BRANCH_OVER)
+        return BRANCH_OVER;
     branch_release(b);
+    if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
+        return BRANCH_OVER;
     if (another_account_may_help(kind))
         return BRANCH_LEASE;
     return another_target_may_help(kind) ? next_target(b) : BRANCH_OVER;

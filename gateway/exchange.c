@@ -541,6 +541,8 @@ void exchange_go_on(struct exchange *e)
     assert(e->magic == EXCHANGE_MAGIC);
     if (e->advancing) /* something finished inside a step: the loop below goes on with it */
         return;
+    if (e->step == STEP_OVER) /* another branch brought it here: this one is on its way back */
+        return;
     e->advancing = true;
     while (e->step != STEP_OVER) {
         enum exchange_step next = steps[e->step].run(e);
