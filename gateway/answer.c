@@ -411,6 +411,14 @@ static int64_t clamp(int64_t n)
 
 static enum count_origin weaker(enum count_origin a, enum count_origin b) { return a < b ? a : b; }
 
+/* The prompt that was counted last, and how many bytes of the others still are. */
+struct prompt_tokens {
+    const struct message *messages;
+    int64_t tokens;
+    enum count_origin origin;
+    size_t left;
+};
+
 /* What we can tell ourselves. */
 static int64_t count_feed(struct answer_feed *f, int64_t *reasoning)
 {
@@ -426,8 +434,20 @@ static int64_t count_feed(struct answer_feed *f, int64_t *reasoning)
     return text + *reasoning;
 }
 
+/* The prompt's tokens by our own count. Several runs for one prompt: it is counted once. */
+static int64_t count_prompt(struct prompt_tokens *known, const struct answer *a,
+                            const struct answer_feed *f, enum count_origin *origin)
+{
+    if (known->messages != f->turn->messages) {
+        known->messages = f->turn->messages;
+        known->tokens = token_count_prompt(a->tokens, f->turn, &known->left, &known->origin);
+    }
+    *origin = known->origin;
+    return known->tokens;
+}
+
 /* The site's figures where it told them and we did not end the answer for it, else ours. */
-static void add_usage(struct answer *a, struct answer_feed *f)
+static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tokens *known)
 {
     struct usage_counts *sum = &a->usage;
     enum count_origin prompt = COUNT_UPSTREAM, completion = COUNT_UPSTREAM;
@@ -438,7 +458,7 @@ static void add_usage(struct answer *a, struct answer_feed *f)
     if (f->has_usage && f->usage.prompt >= 0)
         sum->prompt += clamp(f->usage.prompt);
     else
-        sum->prompt += token_count_prompt(a->tokens, f->turn, &prompt);
+        sum->prompt += count_prompt(known, a, f, &prompt);
     if (f->has_usage && f->usage.completion >= 0 && !cut) {
         sum->completion += clamp(f->usage.completion);
     } else {
@@ -457,8 +477,9 @@ static void settle_usage(struct answer *a)
 {
     a->usage = (struct usage_counts){.cached = -1, .reasoning = -1};
     a->prompt_origin = a->completion_origin = COUNT_UPSTREAM;
+    struct prompt_tokens known = {.left = PROMPTS_COUNTED_MAX};
     for (struct answer_feed *f = a->feeds; f; f = f->next)
-        add_usage(a, f);
+        add_usage(a, f, &known);
     enum count_origin origin = weaker(a->prompt_origin, a->completion_origin);
     if (a->feeds && !a->feeds->next && origin == COUNT_UPSTREAM)
         a->usage.raw = a->feeds->usage.raw;

@@ -42,9 +42,14 @@ ptrdiff_t token_counter_take(struct token_counter *, struct span text, int64_t m
 /* Of everything so far; more may follow. */
 int64_t token_counter_total(struct token_counter *);
 
+/* Bytes of the prompts of one request: more would hold up the others on the loop. */
+enum { PROMPTS_COUNTED_MAX = 1 << 20 };
+
 /* The whole prompt as OpenAI counts it: texts, tools and a few tokens per message; a picture is
  * taken as 765 tokens, other attachments as none, and the origin is then `estimated`; so it is when
- * the texts are larger than 1 MiB: what is beyond is not counted. */
-int64_t token_count_prompt(const struct token_source *, const struct turn *, enum count_origin *);
+ * the texts are larger than `*left` bytes: what is beyond is not counted. Takes from `*left` what
+ * was. */
+int64_t token_count_prompt(const struct token_source *, const struct turn *, size_t *left,
+                           enum count_origin *);
 
 #endif
