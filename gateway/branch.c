@@ -412,9 +412,22 @@ static enum lease_result lease_account(struct branch *b)
     return b->account ? LEASE_OK : LEASE_NONE;
 }
 
+/* Is it one of our own runs that keeps an account of the site busy? */
+static bool waits_for_ours(const struct branch *b)
+{
+    const struct exchange *e = b->exchange;
+    for (size_t i = 0; i < e->n_branches; i++) {
+        if (e->branches[i].account && branch_site(&e->branches[i]) == branch_site(b))
+            return true;
+    }
+    return false;
+}
+
 static enum branch_step wait_for_account(struct branch *b)
 {
     const struct site_config *site = branch_site(b);
+    if (b->queue_until_ms && now_ms(b) >= b->queue_until_ms && waits_for_ours(b))
+        branch_wait_anew(b);
     if (b->queue_until_ms && now_ms(b) >= b->queue_until_ms) {
         fail_set(&b->fail, FAIL_SERVER_BUSY,
                  "every account of %.*s has been busy for %d s; try again later or add an account",
@@ -639,6 +652,12 @@ void branch_pause(struct branch *b)
         b->paused = true;
         upstream_pause(b->call);
     }
+}
+
+void branch_wait_anew(struct branch *b)
+{
+    if (b->queue_until_ms)
+        b->queue_until_ms = now_ms(b) + QUEUE_TIMEOUT_MS;
 }
 
 void branch_resume(struct branch *b)

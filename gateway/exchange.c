@@ -260,12 +260,11 @@ static enum exchange_step fail_with(struct exchange *e, const struct branch *b)
     return STEP_FINISH;
 }
 
-/* One of several is over: its account is free for the others, which need not fear for their time.
- */
+/* One of several is over: its account is free for the others, whose time to wait begins anew. */
 static void let_go(struct exchange *e, struct branch *b)
 {
     for (size_t i = 0; i < e->n_branches; i++)
-        e->branches[i].queue_until_ms = 0;
+        branch_wait_anew(&e->branches[i]);
     branch_release(b);
 }
 
