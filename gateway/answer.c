@@ -420,16 +420,20 @@ struct prompt_tokens {
 };
 
 /* What we can tell ourselves. */
-static int64_t count_feed(struct answer_feed *f, int64_t *reasoning)
+static int64_t count_feed(const struct answer_feed *f, int64_t *reasoning,
+                          enum count_origin *origin)
 {
     int64_t text = 0;
     *reasoning = 0;
+    *origin = token_counter_origin(f->answer->tokens);
     for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
         struct answer_choice *c = f->answer->choices[i];
         if (!c)
             continue;
         text += token_counter_total(&c->text);
         *reasoning += token_counter_total(&c->reasoning);
+        if (c->text.estimated || c->reasoning.estimated)
+            *origin = COUNT_ESTIMATED;
     }
     return text + *reasoning;
 }
@@ -462,8 +466,7 @@ static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tok
     if (f->has_usage && f->usage.completion >= 0 && !cut) {
         sum->completion += clamp(f->usage.completion);
     } else {
-        sum->completion += count_feed(f, &reasoning);
-        completion = token_counter_origin(a->tokens);
+        sum->completion += count_feed(f, &reasoning, &completion);
     }
     if (f->has_usage && f->usage.cached >= 0)
         sum->cached = clamp(f->usage.cached) + (sum->cached > 0 ? sum->cached : 0);

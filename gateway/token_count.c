@@ -8,6 +8,7 @@
 
 enum {
     PORTION = 4096, /* so much text waits before it is counted */
+    AT_ONCE_MAX = 1 << 20,
     REST_MAX = 1 << 24,
     ESTIMATE_UNIT = 20, /* an estimate is kept in twentieths of a token */
 
@@ -122,6 +123,11 @@ static void settle(struct token_counter *c)
 
 int token_counter_add(struct token_counter *c, struct span text)
 {
+    if (text.n > AT_ONCE_MAX) {
+        c->estimate += estimate(text);
+        c->estimated = true;
+        return 0;
+    }
     if (!c->rest.cap && text.n && !buffer_reserve(&c->rest, PORTION + PORTION / 8)) /* once */
         return -1;
     if (buffer_append(&c->rest, text))

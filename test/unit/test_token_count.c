@@ -210,6 +210,23 @@ static void endless_pieces(void **state)
     assert_true(count_of(&counted, span_of(text, sizeof text)) > 1000);
 }
 
+/* Counting it would hold up everybody. */
+static void too_much_at_once(void **state)
+{
+    static char text[(1 << 20) + 4];
+    struct token_counter c;
+    memset(text, 'a', sizeof text);
+    token_counter_init(&c, &counted);
+    assert_int_equal(token_counter_add(&c, SPAN("Hello, world!")), 0);
+    assert_int_equal(token_counter_total(&c), 4);
+    assert_false(c.estimated);
+    assert_int_equal(token_counter_add(&c, span_of(text, sizeof text)), 0);
+    assert_int_equal(token_counter_add(&c, SPAN(" Hello")), 0);
+    assert_int_equal(token_counter_total(&c), 4 + (1 << 18) + 1 + 1);
+    assert_true(c.estimated);
+    token_counter_free(&c);
+}
+
 static int64_t prompt_tokens(const struct token_source *source, const struct turn *turn,
                              enum count_origin *origin)
 {
@@ -300,6 +317,7 @@ int main(void)
         cmocka_unit_test(the_estimate),
         cmocka_unit_test(long_texts),
         cmocka_unit_test(endless_pieces),
+        cmocka_unit_test(too_much_at_once),
         cmocka_unit_test(prompts),
         cmocka_unit_test(bad_tables),
     };
