@@ -81,10 +81,17 @@ static void commit(struct answer_choice *c)
     c->feed->answer->committed = true;
 }
 
+static int written(const struct answer_choice *c, int error)
+{
+    if (error == BUFFER_FULL)
+        c->feed->answer->full = true;
+    return error;
+}
+
 static int write_text(struct answer_choice *c, struct span text)
 {
     commit(c);
-    return writer_of(c)->ops->text(writer_of(c), c->index, text);
+    return written(c, writer_of(c)->ops->text(writer_of(c), c->index, text));
 }
 
 /* Leaves <think> before anything that is not reasoning. */
@@ -111,7 +118,7 @@ static int write_finish(struct answer_choice *c, struct span reason)
     c->finished = true;
     if (end_thinking(c) || send_citations(c))
         return -1;
-    return writer_of(c)->ops->finish(writer_of(c), c->index, reason);
+    return written(c, writer_of(c)->ops->finish(writer_of(c), c->index, reason));
 }
 
 /* Nothing comes behind a finish reason. A run without any text may be tried again all the same: its
@@ -185,7 +192,7 @@ static int think(struct answer_choice *c, struct span text)
         c->in_think = true;
     } else if (text.n && c->feed->rules.reasoning != REASONING_DROP) {
         commit(c);
-        if (writer_of(c)->ops->reasoning(writer_of(c), c->index, text))
+        if (written(c, writer_of(c)->ops->reasoning(writer_of(c), c->index, text)))
             return -1;
     }
     return over ? cut_here(c, SPAN("length")) : 0;
@@ -234,7 +241,7 @@ static int put_refusal(struct answer_choice *c, struct span text)
     commit(c);
     if (token_counter_add(&c->text, text))
         return -1;
-    return writer_of(c)->ops->refusal(writer_of(c), c->index, text);
+    return written(c, writer_of(c)->ops->refusal(writer_of(c), c->index, text));
 }
 
 static int put_tool_begin(struct answer_choice *c, const struct delta *d)
@@ -249,14 +256,14 @@ static int put_tool_begin(struct answer_choice *c, const struct delta *d)
                           c->index, d->index);
     if (!id.p || token_counter_add(&c->text, d->name))
         return -1;
-    return writer_of(c)->ops->tool_begin(writer_of(c), c->index, d->index, id, d->name);
+    return written(c, writer_of(c)->ops->tool_begin(writer_of(c), c->index, d->index, id, d->name));
 }
 
 static int put_tool_arguments(struct answer_choice *c, const struct delta *d)
 {
     if (token_counter_add(&c->text, d->text))
         return -1;
-    return writer_of(c)->ops->tool_arguments(writer_of(c), c->index, d->index, d->text);
+    return written(c, writer_of(c)->ops->tool_arguments(writer_of(c), c->index, d->index, d->text));
 }
 
 static int keep_citation(struct answer_feed *f, const struct delta *d)
@@ -535,7 +542,9 @@ int answer_end(struct answer *a, struct buffer *body)
     }
     if (!a->writer->ops->bytes)
         settle_usage(a);
-    return a->writer->ops->end(a->writer, &a->usage, body);
+    int error = a->writer->ops->end(a->writer, &a->usage, body);
+    a->full |= error == BUFFER_FULL;
+    return error;
 }
 
 void answer_role(struct answer *a)

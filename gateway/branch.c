@@ -118,7 +118,7 @@ static void take_verdict(struct branch *b, enum adapter_verdict verdict)
     } else {
         b->fail = b->run.fail;
         if (engine_of(b)->out.error || b->fail.kind == FAIL_NONE)
-            fail_memory(&b->fail);
+            exchange_fail_writing(e, &b->fail);
         b->step = BRANCH_RETRY;
     }
     advance(b);
@@ -538,6 +538,8 @@ static enum branch_step step_local(struct branch *b)
             return done(b);
         if (step == ADAPTER_FAILED) {
             b->fail = b->run.fail;
+            if (b->fail.kind == FAIL_NONE)
+                exchange_fail_writing(e, &b->fail);
             return BRANCH_RETRY;
         }
         if (answer_feed_is_cut(&b->feed))

@@ -61,6 +61,9 @@ void exchange_note_body(const struct exchange *e, const struct branch *b, const 
 
 /* ---- towards the client ---- */
 
+/* Streams and relays: what comes from the site leaves at once. */
+static bool pieces_go_out(const struct exchange *e) { return e->stream || e->api->relays; }
+
 static void send_stream_head(struct exchange *e)
 {
     struct reply_headers h;
@@ -98,6 +101,15 @@ void exchange_flush(struct exchange *e)
     }
     buffer_shrink(out, OUT_KEEP);
     e->advancing = nested;
+}
+
+int exchange_fail_writing(const struct exchange *e, struct fail *fail)
+{
+    if (!e->answer.full || pieces_go_out(e))
+        return fail_memory(fail);
+    return fail_param(fail, FAIL_UNSUPPORTED, "stream",
+                      "the answer is larger than %d MiB; ask for it with \"stream\": true",
+                      ANSWER_LIMIT / 1024 / 1024);
 }
 
 void exchange_note_first_delta(struct exchange *e)
@@ -195,9 +207,6 @@ static int make_branches(struct exchange *e)
     }
     return 0;
 }
-
-/* Streams and relays: what comes from the site leaves at once. */
-static bool pieces_go_out(const struct exchange *e) { return e->stream || e->api->relays; }
 
 static int begin_answer(struct exchange *e)
 {
@@ -388,7 +397,7 @@ static void answer_success(struct exchange *e)
     struct buffer body;
     buffer_init(&body, ANSWER_LIMIT * 2ull);
     if (answer_end(&e->answer, &body)) {
-        fail_memory(&e->fail);
+        exchange_fail_writing(e, &e->fail);
         e->end = e->head_sent ? END_BROKEN : END_FAILED;
         buffer_clear(&e->engine->out);
         if (e->head_sent)

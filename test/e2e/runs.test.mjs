@@ -92,3 +92,24 @@ describe('a finish reason without any text before it', () => {
     assert.deepEqual(events.map((e) => e.choices[0].finish_reason).filter(Boolean), ['stop']);
   });
 });
+
+describe('an answer larger than a whole one may be', () => {
+  const large = function (r, res) {
+    this.sseHead(res);
+    const text = JSON.stringify(answerPiece({content: 'x'.repeat(4 << 20)}));
+    for (let i = 0; i < 17; i++) this.event(res, text);
+    this.event(res, answerPiece({}, 'stop'));
+    this.event(res, '[DONE]');
+    res.end();
+  };
+  for (const path of ['/chat/completions', '/completions']) {
+    it(`${path}: 400 that names the way out, and no second try`, async () => {
+      const {site, gateway} = await serve({accounts: 2});
+      site.next(large);
+      const {error} = await checkError(await chat(gateway.base, {model: 'up/m', prompt: 'x', ...user('x')}, {path}),
+        {status: 400, type: 'invalid_request_error', code: 'unsupported_value', param: 'stream'});
+      assert.match(error.message, /64 MiB/);
+      assert.equal(site.chatRequests().length, 1);
+    });
+  }
+});
