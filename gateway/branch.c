@@ -117,7 +117,7 @@ static void take_verdict(struct branch *b, enum adapter_verdict verdict)
         b->step = BRANCH_ASK;
     } else {
         b->fail = b->run.fail;
-        if (engine_of(b)->out.error || b->fail.kind == FAIL_NONE)
+        if (engine_of(b)->out.error || e->answer.full || b->fail.kind == FAIL_NONE)
             exchange_fail_writing(e, &b->fail);
         b->step = BRANCH_RETRY;
     }
@@ -538,7 +538,7 @@ static enum branch_step step_local(struct branch *b)
             return done(b);
         if (step == ADAPTER_FAILED) {
             b->fail = b->run.fail;
-            if (b->fail.kind == FAIL_NONE)
+            if (e->answer.full || b->fail.kind == FAIL_NONE)
                 exchange_fail_writing(e, &b->fail);
             return BRANCH_RETRY;
         }

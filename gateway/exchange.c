@@ -32,7 +32,8 @@ enum {
     EXCHANGE_MAGIC = 0x45584348,
     SILENCE_MS = 15000,      /* the head, then a comment, after this much silence (S5, S21) */
     LARGE_BODY = 256 * 1024, /* larger ones get a parser of their own: the shared one stays small */
-    OUT_KEEP = 256 * 1024    /* the shared buffer gives memory above this back */
+    RUNS_BODY_MAX = 256 << 20, /* what the runs of one request may send to sites, about */
+    OUT_KEEP = 256 * 1024      /* the shared buffer gives memory above this back */
 };
 
 static const char *const end_state_names[] = {"open",      "complete", "cut",
@@ -191,6 +192,14 @@ static int make_branches(struct exchange *e)
     int wanted = p->turns->n;
     bool split = wanted > 1 && !sites_have_n(e);
     size_t n = split ? p->n * (size_t)wanted : p->n;
+    size_t bytes = 0;
+    for (size_t i = 0; i < p->n; i++)
+        bytes += p->turns[i].raw.n;
+    if (split && bytes > RUNS_BODY_MAX / (size_t)wanted)
+        return fail_param(&e->fail, FAIL_TOO_LARGE, "n",
+                          "%d choices are as many requests to the site, and %zu bytes each are too "
+                          "much; ask for fewer at a time",
+                          wanted, bytes);
     e->branches = arena_alloc(&e->arena, n * sizeof *e->branches);
     if (!e->branches)
         return fail_memory(&e->fail);
@@ -250,7 +259,7 @@ static enum exchange_step step_resolve(struct exchange *e)
         return refuse(e);
     }
     if (begin_answer(e)) {
-        e->end = END_FAILED;
+        e->end = e->fail.kind == FAIL_TOO_LARGE ? END_REFUSED : END_FAILED;
         return STEP_FINISH;
     }
     return STEP_RUN;

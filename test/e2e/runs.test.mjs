@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import {afterEach, describe, it} from 'node:test';
 import {OpenAiSite} from '../sites/openai.mjs';
+import {Zai, jwt} from '../sites/zai.mjs';
 import {active, answerPiece} from './lib/clients.mjs';
 import {startGateway} from './lib/gateway.mjs';
 import {chat, checkError, checkStream, parseEvents, user} from './lib/http.mjs';
@@ -49,6 +50,20 @@ describe('several runs', () => {
     const answers = await Promise.all([complete({prompt: ['a', 'b', 'c']}), complete({prompt: ['d', 'e', 'f'], stream: true}), complete({prompt: 'g'})]);
     for (const answer of answers) await checkError(answer, {status: 429, type: 'rate_limit_error', code: 'upstream_rate_limited'});
     assert.equal(await active(gateway), 0);
+  });
+});
+
+describe('n choices of a large prompt', () => {
+  it('are refused where each would be a request of its own, and taken where the site gives them', async () => {
+    const zai = await new Zai({}).start();
+    running.push(zai);
+    const gateway = await startGateway({sites: [{name: 'z', adapter: 'zai', ...zai.config({accounts: [{name: 'me', token: jwt('person')}]})}]});
+    running.push(gateway);
+    const large = user('x'.repeat(9_000_000));
+    await checkError(await chat(gateway.base, {model: 'z/glm-4.6', n: 64, ...large}), {status: 413, type: 'invalid_request_error', code: 'request_too_large', param: 'n'});
+    const {site, ask} = await serve();
+    site.next({status: 200, json: {id: 'x', object: 'chat.completion', created: 1, model: 'm', choices: [{index: 0, message: {role: 'assistant', content: 'ok'}, finish_reason: 'stop'}]}});
+    assert.equal((await ask({n: 64, ...large})).status, 200);
   });
 });
 
@@ -102,6 +117,13 @@ describe('an answer larger than a whole one may be', () => {
     this.event(res, '[DONE]');
     res.end();
   };
+  it('of a built-in site likewise', async () => {
+    const gateway = await startGateway({sites: [{name: 'demo', adapter: 'demo'}]});
+    running.push(gateway);
+    await checkError(await chat(gateway.base, {model: 'demo/echo', n: 64, ...user('x'.repeat(2_000_000))}),
+      {status: 400, type: 'invalid_request_error', code: 'unsupported_value', param: 'stream'});
+  });
+
   for (const path of ['/chat/completions', '/completions']) {
     it(`${path}: 400 that names the way out, and no second try`, async () => {
       const {site, gateway} = await serve({accounts: 2});
