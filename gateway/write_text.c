@@ -176,7 +176,9 @@ static int whole_text(struct answer_writer *w, int choice, struct span text)
     struct text_writer *t = (struct text_writer *)w;
     struct text_choice *c = choice_of(t, choice);
     t->gathered += text.n;
-    return c && t->gathered <= ANSWER_LIMIT ? buffer_append(&c->text, text) : -1;
+    if (!c)
+        return BUFFER_NOMEM;
+    return t->gathered <= ANSWER_LIMIT ? buffer_append(&c->text, text) : BUFFER_FULL;
 }
 
 static int whole_finish(struct answer_writer *w, int choice, struct span reason)
