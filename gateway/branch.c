@@ -437,6 +437,12 @@ static enum branch_step wait_for_account(struct branch *b)
     return BRANCH_WAIT;
 }
 
+void branch_wait_anew(struct branch *b)
+{
+    if (b->queue_until_ms)
+        b->queue_until_ms = now_ms(b) + QUEUE_TIMEOUT_MS;
+}
+
 static enum branch_step step_lease(struct branch *b)
 {
     const struct site_config *site = branch_site(b);

@@ -63,6 +63,8 @@ void branch_cancel(struct branch *);
 /* The lease goes back and the site's clean-up begins. Whoever waits for the account may begin
  * inside this call. */
 void branch_release(struct branch *);
+/* If it waits for a busy account: the time that it is willing to wait begins again. */
+void branch_wait_anew(struct branch *);
 /* The client does not take more, or takes more again. */
 void branch_pause(struct branch *);
 void branch_resume(struct branch *);
