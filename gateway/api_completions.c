@@ -12,6 +12,7 @@
 
 enum { PROMPTS_MAX = EMITTER_CHOICES };
 
+/* The raw value of a field; {NULL,0} when it is absent or null. */
 static struct span given(struct span object, const char *key)
 {
     struct span v = json_raw_get(object, key);
@@ -30,8 +31,7 @@ static int check_fields(struct span object, struct fail *fail)
     struct span logprobs = given(object, "logprobs"), n = given(object, "n");
     if (suffix.n > 2)
         return refuse(fail, "suffix",
-                      "suffix is not possible: sites answer a prompt, they do not "
-                      "fill gaps");
+                      "suffix is not possible: sites answer a prompt, they do not fill gaps");
     if (best_of.p && !span_eq(best_of, n) && !span_eq(best_of, SPAN("1")))
         return refuse(fail, "best_of", "best_of is not possible: ask for n answers instead");
     if (logprobs.p && !span_eq(logprobs, SPAN("0")) && !span_eq(logprobs, SPAN("false")))
@@ -41,33 +41,39 @@ static int check_fields(struct span object, struct fail *fail)
     return 0;
 }
 
-/* The prompts as raw JSON strings; 0, or -1 with fail. */
+static int refuse_prompt(struct fail *fail)
+{
+    return fail_param(fail, FAIL_INVALID_VALUE, "prompt",
+                      "prompt must be a string or an array of strings");
+}
+
+/* The prompts as raw JSON strings: 1 to PROMPTS_MAX. 0, or -1 with fail. */
 static int list_prompts(struct arena *arena, struct span object, const struct span **list,
                         size_t *n, struct fail *fail)
 {
     struct span prompt = given(object, "prompt");
     struct span *found = arena_alloc(arena, PROMPTS_MAX * sizeof *found);
-    struct json_raw_iter it = json_raw_each(prompt);
-    *n = 0;
     if (!found)
         return fail_memory(fail);
-    if (prompt.n && prompt.p[0] == '"')
+    *list = found;
+    *n = 0;
+    if (prompt.n && prompt.p[0] == '"') {
         found[(*n)++] = prompt;
-    else if (!prompt.n || prompt.p[0] != '[')
-        return fail_param(fail, FAIL_INVALID_VALUE, "prompt",
-                          "prompt must be a string or an array of strings");
-    while (prompt.p[0] == '[' && json_raw_next(&it)) {
+        return 0;
+    }
+    if (!prompt.n || prompt.p[0] != '[')
+        return refuse_prompt(fail);
+    struct json_raw_iter it = json_raw_each(prompt);
+    while (json_raw_next(&it)) {
         if (it.value.p[0] == '[' || (it.value.p[0] >= '0' && it.value.p[0] <= '9'))
             return refuse(fail, "prompt", "prompts of token ids are not possible: send text");
         if (it.value.p[0] != '"')
-            return fail_param(fail, FAIL_INVALID_VALUE, "prompt",
-                              "prompt must be a string or an array of strings");
+            return refuse_prompt(fail);
         if (*n == PROMPTS_MAX)
             return fail_param(fail, FAIL_INVALID_VALUE, "prompt", "prompt has more than %d texts",
                               PROMPTS_MAX);
         found[(*n)++] = it.value;
     }
-    *list = found;
     return *n ? 0
               : fail_param(fail, FAIL_INVALID_VALUE, "prompt",
                            "prompt must hold at least one text");

@@ -24,7 +24,7 @@ struct token_source {
 /* Of what is counted with this source. */
 enum count_origin token_counter_origin(const struct token_source *);
 
-/* The text of one voice of one answer as it grows. */
+/* A text of an answer (a choice's content, or its thinking) as it grows. */
 struct token_counter {
     const struct token_source *source; /* must outlive the counter */
     int64_t settled;                   /* tokens of what is no longer in `rest` */
@@ -44,7 +44,7 @@ int64_t token_counter_total(struct token_counter *);
 
 /* The whole prompt as OpenAI counts it: texts, tools and a few tokens per message; a picture is
  * taken as 765 tokens, other attachments as none, and the origin is then `estimated`; so it is when
- * the texts are larger than 1 MiB: what is beyond is not counted. */
+ * the texts are larger than 1 MiB: what is beyond is estimated, not counted. */
 int64_t token_count_prompt(const struct token_source *, const struct turn *, enum count_origin *);
 
 #endif

@@ -55,17 +55,20 @@ static bool is_little_endian(void)
 /* Everything that a look-up trusts later. */
 static bool is_sound(const struct tokenizer *t)
 {
-    if (!t->n_slots || (t->n_slots & (t->n_slots - 1)) || t->n_tokens >= t->n_slots ||
-        t->starts[t->n_tokens] != t->n_bytes)
+    if (!t->n_slots || (t->n_slots & (t->n_slots - 1)) || t->starts[t->n_tokens] != t->n_bytes)
         return false;
     for (size_t i = 0; i < t->n_tokens; i++) {
         if (t->starts[i] > t->starts[i + 1])
             return false;
     }
+    bool empty = false; /* or a look-up would not end */
     for (size_t i = 0; i < t->n_slots; i++) {
         if (t->slots[i] > t->n_tokens)
             return false;
+        empty |= !t->slots[i];
     }
+    if (!empty)
+        return false;
     for (size_t i = 0; i < BLOCKS; i++) {
         if (t->blocks[i] >= t->n_blocks)
             return false;
@@ -113,7 +116,7 @@ static uint32_t rank_of(const struct tokenizer *t, const char *p, size_t n)
     uint32_t hash = 0x811C9DC5;
     for (size_t i = 0; i < n; i++)
         hash = (hash ^ (unsigned char)p[i]) * 0x01000193;
-    /* Ends: the table has more slots than tokens. */
+    /* Ends: a slot is empty. */
     for (uint32_t at = hash & (t->n_slots - 1); t->slots[at]; at = (at + 1) & (t->n_slots - 1)) {
         uint32_t rank = t->slots[at] - 1;
         if (t->starts[rank + 1] - t->starts[rank] == n &&
