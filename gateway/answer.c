@@ -3,7 +3,7 @@
  *
  * A piece of text goes through the filters of its choice in this order: leaked thinking is taken
  * out, `stop` cuts, the token limit cuts; what is left is counted and written. Most answers need
- * none of them, and then a piece costs one comparison each.
+ * none of them, and then a piece costs one comparison each, and a copy for the count.
  */
 #include "gateway/answer.h"
 

@@ -25,7 +25,7 @@
     X(ADMIT, admit, "the body becomes turns; may the key use the model?")                          \
     X(RESOLVE, resolve, "the model id becomes targets, in order; how many runs does it take?")     \
     X(RUN, run, "the branches are at work")                                                        \
-    X(FINISH, finish, "last bytes out, leases back, log line")                                     \
+    X(FINISH, finish, "last bytes out, log line, leases back")                                     \
     X(TIDY, tidy, "requests that clean up at the site; nobody waits for them")
 
 enum {
