@@ -340,7 +340,7 @@ static int check_capabilities(struct branch *b)
 static struct answer_rules rules_for(const struct branch *b)
 {
     const struct site_config *site = branch_site(b);
-    const struct key_config *key = b->exchange->key;
+    const struct key_config *key = b->exchange->grant.key;
     const struct turn *t = b->turn;
     unsigned has = site->adapter->capabilities;
     return (struct answer_rules){

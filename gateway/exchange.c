@@ -148,9 +148,9 @@ static enum exchange_step step_admit(struct exchange *e)
         fail_memory(&e->fail);
         return refuse(e);
     }
-    if (!key_allows_model(e->key, e->model)) {
+    if (!key_allows_model(e->grant.key, e->model)) {
         fail_param(&e->fail, FAIL_MODEL_DENIED, "model",
-                   "the key \"%.*s\" may not use the model \"%.*s\"", SPAN_ARGS(e->key->name),
+                   "the key \"%.*s\" may not use the model \"%.*s\"", SPAN_ARGS(e->grant.key->name),
                    SPAN_ARGS(span_first(e->model, 80)));
         return refuse(e);
     }
@@ -451,8 +451,8 @@ static void log_access(struct exchange *e)
     log_record_begin(&r, LOG_INFO, e->api->name);
     log_record_text(&r, "id", span_str(e->request_id));
     log_record_text(&r, "client", e->client);
-    if (e->key)
-        log_record_text(&r, "key", e->key->name);
+    if (e->grant.key)
+        log_record_text(&r, "key", e->grant.key->name);
     log_record_text(&r, "model", span_first(e->model, 128));
     if (b) {
         log_record_text(&r, "site", branch_site(b)->settings.name);
@@ -650,7 +650,6 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     e->path = path;
     e->http = http;
     e->config = config_ref(http_exchange_config(http));
-    e->key = grant->key;
     e->grant = *grant;
     e->grant.visitor_key = visitor_key;
     e->waiter.wake = on_wake;

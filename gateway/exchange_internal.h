@@ -38,8 +38,7 @@ struct exchange {
     struct span path;           /* below the API's base, static */
     struct http_exchange *http; /* NULL: the client is gone or answered */
     struct config *config;      /* reference */
-    const struct key_config *key;
-    struct access_grant grant; /* its visitor_key is in the arena */
+    struct access_grant grant;  /* its visitor_key is in the arena */
     struct arena arena;
     struct prompts prompts;
     struct span model;

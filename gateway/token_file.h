@@ -11,14 +11,12 @@
 #include "gateway/token_count.h"
 
 struct token_file {
-    bool tried; /* missing or bad: not looked for again */
-    void *mapped;
+    bool tried;   /* it is not looked for again when it is missing or bad */
+    void *mapped; /* `n` bytes; NULL = none */
     size_t n;
-    struct tokenizer *tokenizer;
+    struct tokenizer *tokenizer; /* over them; NULL = none */
 };
 
-/* Is there such a file, without reading it? For `dragoman check` and the start's log line. */
-bool token_file_exists(void);
 /* `file` is zeroed, owned by the caller and outlives the source. */
 struct token_source token_file_source(struct token_file *file);
 void token_file_close(struct token_file *);
