@@ -154,7 +154,8 @@ struct adapter {
     enum adapter_verdict (*on_frame)(struct turn_run *, const struct frame *);
     enum adapter_verdict (*on_end)(struct turn_run *, enum stream_end);
     /* After the turn, however it ended (answered, failed, cancelled): requests that tidy up, until
-     * DONE. Their answers are read and forgotten. Optional. */
+     * DONE. Their answers are read and forgotten. The client and its body may be gone: run->turn is
+     * not to be looked at any more. Optional. */
     enum adapter_step (*cleanup)(struct turn_run *, struct site_request *);
     /* Frees what the run holds outside its arena; called exactly once, last. Optional. */
     void (*destroy)(struct turn_run *);

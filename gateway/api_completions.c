@@ -9,15 +9,9 @@
 #include "base/json_raw.h"
 #include "gateway/api.h"
 #include "gateway/chat_request.h"
+#include "gateway/request_body.h"
 
 enum { PROMPTS_MAX = EMITTER_CHOICES };
-
-/* The raw value of a field; {NULL,0} when it is absent or null. */
-static struct span given(struct span object, const char *key)
-{
-    struct span v = json_raw_get(object, key);
-    return v.n && v.p[0] != 'n' ? v : span_of(NULL, 0);
-}
 
 static int refuse(struct fail *fail, const char *param, const char *why)
 {
@@ -27,8 +21,9 @@ static int refuse(struct fail *fail, const char *param, const char *why)
 /* What a chat cannot do. */
 static int check_fields(struct span object, struct fail *fail)
 {
-    struct span suffix = given(object, "suffix"), best_of = given(object, "best_of");
-    struct span logprobs = given(object, "logprobs"), n = given(object, "n");
+    struct span suffix = json_raw_given(object, "suffix"),
+                best_of = json_raw_given(object, "best_of");
+    struct span logprobs = json_raw_given(object, "logprobs"), n = json_raw_given(object, "n");
     if (suffix.n > 2)
         return refuse(fail, "suffix",
                       "suffix is not possible: sites answer a prompt, they do not fill gaps");
@@ -51,7 +46,7 @@ static int refuse_prompt(struct fail *fail)
 static int list_prompts(struct arena *arena, struct span object, const struct span **list,
                         size_t *n, struct fail *fail)
 {
-    struct span prompt = given(object, "prompt");
+    struct span prompt = json_raw_given(object, "prompt");
     struct span *found = arena_alloc(arena, PROMPTS_MAX * sizeof *found);
     if (!found)
         return fail_memory(fail);
@@ -133,7 +128,7 @@ static int read_turns(struct json_parser *json, struct arena *arena, struct span
     if (n * (size_t)turns->n > EMITTER_CHOICES)
         return fail_param(fail, FAIL_INVALID_VALUE, "n", "prompts times n must be at most %d",
                           EMITTER_CHOICES);
-    if (span_eq(given(object, "echo"), SPAN("true")))
+    if (span_eq(json_raw_given(object, "echo"), SPAN("true")))
         prompts->echo = echo;
     return 0;
 }

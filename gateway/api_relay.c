@@ -7,7 +7,7 @@
  */
 #include "base/json_raw.h"
 #include "gateway/api.h"
-#include "gateway/chat_request.h"
+#include "gateway/request_body.h"
 
 /* ---- the request ---- */
 

@@ -32,6 +32,7 @@ enum {
     EXCHANGE_MAGIC = 0x45584348,
     SILENCE_MS = 15000,      /* the head, then a comment, after this much silence (S5, S21) */
     LARGE_BODY = 256 * 1024, /* larger ones get a parser of their own: the shared one stays small */
+    BODY_GROWTH = 1024,      /* an API may read the body in another form that is a little longer */
     OUT_KEEP = 256 * 1024    /* the shared buffer gives memory above this back */
 };
 
@@ -121,7 +122,7 @@ static int parse_body(struct exchange *e)
     struct buffer *body = http_exchange_body(e->http);
     exchange_note_body(e, NULL, "from client", buffer_span(body));
     struct json_parser *own =
-        body->n > LARGE_BODY ? json_parser_create(body->n + JSON_PADDING) : NULL;
+        body->n > LARGE_BODY ? json_parser_create(body->n + BODY_GROWTH) : NULL;
     struct api_request request = {
         .body = body->p ? body->p : (char *)"",
         .n = body->n,
