@@ -9,6 +9,9 @@
 
 #include <assert.h>
 
+#include "gateway/stop_filter.h"
+#include "gateway/think_splitter.h"
+
 _Static_assert((int)PLACE_TOP == EXTRA_TOP && (int)PLACE_CHOICE == EXTRA_CHOICE &&
                    (int)PLACE_DELTA == EXTRA_DELTA,
                "delta places mirror the emitter's");

@@ -14,8 +14,6 @@
 #include "adapters/turn.h"
 #include "gateway/answer_writer.h"
 #include "gateway/config.h"
-#include "gateway/stop_filter.h"
-#include "gateway/think_splitter.h"
 #include "gateway/token_count.h"
 
 struct answer_choice;

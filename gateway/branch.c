@@ -10,7 +10,6 @@
 
 #include <assert.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"

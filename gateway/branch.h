@@ -9,7 +9,6 @@
 #define DRAGOMAN_GATEWAY_BRANCH_H
 
 #include "gateway/answer.h"
-#include "gateway/catalogue.h"
 #include "gateway/engine.h"
 #include "gateway/wait_queue.h"
 #include "sse/frame_decoder.h"
