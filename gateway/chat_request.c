@@ -446,7 +446,8 @@ static int read_tools(struct reader *r)
     if (choice.p && !raw_is_text(choice) && !raw_is_object(choice))
         return invalid(r, "tool_choice", "\"none\", \"auto\", \"required\" or an object");
     t->tool_choice_raw = choice;
-    t->tools_wanted = t->tools_raw.p && !span_eq(choice, SPAN("\"none\""));
+    bool none = choice.p && span_eq(choice, SPAN("\"none\""));
+    t->tools_wanted = t->tools_raw.p && !none;
     return 0;
 }
 
