@@ -3,11 +3,14 @@
  *
  * A piece of text goes through the filters of its choice in this order: leaked thinking is taken
  * out, `stop` cuts, the token limit cuts; what is left is counted and written. Most answers need
- * none of them, and then a piece costs one comparison each.
+ * none of them, and then a piece costs one comparison each, and a copy for the count.
  */
 #include "gateway/answer.h"
 
 #include <assert.h>
+
+#include "gateway/stop_filter.h"
+#include "gateway/think_splitter.h"
 
 _Static_assert((int)PLACE_TOP == EXTRA_TOP && (int)PLACE_CHOICE == EXTRA_CHOICE &&
                    (int)PLACE_DELTA == EXTRA_DELTA,
@@ -30,7 +33,7 @@ struct answer_choice {
 
 /* ---- choices ---- */
 
-static void reset_choice(struct answer_choice *c)
+static void free_choice(struct answer_choice *c)
 {
     if (c->stopping)
         stop_filter_free(&c->stop);
@@ -53,17 +56,14 @@ static void prepare_choice(struct answer_choice *c, struct answer_feed *feed, in
     token_counter_init(&c->reasoning, feed->answer->tokens);
 }
 
-/* `choice` counts within the feed. NULL when there is no such, or memory is short. */
+/* `choice` counts within the feed, and is one of it. NULL when memory is short. */
 static struct answer_choice *choice_of(struct answer_feed *f, int choice)
 {
-    int index = f->first + choice;
-    if (choice < 0 || choice >= f->n || index >= EMITTER_CHOICES)
-        return NULL;
-    struct answer_choice **c = &f->answer->choices[index];
+    struct answer_choice **c = &f->answer->choices[f->first + choice];
     if (!*c) {
         *c = arena_alloc(f->answer->arena, sizeof **c);
         if (*c)
-            prepare_choice(*c, f, index);
+            prepare_choice(*c, f, f->first + choice);
     }
     return *c;
 }
@@ -181,7 +181,7 @@ static int stopped_text(struct answer_choice *c, struct span text)
     return c->stop.stopped ? cut_here(c, SPAN("stop")) : 0;
 }
 
-static int think(struct answer_choice *c, struct span text)
+static int limited_reasoning(struct answer_choice *c, struct span text)
 {
     bool over;
     if (limit_text(c, &c->reasoning, &text, &over))
@@ -203,7 +203,7 @@ static int put_split(void *owner, bool reasoning, struct span text)
     struct answer_choice *c = owner;
     if (c->finished)
         return 0;
-    return reasoning ? think(c, text) : stopped_text(c, text);
+    return reasoning ? limited_reasoning(c, text) : stopped_text(c, text);
 }
 
 /* What the filters hold back in case more comes. */
@@ -233,13 +233,12 @@ static int put_text(struct answer_choice *c, struct span text)
 static int put_reasoning(struct answer_choice *c, struct span text)
 {
     c->splitting = false; /* this site tells its thinking apart */
-    return think(c, text);
+    return limited_reasoning(c, text);
 }
 
 static int put_refusal(struct answer_choice *c, struct span text)
 {
-    commit(c);
-    if (token_counter_add(&c->text, text))
+    if (end_thinking(c) || token_counter_add(&c->text, text))
         return -1;
     return written(c, writer_of(c)->ops->refusal(writer_of(c), c->index, text));
 }
@@ -248,8 +247,12 @@ static int put_tool_begin(struct answer_choice *c, const struct delta *d)
 {
     struct answer *a = c->feed->answer;
     struct span id = d->id;
-    if (put_held(c) || c->finished)
-        return c->finished ? 0 : -1;
+    if (put_held(c))
+        return -1;
+    if (c->finished) /* what was held back met a stop text or the limit */
+        return 0;
+    if (end_thinking(c))
+        return -1;
     commit(c);
     if (id.n == 0) /* sites without ids: one that is unique within the conversation's turn */
         id = arena_printf(a->arena, "call_%.*s_%d_%d", SPAN_ARGS(span_from(a->id, a->id.n - 8)),
@@ -261,7 +264,7 @@ static int put_tool_begin(struct answer_choice *c, const struct delta *d)
 
 static int put_tool_arguments(struct answer_choice *c, const struct delta *d)
 {
-    if (token_counter_add(&c->text, d->text))
+    if (end_thinking(c) || token_counter_add(&c->text, d->text))
         return -1;
     return written(c, writer_of(c)->ops->tool_arguments(writer_of(c), c->index, d->index, d->text));
 }
@@ -312,6 +315,23 @@ static int keep_usage(struct answer_feed *f, const struct delta_usage *u)
     return 0;
 }
 
+static int put_choice_delta(struct answer_choice *c, const struct delta *d)
+{
+    if (c->finished) /* nothing after the finish reason but usage (S9) */
+        return 0;
+    if (d->kind == DELTA_FINISH)
+        return put_finish(c, d->text);
+    c->feed->has_text = true;
+    switch (d->kind) {
+    case DELTA_TEXT: return put_text(c, d->text);
+    case DELTA_REASONING: return put_reasoning(c, d->text);
+    case DELTA_REFUSAL: return put_refusal(c, d->text);
+    case DELTA_TOOL_BEGIN: return put_tool_begin(c, d);
+    case DELTA_TOOL_ARGUMENTS: return put_tool_arguments(c, d);
+    default: return 0;
+    }
+}
+
 static int put_delta(void *owner, const struct delta *d)
 {
     struct answer_feed *f = owner;
@@ -334,25 +354,7 @@ static int put_delta(void *owner, const struct delta *d)
     default: break;
     }
     struct answer_choice *c = choice_of(f, d->choice);
-    if (!c)
-        return -1;
-    if (c->finished) /* nothing after the finish reason but usage (S9) */
-        return 0;
-    if (d->kind == DELTA_FINISH)
-        return put_finish(c, d->text);
-    f->has_text = true;
-    if (d->kind == DELTA_TEXT)
-        return put_text(c, d->text);
-    if (d->kind == DELTA_REASONING)
-        return put_reasoning(c, d->text);
-    if (end_thinking(c))
-        return -1;
-    switch (d->kind) {
-    case DELTA_REFUSAL: return put_refusal(c, d->text);
-    case DELTA_TOOL_BEGIN: return put_tool_begin(c, d);
-    case DELTA_TOOL_ARGUMENTS: return put_tool_arguments(c, d);
-    default: return 0;
-    }
+    return c ? put_choice_delta(c, d) : -1;
 }
 
 /* ---- feeds ---- */
@@ -360,6 +362,7 @@ static int put_delta(void *owner, const struct delta *d)
 void answer_feed_add(struct answer *a, struct answer_feed *f, const struct turn *turn, int first,
                      int n)
 {
+    assert(first >= 0 && n > 0 && n <= EMITTER_CHOICES - first);
     *f = (struct answer_feed){
         .sink = {put_delta, f}, .answer = a, .turn = turn, .first = first, .n = n};
     struct answer_feed **last = &a->feeds;
@@ -375,10 +378,10 @@ void answer_feed_begin(struct answer_feed *f, const struct answer_rules *rules)
     f->rules = *rules;
     f->n_citations = 0;
     f->has_usage = f->has_text = false;
-    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
+    for (int i = f->first; i < f->first + f->n; i++) {
         struct answer_choice *c = f->answer->choices[i];
         if (c) {
-            reset_choice(c);
+            free_choice(c);
             prepare_choice(c, f, i);
         }
         w->ops->forget(w, i);
@@ -387,7 +390,7 @@ void answer_feed_begin(struct answer_feed *f, const struct answer_rules *rules)
 
 bool answer_feed_is_cut(const struct answer_feed *f)
 {
-    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
+    for (int i = f->first; i < f->first + f->n; i++) {
         const struct answer_choice *c = f->answer->choices[i];
         if (!c || !c->cut)
             return false;
@@ -398,7 +401,7 @@ bool answer_feed_is_cut(const struct answer_feed *f)
 bool answer_feed_is_finished(const struct answer_feed *f)
 {
     bool any = false;
-    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
+    for (int i = f->first; i < f->first + f->n; i++) {
         const struct answer_choice *c = f->answer->choices[i];
         if (c && !c->finished)
             return false;
@@ -425,6 +428,12 @@ struct prompt_tokens {
     enum count_origin origin;
     size_t left;
 };
+/* -1 = not known */
+static void add_known(int64_t *sum, int64_t n)
+{
+    if (n >= 0)
+        *sum = clamp(n) + (*sum > 0 ? *sum : 0);
+}
 
 /* What we can tell ourselves. */
 static int64_t count_feed(const struct answer_feed *f, int64_t *reasoning,
@@ -464,7 +473,7 @@ static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tok
     enum count_origin prompt = COUNT_UPSTREAM, completion = COUNT_UPSTREAM;
     int64_t reasoning = f->usage.reasoning;
     bool cut = false;
-    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++)
+    for (int i = f->first; i < f->first + f->n; i++)
         cut |= a->choices[i] && a->choices[i]->cut;
     if (f->has_usage && f->usage.prompt >= 0)
         sum->prompt += clamp(f->usage.prompt);
@@ -475,10 +484,9 @@ static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tok
     } else {
         sum->completion += count_feed(f, &reasoning, &completion);
     }
-    if (f->has_usage && f->usage.cached >= 0)
-        sum->cached = clamp(f->usage.cached) + (sum->cached > 0 ? sum->cached : 0);
-    if (reasoning >= 0)
-        sum->reasoning = clamp(reasoning) + (sum->reasoning > 0 ? sum->reasoning : 0);
+    if (f->has_usage)
+        add_known(&sum->cached, f->usage.cached);
+    add_known(&sum->reasoning, reasoning);
     a->prompt_origin = weaker(a->prompt_origin, prompt);
     a->completion_origin = weaker(a->completion_origin, completion);
 }
@@ -493,7 +501,6 @@ static void settle_usage(struct answer *a)
     enum count_origin origin = weaker(a->prompt_origin, a->completion_origin);
     if (a->feeds && !a->feeds->next && origin == COUNT_UPSTREAM)
         a->usage.raw = a->feeds->usage.raw;
-    a->usage.total = a->usage.prompt + a->usage.completion;
     a->usage.source = count_origin_name(origin);
 }
 
@@ -509,7 +516,7 @@ void answer_free(struct answer *a)
 {
     for (int i = 0; i < EMITTER_CHOICES; i++) {
         if (a->choices[i])
-            reset_choice(a->choices[i]);
+            free_choice(a->choices[i]);
     }
     a->writer->ops->destroy(a->writer);
 }
@@ -534,7 +541,7 @@ int answer_end(struct answer *a, struct buffer *body)
 {
     for (struct answer_feed *f = a->feeds; f; f = f->next) {
         for (int i = 0; i < f->n; i++) {
-            bool used = i == 0 || (f->first + i < EMITTER_CHOICES && a->choices[f->first + i]);
+            bool used = i == 0 || a->choices[f->first + i];
             struct answer_choice *c = used ? choice_of(f, i) : NULL;
             if (used && (!c || end_choice(c)))
                 return -1;

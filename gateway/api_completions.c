@@ -9,17 +9,12 @@
 #include "base/json_raw.h"
 #include "gateway/api.h"
 #include "gateway/chat_request.h"
+#include "gateway/request_body.h"
 
 enum {
     PROMPTS_MAX = EMITTER_CHOICES,
     COMMON_MAX = 16 << 20 /* the other fields, which each prompt's request repeats: bytes of all */
 };
-
-static struct span given(struct span object, const char *key)
-{
-    struct span v = json_raw_get(object, key);
-    return v.n && v.p[0] != 'n' ? v : span_of(NULL, 0);
-}
 
 static int refuse(struct fail *fail, const char *param, const char *why)
 {
@@ -29,12 +24,12 @@ static int refuse(struct fail *fail, const char *param, const char *why)
 /* What a chat cannot do. */
 static int check_fields(struct span object, struct fail *fail)
 {
-    struct span suffix = given(object, "suffix"), best_of = given(object, "best_of");
-    struct span logprobs = given(object, "logprobs"), n = given(object, "n");
+    struct span suffix = json_raw_given(object, "suffix"),
+                best_of = json_raw_given(object, "best_of");
+    struct span logprobs = json_raw_given(object, "logprobs"), n = json_raw_given(object, "n");
     if (suffix.n > 2)
         return refuse(fail, "suffix",
-                      "suffix is not possible: sites answer a prompt, they do not "
-                      "fill gaps");
+                      "suffix is not possible: sites answer a prompt, they do not fill gaps");
     if (best_of.p && !span_eq(best_of, n) && !span_eq(best_of, SPAN("1")))
         return refuse(fail, "best_of", "best_of is not possible: ask for n answers instead");
     if (logprobs.p && !span_eq(logprobs, SPAN("0")) && !span_eq(logprobs, SPAN("false")))
@@ -44,27 +39,31 @@ static int check_fields(struct span object, struct fail *fail)
     return 0;
 }
 
-/* The prompts as raw JSON strings; 0, or -1 with fail. */
+static int refuse_prompt(struct fail *fail)
+{
+    return fail_param(fail, FAIL_INVALID_VALUE, "prompt",
+                      "prompt must be a string or an array of strings");
+}
+
+/* The prompts as raw JSON strings: 1 to PROMPTS_MAX. 0, or -1 with fail. */
 static int list_prompts(struct span object, struct span found[PROMPTS_MAX], size_t *n,
                         struct fail *fail)
 {
-    struct span prompt = given(object, "prompt");
-    struct json_raw_iter it = json_raw_each(prompt);
+    struct span prompt = json_raw_given(object, "prompt");
     *n = 0;
     if (prompt.n && prompt.p[0] == '"') {
         found[(*n)++] = prompt;
         return 0;
     }
     if (!prompt.n || prompt.p[0] != '[')
-        return fail_param(fail, FAIL_INVALID_VALUE, "prompt",
-                          "prompt must be a string or an array of strings");
+        return refuse_prompt(fail);
+    struct json_raw_iter it = json_raw_each(prompt);
     while (json_raw_next(&it)) {
         char c = it.value.p[0];
         if (c == '[' || (c >= '0' && c <= '9'))
             return refuse(fail, "prompt", "prompts of token ids are not possible: send text");
         if (c != '"')
-            return fail_param(fail, FAIL_INVALID_VALUE, "prompt",
-                              "prompt must be a string or an array of strings");
+            return refuse_prompt(fail);
         if (*n == PROMPTS_MAX)
             return fail_param(fail, FAIL_INVALID_VALUE, "prompt", "prompt has more than %d texts",
                               PROMPTS_MAX);
@@ -154,7 +153,7 @@ static int read_turns(struct json_parser *json, struct arena *arena, struct span
     if (n * (size_t)turns->n > EMITTER_CHOICES)
         return fail_param(fail, FAIL_INVALID_VALUE, "n", "prompts times n must be at most %d",
                           EMITTER_CHOICES);
-    if (span_eq(given(object, "echo"), SPAN("true")))
+    if (span_eq(json_raw_given(object, "echo"), SPAN("true")))
         prompts->echo = echo;
     return 0;
 }

@@ -7,7 +7,7 @@
  */
 #include "base/json_raw.h"
 #include "gateway/api.h"
-#include "gateway/chat_request.h"
+#include "gateway/request_body.h"
 
 /* ---- the request ---- */
 
@@ -126,9 +126,9 @@ static int parse(const struct api_request *request, struct json_parser *json, st
         return fail_memory(fail);
     *prompts = (struct prompts){.turns = turn, .n = 1};
     turn->n = 1;
-    turn->relay.path = arena_dup(arena, request->path);
+    turn->relay.path = request->path;
     turn->relay.type = arena_dup(arena, request->type.n ? request->type : SPAN("application/json"));
-    if (!turn->relay.path.p || !turn->relay.type.p)
+    if (!turn->relay.type.p)
         return fail_memory(fail);
     if (span_find_nocase(turn->relay.type, SPAN("multipart/form-data")) == 0)
         return relay_form(arena, span_of(request->body, request->n), turn, fail);
@@ -137,6 +137,7 @@ static int parse(const struct api_request *request, struct json_parser *json, st
 
 /* ---- the answer ---- */
 
+/* Nothing but bytes comes from a relay. */
 struct relay_writer {
     struct answer_writer writer; /* first */
     struct buffer *out;
@@ -158,7 +159,6 @@ static int end_nothing(struct answer_writer *w, const struct usage_counts *usage
 
 static int finish_nothing(struct answer_writer *w, int choice, struct span reason) { return 0; }
 
-/* Nothing but bytes comes from a relay. */
 static const struct answer_writer_ops ops = {
     .bytes = put_bytes,
     .finish = finish_nothing,

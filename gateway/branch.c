@@ -10,7 +10,6 @@
 
 #include <assert.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
@@ -337,7 +336,7 @@ static int check_capabilities(struct branch *b)
 static struct answer_rules rules_for(const struct branch *b)
 {
     const struct site_config *site = branch_site(b);
-    const struct key_config *key = b->exchange->key;
+    const struct key_config *key = b->exchange->grant.key;
     const struct turn *t = b->turn;
     unsigned has = site->adapter->capabilities;
     return (struct answer_rules){
@@ -446,6 +445,12 @@ static enum branch_step wait_for_account(struct branch *b)
         b->queue_until_ms = now_ms(b) + QUEUE_TIMEOUT_MS;
     exchange_arm_timer(b->exchange);
     return BRANCH_WAIT;
+}
+
+void branch_wait_anew(struct branch *b)
+{
+    if (b->queue_until_ms)
+        b->queue_until_ms = now_ms(b) + QUEUE_TIMEOUT_MS;
 }
 
 static enum branch_step step_lease(struct branch *b)
@@ -656,12 +661,6 @@ void branch_pause(struct branch *b)
         b->paused = true;
         upstream_pause(b->call);
     }
-}
-
-void branch_wait_anew(struct branch *b)
-{
-    if (b->queue_until_ms)
-        b->queue_until_ms = now_ms(b) + QUEUE_TIMEOUT_MS;
 }
 
 void branch_resume(struct branch *b)

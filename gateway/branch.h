@@ -9,7 +9,6 @@
 #define DRAGOMAN_GATEWAY_BRANCH_H
 
 #include "gateway/answer.h"
-#include "gateway/catalogue.h"
 #include "gateway/engine.h"
 #include "gateway/wait_queue.h"
 #include "sse/frame_decoder.h"
@@ -64,11 +63,11 @@ void branch_cancel(struct branch *);
 /* The lease goes back and the site's clean-up begins. Whoever waits for the account may begin
  * inside this call. */
 void branch_release(struct branch *);
+/* If it waits for a busy account: the time that it is willing to wait begins again. */
+void branch_wait_anew(struct branch *);
 /* The client does not take more, or takes more again. */
 void branch_pause(struct branch *);
 void branch_resume(struct branch *);
-/* If it waits for an account: as if it had just begun to. */
-void branch_wait_anew(struct branch *);
 /* The next time at which branch_wake_up has something to do; UINT64_MAX when none. */
 uint64_t branch_deadline(const struct branch *);
 void branch_wake_up(struct branch *, uint64_t now_ms);

@@ -9,7 +9,7 @@
 enum {
     PORTION = 4096, /* so much text waits before it is counted */
     AT_ONCE_MAX = 1 << 20,
-    REST_MAX = 1 << 24,
+    REST_MAX = 1 << 25, /* more than the largest frame of a site and a portion */
     ESTIMATE_UNIT = 20, /* an estimate is kept in twentieths of a token */
 
     /* OpenAI's rules for chats: each message is wrapped, a name is put into it, and the answer is

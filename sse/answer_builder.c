@@ -201,8 +201,10 @@ static int merge_members(struct answer_builder *b, struct buffer *into, struct s
     struct json_raw_iter it = json_raw_members(buffer_span(into));
     while (json_raw_next(&it)) {
         if (!json_raw_has(members, it.key))
-            buffer_printf(&kept, "\"%.*s\":%.*s,", SPAN_ARGS(it.key), SPAN_ARGS(it.value));
+            json_raw_append_member(&kept, it.key, it.value);
     }
+    if (kept.n)
+        buffer_char(&kept, ',');
     buffer_append(&kept, members);
     buffer_free(into);
     *into = kept;

@@ -71,6 +71,12 @@ describe('/v1/completions', () => {
       [[{role: 'user', content: 'a "quoted"\n\u0001 text'}], 0.5, 7, 9, ['x'], false]);
   });
 
+  it('a prompt that is nearly all of a large body', async () => {
+    const prompt = 'word '.repeat(100_000);
+    const {choices: [{text}]} = await (await complete({prompt})).json();
+    assert.ok(text === prompt);
+  });
+
   it('what cannot be: 400 with the field', async () => {
     const bad = {status: 400, type: 'invalid_request_error'};
     for (const [more, code, param] of [[{}, 'invalid_value', 'prompt'], [{prompt: 5}, 'invalid_value', 'prompt'], [{prompt: []}, 'invalid_value', 'prompt'],

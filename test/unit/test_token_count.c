@@ -306,6 +306,26 @@ static void bad_tables(void **state)
     free(kept);
 }
 
+/* A table without an empty slot: what it does not hold would be looked for in circles. */
+static void a_full_table(void **state)
+{
+    enum { BLOCKS = 0x1100, WORDS = 4 + 2 + 2 + BLOCKS };
+    uint32_t *words = calloc(1, 8 + WORDS * 4 + 256 + 1);
+    assert_non_null(words);
+    memcpy(words, "DGRANKS1", 8);
+    const uint32_t head[] = {1, 2, 1, 1, 0, 1}; /* tokens, slots, blocks, bytes; starts */
+    memcpy(words + 2, head, sizeof head);
+    struct span bytes = span_of((char *)words, 8 + WORDS * 4 + 256 + 1);
+    words[8] = 1;
+    struct tokenizer *t = tokenizer_create(bytes);
+    assert_non_null(t);
+    assert_int_equal(tokenizer_count(t, SPAN("ab")), 2);
+    tokenizer_destroy(t);
+    words[9] = 1;
+    assert_null(tokenizer_create(bytes));
+    free(words);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +340,7 @@ int main(void)
         cmocka_unit_test(too_much_at_once),
         cmocka_unit_test(prompts),
         cmocka_unit_test(bad_tables),
+        cmocka_unit_test(a_full_table),
     };
     return cmocka_run_group_tests(tests, open_table, close_table);
 }
