@@ -35,6 +35,15 @@ static int open_table(char path[PATH_ROOM])
     return -1;
 }
 
+bool token_file_exists(void)
+{
+    char path[PATH_ROOM];
+    int fd = open_table(path);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
 static void map_table(struct token_file *file)
 {
     char path[PATH_ROOM];
