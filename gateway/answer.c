@@ -444,7 +444,7 @@ static int64_t count_feed(const struct answer_feed *f, int64_t *reasoning,
     *origin = token_counter_origin(f->answer->tokens);
     for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
         struct answer_choice *c = f->answer->choices[i];
-        if (!c)
+        if (!c || c->feed != f)
             continue;
         text += token_counter_total(&c->text);
         *reasoning += token_counter_total(&c->reasoning);
@@ -474,7 +474,7 @@ static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tok
     int64_t reasoning = f->usage.reasoning;
     bool cut = false;
     for (int i = f->first; i < f->first + f->n; i++)
-        cut |= a->choices[i] && a->choices[i]->cut;
+        cut |= a->choices[i] && a->choices[i]->feed == f && a->choices[i]->cut;
     if (f->has_usage && f->usage.prompt >= 0)
         sum->prompt += clamp(f->usage.prompt);
     else

@@ -192,7 +192,6 @@ static int make_branches(struct exchange *e)
     const struct prompts *p = &e->prompts;
     int wanted = p->turns->n;
     bool split = wanted > 1 && !sites_have_n(e);
-    size_t n = split ? p->n * (size_t)wanted : p->n;
     size_t bytes = 0;
     for (size_t i = 0; i < p->n; i++)
         bytes += p->turns[i].raw.n;
@@ -201,7 +200,8 @@ static int make_branches(struct exchange *e)
                           "%d choices are as many requests to the site, and %zu bytes each are too "
                           "much; ask for fewer at a time",
                           wanted, bytes);
-    e->branches = arena_alloc(&e->arena, n * sizeof *e->branches);
+    /* Room for a run more for each choice: a site may give fewer than it was asked for. */
+    e->branches = arena_alloc(&e->arena, p->n * (size_t)wanted * sizeof *e->branches);
     if (!e->branches)
         return fail_memory(&e->fail);
     for (size_t i = 0; i < p->n; i++) {
@@ -282,7 +282,27 @@ static enum exchange_step fail_with(struct exchange *e, const struct branch *b)
     return STEP_FINISH;
 }
 
-/* How do the branches stand? STEP_WAIT: some are at work. */
+/* Choices that a site was asked for and did not give (some ignore `n`) are asked for one by one
+ * (Q12). How many there are, or -1 with fail. */
+static int ask_for_missing(struct exchange *e)
+{
+    int wanted = e->prompts.turns->n, missing = 0;
+    for (size_t i = 0; i < e->prompts.n && !e->api->relays; i++) {
+        const struct turn *one = NULL;
+        for (int k = (int)i * wanted; k < (int)(i + 1) * wanted; k++) {
+            if (e->answer.choices[k])
+                continue;
+            one = one ? one : turn_with_one_choice(&e->arena, &e->prompts.turns[i]);
+            if (!one)
+                return fail_memory(&e->fail);
+            branch_init(&e->branches[e->n_branches++], e, one, k, 1);
+            missing++;
+        }
+    }
+    return missing;
+}
+
+/* How do the branches stand? STEP_WAIT: some are at work; STEP_RUN: some are to begin. */
 static enum exchange_step look_at_branches(struct exchange *e)
 {
     size_t over = 0;
@@ -296,7 +316,10 @@ static enum exchange_step look_at_branches(struct exchange *e)
     }
     if (over < e->n_branches)
         return STEP_WAIT;
-    e->end = END_COMPLETE;
+    int missing = e->prompts.turns->n > 1 ? ask_for_missing(e) : 0;
+    if (missing > 0)
+        return STEP_RUN;
+    e->end = missing ? END_BROKEN : END_COMPLETE;
     return STEP_FINISH;
 }
 
@@ -316,19 +339,26 @@ static bool let_go(struct exchange *e)
     return any;
 }
 
-static enum exchange_step step_run(struct exchange *e)
+static void start_branches(struct exchange *e)
 {
     for (size_t i = 0; i < e->n_branches && e->step == STEP_RUN; i++) {
         if (!e->branches[i].started)
             branch_start(&e->branches[i]);
     }
+}
+
+static enum exchange_step step_run(struct exchange *e)
+{
+    start_branches(e);
     exchange_arm_timer(e); /* for the silence before the first piece */
     while (e->step == STEP_RUN) {
         enum exchange_step next = look_at_branches(e);
-        if (next != STEP_WAIT)
+        if (next == STEP_FINISH)
             return next;
-        exchange_flush(e); /* others are woken: the shared buffer must be empty */
-        if (!let_go(e))    /* else that may have brought others to an end */
+        exchange_flush(e);      /* others are woken: the shared buffer must be empty */
+        bool moved = let_go(e); /* that may have brought others to an end */
+        start_branches(e);
+        if (!moved && next == STEP_WAIT)
             break;
     }
     return e->step == STEP_RUN ? STEP_WAIT : STEP_FINISH;
