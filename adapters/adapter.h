@@ -46,13 +46,13 @@ enum capability {
     CAP_REASONING = 1 << 6,
     CAP_RESPONSE_FORMAT = 1 << 7,
     CAP_LOGPROBS = 1 << 8,
-    CAP_N = 1 << 9, /* several choices in one request */
+    CAP_N = 1 << 9, /* several choices in one request; else the gateway asks several times */
     CAP_SEARCH = 1 << 10,
     CAP_USAGE = 1 << 11, /* the site tells token counts */
+    CAP_LOCAL = 1 << 12, /* answers by itself, without any request (demo): see `local` */
     CAP_STOP = 1 << 13,  /* heeds `stop` exactly; where it does not, the gateway cuts the text */
     CAP_MAX_TOKENS = 1 << 14, /* heeds max_tokens; where it does not, the gateway counts and cuts */
-    CAP_RELAY = 1 << 15,      /* takes turns with a relay */
-    CAP_LOCAL = 1 << 12       /* answers by itself, without any request (demo): see `local` */
+    CAP_RELAY = 1 << 15       /* takes turns with a relay */
 };
 
 enum { SITE_HEADERS_MAX = 24 };
@@ -157,7 +157,8 @@ struct adapter {
     enum adapter_verdict (*on_frame)(struct turn_run *, const struct frame *);
     enum adapter_verdict (*on_end)(struct turn_run *, enum stream_end);
     /* After the turn, however it ended (answered, failed, cancelled): requests that tidy up, until
-     * DONE. Their answers are read and forgotten. Optional. */
+     * DONE. Their answers are read and forgotten. The client and its body may be gone: run->turn is
+     * not to be looked at any more. Optional. */
     enum adapter_step (*cleanup)(struct turn_run *, struct site_request *);
     /* Frees what the run holds outside its arena; called exactly once, last. Optional. */
     void (*destroy)(struct turn_run *);

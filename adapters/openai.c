@@ -2,15 +2,16 @@
  * adapters/openai.c - any service that speaks OpenAI's chat.completions (docs/sites/openai.md).
  *
  * One request, one answer. The client's body travels as it is but for the model's name; the hard
- * parts live in openai_wire.h, shared with other sites of this kind.
+ * parts live in openai_wire.h, shared with other sites of this kind. What is no chat is relayed
+ * (openai_relay.h).
  */
 #include "adapters/openai_relay.h"
 #include "adapters/openai_wire.h"
 
 struct openai {
     bool asked;
-    struct openai_wire wire;
     bool relaying; /* a relay, and the site said yes */
+    struct openai_wire wire;
 };
 
 static const struct openai_dialect dialect = {0};
@@ -102,17 +103,15 @@ static enum adapter_verdict on_frame(struct turn_run *run, const struct frame *f
     struct openai *o = run->state;
     if (o->relaying)
         return delta_bytes(run->out, frame->data) ? ADAPTER_FAIL : ADAPTER_GO_ON;
-    enum adapter_verdict verdict = openai_wire_frame(run, &o->wire, frame);
-    return verdict == ADAPTER_FAIL ? openai_relay_failed(run, o->wire.status) : verdict;
+    return openai_relay_verdict(run, o->wire.status, openai_wire_frame(run, &o->wire, frame));
 }
 
 static enum adapter_verdict on_end(struct turn_run *run, enum stream_end end)
 {
     struct openai *o = run->state;
     if (o->relaying)
-        return end == END_CLEAN ? ADAPTER_COMPLETE : openai_relay_broke_off(run);
-    enum adapter_verdict verdict = openai_wire_end(run, &o->wire, end);
-    return verdict == ADAPTER_FAIL ? openai_relay_failed(run, o->wire.status) : verdict;
+        return end == END_CLEAN ? ADAPTER_COMPLETE : openai_broke_off(run);
+    return openai_relay_verdict(run, o->wire.status, openai_wire_end(run, &o->wire, end));
 }
 
 /* ---- models ---- */

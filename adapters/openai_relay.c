@@ -12,7 +12,7 @@ int openai_relay_request(struct turn_run *run, struct site_request *req)
     const struct relay *relay = &run->turn->relay;
     struct span model = relay->quoted ? openai_raw_string(run, run->model) : run->model;
     size_t n = relay->before.n + model.n + relay->after.n;
-    char *body = arena_alloc(run->arena, n + 1);
+    char *body = arena_alloc(run->arena, n);
     req->target = run->site->prefix.n ? relay->path
                                       : arena_printf(run->arena, "/v1%.*s", SPAN_ARGS(relay->path));
     if (!model.p || !body || !req->target.p)
@@ -28,21 +28,15 @@ int openai_relay_request(struct turn_run *run, struct site_request *req)
     return 0;
 }
 
-enum adapter_verdict openai_relay_broke_off(struct turn_run *run)
-{
-    fail_set(&run->fail, FAIL_CUT, "%.*s broke off in the middle of its answer; ask again",
-             SPAN_ARGS(run->site->name));
-    return ADAPTER_FAIL;
-}
-
-enum adapter_verdict openai_relay_failed(struct turn_run *run, int status)
+enum adapter_verdict openai_relay_verdict(struct turn_run *run, int status,
+                                          enum adapter_verdict verdict)
 {
     char words[sizeof run->fail.message];
-    if (run->turn->relay.path.n && (status == 404 || status == 405)) {
-        snprintf(words, sizeof words, "%s", run->fail.message);
-        fail_set(&run->fail, FAIL_UNKNOWN_URL, "%.*s has no %.*s for this model: %s",
-                 SPAN_ARGS(run->site->name), SPAN_ARGS(run->turn->relay.path), words);
-        run->fail.upstream_status = status;
-    }
+    if (verdict != ADAPTER_FAIL || !run->turn->relay.path.n || (status != 404 && status != 405))
+        return verdict;
+    snprintf(words, sizeof words, "%s", run->fail.message);
+    fail_set(&run->fail, FAIL_UNKNOWN_URL, "%.*s has no %.*s for this model: %s",
+             SPAN_ARGS(run->site->name), SPAN_ARGS(run->turn->relay.path), words);
+    run->fail.upstream_status = status;
     return ADAPTER_FAIL;
 }

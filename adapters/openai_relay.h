@@ -9,9 +9,8 @@
 
 /* Everything but the credential. 0, or -1 with run->fail. */
 int openai_relay_request(struct turn_run *, struct site_request *);
-/* Both always fail: the body ended too early; and the last look at a failure: a relay's 404 means
- * that the site has no such endpoint (or model). */
-enum adapter_verdict openai_relay_broke_off(struct turn_run *);
-enum adapter_verdict openai_relay_failed(struct turn_run *, int status);
+/* The last look at a verdict about an answer of that status: a failed relay's 404 or 405 means that
+ * the site has no such endpoint (or model). Everything else stays as it is. */
+enum adapter_verdict openai_relay_verdict(struct turn_run *, int status, enum adapter_verdict);
 
 #endif

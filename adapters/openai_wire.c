@@ -627,7 +627,7 @@ enum adapter_verdict openai_wire_head(struct turn_run *run, struct openai_wire *
     return ADAPTER_GO_ON;
 }
 
-static int broke_off(struct turn_run *run)
+enum adapter_verdict openai_broke_off(struct turn_run *run)
 {
     return fail_set(&run->fail, FAIL_CUT, "%.*s broke off in the middle of its answer; ask again",
                     SPAN_ARGS(run->site->name));
@@ -646,7 +646,7 @@ static enum adapter_verdict finish_answer(struct turn_run *run, struct openai_wi
         return fail_set(&run->fail, FAIL_EMPTY, "%.*s ended its answer without any text; try again",
                         SPAN_ARGS(run->site->name));
     if (!done && (open || !any))
-        return broke_off(run);
+        return openai_broke_off(run);
     for (size_t i = 0; i < w->n_calls; i++) {
         if (!w->calls[i].begun)
             run_drift(run, "tool call without a name");
@@ -707,10 +707,10 @@ enum adapter_verdict openai_wire_end(struct turn_run *run, struct openai_wire *w
     if (!w->good)
         return failure(run, w, SPAN(""));
     if (w->whole || end == END_CLEAN)
-        return end == END_CLEAN ? finish_answer(run, w, false) : broke_off(run);
+        return end == END_CLEAN ? finish_answer(run, w, false) : openai_broke_off(run);
     /* A reset after the last finish_reason took nothing from the answer. */
     enum adapter_verdict verdict = finish_answer(run, w, false);
     if (verdict == ADAPTER_FAIL && run->fail.kind == FAIL_EMPTY)
-        broke_off(run);
+        openai_broke_off(run);
     return verdict;
 }

@@ -86,5 +86,7 @@ enum adapter_verdict openai_wire_head(struct turn_run *, struct openai_wire *,
 enum adapter_verdict openai_wire_frame(struct turn_run *, struct openai_wire *,
                                        const struct frame *);
 enum adapter_verdict openai_wire_end(struct turn_run *, struct openai_wire *, enum stream_end);
+/* FAIL_CUT: the body ended too early. */
+enum adapter_verdict openai_broke_off(struct turn_run *);
 
 #endif

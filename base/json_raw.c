@@ -223,6 +223,12 @@ struct span json_raw_get(struct span object, const char *key)
     return found;
 }
 
+struct span json_raw_given(struct span object, const char *key)
+{
+    struct span value = json_raw_get(object, key);
+    return value.n && value.p[0] != 'n' ? value : span_of(NULL, 0);
+}
+
 /* ---- renaming ---- */
 
 struct renamer {

@@ -27,6 +27,8 @@ struct json_raw_iter json_raw_members(struct span members);
 bool json_raw_next(struct json_raw_iter *);
 /* The raw value of the last member of that (decoded) name, {NULL,0} when absent. */
 struct span json_raw_get(struct span object, const char *key);
+/* The same, but an explicit null counts as absent. */
+struct span json_raw_given(struct span object, const char *key);
 /* Is there a member of that raw key in an object's inside? */
 bool json_raw_has(struct span members, struct span raw_key);
 /* Does the raw key, escapes decoded, equal `name`? */

@@ -3,11 +3,14 @@
  *
  * A piece of text goes through the filters of its choice in this order: leaked thinking is taken
  * out, `stop` cuts, the token limit cuts; what is left is counted and written. Most answers need
- * none of them, and then a piece costs one comparison each.
+ * none of them, and then a piece costs one comparison each, and a copy for the count.
  */
 #include "gateway/answer.h"
 
 #include <assert.h>
+
+#include "gateway/stop_filter.h"
+#include "gateway/think_splitter.h"
 
 _Static_assert((int)PLACE_TOP == EXTRA_TOP && (int)PLACE_CHOICE == EXTRA_CHOICE &&
                    (int)PLACE_DELTA == EXTRA_DELTA,
@@ -19,7 +22,8 @@ struct answer_choice {
     struct answer_feed *feed;
     int index;
     bool finished, cut;
-    bool in_think; /* inside our own <think> (REASONING_THINK) */
+    struct span held_finish; /* its reason, as long as the run may still be tried again */
+    bool in_think;           /* inside our own <think> (REASONING_THINK) */
     bool splitting;
     struct think_splitter splitter;
     bool stopping;
@@ -29,7 +33,7 @@ struct answer_choice {
 
 /* ---- choices ---- */
 
-static void reset_choice(struct answer_choice *c)
+static void free_choice(struct answer_choice *c)
 {
     if (c->stopping)
         stop_filter_free(&c->stop);
@@ -52,17 +56,14 @@ static void prepare_choice(struct answer_choice *c, struct answer_feed *feed, in
     token_counter_init(&c->reasoning, feed->answer->tokens);
 }
 
-/* `choice` counts within the feed. NULL when there is no such, or memory is short. */
+/* `choice` counts within the feed, and is one of it. NULL when memory is short. */
 static struct answer_choice *choice_of(struct answer_feed *f, int choice)
 {
-    int index = f->first + choice;
-    if (choice < 0 || choice >= f->n || index >= EMITTER_CHOICES)
-        return NULL;
-    struct answer_choice **c = &f->answer->choices[index];
+    struct answer_choice **c = &f->answer->choices[f->first + choice];
     if (!*c) {
         *c = arena_alloc(f->answer->arena, sizeof **c);
         if (*c)
-            prepare_choice(*c, f, index);
+            prepare_choice(*c, f, f->first + choice);
     }
     return *c;
 }
@@ -80,10 +81,17 @@ static void commit(struct answer_choice *c)
     c->feed->answer->committed = true;
 }
 
+static int written(const struct answer_choice *c, int error)
+{
+    if (error == BUFFER_FULL)
+        c->feed->answer->full = true;
+    return error;
+}
+
 static int write_text(struct answer_choice *c, struct span text)
 {
     commit(c);
-    return writer_of(c)->ops->text(writer_of(c), c->index, text);
+    return written(c, writer_of(c)->ops->text(writer_of(c), c->index, text));
 }
 
 /* Leaves <think> before anything that is not reasoning. */
@@ -107,19 +115,30 @@ static int send_citations(struct answer_choice *c)
 
 static int write_finish(struct answer_choice *c, struct span reason)
 {
-    if (c->finished)
-        return 0;
+    c->finished = true;
     if (end_thinking(c) || send_citations(c))
         return -1;
+    return written(c, writer_of(c)->ops->finish(writer_of(c), c->index, reason));
+}
+
+/* Nothing comes behind a finish reason. A run without any text may be tried again all the same: its
+ * reason waits for the answer's end. */
+static int finish(struct answer_choice *c, struct span reason)
+{
+    if (c->finished)
+        return 0;
+    if (c->feed->committed)
+        return write_finish(c, reason);
     c->finished = true;
-    return writer_of(c)->ops->finish(writer_of(c), c->index, reason);
+    c->held_finish = arena_dup(c->feed->answer->arena, reason);
+    return c->held_finish.p ? 0 : -1;
 }
 
 /* The gateway ends the choice, not the site. */
 static int cut_here(struct answer_choice *c, struct span reason)
 {
     c->cut = true;
-    return write_finish(c, reason);
+    return finish(c, reason);
 }
 
 /* ---- the filters ---- */
@@ -162,7 +181,7 @@ static int stopped_text(struct answer_choice *c, struct span text)
     return c->stop.stopped ? cut_here(c, SPAN("stop")) : 0;
 }
 
-static int think(struct answer_choice *c, struct span text)
+static int limited_reasoning(struct answer_choice *c, struct span text)
 {
     bool over;
     if (limit_text(c, &c->reasoning, &text, &over))
@@ -173,7 +192,7 @@ static int think(struct answer_choice *c, struct span text)
         c->in_think = true;
     } else if (text.n && c->feed->rules.reasoning != REASONING_DROP) {
         commit(c);
-        if (writer_of(c)->ops->reasoning(writer_of(c), c->index, text))
+        if (written(c, writer_of(c)->ops->reasoning(writer_of(c), c->index, text)))
             return -1;
     }
     return over ? cut_here(c, SPAN("length")) : 0;
@@ -184,7 +203,7 @@ static int put_split(void *owner, bool reasoning, struct span text)
     struct answer_choice *c = owner;
     if (c->finished)
         return 0;
-    return reasoning ? think(c, text) : stopped_text(c, text);
+    return reasoning ? limited_reasoning(c, text) : stopped_text(c, text);
 }
 
 /* What the filters hold back in case more comes. */
@@ -200,7 +219,7 @@ static int put_finish(struct answer_choice *c, struct span reason)
 {
     if (c->finished)
         return 0;
-    return put_held(c) ? -1 : write_finish(c, reason);
+    return put_held(c) ? -1 : finish(c, reason);
 }
 
 /* ---- the kinds of deltas ---- */
@@ -214,37 +233,40 @@ static int put_text(struct answer_choice *c, struct span text)
 static int put_reasoning(struct answer_choice *c, struct span text)
 {
     c->splitting = false; /* this site tells its thinking apart */
-    return think(c, text);
+    return limited_reasoning(c, text);
 }
 
 static int put_refusal(struct answer_choice *c, struct span text)
 {
-    commit(c);
-    if (token_counter_add(&c->text, text))
+    if (end_thinking(c) || token_counter_add(&c->text, text))
         return -1;
-    return writer_of(c)->ops->refusal(writer_of(c), c->index, text);
+    return written(c, writer_of(c)->ops->refusal(writer_of(c), c->index, text));
 }
 
 static int put_tool_begin(struct answer_choice *c, const struct delta *d)
 {
     struct answer *a = c->feed->answer;
     struct span id = d->id;
-    if (put_held(c) || c->finished)
-        return c->finished ? 0 : -1;
+    if (put_held(c))
+        return -1;
+    if (c->finished) /* what was held back met a stop text or the limit */
+        return 0;
+    if (end_thinking(c))
+        return -1;
     commit(c);
     if (id.n == 0) /* sites without ids: one that is unique within the conversation's turn */
         id = arena_printf(a->arena, "call_%.*s_%d_%d", SPAN_ARGS(span_from(a->id, a->id.n - 8)),
                           c->index, d->index);
     if (!id.p || token_counter_add(&c->text, d->name))
         return -1;
-    return writer_of(c)->ops->tool_begin(writer_of(c), c->index, d->index, id, d->name);
+    return written(c, writer_of(c)->ops->tool_begin(writer_of(c), c->index, d->index, id, d->name));
 }
 
 static int put_tool_arguments(struct answer_choice *c, const struct delta *d)
 {
-    if (token_counter_add(&c->text, d->text))
+    if (end_thinking(c) || token_counter_add(&c->text, d->text))
         return -1;
-    return writer_of(c)->ops->tool_arguments(writer_of(c), c->index, d->index, d->text);
+    return written(c, writer_of(c)->ops->tool_arguments(writer_of(c), c->index, d->index, d->text));
 }
 
 static int keep_citation(struct answer_feed *f, const struct delta *d)
@@ -293,6 +315,23 @@ static int keep_usage(struct answer_feed *f, const struct delta_usage *u)
     return 0;
 }
 
+static int put_choice_delta(struct answer_choice *c, const struct delta *d)
+{
+    if (c->finished) /* nothing after the finish reason but usage (S9) */
+        return 0;
+    if (d->kind == DELTA_FINISH)
+        return put_finish(c, d->text);
+    c->feed->has_text = true;
+    switch (d->kind) {
+    case DELTA_TEXT: return put_text(c, d->text);
+    case DELTA_REASONING: return put_reasoning(c, d->text);
+    case DELTA_REFUSAL: return put_refusal(c, d->text);
+    case DELTA_TOOL_BEGIN: return put_tool_begin(c, d);
+    case DELTA_TOOL_ARGUMENTS: return put_tool_arguments(c, d);
+    default: return 0;
+    }
+}
+
 static int put_delta(void *owner, const struct delta *d)
 {
     struct answer_feed *f = owner;
@@ -315,25 +354,7 @@ static int put_delta(void *owner, const struct delta *d)
     default: break;
     }
     struct answer_choice *c = choice_of(f, d->choice);
-    if (!c)
-        return -1;
-    if (c->finished) /* nothing after the finish reason but usage (S9) */
-        return 0;
-    if (d->kind == DELTA_FINISH)
-        return put_finish(c, d->text);
-    f->has_text = true;
-    if (d->kind == DELTA_TEXT)
-        return put_text(c, d->text);
-    if (d->kind == DELTA_REASONING)
-        return put_reasoning(c, d->text);
-    if (end_thinking(c))
-        return -1;
-    switch (d->kind) {
-    case DELTA_REFUSAL: return put_refusal(c, d->text);
-    case DELTA_TOOL_BEGIN: return put_tool_begin(c, d);
-    case DELTA_TOOL_ARGUMENTS: return put_tool_arguments(c, d);
-    default: return 0;
-    }
+    return c ? put_choice_delta(c, d) : -1;
 }
 
 /* ---- feeds ---- */
@@ -341,6 +362,7 @@ static int put_delta(void *owner, const struct delta *d)
 void answer_feed_add(struct answer *a, struct answer_feed *f, const struct turn *turn, int first,
                      int n)
 {
+    assert(first >= 0 && n > 0 && n <= EMITTER_CHOICES - first);
     *f = (struct answer_feed){
         .sink = {put_delta, f}, .answer = a, .turn = turn, .first = first, .n = n};
     struct answer_feed **last = &a->feeds;
@@ -356,10 +378,10 @@ void answer_feed_begin(struct answer_feed *f, const struct answer_rules *rules)
     f->rules = *rules;
     f->n_citations = 0;
     f->has_usage = f->has_text = false;
-    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
+    for (int i = f->first; i < f->first + f->n; i++) {
         struct answer_choice *c = f->answer->choices[i];
         if (c) {
-            reset_choice(c);
+            free_choice(c);
             prepare_choice(c, f, i);
         }
         w->ops->forget(w, i);
@@ -368,7 +390,7 @@ void answer_feed_begin(struct answer_feed *f, const struct answer_rules *rules)
 
 bool answer_feed_is_cut(const struct answer_feed *f)
 {
-    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
+    for (int i = f->first; i < f->first + f->n; i++) {
         const struct answer_choice *c = f->answer->choices[i];
         if (!c || !c->cut)
             return false;
@@ -379,7 +401,7 @@ bool answer_feed_is_cut(const struct answer_feed *f)
 bool answer_feed_is_finished(const struct answer_feed *f)
 {
     bool any = false;
-    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
+    for (int i = f->first; i < f->first + f->n; i++) {
         const struct answer_choice *c = f->answer->choices[i];
         if (c && !c->finished)
             return false;
@@ -399,44 +421,72 @@ static int64_t clamp(int64_t n)
 
 static enum count_origin weaker(enum count_origin a, enum count_origin b) { return a < b ? a : b; }
 
+/* The prompt that was counted last, and how many bytes of the others still are. */
+struct prompt_tokens {
+    const struct message *messages;
+    int64_t tokens;
+    enum count_origin origin;
+    size_t left;
+};
+/* -1 = not known */
+static void add_known(int64_t *sum, int64_t n)
+{
+    if (n >= 0)
+        *sum = clamp(n) + (*sum > 0 ? *sum : 0);
+}
+
 /* What we can tell ourselves. */
-static int64_t count_feed(struct answer_feed *f, int64_t *reasoning)
+static int64_t count_feed(const struct answer_feed *f, int64_t *reasoning,
+                          enum count_origin *origin)
 {
     int64_t text = 0;
     *reasoning = 0;
+    *origin = token_counter_origin(f->answer->tokens);
     for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
         struct answer_choice *c = f->answer->choices[i];
-        if (!c)
+        if (!c || c->feed != f)
             continue;
         text += token_counter_total(&c->text);
         *reasoning += token_counter_total(&c->reasoning);
+        if (c->text.estimated || c->reasoning.estimated)
+            *origin = COUNT_ESTIMATED;
     }
     return text + *reasoning;
 }
 
+/* The prompt's tokens by our own count. Several runs for one prompt: it is counted once. */
+static int64_t count_prompt(struct prompt_tokens *known, const struct answer *a,
+                            const struct answer_feed *f, enum count_origin *origin)
+{
+    if (known->messages != f->turn->messages) {
+        known->messages = f->turn->messages;
+        known->tokens = token_count_prompt(a->tokens, f->turn, &known->left, &known->origin);
+    }
+    *origin = known->origin;
+    return known->tokens;
+}
+
 /* The site's figures where it told them and we did not end the answer for it, else ours. */
-static void add_usage(struct answer *a, struct answer_feed *f)
+static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tokens *known)
 {
     struct usage_counts *sum = &a->usage;
     enum count_origin prompt = COUNT_UPSTREAM, completion = COUNT_UPSTREAM;
     int64_t reasoning = f->usage.reasoning;
     bool cut = false;
-    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++)
-        cut |= a->choices[i] && a->choices[i]->cut;
+    for (int i = f->first; i < f->first + f->n; i++)
+        cut |= a->choices[i] && a->choices[i]->feed == f && a->choices[i]->cut;
     if (f->has_usage && f->usage.prompt >= 0)
         sum->prompt += clamp(f->usage.prompt);
     else
-        sum->prompt += token_count_prompt(a->tokens, f->turn, &prompt);
+        sum->prompt += count_prompt(known, a, f, &prompt);
     if (f->has_usage && f->usage.completion >= 0 && !cut) {
         sum->completion += clamp(f->usage.completion);
     } else {
-        sum->completion += count_feed(f, &reasoning);
-        completion = token_counter_origin(a->tokens);
+        sum->completion += count_feed(f, &reasoning, &completion);
     }
-    if (f->has_usage && f->usage.cached >= 0)
-        sum->cached = clamp(f->usage.cached) + (sum->cached > 0 ? sum->cached : 0);
-    if (reasoning >= 0)
-        sum->reasoning = clamp(reasoning) + (sum->reasoning > 0 ? sum->reasoning : 0);
+    if (f->has_usage)
+        add_known(&sum->cached, f->usage.cached);
+    add_known(&sum->reasoning, reasoning);
     a->prompt_origin = weaker(a->prompt_origin, prompt);
     a->completion_origin = weaker(a->completion_origin, completion);
 }
@@ -445,12 +495,12 @@ static void settle_usage(struct answer *a)
 {
     a->usage = (struct usage_counts){.cached = -1, .reasoning = -1};
     a->prompt_origin = a->completion_origin = COUNT_UPSTREAM;
+    struct prompt_tokens known = {.left = PROMPTS_COUNTED_MAX};
     for (struct answer_feed *f = a->feeds; f; f = f->next)
-        add_usage(a, f);
+        add_usage(a, f, &known);
     enum count_origin origin = weaker(a->prompt_origin, a->completion_origin);
     if (a->feeds && !a->feeds->next && origin == COUNT_UPSTREAM)
         a->usage.raw = a->feeds->usage.raw;
-    a->usage.total = a->usage.prompt + a->usage.completion;
     a->usage.source = count_origin_name(origin);
 }
 
@@ -466,7 +516,7 @@ void answer_free(struct answer *a)
 {
     for (int i = 0; i < EMITTER_CHOICES; i++) {
         if (a->choices[i])
-            reset_choice(a->choices[i]);
+            free_choice(a->choices[i]);
     }
     a->writer->ops->destroy(a->writer);
 }
@@ -477,19 +527,31 @@ void answer_frame_done(struct answer *a)
         a->writer->ops->flush_extras(a->writer);
 }
 
+/* The site's last word, or ours, goes out now. */
+static int end_choice(struct answer_choice *c)
+{
+    if (put_finish(c, SPAN("stop")))
+        return -1;
+    struct span reason = c->held_finish;
+    c->held_finish = span_of(NULL, 0);
+    return reason.p ? write_finish(c, reason) : 0;
+}
+
 int answer_end(struct answer *a, struct buffer *body)
 {
     for (struct answer_feed *f = a->feeds; f; f = f->next) {
         for (int i = 0; i < f->n; i++) {
-            bool used = i == 0 || (f->first + i < EMITTER_CHOICES && a->choices[f->first + i]);
+            bool used = i == 0 || a->choices[f->first + i];
             struct answer_choice *c = used ? choice_of(f, i) : NULL;
-            if (used && (!c || put_finish(c, SPAN("stop"))))
+            if (used && (!c || end_choice(c)))
                 return -1;
         }
     }
     if (!a->writer->ops->bytes)
         settle_usage(a);
-    return a->writer->ops->end(a->writer, &a->usage, body);
+    int error = a->writer->ops->end(a->writer, &a->usage, body);
+    a->full |= error == BUFFER_FULL;
+    return error;
 }
 
 void answer_role(struct answer *a)

@@ -14,8 +14,6 @@
 #include "adapters/turn.h"
 #include "gateway/answer_writer.h"
 #include "gateway/config.h"
-#include "gateway/stop_filter.h"
-#include "gateway/think_splitter.h"
 #include "gateway/token_count.h"
 
 struct answer_choice;
@@ -29,6 +27,7 @@ struct answer {
     struct answer_feed *feeds;
     struct answer_choice *choices[EMITTER_CHOICES];
     bool committed; /* content of any feed went (or will go) to the client */
+    bool full;      /* a writer met its limit */
     uint64_t deltas;
     struct usage_counts usage; /* this and the next two: set by answer_end */
     enum count_origin prompt_origin, completion_origin;
@@ -64,7 +63,8 @@ struct answer_feed {
 void answer_init(struct answer *, struct answer_writer *, struct arena *,
                  const struct token_source *tokens, struct span id);
 void answer_free(struct answer *);
-/* A feed for a turn's choices; it lives as long as the answer. */
+/* A feed for a turn's choices, [first, first + n) of at most EMITTER_CHOICES; it lives as long as
+ * the answer. */
 void answer_feed_add(struct answer *, struct answer_feed *, const struct turn *, int first, int n);
 /* Before each try of its run: forgets what a failed one left behind before the commit boundary. */
 void answer_feed_begin(struct answer_feed *, const struct answer_rules *);

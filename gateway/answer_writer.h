@@ -11,6 +11,8 @@
 #include "sse/answer_builder.h"
 #include "sse/chunk_emitter.h"
 
+struct prompts;
+
 enum { ANSWER_LIMIT = 64 * 1024 * 1024 }; /* text of one whole answer, bytes */
 
 struct answer_writer {
@@ -48,8 +50,7 @@ struct answer_writer_ops {
 };
 
 /* In the arena; NULL when memory is short. Streams write to `out`, which must outlive them. The
- * prompts are those that are answered: choice i belongs to turn i / n. */
-struct prompts;
+ * prompts (gateway/api.h) are those that are answered: choice i belongs to turn i / n. */
 struct answer_writer *chat_stream_writer(struct arena *, const struct answer_meta *,
                                          const struct prompts *, struct buffer *out);
 struct answer_writer *chat_whole_writer(struct arena *, const struct answer_meta *,

@@ -22,7 +22,7 @@ struct api_request {
     char *body; /* mended in place; outlives the turns, with JSON_PADDING behind it */
     size_t n;
     struct span type; /* Content-Type, "" = none */
-    struct span path; /* below the base: "/chat/completions" */
+    struct span path; /* below the base: "/chat/completions"; outlives the turns */
 };
 
 struct api {

@@ -9,7 +9,6 @@
 #define DRAGOMAN_GATEWAY_BRANCH_H
 
 #include "gateway/answer.h"
-#include "gateway/catalogue.h"
 #include "gateway/engine.h"
 #include "gateway/wait_queue.h"
 #include "sse/frame_decoder.h"
@@ -37,7 +36,8 @@ struct branch {
 
     /* where it goes */
     size_t target;
-    struct account *account; /* leased */
+    struct account *account;  /* leased */
+    struct span account_name; /* the last one leased for this target, for the log; in the arena */
     size_t account_index;
     uint64_t tried; /* accounts of the current target */
     int tries;      /* runs begun, over all targets */
@@ -63,6 +63,8 @@ void branch_cancel(struct branch *);
 /* The lease goes back and the site's clean-up begins. Whoever waits for the account may begin
  * inside this call. */
 void branch_release(struct branch *);
+/* If it waits for a busy account: the time that it is willing to wait begins again. */
+void branch_wait_anew(struct branch *);
 /* The client does not take more, or takes more again. */
 void branch_pause(struct branch *);
 void branch_resume(struct branch *);

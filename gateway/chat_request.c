@@ -14,6 +14,7 @@
 
 #include "base/json_raw.h"
 #include "base/json_write.h"
+#include "gateway/request_body.h"
 
 enum { CHOICES_MAX = 128, STOPS_MAX = 64, PATH_MAX_LENGTH = 96 };
 
@@ -27,7 +28,6 @@ struct reader {
 
 /* ---- raw values ---- */
 
-static bool raw_is_null(struct span v) { return v.n == 0 || v.p[0] == 'n'; }
 static bool raw_is_text(struct span v) { return v.n && v.p[0] == '"'; }
 static bool raw_is_array(struct span v) { return v.n && v.p[0] == '['; }
 static bool raw_is_object(struct span v) { return v.n && v.p[0] == '{'; }
@@ -37,39 +37,21 @@ static bool raw_is_number(struct span v)
     return v.n && (v.p[0] == '-' || (v.p[0] >= '0' && v.p[0] <= '9'));
 }
 
-/* A member that was given: explicit null counts as absent (Q2). */
-static struct span raw_given(struct span object, const char *key)
-{
-    struct span v = json_raw_get(object, key);
-    return raw_is_null(v) ? span_of(NULL, 0) : v;
-}
-
 static int invalid(struct reader *r, const char *param, const char *wanted)
 {
     return fail_param(r->fail, FAIL_INVALID_VALUE, param, "%s must be %s", param, wanted);
 }
 
-/* The text of a raw JSON string: a span into the body when nothing is escaped, else decoded into
- * the arena. */
 static int read_text(struct reader *r, struct span raw, struct span *text)
 {
-    struct span inside = span_of(raw.p + 1, raw.n - 2);
-    if (span_find_char(inside, '\\') < 0) {
-        *text = inside;
-        return 0;
-    }
-    struct json root;
-    if (json_parse(r->json, raw, &root) != JSON_OK)
-        return fail_memory(r->fail); /* the whole body parsed: only memory can fail */
-    *text = arena_dup(r->arena, json_text(root));
-    return text->p ? 0 : fail_memory(r->fail);
+    return request_body_text(r->json, r->arena, raw, text, r->fail);
 }
 
 /* Optional text member; absent or null leaves *text alone. */
 static int text_member(struct reader *r, struct span object, const char *key, const char *param,
                        struct span *text)
 {
-    struct span v = raw_given(object, key);
+    struct span v = json_raw_given(object, key);
     if (!v.p)
         return 0;
     if (!raw_is_text(v))
@@ -79,7 +61,7 @@ static int text_member(struct reader *r, struct span object, const char *key, co
 
 static int number_member(struct reader *r, const char *key, bool *has, double *value)
 {
-    struct span v = raw_given(r->turn->raw, key);
+    struct span v = json_raw_given(r->turn->raw, key);
     if (!v.p)
         return 0;
     if (!raw_is_number(v))
@@ -107,7 +89,7 @@ static int int_member(struct reader *r, const char *key, bool *has, int64_t *val
 static int bool_member(struct reader *r, struct span object, const char *key, const char *param,
                        bool *value)
 {
-    struct span v = raw_given(object, key);
+    struct span v = json_raw_given(object, key);
     if (!v.p)
         return 0;
     if (!raw_is_bool(v))
@@ -149,7 +131,7 @@ static int split_data_url(struct reader *r, const char *param, struct part *part
 static int read_url(struct reader *r, struct span value, const char *param, struct part *part)
 {
     if (raw_is_object(value))
-        value = raw_given(value, "url");
+        value = json_raw_given(value, "url");
     if (!raw_is_text(value))
         return invalid(r, param, "an object with a string \"url\"");
     if (read_text(r, value, &part->url))
@@ -191,7 +173,7 @@ static int read_part(struct reader *r, struct span raw, const char *param, struc
     if (text_member(r, raw, "type", param, &type))
         return -1;
     if (span_eq(type, SPAN("text"))) {
-        struct span text = raw_given(raw, "text");
+        struct span text = json_raw_given(raw, "text");
         part->kind = PART_TEXT;
         if (!text.p || !raw_is_text(text))
             return invalid(r, param, "a text part with a string \"text\"");
@@ -200,22 +182,22 @@ static int read_part(struct reader *r, struct span raw, const char *param, struc
     if (span_eq(type, SPAN("image_url"))) {
         part->kind = PART_IMAGE;
         r->turn->has_images = true;
-        return read_url(r, raw_given(raw, "image_url"), param, part);
+        return read_url(r, json_raw_given(raw, "image_url"), param, part);
     }
     if (span_eq(type, SPAN("input_audio"))) {
         part->kind = PART_AUDIO;
         r->turn->has_audio = true;
-        return read_audio_part(r, raw_given(raw, "input_audio"), param, part);
+        return read_audio_part(r, json_raw_given(raw, "input_audio"), param, part);
     }
     if (span_eq(type, SPAN("file"))) {
         part->kind = PART_FILE;
         r->turn->has_files = true;
-        return read_file_part(r, raw_given(raw, "file"), param, part);
+        return read_file_part(r, json_raw_given(raw, "file"), param, part);
     }
     if (span_eq(type, SPAN("video_url"))) {
         part->kind = PART_VIDEO;
         r->turn->has_video = true;
-        return read_url(r, raw_given(raw, "video_url"), param, part);
+        return read_url(r, json_raw_given(raw, "video_url"), param, part);
     }
     if (span_eq(type, SPAN("refusal"))) {
         part->kind = PART_REFUSAL;
@@ -269,7 +251,7 @@ static int read_function(struct reader *r, struct span function, const char *par
         return invalid(r, param, "given a \"function\" object");
     if (text_member(r, function, "name", param, &call->name))
         return -1;
-    struct span arguments = raw_given(function, "arguments");
+    struct span arguments = json_raw_given(function, "arguments");
     if (raw_is_text(arguments))
         return read_text(r, arguments, &call->arguments);
     call->arguments = arguments.p ? arguments : SPAN("{}"); /* an object: its JSON text */
@@ -279,8 +261,8 @@ static int read_function(struct reader *r, struct span function, const char *par
 static int read_tool_calls(struct reader *r, struct span raw, struct message *m)
 {
     char param[PATH_MAX_LENGTH];
-    struct span calls = raw_given(raw, "tool_calls");
-    struct span old = raw_given(raw, "function_call");
+    struct span calls = json_raw_given(raw, "tool_calls");
+    struct span old = json_raw_given(raw, "function_call");
     if (!calls.p && !old.p)
         return 0;
 
@@ -304,9 +286,9 @@ static int read_tool_calls(struct reader *r, struct span raw, struct message *m)
             return invalid(r, param, "an object");
         if (text_member(r, it.value, "id", param, &list[i].id))
             return -1;
-        struct span function = raw_given(it.value, "function");
+        struct span function = json_raw_given(it.value, "function");
         if (!function.p)
-            function = raw_given(it.value, "custom");
+            function = json_raw_given(it.value, "custom");
         if (read_function(r, function, param, &list[i]))
             return -1;
     }
@@ -343,7 +325,7 @@ static int read_message(struct reader *r, struct span raw, struct message *m)
     snprintf(param, sizeof param, "messages[%d]", m->index);
     if (!raw_is_object(raw))
         return invalid(r, param, "an object with \"role\" and \"content\"");
-    if (read_role(r, raw, m) || read_content(r, raw_given(raw, "content"), m) ||
+    if (read_role(r, raw, m) || read_content(r, json_raw_given(raw, "content"), m) ||
         read_tool_calls(r, raw, m))
         return -1;
     snprintf(param, sizeof param, "messages[%d].name", m->index);
@@ -354,18 +336,18 @@ static int read_message(struct reader *r, struct span raw, struct message *m)
         return -1;
     /* Extensions that clients echo back: taken when they are text, never a reason to refuse (Q1).
      */
-    struct span reasoning = raw_given(raw, "reasoning_content");
+    struct span reasoning = json_raw_given(raw, "reasoning_content");
     return raw_is_text(reasoning) ? read_text(r, reasoning, &m->reasoning) : 0;
 }
 
 static int read_messages(struct reader *r)
 {
-    struct span raw = raw_given(r->turn->raw, "messages");
+    struct span raw = json_raw_given(r->turn->raw, "messages");
     if (!raw_is_array(raw))
         return invalid(r, "messages", "an array of messages");
     size_t n = count_elements(raw);
     if (n == 0)
-        return invalid(r, "messages", "given at least one message");
+        return invalid(r, "messages", "an array of at least one message");
     struct message *messages = arena_alloc(r->arena, n * sizeof *messages);
     if (!messages)
         return fail_memory(r->fail);
@@ -384,7 +366,7 @@ static int read_messages(struct reader *r)
 
 static int read_stop(struct reader *r)
 {
-    struct span raw = raw_given(r->turn->raw, "stop");
+    struct span raw = json_raw_given(r->turn->raw, "stop");
     if (!raw.p)
         return 0;
     if (!raw_is_text(raw) && !raw_is_array(raw))
@@ -440,9 +422,9 @@ static int wrap_functions(struct reader *r, struct span functions)
 static int read_tools(struct reader *r)
 {
     struct turn *t = r->turn;
-    struct span tools = raw_given(t->raw, "tools");
-    struct span functions = raw_given(t->raw, "functions");
-    struct span choice = raw_given(t->raw, "tool_choice");
+    struct span tools = json_raw_given(t->raw, "tools");
+    struct span functions = json_raw_given(t->raw, "functions");
+    struct span choice = json_raw_given(t->raw, "tool_choice");
     if (tools.p && !raw_is_array(tools))
         return invalid(r, "tools", "an array");
     if (functions.p && !raw_is_array(functions))
@@ -460,18 +442,19 @@ static int read_tools(struct reader *r)
         return -1;
 
     if (!choice.p && !tools.p)
-        choice = raw_given(t->raw, "function_call");
+        choice = json_raw_given(t->raw, "function_call");
     if (choice.p && !raw_is_text(choice) && !raw_is_object(choice))
         return invalid(r, "tool_choice", "\"none\", \"auto\", \"required\" or an object");
     t->tool_choice_raw = choice;
-    t->tools_wanted = t->tools_raw.p && !span_eq(choice, SPAN("\"none\""));
+    bool none = choice.p && span_eq(choice, SPAN("\"none\""));
+    t->tools_wanted = t->tools_raw.p && !none;
     return 0;
 }
 
 static int read_response_format(struct reader *r)
 {
     struct span type = {NULL, 0};
-    struct span raw = raw_given(r->turn->raw, "response_format");
+    struct span raw = json_raw_given(r->turn->raw, "response_format");
     if (!raw.p)
         return 0;
     if (!raw_is_object(raw))
@@ -498,27 +481,27 @@ static int read_reasoning(struct reader *r)
     struct turn *t = r->turn;
     if (text_member(r, t->raw, "reasoning_effort", "reasoning_effort", &t->reasoning_effort))
         return -1;
-    struct span reasoning = raw_given(t->raw, "reasoning");
-    struct span thinking = raw_given(t->raw, "thinking");
-    struct span kwargs = raw_given(t->raw, "chat_template_kwargs");
-    struct span switches[4] = {raw_given(t->raw, "enable_thinking")};
+    struct span reasoning = json_raw_given(t->raw, "reasoning");
+    struct span thinking = json_raw_given(t->raw, "thinking");
+    struct span kwargs = json_raw_given(t->raw, "chat_template_kwargs");
+    struct span switches[4] = {json_raw_given(t->raw, "enable_thinking")};
     if (raw_is_object(reasoning)) {
-        struct span effort = raw_given(reasoning, "effort");
+        struct span effort = json_raw_given(reasoning, "effort");
         if (!t->reasoning_effort.n && raw_is_text(effort) &&
             read_text(r, effort, &t->reasoning_effort))
             return -1;
-        switches[1] = raw_given(reasoning, "enabled");
+        switches[1] = json_raw_given(reasoning, "enabled");
     }
     if (raw_is_object(kwargs)) {
-        switches[2] = raw_given(kwargs, "enable_thinking");
-        switches[3] = raw_given(kwargs, "thinking");
+        switches[2] = json_raw_given(kwargs, "enable_thinking");
+        switches[3] = json_raw_given(kwargs, "thinking");
     }
     if (t->reasoning_effort.n) {
         t->reasoning = effort_means_off(t->reasoning_effort) ? REASONING_OFF : REASONING_ON;
         return 0;
     }
     if (raw_is_object(thinking)) {
-        struct span type = raw_given(thinking, "type");
+        struct span type = json_raw_given(thinking, "type");
         if (span_eq(type, SPAN("\"enabled\"")))
             t->reasoning = REASONING_ON;
         else if (span_eq(type, SPAN("\"disabled\"")))
@@ -534,7 +517,7 @@ static int read_reasoning(struct reader *r)
 static int read_stream(struct reader *r)
 {
     struct turn *t = r->turn;
-    struct span options = raw_given(t->raw, "stream_options");
+    struct span options = json_raw_given(t->raw, "stream_options");
     if (bool_member(r, t->raw, "stream", "stream", &t->stream))
         return -1;
     if (options.p && !raw_is_object(options))
@@ -585,52 +568,6 @@ static int read_parameters(struct reader *r)
 }
 
 /* ---- the body ---- */
-
-static int refuse_json(struct fail *fail, int error)
-{
-    switch (error) {
-    case JSON_NOMEM: return fail_memory(fail);
-    case JSON_UTF8: return fail_set(fail, FAIL_INVALID_JSON, "the request body is not valid UTF-8");
-    case JSON_DEPTH:
-        return fail_set(fail, FAIL_INVALID_JSON, "the request body is nested too deeply");
-    default:
-        return fail_set(fail, FAIL_INVALID_JSON, "the request body is not valid JSON (%s)",
-                        json_error_text(error));
-    }
-}
-
-int request_body_open(struct json_parser *json, char *body, size_t n, struct span *object,
-                      struct fail *fail)
-{
-    struct json root;
-    if (n >= 3 && memcmp(body, "\xEF\xBB\xBF", 3) == 0) {
-        body += 3;
-        n -= 3;
-    }
-    *object = span_trim(span_of(body, n));
-    if (object->n == 0)
-        return fail_set(fail, FAIL_INVALID_JSON,
-                        "the request body is empty; send a JSON object with \"model\" and what to "
-                        "answer");
-    json_mend_surrogates(body, n);
-    int error = json_parse(json, span_of(body, n), &root);
-    if (error)
-        return refuse_json(fail, error);
-    if (!json_is(root, JSON_OBJECT))
-        return fail_set(fail, FAIL_INVALID_JSON, "the request body must be a JSON object");
-    return 0;
-}
-
-int request_body_model(struct json_parser *json, struct arena *arena, struct span object,
-                       struct span *model, struct fail *fail)
-{
-    struct reader r = {json, arena, NULL, fail};
-    struct span raw = raw_given(object, "model");
-    if (!raw_is_text(raw) || raw.n == 2)
-        return fail_param(fail, FAIL_INVALID_VALUE, "model",
-                          "model must be a string: the id of a model (GET /v1/models lists them)");
-    return read_text(&r, raw, model);
-}
 
 int chat_request_parse(struct json_parser *json, struct arena *arena, char *body, size_t n,
                        struct turn *turn, struct fail *fail)

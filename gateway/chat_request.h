@@ -18,13 +18,6 @@
 int chat_request_parse(struct json_parser *, struct arena *, char *body, size_t n, struct turn *,
                        struct fail *);
 
-/* The first look at any JSON request: the body becomes one valid object (INVALID_JSON else), in
- * which members can be found with json_raw_get. */
-int request_body_open(struct json_parser *, char *body, size_t n, struct span *object,
-                      struct fail *);
-/* Its "model" (INVALID_VALUE when it is missing, empty or no string). */
-int request_body_model(struct json_parser *, struct arena *, struct span object, struct span *model,
-                       struct fail *);
 /* The same turn for a site that gives one choice at a time: n is 1, also in its body. NULL when
  * memory is short. */
 const struct turn *turn_with_one_choice(struct arena *, const struct turn *);

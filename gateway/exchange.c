@@ -25,14 +25,16 @@
     X(ADMIT, admit, "the body becomes turns; may the key use the model?")                          \
     X(RESOLVE, resolve, "the model id becomes targets, in order; how many runs does it take?")     \
     X(RUN, run, "the branches are at work")                                                        \
-    X(FINISH, finish, "last bytes out, leases back, log line")                                     \
+    X(FINISH, finish, "last bytes out, log line, leases back")                                     \
     X(TIDY, tidy, "requests that clean up at the site; nobody waits for them")
 
 enum {
     EXCHANGE_MAGIC = 0x45584348,
     SILENCE_MS = 15000,      /* the head, then a comment, after this much silence (S5, S21) */
     LARGE_BODY = 256 * 1024, /* larger ones get a parser of their own: the shared one stays small */
-    OUT_KEEP = 256 * 1024    /* the shared buffer gives memory above this back */
+    RUNS_BODY_MAX = 256 << 20, /* what the runs of one request may send to sites, about */
+    BODY_GROWTH = 1024,   /* an API may read the body in another form that is a little longer */
+    OUT_KEEP = 256 * 1024 /* the shared buffer gives memory above this back */
 };
 
 static const char *const end_state_names[] = {"open",      "complete", "cut",
@@ -60,6 +62,9 @@ void exchange_note_body(const struct exchange *e, const struct branch *b, const 
 }
 
 /* ---- towards the client ---- */
+
+/* Streams and relays: what comes from the site leaves at once. */
+static bool pieces_go_out(const struct exchange *e) { return e->stream || e->api->relays; }
 
 static void send_stream_head(struct exchange *e)
 {
@@ -100,6 +105,15 @@ void exchange_flush(struct exchange *e)
     e->advancing = nested;
 }
 
+int exchange_fail_writing(const struct exchange *e, struct fail *fail)
+{
+    if (!e->answer.full || pieces_go_out(e))
+        return fail_memory(fail);
+    return fail_param(fail, FAIL_UNSUPPORTED, "stream",
+                      "the answer is larger than %d MiB; ask for it with \"stream\": true",
+                      ANSWER_LIMIT / 1024 / 1024);
+}
+
 void exchange_note_first_delta(struct exchange *e)
 {
     if (!e->first_delta_ms && e->answer.committed) {
@@ -121,7 +135,7 @@ static int parse_body(struct exchange *e)
     struct buffer *body = http_exchange_body(e->http);
     exchange_note_body(e, NULL, "from client", buffer_span(body));
     struct json_parser *own =
-        body->n > LARGE_BODY ? json_parser_create(body->n + JSON_PADDING) : NULL;
+        body->n > LARGE_BODY ? json_parser_create(body->n + BODY_GROWTH) : NULL;
     struct api_request request = {
         .body = body->p ? body->p : (char *)"",
         .n = body->n,
@@ -173,9 +187,9 @@ static enum exchange_step step_admit(struct exchange *e)
         fail_memory(&e->fail);
         return refuse(e);
     }
-    if (!key_allows_model(e->key, e->model)) {
+    if (!key_allows_model(e->grant.key, e->model)) {
         fail_param(&e->fail, FAIL_MODEL_DENIED, "model",
-                   "the key \"%.*s\" may not use the model \"%.*s\"", SPAN_ARGS(e->key->name),
+                   "the key \"%.*s\" may not use the model \"%.*s\"", SPAN_ARGS(e->grant.key->name),
                    SPAN_ARGS(span_first(e->model, 80)));
         return refuse(e);
     }
@@ -204,8 +218,16 @@ static int make_branches(struct exchange *e)
     const struct prompts *p = &e->prompts;
     int wanted = p->turns->n;
     bool split = wanted > 1 && !sites_have_n(e);
-    size_t n = split ? p->n * (size_t)wanted : p->n;
-    e->branches = arena_alloc(&e->arena, n * sizeof *e->branches);
+    size_t bytes = 0;
+    for (size_t i = 0; i < p->n; i++)
+        bytes += p->turns[i].raw.n;
+    if (split && bytes > RUNS_BODY_MAX / (size_t)wanted)
+        return fail_param(&e->fail, FAIL_TOO_LARGE, "n",
+                          "%d choices are as many requests to the site, and %zu bytes each are too "
+                          "much; ask for fewer at a time",
+                          wanted, bytes);
+    /* Room for a run more for each choice: a site may give fewer than it was asked for. */
+    e->branches = arena_alloc(&e->arena, p->n * (size_t)wanted * sizeof *e->branches);
     if (!e->branches)
         return fail_memory(&e->fail);
     for (size_t i = 0; i < p->n; i++) {
@@ -222,9 +244,6 @@ static int make_branches(struct exchange *e)
     return 0;
 }
 
-/* Streams and relays: what comes from the site leaves at once. */
-static bool pieces_go_out(const struct exchange *e) { return e->stream || e->api->relays; }
-
 static int begin_answer(struct exchange *e)
 {
     struct answer_meta meta = {
@@ -233,10 +252,12 @@ static int begin_answer(struct exchange *e)
         .created = clock_wall_ms() / 1000,
         .include_usage = e->prompts.turns->include_usage,
     };
+    if (!meta.id.p)
+        return fail_memory(&e->fail);
     struct answer_writer *w =
         pieces_go_out(e) ? e->api->stream_writer(&e->arena, &meta, &e->prompts, &e->engine->out)
                          : e->api->whole_writer(&e->arena, &meta, &e->prompts);
-    if (!w || !meta.id.p)
+    if (!w)
         return fail_memory(&e->fail);
     answer_init(&e->answer, w, &e->arena, &e->engine->tokens, meta.id);
     e->answering = true;
@@ -261,13 +282,12 @@ static enum exchange_step step_resolve(struct exchange *e)
     if (open == e->n_targets) {
         fail_set(&e->fail, FAIL_WRONG_KEY,
                  "this API key is not one of the gateway's keys ([[keys]] in gateway.toml), and "
-                 "\"%.*s\" "
-                 "is not served with a key of your own",
+                 "\"%.*s\" is not served with a key of your own",
                  SPAN_ARGS(span_first(e->model, 80)));
         return refuse(e);
     }
     if (begin_answer(e)) {
-        e->end = END_FAILED;
+        e->end = e->fail.kind == FAIL_TOO_LARGE ? END_REFUSED : END_FAILED;
         return STEP_FINISH;
     }
     return STEP_RUN;
@@ -277,53 +297,96 @@ static enum exchange_step step_resolve(struct exchange *e)
 static enum exchange_step fail_with(struct exchange *e, const struct branch *b)
 {
     e->fail = b->fail;
-    e->end = b->feed.committed ? END_BROKEN : END_FAILED;
-    if (!e->answer.committed &&
-        (b->fail.kind == FAIL_UNSUPPORTED || b->fail.kind == FAIL_UNKNOWN_URL))
+    if (e->answer.committed)
+        e->end = END_BROKEN;
+    else if (b->fail.kind == FAIL_UNSUPPORTED || b->fail.kind == FAIL_UNKNOWN_URL)
         e->end = END_REFUSED;
+    else
+        e->end = END_FAILED;
     for (size_t i = 0; i < e->n_branches; i++)
         branch_cancel(&e->branches[i]);
     return STEP_FINISH;
 }
 
-/* One of several is over: its account is free for the others, which need not fear for their time.
- */
-static void let_go(struct exchange *e, struct branch *b)
+/* Choices that a site was asked for and did not give (some ignore `n`) are asked for one by one
+ * (Q12). How many there are, or -1 with fail. */
+static int ask_for_missing(struct exchange *e)
 {
-    for (size_t i = 0; i < e->n_branches; i++)
-        e->branches[i].queue_until_ms = 0;
-    branch_release(b);
+    int wanted = e->prompts.turns->n, missing = 0;
+    for (size_t i = 0; i < e->prompts.n && !e->api->relays; i++) {
+        const struct turn *one = NULL;
+        for (int k = (int)i * wanted; k < (int)(i + 1) * wanted; k++) {
+            if (e->answer.choices[k])
+                continue;
+            one = one ? one : turn_with_one_choice(&e->arena, &e->prompts.turns[i]);
+            if (!one)
+                return fail_memory(&e->fail);
+            branch_init(&e->branches[e->n_branches++], e, one, k, 1);
+            missing++;
+        }
+    }
+    return missing;
 }
 
-static enum exchange_step step_run(struct exchange *e)
+/* How do the branches stand? STEP_WAIT: some are at work; STEP_RUN: some are to begin. */
+static enum exchange_step look_at_branches(struct exchange *e)
 {
-    size_t over;
+    size_t over = 0;
+    for (size_t i = 0; i < e->n_branches; i++) {
+        const struct branch *b = &e->branches[i];
+        if (b->step != BRANCH_OVER)
+            continue;
+        if (!b->complete)
+            return fail_with(e, b);
+        over++;
+    }
+    if (over < e->n_branches)
+        return STEP_WAIT;
+    int missing = e->prompts.turns->n > 1 ? ask_for_missing(e) : 0;
+    if (missing > 0)
+        return STEP_RUN;
+    e->end = missing ? END_BROKEN : END_COMPLETE;
+    return STEP_FINISH;
+}
+
+/* The accounts of those that are over are free for the others, whose time in a queue begins again:
+ * they need not fear for it while their own exchange moves on. False when there were none. */
+static bool let_go(struct exchange *e)
+{
+    bool any = false;
+    for (size_t i = 0; i < e->n_branches && e->step == STEP_RUN; i++) {
+        if (e->branches[i].step != BRANCH_OVER || !e->branches[i].account)
+            continue;
+        any = true;
+        for (size_t k = 0; k < e->n_branches; k++)
+            branch_wait_anew(&e->branches[k]);
+        branch_release(&e->branches[i]);
+    }
+    return any;
+}
+
+static void start_branches(struct exchange *e)
+{
     for (size_t i = 0; i < e->n_branches && e->step == STEP_RUN; i++) {
         if (!e->branches[i].started)
             branch_start(&e->branches[i]);
     }
+}
+
+static enum exchange_step step_run(struct exchange *e)
+{
+    start_branches(e);
     exchange_arm_timer(e); /* for the silence before the first piece */
-    do {                   /* letting one go may bring others to an end */
-        over = 0;
-        for (size_t i = 0; i < e->n_branches; i++) {
-            if (e->branches[i].step != BRANCH_OVER)
-                continue;
-            over++;
-            if (e->step == STEP_RUN && !e->branches[i].complete)
-                return fail_with(e, &e->branches[i]);
-        }
-        if (over == e->n_branches && e->step == STEP_RUN)
-            e->end = END_COMPLETE;
-        if (over == e->n_branches || e->step != STEP_RUN)
-            return STEP_FINISH;
-        exchange_flush(e); /* others are woken: the shared buffer must be empty */
-        for (size_t i = 0; i < e->n_branches && e->step == STEP_RUN; i++) {
-            if (e->branches[i].step == BRANCH_OVER && e->branches[i].account) {
-                let_go(e, &e->branches[i]);
-                over = SIZE_MAX;
-            }
-        }
-    } while (over == SIZE_MAX);
+    while (e->step == STEP_RUN) {
+        enum exchange_step next = look_at_branches(e);
+        if (next == STEP_FINISH)
+            return next;
+        exchange_flush(e);      /* others are woken: the shared buffer must be empty */
+        bool moved = let_go(e); /* that may have brought others to an end */
+        start_branches(e);
+        if (!moved && next == STEP_WAIT)
+            break;
+    }
     return e->step == STEP_RUN ? STEP_WAIT : STEP_FINISH;
 }
 
@@ -354,11 +417,28 @@ static void count_bytes(struct exchange *e, size_t last)
     e->bytes_out = http_exchange_bytes_out(e->http) + last;
 }
 
+/* What is in the shared buffer, and the stream's end. */
+static void end_stream(struct exchange *e)
+{
+    struct span last = buffer_span(&e->engine->out);
+    exchange_note_body(e, first_branch(e), "to client", last);
+    count_bytes(e, last.n);
+    http_answer_end(e->http, last);
+}
+
+static void answer_whole(struct exchange *e, const struct reply_headers *h, int status,
+                         struct span body)
+{
+    e->status = status;
+    exchange_note_body(e, first_branch(e), "to client", body);
+    count_bytes(e, body.n);
+    http_answer_whole(e->http, status, h->list, h->n, body);
+}
+
 static void answer_failure_in_stream(struct exchange *e)
 {
     struct buffer object;
-    if (e->api
-            ->relays) { /* a body of the site's own shape: that it is cut is all that can be told */
+    if (e->api->relays) { /* its body has the site's own shape: it can be cut, not explained */
         count_bytes(e, 0);
         http_answer_abort(e->http);
         return;
@@ -367,9 +447,7 @@ static void answer_failure_in_stream(struct exchange *e)
     error_object(&object, &e->fail);
     answer_error(&e->answer, buffer_span(&object));
     buffer_free(&object);
-    exchange_note_body(e, first_branch(e), "to client", buffer_span(&e->engine->out));
-    count_bytes(e, e->engine->out.n);
-    http_answer_end(e->http, buffer_span(&e->engine->out));
+    end_stream(e);
 }
 
 static int most_tries(const struct exchange *e)
@@ -384,9 +462,9 @@ static int most_tries(const struct exchange *e)
 
 static void answer_failure(struct exchange *e)
 {
+    const struct error_row *row = error_row(e->fail.kind);
     struct reply_headers h;
-    struct buffer body;
-    struct buffer partial;
+    struct buffer body, partial;
     buffer_init(&body, ANSWER_LIMIT * 2ull);
     buffer_init(&partial, ANSWER_LIMIT * 2ull);
     buffer_append(&body, SPAN("{\"error\":"));
@@ -401,11 +479,8 @@ static void answer_failure(struct exchange *e)
     reply_headers_common(&h, e->http, e->request_id);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, &e->fail, most_tries(e) > 1);
-    e->status = error_row(e->fail.kind)->status;
-    http_exchange_set_reason(e->http, error_row(e->fail.kind)->reason);
-    count_bytes(e, body.n);
-    exchange_note_body(e, first_branch(e), "to client", buffer_span(&body));
-    http_answer_whole(e->http, e->status, h.list, h.n, buffer_span(&body));
+    http_exchange_set_reason(e->http, row->reason);
+    answer_whole(e, &h, row->status, buffer_span(&body));
     buffer_free(&body);
     buffer_free(&partial);
 }
@@ -415,7 +490,7 @@ static void answer_success(struct exchange *e)
     struct buffer body;
     buffer_init(&body, ANSWER_LIMIT * 2ull);
     if (answer_end(&e->answer, &body)) {
-        fail_memory(&e->fail);
+        exchange_fail_writing(e, &e->fail);
         e->end = e->head_sent ? END_BROKEN : END_FAILED;
         buffer_clear(&e->engine->out);
         if (e->head_sent)
@@ -424,17 +499,12 @@ static void answer_success(struct exchange *e)
             answer_failure(e);
     } else if (pieces_go_out(e)) {
         send_stream_head(e);
-        count_bytes(e, e->engine->out.n);
-        exchange_note_body(e, first_branch(e), "to client", buffer_span(&e->engine->out));
-        http_answer_end(e->http, buffer_span(&e->engine->out));
+        end_stream(e);
     } else {
         struct reply_headers h;
         reply_headers_common(&h, e->http, e->request_id);
         reply_header(&h, "Content-Type", SPAN("application/json"));
-        e->status = 200;
-        count_bytes(e, body.n);
-        exchange_note_body(e, first_branch(e), "to client", buffer_span(&body));
-        http_answer_whole(e->http, 200, h.list, h.n, buffer_span(&body));
+        answer_whole(e, &h, 200, buffer_span(&body));
     }
     buffer_free(&body);
 }
@@ -456,13 +526,13 @@ static void log_access(struct exchange *e)
     log_record_begin(&r, LOG_INFO, e->api->name);
     log_record_text(&r, "id", span_str(e->request_id));
     log_record_text(&r, "client", e->client);
-    if (e->key)
-        log_record_text(&r, "key", e->key->name);
+    if (e->grant.key)
+        log_record_text(&r, "key", e->grant.key->name);
     log_record_text(&r, "model", span_first(e->model, 128));
     if (b) {
         log_record_text(&r, "site", branch_site(b)->settings.name);
-        if (b->account)
-            log_record_text(&r, "account", b->account->view.name);
+        if (b->account_name.n)
+            log_record_text(&r, "account", b->account_name);
     }
     if (e->n_branches > 1)
         log_record_int(&r, "runs", (int64_t)e->n_branches);
@@ -529,11 +599,8 @@ static enum exchange_step step_tidy(struct exchange *e)
 
 /* ---- the machine ---- */
 
-static const struct {
-    const char *name, *text;
-    enum exchange_step (*run)(struct exchange *);
-} steps[] = {
-#define X(name, function, text) {#name, text, step_##function},
+static enum exchange_step (*const steps[])(struct exchange *) = {
+#define X(name, function, text) [STEP_##name] = step_##function,
     EXCHANGE_STEPS(X)
 #undef X
 };
@@ -567,9 +634,11 @@ void exchange_go_on(struct exchange *e)
     assert(e->magic == EXCHANGE_MAGIC);
     if (e->advancing) /* something finished inside a step: the loop below goes on with it */
         return;
+    if (e->step == STEP_OVER) /* another branch brought it here: this one is on its way back */
+        return;
     e->advancing = true;
     while (e->step != STEP_OVER) {
-        enum exchange_step next = steps[e->step].run(e);
+        enum exchange_step next = steps[e->step](e);
         if (next == STEP_WAIT)
             break;
         e->step = next;
@@ -644,10 +713,15 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
                     const struct access_grant *grant, const struct api *api, struct span path)
 {
     struct exchange *e = calloc(1, sizeof *e);
-    struct fail fail;
-    if (!e) {
+    struct arena arena;
+    arena_init(&arena);
+    struct span visitor_key = arena_dup(&arena, grant->visitor_key);
+    if (!e || !visitor_key.p) {
+        struct fail fail;
         fail_memory(&fail);
         reply_fail(http, "req_none", &fail);
+        arena_free(&arena);
+        free(e);
         return;
     }
     e->magic = EXCHANGE_MAGIC;
@@ -656,15 +730,14 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     e->path = path;
     e->http = http;
     e->config = config_ref(http_exchange_config(http));
-    e->key = grant->key;
     e->grant = *grant;
+    e->grant.visitor_key = visitor_key;
     e->waiter.wake = on_wake;
     e->drained_out = true;
     e->started_ms = http_exchange_started_ms(http);
     e->last_write_ms = exchange_now_ms(e);
     request_id_make(e->request_id);
-    arena_init(&e->arena);
-    e->grant.visitor_key = arena_dup(&e->arena, grant->visitor_key);
+    e->arena = arena;
     uv_timer_init(engine->loop, &e->timer);
     e->timer.data = e;
     char text[46];

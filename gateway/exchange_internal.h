@@ -19,8 +19,15 @@ enum exchange_step {
     STEP_WAIT = -1
 };
 
-/* How it ended; the access log and metrics name it (design §5). */
-enum end_state { END_STATE_OPEN, END_COMPLETE, END_BROKEN, END_CANCELLED, END_REFUSED, END_FAILED };
+/* How it ended; the access log names it. */
+enum end_state {
+    END_STATE_OPEN,
+    END_COMPLETE,
+    END_BROKEN, /* "cut": it failed when a part of the answer was there */
+    END_CANCELLED,
+    END_REFUSED,
+    END_FAILED
+};
 
 struct exchange {
     unsigned magic;
@@ -31,8 +38,7 @@ struct exchange {
     struct span path;           /* below the API's base, static */
     struct http_exchange *http; /* NULL: the client is gone or answered */
     struct config *config;      /* reference */
-    const struct key_config *key;
-    struct access_grant grant; /* its visitor_key is in the arena */
+    struct access_grant grant;  /* its visitor_key is in the arena */
     struct arena arena;
     struct prompts prompts;
     struct span model;
@@ -46,9 +52,9 @@ struct exchange {
     /* where it goes */
     const struct target *targets;
     size_t n_targets;
-    struct waiter waiter;
-    bool listed; /* waited for model lists already */
-    struct branch *branches;
+    struct waiter waiter;    /* for model lists */
+    bool listed;             /* waited for them already */
+    struct branch *branches; /* in the arena */
     size_t n_branches;
 
     /* the answer */
@@ -64,7 +70,7 @@ struct exchange {
     uv_timer_t timer;
     uint64_t started_ms, first_delta_ms, last_write_ms;
     uint64_t bytes_out;
-    unsigned tidies;
+    unsigned tidies; /* of branches, under way */
     bool advancing;
 };
 
@@ -80,6 +86,8 @@ void exchange_go_on(struct exchange *);
 /* With log_bodies. */
 void exchange_note_body(const struct exchange *, const struct branch *, const char *direction,
                         struct span text);
+/* The answer could not be written: it is too large, or memory is short. */
+int exchange_fail_writing(const struct exchange *, struct fail *);
 void exchange_note_first_delta(struct exchange *);
 void exchange_arm_timer(struct exchange *);
 

@@ -5,7 +5,7 @@
  */
 #include "gateway/stop_filter.h"
 
-enum { HELD_MAX = 1 << 24 };
+enum { HELD_MAX = 1 << 25 }; /* more than the largest frame of a site and a stop text */
 
 void stop_filter_init(struct stop_filter *f, const struct span *stops, size_t n)
 {

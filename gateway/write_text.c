@@ -7,6 +7,7 @@
 #include "base/json_write.h"
 #include "gateway/answer_writer.h"
 #include "gateway/api.h"
+#include "sse/text_guard.h"
 
 /* One choice: a stream guards its text, a whole answer gathers it. */
 struct text_choice {
@@ -19,11 +20,12 @@ struct text_choice {
 struct text_writer {
     struct answer_writer writer; /* first */
     struct arena *arena;
-    struct answer_meta meta;
+    struct span head; /* what every object begins with, up to its choices */
+    bool include_usage;
     struct prompts prompts;
     struct buffer *out;    /* streams */
     struct buffer scratch; /* of the guards */
-    size_t gathered;       /* bytes of all choices */
+    size_t gathered;       /* whole answers: bytes of all choices */
     struct text_choice *choices[EMITTER_CHOICES];
 };
 
@@ -38,7 +40,7 @@ static struct text_choice *choice_of(struct text_writer *t, int choice)
     return *c;
 }
 
-/* This API has no calls: whoever reads it would not know the word. */
+/* This API has no calls: its clients would not know the word. */
 static const char *finish_reason(struct span reason)
 {
     if (span_eq(reason, SPAN("length")))
@@ -54,17 +56,28 @@ static struct span echo_of(const struct text_writer *t, int choice)
 }
 
 /* {"id":…,"object":"text_completion","created":…,"model":…,"choices":[ */
-static struct json_writer open_object(const struct text_writer *t, struct buffer *out)
+static struct span make_head(struct arena *arena, const struct answer_meta *meta)
 {
-    struct json_writer w = json_writer(out);
+    struct buffer out;
+    buffer_init(&out, ANSWER_LIMIT);
+    struct json_writer w = json_writer(&out);
     json_begin_object(&w);
-    json_member(&w, "id", t->meta.id);
+    json_member(&w, "id", meta->id);
     json_member(&w, "object", SPAN("text_completion"));
-    json_member_int(&w, "created", t->meta.created);
-    json_member(&w, "model", t->meta.model);
+    json_member_int(&w, "created", meta->created);
+    json_member(&w, "model", meta->model);
     json_key(&w, "choices");
     json_begin_array(&w);
-    return w;
+    struct span head = out.error ? span_of(NULL, 0) : arena_dup(arena, buffer_span(&out));
+    buffer_free(&out);
+    return head;
+}
+
+/* The writer stands in the choices. */
+static struct json_writer open_object(const struct text_writer *t, struct buffer *out)
+{
+    buffer_append(out, t->head);
+    return json_writer(out);
 }
 
 static void write_choice(struct json_writer *w, int index, struct span text, const char *reason)
@@ -96,7 +109,7 @@ static void write_event(struct text_writer *t, int choice, struct span text, con
     struct json_writer w = open_object(t, t->out);
     write_choice(&w, choice, text, reason);
     json_end_array(&w);
-    if (t->meta.include_usage)
+    if (t->include_usage)
         json_member_raw(&w, "usage", SPAN("null"));
     json_end_object(&w);
     buffer_append(t->out, SPAN("\n\n"));
@@ -131,12 +144,7 @@ static int stream_finish(struct answer_writer *w, int choice, struct span reason
     if (!c || text_guard_end(&c->guard, &t->scratch, &rest))
         return -1;
     begin_choice(t, choice, c);
-    /* The last event carries what is left and the reason. */
-    bool known = span_eq(reason, SPAN("length")) || span_eq(reason, SPAN("content_filter"));
-    write_event(t, choice, rest,
-                !known                            ? "stop"
-                : span_eq(reason, SPAN("length")) ? "length"
-                                                  : "content_filter");
+    write_event(t, choice, rest, finish_reason(reason)); /* what is left goes with the reason */
     return t->out->error;
 }
 
@@ -144,7 +152,7 @@ static int stream_end(struct answer_writer *w, const struct usage_counts *usage,
                       struct buffer *body)
 {
     struct text_writer *t = (struct text_writer *)w;
-    if (t->meta.include_usage) {
+    if (t->include_usage) {
         buffer_append(t->out, SPAN("data: "));
         struct json_writer j = open_object(t, t->out);
         json_end_array(&j);
@@ -176,7 +184,9 @@ static int whole_text(struct answer_writer *w, int choice, struct span text)
     struct text_writer *t = (struct text_writer *)w;
     struct text_choice *c = choice_of(t, choice);
     t->gathered += text.n;
-    return c && t->gathered <= ANSWER_LIMIT ? buffer_append(&c->text, text) : -1;
+    if (!c)
+        return BUFFER_NOMEM;
+    return t->gathered <= ANSWER_LIMIT ? buffer_append(&c->text, text) : BUFFER_FULL;
 }
 
 static int whole_finish(struct answer_writer *w, int choice, struct span reason)
@@ -196,7 +206,7 @@ static int write_whole_choice(struct text_writer *t, struct json_writer *w, int 
     buffer_append(&text, echo_of(t, i));
     buffer_append(&text, buffer_span(&t->choices[i]->text));
     write_choice(w, i, utf8_repair(buffer_span(&text), &scratch),
-                 t->choices[i]->reason ? t->choices[i]->reason : "stop");
+                 t->choices[i]->reason); /* NULL: broken off */
     int error = text.error ? text.error : scratch.error;
     buffer_free(&text);
     buffer_free(&scratch);
@@ -277,10 +287,15 @@ static struct answer_writer *create(struct arena *arena, const struct answer_wri
                                     struct buffer *out)
 {
     struct text_writer *t = arena_alloc(arena, sizeof *t);
-    if (!t)
+    struct span head = make_head(arena, meta);
+    if (!t || !head.p)
         return NULL;
-    *t = (struct text_writer){
-        .writer = {ops}, .arena = arena, .meta = *meta, .prompts = *prompts, .out = out};
+    *t = (struct text_writer){.writer = {ops},
+                              .arena = arena,
+                              .head = head,
+                              .include_usage = meta->include_usage,
+                              .prompts = *prompts,
+                              .out = out};
     buffer_init(&t->scratch, 2ull * ANSWER_LIMIT);
     return &t->writer;
 }

@@ -201,8 +201,10 @@ static int merge_members(struct answer_builder *b, struct buffer *into, struct s
     struct json_raw_iter it = json_raw_members(buffer_span(into));
     while (json_raw_next(&it)) {
         if (!json_raw_has(members, it.key))
-            buffer_printf(&kept, "\"%.*s\":%.*s,", SPAN_ARGS(it.key), SPAN_ARGS(it.value));
+            json_raw_append_member(&kept, it.key, it.value);
     }
+    if (kept.n)
+        buffer_char(&kept, ',');
     buffer_append(&kept, members);
     buffer_free(into);
     *into = kept;
@@ -318,7 +320,11 @@ static void write_choice(struct json_writer *w, int index, const struct built_ch
     if (!json_raw_has(buffer_span(&c->choice_extra), SPAN("logprobs")))
         json_member_raw(w, "logprobs", SPAN("null"));
     raw_members(w, &c->choice_extra);
-    json_member(w, "finish_reason", c->reason_text.n ? buffer_span(&c->reason_text) : SPAN("stop"));
+    json_key(w, "finish_reason");
+    if (c->reason_text.n)
+        json_string(w, buffer_span(&c->reason_text));
+    else
+        json_null(w); /* broken off */
     json_end_object(w);
 }
 

@@ -34,6 +34,7 @@ struct chunk_emitter {
     size_t top_n;      /* the extras' length in head */
     bool include_usage;
     struct choice_state *choices[EMITTER_CHOICES];
+    int n_choices; /* behind the last one that there is */
 };
 
 /* ---- making ---- */
@@ -126,6 +127,8 @@ static struct choice_state *choice_of(struct chunk_emitter *e, struct buffer *ou
             return NULL;
         }
         e->choices[choice] = c;
+        if (choice >= e->n_choices)
+            e->n_choices = choice + 1;
     }
     return e->choices[choice];
 }
@@ -364,7 +367,7 @@ void chunk_emitter_extra(struct chunk_emitter *e, enum extra_place place, int ch
 
 void chunk_emitter_flush_extras(struct chunk_emitter *e, struct buffer *out)
 {
-    for (int choice = 0; choice < EMITTER_CHOICES; choice++) {
+    for (int choice = 0; choice < e->n_choices; choice++) {
         struct choice_state *c = e->choices[choice];
         if (!c || (!c->choice_extra.n && !c->delta_extra.n))
             continue;
@@ -414,7 +417,7 @@ void usage_write(struct buffer *out, const struct usage_counts *u)
             buffer_printf(out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%lld}",
                           (long long)u->reasoning);
     }
-    if (u->source)
+    if (u->source && !json_raw_get(u->raw, "dragoman_source").p) /* a dragoman behind us knows more */
         buffer_printf(out, ",\"dragoman_source\":\"%s\"", u->source);
     buffer_char(out, '}');
 }
@@ -433,7 +436,7 @@ void chunk_emitter_done(struct chunk_emitter *e, struct buffer *out,
 
 void chunk_emitter_error(struct chunk_emitter *e, struct buffer *out, struct span error_object)
 {
-    for (int choice = 0; choice < EMITTER_CHOICES; choice++) {
+    for (int choice = 0; choice < e->n_choices; choice++) {
         struct choice_state *c = e->choices[choice];
         if (c && c->role_sent && !c->finished)
             flush_held(e, out, choice, c);

@@ -21,8 +21,8 @@
 enum { EMITTER_CHOICES = 128 }; /* n of the API is at most 128 */
 
 struct usage_counts {
-    int64_t prompt, completion, total; /* tokens; total = sum is the emitter's business */
-    int64_t cached, reasoning;         /* -1 = not known */
+    int64_t prompt, completion; /* tokens; their sum goes with them */
+    int64_t cached, reasoning;  /* -1 = not known */
     struct span raw;    /* the site's own usage object with further members, or empty; sent as it is
                            when it has the three integers */
     const char *source; /* goes with it as dragoman_source; NULL = not told */

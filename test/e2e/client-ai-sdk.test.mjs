@@ -3,10 +3,7 @@ import assert from 'node:assert/strict';
 import {after, afterEach, before, describe, it} from 'node:test';
 import {APICallError, generateText, isStepCount, jsonSchema, streamText, tool} from 'ai7';
 import {createOpenAICompatible} from 'ai7-openai-compatible';
-import {OpenAiSite} from '../sites/openai.mjs';
-import {Zai, jwt} from '../sites/zai.mjs';
-import {WORST, answerPiece, leftAtOnce, says, settled, startWorst} from './lib/clients.mjs';
-import {startGateway} from './lib/gateway.mjs';
+import {WORST, answerPiece, leftAtOnce, says, startUsual, startWorst} from './lib/clients.mjs';
 
 const provider = (base, apiKey = 'any') => createOpenAICompatible({name: 'dragoman', baseURL: base, apiKey, includeUsage: true});
 const quiet = {maxRetries: 0, onError: () => {}}; // streamText prints errors otherwise
@@ -20,25 +17,14 @@ async function parts(result) {
 }
 
 describe('ai: an OpenAI-compatible service, the demo site, Z.ai', {timeout: 120000}, () => {
-  let site, zai, gateway, dragoman;
+  let usual, site, zai, gateway, dragoman;
   before(async () => {
-    site = await new OpenAiSite().start();
-    zai = await new Zai().start();
-    gateway = await startGateway({sites: [
-      {name: 'up', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, models: ['gpt-test'], max_concurrent: 1}), accounts: [{name: 'a', api_key: 'sk-upstream'}]},
-      {name: 'zai', adapter: 'zai', ...zai.config({max_concurrent: 1}), accounts: [{name: 'me', token: jwt('person')}]},
-      {name: 'demo', adapter: 'demo'}]});
+    usual = await startUsual();
+    ({site, zai, gateway} = usual);
     dragoman = provider(gateway.base);
   });
-  after(async () => {
-    await gateway?.stop();
-    await site?.stop();
-    await zai?.stop();
-  });
-  afterEach(async () => {
-    assert.deepEqual([site.violations, site.plans, zai.violations, zai.plans], [[], [], [], []]);
-    await settled(gateway);
-  });
+  after(() => usual?.stop());
+  afterEach(() => usual.calm());
   const ask = (model, prompt, more = {}) => ({model: dragoman(model), prompt, ...quiet, ...more});
   const numbers = (u) => [u.inputTokens, u.outputTokens, u.totalTokens];
 

@@ -6,7 +6,7 @@ import {createExecutor} from '@cherrystudio/ai-core';
 import {OpenAiSite} from '../sites/openai.mjs';
 import {within} from '../sites/site.mjs';
 import {Zai, jwt, say} from '../sites/zai.mjs';
-import {KEY, WORST, active, answerPiece, descriptors, leftAtOnce, resident, says, settled, startWorst} from './lib/clients.mjs';
+import {KEY, WORST, active, answerPiece, descriptors, leftAtOnce, resident, says, settled, startUsual, startWorst} from './lib/clients.mjs';
 import {startGateway} from './lib/gateway.mjs';
 
 /** The app's executor for a provider of type OpenAI, as a person has set it up. */
@@ -48,27 +48,14 @@ async function check(executor, model, leaves) {
 }
 
 describe('cherry: Z.ai, an OpenAI-compatible service, the demo site', {timeout: 120000}, () => {
-  let site, zai, gateway, executor;
+  let usual, site, zai, gateway, executor;
   before(async () => {
-    site = await new OpenAiSite().start();
-    zai = await new Zai().start();
-    gateway = await startGateway({
-      keys: [{name: 'cherry', key: KEY}],
-      sites: [
-        {name: 'up', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, models: ['gpt-test'], max_concurrent: 1}), accounts: [{name: 'a', api_key: 'sk-upstream'}]},
-        {name: 'zai', adapter: 'zai', ...zai.config({max_concurrent: 1}), accounts: [{name: 'me', token: jwt('person')}]},
-        {name: 'demo', adapter: 'demo'}]});
+    usual = await startUsual({keys: [{name: 'cherry', key: KEY}]});
+    ({site, zai, gateway} = usual);
     executor = await cherry(gateway.base);
   });
-  after(async () => {
-    await gateway?.stop();
-    await site?.stop();
-    await zai?.stop();
-  });
-  afterEach(async () => {
-    assert.deepEqual([site.violations, site.plans, zai.violations, zai.plans], [[], [], [], []]);
-    await settled(gateway);
-  });
+  after(() => usual?.stop());
+  afterEach(() => usual.calm());
 
   it('a chat with thinking and numbers', async () => {
     zai.next('reasoning');

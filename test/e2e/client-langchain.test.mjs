@@ -3,10 +3,7 @@ import assert from 'node:assert/strict';
 import {after, afterEach, before, describe, it} from 'node:test';
 import {AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage} from '@langchain/core/messages';
 import {ChatOpenAI} from '@langchain/openai';
-import {OpenAiSite} from '../sites/openai.mjs';
-import {Zai, jwt} from '../sites/zai.mjs';
-import {WORST, answerPiece, leftAtOnce, says, settled, startWorst} from './lib/clients.mjs';
-import {startGateway} from './lib/gateway.mjs';
+import {WORST, leftAtOnce, says, saysHello, startUsual, startWorst} from './lib/clients.mjs';
 
 const weather = {type: 'function', function: {name: 'get_weather', description: 'The weather',
   parameters: {type: 'object', required: ['city', 'days'], properties: {city: {type: 'string'}, days: {type: 'integer'}}}}};
@@ -20,24 +17,13 @@ async function merged(stream) {
 }
 
 describe('langchain: an OpenAI-compatible service, the demo site, Z.ai', {timeout: 120000}, () => {
-  let site, zai, gateway;
+  let usual, site, zai, gateway;
   before(async () => {
-    site = await new OpenAiSite().start();
-    zai = await new Zai().start();
-    gateway = await startGateway({sites: [
-      {name: 'up', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, models: ['gpt-test'], max_concurrent: 1}), accounts: [{name: 'a', api_key: 'sk-upstream'}]},
-      {name: 'zai', adapter: 'zai', ...zai.config(), accounts: [{name: 'me', token: jwt('person')}]},
-      {name: 'demo', adapter: 'demo'}]});
+    usual = await startUsual();
+    ({site, zai, gateway} = usual);
   });
-  after(async () => {
-    await gateway?.stop();
-    await site?.stop();
-    await zai?.stop();
-  });
-  afterEach(async () => {
-    assert.deepEqual([site.violations, site.plans, zai.violations, zai.plans], [[], [], [], []]);
-    await settled(gateway);
-  });
+  after(() => usual?.stop());
+  afterEach(() => usual.calm());
   const chat = (model, more) => langchain(gateway.base, model, more);
   const numbers = (u) => [u.input_tokens, u.output_tokens, u.total_tokens];
 
@@ -110,14 +96,7 @@ describe('langchain: an OpenAI-compatible service, the demo site, Z.ai', {timeou
 
   it("the app stops: the site's request ends, the only account is free", async () => {
     for (const leave of ['break', 'signal', 'invoke']) {
-      let record;
-      const begun = new Promise((resolve) => {
-        site.next(function (r, res) {
-          this.sseHead(res);
-          this.event(res, answerPiece({role: 'assistant', content: 'Hello'}));
-          resolve(record = r);
-        });
-      });
+      const begun = saysHello(site);
       const controller = new AbortController();
       const model = chat('up/gpt-test');
       if (leave === 'invoke') {
@@ -133,8 +112,7 @@ describe('langchain: an OpenAI-compatible service, the demo site, Z.ai', {timeou
         };
         await (leave === 'break' ? read() : read().catch(() => {}));
       }
-      await begun;
-      await leftAtOnce(record);
+      await leftAtOnce(await begun);
     }
     assert.equal((await chat('up/gpt-test').invoke('next')).content, 'next');
   });

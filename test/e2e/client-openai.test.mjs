@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import {after, afterEach, before, describe, it} from 'node:test';
 import {OpenAiSite} from '../sites/openai.mjs';
-import {KEY, WORST, active, answerPiece, leftAtOnce, says, settled, startWorst} from './lib/clients.mjs';
+import {KEY, WORST, active, answerPiece, leftAtOnce, says, saysHello, settled, startWorst} from './lib/clients.mjs';
 import {startGateway} from './lib/gateway.mjs';
 import {user} from './lib/http.mjs';
 
@@ -227,17 +227,9 @@ for (const name of ['openai', 'openai4']) {
       }],
     ]) {
       it(`the client ${how}: the site's request ends, the only account is free`, async () => {
-        let record;
-        const begun = new Promise((resolve) => {
-          site.next(function (r, res) {
-            this.sseHead(res);
-            this.event(res, answerPiece({role: 'assistant', content: 'Hello'}));
-            resolve(record = r);
-          });
-        });
+        const begun = saysHello(site);
         await leave(client, begun);
-        await begun;
-        await leftAtOnce(record);
+        await leftAtOnce(await begun);
         assert.equal((await completions().create({model: 'up/gpt-test', ...user('next')})).choices[0].message.content, 'next');
       });
     }

@@ -71,6 +71,12 @@ describe('/v1/completions', () => {
       [[{role: 'user', content: 'a "quoted"\n\u0001 text'}], 0.5, 7, 9, ['x'], false]);
   });
 
+  it('a prompt that is nearly all of a large body', async () => {
+    const prompt = 'word '.repeat(100_000);
+    const {choices: [{text}]} = await (await complete({prompt})).json();
+    assert.ok(text === prompt);
+  });
+
   it('what cannot be: 400 with the field', async () => {
     const bad = {status: 400, type: 'invalid_request_error'};
     for (const [more, code, param] of [[{}, 'invalid_value', 'prompt'], [{prompt: 5}, 'invalid_value', 'prompt'], [{prompt: []}, 'invalid_value', 'prompt'],
@@ -82,6 +88,12 @@ describe('/v1/completions', () => {
     }
     await checkError(await complete({prompt: 'x', model: 'nobody'}), {status: 404, type: 'invalid_request_error', code: 'model_not_found', param: 'model'});
     await checkError(await chat(gateway.base, '{"prompt": ', {path: '/completions'}), {...bad, code: 'invalid_json'});
+  });
+
+  it('many prompts with much beside them: refused, not copied', async () => {
+    const much = {user: 'j'.repeat(1_000_000)};
+    await checkError(await complete({prompt: Array(128).fill('x'), ...much}), {status: 413, type: 'invalid_request_error', code: 'request_too_large', param: 'prompt'});
+    assert.equal((await (await complete({prompt: Array(8).fill('x'), ...much})).json()).choices.length, 8);
   });
 
   it('harmless forms of the same fields are taken', async () => {

@@ -97,6 +97,32 @@ describe('n > 1 at a site that gives one choice at a time', () => {
     await gateway.logged(/end=cancelled/);
   });
 
+  for (const stream of [true, false]) {
+    it(`a service that takes n and gives one choice: the others are asked for, ${stream ? 'streamed' : 'whole'}`, async () => {
+      const {site, ask} = await openai();
+      let asked = 0;
+      for (let i = 0; i < 3; i++) site.plans.push(function (r, res) {
+        assert.equal(r.json.n ?? 1, asked ? 1 : 3);
+        const word = ['zero', 'one', 'two'][asked++];
+        if (stream) return pieces([word]).call(this, r, res);
+        this.json(res, 200, {id: 'x', object: 'chat.completion', created: 1, model: 'm', choices: [{index: 0, message: {role: 'assistant', content: word}, finish_reason: 'stop'}],
+          usage: {prompt_tokens: 4, completion_tokens: 1, total_tokens: 5}});
+      });
+      const response = await ask({n: 3, stream});
+      if (stream) {
+        const {choices} = checkStream(await response.text(), {n: 3});
+        assert.deepEqual([choices[0].content, ...choices.slice(1).map((c) => c.content).sort()], ['zero', 'one', 'two']);
+      } else {
+        const {choices, usage} = await response.json();
+        assert.deepEqual(choices.map((c) => c.index), [0, 1, 2]);
+        assert.equal(choices[0].message.content, 'zero');
+        assert.deepEqual([usage.prompt_tokens, usage.completion_tokens, usage.dragoman_source], [12, 3, 'upstream']);
+      }
+      assert.equal(asked, 3);
+      assert.deepEqual(site.violations, []);
+    });
+  }
+
   it('bad numbers: 400', async () => {
     const {ask} = await zai();
     for (const n of [0, -1, 129, 1.5, '2']) await checkError(await ask({n}), {status: 400, type: 'invalid_request_error', code: 'invalid_value', param: 'n'});

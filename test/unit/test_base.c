@@ -279,6 +279,7 @@ static void more_can_be_said(void **state)
         assert_int_equal((n - (n < before ? n : before)) % 4, 0);
     }
 }
+
 /* Whatever a site said, a message is one line. */
 static void messages_are_one_line(void **state)
 {

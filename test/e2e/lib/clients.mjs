@@ -92,6 +92,42 @@ export async function startWorst() {
   };
 }
 
+/**
+ * What a client stands before on a usual day: a gateway with a service (`up`), Z.ai (`zai`) and the demo site (`demo`), each with one
+ * account that takes one request at a time. `calm()`, after each test: nothing is left over anywhere.
+ */
+export async function startUsual({keys} = {}) {
+  const site = await new OpenAiSite().start();
+  const zai = await new Zai().start();
+  const gateway = await startGateway({keys, sites: [
+    {name: 'up', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, models: ['gpt-test'], max_concurrent: 1}), accounts: [{name: 'a', api_key: 'sk-upstream'}]},
+    {name: 'zai', adapter: 'zai', ...zai.config({max_concurrent: 1}), accounts: [{name: 'me', token: jwt('person')}]},
+    {name: 'demo', adapter: 'demo'}]});
+  return {
+    site, zai, gateway,
+    async calm() {
+      assert.deepEqual([site.violations, site.plans, zai.violations, zai.plans], [[], [], [], []]);
+      await settled(gateway);
+    },
+    async stop() {
+      await gateway.stop();
+      await site.stop();
+      await zai.stop();
+    },
+  };
+}
+
+/** The site's next answer says hello and no more. Resolves with its record when it has. */
+export function saysHello(site) {
+  return new Promise((resolve) => {
+    site.next(function (r, res) {
+      this.sseHead(res);
+      this.event(res, answerPiece({role: 'assistant', content: 'Hello'}));
+      resolve(r);
+    });
+  });
+}
+
 /** How much the program holds: file descriptors, and resident memory in KiB. */
 export const descriptors = (gateway) => readdirSync(`/proc/${gateway.child.pid}/fd`).length;
 export const resident = (gateway) => Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${gateway.child.pid}/status`, 'utf8'))[1]);

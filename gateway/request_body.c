@@ -1,0 +1,66 @@
+/*
+ * gateway/request_body.c - see request_body.h.
+ */
+#include "gateway/request_body.h"
+
+#include "base/json_raw.h"
+
+static int refuse_json(struct fail *fail, int error)
+{
+    switch (error) {
+    case JSON_NOMEM: return fail_memory(fail);
+    case JSON_UTF8: return fail_set(fail, FAIL_INVALID_JSON, "the request body is not valid UTF-8");
+    case JSON_DEPTH:
+        return fail_set(fail, FAIL_INVALID_JSON, "the request body is nested too deeply");
+    default:
+        return fail_set(fail, FAIL_INVALID_JSON, "the request body is not valid JSON (%s)",
+                        json_error_text(error));
+    }
+}
+
+int request_body_open(struct json_parser *json, char *body, size_t n, struct span *object,
+                      struct fail *fail)
+{
+    struct json root;
+    if (n >= 3 && memcmp(body, "\xEF\xBB\xBF", 3) == 0) {
+        body += 3;
+        n -= 3;
+    }
+    *object = span_trim(span_of(body, n));
+    if (object->n == 0)
+        return fail_set(fail, FAIL_INVALID_JSON,
+                        "the request body is empty; send a JSON object with \"model\" and what to "
+                        "answer");
+    json_mend_surrogates(body, n);
+    int error = json_parse(json, span_of(body, n), &root);
+    if (error)
+        return refuse_json(fail, error);
+    if (!json_is(root, JSON_OBJECT))
+        return fail_set(fail, FAIL_INVALID_JSON, "the request body must be a JSON object");
+    return 0;
+}
+
+int request_body_model(struct json_parser *json, struct arena *arena, struct span object,
+                       struct span *model, struct fail *fail)
+{
+    struct span raw = json_raw_given(object, "model");
+    if (raw.n <= 2 || raw.p[0] != '"')
+        return fail_param(fail, FAIL_INVALID_VALUE, "model",
+                          "model must be a string: the id of a model (GET /v1/models lists them)");
+    return request_body_text(json, arena, raw, model, fail);
+}
+
+int request_body_text(struct json_parser *json, struct arena *arena, struct span raw,
+                      struct span *text, struct fail *fail)
+{
+    struct span inside = span_of(raw.p + 1, raw.n - 2);
+    struct json root;
+    if (span_find_char(inside, '\\') < 0) {
+        *text = inside;
+        return 0;
+    }
+    if (json_parse(json, raw, &root) != JSON_OK)
+        return fail_memory(fail); /* the whole body parsed: only memory can fail */
+    *text = arena_dup(arena, json_text(root));
+    return text->p ? 0 : fail_memory(fail);
+}

@@ -1,0 +1,27 @@
+/*
+ * gateway/request_body.h - what the JSON bodies of all APIs have in common: one valid object, its
+ * "model", its texts.
+ *
+ * Pure. Each returns 0, or -1 with fail.
+ */
+#ifndef DRAGOMAN_GATEWAY_REQUEST_BODY_H
+#define DRAGOMAN_GATEWAY_REQUEST_BODY_H
+
+#include "base/arena.h"
+#include "base/fail.h"
+#include "base/json.h"
+
+/* The first look: the body is mended in place (lone surrogates) and is one valid object
+ * (INVALID_JSON else), in which members can be found with json_raw_given. It has JSON_PADDING
+ * behind it; `*object` lies in it. */
+int request_body_open(struct json_parser *, char *body, size_t n, struct span *object,
+                      struct fail *);
+/* The object's "model" (INVALID_VALUE when it is missing, empty or no string). */
+int request_body_model(struct json_parser *, struct arena *, struct span object, struct span *model,
+                       struct fail *);
+/* The text of a raw JSON string: a span into it when nothing is escaped, else decoded into the
+ * arena. */
+int request_body_text(struct json_parser *, struct arena *, struct span raw, struct span *text,
+                      struct fail *);
+
+#endif
