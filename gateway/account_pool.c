@@ -305,9 +305,14 @@ static void refresh_state(struct account *a, uint64_t now_ms)
 
 static bool was_tried(uint64_t tried, size_t index) { return (tried >> (index % 64)) & 1; }
 
+static bool may_serve(const struct account *a, const struct key_config *key)
+{
+    return config_key_takes_account(key, span_str(a->site), span_str(a->name));
+}
+
 enum lease_result account_pool_lease(struct account_pool *pool, const struct site_config *site,
-                                     uint64_t tried, uint64_t now_ms, struct account **account,
-                                     size_t *index, uint64_t *retry_at_ms)
+                                     const struct key_config *key, uint64_t tried, uint64_t now_ms,
+                                     struct account **account, size_t *index, uint64_t *retry_at_ms)
 {
     struct pool_site *s = find_site(pool, site->settings.name);
     bool busy = false;
@@ -318,7 +323,7 @@ enum lease_result account_pool_lease(struct account_pool *pool, const struct sit
             size_t i = (s->next + k) % s->n_accounts;
             struct account *a = s->accounts[i];
             refresh_state(a, now_ms);
-            if (was_tried(tried, i))
+            if (was_tried(tried, i) || !may_serve(a, key))
                 continue;
             if (a->state == ACCOUNT_COOLING) {
                 if (a->until_ms < *retry_at_ms)
@@ -400,13 +405,14 @@ void account_unpin(struct account *a)
 }
 
 uint64_t account_pool_earliest(struct account_pool *pool, const struct site_config *site,
-                               uint64_t now_ms)
+                               const struct key_config *key, uint64_t now_ms)
 {
     struct pool_site *s = find_site(pool, site->settings.name);
     uint64_t earliest = UINT64_MAX;
     for (size_t i = 0; s && i < s->n_accounts; i++) {
         refresh_state(s->accounts[i], now_ms);
-        if (s->accounts[i]->state == ACCOUNT_COOLING && s->accounts[i]->until_ms < earliest)
+        if (s->accounts[i]->state == ACCOUNT_COOLING && s->accounts[i]->until_ms < earliest &&
+            may_serve(s->accounts[i], key))
             earliest = s->accounts[i]->until_ms;
     }
     return earliest;

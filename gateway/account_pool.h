@@ -55,10 +55,11 @@ enum lease_result {
     LEASE_NONE     /* every account was tried */
 };
 /* Takes an account of `site` whose index is not in `tried` (bit i = i-th account of the config;
- * from 64 on accounts share bits). Round robin. */
+ * from 64 on accounts share bits) and that may serve the key (NULL = any). Round robin. */
 enum lease_result account_pool_lease(struct account_pool *, const struct site_config *site,
-                                     uint64_t tried, uint64_t now_ms, struct account **account,
-                                     size_t *index, uint64_t *retry_at_ms);
+                                     const struct key_config *key, uint64_t tried, uint64_t now_ms,
+                                     struct account **account, size_t *index,
+                                     uint64_t *retry_at_ms);
 /* An account for one request of a client that brings its own key of the site; leased, in no list,
  * gone with its release. NULL when memory is short. */
 struct account *account_pool_visitor(struct account_pool *, const struct site_config *site,
@@ -68,9 +69,10 @@ void account_release(struct account *);
 /* Keeps the account's memory and credentials without counting as use. */
 void account_pin(struct account *);
 void account_unpin(struct account *);
-/* Earliest end of a cool-down at the site; UINT64_MAX when none cools. */
+/* Earliest end of a cool-down at the site, of the accounts that may serve the key; UINT64_MAX when
+ * none cools. */
 uint64_t account_pool_earliest(struct account_pool *, const struct site_config *site,
-                               uint64_t now_ms);
+                               const struct key_config *key, uint64_t now_ms);
 /* A success, or what a failure of `kind` means for the account. `retry_after_s` 0 = the default of
  * 60 s for rate_limited. */
 void account_succeeded(struct account *);

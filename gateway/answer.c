@@ -492,6 +492,15 @@ int answer_end(struct answer *a, struct buffer *body)
     return a->writer->ops->end(a->writer, &a->usage, body);
 }
 
+int64_t answer_tokens(struct answer *a)
+{
+    if (a->writer->ops->bytes)
+        return 0;
+    if (!a->usage.source) /* not settled yet */
+        settle_usage(a);
+    return a->usage.total;
+}
+
 void answer_role(struct answer *a)
 {
     if (a->writer->ops->role)

@@ -404,8 +404,8 @@ static enum lease_result lease_account(struct branch *b)
     const struct access_grant *grant = &b->exchange->grant;
     struct account_pool *pool = engine_of(b)->accounts;
     if (!site->keys_passthrough || !grant->visitor_key.n)
-        return account_pool_lease(pool, site, b->tried, now_ms(b), &b->account, &b->account_index,
-                                  &retry_at);
+        return account_pool_lease(pool, site, b->exchange->key, b->tried, now_ms(b), &b->account,
+                                  &b->account_index, &retry_at);
     if (b->tried) /* it was refused: there is no other */
         return LEASE_NONE;
     b->account_index = 0;

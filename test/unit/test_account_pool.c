@@ -64,7 +64,7 @@ static struct account *lease(struct bench *b, uint64_t *tried, uint64_t now,
     struct account *a = NULL;
     size_t index = 99;
     uint64_t at = 0;
-    enum lease_result r = account_pool_lease(b->pool, site(b), *tried, now, &a, &index, &at);
+    enum lease_result r = account_pool_lease(b->pool, site(b), NULL, *tried, now, &a, &index, &at);
     assert_int_equal(r, wanted);
     if (r != LEASE_OK)
         return NULL;
@@ -108,19 +108,53 @@ static void who_cools_is_not_asked(void **state)
     account_failed(a, FAIL_RATE_LIMITED, 5, 1000);
     account_release(a);
     assert_int_equal(a->state, ACCOUNT_COOLING);
-    assert_int_equal(account_pool_earliest(b->pool, site(b), 1000), 6000);
+    assert_int_equal(account_pool_earliest(b->pool, site(b), NULL, 1000), 6000);
     expect(b, 1500, "b");
     expect(b, 1500, "b");
     c = lease(b, &tried, 1500, LEASE_OK);
     account_failed(c, FAIL_RATE_LIMITED, 0, 1500); /* nothing told: 60 s */
     account_release(c);
-    assert_int_equal(account_pool_lease(b->pool, site(b), 0, 5999, &c, &index, &at), LEASE_COOLING);
+    assert_int_equal(account_pool_lease(b->pool, site(b), NULL, 0, 5999, &c, &index, &at),
+                     LEASE_COOLING);
     assert_int_equal(at, 6000);
     expect(b, 6000, "a");
-    assert_int_equal(account_pool_lease(b->pool, site(b), 1, 61499, &c, &index, &at),
+    assert_int_equal(account_pool_lease(b->pool, site(b), NULL, 1, 61499, &c, &index, &at),
                      LEASE_COOLING);
     assert_int_equal(at, 61500);
     expect(b, 61500, "b");
+    stop(b);
+}
+
+static void a_key_is_tied_to_accounts(void **state)
+{
+    struct bench *b =
+        start(SITE("max_concurrent = 1", THREE) "[[keys]]\nkey = \"k\"\naccounts = [\"s/b\"]\n");
+    const struct key_config *key = &b->config->keys[0];
+    struct account *a, *other;
+    size_t index;
+    uint64_t at;
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(account_pool_lease(b->pool, site(b), key, 0, 0, &a, &index, &at),
+                         LEASE_OK);
+        assert_string_equal(a->name, "b");
+        assert_int_equal(index, 1);
+        account_release(a);
+    }
+    assert_int_equal(account_pool_lease(b->pool, site(b), key, 0, 0, &a, &index, &at), LEASE_OK);
+    assert_int_equal(account_pool_lease(b->pool, site(b), key, 0, 0, &other, &index, &at),
+                     LEASE_BUSY); /* though two others are free */
+    account_failed(a, FAIL_RATE_LIMITED, 5, 0);
+    account_release(a);
+    assert_int_equal(account_pool_lease(b->pool, site(b), key, 0, 0, &a, &index, &at),
+                     LEASE_COOLING);
+    assert_int_equal(at, 5000);
+    assert_int_equal(account_pool_lease(b->pool, site(b), NULL, 0, 0, &a, &index, &at), LEASE_OK);
+    account_failed(a, FAIL_RATE_LIMITED, 2, 0);
+    account_release(a);
+    assert_int_equal(account_pool_earliest(b->pool, site(b), NULL, 0), 2000);
+    assert_int_equal(account_pool_earliest(b->pool, site(b), key, 0), 5000);
+    assert_int_equal(account_pool_lease(b->pool, site(b), key, 2, 5000, &a, &index, &at),
+                     LEASE_NONE); /* tried */
     stop(b);
 }
 
@@ -220,7 +254,7 @@ static void a_reload_keeps_what_is_known(void **state)
     account_release(a);
     /* `second` is still leased. a stays, b has a new key, c is new. */
     configure(b, SITE("", ACCOUNT("a", "k1") ACCOUNT("b", "new") ACCOUNT("c", "k3")));
-    assert_int_equal(account_pool_earliest(b->pool, site(b), 0), 100000);
+    assert_int_equal(account_pool_earliest(b->pool, site(b), NULL, 0), 100000);
     account_release(second);
     tried = 0;
     struct account *x = lease(b, &tried, 0, LEASE_OK), *y = lease(b, &tried, 0, LEASE_OK);
@@ -318,7 +352,7 @@ static void a_site_that_is_gone_wakes_who_waits(void **state)
     assert_true(account_pool_wait(b->pool, site(b), &x.waiter));
     configure(b, "[[sites]]\nname = \"t\"\nadapter = \"demo\"\n");
     assert_int_equal(x.woken, 1);
-    assert_int_equal(account_pool_lease(b->pool, &old->sites[0], 0, 0, &none, &index, &at),
+    assert_int_equal(account_pool_lease(b->pool, &old->sites[0], NULL, 0, 0, &none, &index, &at),
                      LEASE_NONE);
     assert_null(account_pool_peek(b->pool, &old->sites[0]));
     account_release(a);
@@ -346,7 +380,8 @@ static void a_cool_down_is_kept(void **state)
             account_succeeded(a);
         account_release(a);
         account_release(a);
-        enum lease_result r = account_pool_lease(b->pool, site(b), 0, 99999, &second, &index, &at);
+        enum lease_result r =
+            account_pool_lease(b->pool, site(b), NULL, 0, 99999, &second, &index, &at);
         if (r != LEASE_COOLING || at != 100000)
             fail_msg("%s ends the cool-down", fail_kind_name(kinds[i]));
         expect(b, 100000, "a");
@@ -362,7 +397,7 @@ static void a_cool_down_that_is_over_is_over(void **state)
     account_failed(a, FAIL_RATE_LIMITED, 10, 0);
     account_failed(a, FAIL_CREDENTIAL, 0, 10000); /* of a long answer */
     assert_int_equal(a->state, ACCOUNT_EXPIRED);
-    assert_true(account_pool_earliest(b->pool, site(b), 10000) == UINT64_MAX);
+    assert_true(account_pool_earliest(b->pool, site(b), NULL, 10000) == UINT64_MAX);
     account_release(a);
     stop(b);
 }
@@ -506,6 +541,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accounts_take_turns),
         cmocka_unit_test(who_cools_is_not_asked),
+        cmocka_unit_test(a_key_is_tied_to_accounts),
         cmocka_unit_test(the_expired_come_last),
         cmocka_unit_test(other_failures_leave_an_account_ready),
         cmocka_unit_test(busy_accounts_are_waited_for),
