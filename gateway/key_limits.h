@@ -39,7 +39,7 @@ void key_limits_destroy(struct key_limits *);
 int key_limits_configure(struct key_limits *, const struct config *, struct key_time);
 /* What was kept: added to what was counted since on the same day. Once for each key, after the
  * first key_limits_configure; unknown keys are ignored. `changed` is not called. */
-void key_limits_restore(struct key_limits *, struct span key, const struct key_day *);
+void key_limits_restore(struct key_limits *, struct span name, const struct key_day *);
 
 /* A request begins: 0, or -1 with fail (KEY_LIMIT). Also when refused, `*key` is the key to report
  * about and to unref, NULL when it is not configured any more (then nothing is limited). */

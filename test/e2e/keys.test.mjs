@@ -5,7 +5,7 @@ import OpenAI from 'openai';
 import {OpenAiSite} from '../sites/openai.mjs';
 import {settled} from './lib/clients.mjs';
 import {run, startGateway} from './lib/gateway.mjs';
-import {chat, checkBrokenStream, checkError, checkStream, user} from './lib/http.mjs';
+import {Wire, chat, checkBrokenStream, checkError, checkStream, request, user} from './lib/http.mjs';
 
 const DEMO = {name: 'demo', adapter: 'demo'};
 const LIMITED = {status: 429, type: 'rate_limit_error', code: 'rate_limit_exceeded'};
@@ -166,6 +166,14 @@ describe('limits of a key', {timeout: 120000}, () => {
     }
   });
 
+  it('also for one that was sent before the answer had ended', async () => {
+    const wire = await Wire.open(gateway.port);
+    const headers = {Authorization: 'Bearer sk-one', 'Content-Type': 'application/json'};
+    wire.write(request('POST', '/v1/chat/completions', headers, JSON.stringify(echo('x'))).repeat(5));
+    for (let i = 0; i < 5; i++) assert.equal((await wire.answer()).status, 200);
+    wire.close();
+  });
+
   daily('requests_per_day', async () => {
     for (const left of ['1', '0']) assert.equal(limits((await good('requests', echo('x'))).response)['remaining-requests'], left);
     const refusal = await ask('requests', echo('x'));
@@ -256,8 +264,8 @@ describe('a key that is tied to accounts', {timeout: 60000}, () => {
       sites: [DEMO,
         {name: 'up', ...up, accounts: [{name: 'a', api_key: 'sk-a'}, {name: 'b', api_key: 'sk-b'}]},
         {name: 'other', ...up, models: ['gpt-other'], accounts: [{name: 'a', api_key: 'sk-a'}]}],
-      keys: [key('b', {accounts: ['up/b']}), key('all'), key('demo', {accounts: ['demo/default']})],
-      models: [{id: 'first', targets: ['demo/echo', 'up/gpt-test']}, {id: 'never', targets: ['demo/echo', 'other/gpt-other']}],
+      keys: [key('a', {accounts: ['up/a']}), key('b', {accounts: ['up/b']}), key('all'), key('demo', {accounts: ['demo/default']})],
+      models: [{id: 'either', targets: ['other/gpt-other', 'up/gpt-test']}, {id: 'first', targets: ['demo/echo', 'up/gpt-test']}, {id: 'never', targets: ['demo/echo', 'other/gpt-other']}],
     });
   });
   after(async () => {
@@ -277,9 +285,9 @@ describe('a key that is tied to accounts', {timeout: 60000}, () => {
 
   it('has only their models', async () => {
     const ids = async (name) => (await client(name).models.list()).data.map((m) => m.id).sort();
-    assert.deepEqual(await ids('b'), ['first', 'gpt-test']);
+    assert.deepEqual(await ids('b'), ['either', 'first', 'gpt-test']);
     assert.deepEqual(await ids('demo'), ['demo/echo', 'demo/reasoner', 'demo/slow', 'demo/tools', 'first', 'never']);
-    assert.deepEqual(await ids('all'), ['demo/echo', 'demo/reasoner', 'demo/slow', 'demo/tools', 'first', 'gpt-other', 'gpt-test', 'never']);
+    assert.deepEqual(await ids('all'), ['demo/echo', 'demo/reasoner', 'demo/slow', 'demo/tools', 'either', 'first', 'gpt-other', 'gpt-test', 'never']);
     for (const id of ['gpt-test', 'up/gpt-test', 'first']) assert.equal((await client('b').models.retrieve(id)).id, id);
     for (const id of ['demo/echo', 'gpt-other', 'never']) {
       await assert.rejects(client('b').models.retrieve(id), (e) => e instanceof OpenAI.PermissionDeniedError && e.code === 'model_not_allowed');
@@ -306,18 +314,25 @@ describe('a key that is tied to accounts', {timeout: 60000}, () => {
     await gateway.logged(/key=demo model=first site=demo account=default/);
   });
 
-  it('while its account rests, no other is asked for it', async () => {
-    site.next({status: 429, json: {error: {message: 'slow down'}}, headers: {'retry-after': '50'}});
+  it('while its account rests, no other is asked for it, and it is told when its own is ready', async () => {
+    const limited = (wait) => ({status: 429, json: {error: {message: 'slow down'}}, headers: {'retry-after': String(wait)}});
     const from = site.chatRequests().length;
-    for (let i = 0; i < 2; i++) {
-      await assert.rejects(ask('b', 'up/gpt-test'), (e) => {
-        const wait = Number(e.headers.get('retry-after'));
-        return e.code === 'upstream_rate_limited' && wait >= 45 && wait <= 50;
-      });
-    }
-    assert.equal(site.chatRequests().length, from + 1);
+    const rests = (name, model, most) => assert.rejects(ask(name, model), (e) => {
+      const wait = Number(e.headers.get('retry-after'));
+      assert.equal(e.code, 'upstream_rate_limited');
+      return wait > most - 5 && wait <= most;
+    });
+    site.next(limited(90));
+    await rests('b', 'up/gpt-test', 90);
+    await rests('b', 'up/gpt-test', 90); // without asking
     await ask('all', 'up/gpt-test');
     assert.deepEqual(askedWith(1), ['sk-a']);
+    site.next(limited(40), limited(20));
+    await rests('a', 'up/gpt-test', 40);
+    await rests('all', 'gpt-other', 20);
+    assert.equal(site.chatRequests().length, from + 4);
+    await rests('b', 'either', 90); // earlier ones are not for it
+    await rests('all', 'either', 20);
   });
 });
 
