@@ -151,7 +151,8 @@ bool access_allows_model(const struct access_grant *grant, const struct config *
 {
     if (!grant->only_passthrough && !key_allows_model(grant->key, id))
         return false;
-    for (size_t i = 0; i < config->n_models; i++) {
+    /* An alias is listed for a visitor only as a model of its first site. */
+    for (size_t i = 0; i < config->n_models && !grant->only_passthrough; i++) {
         if (span_eq(config->models[i].id, id))
             return opens_a_target(grant, config, &config->models[i]);
     }

@@ -372,7 +372,7 @@ static void settle_retry_after(struct exchange *e)
     for (size_t i = 0; i < e->n_targets; i++) {
         uint64_t at = account_pool_earliest(e->engine->accounts, e->targets[i].site, e->key,
                                             exchange_now_ms(e));
-        if (exchange_opens(e, i) && at < earliest)
+        if (at < earliest)
             earliest = at;
     }
     if (earliest != UINT64_MAX)

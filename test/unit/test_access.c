@@ -335,6 +335,7 @@ static void keys_are_tied_to_accounts(void **state)
     assert_false(access_allows_model(&tied, config, SPAN("other"), SPAN("p")));
     assert_true(access_allows_model(&any, config, SPAN("other"), SPAN("p")));
     assert_true(access_allows_model(&visitor, config, SPAN("both"), SPAN("p")));
+    assert_false(access_allows_model(&visitor, config, SPAN("both"), SPAN("s")));
     config_unref(config);
 }
 
