@@ -19,7 +19,8 @@ struct answer_choice {
     struct answer_feed *feed;
     int index;
     bool finished, cut;
-    bool in_think; /* inside our own <think> (REASONING_THINK) */
+    struct span held_finish; /* its reason, as long as the run may still be tried again */
+    bool in_think;           /* inside our own <think> (REASONING_THINK) */
     bool splitting;
     struct think_splitter splitter;
     bool stopping;
@@ -80,10 +81,17 @@ static void commit(struct answer_choice *c)
     c->feed->answer->committed = true;
 }
 
+static int written(const struct answer_choice *c, int error)
+{
+    if (error == BUFFER_FULL)
+        c->feed->answer->full = true;
+    return error;
+}
+
 static int write_text(struct answer_choice *c, struct span text)
 {
     commit(c);
-    return writer_of(c)->ops->text(writer_of(c), c->index, text);
+    return written(c, writer_of(c)->ops->text(writer_of(c), c->index, text));
 }
 
 /* Leaves <think> before anything that is not reasoning. */
@@ -107,19 +115,30 @@ static int send_citations(struct answer_choice *c)
 
 static int write_finish(struct answer_choice *c, struct span reason)
 {
-    if (c->finished)
-        return 0;
+    c->finished = true;
     if (end_thinking(c) || send_citations(c))
         return -1;
+    return written(c, writer_of(c)->ops->finish(writer_of(c), c->index, reason));
+}
+
+/* Nothing comes behind a finish reason. A run without any text may be tried again all the same: its
+ * reason waits for the answer's end. */
+static int finish(struct answer_choice *c, struct span reason)
+{
+    if (c->finished)
+        return 0;
+    if (c->feed->committed)
+        return write_finish(c, reason);
     c->finished = true;
-    return writer_of(c)->ops->finish(writer_of(c), c->index, reason);
+    c->held_finish = arena_dup(c->feed->answer->arena, reason);
+    return c->held_finish.p ? 0 : -1;
 }
 
 /* The gateway ends the choice, not the site. */
 static int cut_here(struct answer_choice *c, struct span reason)
 {
     c->cut = true;
-    return write_finish(c, reason);
+    return finish(c, reason);
 }
 
 /* ---- the filters ---- */
@@ -173,7 +192,7 @@ static int think(struct answer_choice *c, struct span text)
         c->in_think = true;
     } else if (text.n && c->feed->rules.reasoning != REASONING_DROP) {
         commit(c);
-        if (writer_of(c)->ops->reasoning(writer_of(c), c->index, text))
+        if (written(c, writer_of(c)->ops->reasoning(writer_of(c), c->index, text)))
             return -1;
     }
     return over ? cut_here(c, SPAN("length")) : 0;
@@ -200,7 +219,7 @@ static int put_finish(struct answer_choice *c, struct span reason)
 {
     if (c->finished)
         return 0;
-    return put_held(c) ? -1 : write_finish(c, reason);
+    return put_held(c) ? -1 : finish(c, reason);
 }
 
 /* ---- the kinds of deltas ---- */
@@ -222,7 +241,7 @@ static int put_refusal(struct answer_choice *c, struct span text)
     commit(c);
     if (token_counter_add(&c->text, text))
         return -1;
-    return writer_of(c)->ops->refusal(writer_of(c), c->index, text);
+    return written(c, writer_of(c)->ops->refusal(writer_of(c), c->index, text));
 }
 
 static int put_tool_begin(struct answer_choice *c, const struct delta *d)
@@ -237,14 +256,14 @@ static int put_tool_begin(struct answer_choice *c, const struct delta *d)
                           c->index, d->index);
     if (!id.p || token_counter_add(&c->text, d->name))
         return -1;
-    return writer_of(c)->ops->tool_begin(writer_of(c), c->index, d->index, id, d->name);
+    return written(c, writer_of(c)->ops->tool_begin(writer_of(c), c->index, d->index, id, d->name));
 }
 
 static int put_tool_arguments(struct answer_choice *c, const struct delta *d)
 {
     if (token_counter_add(&c->text, d->text))
         return -1;
-    return writer_of(c)->ops->tool_arguments(writer_of(c), c->index, d->index, d->text);
+    return written(c, writer_of(c)->ops->tool_arguments(writer_of(c), c->index, d->index, d->text));
 }
 
 static int keep_citation(struct answer_feed *f, const struct delta *d)
@@ -399,23 +418,47 @@ static int64_t clamp(int64_t n)
 
 static enum count_origin weaker(enum count_origin a, enum count_origin b) { return a < b ? a : b; }
 
+/* The prompt that was counted last, and how many bytes of the others still are. */
+struct prompt_tokens {
+    const struct message *messages;
+    int64_t tokens;
+    enum count_origin origin;
+    size_t left;
+};
+
 /* What we can tell ourselves. */
-static int64_t count_feed(struct answer_feed *f, int64_t *reasoning)
+static int64_t count_feed(const struct answer_feed *f, int64_t *reasoning,
+                          enum count_origin *origin)
 {
     int64_t text = 0;
     *reasoning = 0;
+    *origin = token_counter_origin(f->answer->tokens);
     for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
         struct answer_choice *c = f->answer->choices[i];
         if (!c)
             continue;
         text += token_counter_total(&c->text);
         *reasoning += token_counter_total(&c->reasoning);
+        if (c->text.estimated || c->reasoning.estimated)
+            *origin = COUNT_ESTIMATED;
     }
     return text + *reasoning;
 }
 
+/* The prompt's tokens by our own count. Several runs for one prompt: it is counted once. */
+static int64_t count_prompt(struct prompt_tokens *known, const struct answer *a,
+                            const struct answer_feed *f, enum count_origin *origin)
+{
+    if (known->messages != f->turn->messages) {
+        known->messages = f->turn->messages;
+        known->tokens = token_count_prompt(a->tokens, f->turn, &known->left, &known->origin);
+    }
+    *origin = known->origin;
+    return known->tokens;
+}
+
 /* The site's figures where it told them and we did not end the answer for it, else ours. */
-static void add_usage(struct answer *a, struct answer_feed *f)
+static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tokens *known)
 {
     struct usage_counts *sum = &a->usage;
     enum count_origin prompt = COUNT_UPSTREAM, completion = COUNT_UPSTREAM;
@@ -426,12 +469,11 @@ static void add_usage(struct answer *a, struct answer_feed *f)
     if (f->has_usage && f->usage.prompt >= 0)
         sum->prompt += clamp(f->usage.prompt);
     else
-        sum->prompt += token_count_prompt(a->tokens, f->turn, &prompt);
+        sum->prompt += count_prompt(known, a, f, &prompt);
     if (f->has_usage && f->usage.completion >= 0 && !cut) {
         sum->completion += clamp(f->usage.completion);
     } else {
-        sum->completion += count_feed(f, &reasoning);
-        completion = token_counter_origin(a->tokens);
+        sum->completion += count_feed(f, &reasoning, &completion);
     }
     if (f->has_usage && f->usage.cached >= 0)
         sum->cached = clamp(f->usage.cached) + (sum->cached > 0 ? sum->cached : 0);
@@ -445,8 +487,9 @@ static void settle_usage(struct answer *a)
 {
     a->usage = (struct usage_counts){.cached = -1, .reasoning = -1};
     a->prompt_origin = a->completion_origin = COUNT_UPSTREAM;
+    struct prompt_tokens known = {.left = PROMPTS_COUNTED_MAX};
     for (struct answer_feed *f = a->feeds; f; f = f->next)
-        add_usage(a, f);
+        add_usage(a, f, &known);
     enum count_origin origin = weaker(a->prompt_origin, a->completion_origin);
     if (a->feeds && !a->feeds->next && origin == COUNT_UPSTREAM)
         a->usage.raw = a->feeds->usage.raw;
@@ -477,19 +520,31 @@ void answer_frame_done(struct answer *a)
         a->writer->ops->flush_extras(a->writer);
 }
 
+/* The site's last word, or ours, goes out now. */
+static int end_choice(struct answer_choice *c)
+{
+    if (put_finish(c, SPAN("stop")))
+        return -1;
+    struct span reason = c->held_finish;
+    c->held_finish = span_of(NULL, 0);
+    return reason.p ? write_finish(c, reason) : 0;
+}
+
 int answer_end(struct answer *a, struct buffer *body)
 {
     for (struct answer_feed *f = a->feeds; f; f = f->next) {
         for (int i = 0; i < f->n; i++) {
             bool used = i == 0 || (f->first + i < EMITTER_CHOICES && a->choices[f->first + i]);
             struct answer_choice *c = used ? choice_of(f, i) : NULL;
-            if (used && (!c || put_finish(c, SPAN("stop"))))
+            if (used && (!c || end_choice(c)))
                 return -1;
         }
     }
     if (!a->writer->ops->bytes)
         settle_usage(a);
-    return a->writer->ops->end(a->writer, &a->usage, body);
+    int error = a->writer->ops->end(a->writer, &a->usage, body);
+    a->full |= error == BUFFER_FULL;
+    return error;
 }
 
 int64_t answer_tokens(struct answer *a)

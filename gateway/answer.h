@@ -29,6 +29,7 @@ struct answer {
     struct answer_feed *feeds;
     struct answer_choice *choices[EMITTER_CHOICES];
     bool committed; /* content of any feed went (or will go) to the client */
+    bool full;      /* a writer met its limit */
     uint64_t deltas;
     struct usage_counts usage; /* this and the next two: set by answer_end */
     enum count_origin prompt_origin, completion_origin;

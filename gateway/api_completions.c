@@ -10,7 +10,10 @@
 #include "gateway/api.h"
 #include "gateway/chat_request.h"
 
-enum { PROMPTS_MAX = EMITTER_CHOICES };
+enum {
+    PROMPTS_MAX = EMITTER_CHOICES,
+    COMMON_MAX = 16 << 20 /* the other fields, which each prompt's request repeats: bytes of all */
+};
 
 static struct span given(struct span object, const char *key)
 {
@@ -83,26 +86,42 @@ static bool is_own_field(struct span key)
     return false;
 }
 
-/* The chat request for one prompt, in the arena. */
-static char *chat_body(struct arena *arena, struct span object, struct span prompt, size_t *n)
+/* What all the chat requests have beside their messages: `,"key":value…}`. */
+static void common_fields(struct buffer *out, struct span object)
 {
-    struct buffer out;
-    buffer_init(&out, object.n + prompt.n + 128);
-    buffer_append(&out, SPAN("{\"messages\":[{\"role\":\"user\",\"content\":"));
-    buffer_append(&out, prompt);
-    buffer_append(&out, SPAN("}]"));
     struct json_raw_iter it = json_raw_each(object);
+    buffer_init(out, object.n + 16);
+    buffer_append(out, SPAN("]"));
     while (json_raw_next(&it)) {
         if (!is_own_field(it.key))
-            json_raw_append_member(&out, it.key, it.value);
+            json_raw_append_member(out, it.key, it.value);
     }
+    buffer_append(out, SPAN("}"));
+}
+
+/* The chat request for one prompt, in the arena. */
+static char *chat_body(struct arena *arena, struct span prompt, struct span common, size_t *n)
+{
+    const struct span begin = SPAN("{\"messages\":[{\"role\":\"user\",\"content\":");
+    struct buffer out;
+    *n = begin.n + prompt.n + 1 + common.n;
+    char *text = arena_alloc(arena, *n + JSON_PADDING);
+    if (!text)
+        return NULL;
+    out = (struct buffer){.p = text, .cap = *n, .limit = *n};
+    buffer_append(&out, begin);
+    buffer_append(&out, prompt);
     buffer_append(&out, SPAN("}"));
-    char *text = out.error ? NULL : arena_alloc(arena, out.n + JSON_PADDING);
-    if (text)
-        memcpy(text, out.p, out.n);
-    *n = out.n;
-    buffer_free(&out);
-    return text;
+    buffer_append(&out, common);
+    return out.error ? NULL : text;
+}
+
+static int read_turn(struct json_parser *json, struct arena *arena, struct span prompt,
+                     struct span common, struct turn *turn, struct fail *fail)
+{
+    size_t length;
+    char *body = chat_body(arena, prompt, common, &length);
+    return body ? chat_request_parse(json, arena, body, length, turn, fail) : fail_memory(fail);
 }
 
 static int read_turns(struct json_parser *json, struct arena *arena, struct span object,
@@ -110,19 +129,28 @@ static int read_turns(struct json_parser *json, struct arena *arena, struct span
 {
     struct turn *turns = arena_alloc(arena, n * sizeof *turns);
     struct span *echo = arena_alloc(arena, n * sizeof *echo);
+    struct buffer common;
+    int bad = 0;
     if (!turns || !echo)
         return fail_memory(fail);
+    common_fields(&common, object);
+    if (common.error)
+        bad = fail_memory(fail);
+    else if (n > 1 && common.n > COMMON_MAX / n)
+        bad = fail_param(fail, FAIL_TOO_LARGE, "prompt",
+                         "%zu prompts, each with %zu bytes of other fields, are too much for one "
+                         "request; send fewer prompts at a time",
+                         n, common.n);
     prompts->turns = turns;
-    prompts->n = n;
-    for (size_t i = 0; i < n; i++) {
-        size_t length;
-        char *body = chat_body(arena, object, list[i], &length);
-        if (!body)
-            return fail_memory(fail);
-        if (chat_request_parse(json, arena, body, length, &turns[i], fail))
-            return -1;
-        echo[i] = turns[i].messages->n_parts ? turns[i].messages->parts->text : SPAN("");
+    for (size_t i = 0; i < n && !bad; i++) {
+        bad = read_turn(json, arena, list[i], buffer_span(&common), &turns[i], fail);
+        prompts->n = n;
+        if (!bad)
+            echo[i] = turns[i].messages->n_parts ? turns[i].messages->parts->text : SPAN("");
     }
+    buffer_free(&common);
+    if (bad)
+        return -1;
     if (n * (size_t)turns->n > EMITTER_CHOICES)
         return fail_param(fail, FAIL_INVALID_VALUE, "n", "prompts times n must be at most %d",
                           EMITTER_CHOICES);

@@ -17,27 +17,48 @@ static int relay_json(struct json_parser *json, struct arena *arena, char *body,
     if (request_body_open(json, body, n, &turn->raw, fail) ||
         request_body_model(json, arena, turn->raw, &turn->model, fail))
         return -1;
-    struct span value = json_raw_get(turn->raw, "model");
+    struct span value = {NULL, 0};
+    struct json_raw_iter it = json_raw_each(turn->raw);
+    while (json_raw_next(&it)) {
+        if (!json_raw_key_is(it.key, SPAN("model")))
+            continue;
+        if (value.p) /* the site could take the other one */
+            return fail_param(fail, FAIL_INVALID_VALUE, "model", "the body has \"model\" twice");
+        value = it.value;
+    }
     turn->relay.quoted = true;
     turn->relay.before = span_of(turn->raw.p, (size_t)(value.p - turn->raw.p));
     turn->relay.after = span_from(turn->raw, turn->relay.before.n + value.n);
     return 0;
 }
 
+/* Where the next semicolon stands that is not inside quotes; the end when there is none. */
+static size_t parameter_end(struct span header)
+{
+    bool quoted = false;
+    size_t at = 0;
+    for (; at < header.n && (quoted || header.p[at] != ';'); at++) {
+        if (header.p[at] == '"')
+            quoted = !quoted;
+        else if (quoted && header.p[at] == '\\')
+            at++;
+    }
+    return at < header.n ? at : header.n;
+}
+
 /* A parameter of a header's value: `…; name=value` or `…; name="value"`. */
 static struct span header_parameter(struct span header, struct span name)
 {
     while (header.n) {
-        ptrdiff_t semicolon = span_find_char(header, ';');
-        struct span part =
-            span_trim(semicolon < 0 ? header : span_first(header, (size_t)semicolon));
+        size_t end = parameter_end(header);
+        struct span part = span_trim(span_first(header, end));
         ptrdiff_t equals = span_find_char(part, '=');
         if (equals > 0 && span_eq_nocase(span_first(part, (size_t)equals), name)) {
             struct span value = span_from(part, (size_t)equals + 1);
             bool quoted = value.n > 1 && value.p[0] == '"' && value.p[value.n - 1] == '"';
             return quoted ? span_of(value.p + 1, value.n - 2) : value;
         }
-        header = semicolon < 0 ? SPAN("") : span_from(header, (size_t)semicolon + 1);
+        header = end < header.n ? span_from(header, end + 1) : SPAN("");
     }
     return SPAN("");
 }
@@ -58,24 +79,23 @@ static bool is_model_field(struct span head)
     return false;
 }
 
-/* The value of the field `model`, {NULL,0} when there is none. */
-static struct span form_model(struct span body, struct span delimiter)
+/* The values of the fields `model`: how many there are, and the last one. */
+static size_t form_models(struct span body, struct span delimiter, struct span *value)
 {
+    size_t n = 0;
     ptrdiff_t at = span_find(body, delimiter);
     while (at >= 0) {
-        struct span part = span_from(body, (size_t)at + delimiter.n);
-        ptrdiff_t next = span_find(part, delimiter);
+        body = span_from(body, (size_t)at + delimiter.n);
+        at = span_find(body, delimiter);
+        struct span part = span_first(body, at < 0 ? 0 : (size_t)at);
         ptrdiff_t blank = span_find(part, SPAN("\r\n\r\n"));
-        if (next < 0 || blank < 0)
-            return span_of(NULL, 0); /* the end, or no form */
-        if (blank < next && is_model_field(span_first(part, (size_t)blank))) {
-            struct span value = span_of(part.p + blank + 4, (size_t)(next - blank - 4));
-            return span_ends(value, SPAN("\r\n")) ? span_first(value, value.n - 2) : value;
-        }
-        body = part;
-        at = next;
+        if (blank < 0 || !is_model_field(span_first(part, (size_t)blank)))
+            continue;
+        part = span_from(part, (size_t)blank + 4);
+        *value = span_ends(part, SPAN("\r\n")) ? span_first(part, part.n - 2) : part;
+        n++;
     }
-    return span_of(NULL, 0);
+    return n;
 }
 
 static int relay_form(struct arena *arena, struct span body, struct turn *turn, struct fail *fail)
@@ -84,7 +104,10 @@ static int relay_form(struct arena *arena, struct span body, struct turn *turn, 
     struct span delimiter = arena_printf(arena, "--%.*s", SPAN_ARGS(boundary));
     if (!delimiter.p)
         return fail_memory(fail);
-    struct span model = boundary.n ? form_model(body, delimiter) : span_of(NULL, 0);
+    struct span model = {NULL, 0};
+    size_t n = boundary.n ? form_models(body, delimiter, &model) : 0;
+    if (n > 1) /* the site could take the other one */
+        return fail_param(fail, FAIL_INVALID_VALUE, "model", "the form has \"model\" %zu times", n);
     if (!model.n)
         return fail_param(fail, FAIL_INVALID_VALUE, "model",
                           "the form needs a field \"model\": the id of a model (GET /v1/models "

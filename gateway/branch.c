@@ -54,14 +54,6 @@ static void count_drift(void *owner, const char *kind)
               kind);
 }
 
-static void release_credential_step(struct branch *b)
-{
-    if (!b->holds_credential_step)
-        return;
-    b->holds_credential_step = false;
-    account_credential_done(b->account);
-}
-
 /* Ends the request to the site that is under way, if there is one. */
 static void drop_call(struct branch *b, bool finished)
 {
@@ -83,12 +75,17 @@ void branch_release(struct branch *b)
     if (!b->account)
         return;
     struct account *account = b->account;
-    release_credential_step(b);
+    bool credential_step = b->holds_credential_step;
+    b->holds_credential_step = false;
     if (b->adapter)
         start_tidy(b);
     b->adapter = NULL;
     b->account = NULL;
-    account_release(account); /* last: whoever waits may begin inside this call */
+    /* Last: whoever waits may begin inside these calls, and may even bring this exchange to its
+     * end. */
+    if (credential_step)
+        account_credential_done(account);
+    account_release(account);
 }
 
 static enum branch_step completed(struct branch *b)
@@ -120,8 +117,8 @@ static void take_verdict(struct branch *b, enum adapter_verdict verdict)
         b->step = BRANCH_ASK;
     } else {
         b->fail = b->run.fail;
-        if (engine_of(b)->out.error || b->fail.kind == FAIL_NONE)
-            fail_memory(&b->fail);
+        if (engine_of(b)->out.error || e->answer.full || b->fail.kind == FAIL_NONE)
+            exchange_fail_writing(e, &b->fail);
         b->step = BRANCH_RETRY;
     }
     advance(b);
@@ -393,6 +390,7 @@ static enum branch_step next_target(struct branch *b)
         b->target++;
     } while (!exchange_opens(b->exchange, b->target));
     b->tried = 0;
+    b->account_name = span_of(NULL, 0);
     return BRANCH_LEASE;
 }
 
@@ -415,9 +413,22 @@ static enum lease_result lease_account(struct branch *b)
     return b->account ? LEASE_OK : LEASE_NONE;
 }
 
+/* Is it one of our own runs that keeps an account of the site busy? */
+static bool waits_for_ours(const struct branch *b)
+{
+    const struct exchange *e = b->exchange;
+    for (size_t i = 0; i < e->n_branches; i++) {
+        if (e->branches[i].account && branch_site(&e->branches[i]) == branch_site(b))
+            return true;
+    }
+    return false;
+}
+
 static enum branch_step wait_for_account(struct branch *b)
 {
     const struct site_config *site = branch_site(b);
+    if (b->queue_until_ms && now_ms(b) >= b->queue_until_ms && waits_for_ours(b))
+        branch_wait_anew(b);
     if (b->queue_until_ms && now_ms(b) >= b->queue_until_ms) {
         fail_set(&b->fail, FAIL_SERVER_BUSY,
                  "every account of %.*s has been busy for %d s; try again later or add an account",
@@ -465,6 +476,7 @@ static enum branch_step step_lease(struct branch *b)
     case LEASE_OK: break;
     }
     b->queue_until_ms = 0;
+    b->account_name = arena_dup(&b->exchange->arena, b->account->view.name);
     b->tried |= 1ull << (b->account_index % 64);
     fail_clear(&b->fail);
     if (begin_run(b))
@@ -480,7 +492,10 @@ static enum branch_step step_ask(struct branch *b)
         exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
         if (b->step == BRANCH_OVER)
             return BRANCH_OVER;
-        release_credential_step(b);
+        b->holds_credential_step = false;
+        account_credential_done(b->account);
+        if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
+            return BRANCH_OVER;
     }
     b->request = (struct site_request){0};
     b->run.now_ms = clock_wall_ms();
@@ -525,6 +540,8 @@ static enum branch_step step_local(struct branch *b)
             return done(b);
         if (step == ADAPTER_FAILED) {
             b->fail = b->run.fail;
+            if (e->answer.full || b->fail.kind == FAIL_NONE)
+                exchange_fail_writing(e, &b->fail);
             return BRANCH_RETRY;
         }
         if (answer_feed_is_cut(&b->feed))
@@ -567,7 +584,12 @@ static enum branch_step step_retry(struct branch *b)
         b->complete = answer_feed_is_finished(&b->feed);
         return BRANCH_OVER;
     }
+    exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
+    if (b->step == BRANCH_OVER)
+        return BRANCH_OVER;
     branch_release(b);
+    if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
+        return BRANCH_OVER;
     if (another_account_may_help(kind))
         return BRANCH_LEASE;
     return another_target_may_help(kind) ? next_target(b) : BRANCH_OVER;
@@ -634,6 +656,12 @@ void branch_pause(struct branch *b)
         b->paused = true;
         upstream_pause(b->call);
     }
+}
+
+void branch_wait_anew(struct branch *b)
+{
+    if (b->queue_until_ms)
+        b->queue_until_ms = now_ms(b) + QUEUE_TIMEOUT_MS;
 }
 
 void branch_resume(struct branch *b)

@@ -37,7 +37,8 @@ struct branch {
 
     /* where it goes */
     size_t target;
-    struct account *account; /* leased */
+    struct account *account;  /* leased */
+    struct span account_name; /* the last one leased for this target, for the log; in the arena */
     size_t account_index;
     uint64_t tried; /* accounts of the current target */
     int tries;      /* runs begun, over all targets */
@@ -66,6 +67,8 @@ void branch_release(struct branch *);
 /* The client does not take more, or takes more again. */
 void branch_pause(struct branch *);
 void branch_resume(struct branch *);
+/* If it waits for an account: as if it had just begun to. */
+void branch_wait_anew(struct branch *);
 /* The next time at which branch_wake_up has something to do; UINT64_MAX when none. */
 uint64_t branch_deadline(const struct branch *);
 void branch_wake_up(struct branch *, uint64_t now_ms);

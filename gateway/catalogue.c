@@ -445,6 +445,20 @@ static bool site_has(struct catalogue *c, const struct site_config *site, struct
     return true;
 }
 
+/* The model behind "site/": as the site lists it, or, where its own ids begin with the very name of
+ * the site, the whole id. Else what stands behind the slash, and false. */
+static bool site_has_behind(struct catalogue *c, const struct site_config *site, struct span id,
+                            struct arena *arena, struct span *model)
+{
+    struct span whole;
+    if (site_has(c, site, span_from(id, site->settings.name.n + 1), arena, model))
+        return true;
+    if (!site_has(c, site, id, arena, &whole))
+        return false;
+    *model = whole;
+    return true;
+}
+
 static enum resolve_result one_target(const struct site_config *site, struct span model,
                                       struct arena *arena, const struct target **targets, size_t *n,
                                       struct fail *fail)
@@ -472,7 +486,7 @@ static enum resolve_result alias_targets(struct catalogue *c, const struct confi
     }
     for (size_t i = 0; i < m->n_targets; i++) {
         list[i].site = &config->sites[m->targets[i].site];
-        site_has(c, list[i].site, m->targets[i].model, arena, &list[i].model);
+        site_has_behind(c, list[i].site, m->targets[i].name, arena, &list[i].model);
     }
     *targets = list;
     *n = m->n_targets;
@@ -569,7 +583,7 @@ enum resolve_result catalogue_resolve(struct catalogue *c, const struct config *
         struct span name = site->settings.name;
         if (id.n <= name.n + 1 || !span_starts(id, name) || id.p[name.n] != '/')
             continue;
-        bool listed = site_has(c, site, span_from(id, name.n + 1), arena, &model);
+        bool listed = site_has_behind(c, site, id, arena, &model);
         if (listed || !(site->adapter->capabilities &
                         CAP_LOCAL)) /* a site may know more than its list says */
             return one_target(site, model, arena, targets, n, fail);

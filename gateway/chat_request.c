@@ -365,7 +365,7 @@ static int read_messages(struct reader *r)
         return invalid(r, "messages", "an array of messages");
     size_t n = count_elements(raw);
     if (n == 0)
-        return invalid(r, "messages", "given at least one message");
+        return invalid(r, "messages", "an array of at least one message");
     struct message *messages = arena_alloc(r->arena, n * sizeof *messages);
     if (!messages)
         return fail_memory(r->fail);

@@ -82,7 +82,12 @@ int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error
         }
         int found = find_command(word);
         if (found < 0)
-            return refuse(error, word[0] == '-' ? "unknown option " : "unknown command ", word);
+            return refuse(error,
+                          word[0] == '-' ? "unknown option "
+                          : span_ends(span_str(word), SPAN(".toml"))
+                              ? "a configuration file is given with -c, as in -c "
+                              : "unknown command ",
+                          word);
         if (commands[found].command == CLI_HELP && word[0] == '-') { /* wherever it stands */
             *cli = (struct cli){.command = CLI_HELP};
             return 0;
@@ -144,6 +149,11 @@ static bool is_taken(const struct config *config, size_t site, struct span id)
     return false;
 }
 
+static bool begins_with_name(struct span id, struct span name)
+{
+    return id.n > name.n && span_starts(id, name) && id.p[name.n] == '/';
+}
+
 static void print_site_models(const struct config *config, size_t at, struct buffer *out)
 {
     const struct site_config *site = &config->sites[at];
@@ -155,11 +165,18 @@ static void print_site_models(const struct config *config, size_t at, struct buf
             buffer_char(out, '/');
         }
         buffer_append(out, id);
-        buffer_printf(out, " -> %.*s/%.*s\n", SPAN_ARGS(name), SPAN_ARGS(id));
+        buffer_append(out, SPAN(" -> "));
+        if (!begins_with_name(id, name)) { /* "demo/echo" of the site demo is a target as it is */
+            buffer_append(out, name);
+            buffer_char(out, '/');
+        }
+        buffer_append(out, id);
+        buffer_char(out, '\n');
     }
-    if (n == 0 || (!site->n_models && site->adapter->models_request))
-        buffer_printf(out, "# %.*s: %s\n", SPAN_ARGS(name),
-                      "the site's own list is asked for while serving; any id works as SITE/ID");
+    bool asks = !site->n_models && site->adapter->models_request;
+    if (n == 0 || asks)
+        buffer_printf(out, "# %.*s: %s; any id works as SITE/ID\n", SPAN_ARGS(name),
+                      asks ? "the site's own list is asked for while serving" : "no list is known");
 }
 
 void cli_print_models(const struct config *config, struct buffer *out)

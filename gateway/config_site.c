@@ -163,8 +163,14 @@ static void read_base_url(struct config_reader *r, const struct schema_key *key,
     if (!config_read_text(r, key->name, value, &url))
         return;
     const char *wrong = parse_base_url(r, url, record);
+    const struct site_config *site = record;
     if (wrong)
         config_error(r, value, "\"%s\" in %s: %s", key->name, r->title, wrong);
+    else if (span_ends(site->settings.prefix, SPAN("/chat/completions")))
+        config_warn(r, value,
+                    "\"%s\" in %s ends with /chat/completions: dragoman adds that itself, leave it "
+                    "out",
+                    key->name, r->title);
 }
 static void print_base_url(struct buffer *out, const struct schema_key *key, const void *record)
 {
@@ -527,11 +533,32 @@ static void complain_credentials(struct config_reader *r, const struct toml_node
     buffer_free(&wanted);
 }
 
+/* What people paste along with a credential, or instead of it. */
+static void doubt_credential(struct config_reader *r, const struct toml_node *table,
+                             const struct credential_field *field, struct span text)
+{
+    const char *doubt = NULL;
+    if (span_eq_nocase(span_first(text, 7), SPAN("bearer ")))
+        doubt = "begins with the word Bearer: dragoman adds that itself, leave it out";
+    else if (text.p[0] == ' ' || text.p[text.n - 1] == ' ')
+        doubt = "begins or ends with a blank";
+    for (size_t i = 0; i < text.n && !doubt; i++) {
+        if ((unsigned char)text.p[i] >= 0x80)
+            doubt = "holds a character beyond ASCII: it is hardly what the site gave out";
+    }
+    if (doubt)
+        config_warn(r, table, "\"%s\" in %s %s", field->name, r->title, doubt);
+}
+
 static bool read_credential(struct config_reader *r, const struct credential_field *field,
                             const struct toml_node *table, struct span *text)
 {
-    if (!field->plain)
-        return config_read_secret(r, table, field->name, text) == 1;
+    if (!field->plain) {
+        bool good = config_read_secret(r, table, field->name, text) == 1;
+        if (good)
+            doubt_credential(r, table, field, *text);
+        return good;
+    }
     const struct toml_node *value = toml_get(table, field->name);
     return value && config_read_text(r, field->name, value, text) &&
            config_check_plain(r, field->name, value, *text);

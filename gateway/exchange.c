@@ -35,7 +35,8 @@ enum {
     EXCHANGE_MAGIC = 0x45584348,
     SILENCE_MS = 15000,      /* the head, then a comment, after this much silence (S5, S21) */
     LARGE_BODY = 256 * 1024, /* larger ones get a parser of their own: the shared one stays small */
-    OUT_KEEP = 256 * 1024    /* the shared buffer gives memory above this back */
+    RUNS_BODY_MAX = 256 << 20, /* what the runs of one request may send to sites, about */
+    OUT_KEEP = 256 * 1024      /* the shared buffer gives memory above this back */
 };
 
 static const char *const end_state_names[] = {"open",      "complete", "cut",
@@ -63,6 +64,9 @@ void exchange_note_body(const struct exchange *e, const struct branch *b, const 
 }
 
 /* ---- towards the client ---- */
+
+/* Streams and relays: what comes from the site leaves at once. */
+static bool pieces_go_out(const struct exchange *e) { return e->stream || e->api->relays; }
 
 struct limit_headers {
     char limit[2][24], remaining[2][24], reset[2][KEY_DURATION_SIZE];
@@ -136,6 +140,15 @@ void exchange_flush(struct exchange *e)
     }
     buffer_shrink(out, OUT_KEEP);
     e->advancing = nested;
+}
+
+int exchange_fail_writing(const struct exchange *e, struct fail *fail)
+{
+    if (!e->answer.full || pieces_go_out(e))
+        return fail_memory(fail);
+    return fail_param(fail, FAIL_UNSUPPORTED, "stream",
+                      "the answer is larger than %d MiB; ask for it with \"stream\": true",
+                      ANSWER_LIMIT / 1024 / 1024);
 }
 
 void exchange_note_first_delta(struct exchange *e)
@@ -228,6 +241,14 @@ static int make_branches(struct exchange *e)
     int wanted = p->turns->n;
     bool split = wanted > 1 && !sites_have_n(e);
     size_t n = split ? p->n * (size_t)wanted : p->n;
+    size_t bytes = 0;
+    for (size_t i = 0; i < p->n; i++)
+        bytes += p->turns[i].raw.n;
+    if (split && bytes > RUNS_BODY_MAX / (size_t)wanted)
+        return fail_param(&e->fail, FAIL_TOO_LARGE, "n",
+                          "%d choices are as many requests to the site, and %zu bytes each are too "
+                          "much; ask for fewer at a time",
+                          wanted, bytes);
     e->branches = arena_alloc(&e->arena, n * sizeof *e->branches);
     if (!e->branches)
         return fail_memory(&e->fail);
@@ -244,9 +265,6 @@ static int make_branches(struct exchange *e)
     }
     return 0;
 }
-
-/* Streams and relays: what comes from the site leaves at once. */
-static bool pieces_go_out(const struct exchange *e) { return e->stream || e->api->relays; }
 
 static int begin_answer(struct exchange *e)
 {
@@ -300,7 +318,7 @@ static enum exchange_step step_resolve(struct exchange *e)
     if (open == e->n_targets)
         return refuse_sites(e);
     if (begin_answer(e)) {
-        e->end = END_FAILED;
+        e->end = e->fail.kind == FAIL_TOO_LARGE ? END_REFUSED : END_FAILED;
         return STEP_FINISH;
     }
     return STEP_RUN;
@@ -319,12 +337,11 @@ static enum exchange_step fail_with(struct exchange *e, const struct branch *b)
     return STEP_FINISH;
 }
 
-/* One of several is over: its account is free for the others, which need not fear for their time.
- */
+/* One of several is over: its account is free for the others, whose time to wait begins anew. */
 static void let_go(struct exchange *e, struct branch *b)
 {
     for (size_t i = 0; i < e->n_branches; i++)
-        e->branches[i].queue_until_ms = 0;
+        branch_wait_anew(&e->branches[i]);
     branch_release(b);
 }
 
@@ -459,7 +476,7 @@ static void answer_success(struct exchange *e)
     int bad = answer_end(&e->answer, &body);
     count_tokens(e);
     if (bad) {
-        fail_memory(&e->fail);
+        exchange_fail_writing(e, &e->fail);
         e->end = e->head_sent ? END_BROKEN : END_FAILED;
         buffer_clear(&e->engine->out);
         if (e->head_sent)
@@ -506,8 +523,8 @@ static void log_access(struct exchange *e)
     log_record_text(&r, "model", span_first(e->model, 128));
     if (b) {
         log_record_text(&r, "site", branch_site(b)->settings.name);
-        if (b->account)
-            log_record_text(&r, "account", b->account->view.name);
+        if (b->account_name.n)
+            log_record_text(&r, "account", b->account_name);
     }
     if (e->n_branches > 1)
         log_record_int(&r, "runs", (int64_t)e->n_branches);
@@ -624,6 +641,8 @@ void exchange_go_on(struct exchange *e)
 {
     assert(e->magic == EXCHANGE_MAGIC);
     if (e->advancing) /* something finished inside a step: the loop below goes on with it */
+        return;
+    if (e->step == STEP_OVER) /* another branch brought it here: this one is on its way back */
         return;
     e->advancing = true;
     while (e->step != STEP_OVER) {

@@ -80,6 +80,8 @@ void exchange_go_on(struct exchange *);
 /* With log_bodies. */
 void exchange_note_body(const struct exchange *, const struct branch *, const char *direction,
                         struct span text);
+/* The answer could not be written: it is too large, or memory is short. */
+int exchange_fail_writing(const struct exchange *, struct fail *);
 void exchange_note_first_delta(struct exchange *);
 void exchange_arm_timer(struct exchange *);
 

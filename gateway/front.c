@@ -288,9 +288,22 @@ static void one_model(struct engine *engine, struct http_exchange *http,
 static int refuse_path(struct http_exchange *http, struct fail *fail)
 {
     struct span path = span_first(http_exchange_path(http), 80);
+    struct span behind = without_version(path);
+    if (!behind.n)
+        return fail_set(
+            fail, FAIL_UNKNOWN_URL,
+            "this is the base URL for apps: enter it there as it is, chat/completions "
+            "and models live below it (http://HOST:PORT/ is for people, with /v1/models "
+            "as JSON)");
+    if (span_eq(behind, SPAN("/responses")))
+        return fail_set(fail, FAIL_UNKNOWN_URL,
+                        "the Responses API (%.*s) is not served: use chat completions "
+                        "(/v1/chat/completions; in OpenAI's SDKs client.chat.completions)",
+                        SPAN_ARGS(path));
     return fail_set(fail, FAIL_UNKNOWN_URL,
-                    "there is nothing at %.*s; the base URL for apps is http://HOST:PORT/v1 "
-                    "(chat/completions and models live below it)",
+                    "there is nothing at %.*s; the base URL for apps is http://HOST:PORT/v1 (below "
+                    "it are chat/completions, completions, models, embeddings, images/... and "
+                    "audio/...)",
                     SPAN_ARGS(path));
 }
 

@@ -21,7 +21,9 @@ enum { BACKLOG = 512, SOCKET_FLAGS = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC 
 
 static int fail_listen(struct fail *f, const struct http_socket *s, int error)
 {
-    const char *hint = error == EADDRINUSE      ? " (is dragoman or another program running there?)"
+    const char *hint = error == EADDRINUSE
+                           ? " (is dragoman or another program running there? end it, or set "
+                             "another address: \"listen\" in [server] of gateway.toml)"
                        : error == EACCES        ? " (ports below 1024 need privileges)"
                        : error == EADDRNOTAVAIL ? " (no interface of this machine has the address)"
                                                 : "";

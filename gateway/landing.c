@@ -3,6 +3,9 @@
  */
 #include "gateway/landing.h"
 
+#include <ctype.h>
+#include <string.h>
+
 static void html_text(struct buffer *out, struct span text)
 {
     for (size_t i = 0; i < text.n; i++) {
@@ -24,6 +27,23 @@ static void model_row(void *owner, struct span id, struct span owned_by)
     buffer_append(out, SPAN("</code></td><td>"));
     html_text(out, owned_by);
     buffer_append(out, SPAN("</td></tr>\n"));
+}
+
+/* The first id that needs no quoting in a shell, in JSON and in HTML; copied, ids live shortly. */
+struct example {
+    char id[80];
+};
+
+static void first_plain(void *owner, struct span id, struct span owned_by)
+{
+    struct example *example = owner;
+    if (example->id[0] || id.n >= sizeof example->id)
+        return;
+    for (size_t i = 0; i < id.n; i++) {
+        if (!isalnum((unsigned char)id.p[i]) && !strchr("./:_-", id.p[i]))
+            return;
+    }
+    memcpy(example->id, id.p, id.n);
 }
 
 void landing_page(struct buffer *out, struct catalogue *catalogue, const struct config *config,
@@ -56,13 +76,18 @@ void landing_page(struct buffer *out, struct catalogue *catalogue, const struct 
             ? SPAN("<p>The API key is one of the keys in your <code>gateway.toml</code>.</p>\n")
             : SPAN("<p>No key is configured: any text will do as the API key, from this machine "
                    "only.</p>\n"));
-    buffer_append(out, SPAN("<p>Try it:</p>\n<pre>curl "));
+    buffer_append(out, SPAN("<p>Try it:</p>\n<pre>curl -N "));
     html_text(out, base);
     buffer_append(out, SPAN("/chat/completions \\\n  -H 'Content-Type: application/json' \\\n"));
     if (config->n_keys)
         buffer_append(out, SPAN("  -H 'Authorization: Bearer YOUR-KEY' \\\n"));
-    buffer_append(out, SPAN("  -d '{\"model\":\"MODEL\",\"stream\":true,"
-                            "\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'</pre>\n"));
+    struct example example = {0};
+    if (show_models)
+        catalogue_each(catalogue, config, first_plain, &example);
+    buffer_printf(out,
+                  "  -d '{\"model\":\"%s\",\"stream\":true,"
+                  "\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'</pre>\n",
+                  example.id[0] ? example.id : "MODEL");
     if (show_models) {
         buffer_append(out, SPAN("<h2>Models</h2>\n<table><tr><th>id</th><th>site</th></tr>\n"));
         catalogue_each(catalogue, config, model_row, out);

@@ -63,7 +63,7 @@ void net_lookup_fail(struct fail *fail, const char *host, int status)
 {
     const char *why =
         status == UV_EAI_NONAME || status == UV_EAI_NODATA || status == UV_EAI_ADDRFAMILY
-            ? "no such name"
+            ? "no such name (check how it is spelt in the configuration)"
         : status == UV_EAI_AGAIN ? "no name server answers; is the network up?"
                                  : uv_strerror(status);
     fail_set(fail, FAIL_UNREACHABLE, "cannot resolve %s: %s", host, why);
@@ -175,7 +175,10 @@ static void report(struct net_socket *s)
     struct fail fail;
     switch (s->error) {
     case UV_ECONNREFUSED:
-        fail_set(&fail, FAIL_UNREACHABLE, "%s refused the connection", s->label);
+        fail_set(
+            &fail, FAIL_UNREACHABLE,
+            "%s refused the connection: nothing listens there (is it running? is the port right?)",
+            s->label);
         break;
     case UV_ETIMEDOUT: fail_set(&fail, FAIL_UNREACHABLE, "%s did not answer", s->label); break;
     default:

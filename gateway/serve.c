@@ -14,6 +14,7 @@
 #include "gateway/engine.h"
 #include "gateway/front.h"
 #include "gateway/log.h"
+#include "gateway/token_file.h"
 
 enum { GRACE_MS = 30000, POLL_MS = 20, FIRST_REFRESH_MS = 50 };
 
@@ -75,7 +76,8 @@ static void on_stop(uv_signal_t *handle, int number)
     }
     s->stopping = true;
     s->stop_at_ms = uv_now(&s->loop) + GRACE_MS;
-    log_info("stopping: no new connections, %zu requests may end", s->engine->n_exchanges);
+    log_info("stopping: no new connections; running requests (%zu) may end within %d s",
+             s->engine->n_exchanges, GRACE_MS / 1000);
     http_server_stop(s->http);
     uv_timer_start(&s->grace, on_grace, 0, POLL_MS);
 }
@@ -205,6 +207,10 @@ int serve(struct config *config, const char *file)
         code = 1;
     } else {
         log_warnings(config);
+        if (!token_file_exists())
+            log_info(
+                "o200k.ranks is not there: tokens that a site does not tell are estimated, not "
+                "counted (make ranks; docs/tokens.md)");
     }
     uv_run(&s->loop, UV_RUN_DEFAULT);
     uv_loop_close(&s->loop);

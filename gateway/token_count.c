@@ -8,6 +8,7 @@
 
 enum {
     PORTION = 4096, /* so much text waits before it is counted */
+    AT_ONCE_MAX = 1 << 20,
     REST_MAX = 1 << 24,
     ESTIMATE_UNIT = 20, /* an estimate is kept in twentieths of a token */
 
@@ -17,8 +18,7 @@ enum {
     NAME_TOKENS = 1,
     ANSWER_TOKENS = 3,
     CALL_TOKENS = 3,
-    IMAGE_TOKENS = 765,   /* 1024 x 1024 in high detail */
-    COUNTED_MAX = 1 << 20 /* bytes of a prompt: more would hold up the others on the loop */
+    IMAGE_TOKENS = 765 /* 1024 x 1024 in high detail */
 };
 
 const char *count_origin_name(enum count_origin origin)
@@ -123,6 +123,11 @@ static void settle(struct token_counter *c)
 
 int token_counter_add(struct token_counter *c, struct span text)
 {
+    if (text.n > AT_ONCE_MAX) {
+        c->estimate += estimate(text);
+        c->estimated = true;
+        return 0;
+    }
     if (!c->rest.cap && text.n && !buffer_reserve(&c->rest, PORTION + PORTION / 8)) /* once */
         return -1;
     if (buffer_append(&c->rest, text))
@@ -224,14 +229,15 @@ static void add_message(struct prompt_count *p, const struct message *m)
     }
 }
 
-int64_t token_count_prompt(const struct token_source *source, const struct turn *turn,
+int64_t token_count_prompt(const struct token_source *source, const struct turn *turn, size_t *left,
                            enum count_origin *origin)
 {
-    struct prompt_count p = {source, ANSWER_TOKENS, COUNTED_MAX, token_counter_origin(source)};
+    struct prompt_count p = {source, ANSWER_TOKENS, *left, token_counter_origin(source)};
     for (size_t i = 0; i < turn->n_messages; i++)
         add_message(&p, &turn->messages[i]);
     if (turn->tools_wanted)
         add_text(&p, turn->tools_raw);
+    *left = p.left;
     *origin = p.origin;
     return p.tokens;
 }

@@ -28,13 +28,15 @@ enum count_origin token_counter_origin(const struct token_source *);
 struct token_counter {
     const struct token_source *source; /* must outlive the counter */
     int64_t settled;                   /* tokens of what is no longer in `rest` */
-    uint64_t estimate;                 /* of it, in parts of a token, when there is no tokenizer */
+    uint64_t estimate;                 /* of what was not counted, in parts of a token */
+    bool estimated;                    /* although there is a tokenizer: it was too much at once */
     struct buffer rest;                /* text whose tokens may change with what follows */
 };
 
 void token_counter_init(struct token_counter *, const struct token_source *);
 void token_counter_free(struct token_counter *);
-/* 0, or -1 when memory is short. Costs a copy; the counting is done in larger portions. */
+/* 0, or -1 when memory is short. Costs a copy; the counting is done in larger portions. More than
+ * 1 MiB at once is estimated: counting it would hold up the others on the loop. */
 int token_counter_add(struct token_counter *, struct span text);
 /* Adds the longest beginning of `text` with which the whole has at most `most` tokens, and returns
  * its length (a whole number of characters). -1 when memory is short. */
@@ -42,9 +44,14 @@ ptrdiff_t token_counter_take(struct token_counter *, struct span text, int64_t m
 /* Of everything so far; more may follow. */
 int64_t token_counter_total(struct token_counter *);
 
+/* Bytes of the prompts of one request: more would hold up the others on the loop. */
+enum { PROMPTS_COUNTED_MAX = 1 << 20 };
+
 /* The whole prompt as OpenAI counts it: texts, tools and a few tokens per message; a picture is
  * taken as 765 tokens, other attachments as none, and the origin is then `estimated`; so it is when
- * the texts are larger than 1 MiB: what is beyond is not counted. */
-int64_t token_count_prompt(const struct token_source *, const struct turn *, enum count_origin *);
+ * the texts are larger than `*left` bytes: what is beyond is not counted. Takes from `*left` what
+ * was. */
+int64_t token_count_prompt(const struct token_source *, const struct turn *, size_t *left,
+                           enum count_origin *);
 
 #endif

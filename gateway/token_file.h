@@ -17,7 +17,7 @@ struct token_file {
     struct tokenizer *tokenizer;
 };
 
-/* Is there such a file, without reading it? For `dragoman check` and the start's log line. */
+/* Is there such a file, without reading it? For the start's log line. */
 bool token_file_exists(void);
 /* `file` is zeroed, owned by the caller and outlives the source. */
 struct token_source token_file_source(struct token_file *file);

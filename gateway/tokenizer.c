@@ -62,10 +62,14 @@ static bool is_sound(const struct tokenizer *t)
         if (t->starts[i] > t->starts[i + 1])
             return false;
     }
+    bool free_slot = false; /* where a search ends */
     for (size_t i = 0; i < t->n_slots; i++) {
         if (t->slots[i] > t->n_tokens)
             return false;
+        free_slot |= !t->slots[i];
     }
+    if (!free_slot)
+        return false;
     for (size_t i = 0; i < BLOCKS; i++) {
         if (t->blocks[i] >= t->n_blocks)
             return false;
@@ -113,7 +117,7 @@ static uint32_t rank_of(const struct tokenizer *t, const char *p, size_t n)
     uint32_t hash = 0x811C9DC5;
     for (size_t i = 0; i < n; i++)
         hash = (hash ^ (unsigned char)p[i]) * 0x01000193;
-    /* Ends: the table has more slots than tokens. */
+    /* Ends: there is a free slot. */
     for (uint32_t at = hash & (t->n_slots - 1); t->slots[at]; at = (at + 1) & (t->n_slots - 1)) {
         uint32_t rank = t->slots[at] - 1;
         if (t->starts[rank + 1] - t->starts[rank] == n &&

@@ -176,7 +176,9 @@ static int whole_text(struct answer_writer *w, int choice, struct span text)
     struct text_writer *t = (struct text_writer *)w;
     struct text_choice *c = choice_of(t, choice);
     t->gathered += text.n;
-    return c && t->gathered <= ANSWER_LIMIT ? buffer_append(&c->text, text) : -1;
+    if (!c)
+        return BUFFER_NOMEM;
+    return t->gathered <= ANSWER_LIMIT ? buffer_append(&c->text, text) : BUFFER_FULL;
 }
 
 static int whole_finish(struct answer_writer *w, int choice, struct span reason)
@@ -196,7 +198,7 @@ static int write_whole_choice(struct text_writer *t, struct json_writer *w, int 
     buffer_append(&text, echo_of(t, i));
     buffer_append(&text, buffer_span(&t->choices[i]->text));
     write_choice(w, i, utf8_repair(buffer_span(&text), &scratch),
-                 t->choices[i]->reason ? t->choices[i]->reason : "stop");
+                 t->choices[i]->reason); /* NULL: broken off */
     int error = text.error ? text.error : scratch.error;
     buffer_free(&text);
     buffer_free(&scratch);

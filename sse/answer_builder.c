@@ -318,7 +318,11 @@ static void write_choice(struct json_writer *w, int index, const struct built_ch
     if (!json_raw_has(buffer_span(&c->choice_extra), SPAN("logprobs")))
         json_member_raw(w, "logprobs", SPAN("null"));
     raw_members(w, &c->choice_extra);
-    json_member(w, "finish_reason", c->reason_text.n ? buffer_span(&c->reason_text) : SPAN("stop"));
+    json_key(w, "finish_reason");
+    if (c->reason_text.n)
+        json_string(w, buffer_span(&c->reason_text));
+    else
+        json_null(w); /* broken off */
     json_end_object(w);
 }
 

@@ -84,6 +84,12 @@ describe('/v1/completions', () => {
     await checkError(await chat(gateway.base, '{"prompt": ', {path: '/completions'}), {...bad, code: 'invalid_json'});
   });
 
+  it('many prompts with much beside them: refused, not copied', async () => {
+    const much = {user: 'j'.repeat(1_000_000)};
+    await checkError(await complete({prompt: Array(128).fill('x'), ...much}), {status: 413, type: 'invalid_request_error', code: 'request_too_large', param: 'prompt'});
+    assert.equal((await (await complete({prompt: Array(8).fill('x'), ...much})).json()).choices.length, 8);
+  });
+
   it('harmless forms of the same fields are taken', async () => {
     const response = await complete({prompt: 'x', suffix: null, best_of: 1, logprobs: null, echo: false, user: 'u', n: null});
     assert.equal((await response.json()).choices[0].text, 'x');

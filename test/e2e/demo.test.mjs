@@ -178,6 +178,7 @@ describe('the demo site, by hand', () => {
     const body = await response.json();
     assert.equal(body.error.code, 'upstream_failed');
     assert.equal(body.dragoman_partial.choices[0].message.content, 'Here are');
+    assert.equal(body.dragoman_partial.choices[0].finish_reason, null);
   });
 
   it('puts the first words out before the last are known', async () => {

@@ -145,6 +145,7 @@ describe('failures of the transport', () => {
       assert.ok(response.status >= 500, `${response.status}`);
       const body = await response.json();
       assert.equal(body.dragoman_partial.choices[0].message.content, 'Half');
+      assert.equal(body.dragoman_partial.choices[0].finish_reason, null);
     });
   }
 
@@ -185,6 +186,7 @@ describe('accounts', () => {
       assert.equal((await chat(gateway.base, {model: 's/gpt-test', ...user('x')})).status, 200);
       site.keys = ['sk-other'];
       await checkError(await chat(gateway.base, {model: 's/gpt-test', ...user('x')}), {status: 403, type: up, code: 'upstream_credential', noRetry: true});
+      await gateway.logged(/ site=s account=old status=403 .*error=credential/); // the one that was asked last
       assert.deepEqual(site.violations, []);
     } finally {
       await gateway.stop();

@@ -44,6 +44,7 @@ describe('paths and methods', () => {
     const page = await raw(gateway.port, request('GET', '/'));
     assert.deepEqual([page.status, page.headers['content-type']], [200, 'text/html; charset=utf-8']);
     assert.match(page.body, /http:\/\/127\.0\.0\.1/);
+    assert.match(page.body, /curl -N [^]*"model":"demo\/echo"/);
     const health = await raw(gateway.port, request('GET', '/health'));
     assert.deepEqual([health.status, JSON.parse(health.body).status], [200, 'ok']);
   });

@@ -88,6 +88,24 @@ describe('requests that are not chats', () => {
     assert.equal((await fetch(`${gateway.base}/embeddings`)).status, 405);
   });
 
+  it('a model named twice is refused: the site could take the other one than the key was asked for', async () => {
+    const bad = {status: 400, type: 'invalid_request_error', code: 'invalid_value', param: 'model'};
+    await checkError(await post('/embeddings', '{"model":"up/embed","input":"x","mod\\u0065l":"up/embed"}'), bad);
+    const field = (disposition, value) => `--b\r\nContent-Disposition: form-data; ${disposition}\r\n\r\n${value}\r\n`;
+    const form = (...fields) => post('/audio/transcriptions', `${fields.join('')}--b--\r\n`, {headers: {'content-type': 'multipart/form-data; boundary=b'}});
+    await checkError(await form(field('name="model"', 'up/ear'), field('name="model"', 'other'), field('name="file"; filename="a"', 'x')), bad);
+    // A file whose name looks like a parameter is no second one.
+    const {text} = await (await form(field('filename="a; name=model; \\"b"; name="file"', 'up/none'), field('name="model"', 'up/ear'), field('name="language"', 'de'))).json();
+    assert.equal(text, '7 bytes heard by ear in de');
+  });
+
+  it('a form of a million parts does not hold up the others', async () => {
+    const begun = Date.now();
+    await checkError(await post('/audio/transcriptions', `${'--b'.repeat(1_000_000)}\r\n\r\n`, {headers: {'content-type': 'multipart/form-data; boundary=b'}}),
+      {status: 400, type: 'invalid_request_error', code: 'invalid_value', param: 'model'});
+    assert.ok(Date.now() - begun < 10_000, `${Date.now() - begun} ms`);
+  });
+
   it("the site's failures become ours", async () => {
     site.plans.push({status: 429, json: {error: {message: 'slow down'}}, headers: {'retry-after': '7'}});
     const response = await post('/embeddings', {model: 'up/embed', input: 'x'});

@@ -222,6 +222,7 @@ static void half_an_answer_is_shown(void **state)
     delta_text(&b.feeds[1].sink, 0, SPAN("half ST"));
     answer_partial(&b.answer, &b.body);
     expect(buffer_span(&b.body), "\"content\":\"half ST\"");
+    expect(buffer_span(&b.body), "\"finish_reason\":null"); /* it does not look like a whole one */
     stop(&b);
 }
 

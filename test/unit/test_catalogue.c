@@ -14,7 +14,10 @@ static const char text[] =
     "models = [\"m-1\", \"shared\", \"org/m-2\"]\n"
     "[[sites]]\nname = \"two\"\nadapter = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n"
     "models = [\"shared\", \"only-two\"]\n"
+    "[[sites]]\nname = \"own\"\nadapter = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n"
+    "models = [\"own/m-3\", \"m-4\", \"own/m-4\"]\n"
     "[[models]]\nid = \"best\"\ntargets = [\"two/only-two\", \"one/org/m-2\"]\n"
+    "[[models]]\nid = \"own-best\"\ntargets = [\"own/m-3\", \"own/m-4\"]\n"
     "[[models]]\nid = \"m-1\"\ntargets = [\"two/shared\"]\n"
     "[[keys]]\nkey = \"sk-000000000001\"\nmodels = [\"one/*\", \"best\"]\n"
     "[[keys]]\nkey = \"sk-000000000002\"\n";
@@ -103,6 +106,11 @@ static void ids_lead_to_targets(void **state)
     expect(b, "only-two", "two:only-two");
     expect(b, "org/m-2", "one:org/m-2");
     expect(b, "one/org/m-2", "one:org/m-2");
+    expect(b, "own/m-3", "own:own/m-3"); /* the site's own ids begin with its name */
+    expect(b, "own/own/m-3", "own:own/m-3");
+    expect(b, "own/m-4", "own:m-4");
+    expect(b, "own/m-5", "own:m-5");
+    expect(b, "own-best", "own:own/m-3 own:m-4");
     expect(b, "two/not-listed", "two:not-listed"); /* lists are not complete: the site decides */
 }
 

@@ -89,6 +89,7 @@ static void every_command_is_known(void **state)
 static void mistakes_are_refused_with_a_reason(void **state)
 {
     assert_refused(WORDS("srve"), "unknown command srve");
+    assert_refused(WORDS("my.toml"), "given with -c, as in -c my.toml");
     assert_refused(WORDS("--frob"), "unknown option --frob");
     assert_refused(WORDS("-c"), "no file name");
     assert_refused(WORDS("check", "-c", ""), "no file name");
@@ -247,6 +248,16 @@ static void models_prints_each_public_id_with_its_targets(void **state)
     assert_int_equal(count_lines(out), 5);
 }
 
+/* A target is printed so that it can stand in [[models]]. */
+static void models_does_not_double_a_sites_name(void **state)
+{
+    write_file("other.toml", "[[sites]]\nname='demo'\nadapter='demo'\n"
+                             "[[sites]]\nname='x'\nadapter='demo'\n");
+    assert_int_equal(run(WORDS("models", "-c", "other.toml")), 0);
+    assert_non_null(strstr(out, "demo/echo -> demo/echo\n"));
+    assert_non_null(strstr(out, "x/demo/echo -> x/demo/echo\n"));
+}
+
 static void models_knows_the_adapters_own_list(void **state)
 {
     write_file("other.toml",
@@ -269,6 +280,7 @@ int main(void)
         cmocka_unit_test(check_prints_the_configuration_masked_and_says_fine),
         cmocka_unit_test(check_prints_the_warnings),
         cmocka_unit_test(models_prints_each_public_id_with_its_targets),
+        cmocka_unit_test(models_does_not_double_a_sites_name),
         cmocka_unit_test(models_knows_the_adapters_own_list),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -939,6 +939,36 @@ static void later_features_give_one_warning_each(void **state)
     config_unref(c);
 }
 
+static void what_is_pasted_by_mistake_gives_a_warning(void **state)
+{
+    static const struct {
+        const char *key, *says;
+    } rows[] = {
+        {"Bearer sk-1",
+         "t.toml:5:1: \"api_key\" in [[sites.accounts]] begins with the word Bearer"},
+        {"bearer sk-1", "begins with the word Bearer"},
+        {" sk-1", "begins or ends with a blank"},
+        {"sk-1 ", "begins or ends with a blank"},
+        {"…", "a character beyond ASCII"},
+        {"bearers", NULL},
+        {"Bearer", NULL},
+        {"a b=c; d", NULL},
+    };
+    char text[256];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(text, sizeof text, OPENAI "[[sites.accounts]]\napi_key='%s'\n", rows[i].key);
+        struct config *c = good(text);
+        assert_int_equal(c->n_warnings, rows[i].says ? 1 : 0);
+        assert_true(!rows[i].says || warns(c, rows[i].says));
+        config_unref(c);
+    }
+    struct config *c = good("[[sites]]\nname='o'\nadapter='openai'\n"
+                            "base_url='http://h/v1/chat/completions/'\n");
+    assert_int_equal(c->n_warnings, 1);
+    assert_true(warns(c, "t.toml:4:10: \"base_url\" in [[sites]] ends with /chat/completions"));
+    config_unref(c);
+}
+
 static void listening_for_others_without_keys_gives_a_warning(void **state)
 {
     static const char *const others[] = {"0.0.0.0:1", "[::]:1", "192.168.1.2:1", "box.example:1"};
@@ -1289,6 +1319,7 @@ int main(void)
         cmocka_unit_test(keys_expire),
         cmocka_unit_test(keys_are_tied_to_accounts),
         cmocka_unit_test(later_features_give_one_warning_each),
+        cmocka_unit_test(what_is_pasted_by_mistake_gives_a_warning),
         cmocka_unit_test(listening_for_others_without_keys_gives_a_warning),
         cmocka_unit_test(tls_needs_both_files_and_they_must_be_there),
         cmocka_unit_test(printing_shows_everything_but_secrets),

@@ -210,6 +210,30 @@ static void endless_pieces(void **state)
     assert_true(count_of(&counted, span_of(text, sizeof text)) > 1000);
 }
 
+/* Counting it would hold up everybody. */
+static void too_much_at_once(void **state)
+{
+    static char text[(1 << 20) + 4];
+    struct token_counter c;
+    memset(text, 'a', sizeof text);
+    token_counter_init(&c, &counted);
+    assert_int_equal(token_counter_add(&c, SPAN("Hello, world!")), 0);
+    assert_int_equal(token_counter_total(&c), 4);
+    assert_false(c.estimated);
+    assert_int_equal(token_counter_add(&c, span_of(text, sizeof text)), 0);
+    assert_int_equal(token_counter_add(&c, SPAN(" Hello")), 0);
+    assert_int_equal(token_counter_total(&c), 4 + (1 << 18) + 1 + 1);
+    assert_true(c.estimated);
+    token_counter_free(&c);
+}
+
+static int64_t prompt_tokens(const struct token_source *source, const struct turn *turn,
+                             enum count_origin *origin)
+{
+    size_t left = PROMPTS_COUNTED_MAX;
+    return token_count_prompt(source, turn, &left, origin);
+}
+
 static void prompts(void **state)
 {
     const struct part text = {.kind = PART_TEXT, .text = SPAN_INIT("Hello, world!")};
@@ -218,30 +242,37 @@ static void prompts(void **state)
     struct message messages[2] = {{.role = ROLE_USER, .parts = &text, .n_parts = 1}, {0}};
     struct turn turn = {.messages = messages, .n_messages = 1};
     enum count_origin origin;
-    assert_int_equal(token_count_prompt(&counted, &turn, &origin), 3 + 4 + 4);
+    assert_int_equal(prompt_tokens(&counted, &turn, &origin), 3 + 4 + 4);
     assert_int_equal(origin, COUNT_COUNTED);
-    assert_int_equal(token_count_prompt(&estimated, &turn, &origin), 3 + 4 + 4);
+    assert_int_equal(prompt_tokens(&estimated, &turn, &origin), 3 + 4 + 4);
     assert_int_equal(origin, COUNT_ESTIMATED);
 
     static char long_text[(1 << 20) + 1];
     memset(long_text, 'a', sizeof long_text);
     const struct part huge = {.kind = PART_TEXT, .text = span_of(long_text, sizeof long_text)};
     messages[0].parts = &huge;
-    assert_int_equal(token_count_prompt(&counted, &turn, &origin), 3 + 4 + (1 << 18) + 1);
+    assert_int_equal(prompt_tokens(&counted, &turn, &origin), 3 + 4 + (1 << 18) + 1);
     assert_int_equal(origin, COUNT_ESTIMATED);
     messages[0].parts = &text;
+    size_t left = 20; /* of several prompts, the first ones */
+    assert_int_equal(token_count_prompt(&counted, &turn, &left, &origin), 3 + 4 + 4);
+    assert_int_equal(left, 7);
+    assert_int_equal(origin, COUNT_COUNTED);
+    token_count_prompt(&counted, &turn, &left, &origin);
+    assert_int_equal(left, 0);
+    assert_int_equal(origin, COUNT_ESTIMATED);
 
     messages[0].name = SPAN("bob");
     messages[1] = (struct message){.role = ROLE_ASSISTANT, .tool_calls = &call, .n_tool_calls = 1};
     turn.n_messages = 2;
     turn.tools_raw = SPAN("[{\"type\":\"function\"}]");
-    int64_t without = token_count_prompt(&counted, &turn, &origin);
+    int64_t without = prompt_tokens(&counted, &turn, &origin);
     turn.tools_wanted = true;
-    assert_int_equal(token_count_prompt(&counted, &turn, &origin),
+    assert_int_equal(prompt_tokens(&counted, &turn, &origin),
                      without + count_of(&counted, turn.tools_raw));
     assert_int_equal(origin, COUNT_COUNTED);
     messages[1] = (struct message){.role = ROLE_USER, .parts = &picture, .n_parts = 1};
-    token_count_prompt(&counted, &turn, &origin);
+    prompt_tokens(&counted, &turn, &origin);
     assert_int_equal(origin, COUNT_ESTIMATED);
 }
 
@@ -261,6 +292,18 @@ static void bad_tables(void **state)
     starts[100] = 0xFFFFFFF0;
     assert_null(tokenizer_create(whole));
     starts[100] = was;
+
+    /* Without a free slot no search would end. */
+    const uint32_t *head = (const uint32_t *)(const void *)(table.p + 8);
+    uint32_t *slots = starts + head[0] + 1;
+    uint32_t *kept = malloc(head[1] * sizeof *kept);
+    assert_non_null(kept);
+    memcpy(kept, slots, head[1] * sizeof *kept);
+    for (uint32_t i = 0; i < head[1]; i++)
+        slots[i] = slots[i] ? slots[i] : 1;
+    assert_null(tokenizer_create(whole));
+    memcpy(slots, kept, head[1] * sizeof *kept);
+    free(kept);
 }
 
 int main(void)
@@ -274,6 +317,7 @@ int main(void)
         cmocka_unit_test(the_estimate),
         cmocka_unit_test(long_texts),
         cmocka_unit_test(endless_pieces),
+        cmocka_unit_test(too_much_at_once),
         cmocka_unit_test(prompts),
         cmocka_unit_test(bad_tables),
     };
