@@ -129,19 +129,53 @@ static bool any_passthrough(const struct config *config)
     return false;
 }
 
-bool access_allows_model(const struct access_grant *grant, const struct config *config,
-                         struct span id, struct span site)
+bool access_opens_site(const struct access_grant *grant, const struct site_config *site)
 {
-    if (!grant->only_passthrough)
-        return key_allows_model(grant->key, id);
-    for (size_t i = 0; i < config->n_sites; i++) {
-        if (span_eq(config->sites[i].settings.name, site))
-            return config->sites[i].keys_passthrough;
+    if (grant->only_passthrough)
+        return site->keys_passthrough;
+    return config_key_takes_site(grant->key, site->settings.name);
+}
+
+static bool opens_a_target(const struct access_grant *grant, const struct config *config,
+                           const struct model_config *model)
+{
+    for (size_t i = 0; i < model->n_targets; i++) {
+        if (access_opens_site(grant, &config->sites[model->targets[i].site]))
+            return true;
     }
     return false;
 }
 
-int access_check_key(const struct http_exchange *http, struct access_grant *grant,
+bool access_allows_model(const struct access_grant *grant, const struct config *config,
+                         struct span id, struct span site)
+{
+    if (!grant->only_passthrough && !key_allows_model(grant->key, id))
+        return false;
+    /* An alias is listed for a visitor only as a model of its first site. */
+    for (size_t i = 0; i < config->n_models && !grant->only_passthrough; i++) {
+        if (span_eq(config->models[i].id, id))
+            return opens_a_target(grant, config, &config->models[i]);
+    }
+    for (size_t i = 0; i < config->n_sites; i++) {
+        if (span_eq(config->sites[i].settings.name, site))
+            return access_opens_site(grant, &config->sites[i]);
+    }
+    return false;
+}
+
+static int check_expiry(const struct key_config *key, int64_t wall_ms, struct fail *fail)
+{
+    char text[CONFIG_EXPIRY_SIZE];
+    if (!key->expires.set || wall_ms < key->expires.at_ms)
+        return 0;
+    return fail_set(fail, FAIL_WRONG_KEY,
+                    "the key \"%.*s\" has expired: it was good until %s (\"expires\" in "
+                    "gateway.toml)",
+                    SPAN_ARGS(span_first(key->name, 60)),
+                    config_expiry_format(&key->expires, text));
+}
+
+int access_check_key(const struct http_exchange *http, int64_t wall_ms, struct access_grant *grant,
                      struct fail *fail)
 {
     const struct config *config = http_exchange_config(http);
@@ -179,6 +213,8 @@ int access_check_key(const struct http_exchange *http, struct access_grant *gran
     if (!*key)
         return fail_set(fail, FAIL_WRONG_KEY,
                         "this API key is not one of the gateway's keys ([[keys]] in gateway.toml)");
+    if (check_expiry(*key, wall_ms, fail))
+        return -1;
     struct ip_address client = access_client(http);
     if ((*key)->n_allow && !cidr_any((*key)->allow, (*key)->n_allow, &client))
         return fail_set(fail, FAIL_ACCESS_DENIED,

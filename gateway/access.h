@@ -21,9 +21,13 @@ struct access_grant {
                               their credential. Valid as long as the request's head; "" = none */
     bool only_passthrough; /* a visitor's, where [[keys]] are configured: no other site serves it */
 };
-/* 0, or -1 with fail (MISSING_KEY, WRONG_KEY, ACCESS_DENIED). */
-int access_check_key(const struct http_exchange *, struct access_grant *, struct fail *);
-/* May the grant use this public id of that site? */
+/* 0, or -1 with fail (MISSING_KEY, WRONG_KEY, ACCESS_DENIED). `wall_ms`: Unix time, for keys that
+ * expire. */
+int access_check_key(const struct http_exchange *, int64_t wall_ms, struct access_grant *,
+                     struct fail *);
+/* Does the grant open the site, with the client's own key or with accounts of ours? */
+bool access_opens_site(const struct access_grant *, const struct site_config *);
+/* May the grant use this public id, an alias or a model of that site? */
 bool access_allows_model(const struct access_grant *, const struct config *, struct span id,
                          struct span site);
 

@@ -330,6 +330,11 @@ void account_pool_restore(struct account_pool *pool, const char *site, const cha
 
 static bool was_tried(uint64_t tried, size_t index) { return (tried >> (index % 64)) & 1; }
 
+static bool may_serve(const struct account *a, const struct key_config *key)
+{
+    return config_key_takes_account(key, span_str(a->site), span_str(a->name));
+}
+
 static struct affinity *affinity_of(struct pool_site *s, uint64_t conversation)
 {
     if (!conversation)
@@ -369,7 +374,7 @@ static struct choice choose(struct pool_site *s, const struct lease_wish *wish, 
     for (size_t i = 0; i < s->n_accounts; i++) {
         struct account *a = s->accounts[i];
         uint64_t cool = account_cool_until(a, model), free_at = account_free_at(a);
-        if (was_tried(wish->tried, i))
+        if (was_tried(wish->tried, i) || !may_serve(a, wish->key))
             continue;
         if (cool > now_ms) {
             c.cool_until = cool < c.cool_until ? cool : c.cool_until;
@@ -490,13 +495,13 @@ void account_unpin(struct account *a)
 }
 
 uint64_t account_pool_earliest(struct account_pool *pool, const struct site_config *site,
-                               struct span model, uint64_t now_ms)
+                               const struct key_config *key, struct span model, uint64_t now_ms)
 {
     struct pool_site *s = find_site(pool, site->settings.name);
     uint64_t earliest = UINT64_MAX;
     for (size_t i = 0; s && i < s->n_accounts; i++) {
         uint64_t until = account_cool_until(s->accounts[i], account_model_hash(model));
-        if (until > now_ms && until < earliest)
+        if (until > now_ms && until < earliest && may_serve(s->accounts[i], key))
             earliest = until;
     }
     return earliest;

@@ -42,7 +42,8 @@ enum lease_result {
 };
 struct lease_wish {
     const struct site_config *site;
-    struct span model;     /* as the site calls it */
+    const struct key_config *key; /* only accounts that may serve it; NULL = all */
+    struct span model;            /* as the site calls it */
     uint64_t tried;        /* bit i = the i-th account of the config; from 64 on they share bits */
     uint64_t conversation; /* the same account as for the last turn, while it is ready; 0 = any */
 };
@@ -59,9 +60,10 @@ void account_release(struct account *, uint64_t now_ms);
 /* Keeps the account's memory and credentials without counting as use. */
 void account_pin(struct account *);
 void account_unpin(struct account *);
-/* Earliest end of a cool-down at the site for the model; UINT64_MAX when none cools. */
+/* Earliest end of a cool-down at the site for the model, of the accounts that may serve the key;
+ * UINT64_MAX when none cools. */
 uint64_t account_pool_earliest(struct account_pool *, const struct site_config *site,
-                               struct span model, uint64_t now_ms);
+                               const struct key_config *key, struct span model, uint64_t now_ms);
 /* A success, or what a failure of `kind` means for the account; `model` as in the wish.
  * `retry_after_s`: what the site said, 0 = nothing. */
 void account_succeeded(struct account *, struct span model);

@@ -554,6 +554,15 @@ int answer_end(struct answer *a, struct buffer *body)
     return error;
 }
 
+int64_t answer_tokens(struct answer *a)
+{
+    if (a->writer->ops->bytes)
+        return 0;
+    if (!a->usage.source) /* not settled yet */
+        settle_usage(a);
+    return a->usage.prompt + a->usage.completion;
+}
+
 void answer_role(struct answer *a)
 {
     if (a->writer->ops->role)

@@ -79,6 +79,9 @@ void answer_frame_done(struct answer *);
 /* The good end: missing finish reasons become "stop"; streams write their end, whole answers go
  * into `body`. 0 or -1 (limit, memory). */
 int answer_end(struct answer *, struct buffer *body);
+/* Tokens of prompts and answers: after answer_end what it told, before it what it would tell now,
+ * for an answer that ends otherwise. 0 for relays, whose bytes nobody reads. */
+int64_t answer_tokens(struct answer *);
 /* Streams: the first event early (15 s of silence); the error event after the head. */
 void answer_role(struct answer *);
 void answer_error(struct answer *, struct span error_object);

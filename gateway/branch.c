@@ -401,6 +401,7 @@ static enum lease_result lease_account(struct branch *b, uint64_t *retry_at)
     struct account_pool *pool = engine_of(b)->accounts;
     const struct lease_wish wish = {
         .site = site,
+        .key = b->exchange->grant.key,
         .model = b->exchange->targets[b->target].model,
         .tried = b->tried,
         .conversation = b->exchange->conversation,

@@ -39,7 +39,11 @@ struct key_config {
     size_t n_models;
     const struct cidr *allow;
     size_t n_allow;
-    int rpm, max_concurrent;
+    int rpm, max_concurrent, requests_per_day, tokens_per_day; /* 0 = unlimited */
+    struct config_expiry {
+        bool set, whole_day; /* whole_day: given as a date, the last day on which it is good */
+        int64_t at_ms;       /* Unix time; from then on it is not good any more */
+    } expires;
     /* `accounts = ["site/account"]`: only these serve this key; none = any */
     const struct account_ref *accounts;
     size_t n_accounts;
@@ -173,5 +177,13 @@ void config_print(const struct config *, struct buffer *out);
 /* Does any header/URL-safe check need it: is `host` (from a Host header, with or without port) a
  * loopback name or one of our listen addresses? */
 bool config_host_is_ours(const struct config *, struct span host);
+/* May this account serve the key? By names, as the account may be of another config. NULL = no key:
+ * all may. */
+bool config_key_takes_account(const struct key_config *, struct span site, struct span account);
+/* May any account of the site? */
+bool config_key_takes_site(const struct key_config *, struct span site);
+/* "2026-12-31", "2026-12-31 18:00:00 UTC" or "never". */
+enum { CONFIG_EXPIRY_SIZE = 40 };
+const char *config_expiry_format(const struct config_expiry *, char text[CONFIG_EXPIRY_SIZE]);
 
 #endif

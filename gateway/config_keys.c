@@ -193,6 +193,31 @@ static void print_key_accounts(struct buffer *out, const struct schema_key *key,
 const struct value_type value_key_accounts = {.wanted = "an array of strings",
                                               .print = print_key_accounts};
 
+bool config_key_takes_account(const struct key_config *key, struct span site, struct span account)
+{
+    if (!key || !key->n_accounts)
+        return true;
+    for (size_t i = 0; i < key->n_accounts; i++) {
+        struct span name = key->accounts[i].name; /* "site/account" */
+        if (name.n == site.n + 1 + account.n && span_starts(name, site) && name.p[site.n] == '/' &&
+            span_ends(name, account))
+            return true;
+    }
+    return false;
+}
+
+bool config_key_takes_site(const struct key_config *key, struct span site)
+{
+    if (!key || !key->n_accounts)
+        return true;
+    for (size_t i = 0; i < key->n_accounts; i++) {
+        struct span name = key->accounts[i].name;
+        if (name.n > site.n && span_starts(name, site) && name.p[site.n] == '/')
+            return true;
+    }
+    return false;
+}
+
 /* ---- [server] ---- */
 
 void config_finish_server(struct config_reader *r, const struct toml_node *table, void *record)

@@ -11,6 +11,7 @@
 #define LIST(record, field)                                                                        \
     .at = offsetof(struct record, field), .count_at = offsetof(struct record, n_##field)
 #define COUNT        .max = 1000000
+#define A_DAY        .max = 2000000000
 #define MILLISECONDS .min = 1, .max = INT64_C(86400000)
 
 static const struct schema_key server_keys[] = {
@@ -67,15 +68,18 @@ static const struct schema_key key_keys[] = {
      .help = "globs over public model ids"},
     {"allow", &value_cidrs, LIST(key_config, allow), .otherwise = "[]",
      .help = "addresses that may use this key; empty = all"},
+    {"expires", &value_expiry, AT(key_config, expires),
+     .help = "a date (the last day, UTC) or date-time; without it, never"},
     {"rpm", &value_int, AT(key_config, rpm), .otherwise = "0", COUNT,
-     .help = "requests a minute; 0 = unlimited",
-     .later = "comes with a later version: it is not enforced yet"},
+     .help = "requests a minute; 0 = unlimited"},
     {"max_concurrent", &value_int, AT(key_config, max_concurrent), .otherwise = "0", COUNT,
-     .help = "requests at once; 0 = unlimited",
-     .later = "comes with a later version: it is not enforced yet"},
+     .help = "unfinished requests; 0 = unlimited"},
+    {"requests_per_day", &value_int, AT(key_config, requests_per_day), .otherwise = "0", A_DAY,
+     .help = "requests of a day (UTC); 0 = unlimited"},
+    {"tokens_per_day", &value_int, AT(key_config, tokens_per_day), .otherwise = "0", A_DAY,
+     .help = "tokens of a day (UTC), prompt and completion; 0 = unlimited"},
     {"accounts", &value_key_accounts, LIST(key_config, accounts), .otherwise = "[]",
-     .help = "\"site/account\": only these accounts serve this key",
-     .later = "comes with a later version: every account serves this key for now"},
+     .help = "\"site/account\": only these accounts serve this key; empty = all"},
     {"reasoning", &value_key_reasoning, AT(key_config, reasoning), .otherwise = "''",
      .words = "field think drop untouched", .help = "overrides the site's; empty = the site's"},
     {0},

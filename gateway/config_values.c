@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { SECRET_FILE_MAX = 64 * 1024, VARIABLE_NAME_MAX = 256 };
@@ -581,6 +582,48 @@ static void print_key_reasoning(struct buffer *out, const struct schema_key *key
 }
 const struct value_type value_key_reasoning = {
     .wanted = "a word", .read = read_key_reasoning, .print = print_key_reasoning};
+
+/* ---- dates ---- */
+
+static void read_expiry(struct config_reader *r, const struct schema_key *key,
+                        const struct toml_node *value, void *record)
+{
+    const int64_t day_ms = 86400000;
+    const char *wanted =
+        "a date or a date and time, without quotes: 2026-12-31 or 2026-12-31T18:00:00Z";
+    if (!config_want(r, key->name, value, TOML_DATE, wanted))
+        return;
+    if (!value->has_date) {
+        config_error(r, value, "\"%s\" in %s must be %s, found a time without a date", key->name,
+                     r->title, wanted);
+        return;
+    }
+    FIELD(struct config_expiry, record, key) = (struct config_expiry){
+        .set = true,
+        .whole_day = !value->has_time,
+        .at_ms = value->integer + (value->has_time ? 0 : day_ms),
+    };
+}
+
+const char *config_expiry_format(const struct config_expiry *e, char text[CONFIG_EXPIRY_SIZE])
+{
+    time_t at = (time_t)(e->at_ms / 1000 - (e->whole_day ? 1 : 0));
+    struct tm tm;
+    if (!e->set || !gmtime_r(&at, &tm))
+        snprintf(text, CONFIG_EXPIRY_SIZE, "never");
+    else
+        strftime(text, CONFIG_EXPIRY_SIZE, e->whole_day ? "%F" : "%F %T UTC", &tm);
+    return text;
+}
+
+static void print_expiry(struct buffer *out, const struct schema_key *key, const void *record)
+{
+    char text[CONFIG_EXPIRY_SIZE];
+    buffer_printf(out, "%s",
+                  config_expiry_format(&CONST_FIELD(struct config_expiry, record, key), text));
+}
+const struct value_type value_expiry = {
+    .wanted = "a date", .read = read_expiry, .print = print_expiry};
 
 /* ---- lists ---- */
 

@@ -42,6 +42,11 @@ static void restore_credential(void *owner, const char *site, const char *accoun
     account_pool_restore(owner, site, account, name, value, expires_ms);
 }
 
+struct key_time engine_key_time(const struct engine *engine)
+{
+    return (struct key_time){uv_now(engine->loop), clock_wall_ms()};
+}
+
 static void nothing(void *arg) {}
 
 /* What was made so far, for a start that failed half-way. */
@@ -54,6 +59,7 @@ static struct engine *give_up(struct engine *engine)
     if (engine->upstream)
         upstream_destroy(engine->upstream, nothing, NULL);
     account_pool_destroy(engine->accounts);
+    key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);
     config_unref(engine->config);
     free(engine);
@@ -79,10 +85,12 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, struct fail
     uint64_t seed;
     clock_random(NULL, &seed, sizeof seed);
     engine->accounts = account_pool_create(&hooks, seed);
+    engine->limits = key_limits_create(NULL, NULL);
     if (engine->upstream && engine->accounts)
         engine->catalogue = catalogue_create(loop, engine->upstream, engine->accounts);
-    if (!engine->json || !engine->store || !engine->catalogue ||
-        account_pool_configure(engine->accounts, config, uv_now(loop))) {
+    if (!engine->json || !engine->store || !engine->catalogue || !engine->limits ||
+        account_pool_configure(engine->accounts, config, uv_now(loop)) ||
+        key_limits_configure(engine->limits, config, engine_key_time(engine))) {
         fail_memory(fail);
         return give_up(engine);
     }
@@ -100,6 +108,8 @@ int engine_reload(struct engine *engine, struct config *config)
 {
     struct config *old = engine->config;
     int result = account_pool_configure(engine->accounts, config, uv_now(engine->loop));
+    if (key_limits_configure(engine->limits, config, engine_key_time(engine)))
+        result = -1;
     engine->config = config_ref(config);
     catalogue_configure(engine->catalogue, config);
     upstream_forget_idle(engine->upstream);
@@ -128,6 +138,7 @@ static void on_upstream_closed(void *arg)
     struct closing *c = arg;
     struct engine *engine = c->engine;
     account_pool_destroy(engine->accounts);
+    key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);
     token_file_close(&engine->token_file);
     buffer_free(&engine->out);

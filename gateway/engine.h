@@ -12,6 +12,7 @@
 #include "gateway/account_pool.h"
 #include "gateway/catalogue.h"
 #include "gateway/http_server.h"
+#include "gateway/key_limits.h"
 #include "gateway/store.h"
 #include "gateway/token_file.h"
 #include "gateway/upstream.h"
@@ -23,6 +24,7 @@ struct engine {
     struct config *config; /* current; reference */
     struct upstream *upstream;
     struct account_pool *accounts;
+    struct key_limits *limits;
     uv_timer_t accounts_timer; /* somebody waits for an account's pace */
     struct catalogue *catalogue;
     struct store *store;
@@ -36,6 +38,8 @@ struct engine {
     bool stopping;
 };
 
+/* Both clocks, for limits. */
+struct key_time engine_key_time(const struct engine *);
 /* NULL with fail. Takes a reference of the config. */
 struct engine *engine_create(uv_loop_t *, struct config *, struct fail *);
 /* A new config for what comes next. 0, or -1 when memory is short. */

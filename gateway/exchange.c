@@ -12,6 +12,8 @@
 #include "gateway/exchange.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "gateway/chat_request.h"
@@ -22,6 +24,7 @@
 #include "gateway/log_body.h"
 
 #define EXCHANGE_STEPS(X)                                                                          \
+    X(LIMIT, limit, "has the key anything left?")                                                  \
     X(ADMIT, admit, "the body becomes turns; may the key use the model?")                          \
     X(RESOLVE, resolve, "the model id becomes targets, in order; how many runs does it take?")     \
     X(RUN, run, "the branches are at work")                                                        \
@@ -66,12 +69,47 @@ void exchange_note_body(const struct exchange *e, const struct branch *b, const 
 /* Streams and relays: what comes from the site leaves at once. */
 static bool pieces_go_out(const struct exchange *e) { return e->stream || e->api->relays; }
 
+struct limit_headers {
+    char limit[2][24], remaining[2][24], reset[2][KEY_DURATION_SIZE];
+};
+
+/* One limit as OpenAI's API tells it; names: limit, remaining, reset. */
+static void limit_header(struct reply_headers *h, struct limit_headers *text, int i,
+                         const char *const names[3], struct key_allowance a)
+{
+    if (!a.limit)
+        return;
+    snprintf(text->limit[i], sizeof text->limit[i], "%" PRId64, a.limit);
+    snprintf(text->remaining[i], sizeof text->remaining[i], "%" PRId64, a.remaining);
+    key_duration_format(a.reset_ms, text->reset[i]);
+    reply_header(h, names[0], span_str(text->limit[i]));
+    reply_header(h, names[1], span_str(text->remaining[i]));
+    reply_header(h, names[2], span_str(text->reset[i]));
+}
+
+/* What every answer of the exchange carries; `text` lives as long as the headers. */
+static void begin_headers(struct exchange *e, struct reply_headers *h, struct limit_headers *text)
+{
+    static const char *const requests[3] = {"x-ratelimit-limit-requests",
+                                            "x-ratelimit-remaining-requests",
+                                            "x-ratelimit-reset-requests"};
+    static const char *const tokens[3] = {
+        "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"};
+    reply_headers_common(h, e->http, e->request_id);
+    if (!e->limited)
+        return;
+    struct key_time now = engine_key_time(e->engine);
+    limit_header(h, text, 0, requests, limited_key_requests(e->limited, now));
+    limit_header(h, text, 1, tokens, limited_key_tokens(e->limited, now.wall_ms));
+}
+
 static void send_stream_head(struct exchange *e)
 {
     struct reply_headers h;
+    struct limit_headers text;
     if (e->head_sent)
         return;
-    reply_headers_common(&h, e->http, e->request_id);
+    begin_headers(e, &h, &text);
     if (e->api->relays) {
         struct span type = e->answer.content_type;
         reply_header(&h, "Content-Type", type.n ? type : SPAN("application/octet-stream"));
@@ -130,6 +168,17 @@ static enum exchange_step refuse(struct exchange *e)
     return STEP_FINISH;
 }
 
+static enum exchange_step step_limit(struct exchange *e)
+{
+    if (!e->grant.key)
+        return STEP_ADMIT;
+    if (key_limits_begin(e->engine->limits, e->grant.key->name, engine_key_time(e->engine),
+                         &e->limited, &e->fail))
+        return refuse(e);
+    e->holds_place = e->limited != NULL;
+    return STEP_ADMIT;
+}
+
 static int parse_body(struct exchange *e)
 {
     struct buffer *body = http_exchange_body(e->http);
@@ -161,7 +210,7 @@ static void name_conversation(struct exchange *e)
 {
     enum { ENOUGH = 4096 };
     const struct turn *turn = e->prompts.turns;
-    uint64_t h = hash_on(14695981039346656037ull, e->key ? e->key->name : SPAN(""));
+    uint64_t h = hash_on(14695981039346656037ull, e->grant.key ? e->grant.key->name : SPAN(""));
     e->group = h;
     for (size_t i = 0; i < turn->n_messages; i++) {
         const struct message *m = &turn->messages[i];
@@ -199,7 +248,7 @@ static enum exchange_step step_admit(struct exchange *e)
 
 bool exchange_opens(const struct exchange *e, size_t target)
 {
-    return !e->grant.only_passthrough || e->targets[target].site->keys_passthrough;
+    return access_opens_site(&e->grant, e->targets[target].site);
 }
 
 /* Does every target that may be asked give several choices at once? */
@@ -264,6 +313,23 @@ static int begin_answer(struct exchange *e)
     return make_branches(e);
 }
 
+/* A visitor's key opens the sites that take it; one of ours may be tied to some accounts. */
+static enum exchange_step refuse_sites(struct exchange *e)
+{
+    struct span model = span_first(e->model, 80);
+    if (e->grant.only_passthrough)
+        fail_set(&e->fail, FAIL_WRONG_KEY,
+                 "this API key is not one of the gateway's keys ([[keys]] in gateway.toml), and "
+                 "\"%.*s\" is not served with a key of your own",
+                 SPAN_ARGS(model));
+    else
+        fail_param(&e->fail, FAIL_MODEL_DENIED, "model",
+                   "none of the accounts that the key \"%.*s\" is tied to (\"accounts\" in "
+                   "gateway.toml) serves the model \"%.*s\"",
+                   SPAN_ARGS(span_first(e->grant.key->name, 60)), SPAN_ARGS(model));
+    return refuse(e);
+}
+
 static enum exchange_step step_resolve(struct exchange *e)
 {
     size_t open = 0;
@@ -276,16 +342,10 @@ static enum exchange_step step_resolve(struct exchange *e)
         catalogue_wait(e->engine->catalogue, &e->waiter);
         return STEP_WAIT;
     }
-    /* A visitor's key opens the sites that take it, no other. */
     while (open < e->n_targets && !exchange_opens(e, open))
         open++;
-    if (open == e->n_targets) {
-        fail_set(&e->fail, FAIL_WRONG_KEY,
-                 "this API key is not one of the gateway's keys ([[keys]] in gateway.toml), and "
-                 "\"%.*s\" is not served with a key of your own",
-                 SPAN_ARGS(span_first(e->model, 80)));
-        return refuse(e);
-    }
+    if (open == e->n_targets)
+        return refuse_sites(e);
     if (begin_answer(e)) {
         e->end = e->fail.kind == FAIL_TOO_LARGE ? END_REFUSED : END_FAILED;
         return STEP_FINISH;
@@ -400,7 +460,7 @@ static void settle_retry_after(struct exchange *e)
     if (e->fail.kind != FAIL_RATE_LIMITED)
         return;
     for (size_t i = 0; i < e->n_targets; i++) {
-        uint64_t at = account_pool_earliest(e->engine->accounts, e->targets[i].site,
+        uint64_t at = account_pool_earliest(e->engine->accounts, e->targets[i].site, e->grant.key,
                                             e->targets[i].model, exchange_now_ms(e));
         if (at < earliest)
             earliest = at;
@@ -464,6 +524,7 @@ static void answer_failure(struct exchange *e)
 {
     const struct error_row *row = error_row(e->fail.kind);
     struct reply_headers h;
+    struct limit_headers text;
     struct buffer body, partial;
     buffer_init(&body, ANSWER_LIMIT * 2ull);
     buffer_init(&partial, ANSWER_LIMIT * 2ull);
@@ -476,7 +537,7 @@ static void answer_failure(struct exchange *e)
         buffer_append(&body, buffer_span(&partial));
     }
     buffer_append(&body, SPAN("}"));
-    reply_headers_common(&h, e->http, e->request_id);
+    begin_headers(e, &h, &text);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, &e->fail, most_tries(e) > 1);
     http_exchange_set_reason(e->http, row->reason);
@@ -485,11 +546,21 @@ static void answer_failure(struct exchange *e)
     buffer_free(&partial);
 }
 
+/* What the answer cost the key, also when it was not heard to its end: else leaving in time would
+ * be for nothing. Before the last piece, so that the next request meets it. */
+static void count_tokens(struct exchange *e)
+{
+    if (e->limited && e->answering && e->answer.committed)
+        limited_key_count_tokens(e->limited, answer_tokens(&e->answer), clock_wall_ms());
+}
+
 static void answer_success(struct exchange *e)
 {
     struct buffer body;
     buffer_init(&body, ANSWER_LIMIT * 2ull);
-    if (answer_end(&e->answer, &body)) {
+    int bad = answer_end(&e->answer, &body);
+    count_tokens(e);
+    if (bad) {
         exchange_fail_writing(e, &e->fail);
         e->end = e->head_sent ? END_BROKEN : END_FAILED;
         buffer_clear(&e->engine->out);
@@ -502,7 +573,8 @@ static void answer_success(struct exchange *e)
         end_stream(e);
     } else {
         struct reply_headers h;
-        reply_headers_common(&h, e->http, e->request_id);
+        struct limit_headers text;
+        begin_headers(e, &h, &text);
         reply_header(&h, "Content-Type", SPAN("application/json"));
         answer_whole(e, &h, 200, buffer_span(&body));
     }
@@ -579,9 +651,20 @@ static void answer_client(struct exchange *e)
     e->http = NULL;
 }
 
+/* Before the last piece: the client may ask again as soon as it has it. */
+static void leave_place(struct exchange *e)
+{
+    if (e->holds_place)
+        limited_key_end(e->limited);
+    e->holds_place = false;
+}
+
 static enum exchange_step step_finish(struct exchange *e)
 {
     assert(e->end != END_STATE_OPEN);
+    leave_place(e);
+    if (e->end != END_COMPLETE)
+        count_tokens(e);
     if (e->http)
         answer_client(e);
     buffer_shrink(&e->engine->out, OUT_KEEP);
@@ -625,6 +708,8 @@ static void exchange_destroy(struct exchange *e)
     e->engine->n_exchanges--;
     if (e->answering)
         answer_free(&e->answer);
+    if (e->limited)
+        limited_key_unref(e->limited);
     config_unref(e->config);
     uv_close((uv_handle_t *)&e->timer, on_timer_closed);
 }

@@ -10,6 +10,7 @@
 #include "gateway/reply.h"
 
 enum exchange_step {
+    STEP_LIMIT,
     STEP_ADMIT,
     STEP_RESOLVE,
     STEP_RUN,
@@ -35,10 +36,12 @@ struct exchange {
     struct engine *engine;
     struct exchange *prev, *next;
     const struct api *api;
-    struct span path;           /* below the API's base, static */
-    struct http_exchange *http; /* NULL: the client is gone or answered */
-    struct config *config;      /* reference */
-    struct access_grant grant;  /* its visitor_key is in the arena */
+    struct span path;            /* below the API's base, static */
+    struct http_exchange *http;  /* NULL: the client is gone or answered */
+    struct config *config;       /* reference */
+    struct limited_key *limited; /* reference; NULL = not one of ours */
+    bool holds_place;            /* it counts among the key's unfinished requests */
+    struct access_grant grant;   /* its visitor_key is in the arena */
     struct arena arena;
     struct prompts prompts;
     struct span model;
@@ -76,7 +79,7 @@ struct exchange {
 
 /* For branches. */
 uint64_t exchange_now_ms(const struct exchange *);
-/* May a visitor's key open this target? */
+/* Does the client's key open this target? */
 bool exchange_opens(const struct exchange *, size_t target);
 /* Hands what one event produced to the client, in one write. The client may turn out to be gone:
  * then step is STEP_FINISH afterwards, and exchange_go_on is due as soon as nothing of a branch is

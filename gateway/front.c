@@ -11,6 +11,7 @@
 #include "base/json_write.h"
 #include "gateway/access.h"
 #include "gateway/api.h"
+#include "gateway/clock.h"
 #include "gateway/error_response.h"
 #include "gateway/exchange.h"
 #include "gateway/landing.h"
@@ -321,7 +322,7 @@ static int check_head(struct http_exchange *http, struct fail *fail)
             SPAN_ARGS(span_first(http_exchange_method(http), 16)), route.posts ? "POST" : "GET");
     if (route.kind == ROUTE_LANDING || route.kind == ROUTE_HEALTH)
         return 0;
-    return access_check_key(http, &grant, fail);
+    return access_check_key(http, clock_wall_ms(), &grant, fail);
 }
 
 static int on_head(void *owner, struct http_exchange *http)
@@ -350,7 +351,7 @@ static void on_request(void *owner, struct http_exchange *http)
     struct fail fail;
     /* Again, for its result: the key is not kept between head and body. */
     if (route.kind != ROUTE_LANDING && route.kind != ROUTE_HEALTH &&
-        access_check_key(http, &grant, &fail)) {
+        access_check_key(http, clock_wall_ms(), &grant, &fail)) {
         refuse(http, &fail);
         return;
     }

@@ -7,7 +7,7 @@
 
 #include "gateway/http_server.h"
 
-enum { REPLY_HEADERS_MAX = 16, REQUEST_ID_SIZE = 28 };
+enum { REPLY_HEADERS_MAX = 24, REQUEST_ID_SIZE = 28 };
 
 struct reply_headers {
     struct header list[REPLY_HEADERS_MAX];

@@ -122,7 +122,7 @@ static void reload(struct server *s)
         config_unref(config);
     } else {
         if (engine_reload(s->engine, config))
-            log_error("out of memory while reloading: some accounts are missing");
+            log_error("out of memory while reloading: some accounts or limits are missing");
         if (log_setup(config, &fail))
             log_error("%s", fail.message);
         log_warnings(config);

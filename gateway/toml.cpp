@@ -142,6 +142,27 @@ span copy(arena *memory, std::string_view text)
     return s;
 }
 
+/* Days from 1970-01-01 to a date of the Gregorian calendar, whose years are counted from March
+ * on: then the day that some years have more is their last. */
+int64_t days_since_1970(const toml::date &date)
+{
+    const int64_t month = (date.month + 9) % 12; /* March = 0 */
+    const int64_t year = date.year - (month > 9 ? 1 : 0) + 400;
+    const int64_t leaps = year / 4 - year / 100 + year / 400;
+    return year * 365 + leaps + (month * 153 + 2) / 5 + date.day - 1 - 865565;
+}
+
+/* Either may be missing. */
+void set_moment(toml_node *node, const toml::date *date, const toml::time *time, int offset_minutes)
+{
+    int64_t seconds = date ? days_since_1970(*date) * 86400 : 0;
+    if (time)
+        seconds += time->hour * 3600 + time->minute * 60 + time->second - offset_minutes * 60;
+    node->integer = seconds * 1000 + (time ? static_cast<int64_t>(time->nanosecond / 1000000) : 0);
+    node->has_date = date != nullptr;
+    node->has_time = time != nullptr;
+}
+
 toml_node *convert(arena *memory,
                    const toml::node &from) // NOLINT(misc-no-recursion): depth is bounded above
 {
@@ -183,6 +204,13 @@ toml_node *convert(arena *memory,
         node->integer = boolean->get() ? 1 : 0;
     } else {
         node->type = TOML_DATE;
+        if (const auto *date = from.as_date())
+            set_moment(node, &date->get(), nullptr, 0);
+        else if (const auto *time = from.as_time())
+            set_moment(node, nullptr, &time->get(), 0);
+        else if (const auto *both = from.as_date_time())
+            set_moment(node, &both->get().date, &both->get().time,
+                       both->get().offset ? both->get().offset->minutes : 0);
     }
     return node;
 }

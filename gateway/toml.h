@@ -30,7 +30,9 @@ struct toml_node {
     struct span key;          /* a table's member: its name */
     int key_line, key_column; /* where the name stands */
     struct span text;         /* TEXT; valid UTF-8, may hold NUL */
-    int64_t integer;          /* INT; BOOL as 0 or 1 */
+    int64_t integer;          /* INT; BOOL as 0 or 1; DATE: Unix time in ms, as UTC where no offset
+                                 is told */
+    bool has_date, has_time;  /* DATE: one of them may be missing */
     double number;            /* FLOAT, and INT too */
     struct toml_node *first;  /* TABLE: members by name; ARRAY: elements in order */
     size_t count;

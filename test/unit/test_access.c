@@ -17,6 +17,7 @@
     "[[keys]]\nname = \"home\"\nkey = \"sk-000000000002\"\nallow = [\"192.168.0.0/16\"]\n"
 
 enum { HEADERS_MAX = 8 };
+#define NOW_MS INT64_C(1767225600000) /* 2026-01-01T00:00:00Z */
 
 struct asked {
     struct http_connection connection;
@@ -229,7 +230,7 @@ static void expect_key(const char *text, const char *peer, const char *const *he
     struct fail fail = {0};
     struct access_grant grant;
     char got[100];
-    if (access_check_key(ask(&a, config, peer, headers), &grant, &fail))
+    if (access_check_key(ask(&a, config, peer, headers), NOW_MS, &grant, &fail))
         snprintf(got, sizeof got, "%s", fail_kind_name(fail.kind));
     else if (grant.visitor_key.n)
         snprintf(got, sizeof got, "%svisitor %.*s", grant.only_passthrough ? "only " : "",
@@ -286,6 +287,58 @@ static void keys_have_addresses(void **state)
                HEADERS("x-api-key", "sk-000000000002", "x-forwarded-for", "192.168.3.4"), "home");
 }
 
+static void keys_expire(void **state)
+{
+    static const char text[] =
+        "[[keys]]\nname = \"past\"\nkey = \"sk-past\"\nexpires = 2025-12-31\n"
+        "[[keys]]\nname = \"just\"\nkey = \"sk-just\"\nexpires = 2026-01-01T00:00:00.001Z\n"
+        "[[keys]]\nname = \"today\"\nkey = \"sk-today\"\nexpires = 2026-01-01\n";
+    char all[2000];
+    snprintf(all, sizeof all, "%s%s", text, SITE);
+    expect_key(all, "127.0.0.1", HEADERS("x-api-key", "sk-past"), "wrong_key");
+    expect_key(all, "127.0.0.1", HEADERS("x-api-key", "sk-just"), "just");
+    expect_key(all, "127.0.0.1", HEADERS("x-api-key", "sk-today"), "today");
+    snprintf(all, sizeof all, "%s%s", text, PASSING); /* it is no visitor's for that */
+    expect_key(all, "127.0.0.1", HEADERS("x-api-key", "sk-past"), "wrong_key");
+
+    struct config *config = configure(all);
+    struct asked a;
+    struct fail fail;
+    struct access_grant grant;
+    const struct http_exchange *http =
+        ask(&a, config, "127.0.0.1", HEADERS("x-api-key", "sk-just"));
+    assert_int_equal(access_check_key(http, NOW_MS, &grant, &fail), 0);
+    assert_int_equal(access_check_key(http, NOW_MS + 1, &grant, &fail), -1);
+    assert_int_equal(fail.kind, FAIL_WRONG_KEY);
+    assert_string_equal(fail.message, "the key \"just\" has expired: it was good until 2026-01-01 "
+                                      "00:00:00 UTC (\"expires\" in gateway.toml)");
+    config_unref(config);
+}
+
+static void keys_are_tied_to_accounts(void **state)
+{
+    struct config *config =
+        configure("[[keys]]\nname = \"tied\"\nkey = \"sk-1\"\naccounts = [\"s/a\"]\n" SITE PASSING
+                  "[[models]]\nid = \"both\"\ntargets = [\"p/x\", \"s/x\"]\n"
+                  "[[models]]\nid = \"other\"\ntargets = [\"p/x\"]\n");
+    struct access_grant tied = {.key = &config->keys[0]}, any = {0};
+    struct access_grant visitor = {.visitor_key = SPAN("theirs"), .only_passthrough = true};
+    assert_true(access_opens_site(&tied, &config->sites[0]));
+    assert_false(access_opens_site(&tied, &config->sites[1]));
+    assert_true(access_opens_site(&any, &config->sites[1]));
+    assert_false(access_opens_site(&visitor, &config->sites[0]));
+    assert_true(access_opens_site(&visitor, &config->sites[1]));
+    assert_true(access_allows_model(&tied, config, SPAN("x"), SPAN("s")));
+    assert_false(access_allows_model(&tied, config, SPAN("x"), SPAN("p")));
+    /* an alias is there when any of its targets is */
+    assert_true(access_allows_model(&tied, config, SPAN("both"), SPAN("p")));
+    assert_false(access_allows_model(&tied, config, SPAN("other"), SPAN("p")));
+    assert_true(access_allows_model(&any, config, SPAN("other"), SPAN("p")));
+    assert_true(access_allows_model(&visitor, config, SPAN("both"), SPAN("p")));
+    assert_false(access_allows_model(&visitor, config, SPAN("both"), SPAN("s")));
+    config_unref(config);
+}
+
 static void visitors_bring_their_own(void **state)
 {
     const char *const *theirs = HEADERS("Authorization", "Bearer theirs");
@@ -318,6 +371,8 @@ int main(void)
         cmocka_unit_test(a_host_is_needed),
         cmocka_unit_test(keys_are_found),
         cmocka_unit_test(keys_have_addresses),
+        cmocka_unit_test(keys_expire),
+        cmocka_unit_test(keys_are_tied_to_accounts),
         cmocka_unit_test(visitors_bring_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -117,7 +117,7 @@ static void who_cools_is_not_asked(void **state)
     account_failed(a, FAIL_RATE_LIMITED, SPAN(""), 5, 1000);
     account_release(a, 0);
     assert_int_equal(account_cool_until(a, account_model_hash(SPAN(""))), 6000);
-    assert_int_equal(account_pool_earliest(b->pool, site(b), SPAN(""), 1000), 6000);
+    assert_int_equal(account_pool_earliest(b->pool, site(b), NULL, SPAN(""), 1000), 6000);
     expect(b, 1500, "b");
     expect(b, 1500, "b");
     c = lease(b, &tried, 1500, LEASE_OK);
@@ -134,6 +134,39 @@ static void who_cools_is_not_asked(void **state)
                      LEASE_COOLING);
     assert_in_range(at, 61500, 73500);
     expect(b, at, "b");
+    stop(b);
+}
+
+static void a_key_is_tied_to_accounts(void **state)
+{
+    struct bench *b =
+        start(SITE("max_concurrent = 1", THREE) "[[keys]]\nkey = \"k\"\naccounts = [\"s/b\"]\n");
+    const struct key_config *key = &b->config->keys[0];
+    struct account *a, *other;
+    size_t index;
+    uint64_t at;
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(account_pool_lease(b->pool, site(b), key, 0, 0, &a, &index, &at),
+                         LEASE_OK);
+        assert_string_equal(a->name, "b");
+        assert_int_equal(index, 1);
+        account_release(a);
+    }
+    assert_int_equal(account_pool_lease(b->pool, site(b), key, 0, 0, &a, &index, &at), LEASE_OK);
+    assert_int_equal(account_pool_lease(b->pool, site(b), key, 0, 0, &other, &index, &at),
+                     LEASE_BUSY); /* though two others are free */
+    account_failed(a, FAIL_RATE_LIMITED, 5, 0);
+    account_release(a);
+    assert_int_equal(account_pool_lease(b->pool, site(b), key, 0, 0, &a, &index, &at),
+                     LEASE_COOLING);
+    assert_int_equal(at, 5000);
+    assert_int_equal(account_pool_lease(b->pool, site(b), NULL, 0, 0, &a, &index, &at), LEASE_OK);
+    account_failed(a, FAIL_RATE_LIMITED, 2, 0);
+    account_release(a);
+    assert_int_equal(account_pool_earliest(b->pool, site(b), NULL, 0), 2000);
+    assert_int_equal(account_pool_earliest(b->pool, site(b), key, 0), 5000);
+    assert_int_equal(account_pool_lease(b->pool, site(b), key, 2, 5000, &a, &index, &at),
+                     LEASE_NONE); /* tried */
     stop(b);
 }
 
@@ -233,7 +266,7 @@ static void a_reload_keeps_what_is_known(void **state)
     account_release(a, 0);
     /* `second` is still leased. a stays, b has a new key, c is new. */
     configure(b, SITE("", ACCOUNT("a", "k1") ACCOUNT("b", "new") ACCOUNT("c", "k3")));
-    assert_int_equal(account_pool_earliest(b->pool, site(b), SPAN(""), 0), 100000);
+    assert_int_equal(account_pool_earliest(b->pool, site(b), NULL, SPAN(""), 0), 100000);
     account_release(second, 0);
     tried = 0;
     struct account *x = lease(b, &tried, 0, LEASE_OK), *y = lease(b, &tried, 0, LEASE_OK);
@@ -378,7 +411,7 @@ static void a_cool_down_that_is_over_is_over(void **state)
     account_failed(a, FAIL_RATE_LIMITED, SPAN(""), 10, 0);
     account_failed(a, FAIL_CREDENTIAL, SPAN(""), 0, 10000); /* of a long answer */
     assert_int_equal(a->state, ACCOUNT_EXPIRED);
-    assert_true(account_pool_earliest(b->pool, site(b), SPAN(""), 10000) == UINT64_MAX);
+    assert_true(account_pool_earliest(b->pool, site(b), NULL, SPAN(""), 10000) == UINT64_MAX);
     account_release(a, 0);
     stop(b);
 }
@@ -627,6 +660,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accounts_take_turns),
         cmocka_unit_test(who_cools_is_not_asked),
+        cmocka_unit_test(a_key_is_tied_to_accounts),
         cmocka_unit_test(the_expired_come_last),
         cmocka_unit_test(other_failures_leave_an_account_ready),
         cmocka_unit_test(busy_accounts_are_waited_for),

@@ -836,6 +836,89 @@ static void options_are_checked_against_the_adapter(void **state)
                    "the adapter demo answers by itself: it has no base_url");
 }
 
+/* ---- limits of keys ---- */
+
+static void every_limit_of_a_key_arrives(void **state)
+{
+    struct config *c =
+        good("[[keys]]\nkey='1'\nrpm=1\nmax_concurrent=2\nrequests_per_day=3\n"
+             "tokens_per_day=2000000000\naccounts=['demo/default']\n[[keys]]\nkey='2'\n" DEMO);
+    const struct key_config *k = &c->keys[0];
+    assert_int_equal(k->rpm, 1);
+    assert_int_equal(k->max_concurrent, 2);
+    assert_int_equal(k->requests_per_day, 3);
+    assert_int_equal(k->tokens_per_day, 2000000000);
+    assert_false(k->expires.set);
+    k = &c->keys[1];
+    assert_int_equal(k->rpm + k->max_concurrent + k->requests_per_day + k->tokens_per_day, 0);
+    assert_int_equal(k->n_accounts, 0);
+    assert_int_equal(c->n_warnings, 0);
+    config_unref(c);
+    refused_saying("[[keys]]\nkey='k'\ntokens_per_day = -1\n" DEMO, "must be from 0 to");
+    refused_saying("[[keys]]\nkey='k'\nrequests_per_day = '9'\n" DEMO, "must be an integer");
+}
+
+static void keys_expire(void **state)
+{
+    static const struct {
+        const char *value, *shown;
+        int64_t at_s;
+    } cases[] = {
+        {"1970-01-01T00:00:00Z", "1970-01-01 00:00:00 UTC", 0},
+        {"1970-01-01", "1970-01-01", 86400},
+        {"2026-12-31", "2026-12-31", 1798761600}, /* the first moment of the year after it */
+        {"2024-02-29", "2024-02-29", 1709251200},
+        {"2000-02-29", "2000-02-29", 951868800},
+        {"1999-12-31T23:59:59Z", "1999-12-31 23:59:59 UTC", 946684799},
+        {"2026-12-31T18:00:00Z", "2026-12-31 18:00:00 UTC", 1798740000},
+        {"2026-12-31 18:00:00", "2026-12-31 18:00:00 UTC", 1798740000},
+        {"2026-12-31T18:00:00.999+01:00", "2026-12-31 17:00:00 UTC", 1798736400},
+        {"2026-12-31T18:00:00-05:30", "2026-12-31 23:30:00 UTC", 1798759800},
+        {"9999-12-31", "9999-12-31", 253402300800},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[256], shown[CONFIG_EXPIRY_SIZE];
+        snprintf(text, sizeof text, "[[keys]]\nkey='k'\nexpires = %s\n" DEMO, cases[i].value);
+        struct config *c = good(text);
+        assert_true(c->keys[0].expires.set);
+        assert_int_equal(c->keys[0].expires.at_ms / 1000, cases[i].at_s);
+        assert_string_equal(config_expiry_format(&c->keys[0].expires, shown), cases[i].shown);
+        config_unref(c);
+    }
+    refused(
+        "[[keys]]\nkey='k'\nexpires = '2026-12-31'\n" DEMO,
+        "t.toml:3:11: \"expires\" in [[keys]] must be a date or a date and time, without quotes: "
+        "2026-12-31 or 2026-12-31T18:00:00Z, found a string\n");
+    refused_saying("[[keys]]\nkey='k'\nexpires = 18:00:00\n" DEMO, "found a time without a date");
+    refused_saying("[[keys]]\nkey='k'\nexpires = 2026-02-29\n" DEMO, "t.toml:3:");
+}
+
+static void keys_are_tied_to_accounts(void **state)
+{
+    struct config *c =
+        good("[[keys]]\nkey='1'\naccounts=['o/a', 'o.b/a']\n[[keys]]\nkey='2'\n" OPENAI
+             "[[sites.accounts]]\nname='a'\napi_key='k'\n"
+             "[[sites.accounts]]\nname='b'\napi_key='k'\n"
+             "[[sites]]\nname='o.b'\nadapter='openai'\nbase_url='http://h/v1'\n"
+             "[[sites.accounts]]\nname='a'\napi_key='k'\n" DEMO);
+    const struct key_config *tied = &c->keys[0], *free_one = &c->keys[1];
+    assert_true(config_key_takes_account(tied, SPAN("o"), SPAN("a")));
+    assert_false(config_key_takes_account(tied, SPAN("o"), SPAN("b")));
+    assert_false(config_key_takes_account(tied, SPAN("o"), SPAN("b/a")));
+    assert_false(config_key_takes_account(tied, SPAN("o"), SPAN("")));
+    assert_true(config_key_takes_account(tied, SPAN("o.b"), SPAN("a")));
+    assert_false(config_key_takes_account(tied, SPAN("demo"), SPAN("default")));
+    assert_true(config_key_takes_site(tied, SPAN("o")));
+    assert_true(config_key_takes_site(tied, SPAN("o.b")));
+    assert_false(config_key_takes_site(tied, SPAN("o.")));
+    assert_false(config_key_takes_site(tied, SPAN("demo")));
+    assert_true(config_key_takes_account(free_one, SPAN("demo"), SPAN("default")));
+    assert_true(config_key_takes_site(free_one, SPAN("demo")));
+    assert_true(config_key_takes_account(NULL, SPAN("x"), SPAN("y")));
+    assert_true(config_key_takes_site(NULL, SPAN("x")));
+    config_unref(c);
+}
+
 /* ---- warnings ---- */
 
 static void later_features_give_one_warning_each(void **state)
@@ -843,11 +926,9 @@ static void later_features_give_one_warning_each(void **state)
     struct config *c =
         good("server.workers = 2\n"
              "[[keys]]\nkey='1'\nrpm=1\nmax_concurrent=1\n[[keys]]\nkey='2'\nrpm=2\n" DEMO
-             "transport='bridge'\n");
-    assert_int_equal(c->n_warnings, 4);
+             "transport='bridge'\n[[sites]]\nname='e'\nadapter='demo'\ntransport='bridge'\n");
+    assert_int_equal(c->n_warnings, 2);
     assert_true(warns(c, "t.toml:1:18: \"workers\" in [server] comes with a later version"));
-    assert_true(warns(c, "t.toml:4:5: \"rpm\" in [[keys]] comes with a later version"));
-    assert_true(warns(c, "\"max_concurrent\" in [[keys]]"));
     assert_true(warns(c, "bridge_not_connected"));
     assert_true(c->sites[0].bridge);
     assert_int_equal(c->workers, 2);
@@ -1234,6 +1315,9 @@ int main(void)
         cmocka_unit_test(unknown_adapters_list_those_of_this_version),
         cmocka_unit_test(accounts_are_checked_against_the_adapter),
         cmocka_unit_test(options_are_checked_against_the_adapter),
+        cmocka_unit_test(every_limit_of_a_key_arrives),
+        cmocka_unit_test(keys_expire),
+        cmocka_unit_test(keys_are_tied_to_accounts),
         cmocka_unit_test(later_features_give_one_warning_each),
         cmocka_unit_test(what_is_pasted_by_mistake_gives_a_warning),
         cmocka_unit_test(listening_for_others_without_keys_gives_a_warning),

@@ -19,6 +19,7 @@ const START_MS = 20000, STOP_MS = 15000;
 /** What TOML writes, for the few types that a configuration needs. */
 function toml(value) {
   if (typeof value === 'string') return JSON.stringify(value);
+  if (value instanceof Date) return value.toISOString();
   if (Array.isArray(value)) return `[${value.map(toml).join(', ')}]`;
   if (value !== null && typeof value === 'object') {
     return `{${Object.entries(value).map(([k, v]) => `${JSON.stringify(k)} = ${toml(v)}`).join(', ')}}`;
