@@ -146,27 +146,41 @@ static void a_key_is_tied_to_accounts(void **state)
     size_t index;
     uint64_t at;
     for (int i = 0; i < 4; i++) {
-        assert_int_equal(account_pool_lease(b->pool, site(b), key, 0, 0, &a, &index, &at),
+        assert_int_equal(account_pool_lease(
+                             b->pool, &(struct lease_wish){.site = site(b), .key = key, .tried = 0},
+                             0, &a, &index, &at),
                          LEASE_OK);
         assert_string_equal(a->name, "b");
         assert_int_equal(index, 1);
-        account_release(a);
+        account_release(a, 0);
     }
-    assert_int_equal(account_pool_lease(b->pool, site(b), key, 0, 0, &a, &index, &at), LEASE_OK);
-    assert_int_equal(account_pool_lease(b->pool, site(b), key, 0, 0, &other, &index, &at),
-                     LEASE_BUSY); /* though two others are free */
-    account_failed(a, FAIL_RATE_LIMITED, 5, 0);
-    account_release(a);
-    assert_int_equal(account_pool_lease(b->pool, site(b), key, 0, 0, &a, &index, &at),
-                     LEASE_COOLING);
+    assert_int_equal(
+        account_pool_lease(b->pool, &(struct lease_wish){.site = site(b), .key = key, .tried = 0},
+                           0, &a, &index, &at),
+        LEASE_OK);
+    assert_int_equal(
+        account_pool_lease(b->pool, &(struct lease_wish){.site = site(b), .key = key, .tried = 0},
+                           0, &other, &index, &at),
+        LEASE_BUSY); /* though two others are free */
+    account_failed(a, FAIL_RATE_LIMITED, SPAN(""), 5, 0);
+    account_release(a, 0);
+    assert_int_equal(
+        account_pool_lease(b->pool, &(struct lease_wish){.site = site(b), .key = key, .tried = 0},
+                           0, &a, &index, &at),
+        LEASE_COOLING);
     assert_int_equal(at, 5000);
-    assert_int_equal(account_pool_lease(b->pool, site(b), NULL, 0, 0, &a, &index, &at), LEASE_OK);
-    account_failed(a, FAIL_RATE_LIMITED, 2, 0);
-    account_release(a);
-    assert_int_equal(account_pool_earliest(b->pool, site(b), NULL, 0), 2000);
-    assert_int_equal(account_pool_earliest(b->pool, site(b), key, 0), 5000);
-    assert_int_equal(account_pool_lease(b->pool, site(b), key, 2, 5000, &a, &index, &at),
-                     LEASE_NONE); /* tried */
+    assert_int_equal(
+        account_pool_lease(b->pool, &(struct lease_wish){.site = site(b), .key = NULL, .tried = 0},
+                           0, &a, &index, &at),
+        LEASE_OK);
+    account_failed(a, FAIL_RATE_LIMITED, SPAN(""), 2, 0);
+    account_release(a, 0);
+    assert_int_equal(account_pool_earliest(b->pool, site(b), NULL, SPAN(""), 0), 2000);
+    assert_int_equal(account_pool_earliest(b->pool, site(b), key, SPAN(""), 0), 5000);
+    assert_int_equal(
+        account_pool_lease(b->pool, &(struct lease_wish){.site = site(b), .key = key, .tried = 2},
+                           5000, &a, &index, &at),
+        LEASE_NONE); /* tried */
     stop(b);
 }
 
