@@ -16,14 +16,15 @@ enum cli_command { CLI_SERVE, CLI_DEMO, CLI_CHECK, CLI_MODELS, CLI_VERSION, CLI_
 struct cli {
     enum cli_command command;
     const char *file; /* of -c; NULL = search (config_find) */
+    bool rebuild;     /* serve: move the data file aside and start anew */
 };
 
 /* 0, or -1 with one line in `error`. */
 int cli_parse(int argc, char *const *argv, struct cli *, struct buffer *error);
 /* Does what was asked and returns the exit code. `serve` is gateway/serve.h's: handed in, so that
  * tests need no listener. */
-int cli_run(const struct cli *, int (*serve)(struct config *, const char *file), FILE *out,
-            FILE *err);
+int cli_run(const struct cli *, int (*serve)(struct config *, const char *file, bool rebuild),
+            FILE *out, FILE *err);
 /* Every public model id with its targets, one a line: "gpt-4o -> zai/glm-4.6, qwen/qwen3-max". */
 void cli_print_models(const struct config *, struct buffer *out);
 

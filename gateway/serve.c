@@ -171,9 +171,9 @@ static void arm(struct server *s)
 }
 
 /* 0, or -1 with fail. */
-static int start(struct server *s, struct fail *fail)
+static int start(struct server *s, bool rebuild, struct fail *fail)
 {
-    s->engine = engine_create(&s->loop, s->config, fail);
+    s->engine = engine_create(&s->loop, s->config, rebuild, fail);
     if (!s->engine)
         return -1;
     struct http_handler handler = front_handler(s->engine);
@@ -187,7 +187,7 @@ static int start(struct server *s, struct fail *fail)
     return 0;
 }
 
-int serve(struct config *config, const char *file)
+int serve(struct config *config, const char *file, bool rebuild)
 {
     struct fail fail;
     struct server *s = calloc(1, sizeof *s);
@@ -200,7 +200,7 @@ int serve(struct config *config, const char *file)
     s->file = file;
     signal(SIGPIPE, SIG_IGN);
     int code = 0;
-    if (log_setup(config, &fail) || start(s, &fail)) {
+    if (log_setup(config, &fail) || start(s, rebuild, &fail)) {
         fprintf(stderr, "dragoman: %s\n", fail.message);
         code = 1;
     } else {
