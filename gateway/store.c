@@ -145,13 +145,20 @@ static void row_free(struct store_row *row)
     free(row);
 }
 
+/* Keys are never NULL, nor is another text of a row that is not to be forgotten. */
+static const char *text_of(const struct store_row *row, int i)
+{
+    assert(row->text[i]);
+    return row->text[i];
+}
+
 static bool same_key(const struct store_row *a, const struct store_row *b)
 {
     const struct store_shape *shape = &store_shapes[a->table];
     if (a->table != b->table)
         return false;
     for (int i = 0; i < shape->key_texts; i++) {
-        if (strcmp(a->text[i], b->text[i]) != 0)
+        if (strcmp(text_of(a, i), text_of(b, i)) != 0)
             return false;
     }
     for (int i = 0; i < shape->key_numbers; i++) {
@@ -167,7 +174,7 @@ static struct store_row **find_place(struct store *s, const struct store_row *ro
     const struct store_shape *shape = &store_shapes[row->table];
     uint32_t h = 2166136261u ^ (uint32_t)row->table; /* FNV-1a */
     for (int i = 0; i < shape->key_texts; i++) {
-        for (const char *p = row->text[i]; *p; p++)
+        for (const char *p = text_of(row, i); *p; p++)
             h = (h ^ (unsigned char)*p) * 16777619u;
         h = (h ^ 0xFF) * 16777619u;
     }
@@ -186,7 +193,7 @@ static struct store_row *row_copy(const struct store_row *from)
     int texts = from->forget ? shape->key_texts : shape->texts;
     size_t size = 0;
     for (int i = 0; i < texts; i++)
-        size += strlen(from->text[i]) + 1;
+        size += strlen(text_of(from, i)) + 1;
     struct store_row *row = malloc(sizeof *row + size);
     if (!row)
         return NULL;
@@ -194,8 +201,8 @@ static struct store_row *row_copy(const struct store_row *from)
     row->size = size;
     char *at = row->bytes;
     for (int i = 0; i < texts; i++) {
-        size_t n = strlen(from->text[i]) + 1;
-        memcpy(at, from->text[i], n);
+        size_t n = strlen(text_of(from, i)) + 1;
+        memcpy(at, text_of(from, i), n);
         row->text[i] = at;
         at += n;
     }

@@ -7,6 +7,7 @@
  */
 #include "gateway/store_file.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -365,6 +366,7 @@ static const struct span proof_text = SPAN_INIT("dragoman");
 static void append_bound(struct buffer *b, const char *const text[3], int64_t expires_ms)
 {
     for (int i = 0; i < 3; i++) {
+        assert(text[i]);
         buffer_printf(b, "%zu:", strlen(text[i]));
         buffer_append(b, span_str(text[i]));
     }

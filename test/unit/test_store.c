@@ -573,7 +573,7 @@ static void damage_is_found_on_every_page(void **state)
     struct fail fail;
     size_t n, unused = 0;
     fill(b);
-    char *good = read_file(b->file, &n), *bad = malloc(n);
+    char *good = read_file(b->file, &n), *bad = malloc(n + 1);
     open_store(b);
     struct span all = span_of(strndup(b->found.p, b->found.n), b->found.n);
     close_store(b);

@@ -154,7 +154,8 @@ static bool child_gets_through(const char *what, const char *directory, int step
                                const char *secret, int *confirmed)
 {
     extern char **environ;
-    char number[16], byte;
+    char number[16];
+    unsigned char byte;
     int out[2], status;
     pid_t pid;
     posix_spawn_file_actions_t actions;
