@@ -306,6 +306,30 @@ static void saves_that_wait_are_written_together(void **state)
     close_store(b);
 }
 
+/* Not only unlinked from the file's tables, but overwritten. */
+static void a_forgotten_credential_is_gone(void **state)
+{
+    struct bench *b = *state;
+    char name[16], value[1200];
+    memset(value, 'v', sizeof value);
+    strcpy(value + sizeof value - 8, "hushhus");
+    open_store(b);
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof name, "n%d", i);
+        keep(b, "s", "a", name, value, i);
+    }
+    close_store(b);
+    assert_true(is_in(b->file, "hushhus"));
+    open_store(b);
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof name, "n%d", i);
+        keep(b, "s", "a", name, NULL, 0);
+    }
+    close_store(b);
+    assert_false(is_in(b->file, "hushhus"));
+    expect_stored(b, "");
+}
+
 static void counters_wait_for_company(void **state)
 {
     struct bench *b = *state;
@@ -411,19 +435,19 @@ static void writing_is_tried_again(void **state)
 {
     struct bench *b = *state;
     struct fail fail;
-    struct store_credential first = {"s", "a", "first", "v", 1};
+    struct store_credential old = {"s", "a", "token", "old", 1};
     fclose(fopen(b->data_dir, "w")); /* a file where the folder should be */
     create(b);
     assert_int_equal(try_open(b, &fail), STORE_UNAVAILABLE);
     assert_non_null(strstr(fail.message, b->data_dir));
-    store_save_credential_then(b->store, &first, on_done, b);
-    keep(b, "s", "a", "token", "old", 1);
+    store_save_credential_then(b->store, &old, on_done, b);
+    keep(b, "s", "a", "token", "new", 2); /* while the old one is under way */
+    keep(b, "s", "a", "other", "v", 3);
     run_until_idle(b);
     assert_int_equal(b->failed, 1);
     assert_int_equal(remove(b->data_dir), 0);
-    keep(b, "s", "a", "token", "new", 2);
     close_store(b);
-    expect_stored(b, "s/a first=v 1;s/a token=new 2;");
+    expect_stored(b, "s/a other=v 3;s/a token=new 2;");
 }
 
 static void a_folder_that_cannot_be_made_is_survived(void **state)
@@ -717,6 +741,33 @@ static void another_secret_is_refused(void **state)
     expect_stored(b, "s/a token=v 1;");
 }
 
+/* Killed, then refused: what is still in the journal is not carried into the file. */
+static void a_refused_file_keeps_its_journal(void **state)
+{
+    struct bench *b = *state;
+    size_t n, m;
+    b->secret = SECRET;
+    open_store(b);
+    keep(b, "s", "a", "token", "v", 1);
+    run_until_idle(b);
+    char *file = read_file(b->file, &n), *journal = read_file(beside(b, "-wal"), &m);
+    close_store(b);
+    assert_true(m > 4096);
+    write_bytes(b->file, file, n);
+    write_bytes(beside(b, "-wal"), journal, m);
+    b->secret = "another secret of the test";
+    expect_refused(b, "is encrypted with another server.secret_key");
+    size_t left;
+    char *after = read_file(beside(b, "-wal"), &left);
+    assert_int_equal(left, m);
+    assert_memory_equal(after, journal, m);
+    free(after);
+    free(file);
+    free(journal);
+    b->secret = SECRET;
+    expect_stored(b, "s/a token=v 1;");
+}
+
 static void encrypted_values_belong_to_their_rows(void **state)
 {
     struct bench *b = *state;
@@ -800,6 +851,7 @@ int main(void)
         TEST(every_kind_of_row_is_found),
         TEST(many_writes_keep_their_order),
         TEST(saves_that_wait_are_written_together),
+        TEST(a_forgotten_credential_is_gone),
         TEST(counters_wait_for_company),
         TEST(counters_are_written_without_company_too),
         TEST(what_is_saved_is_copied),
@@ -821,6 +873,7 @@ int main(void)
         TEST(plain_credentials_are_encrypted_at_the_next_start),
         TEST(the_first_versions_credentials_are_encrypted),
         TEST(another_secret_is_refused),
+        TEST(a_refused_file_keeps_its_journal),
         TEST(encrypted_values_belong_to_their_rows),
         TEST(the_same_value_is_never_encrypted_alike),
         TEST(a_second_gateway_is_refused_and_told_of_the_first),
