@@ -37,6 +37,7 @@ static const char usage[] =
     "dragoman " DRAGOMAN_VERSION " - one OpenAI-compatible API in front of many chat sites\n"
     "\n"
     "  dragoman [serve] [-c FILE]   serve; prints the base URL to use\n"
+    "  dragoman serve --rebuild     the same, after moving a damaged data file aside\n"
     "  dragoman demo                serve the built-in demo site: no network, no configuration\n"
     "  dragoman check [-c FILE]     validate the configuration and print it, secrets masked\n"
     "  dragoman models [-c FILE]    print every public model id with its targets\n"
@@ -118,6 +119,10 @@ int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error
             cli->json = true;
             continue;
         }
+        if (strcmp(word, "--rebuild") == 0) {
+            cli->rebuild = true;
+            continue;
+        }
         int found = find_command(word);
         if (found < 0)
             return refuse(error,
@@ -142,6 +147,8 @@ int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error
         return refuse(error, "say what to do: dragoman keys ", "new NAME");
     if (cli->file && chosen >= 0 && !commands[chosen].takes_file)
         return refuse(error, "-c makes no sense with ", commands[chosen].name);
+    if (cli->rebuild && cli->command != CLI_SERVE)
+        return refuse(error, "--rebuild makes no sense with ", commands[chosen].name);
     return 0;
 }
 
@@ -370,8 +377,8 @@ static bool is_key_name(const char *name)
     return *name;
 }
 
-int cli_run(const struct cli *cli, int (*serve)(struct config *, const char *file), FILE *out,
-            FILE *err)
+int cli_run(const struct cli *cli, int (*serve)(struct config *, const char *file, bool rebuild),
+            FILE *out, FILE *err)
 {
     char path[CONFIG_PATH_MAX];
     if (cli->command == CLI_HELP || cli->command == CLI_VERSION) {
@@ -388,7 +395,7 @@ int cli_run(const struct cli *cli, int (*serve)(struct config *, const char *fil
     if (!config)
         return EXIT_USAGE;
     if (cli->command == CLI_SERVE || cli->command == CLI_DEMO)
-        return serve(config, path[0] ? path : NULL); /* takes our reference */
+        return serve(config, path[0] ? path : NULL, cli->rebuild); /* takes our reference */
     int code = cli->command == CLI_CHECK    ? print_config(config, out, err)
                : cli->command == CLI_MODELS ? print_models(config, out, err)
                                             : print_accounts(cli, config, out, err);

@@ -28,14 +28,15 @@ struct cli {
     bool json;        /* --json */
     const char *verb; /* accounts: "clear"; keys: "new"; NULL = none */
     const char *name; /* what the verb is about: "site/account", a key's name */
+    bool rebuild;     /* serve: move the data file aside and start anew */
 };
 
 /* 0, or -1 with one line in `error`. */
 int cli_parse(int argc, char *const *argv, struct cli *, struct buffer *error);
 /* Does what was asked and returns the exit code. `serve` is gateway/serve.h's: handed in, so that
  * tests need no listener. */
-int cli_run(const struct cli *, int (*serve)(struct config *, const char *file), FILE *out,
-            FILE *err);
+int cli_run(const struct cli *, int (*serve)(struct config *, const char *file, bool rebuild),
+            FILE *out, FILE *err);
 /* Every public model id with its targets, one a line: "gpt-4o -> zai/glm-4.6, qwen/qwen3-max". */
 void cli_print_models(const struct config *, struct buffer *out);
 

@@ -129,6 +129,7 @@ struct config {
     size_t n_listen;
     int workers;
     struct span data_dir;
+    struct span secret_key; /* "" = credentials are stored in plain */
     size_t max_body;
     int max_connections;
     const struct span *cors_origins; /* "*" or exact origins */

@@ -11,6 +11,8 @@
 
 #include "gateway/config_schema.h"
 
+enum { SECRET_KEY_MIN = 16 };
+
 /* ---- the key itself ---- */
 
 void config_hash_key(struct span key, unsigned char hash[32])
@@ -75,6 +77,17 @@ static void print_key(struct buffer *out, const struct schema_key *key, const vo
         config_print_secret(out, k->length);
 }
 const struct value_type value_key = {.wanted = "a string", .print = print_key};
+
+static void print_secret(struct buffer *out, const struct schema_key *key, const void *record)
+{
+    const struct span *secret = (const void *)((const char *)record + key->at);
+    if (secret->n)
+        config_print_secret(out, secret->n);
+    else
+        buffer_append(out, SPAN("\"\""));
+}
+/* Its table's finish reads it, together with its _env and _file. */
+const struct value_type value_secret = {.wanted = "a string", .print = print_secret};
 
 /* ---- lists of references ---- */
 
@@ -230,6 +243,12 @@ void config_finish_server(struct config_reader *r, const struct toml_node *table
                      "tls_cert and tls_key belong together: set both, or none");
     if (config->tls_key.n)
         config_check_private(r, key, config->tls_key.p);
+    if (config_read_secret(r, table, "secret_key", &config->secret_key) == 1 &&
+        config->secret_key.n < SECRET_KEY_MIN)
+        config_error(r, config_secret_node(table, "secret_key"),
+                     "secret_key in [server] is too short: give it at least %d characters, for "
+                     "example what `openssl rand -base64 32` prints",
+                     SECRET_KEY_MIN);
     for (size_t i = 0; i < config->n_listen; i++) {
         for (size_t j = 0; j < i; j++) {
             if (span_eq(config->listen[i].text, config->listen[j].text) &&

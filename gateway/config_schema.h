@@ -64,8 +64,8 @@ extern const struct value_type value_name, value_path, value_readable_file, valu
     value_cors_origins;
 extern const struct value_type value_table, value_inline_table, value_tables;
 /* of keys and models */
-extern const struct value_type value_key, value_later, value_key_accounts, value_targets,
-    value_key_reasoning, value_expiry;
+extern const struct value_type value_secret, value_key, value_later, value_key_accounts,
+    value_targets, value_key_reasoning, value_expiry;
 /* of sites */
 extern const struct value_type value_adapter, value_base_url, value_chat_path, value_proxy,
     value_aliases, value_options, value_accounts;

@@ -127,17 +127,14 @@ struct control *control_create(uv_loop_t *loop, struct span data_dir, control_ha
                                void *owner, struct fail *fail)
 {
     struct control *control = calloc(1, sizeof *control);
-    char folder[sizeof control->path];
     if (!control) {
         fail_memory(fail);
         return NULL;
     }
-    snprintf(folder, sizeof folder, "%.*s", SPAN_ARGS(data_dir));
     if (socket_path(control->path, sizeof control->path, data_dir, fail)) {
         free(control);
         return NULL;
     }
-    mkdir(folder, 0700); /* usually there already; the store makes its parents */
     control->handler = handler;
     control->owner = owner;
     uv_pipe_init(loop, &control->listener, 0);

@@ -18,7 +18,8 @@ static void save_credential(void *owner, const char *site, const char *account, 
 {
     struct engine *engine = owner;
     if (engine->store)
-        store_save(engine->store, site, account, name, value, expires_ms);
+        store_save_credential(engine->store,
+                              &(struct store_credential){site, account, name, value, expires_ms});
 }
 
 static void on_accounts_timer(uv_timer_t *timer)
@@ -36,10 +37,9 @@ static void wake_accounts_at(void *owner, uint64_t at_ms)
         uv_timer_start(&engine->accounts_timer, on_accounts_timer, wait, 0);
 }
 
-static void restore_credential(void *owner, const char *site, const char *account, const char *name,
-                               const char *value, int64_t expires_ms)
+static void restore_credential(void *owner, const struct store_credential *c)
 {
-    account_pool_restore(owner, site, account, name, value, expires_ms);
+    account_pool_restore(owner, c->site, c->account, c->name, c->value, c->expires_ms);
 }
 
 struct key_time engine_key_time(const struct engine *engine)
@@ -66,7 +66,26 @@ static struct engine *give_up(struct engine *engine)
     return NULL;
 }
 
-struct engine *engine_create(uv_loop_t *loop, struct config *config, struct fail *fail)
+/* 0, also when everything is kept in memory for now; -1 with fail when the start has to end. */
+static int open_store(struct engine *engine, bool rebuild, struct fail *fail)
+{
+    struct store_reader reader = {.owner = engine->accounts, .credential = restore_credential};
+    if (rebuild && store_rebuild(engine->store, fail))
+        return -1;
+    enum store_opened opened = store_open(engine->store, &reader, fail);
+    if (opened == STORE_REFUSED)
+        return -1;
+    if (opened == STORE_UNAVAILABLE)
+        log_warn("%s; credentials are kept in memory only", fail->message);
+    if (engine->config->secret_key.n == 0)
+        log_info("credentials that sites give us are stored in plain in %s (mode 0600); "
+                 "server.secret_key encrypts them",
+                 store_path(engine->store));
+    return 0;
+}
+
+struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuild,
+                             struct fail *fail)
 {
     struct engine *engine = calloc(1, sizeof *engine);
     if (!engine) {
@@ -80,7 +99,8 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, struct fail
     engine->json = json_parser_create(PARSER_LIMIT);
     engine->tokens = token_file_source(&engine->token_file);
     engine->upstream = upstream_create(loop);
-    engine->store = store_create(loop, config->data_dir);
+    if (config->file.n) /* the built-in demo keeps nothing */
+        engine->store = store_create(loop, config->data_dir, config->secret_key);
     const struct account_pool_hooks hooks = {save_credential, wake_accounts_at, engine};
     uint64_t seed;
     clock_random(NULL, &seed, sizeof seed);
@@ -88,25 +108,25 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, struct fail
     engine->limits = key_limits_create(NULL, NULL);
     if (engine->upstream && engine->accounts)
         engine->catalogue = catalogue_create(loop, engine->upstream, engine->accounts);
-    if (!engine->json || !engine->store || !engine->catalogue || !engine->limits ||
-        account_pool_configure(engine->accounts, config, uv_now(loop)) ||
+    if (!engine->json || (config->file.n && !engine->store) || !engine->catalogue ||
+        !engine->limits || account_pool_configure(engine->accounts, config, uv_now(loop)) ||
         key_limits_configure(engine->limits, config, engine_key_time(engine))) {
         fail_memory(fail);
         return give_up(engine);
     }
     catalogue_configure(engine->catalogue, config);
+    if (engine->store && open_store(engine, rebuild, fail))
+        return give_up(engine);
     uv_timer_init(loop, &engine->accounts_timer);
     engine->accounts_timer.data = engine;
-
-    struct fail unread;
-    if (store_load(engine->store, restore_credential, engine->accounts, &unread))
-        log_warn("%s", unread.message);
     return engine;
 }
 
 int engine_reload(struct engine *engine, struct config *config)
 {
     struct config *old = engine->config;
+    if (!span_eq(old->data_dir, config->data_dir) || !span_eq(old->secret_key, config->secret_key))
+        log_warn("server.data_dir and server.secret_key take effect with the next start");
     int result = account_pool_configure(engine->accounts, config, uv_now(engine->loop));
     if (key_limits_configure(engine->limits, config, engine_key_time(engine)))
         result = -1;
@@ -158,7 +178,10 @@ static void on_store_closed(void *arg)
 static void on_timer_closed(uv_handle_t *handle)
 {
     struct closing *c = handle->data;
-    store_destroy(c->engine->store, on_store_closed, c);
+    if (c->engine->store)
+        store_destroy(c->engine->store, on_store_closed, c);
+    else
+        on_store_closed(c);
 }
 
 void engine_destroy(struct engine *engine, void (*closed)(void *), void *arg)

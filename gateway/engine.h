@@ -27,7 +27,7 @@ struct engine {
     struct key_limits *limits;
     uv_timer_t accounts_timer; /* somebody waits for an account's pace */
     struct catalogue *catalogue;
-    struct store *store;
+    struct store *store; /* NULL for the built-in demo */
     struct token_file token_file;
     struct token_source tokens; /* over it */
     struct json_parser *json;   /* small bodies and site frames; never kept across a call */
@@ -40,8 +40,9 @@ struct engine {
 
 /* Both clocks, for limits. */
 struct key_time engine_key_time(const struct engine *);
-/* NULL with fail. Takes a reference of the config. */
-struct engine *engine_create(uv_loop_t *, struct config *, struct fail *);
+/* NULL with fail. Takes a reference of the config. `rebuild`: what was stored is moved aside first.
+ */
+struct engine *engine_create(uv_loop_t *, struct config *, bool rebuild, struct fail *);
 /* A new config for what comes next. 0, or -1 when memory is short. */
 int engine_reload(struct engine *, struct config *);
 /* Cancels every exchange at once (the end of a graceful stop). */

@@ -173,6 +173,8 @@ static void on_control(void *owner, struct span line, struct buffer *reply)
 static void open_control(struct server *s)
 {
     struct fail fail;
+    if (!s->config->file.n) /* the built-in demo has no folder of its own */
+        return;
     s->control = control_create(&s->loop, s->config->data_dir, on_control, s, &fail);
     if (!s->control)
         log_warn("%s; dragoman accounts cannot ask this gateway", fail.message);
@@ -215,9 +217,9 @@ static void arm(struct server *s)
 }
 
 /* 0, or -1 with fail. */
-static int start(struct server *s, struct fail *fail)
+static int start(struct server *s, bool rebuild, struct fail *fail)
 {
-    s->engine = engine_create(&s->loop, s->config, fail);
+    s->engine = engine_create(&s->loop, s->config, rebuild, fail);
     if (!s->engine)
         return -1;
     struct http_handler handler = front_handler(s->engine);
@@ -232,7 +234,7 @@ static int start(struct server *s, struct fail *fail)
     return 0;
 }
 
-int serve(struct config *config, const char *file)
+int serve(struct config *config, const char *file, bool rebuild)
 {
     struct fail fail;
     struct server *s = calloc(1, sizeof *s);
@@ -245,7 +247,7 @@ int serve(struct config *config, const char *file)
     s->file = file;
     signal(SIGPIPE, SIG_IGN);
     int code = 0;
-    if (log_setup(config, &fail) || start(s, &fail)) {
+    if (log_setup(config, &fail) || start(s, rebuild, &fail)) {
         fprintf(stderr, "dragoman: %s\n", fail.message);
         code = 1;
     } else {

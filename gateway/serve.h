@@ -7,7 +7,8 @@
 #include "gateway/config.h"
 
 /* Takes the caller's reference of `config`. `file` is what a reload reads again (NULL = built in,
- * nothing to reload). Returns the exit code. */
-int serve(struct config *config, const char *file);
+ * nothing to reload). `rebuild`: move the data file aside first (store_rebuild). Returns the exit
+ * code. */
+int serve(struct config *config, const char *file, bool rebuild);
 
 #endif

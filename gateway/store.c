@@ -1,257 +1,428 @@
 /*
- * gateway/store.c - see store.h. The database handle belongs to the worker job that is running;
- * jobs never overlap, so SQLite needs no lock of ours.
+ * gateway/store.c - see store.h: what waits to be written, and when it is.
+ *
+ * Rows wait in a list that is looked up by key, so that one row waits once. A job takes all of them
+ * to the thread pool, where they become one transaction; jobs never overlap, so the file needs no
+ * lock of ours. The hard part is the end: everything that waits is written, the file is closed on
+ * the thread pool too, then the timer, then the memory.
  */
 #include "gateway/store.h"
 
-#include <errno.h>
-#include <sqlite3.h>
-#include <stdio.h>
+#include <assert.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "gateway/log.h"
+#include "gateway/store_file.h"
 
-struct store_job {
-    struct store_job *next;
-    char *site, *account, *name, *value; /* value NULL: forget */
-    int64_t expires_ms;
+enum { BUCKETS = 256, STORE_MAGIC = 0x53544F52, RETRY_MS = 10000 };
+
+/* Who wants to know when what waits is on disk. */
+struct listener {
+    struct listener *next;
+    void (*done)(void *arg, bool durable);
+    void *arg;
 };
 
 struct store {
+    unsigned magic;
     uv_loop_t *loop;
-    char *data_dir, *path;
-    sqlite3 *db;
-    struct store_job *first, *last; /* waiting; the running one is taken out */
-    struct store_job *running;
+    struct store_file *file;
+    struct store_row *waiting, *buckets[BUCKETS];
+    struct listener *listeners; /* of what waits; the latest first */
+    bool urgent;                /* more than counters waits, and was not tried yet */
+    uv_timer_t lazy;            /* while only counters wait, or a write failed */
+
+    /* The job: the worker's while `writing`. */
+    bool writing, last;
     uv_work_t work;
+    struct store_row *rows;
+    struct listener *told; /* after it */
     int result;
-    char problem[200];
-    bool warned;
+    struct fail problem;
+
+    bool warned, closing;
     void (*closed)(void *);
     void *closed_arg;
 };
 
-struct store *store_create(uv_loop_t *loop, struct span data_dir)
+static void check(const struct store *s) { assert(s && s->magic == STORE_MAGIC); }
+
+struct store *store_create(uv_loop_t *loop, struct span data_dir, struct span secret)
 {
     struct store *s = calloc(1, sizeof *s);
     if (!s)
         return NULL;
-    s->loop = loop;
-    s->data_dir = strndup(data_dir.p, data_dir.n);
-    if (!s->data_dir || asprintf(&s->path, "%s/dragoman.db", s->data_dir) < 0) {
-        free(s->data_dir);
+    s->file = store_file_create(data_dir, secret);
+    if (!s->file) {
         free(s);
         return NULL;
     }
+    s->magic = STORE_MAGIC;
+    s->loop = loop;
     s->work.data = s;
+    uv_timer_init(loop, &s->lazy);
+    s->lazy.data = s;
+    uv_unref((uv_handle_t *)&s->lazy); /* what it waits for is written at the end anyway */
     return s;
 }
 
-/* mkdir -p with 0700 for what is made. */
-static int make_directory(const char *path)
-{
-    char part[4096];
-    if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part)
-        return -1;
-    for (char *p = part + 1; *p; p++) {
-        if (*p != '/')
-            continue;
-        *p = '\0';
-        if (mkdir(part, 0700) && errno != EEXIST)
-            return -1;
-        *p = '/';
-    }
-    return mkdir(part, 0700) && errno != EEXIST ? -1 : 0;
-}
+const char *store_path(const struct store *s) { return store_file_path(s->file); }
 
-static int problem(struct store *s, const char *what)
+int store_rebuild(struct store *s, struct fail *fail)
 {
-    snprintf(s->problem, sizeof s->problem, "%s: %s", what,
-             s->db ? sqlite3_errmsg(s->db) : strerror(errno));
-    return -1;
-}
-
-static int open_database(struct store *s)
-{
-    if (s->db)
-        return 0;
-    mode_t before = umask(077); /* the file and SQLite's journals: ours alone */
-    int rc = sqlite3_open(s->path, &s->db);
-    umask(before);
-    if (rc != SQLITE_OK ||
-        sqlite3_exec(s->db,
-                     "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA busy_timeout=2000;"
-                     "CREATE TABLE IF NOT EXISTS held_credential("
-                     " site TEXT NOT NULL, account TEXT NOT NULL, name TEXT NOT NULL,"
-                     " value TEXT NOT NULL, expires_ms INTEGER NOT NULL,"
-                     " PRIMARY KEY(site, account, name)) WITHOUT ROWID;",
-                     NULL, NULL, NULL) != SQLITE_OK) {
-        problem(s, "cannot open the database");
-        sqlite3_close(s->db);
-        s->db = NULL;
+    char aside[4200];
+    check(s);
+    if (store_file_move_aside(s->file, aside, sizeof aside, fail))
         return -1;
-    }
+    if (aside[0])
+        log_warn("%s is now %s; a new one begins", store_path(s), aside);
     return 0;
 }
 
-int store_load(struct store *s,
-               void (*found)(void *, const char *, const char *, const char *, const char *,
-                             int64_t),
-               void *owner, struct fail *fail)
+/* ---- reading ---- */
+
+static void hand_over(void *arg, const struct store_row *row)
+{
+    const struct store_reader *reader = arg;
+    const char *const *text = row->text;
+    const int64_t *number = row->number;
+    switch (row->table) {
+    case TABLE_CREDENTIAL:
+        if (reader->credential)
+            reader->credential(reader->owner, &(struct store_credential){text[0], text[1], text[2],
+                                                                         text[3], number[0]});
+        break;
+    case TABLE_ACCOUNT:
+        if (reader->account)
+            reader->account(reader->owner, &(struct store_account){.site = text[0],
+                                                                   .account = text[1],
+                                                                   .model = text[2],
+                                                                   .state = text[3],
+                                                                   .error = text[4],
+                                                                   .until_ms = number[0],
+                                                                   .strikes = number[1],
+                                                                   .changed_ms = number[2]});
+        break;
+    case TABLE_COUNTER:
+        if (reader->counter)
+            reader->counter(reader->owner,
+                            &(struct store_counter){text[0], text[1], number[0], number[1],
+                                                    number[2], number[3]});
+        break;
+    case TABLE_MODELS:
+        if (reader->models)
+            reader->models(reader->owner, &(struct store_models){text[0], number[0], text[1]});
+        break;
+    case TABLE_META:
+        if (reader->meta)
+            reader->meta(reader->owner, text[0], text[1]);
+        break;
+    case TABLE_COUNT: break;
+    }
+}
+
+enum store_opened store_open(struct store *s, const struct store_reader *reader, struct fail *fail)
 {
     struct stat st;
-    sqlite3_stmt *rows = NULL;
-    if (stat(s->path, &st))
-        return 0;
-    if (st.st_mode & 077)
-        log_warn("%s is readable by others: chmod 600 it, it holds credentials", s->path);
-    if (open_database(s) ||
-        sqlite3_prepare_v2(s->db,
-                           "SELECT site, account, name, value, expires_ms FROM held_credential", -1,
-                           &rows, NULL) != SQLITE_OK) {
-        if (s->db)
-            problem(s, "cannot read the database");
-        return fail_set(fail, FAIL_INTERNAL, "%s: %s; stored guest sessions are not used", s->path,
-                        s->problem);
-    }
-    int rc;
-    while ((rc = sqlite3_step(rows)) == SQLITE_ROW) {
-        const char *column[4];
-        bool whole = true;
-        for (int i = 0; i < 4; i++) {
-            column[i] = (const char *)sqlite3_column_text(rows, i);
-            whole &= column[i] != NULL; /* in a file that is not of our making */
-        }
-        if (whole)
-            found(owner, column[0], column[1], column[2], column[3], sqlite3_column_int64(rows, 4));
-    }
-    if (rc != SQLITE_DONE)
-        problem(s, "cannot read all of the database");
-    sqlite3_finalize(rows);
-    if (rc != SQLITE_DONE)
-        return fail_set(fail, FAIL_INTERNAL, "%s: %s; some stored guest sessions are not used",
-                        s->path, s->problem);
-    return 0;
+    check(s);
+    assert(!s->writing);
+    if (stat(store_path(s), &st) == 0 && (st.st_mode & 077))
+        log_warn("%s is readable by others: chmod 600 it, it holds credentials", store_path(s));
+    enum store_opened result = store_file_open(s->file, fail);
+    if (result == STORE_OPEN)
+        result = store_file_read(s->file, hand_over, (void *)(uintptr_t)reader, fail);
+    if (result != STORE_OPEN)
+        store_file_close(s->file);
+    return result;
 }
 
-/* ---- writing, on the thread pool ---- */
+/* ---- what waits ---- */
 
-static int write_job(struct store *s, const struct store_job *job)
+static void row_free(struct store_row *row)
 {
-    sqlite3_stmt *st = NULL;
-    const char *sql = job->value
-                          ? "INSERT OR REPLACE INTO held_credential VALUES(?1,?2,?3,?4,?5)"
-                          : "DELETE FROM held_credential WHERE site=?1 AND account=?2 AND name=?3";
-    if (make_directory(s->data_dir))
-        return problem(s, "cannot make the data directory");
-    if (open_database(s))
-        return -1;
-    if (sqlite3_prepare_v2(s->db, sql, -1, &st, NULL) != SQLITE_OK)
-        return problem(s, "cannot write");
-    sqlite3_bind_text(st, 1, job->site, -1, SQLITE_STATIC);
-    sqlite3_bind_text(st, 2, job->account, -1, SQLITE_STATIC);
-    sqlite3_bind_text(st, 3, job->name, -1, SQLITE_STATIC);
-    if (job->value) {
-        sqlite3_bind_text(st, 4, job->value, -1, SQLITE_STATIC);
-        sqlite3_bind_int64(st, 5, job->expires_ms);
-    }
-    int rc = sqlite3_step(st);
-    sqlite3_finalize(st);
-    return rc == SQLITE_DONE ? 0 : problem(s, "cannot write");
+    explicit_bzero(row, sizeof *row + row->size); /* it may hold a token */
+    free(row);
 }
 
-static void job_free(struct store_job *job)
+/* Keys are never NULL, nor is another text of a row that is not to be forgotten. */
+static const char *text_of(const struct store_row *row, int i)
 {
-    if (!job)
+    assert(row->text[i]);
+    return row->text[i];
+}
+
+static bool same_key(const struct store_row *a, const struct store_row *b)
+{
+    const struct store_shape *shape = &store_shapes[a->table];
+    if (a->table != b->table)
+        return false;
+    for (int i = 0; i < shape->key_texts; i++) {
+        if (strcmp(text_of(a, i), text_of(b, i)) != 0)
+            return false;
+    }
+    for (int i = 0; i < shape->key_numbers; i++) {
+        if (a->number[i] != b->number[i])
+            return false;
+    }
+    return true;
+}
+
+/* The place in its bucket of the row that waits with this key, or of the bucket's end. */
+static struct store_row **find_place(struct store *s, const struct store_row *row)
+{
+    const struct store_shape *shape = &store_shapes[row->table];
+    uint32_t h = 2166136261u ^ (uint32_t)row->table; /* FNV-1a */
+    for (int i = 0; i < shape->key_texts; i++) {
+        for (const char *p = text_of(row, i); *p; p++)
+            h = (h ^ (unsigned char)*p) * 16777619u;
+        h = (h ^ 0xFF) * 16777619u;
+    }
+    for (int i = 0; i < shape->key_numbers; i++)
+        h = (h ^ (uint32_t)row->number[i]) * 16777619u;
+    struct store_row **place = &s->buckets[(h ^ (h >> 16)) % BUCKETS];
+    while (*place && !same_key(*place, row))
+        place = &(*place)->chain;
+    return place;
+}
+
+/* A copy in one piece; NULL when memory is short. */
+static struct store_row *row_copy(const struct store_row *from)
+{
+    const struct store_shape *shape = &store_shapes[from->table];
+    int texts = from->forget ? shape->key_texts : shape->texts;
+    size_t size = 0;
+    for (int i = 0; i < texts; i++)
+        size += strlen(text_of(from, i)) + 1;
+    struct store_row *row = malloc(sizeof *row + size);
+    if (!row)
+        return NULL;
+    *row = *from;
+    row->size = size;
+    char *at = row->bytes;
+    for (int i = 0; i < texts; i++) {
+        size_t n = strlen(text_of(from, i)) + 1;
+        memcpy(at, text_of(from, i), n);
+        row->text[i] = at;
+        at += n;
+    }
+    return row;
+}
+
+/* Takes the row. `newer`: than the one that waits with the same key, if there is one. */
+static void let_wait(struct store *s, struct store_row *row, bool newer)
+{
+    struct store_row **place = find_place(s, row), *other = *place;
+    if (other && !newer) {
+        row_free(row);
         return;
-    free(job->site);
-    free(job->account);
-    free(job->name);
-    if (job->value)
-        explicit_bzero(job->value, strlen(job->value));
-    free(job->value);
-    free(job);
+    }
+    if (other) {
+        *place = other->chain;
+        *other->back = other->next;
+        if (other->next)
+            other->next->back = other->back;
+        row_free(other);
+    }
+    row->chain = *place;
+    *place = row;
+    row->next = s->waiting;
+    row->back = &s->waiting;
+    if (row->next)
+        row->next->back = &row->next;
+    s->waiting = row;
 }
 
-static void store_free(struct store *s)
+/* ---- writing ---- */
+
+static void start(struct store *s);
+
+static void on_lazy(uv_timer_t *timer)
 {
-    void (*closed)(void *) = s->closed;
-    void *arg = s->closed_arg;
-    sqlite3_close(s->db);
-    free(s->data_dir);
-    free(s->path);
-    free(s);
-    if (closed)
-        closed(arg);
+    struct store *s = timer->data;
+    if (!s->writing && s->waiting)
+        start(s);
 }
 
 static void on_work(uv_work_t *work)
 {
     struct store *s = work->data;
-    s->result = write_job(s, s->running);
+    s->result = s->rows ? store_file_write(s->file, s->rows, &s->problem) : 0;
+    if (s->last)
+        store_file_close(s->file);
 }
 
-static void start_next(struct store *s);
+static void tell(struct listener *listeners, bool durable)
+{
+    struct listener *in_order = NULL;
+    while (listeners) { /* first come, first told */
+        struct listener *l = listeners;
+        listeners = l->next;
+        l->next = in_order;
+        in_order = l;
+    }
+    while (in_order) {
+        struct listener *l = in_order;
+        in_order = l->next;
+        l->done(l->arg, durable);
+        free(l);
+    }
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct store *s = handle->data;
+    void (*closed)(void *) = s->closed;
+    void *arg = s->closed_arg;
+    for (struct store_row *row = s->waiting, *next; row; row = next) {
+        next = row->next;
+        row_free(row);
+    }
+    tell(s->listeners, false);
+    store_file_destroy(s->file);
+    s->magic = 0;
+    free(s);
+    if (closed)
+        closed(arg);
+}
 
 static void after_work(uv_work_t *work, int status)
 {
     struct store *s = work->data;
-    job_free(s->running);
-    s->running = NULL;
-    if (s->result && !s->warned) {
-        log_warn("%s: %s; credentials are kept in memory only", s->path, s->problem);
-        s->warned = true;
+    bool last = s->last, durable = s->result == 0;
+    if (!durable && !s->warned)
+        log_warn("%s; what is to be stored is kept in memory until it can be written",
+                 s->problem.message);
+    s->warned = !durable;
+    for (struct store_row *row = s->rows, *next; row; row = next) {
+        next = row->next;
+        if (durable)
+            row_free(row);
+        else
+            let_wait(s, row, false);
     }
-    start_next(s);
+    struct listener *told = s->told;
+    s->rows = NULL;
+    s->told = NULL;
+    s->writing = false;
+    tell(told, durable);
+    if (s->writing) /* somebody who was told saved more */
+        return;
+    if (last && (!s->waiting || !durable))
+        uv_close((uv_handle_t *)&s->lazy, on_timer_closed);
+    else if (s->closing || s->urgent)
+        start(s);
+    else if (s->waiting)
+        uv_timer_start(&s->lazy, on_lazy, durable ? STORE_LAZY_MS : RETRY_MS, 0);
 }
 
-static void start_next(struct store *s)
+/* Everything that waits, as one job. */
+static void start(struct store *s)
 {
-    struct store_job *job = s->first;
-    if (!job) {
-        if (s->closed)
-            store_free(s);
-        return;
-    }
-    s->first = job->next;
-    if (!s->first)
-        s->last = NULL;
-    s->running = job;
-    if (uv_queue_work(s->loop, &s->work, on_work, after_work)) {
-        job_free(job);
-        s->running = NULL;
-    }
+    uv_timer_stop(&s->lazy);
+    s->rows = s->waiting;
+    s->told = s->listeners;
+    s->waiting = NULL;
+    s->listeners = NULL;
+    memset(s->buckets, 0, sizeof s->buckets);
+    s->writing = true;
+    s->urgent = false;
+    s->last = s->closing;
+    int rc = uv_queue_work(s->loop, &s->work, on_work, after_work);
+    assert(rc == 0); /* it only refuses a missing function */
 }
 
-void store_save(struct store *s, const char *site, const char *account, const char *name,
-                const char *value, int64_t expires_ms)
+static void save(struct store *s, const struct store_row *from, void (*done)(void *, bool),
+                 void *arg)
 {
-    struct store_job *job = calloc(1, sizeof *job);
-    if (!job)
-        return;
-    job->site = strdup(site);
-    job->account = strdup(account);
-    job->name = strdup(name);
-    job->value = value ? strdup(value) : NULL;
-    job->expires_ms = expires_ms;
-    if (!job->site || !job->account || !job->name || (value && !job->value)) {
-        job_free(job);
+    check(s);
+    struct listener *listener = done ? malloc(sizeof *listener) : NULL;
+    struct store_row *row = row_copy(from);
+    bool over = uv_is_closing((uv_handle_t *)&s->lazy);
+    if (over || !row || (done && !listener)) {
+        if (row)
+            row_free(row);
+        free(listener);
+        log_error("%s: something is not stored", over ? "the end was reached" : "out of memory");
+        if (done)
+            done(arg, false);
         return;
     }
-    if (s->last)
-        s->last->next = job;
-    else
-        s->first = job;
-    s->last = job;
-    if (!s->running)
-        start_next(s);
+    if (listener) {
+        *listener = (struct listener){s->listeners, done, arg};
+        s->listeners = listener;
+    }
+    let_wait(s, row, true);
+    s->urgent |= from->table != TABLE_COUNTER;
+    if (s->writing) /* its end looks at what waits */
+        return;
+    if (s->urgent || s->closing)
+        start(s);
+    else if (!uv_is_active((uv_handle_t *)&s->lazy))
+        uv_timer_start(&s->lazy, on_lazy, STORE_LAZY_MS, 0);
 }
 
 void store_destroy(struct store *s, void (*closed)(void *), void *arg)
 {
+    check(s);
+    assert(!s->closing);
+    s->closing = true;
     s->closed = closed;
     s->closed_arg = arg;
-    if (!s->running)
-        start_next(s);
+    if (!s->writing)
+        start(s);
+}
+
+/* ---- what may be saved ---- */
+
+void store_save_credential_then(struct store *s, const struct store_credential *c,
+                                void (*done)(void *, bool), void *arg)
+{
+    save(s,
+         &(struct store_row){.table = TABLE_CREDENTIAL,
+                             .forget = !c->value,
+                             .text = {c->site, c->account, c->name, c->value},
+                             .number = {c->expires_ms}},
+         done, arg);
+}
+
+void store_save_credential(struct store *s, const struct store_credential *c)
+{
+    store_save_credential_then(s, c, NULL, NULL);
+}
+
+void store_save_account(struct store *s, const struct store_account *a)
+{
+    save(s,
+         &(struct store_row){.table = TABLE_ACCOUNT,
+                             .forget = !a->state,
+                             .text = {a->site, a->account, a->model ? a->model : "", a->state,
+                                      a->error ? a->error : ""},
+                             .number = {a->until_ms, a->strikes, a->changed_ms}},
+         NULL, NULL);
+}
+
+void store_save_counter(struct store *s, const struct store_counter *c)
+{
+    save(s,
+         &(struct store_row){.table = TABLE_COUNTER,
+                             .text = {c->kind, c->name},
+                             .number = {c->day, c->requests, c->tokens_in, c->tokens_out}},
+         NULL, NULL);
+}
+
+void store_save_models(struct store *s, const struct store_models *m)
+{
+    save(s,
+         &(struct store_row){.table = TABLE_MODELS,
+                             .forget = !m->json,
+                             .text = {m->site, m->json},
+                             .number = {m->fetched_ms}},
+         NULL, NULL);
+}
+
+void store_save_meta(struct store *s, const char *name, const char *value)
+{
+    save(s, &(struct store_row){.table = TABLE_META, .forget = !value, .text = {name, value}}, NULL,
+         NULL);
 }

@@ -1,10 +1,20 @@
 /*
- * gateway/store.h - what must outlive a restart: credentials that sites gave us (guest sessions,
- * access tokens).
+ * gateway/store.h - what must outlive a restart: credentials that sites gave us, the accounts'
+ * states, daily counters, the sites' model lists.
  *
- * One SQLite file, `dragoman.db`, in the data directory (0700/0600). Read once at start and only if
- * the file is there; written by the thread pool, one job at a time, in order. A store that cannot
- * be opened or written costs a warning, never an answer.
+ * One SQLite file, `dragoman.db`, in the data directory (folder 0700, files 0600), for one gateway
+ * at a time (data_lock.h). Read once, at start; written by libuv's thread pool, never on the loop.
+ *
+ * Threads: every function here is called on the loop's thread, every callback comes there.
+ * Ownership: what is handed in is copied; what a callback gets is valid during the call.
+ *
+ * What is durable when. Saves collect in memory, one a row: a later save of the same row replaces
+ * the earlier one. All that has collected is written as one transaction (synchronous=FULL), one
+ * transaction at a time, so the file always holds what was true after some save, never the later of
+ * two saves without the earlier one. Counters wait for up to STORE_LAZY_MS to be joined by others;
+ * every other save is written at once and takes waiting counters along. Who must know calls the
+ * variant with `done`. A write that fails (a full disk) costs one warning; its rows stay in memory
+ * and are tried again after a while, with the next save, and at the end.
  */
 #ifndef DRAGOMAN_GATEWAY_STORE_H
 #define DRAGOMAN_GATEWAY_STORE_H
@@ -15,17 +25,95 @@
 
 struct store;
 
-/* `data_dir` is copied; nothing is opened or created yet. NULL when memory is short. */
-struct store *store_create(uv_loop_t *, struct span data_dir);
-/* Calls `found` for each stored credential. 0 (also when there is no file), or -1 with fail. */
-int store_load(struct store *,
-               void (*found)(void *owner, const char *site, const char *account, const char *name,
-                             const char *value, int64_t expires_ms),
-               void *owner, struct fail *);
-/* Queues a write; `value` NULL forgets the credential. Copies everything. */
-void store_save(struct store *, const char *site, const char *account, const char *name,
-                const char *value, int64_t expires_ms);
-/* Lets queued writes finish, then frees; `closed` is called on the loop. */
+enum { STORE_LAZY_MS = 1000 };
+
+/* ---- rows ---- */
+
+/* A credential that a site gave us; known by site, account and name. */
+struct store_credential {
+    const char *site, *account, *name;
+    const char *value; /* NULL in a save: forget it */
+    int64_t expires_ms;
+};
+
+/* An account's state; known by site, account and model. */
+struct store_account {
+    const char *site, *account;
+    const char *model;  /* "" = for all models */
+    const char *state;  /* the pool's word; NULL in a save: forget it */
+    int64_t until_ms;   /* wall clock */
+    int64_t strikes;    /* failures in a row */
+    const char *error;  /* the last one, without secrets; "" = none */
+    int64_t changed_ms; /* wall clock */
+};
+
+/* Totals of one UTC day (not what was added); known by kind, name and day. */
+struct store_counter {
+    const char *kind; /* "account", "key" */
+    const char *name; /* "site/account", or the key's name */
+    int64_t day;      /* days since 1970-01-01, UTC */
+    int64_t requests, tokens_in, tokens_out;
+};
+
+/* A model list as the site told it; known by site. */
+struct store_models {
+    const char *site;
+    int64_t fetched_ms; /* wall clock */
+    const char *json;   /* NULL in a save: forget it */
+};
+
+/* ---- start and end ---- */
+
+/* `data_dir` and `secret` (server.secret_key; empty = credentials are kept in plain) are copied;
+ * nothing is opened or created yet. NULL when memory is short. */
+struct store *store_create(uv_loop_t *, struct span data_dir, struct span secret);
+
+/* Moves the file aside to dragoman.db.bad-N, with its journal; nothing to do when there is none. 0,
+ * or -1 with fail. Before store_open. */
+int store_rebuild(struct store *, struct fail *);
+
+/* Who wants which rows; NULL = nobody. */
+struct store_reader {
+    void *owner;
+    void (*credential)(void *owner, const struct store_credential *);
+    void (*account)(void *owner, const struct store_account *);
+    void (*counter)(void *owner, const struct store_counter *);
+    void (*models)(void *owner, const struct store_models *);
+    void (*meta)(void *owner, const char *name, const char *value);
+};
+
+enum store_opened {
+    STORE_OPEN,
+    /* The folder or the file cannot be used for now (fail says why): everything is kept in memory,
+     * and opening is tried again with each write. */
+    STORE_UNAVAILABLE,
+    /* Going on could do harm (fail says what to do): another gateway works on it, the file is
+     * damaged, of a newer version, or encrypted with another key. The file is as it was. Only
+     * store_destroy may follow. */
+    STORE_REFUSED
+};
+/* Opens the file, or makes it; brings an older one up to date; encrypts what is still in plain when
+ * there is a secret; calls the reader for every row. Blocks: before the loop runs, once. */
+enum store_opened store_open(struct store *, const struct store_reader *, struct fail *);
+/* Of the file, for messages. */
+const char *store_path(const struct store *);
+
+/* Lets everything that was saved be written, then frees; `closed` (may be NULL) is called on the
+ * loop. */
 void store_destroy(struct store *, void (*closed)(void *), void *arg);
+
+/* ---- saving ---- */
+
+void store_save_credential(struct store *, const struct store_credential *);
+/* The same; `done` is called once: `durable` when this value, or a later one of the same row, is on
+ * disk and survives a kill or a power cut; else the write failed. (Called before this returns only
+ * when memory is short.) */
+void store_save_credential_then(struct store *, const struct store_credential *,
+                                void (*done)(void *arg, bool durable), void *arg);
+void store_save_account(struct store *, const struct store_account *);
+void store_save_counter(struct store *, const struct store_counter *);
+void store_save_models(struct store *, const struct store_models *);
+/* Single values by name; `value` NULL forgets. */
+void store_save_meta(struct store *, const char *name, const char *value);
 
 #endif

@@ -96,6 +96,8 @@ static void mistakes_are_refused_with_a_reason(void **state)
     assert_refused(WORDS("-c", "a", "-c", "b"), "more than one configuration file");
     assert_refused(WORDS("check", "models"), "more than one command");
     assert_refused(WORDS("demo", "-c", "x"), "-c makes no sense with demo");
+    assert_refused(WORDS("check", "--rebuild"), "--rebuild makes no sense with check");
+    assert_refused(WORDS("--rebuild", "demo"), "--rebuild makes no sense with demo");
 }
 
 /* ---- running ---- */
@@ -103,13 +105,14 @@ static void mistakes_are_refused_with_a_reason(void **state)
 static struct {
     int calls, answer;
     char file[CONFIG_PATH_MAX];
-    bool built_in;
+    bool built_in, rebuild;
 } served;
 
-static int fake_serve(struct config *config, const char *file)
+static int fake_serve(struct config *config, const char *file, bool rebuild)
 {
     served.calls++;
     served.built_in = config->file.n == 0;
+    served.rebuild = rebuild;
     snprintf(served.file, sizeof served.file, "%s", file ? file : "(none)");
     config_unref(config);
     return served.answer;
@@ -186,6 +189,9 @@ static void serve_hands_file_and_exit_code_through(void **state)
     assert_int_equal(run(WORDS("serve")), 0);
     assert_string_equal(served.file, "./gateway.toml");
     assert_false(served.built_in);
+    assert_false(served.rebuild);
+    assert_int_equal(run(WORDS("serve", "--rebuild")), 0);
+    assert_true(served.rebuild);
     unlink("gateway.toml");
 }
 
@@ -223,8 +229,11 @@ static void check_prints_the_configuration_masked_and_says_fine(void **state)
     assert_non_null(strstr(out, "configuration is fine\n"));
     assert_non_null(strstr(out, "key = set (13 characters)"));
     assert_non_null(strstr(out, "api_key = set (17 characters)"));
-    assert_null(strstr(out, "secret"));
-    assert_null(strstr(err, "secret"));
+    static const char *const secrets[] = {"verysecret", "upstreamsecret"};
+    for (size_t i = 0; i < 2; i++) {
+        assert_null(strstr(out, secrets[i]));
+        assert_null(strstr(err, secrets[i]));
+    }
     unlink("gateway.toml");
 }
 

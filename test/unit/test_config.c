@@ -384,6 +384,31 @@ static void wrong_types_say_what_is_wanted_and_what_was_found(void **state)
                    "\"key\" in [[keys]] must be a string, found an array");
 }
 
+static void the_secret_key_is_read_and_never_shown(void **state)
+{
+    struct buffer out;
+    struct config *c = good(SERVER "secret_key = 'sixteen letters!'\n" DEMO);
+    assert_span(c->secret_key, "sixteen letters!");
+    buffer_init(&out, 1 << 20);
+    config_print(c, &out);
+    assert_true(span_find(buffer_span(&out), SPAN("secret_key = set (16 characters)\n")) > 0);
+    assert_true(span_find(buffer_span(&out), SPAN("sixteen")) < 0);
+    config_unref(c);
+    setenv("DRAGOMAN_KEY", "seventeen letters", 1);
+    c = good(SERVER "secret_key_env = 'DRAGOMAN_KEY'\n" DEMO);
+    assert_span(c->secret_key, "seventeen letters");
+    config_unref(c);
+    c = good(DEMO);
+    assert_int_equal(c->secret_key.n, 0);
+    config_unref(c);
+    refused_saying(SERVER "secret_key = 'only fifteen...'\n" DEMO, "is too short");
+    refused_saying(SERVER "secret_key = ''\n" DEMO, "secret_key");
+    refused_saying(SERVER "secret_key_file = 'nowhere.key'\n" DEMO, "nowhere.key");
+    refused_saying(SERVER "secret_key = 'sixteen letters!'\nsecret_key_env = 'DRAGOMAN_KEY'\n" DEMO,
+                   "given more than once");
+    buffer_free(&out);
+}
+
 static void all_errors_are_reported_in_the_files_order(void **state)
 {
     refused("[[sites]]\nname = 'a/b'\nadapter = 'demo'\nidle_timeout = 5\n[server]\nworkers = "
@@ -395,7 +420,7 @@ static void all_errors_are_reported_in_the_files_order(void **state)
             "t.toml:7:13: \"log_level\" in [server] must be one of: error warn info debug, found "
             "\"inof\" (did you mean \"info\"?)\n"
             "t.toml:8:1: unknown key \"x\" in [server] (known here: listen, workers, data_dir, "
-            "max_body, max_connections, cors_origins, "
+            "secret_key, secret_key_env, secret_key_file, max_body, max_connections, cors_origins, "
             "log_level, log_format, log_file, log_max_size, log_keep, log_bodies, tls_cert, "
             "tls_key)\n");
 }
@@ -1248,6 +1273,7 @@ static void the_examples_comments_load(void **state)
     setenv("CHERRY_KEY", "k", 1);
     setenv("OPENROUTER_API_KEY", "k", 1);
     write_file("zai.token", "t", 0600);
+    write_file("dragoman.key", "0123456789abcdef", 0600);
     buffer_char(&all, '\0');
     config_unref(good(all.p));
     buffer_free(&all);
@@ -1290,6 +1316,7 @@ int main(void)
         cmocka_unit_test(broken_urls_are_refused_without_repeating_them),
         cmocka_unit_test(unknown_keys_are_named_with_place_and_nearest_name),
         cmocka_unit_test(wrong_types_say_what_is_wanted_and_what_was_found),
+        cmocka_unit_test(the_secret_key_is_read_and_never_shown),
         cmocka_unit_test(all_errors_are_reported_in_the_files_order),
         cmocka_unit_test(broken_toml_is_told_with_its_place),
         cmocka_unit_test(bombs_are_refused),
