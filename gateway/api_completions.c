@@ -51,6 +51,7 @@ static int list_prompts(struct arena *arena, struct span object, const struct sp
     struct span prompt = given(object, "prompt");
     struct span *found = arena_alloc(arena, PROMPTS_MAX * sizeof *found);
     struct json_raw_iter it = json_raw_each(prompt);
+    *list = found;
     *n = 0;
     if (!found)
         return fail_memory(fail);
@@ -70,7 +71,6 @@ static int list_prompts(struct arena *arena, struct span object, const struct sp
                               PROMPTS_MAX);
         found[(*n)++] = it.value;
     }
-    *list = found;
     return *n ? 0
               : fail_param(fail, FAIL_INVALID_VALUE, "prompt",
                            "prompt must hold at least one text");
