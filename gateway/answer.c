@@ -315,6 +315,20 @@ static int keep_usage(struct answer_feed *f, const struct delta_usage *u)
     return 0;
 }
 
+/* Members that we do not know wait for the text that they stand beside. When more of them come
+ * instead, they are the answer (sound in pieces): each goes out on its own. */
+static int put_extra(struct answer_feed *f, const struct delta *d)
+{
+    struct answer *a = f->answer;
+    if (d->place == PLACE_DELTA && f->extra_waits && !f->committed) {
+        f->committed = a->committed = true;
+        answer_frame_done(a);
+    }
+    f->extra_waits |= d->place == PLACE_DELTA;
+    return a->writer->ops->extra(a->writer, (enum extra_place)d->place, f->first + d->choice,
+                                 d->text);
+}
+
 static int put_choice_delta(struct answer_choice *c, const struct delta *d)
 {
     if (c->finished) /* nothing after the finish reason but usage (S9) */
@@ -348,9 +362,7 @@ static int put_delta(void *owner, const struct delta *d)
     case DELTA_BYTES:
         f->committed = a->committed = true;
         return a->writer->ops->bytes(a->writer, d->text);
-    case DELTA_EXTRA:
-        return a->writer->ops->extra(a->writer, (enum extra_place)d->place, f->first + d->choice,
-                                     d->text);
+    case DELTA_EXTRA: return put_extra(f, d);
     default: break;
     }
     struct answer_choice *c = choice_of(f, d->choice);
@@ -377,7 +389,7 @@ void answer_feed_begin(struct answer_feed *f, const struct answer_rules *rules)
     assert(!f->committed);
     f->rules = *rules;
     f->n_citations = 0;
-    f->has_usage = f->has_text = false;
+    f->has_usage = f->has_text = f->extra_waits = false;
     for (int i = f->first; i < f->first + f->n; i++) {
         struct answer_choice *c = f->answer->choices[i];
         if (c) {

@@ -51,6 +51,7 @@ struct answer_feed {
     int first, n; /* choices [first, first + n) of the answer */
     struct answer_rules rules;
     bool committed, has_text;
+    bool extra_waits; /* members of a delta without anything beside them */
     bool has_usage;
     struct delta_usage usage; /* as the site told it; raw is in usage_text */
     char *usage_text;         /* room, in the arena */

@@ -261,6 +261,15 @@ static bool sites_have_n(const struct exchange *e)
     return true;
 }
 
+static int refuse_runs(struct exchange *e)
+{
+    return fail_param(
+        &e->fail, FAIL_TOO_LARGE, "n",
+        "%d choices are as many requests to the site, and with so large a prompt they are "
+        "too much; ask for fewer at a time",
+        e->prompts.turns->n);
+}
+
 /* A branch for each turn, or for each choice of each turn. */
 static int make_branches(struct exchange *e)
 {
@@ -271,10 +280,7 @@ static int make_branches(struct exchange *e)
     for (size_t i = 0; i < p->n; i++)
         bytes += p->turns[i].raw.n;
     if (split && bytes > RUNS_BODY_MAX / (size_t)wanted)
-        return fail_param(&e->fail, FAIL_TOO_LARGE, "n",
-                          "%d choices are as many requests to the site, and %zu bytes each are too "
-                          "much; ask for fewer at a time",
-                          wanted, bytes);
+        return refuse_runs(e);
     /* Room for a run more for each choice: a site may give fewer than it was asked for. */
     e->branches = arena_alloc(&e->arena, p->n * (size_t)wanted * sizeof *e->branches);
     if (!e->branches)
@@ -373,6 +379,7 @@ static enum exchange_step fail_with(struct exchange *e, const struct branch *b)
 static int ask_for_missing(struct exchange *e)
 {
     int wanted = e->prompts.turns->n, missing = 0;
+    size_t bytes = 0;
     for (size_t i = 0; i < e->prompts.n && !e->api->relays; i++) {
         const struct turn *one = NULL;
         for (int k = (int)i * wanted; k < (int)(i + 1) * wanted; k++) {
@@ -381,6 +388,9 @@ static int ask_for_missing(struct exchange *e)
             one = one ? one : turn_with_one_choice(&e->arena, &e->prompts.turns[i]);
             if (!one)
                 return fail_memory(&e->fail);
+            bytes += one->raw.n;
+            if (bytes > RUNS_BODY_MAX)
+                return refuse_runs(e);
             branch_init(&e->branches[e->n_branches++], e, one, k, 1);
             missing++;
         }
@@ -405,7 +415,7 @@ static enum exchange_step look_at_branches(struct exchange *e)
     int missing = e->prompts.turns->n > 1 ? ask_for_missing(e) : 0;
     if (missing > 0)
         return STEP_RUN;
-    e->end = missing ? END_BROKEN : END_COMPLETE;
+    e->end = missing ? END_FAILED : END_COMPLETE;
     return STEP_FINISH;
 }
 

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import {after, afterEach, before, describe, it} from 'node:test';
 import {BIG, OpenAiSite} from '../sites/openai.mjs';
 import {within} from '../sites/site.mjs';
+import {answerPiece} from './lib/clients.mjs';
 import {startGateway} from './lib/gateway.mjs';
-import {chat, checkError, checkStream, user} from './lib/http.mjs';
+import {chat, checkError, checkStream, parseEvents, user} from './lib/http.mjs';
 
 const tool = {type: 'function', function: {name: 'f', parameters: {type: 'object', properties: {model: {type: 'string'}}}}};
 
@@ -47,6 +48,28 @@ describe('an OpenAI-compatible service', () => {
     assert.ok(whole.includes(`"x_big":${BIG}`) && whole.includes('"system_fingerprint":"fp_1"') && whole.includes('"x_choice":0') && whole.includes('"x_cost":0.25'), whole);
     const stream = await (await chat(gateway.base, {model: 'up/gpt-test', stream: true, ...user('x')})).text();
     assert.ok(stream.includes(`"x_big":${BIG}`), stream);
+  });
+
+  it('an answer that is nothing but unknown members (sound in pieces): each piece goes out as it comes', async () => {
+    let more;
+    const go = new Promise((resolve) => (more = resolve));
+    site.next(async function (r, res) {
+      this.sseHead(res);
+      this.event(res, answerPiece({role: 'assistant', content: null}));
+      for (const data of ['a', 'b']) this.event(res, answerPiece({audio: {data}}));
+      await go;
+      this.event(res, answerPiece({audio: {data: 'c'}}));
+      this.event(res, answerPiece({}, 'stop'));
+      this.event(res, '[DONE]');
+      res.end();
+    });
+    let text = '';
+    for await (const bytes of (await chat(gateway.base, {model: 'up/gpt-test', stream: true, ...user('x')})).body) {
+      text += Buffer.from(bytes).toString();
+      if (text.includes('"b"')) more();
+    }
+    assert.deepEqual([...text.matchAll(/"audio":/g)].length, 3);
+    assert.deepEqual(parseEvents(text).events.slice(0, -1).map((e) => e.choices[0].delta.audio?.data).filter(Boolean), ['a', 'b', 'c']);
   });
 
   it('tools: schema untouched, call in fragments', async () => {

@@ -62,8 +62,11 @@ describe('n choices of a large prompt', () => {
     const large = user('x'.repeat(9_000_000));
     await checkError(await chat(gateway.base, {model: 'z/glm-4.6', n: 64, ...large}), {status: 413, type: 'invalid_request_error', code: 'request_too_large', param: 'n'});
     const {site, ask} = await serve();
-    site.next({status: 200, json: {id: 'x', object: 'chat.completion', created: 1, model: 'm', choices: [{index: 0, message: {role: 'assistant', content: 'ok'}, finish_reason: 'stop'}]}});
+    const choices = (n) => ({status: 200, json: {id: 'x', object: 'chat.completion', created: 1, model: 'm', choices: Array.from({length: n}, (_, index) => ({index, message: {role: 'assistant', content: 'ok'}, finish_reason: 'stop'}))}});
+    site.next(choices(64));
     assert.equal((await ask({n: 64, ...large})).status, 200);
+    site.next(choices(1)); // it ignores n: the others would be requests of their own after all
+    await checkError(await ask({n: 64, ...large}), {status: 413, type: 'invalid_request_error', code: 'request_too_large', param: 'n'});
   });
 });
 
