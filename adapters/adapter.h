@@ -134,8 +134,6 @@ struct adapter {
     bool offers_guest;     /* accounts may say guest = true */
     bool needs_account;    /* false: without [[sites.accounts]] an anonymous account is used */
     int max_concurrent;    /* per account, 0 = unlimited */
-    bool limits_per_model; /* a limit of the site is for the model that was asked, not for the
-                              account */
     int cool_down_s;       /* rest after a limit that comes without a time; 0 = longer each time */
     size_t state_size;
 

@@ -71,13 +71,13 @@ enum account_state account_state_at(const struct account *a, uint64_t now_ms)
 
 /* Retry-After, else the adapter's time, else longer with each strike; up to a fifth more, so that
  * accounts that were limited together do not come back together. */
-static uint64_t rest_ms(unsigned strikes, int retry_after_s, const struct adapter *adapter,
+static uint64_t rest_ms(unsigned strikes, int retry_after_s, const struct account_limits *limits,
                         unsigned jitter)
 {
     if (retry_after_s > 0)
         return (uint64_t)retry_after_s * 1000;
-    if (adapter->cool_down_s > 0)
-        return (uint64_t)adapter->cool_down_s * 1000;
+    if (limits->cool_down_s > 0)
+        return (uint64_t)limits->cool_down_s * 1000;
     uint64_t s = BACKOFF_FIRST_S;
     while (--strikes && s < BACKOFF_MOST_S)
         s *= 2;
@@ -152,7 +152,7 @@ void account_note_success(struct account *a, uint64_t model)
 }
 
 void account_note_failure(struct account *a, enum fail_kind kind, uint64_t model, int retry_after_s,
-                          const struct adapter *adapter, unsigned jitter, uint64_t now_ms)
+                          const struct account_limits *limits, unsigned jitter, uint64_t now_ms)
 {
     a->failures++;
     a->last_failure = kind;
@@ -162,11 +162,11 @@ void account_note_failure(struct account *a, enum fail_kind kind, uint64_t model
         if (account_state_at(a, now_ms) != ACCOUNT_COOLING)
             a->state = kind == FAIL_CREDENTIAL ? ACCOUNT_EXPIRED : ACCOUNT_CHALLENGED;
     } else if (kind == FAIL_RATE_LIMITED) {
-        struct cool_down *c = find_or_add(a, adapter->limits_per_model ? model : 0);
+        struct cool_down *c = find_or_add(a, limits->per_model ? model : 0);
         /* Several requests at once meet the same limit: one strike. */
         if (c->until_ms <= now_ms)
             c->strikes++;
-        uint64_t until = now_ms + rest_ms(c->strikes, retry_after_s, adapter, jitter);
+        uint64_t until = now_ms + rest_ms(c->strikes, retry_after_s, limits, jitter);
         if (until > c->until_ms)
             c->until_ms = until;
     }

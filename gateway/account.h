@@ -70,13 +70,19 @@ uint64_t account_free_at(const struct account *);
 /* READY, COOLING (as a whole), EXPIRED, CHALLENGED. */
 enum account_state account_state_at(const struct account *, uint64_t now_ms);
 
+/* How a site limits. */
+struct account_limits {
+    bool per_model;  /* only the model that was asked rests */
+    int cool_down_s; /* when the site does not say how long; 0 = longer each time */
+};
+
 /* Notes the beginning of a request. */
 void account_begin(struct account *, uint64_t now_ms);
 /* What a success, or a failure of `kind`, means for it. `retry_after_s`: what the site said, 0 =
  * nothing. `jitter` is a number from 0 to 255. */
 void account_note_success(struct account *, uint64_t model);
 void account_note_failure(struct account *, enum fail_kind, uint64_t model, int retry_after_s,
-                          const struct adapter *, unsigned jitter, uint64_t now_ms);
+                          const struct account_limits *, unsigned jitter, uint64_t now_ms);
 /* The words that go with a failure, and with a model's cool-down, for people. */
 void account_remember(struct account *, struct span model, const char *message);
 /* Ends every cool-down and makes it ready. */

@@ -25,7 +25,7 @@ struct pool_site {
     struct affinity *affinities; /* AFFINITY_SLOTS, made when first needed */
     struct fair_queue queue;
     size_t queue_max;
-    const struct adapter *adapter;
+    struct account_limits limits;
     enum account_strategy strategy;
     bool live; /* in the current config */
     struct pool_site *chain;
@@ -209,7 +209,7 @@ static int configure_site(struct account_pool *pool, const struct site_config *s
     free(s->accounts);
     s->accounts = accounts;
     s->n_accounts = n;
-    s->adapter = site->adapter;
+    s->limits = (struct account_limits){site->limits_per_model, site->adapter->cool_down_s};
     s->strategy = site->strategy;
     s->queue_max = (size_t)site->queue_max;
     s->live = true;
@@ -526,8 +526,8 @@ void account_failed(struct account *a, enum fail_kind kind, struct span model, i
 {
     assert(a->magic == ACCOUNT_MAGIC);
     const struct pool_site *s = find_site(a->pool, span_str(a->site));
-    if (s && s->adapter)
-        account_note_failure(a, kind, account_model_hash(model), retry_after_s, s->adapter,
+    if (s)
+        account_note_failure(a, kind, account_model_hash(model), retry_after_s, &s->limits,
                              next_jitter(a->pool), now_ms);
 }
 

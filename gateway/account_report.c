@@ -115,9 +115,9 @@ static void put_time(char *cell, int64_t at_s, int64_t wall_ms)
     if (left < 120)
         snprintf(cell, CELL, "%s (in %lld s)", clock, (long long)(left > 0 ? left : 0));
     else if (left < 7200)
-        snprintf(cell, CELL, "%s (in %lld min)", clock, (long long)(left + 59) / 60);
+        snprintf(cell, CELL, "%s (in %lld min)", clock, (long long)(left + 30) / 60);
     else
-        snprintf(cell, CELL, "%s (in %lld h)", clock, (long long)(left + 3599) / 3600);
+        snprintf(cell, CELL, "%s (in %lld h)", clock, (long long)(left + 1800) / 3600);
 }
 
 static void fill_row(struct row *row, struct json account, int64_t wall_ms)

@@ -87,9 +87,10 @@ struct site_config {
     struct proxy_config proxy;
     struct span ca_file; /* "" = none */
     int64_t connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms;
-    int max_concurrent; /* per account, resolved with the adapter's default; 0 = unlimited */
-    int64_t min_gap_ms; /* per account, between the beginnings of two requests */
-    int per_hour;       /* per account; 0 = unlimited */
+    int max_concurrent;    /* per account, resolved with the adapter's default; 0 = unlimited */
+    int64_t min_gap_ms;    /* per account, between the beginnings of two requests */
+    int per_hour;          /* per account; 0 = unlimited */
+    bool limits_per_model; /* a limit is for the model that was asked, not for the whole account */
     enum account_strategy strategy;
     int queue_max; /* requests that may wait for an account */
     int64_t queue_timeout_ms;

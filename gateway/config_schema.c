@@ -136,6 +136,8 @@ static const struct schema_key site_keys[] = {
      .max = INT64_C(3600000), .help = "between the beginnings of two requests of an account"},
     {"per_hour", &value_int, AT(site_config, per_hour), .otherwise = "0", .max = 100000,
      .help = "requests of an account within any hour; 0 = unlimited"},
+    {"limits", &value_flag_word, AT(site_config, limits_per_model), .otherwise = "'account'",
+     .words = "account model", .help = "what rests after the site's limit"},
     {"strategy", &value_word, AT(site_config, strategy), .otherwise = "'round_robin'",
      .words = "round_robin least_busy fill_first",
      .help = "which of the accounts that are ready is asked"},

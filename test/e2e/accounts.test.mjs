@@ -86,7 +86,7 @@ describe('accounts', () => {
   });
 
   it('a limit for one model leaves the others alone', async () => {
-    const {site, ask} = await serve({a: 1});
+    const {site, ask} = await serve({a: 1}, {limits: 'model'});
     site.plans.push({status: 429, json: {error: {message: 'slow down'}}, headers: {'retry-after': '60'}});
     await checkError(await ask('x', {model: 's/big'}), {status: 429, type: 'rate_limit_error', code: 'upstream_rate_limited'});
     await checkError(await ask('x', {model: 's/big'}), {status: 429, type: 'rate_limit_error', code: 'upstream_rate_limited'});

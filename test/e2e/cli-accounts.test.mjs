@@ -16,7 +16,7 @@ const names = ['tired', 'dead', 'good', 'checked'];
 async function serve() {
   const site = await new OpenAiSite({keys: names.map((name) => `sk-${name}-0123456789`)}).start();
   running.push(site);
-  const gateway = await startGateway({sites: names.map((name) => ({name, adapter: 'openai', ...site.config({accounts: [{name: 'main', api_key: `sk-${name}-0123456789`}]})}))});
+  const gateway = await startGateway({sites: names.map((name) => ({name, adapter: 'openai', limits: name === 'tired' ? 'model' : 'account', ...site.config({accounts: [{name: 'main', api_key: `sk-${name}-0123456789`}]})}))});
   running.push(gateway);
   const accounts = (...words) => run(['accounts', '-c', gateway.file, ...words]);
   const states = async () => Object.fromEntries(JSON.parse((await accounts('--json')).stdout).accounts.map((a) => [a.site, a]));

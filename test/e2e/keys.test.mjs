@@ -277,7 +277,7 @@ describe('a key that is tied to accounts', {timeout: 60000}, () => {
   it('is served by them alone', async () => {
     for (let i = 0; i < 6; i++) await ask('b', 'up/gpt-test');
     assert.deepEqual(askedWith(6), Array(6).fill('sk-b'));
-    for (let i = 0; i < 4; i++) await ask('all', 'up/gpt-test');
+    for (let i = 0; i < 4; i++) await ask('all', 'up/gpt-test', `question ${i}`); // one conversation would stay with one account
     assert.deepEqual(askedWith(4).sort(), ['sk-a', 'sk-a', 'sk-b', 'sk-b']);
     await Promise.all(Array.from({length: 12}, () => ask('b', 'up/gpt-test'))); // more than it serves at once: they wait for it
     assert.deepEqual(askedWith(12), Array(12).fill('sk-b'));

@@ -58,7 +58,7 @@ describe('store', () => {
     rmSync(gateway.directory, {recursive: true, force: true});
   };
   const token = (site) => [...site.tokens].find(([, t]) => t.guest)[0];
-  const inFiles = (data, text) => readdirSync(data).some((name) => readFileSync(join(data, name)).includes(text));
+  const inFiles = (data, text) => readdirSync(data, {withFileTypes: true}).some((file) => file.isFile() && readFileSync(join(data, file.name)).includes(text));
 
   it('a guest session survives a restart, in plain', async () => {
     const {site, data, file, serve} = await place();

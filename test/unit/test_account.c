@@ -8,8 +8,8 @@
 
 #include "test/unit/support/cmocka_all.h"
 
-static const struct adapter per_account = {.name = "a"}, per_model = {.limits_per_model = true},
-                            with_time = {.cool_down_s = 7};
+static const struct account_limits per_account = {0}, per_model = {.per_model = true},
+                                   with_time = {.per_model = true, .cool_down_s = 7};
 
 static void rests(void **state)
 {

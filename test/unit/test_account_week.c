@@ -25,7 +25,7 @@ enum {
 
 static const char *const text =
     "[[sites]]\nname = \"s\"\nadapter = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n"
-    "max_concurrent = 1\nmin_gap = \"3s\"\nper_hour = 80\nqueue_max = 1000\n"
+    "max_concurrent = 1\nmin_gap = \"3s\"\nper_hour = 80\nlimits = \"model\"\nqueue_max = 1000\n"
     "[[sites.accounts]]\nname = \"0\"\napi_key = \"k\"\n[[sites.accounts]]\nname = \"1\"\napi_key "
     "= "
     "\"k\"\n[[sites.accounts]]\nname = \"2\"\napi_key = \"k\"\n[[sites.accounts]]\nname = \"3\"\n"
