@@ -140,15 +140,19 @@ int account_set_pace(struct account *a, const struct site_config *site, int weig
 
 /* ---- what happens to it ---- */
 
-void account_note_success(struct account *a, uint64_t model)
+bool account_note_success(struct account *a, uint64_t model)
 {
-    struct cool_down *whole = find(a, 0), *one = find(a, model);
-    if (whole)
-        whole->strikes = 0;
-    if (one)
-        one->strikes = 0;
+    struct cool_down *both[2] = {find(a, 0), find(a, model)};
+    bool changed = a->state != ACCOUNT_READY;
+    for (size_t i = 0; i < 2; i++) {
+        if (!both[i])
+            continue;
+        changed |= both[i]->strikes > 0;
+        both[i]->strikes = 0;
+    }
     a->state = ACCOUNT_READY;
     a->last_failure = FAIL_NONE;
+    return changed;
 }
 
 void account_note_failure(struct account *a, enum fail_kind kind, uint64_t model, int retry_after_s,
@@ -178,6 +182,23 @@ void account_remember(struct account *a, struct span model, const char *message)
     snprintf(a->last_error, sizeof a->last_error, "%s", message);
     if (c)
         snprintf(c->name, sizeof c->name, "%.*s", SPAN_ARGS(span_first(model, sizeof c->name - 1)));
+}
+
+void account_resume(struct account *a, struct span model, enum account_state state,
+                    uint64_t until_ms, unsigned strikes, const char *error)
+{
+    if (!model.n && state != ACCOUNT_COOLING)
+        a->state = state;
+    if (until_ms) {
+        struct cool_down *c = find_or_add(a, model.n ? account_model_hash(model) : 0);
+        c->until_ms = until_ms;
+        c->strikes = strikes;
+        snprintf(c->name, sizeof c->name, "%.*s", SPAN_ARGS(span_first(model, sizeof c->name - 1)));
+    }
+    if (*error) {
+        a->last_failure = FAIL_RATE_LIMITED; /* some failure: its words say which */
+        snprintf(a->last_error, sizeof a->last_error, "%s", error);
+    }
 }
 
 void account_forgive(struct account *a)

@@ -23,7 +23,7 @@ struct cool_down {
     uint64_t model;    /* account_model_hash; 0 = the whole account */
     uint64_t until_ms; /* 0 = none now; `strikes` may still count */
     unsigned strikes;  /* limits without a success in between */
-    char name[64];     /* the model, for people; "" = the whole account */
+    char name[96];     /* the model; "" = the whole account */
 };
 
 struct account {
@@ -80,11 +80,16 @@ struct account_limits {
 void account_begin(struct account *, uint64_t now_ms);
 /* What a success, or a failure of `kind`, means for it. `retry_after_s`: what the site said, 0 =
  * nothing. `jitter` is a number from 0 to 255. */
-void account_note_success(struct account *, uint64_t model);
+/* True when that changed anything. */
+bool account_note_success(struct account *, uint64_t model);
 void account_note_failure(struct account *, enum fail_kind, uint64_t model, int retry_after_s,
                           const struct account_limits *, unsigned jitter, uint64_t now_ms);
 /* The words that go with a failure, and with a model's cool-down, for people. */
 void account_remember(struct account *, struct span model, const char *message);
+/* Takes up what was known before a restart: a rest (until_ms 0 = none) of the model, "" = of the
+ * whole account, or a state. */
+void account_resume(struct account *, struct span model, enum account_state, uint64_t until_ms,
+                    unsigned strikes, const char *error);
 /* Ends every cool-down and makes it ready. */
 void account_forgive(struct account *);
 /* Takes the pace of its site's configuration. 0, or -1 when memory is short: the old pace stays. */

@@ -510,7 +510,14 @@ uint64_t account_pool_earliest(struct account_pool *pool, const struct site_conf
 void account_succeeded(struct account *a, struct span model)
 {
     assert(a->magic == ACCOUNT_MAGIC);
-    account_note_success(a, account_model_hash(model));
+    if (account_note_success(a, account_model_hash(model)))
+        account_changed(a);
+}
+
+void account_changed(struct account *a)
+{
+    if (a->pool->hooks.changed && !a->retired)
+        a->pool->hooks.changed(a->pool->hooks.owner, a);
 }
 
 static unsigned next_jitter(struct account_pool *pool)
@@ -545,6 +552,7 @@ void account_pool_clear(struct account_pool *pool, struct account *a, uint64_t n
 {
     struct pool_site *s = find_site(pool, span_str(a->site));
     account_forgive(a);
+    account_changed(a);
     if (s)
         wake_while_free(pool, s, now_ms);
 }

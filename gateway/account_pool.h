@@ -19,6 +19,8 @@ struct account_pool_hooks {
     /* After each change of a held credential, `value` NULL when it was dropped. */
     void (*saved)(void *owner, const char *site, const char *account, const char *name,
                   const char *value, int64_t expires_ms);
+    /* After each change of an account's state or rests; may be NULL. */
+    void (*changed)(void *owner, const struct account *);
     /* Somebody waits for a time: account_pool_tick is due then, at the latest. May be NULL. */
     void (*wake_at)(void *owner, uint64_t at_ms);
     void *owner;
@@ -69,6 +71,9 @@ uint64_t account_pool_earliest(struct account_pool *, const struct site_config *
 void account_succeeded(struct account *, struct span model);
 void account_failed(struct account *, enum fail_kind kind, struct span model, int retry_after_s,
                     uint64_t now_ms);
+/* To be called when account_remember has told what a failure said: the hook `changed` hears of it.
+ */
+void account_changed(struct account *);
 /* By name, NULL when there is none. */
 struct account *account_pool_find(struct account_pool *, struct span site, struct span account);
 /* Ends its cool-downs, and wakes who waits. */

@@ -601,6 +601,8 @@ static enum branch_step step_retry(struct branch *b)
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
         account_failed(b->account, kind, b->run.model, b->fail.retry_after_s, now_ms(b));
         account_remember(b->account, b->run.model, b->fail.message);
+        if (kind == FAIL_RATE_LIMITED || kind == FAIL_CREDENTIAL || kind == FAIL_CHALLENGE)
+            account_changed(b->account);
     }
     if (b->feed.committed) {
         /* With its finish reason, what broke afterwards took nothing from the answer. */

@@ -8,19 +8,11 @@
 #include <stdlib.h>
 
 #include "gateway/clock.h"
+#include "gateway/engine_keep.h"
 #include "gateway/exchange.h"
 #include "gateway/log.h"
 
 enum { PARSER_LIMIT = 128 * 1024 * 1024, OUT_LIMIT = 128 * 1024 * 1024 };
-
-static void save_credential(void *owner, const char *site, const char *account, const char *name,
-                            const char *value, int64_t expires_ms)
-{
-    struct engine *engine = owner;
-    if (engine->store)
-        store_save_credential(engine->store,
-                              &(struct store_credential){site, account, name, value, expires_ms});
-}
 
 static void on_accounts_timer(uv_timer_t *timer)
 {
@@ -35,11 +27,6 @@ static void wake_accounts_at(void *owner, uint64_t at_ms)
     if (!uv_is_active((uv_handle_t *)&engine->accounts_timer) ||
         uv_timer_get_due_in(&engine->accounts_timer) > wait)
         uv_timer_start(&engine->accounts_timer, on_accounts_timer, wait, 0);
-}
-
-static void restore_credential(void *owner, const struct store_credential *c)
-{
-    account_pool_restore(owner, c->site, c->account, c->name, c->value, c->expires_ms);
 }
 
 struct key_time engine_key_time(const struct engine *engine)
@@ -69,7 +56,7 @@ static struct engine *give_up(struct engine *engine)
 /* 0, also when everything is kept in memory for now; -1 with fail when the start has to end. */
 static int open_store(struct engine *engine, bool rebuild, struct fail *fail)
 {
-    struct store_reader reader = {.owner = engine->accounts, .credential = restore_credential};
+    struct store_reader reader = keep_reader(engine);
     if (rebuild && store_rebuild(engine->store, fail))
         return -1;
     enum store_opened opened = store_open(engine->store, &reader, fail);
@@ -101,11 +88,12 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
     engine->upstream = upstream_create(loop);
     if (config->file.n) /* the built-in demo keeps nothing */
         engine->store = store_create(loop, config->data_dir, config->secret_key);
-    const struct account_pool_hooks hooks = {save_credential, wake_accounts_at, engine};
+    const struct account_pool_hooks hooks = {keep_credential, keep_account, wake_accounts_at,
+                                             engine};
     uint64_t seed;
     clock_random(NULL, &seed, sizeof seed);
     engine->accounts = account_pool_create(&hooks, seed);
-    engine->limits = key_limits_create(NULL, NULL);
+    engine->limits = key_limits_create(keep_key_day, engine);
     if (engine->upstream && engine->accounts)
         engine->catalogue = catalogue_create(loop, engine->upstream, engine->accounts);
     if (!engine->json || (config->file.n && !engine->store) || !engine->catalogue ||

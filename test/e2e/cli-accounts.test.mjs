@@ -1,6 +1,6 @@
 // dragoman accounts and keys: what a person sees, of a running gateway and of none.
 import assert from 'node:assert/strict';
-import {statSync} from 'node:fs';
+import {rmSync, statSync} from 'node:fs';
 import {join} from 'node:path';
 import {afterEach, describe, it} from 'node:test';
 import {OpenAiSite} from '../sites/openai.mjs';
@@ -112,6 +112,45 @@ describe('dragoman accounts', () => {
       running.splice(running.indexOf(gateway), 1);
     }
   });
+});
+
+describe('a restart', () => {
+  for (const signal of ['SIGTERM', 'SIGKILL']) {
+    it(`loses no state of an account and no count of a key (${signal})`, async () => {
+      const site = await new OpenAiSite({keys: names.map((name) => `sk-${name}-0123456789`)}).start();
+      running.push(site);
+      const gateway = await startGateway({keys: [{name: 'few', key: 'sk-few', requests_per_day: 5}],
+        sites: names.map((name) => ({name, adapter: 'openai', limits: name === 'tired' ? 'model' : 'account', ...site.config({accounts: [{name: 'main', api_key: `sk-${name}-0123456789`}]})}))});
+      const ask = (base, model) => chat(base, {model, ...user('x')}, {headers: {authorization: 'Bearer sk-few'}});
+      site.plans.push({status: 429, json: {error: {message: 'slow down'}}, headers: {'retry-after': '300'}});
+      await (await ask(gateway.base, 'tired/m')).text();
+      site.plans.push({status: 429, json: {error: {message: 'slow down'}}, headers: {'retry-after': '200'}});
+      await (await ask(gateway.base, 'good/m')).text();
+      site.plans.push({status: 401, json: {error: {message: 'revoked'}}});
+      await (await ask(gateway.base, 'dead/m')).text();
+      if (signal === 'SIGKILL') await new Promise((resolve) => setTimeout(resolve, 2500)); // counters may wait for a second
+      gateway.signal(signal);
+      await gateway.closed;
+      const next = await new Gateway(null, {args: ['serve', '-c', gateway.file]}).start();
+      try {
+        const {stdout} = await run(['accounts', '--json', '-c', gateway.file]);
+        const all = Object.fromEntries(JSON.parse(stdout).accounts.map((a) => [a.site, a]));
+        assert.deepEqual(names.map((name) => all[name].state), ['ready', 'expired', 'cooling', 'ready']);
+        assert.equal(all.tired.models[0].model, 'm');
+        const left = all.good.until - Date.now() / 1000;
+        assert.ok(left > 180 && left <= 201, `${left} s`);
+        assert.match(all.dead.last_error, /refuses the credential/);
+        const sent = site.chatRequests().length;
+        assert.equal((await ask(next.base, 'good/m')).status, 429); // it still rests, and is not asked
+        assert.equal(site.chatRequests().length, sent);
+        assert.equal((await ask(next.base, 'checked/m')).status, 200); // the fifth of the day
+        await checkError(await ask(next.base, 'checked/m'), {status: 429, type: 'rate_limit_error', code: 'rate_limit_exceeded'});
+      } finally {
+        await next.stop();
+        rmSync(gateway.directory, {recursive: true, force: true});
+      }
+    });
+  }
 });
 
 describe('dragoman keys new', () => {

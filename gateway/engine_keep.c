@@ -1,0 +1,116 @@
+/*
+ * gateway/engine_keep.c - see engine_keep.h.
+ */
+#include "gateway/engine_keep.h"
+
+#include <stdio.h>
+
+#include "gateway/clock.h"
+
+enum { DAY_MS = 86400000 };
+
+/* ---- to the store ---- */
+
+void keep_credential(void *owner, const char *site, const char *account, const char *name,
+                     const char *value, int64_t expires_ms)
+{
+    struct engine *engine = owner;
+    const struct store_credential c = {site, account, name, value, expires_ms};
+    if (engine->store)
+        store_save_credential(engine->store, &c);
+}
+
+/* A row for the account as a whole, and one for each model that rests; what is over is forgotten.
+ */
+void keep_account(void *owner, const struct account *a)
+{
+    struct engine *engine = owner;
+    uint64_t now = uv_now(engine->loop);
+    int64_t wall = clock_wall_ms();
+    enum account_state state = account_state_at(a, now);
+    if (!engine->store)
+        return;
+    struct store_account row = {
+        .site = a->site,
+        .account = a->name,
+        .model = "",
+        .state = state == ACCOUNT_READY ? NULL : account_state_name(state),
+        .error = a->last_error,
+        .changed_ms = wall,
+    };
+    if (state == ACCOUNT_COOLING)
+        row.until_ms = wall + (int64_t)(account_cool_until(a, 0) - now);
+    store_save_account(engine->store, &row);
+    for (size_t i = 0; i < a->n_cool_downs; i++) {
+        const struct cool_down *c = &a->cool_downs[i];
+        bool rests = c->until_ms > now;
+        if (!c->model || !c->name[0])
+            continue;
+        row.model = c->name;
+        row.state = rests ? account_state_name(ACCOUNT_COOLING) : NULL;
+        row.until_ms = rests ? wall + (int64_t)(c->until_ms - now) : 0;
+        row.strikes = c->strikes;
+        store_save_account(engine->store, &row);
+    }
+}
+
+void keep_key_day(void *owner, struct span key, const struct key_day *day)
+{
+    struct engine *engine = owner;
+    char name[256];
+    snprintf(name, sizeof name, "%.*s", SPAN_ARGS(span_first(key, sizeof name - 1)));
+    const struct store_counter row = {.kind = "key",
+                                      .name = name,
+                                      .day = day->day,
+                                      .requests = day->requests,
+                                      .tokens_out = day->tokens};
+    if (engine->store)
+        store_save_counter(engine->store, &row);
+}
+
+/* ---- and back ---- */
+
+static void restore_credential(void *owner, const struct store_credential *c)
+{
+    struct engine *engine = owner;
+    account_pool_restore(engine->accounts, c->site, c->account, c->name, c->value, c->expires_ms);
+}
+
+static void restore_account(void *owner, const struct store_account *row)
+{
+    struct engine *engine = owner;
+    struct account *a =
+        account_pool_find(engine->accounts, span_str(row->site), span_str(row->account));
+    int64_t left = row->until_ms - clock_wall_ms();
+    enum account_state state = ACCOUNT_READY;
+    if (!a)
+        return;
+    for (int s = ACCOUNT_READY; s <= ACCOUNT_CHALLENGED; s++) {
+        if (strcmp(row->state, account_state_name((enum account_state)s)) == 0)
+            state = (enum account_state)s;
+    }
+    if (state == ACCOUNT_COOLING && left <= 0) /* it is over */
+        return;
+    account_resume(a, span_str(row->model), state,
+                   state == ACCOUNT_COOLING ? uv_now(engine->loop) + (uint64_t)left : 0,
+                   (unsigned)row->strikes, row->error);
+}
+
+static void restore_counter(void *owner, const struct store_counter *row)
+{
+    struct engine *engine = owner;
+    const struct key_day day = {
+        .day = row->day, .requests = row->requests, .tokens = row->tokens_in + row->tokens_out};
+    if (strcmp(row->kind, "key") == 0 && row->day == clock_wall_ms() / DAY_MS)
+        key_limits_restore(engine->limits, span_str(row->name), &day);
+}
+
+struct store_reader keep_reader(struct engine *engine)
+{
+    return (struct store_reader){
+        .owner = engine,
+        .credential = restore_credential,
+        .account = restore_account,
+        .counter = restore_counter,
+    };
+}
