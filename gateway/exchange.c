@@ -87,6 +87,35 @@ static void limit_header(struct reply_headers *h, struct limit_headers *text, in
     reply_header(h, names[2], span_str(text->reset[i]));
 }
 
+static int most_tries(const struct exchange *e)
+{
+    int most = 0;
+    for (size_t i = 0; i < e->n_branches; i++) {
+        if (e->branches[i].tries > most)
+            most = e->branches[i].tries;
+    }
+    return most;
+}
+
+/* "zai/glm-4.6; tries=2": where the answer comes from. A model's name that is no header's text is
+ * left out. */
+static void route_header(struct exchange *e, struct reply_headers *h)
+{
+    const struct branch *b = first_branch(e);
+    if (!b || !b->tries)
+        return;
+    struct span model = e->targets[b->target].model;
+    for (size_t i = 0; i < model.n; i++) {
+        if ((unsigned char)model.p[i] < 0x20 || (unsigned char)model.p[i] >= 0x7F)
+            model.n = 0;
+    }
+    struct span route =
+        arena_printf(&e->arena, "%.*s/%.*s; tries=%d", SPAN_ARGS(branch_site(b)->settings.name),
+                     SPAN_ARGS(span_first(model, 200)), most_tries(e));
+    if (route.p)
+        reply_header(h, "x-dragoman-route", route);
+}
+
 /* What every answer of the exchange carries; `text` lives as long as the headers. */
 static void begin_headers(struct exchange *e, struct reply_headers *h, struct limit_headers *text)
 {
@@ -96,6 +125,7 @@ static void begin_headers(struct exchange *e, struct reply_headers *h, struct li
     static const char *const tokens[3] = {
         "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"};
     reply_headers_common(h, e->http, e->request_id);
+    route_header(e, h);
     if (!e->limited)
         return;
     struct key_time now = engine_key_time(e->engine);
@@ -518,16 +548,6 @@ static void answer_failure_in_stream(struct exchange *e)
     answer_error(&e->answer, buffer_span(&object));
     buffer_free(&object);
     end_stream(e);
-}
-
-static int most_tries(const struct exchange *e)
-{
-    int most = 0;
-    for (size_t i = 0; i < e->n_branches; i++) {
-        if (e->branches[i].tries > most)
-            most = e->branches[i].tries;
-    }
-    return most;
 }
 
 static void answer_failure(struct exchange *e)

@@ -42,7 +42,7 @@ static void cors(struct reply_headers *h, const struct http_exchange *http)
         return;
     }
     reply_header(h, "Access-Control-Expose-Headers",
-                 SPAN("x-request-id, retry-after, x-should-retry, "
+                 SPAN("x-request-id, retry-after, x-should-retry, x-dragoman-route, "
                       "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
                       "x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
                       "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"));

@@ -201,7 +201,9 @@ describe('accounts', () => {
       models: [{id: 'safe', targets: ['f/status-500', 'f/html-200', 'demo/echo']}],
     });
     try {
-      const answer = await (await chat(gateway.base, {model: 'safe', ...user('still here')})).json();
+      const response = await chat(gateway.base, {model: 'safe', ...user('still here')});
+      assert.equal(response.headers.get('x-dragoman-route'), 'demo/echo; tries=3');
+      const answer = await response.json();
       assert.deepEqual([answer.model, answer.choices[0].message.content], ['safe', 'still here']);
       assert.ok(faults.requests.length >= 2);
     } finally {
