@@ -115,6 +115,18 @@ void account_begin(struct account *a, uint64_t now_ms)
     }
 }
 
+void account_count_day(struct account *a, int64_t day)
+{
+    if (a->today.day != day)
+        a->today = (struct account_day){.day = day};
+    a->today.requests++;
+}
+
+int64_t account_requests_on(const struct account *a, int64_t day)
+{
+    return a->today.day == day ? a->today.requests : 0;
+}
+
 int account_set_pace(struct account *a, const struct site_config *site, int weight)
 {
     size_t per_hour = (size_t)site->per_hour;

@@ -17,6 +17,12 @@ const char *account_state_name(enum account_state);
 
 struct account_pool;
 
+/* How often it was leased on one day. */
+struct account_day {
+    int64_t day; /* since 1970-01-01, UTC */
+    int64_t requests;
+};
+
 enum { COOL_DOWNS_MAX = 16 };
 
 struct cool_down {
@@ -48,6 +54,7 @@ struct account {
     size_t n_starts, oldest;
 
     uint64_t requests, failures; /* since the start of the program */
+    struct account_day today;    /* the last day on which it was leased; see account_count_day */
     enum fail_kind last_failure; /* FAIL_NONE: the last request went well, or there was none */
     char last_error[160];        /* what it said, without secrets */
 
@@ -69,6 +76,11 @@ uint64_t account_cool_until(const struct account *, uint64_t model);
 uint64_t account_free_at(const struct account *);
 /* READY, COOLING (as a whole), EXPIRED, CHALLENGED. */
 enum account_state account_state_at(const struct account *, uint64_t now_ms);
+
+/* Counts one more on that day; an earlier day's number is forgotten. */
+void account_count_day(struct account *, int64_t day);
+/* How many were counted on that day. */
+int64_t account_requests_on(const struct account *, int64_t day);
 
 /* How a site limits. */
 struct account_limits {

@@ -407,6 +407,8 @@ static void take(struct pool_site *s, const struct lease_wish *wish, const struc
     struct affinity *affinity = affinity_of(s, wish->conversation);
     c->best->turn -= c->weights;
     account_begin(c->best, now_ms);
+    if (c->best->pool->hooks.begun)
+        c->best->pool->hooks.begun(c->best->pool->hooks.owner, c->best);
     if (affinity)
         *affinity = (struct affinity){wish->conversation, c->best->id};
 }
@@ -546,6 +548,14 @@ struct account *account_pool_find(struct account_pool *pool, struct span site, s
             return s->accounts[i];
     }
     return NULL;
+}
+
+struct account *account_pool_find_name(struct account_pool *pool, struct span name)
+{
+    ptrdiff_t slash = span_find_char(name, '/');
+    return slash < 0 ? NULL
+                     : account_pool_find(pool, span_first(name, (size_t)slash),
+                                         span_from(name, (size_t)slash + 1));
 }
 
 void account_pool_clear(struct account_pool *pool, struct account *a, uint64_t now_ms)

@@ -21,6 +21,8 @@ struct account_pool_hooks {
                   const char *value, int64_t expires_ms);
     /* After each change of an account's state or rests; may be NULL. */
     void (*changed)(void *owner, const struct account *);
+    /* After each lease: the owner knows which day it is. May be NULL. */
+    void (*begun)(void *owner, struct account *);
     /* Somebody waits for a time: account_pool_tick is due then, at the latest. May be NULL. */
     void (*wake_at)(void *owner, uint64_t at_ms);
     void *owner;
@@ -76,6 +78,8 @@ void account_failed(struct account *, enum fail_kind kind, struct span model, in
 void account_changed(struct account *);
 /* By name, NULL when there is none. */
 struct account *account_pool_find(struct account_pool *, struct span site, struct span account);
+/* By "site/account". */
+struct account *account_pool_find_name(struct account_pool *, struct span name);
 /* Ends its cool-downs, and wakes who waits. */
 void account_pool_clear(struct account_pool *, struct account *, uint64_t now_ms);
 /* An account without leasing it (model lists): the first ready one, or NULL. */

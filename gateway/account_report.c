@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/json_write.h"
+#include "gateway/clock.h"
 
 /* ---- JSON ---- */
 
@@ -50,6 +51,7 @@ static void write_account(struct json_writer *w, struct span site, struct span n
             json_null(w);
         write_models(w, a, now_ms, wall_ms);
         json_member_int(w, "in_flight", a->in_flight);
+        json_member_int(w, "requests_today", account_requests_on(a, clock_day(wall_ms)));
         json_member_int(w, "requests", (int64_t)a->requests);
         json_member_int(w, "failures", (int64_t)a->failures);
         json_key(w, "last_error");
@@ -122,7 +124,7 @@ static void put_time(char *cell, int64_t at_s, int64_t wall_ms)
 
 static void fill_row(struct row *row, struct json account, int64_t wall_ms)
 {
-    static const char *const numbers[] = {"in_flight", "requests", "failures"};
+    static const char *const numbers[] = {"in_flight", "requests_today", "failures"};
     struct span state = json_get_text(account, "state");
     put_text(row->cells[0], json_get_text(account, "site"));
     put_text(row->cells[1], json_get_text(account, "account"));
@@ -179,7 +181,7 @@ static size_t count_rows(struct json accounts)
 int account_report_table(struct buffer *out, struct span json, int64_t wall_ms)
 {
     static const struct row titles = {
-        {"SITE", "ACCOUNT", "STATE", "UNTIL", "IN FLIGHT", "REQUESTS", "FAILURES", "LAST ERROR"}};
+        {"SITE", "ACCOUNT", "STATE", "UNTIL", "IN FLIGHT", "TODAY", "FAILURES", "LAST ERROR"}};
     struct json_parser *parser = json_parser_create(64 << 20);
     struct json root;
     struct arena arena;

@@ -14,6 +14,8 @@ int64_t clock_wall_ms(void)
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+int64_t clock_day(int64_t wall_ms) { return wall_ms / 86400000; }
+
 void clock_random(void *owner, void *bytes, size_t n)
 {
     char *p = bytes;

@@ -88,8 +88,13 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
     engine->upstream = upstream_create(loop);
     if (config->file.n) /* the built-in demo keeps nothing */
         engine->store = store_create(loop, config->data_dir, config->secret_key);
-    const struct account_pool_hooks hooks = {keep_credential, keep_account, wake_accounts_at,
-                                             engine};
+    const struct account_pool_hooks hooks = {
+        .saved = keep_credential,
+        .changed = keep_account,
+        .begun = keep_account_begun,
+        .wake_at = wake_accounts_at,
+        .owner = engine,
+    };
     uint64_t seed;
     clock_random(NULL, &seed, sizeof seed);
     engine->accounts = account_pool_create(&hooks, seed);

@@ -7,8 +7,6 @@
 
 #include "gateway/clock.h"
 
-enum { DAY_MS = 86400000 };
-
 /* ---- to the store ---- */
 
 void keep_credential(void *owner, const char *site, const char *account, const char *name,
@@ -52,6 +50,19 @@ void keep_account(void *owner, const struct account *a)
         row.strikes = c->strikes;
         store_save_account(engine->store, &row);
     }
+}
+
+void keep_account_begun(void *owner, struct account *a)
+{
+    struct engine *engine = owner;
+    char name[512];
+    int64_t day = clock_day(clock_wall_ms());
+    account_count_day(a, day);
+    snprintf(name, sizeof name, "%s/%s", a->site, a->name);
+    const struct store_counter row = {
+        .kind = "account", .name = name, .day = day, .requests = account_requests_on(a, day)};
+    if (engine->store)
+        store_save_counter(engine->store, &row);
 }
 
 void keep_key_day(void *owner, struct span key, const struct key_day *day)
@@ -101,8 +112,15 @@ static void restore_counter(void *owner, const struct store_counter *row)
     struct engine *engine = owner;
     const struct key_day day = {
         .day = row->day, .requests = row->requests, .tokens = row->tokens_in + row->tokens_out};
-    if (strcmp(row->kind, "key") == 0 && row->day == clock_wall_ms() / DAY_MS)
+    if (row->day != clock_day(clock_wall_ms()))
+        return;
+    if (strcmp(row->kind, "key") == 0)
         key_limits_restore(engine->limits, span_str(row->name), &day);
+    struct account *a = strcmp(row->kind, "account") == 0
+                            ? account_pool_find_name(engine->accounts, span_str(row->name))
+                            : NULL;
+    if (a)
+        a->today = (struct account_day){.day = row->day, .requests = row->requests};
 }
 
 struct store_reader keep_reader(struct engine *engine)

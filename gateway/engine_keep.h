@@ -1,6 +1,7 @@
 /*
  * gateway/engine_keep.h - what the engine's parts want to be written down, as rows of the store,
- * and back: the accounts' credentials and states, the keys' daily counts.
+ * and back: the accounts' credentials and states, the daily counts of
+ * accounts and keys.
  *
  * Rests are monotonic times in the pool and wall clock times in the store.
  */
@@ -13,6 +14,7 @@
 void keep_credential(void *engine, const char *site, const char *account, const char *name,
                      const char *value, int64_t expires_ms);
 void keep_account(void *engine, const struct account *);
+void keep_account_begun(void *engine, struct account *);
 void keep_key_day(void *engine, struct span key, const struct key_day *);
 /* What the store hands back at the start. */
 struct store_reader keep_reader(struct engine *);

@@ -42,13 +42,13 @@ describe('dragoman accounts', () => {
     const [{model, until}] = all.tired.models;
     assert.equal(model, 'm');
     assert.ok(Math.abs(until - Date.now() / 1000 - 300) < 5, `${until}`);
-    assert.deepEqual([all.good.requests, all.good.failures, all.good.last_error], [1, 0, null]);
+    assert.deepEqual([all.good.requests_today, all.good.requests, all.good.failures, all.good.last_error], [1, 1, 0, null]);
     assert.match(all.dead.last_error, /refuses the credential/);
 
     const {code, stdout} = await accounts();
     assert.equal(code, 0);
     const lines = stdout.trim().split('\n');
-    assert.match(lines[0], /^SITE +ACCOUNT +STATE +UNTIL +IN FLIGHT +REQUESTS +FAILURES +LAST ERROR$/);
+    assert.match(lines[0], /^SITE +ACCOUNT +STATE +UNTIL +IN FLIGHT +TODAY +FAILURES +LAST ERROR$/);
     assert.match(stdout, /^tired +main +ready/m);
     assert.match(stdout, /^ +m +cooling +\d\d:\d\d:\d\d \(in 5 min\)/m);
     assert.match(stdout, /^dead +main +expired .*refuses the credential/m);
@@ -137,6 +137,7 @@ describe('a restart', () => {
         const all = Object.fromEntries(JSON.parse(stdout).accounts.map((a) => [a.site, a]));
         assert.deepEqual(names.map((name) => all[name].state), ['ready', 'expired', 'cooling', 'ready']);
         assert.equal(all.tired.models[0].model, 'm');
+        assert.deepEqual(names.map((name) => [all[name].requests_today, all[name].requests]), [[1, 0], [1, 0], [1, 0], [0, 0]]);
         const left = all.good.until - Date.now() / 1000;
         assert.ok(left > 180 && left <= 201, `${left} s`);
         assert.match(all.dead.last_error, /refuses the credential/);

@@ -114,6 +114,18 @@ static void states(void **state)
     assert_int_equal(account_state_at(&a, 10000), ACCOUNT_READY);
 }
 
+static void requests_of_the_day(void **state)
+{
+    struct account a = {0};
+    assert_int_equal(account_requests_on(&a, 20000), 0);
+    account_count_day(&a, 20000);
+    account_count_day(&a, 20000);
+    assert_int_equal(account_requests_on(&a, 20000), 2);
+    assert_int_equal(account_requests_on(&a, 20001), 0);
+    account_count_day(&a, 20001);
+    assert_int_equal(account_requests_on(&a, 20001), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +134,7 @@ int main(void)
         cmocka_unit_test(many_models_have_room),
         cmocka_unit_test(pace),
         cmocka_unit_test(states),
+        cmocka_unit_test(requests_of_the_day),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

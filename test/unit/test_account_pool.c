@@ -50,7 +50,8 @@ static void configure(struct bench *b, const char *text)
 static struct bench *start(const char *text)
 {
     struct bench *b = calloc(1, sizeof *b);
-    b->pool = account_pool_create(&(struct account_pool_hooks){on_saved, NULL, on_wake_at, b}, 1);
+    b->pool = account_pool_create(
+        &(struct account_pool_hooks){.saved = on_saved, .wake_at = on_wake_at, .owner = b}, 1);
     assert_non_null(b->pool);
     configure(b, text);
     return b;
