@@ -141,6 +141,7 @@ struct config {
     size_t log_max_size;  /* bytes, then it is rotated; 0 = never */
     int log_keep;         /* rotated files that stay */
     bool log_bodies;
+    bool watch;                    /* reload when the file changes */
     struct span tls_cert, tls_key; /* "" = plain HTTP */
 
     const struct cidr *allow, *deny, *trusted_proxies;

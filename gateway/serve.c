@@ -13,6 +13,7 @@
 
 #include "gateway/account_report.h"
 #include "gateway/clock.h"
+#include "gateway/config_watch.h"
 #include "gateway/control.h"
 #include "gateway/engine.h"
 #include "gateway/front.h"
@@ -27,10 +28,11 @@ struct server {
     const char *file;
     struct engine *engine;
     struct http_server *http;
-    struct control *control; /* NULL: it could not be had */
-    uv_signal_t signals[3];  /* TERM, INT, HUP */
-    uv_timer_t grace;        /* while stopping: looks whether everything has ended */
-    uv_timer_t refresh;      /* once, soon after the start */
+    struct control *control;    /* NULL: it could not be had */
+    uv_signal_t signals[3];     /* TERM, INT, HUP */
+    uv_timer_t grace;           /* while stopping: looks whether everything has ended */
+    uv_timer_t refresh;         /* once, soon after the start */
+    struct config_watch *watch; /* NULL: server.watch is off, or it could not be had */
     uint64_t stop_at_ms;
     bool stopping, forced;
 };
@@ -53,6 +55,7 @@ static void close_down(struct server *s)
         uv_close((uv_handle_t *)&s->signals[i], NULL);
     uv_close((uv_handle_t *)&s->grace, NULL);
     uv_close((uv_handle_t *)&s->refresh, NULL);
+    config_watch_destroy(s->watch);
     control_destroy(s->control);
     http_server_destroy(s->http, on_http_closed, s);
 }
@@ -104,6 +107,8 @@ static void log_warnings(const struct config *config)
         log_warn("%.*s", SPAN_ARGS(config->warnings[i]));
 }
 
+static void watch_file(struct server *s);
+
 static void reload(struct server *s)
 {
     struct buffer errors;
@@ -112,6 +117,7 @@ static void reload(struct server *s)
         log_info("there is no configuration file to read again");
         return;
     }
+    config_watch_seen(s->watch);
     buffer_init(&errors, 1024 * 1024);
     struct config *config = config_load(s->file, &errors);
     if (!config) {
@@ -129,9 +135,31 @@ static void reload(struct server *s)
         config_unref(s->config);
         s->config = config;
         catalogue_refresh(s->engine->catalogue);
+        watch_file(s);
         log_info("configuration reloaded from %s", s->file);
     }
     buffer_free(&errors);
+}
+
+static void on_file_changed(void *owner)
+{
+    struct server *s = owner;
+    if (!s->stopping)
+        reload(s);
+}
+
+/* As the configuration wants it now. */
+static void watch_file(struct server *s)
+{
+    struct fail fail;
+    if (!s->config->watch || !s->file) {
+        config_watch_destroy(s->watch);
+        s->watch = NULL;
+    } else if (!s->watch) {
+        s->watch = config_watch_create(&s->loop, s->file, on_file_changed, s, &fail);
+        if (!s->watch)
+            log_warn("%s; send SIGHUP after a change", fail.message);
+    }
 }
 
 static void on_hup(uv_signal_t *handle, int number)
@@ -146,10 +174,7 @@ static void on_hup(uv_signal_t *handle, int number)
 static void clear_account(struct server *s, struct span name, struct buffer *reply)
 {
     struct account_pool *pool = s->engine->accounts;
-    ptrdiff_t slash = span_find_char(name, '/');
-    struct account *a = slash < 0 ? NULL
-                                  : account_pool_find(pool, span_first(name, (size_t)slash),
-                                                      span_from(name, (size_t)slash + 1));
+    struct account *a = account_pool_find_name(pool, name);
     if (a) {
         account_pool_clear(pool, a, uv_now(&s->loop));
         log_info("account %.*s cleared by hand", SPAN_ARGS(name));
@@ -230,6 +255,7 @@ static int start(struct server *s, bool rebuild, struct fail *fail)
     }
     arm(s);
     open_control(s);
+    watch_file(s);
     announce(s);
     return 0;
 }

@@ -153,6 +153,7 @@ static void every_key_of_the_server_arrives(void **state)
              "data_dir = '/var/d'\nmax_body = '1MB'\nmax_connections = 7\ncors_origins = "
              "['https://a.b', 'app://obsidian.md']\n"
              "log_level = 'debug'\nlog_format = 'json'\nlog_file = '/tmp/x'\nlog_bodies = true\n"
+             "watch = true\n"
              "[access]\nallow = ['10.0.0.0/8', '::1']\ndeny = ['10.1.0.0/16']\ntrusted_proxies = "
              "['127.0.0.1']\n"
              "[[keys]]\nkey = 'k'\n" DEMO);
@@ -170,6 +171,7 @@ static void every_key_of_the_server_arrives(void **state)
     assert_int_equal(c->log_level, LOG_DEBUG);
     assert_true(c->log_json);
     assert_true(c->log_bodies);
+    assert_true(c->watch);
     assert_span(c->log_file, "/tmp/x");
     assert_int_equal(c->n_allow, 2);
     assert_int_equal(c->n_deny, 1);
@@ -421,7 +423,7 @@ static void all_errors_are_reported_in_the_files_order(void **state)
             "\"inof\" (did you mean \"info\"?)\n"
             "t.toml:8:1: unknown key \"x\" in [server] (known here: listen, workers, data_dir, "
             "secret_key, secret_key_env, secret_key_file, max_body, max_connections, cors_origins, "
-            "log_level, log_format, log_file, log_max_size, log_keep, log_bodies, tls_cert, "
+            "log_level, log_format, log_file, log_max_size, log_keep, log_bodies, watch, tls_cert, "
             "tls_key)\n");
 }
 
