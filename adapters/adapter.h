@@ -147,7 +147,12 @@ struct adapter {
      * engine). 0 or -1. */
     enum adapter_step (*models_request)(struct turn_run *, struct site_request *);
     int (*models_answer)(struct turn_run *, struct span body, const struct model_sink *);
-    int models_min_ttl_s; /* the site should not be asked more often; 0 = as configured */
+    /* What the site said instead (another status, or no list): fills run->fail; NULL =
+     * classify_http. */
+    int (*models_refused)(struct turn_run *, int status, struct span content_type,
+                          int retry_after_s, struct span body);
+    bool models_need_credential; /* it tells them to nobody without a good one */
+    int models_min_ttl_s;        /* the site should not be asked more often; 0 = as configured */
 
     enum adapter_step (*next)(struct turn_run *, struct site_request *);
     enum adapter_verdict (*on_head)(struct turn_run *, const struct site_head *,

@@ -680,6 +680,15 @@ static int models_answer(struct turn_run *run, struct span body, const struct mo
     return 0;
 }
 
+static int models_refused(struct turn_run *run, int status, struct span content_type,
+                          int retry_after_s, struct span body)
+{
+    struct sophnet *s = run->state;
+    s->token = find_token(run, &s->guest);
+    s->renewed = true; /* nothing is tried again here */
+    return chat_failure(run, status, content_type, retry_after_s, body);
+}
+
 const struct adapter adapter_sophnet = {
     .name = "sophnet",
     .title = "SophNet (sophnet.com)",
@@ -695,6 +704,8 @@ const struct adapter adapter_sophnet = {
     .models = models,
     .models_request = models_request,
     .models_answer = models_answer,
+    .models_refused = models_refused,
+    .models_need_credential = true,
     .next = next,
     .on_head = on_head,
     .on_frame = on_frame,

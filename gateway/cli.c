@@ -7,30 +7,31 @@
 #include <stdlib.h>
 
 #include "adapters/adapter.h"
+#include "gateway/account_check.h"
 #include "gateway/account_report.h"
 #include "gateway/clock.h"
 #include "gateway/control.h"
 
-enum { OUTPUT_MAX = 64 << 20, ERRORS_MAX = 1 << 20 };
+enum { OUTPUT_MAX = 64 << 20, ERRORS_MAX = 1 << 20, PATIENCE_S = 10 };
 
 static const struct {
     const char *name;
     enum cli_command command;
     bool takes_file;
-    const char *verb; /* a second word that it takes, and then a name */
+    const char *verbs[2]; /* second words that it takes, and then a name */
 } commands[] = {
-    {"serve", CLI_SERVE, true, NULL},
-    {"demo", CLI_DEMO, false, NULL},
-    {"check", CLI_CHECK, true, NULL},
-    {"models", CLI_MODELS, true, NULL},
-    {"accounts", CLI_ACCOUNTS, true, "clear"},
-    {"keys", CLI_KEYS, false, "new"},
-    {"--version", CLI_VERSION, false, NULL},
-    {"--help", CLI_HELP, false, NULL},
-    {"-h", CLI_HELP, false, NULL},
-    {"-V", CLI_VERSION, false, NULL},
-    {"version", CLI_VERSION, false, NULL},
-    {"help", CLI_HELP, false, NULL},
+    {"serve", CLI_SERVE, true, {NULL}},
+    {"demo", CLI_DEMO, false, {NULL}},
+    {"check", CLI_CHECK, true, {NULL}},
+    {"models", CLI_MODELS, true, {NULL}},
+    {"accounts", CLI_ACCOUNTS, true, {"clear", "check"}},
+    {"keys", CLI_KEYS, false, {"new"}},
+    {"--version", CLI_VERSION, false, {NULL}},
+    {"--help", CLI_HELP, false, {NULL}},
+    {"-h", CLI_HELP, false, {NULL}},
+    {"-V", CLI_VERSION, false, {NULL}},
+    {"version", CLI_VERSION, false, {NULL}},
+    {"help", CLI_HELP, false, {NULL}},
 };
 
 static const char usage[] =
@@ -42,6 +43,8 @@ static const char usage[] =
     "  dragoman check [-c FILE]     validate the configuration and print it, secrets masked\n"
     "  dragoman models [-c FILE]    print every public model id with its targets\n"
     "  dragoman accounts [--json]   how the accounts are: ready, cooling until when, in use\n"
+    "  dragoman accounts check [SITE/ACCOUNT] [--json]   ask each site whether it takes the "
+    "account\n"
     "  dragoman accounts clear SITE/ACCOUNT   end a cool-down\n"
     "  dragoman keys new NAME       make a client key; prints it once, and what to paste\n"
     "  dragoman --version | --help\n"
@@ -82,17 +85,25 @@ static const char *file_option(int argc, char *const *argv, int *i)
 }
 
 /* The verb of a command, then its name. */
-static int take_verb(struct cli *cli, const char *verb, const char *word, struct buffer *error)
+static int take_verb(struct cli *cli, const char *const verbs[2], const char *word,
+                     struct buffer *error)
 {
-    if (!cli->verb && strcmp(word, verb) != 0)
-        return refuse(error, "unknown word ", word);
     if (cli->name)
         return refuse(error, "one word too many: ", word);
-    if (cli->verb)
+    if (cli->verb) {
         cli->name = word;
-    else
-        cli->verb = verb;
-    return 0;
+        return 0;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        if (verbs[i] && strcmp(word, verbs[i]) == 0)
+            cli->verb = verbs[i];
+    }
+    return cli->verb ? 0 : refuse(error, "unknown word ", word);
+}
+
+static bool is_check(const struct cli *cli)
+{
+    return cli->command == CLI_ACCOUNTS && cli->verb && strcmp(cli->verb, "check") == 0;
 }
 
 int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error)
@@ -109,8 +120,8 @@ int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error
             cli->file = file;
             continue;
         }
-        if (chosen >= 0 && commands[chosen].verb && word[0] != '-') {
-            if (take_verb(cli, commands[chosen].verb, word, error))
+        if (chosen >= 0 && commands[chosen].verbs[0] && word[0] != '-') {
+            if (take_verb(cli, commands[chosen].verbs, word, error))
                 return -1;
             continue;
         }
@@ -141,7 +152,7 @@ int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error
     }
     if (chosen >= 0)
         cli->command = commands[chosen].command;
-    if (cli->verb && !cli->name)
+    if (cli->verb && !cli->name && !is_check(cli))
         return refuse(error, "a name is missing after ", cli->verb);
     if (cli->command == CLI_KEYS && !cli->verb)
         return refuse(error, "say what to do: dragoman keys ", "new NAME");
@@ -319,7 +330,7 @@ static int print_accounts(const struct cli *cli, const struct config *config, FI
     buffer_append(&line, cli->verb ? span_str(cli->verb) : SPAN("accounts"));
     if (cli->name)
         buffer_printf(&line, " %s", cli->name);
-    int rc = control_ask(config->data_dir, buffer_span(&line), &reply, &fail);
+    int rc = control_ask(config->data_dir, buffer_span(&line), PATIENCE_S, &reply, &fail);
     int code = rc < 0 ? EXIT_RUNTIME : EXIT_FINE;
     if (rc < 0) {
         fprintf(err, "dragoman: %s\n", fail.message);
@@ -346,6 +357,37 @@ static int print_accounts(const struct cli *cli, const struct config *config, FI
     buffer_free(&reply);
     buffer_free(&line);
     return code;
+}
+
+/* Lets the running gateway ask the sites, or asks them from here. */
+static int check_accounts(const struct cli *cli, struct config *config, FILE *out, FILE *err)
+{
+    struct buffer report, text; /* text: the question, remarks, then the lines for people */
+    struct fail fail = {0};
+    struct span only = cli->name ? span_str(cli->name) : span_of(NULL, 0);
+    buffer_init(&report, OUTPUT_MAX);
+    buffer_init(&text, OUTPUT_MAX);
+    buffer_printf(&text, "check %.*s", SPAN_ARGS(only));
+    int rc = control_ask(config->data_dir, buffer_span(&text), account_check_patience_s(config),
+                         &report, &fail);
+    buffer_clear(&text);
+    if (rc == 1)
+        rc = account_check_alone(config, only, &report, &text, &fail);
+    put(err, &text);
+    buffer_clear(&text);
+    bool refused = rc == 0 && span_starts(buffer_span(&report), SPAN("error: "));
+    int verdict = rc || refused ? -1 : account_check_print(&text, buffer_span(&report));
+    if (rc)
+        fprintf(err, "dragoman: %s\n", fail.message);
+    else if (verdict < 0)
+        put(err, &report);
+    else
+        put(out, cli->json ? &report : &text);
+    if (cli->json && verdict >= 0 && report.p[report.n - 1] != '\n')
+        fputc('\n', out);
+    buffer_free(&report);
+    buffer_free(&text);
+    return verdict == 0 ? EXIT_FINE : EXIT_RUNTIME;
 }
 
 /* The key itself is shown here and never again; the file needs only its hash. */
@@ -398,6 +440,7 @@ int cli_run(const struct cli *cli, int (*serve)(struct config *, const char *fil
         return serve(config, path[0] ? path : NULL, cli->rebuild); /* takes our reference */
     int code = cli->command == CLI_CHECK    ? print_config(config, out, err)
                : cli->command == CLI_MODELS ? print_models(config, out, err)
+               : is_check(cli)              ? check_accounts(cli, config, out, err)
                                             : print_accounts(cli, config, out, err);
     config_unref(config);
     return fflush(out) == 0 ? code : EXIT_RUNTIME;

@@ -26,7 +26,7 @@ struct cli {
     enum cli_command command;
     const char *file; /* of -c; NULL = search (config_find) */
     bool json;        /* --json */
-    const char *verb; /* accounts: "clear"; keys: "new"; NULL = none */
+    const char *verb; /* accounts: "clear", "check"; keys: "new"; NULL = none */
     const char *name; /* what the verb is about: "site/account", a key's name */
     bool rebuild;     /* serve: move the data file aside and start anew */
 };

@@ -12,23 +12,26 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { LINE_MAX_BYTES = 1024, REPLY_MAX = 16 << 20, CALLERS_MAX = 16, PATIENCE_S = 10 };
+enum { LINE_MAX_BYTES = 1024, REPLY_MAX = 16 << 20, CALLERS_MAX = 16 };
 
-struct caller {
+struct control_caller {
     uv_pipe_t pipe;
     uv_write_t write;
     struct control *control;
-    struct caller *prev, *next;
+    struct control_caller *prev, *next;
     char line[LINE_MAX_BYTES];
     size_t n;
+    bool asked; /* the handler has the line */
     struct buffer reply;
+    void (*gone)(void *arg); /* NULL: nobody wants to know, or the answer is on its way */
+    void *gone_arg;
 };
 
 struct control {
     uv_pipe_t listener;
     control_handler *handler;
     void *owner;
-    struct caller *callers;
+    struct control_caller *callers;
     size_t n_callers;
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
@@ -48,12 +51,12 @@ static int socket_path(char *path, size_t room, struct span data_dir, struct fai
 
 static void on_caller_closed(uv_handle_t *handle)
 {
-    struct caller *c = handle->data;
+    struct control_caller *c = handle->data;
     buffer_free(&c->reply);
     free(c);
 }
 
-static void hang_up(struct caller *c)
+static void hang_up(struct control_caller *c)
 {
     if (uv_is_closing((uv_handle_t *)&c->pipe))
         return;
@@ -65,14 +68,24 @@ static void hang_up(struct caller *c)
         c->next->prev = c->prev;
     c->control->n_callers--;
     uv_close((uv_handle_t *)&c->pipe, on_caller_closed);
+    if (c->gone)
+        c->gone(c->gone_arg);
+    c->gone = NULL;
 }
 
 static void on_written(uv_write_t *req, int status) { hang_up(req->data); }
 
-static void answer(struct caller *c, size_t n)
+struct buffer *control_reply(struct control_caller *c) { return &c->reply; }
+
+void control_on_gone(struct control_caller *c, void (*gone)(void *arg), void *arg)
 {
-    uv_read_stop((uv_stream_t *)&c->pipe);
-    c->control->handler(c->control->owner, span_trim(span_of(c->line, n)), &c->reply);
+    c->gone = gone;
+    c->gone_arg = arg;
+}
+
+void control_answer(struct control_caller *c)
+{
+    c->gone = NULL;
     buffer_char(&c->reply, '\n');
     uv_buf_t buf = uv_buf_init(c->reply.p, (unsigned)c->reply.n);
     c->write.data = c;
@@ -82,21 +95,26 @@ static void answer(struct caller *c, size_t n)
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
-    struct caller *c = handle->data;
+    struct control_caller *c = handle->data;
+    if (c->asked) /* what still comes is not looked at */
+        c->n = 0;
     *buf = uv_buf_init(c->line + c->n, (unsigned)(sizeof c->line - c->n));
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
-    struct caller *c = stream->data;
+    struct control_caller *c = stream->data;
     if (n < 0) {
         hang_up(c);
         return;
     }
+    if (c->asked) /* reading goes on to see when the caller leaves */
+        return;
     c->n += (size_t)n;
     ptrdiff_t end = span_find_char(span_of(c->line, c->n), '\n');
-    if (end >= 0)
-        answer(c, (size_t)end);
+    c->asked = end >= 0;
+    if (c->asked)
+        c->control->handler(c->control->owner, span_trim(span_of(c->line, (size_t)end)), c);
     else if (c->n == sizeof c->line)
         hang_up(c);
 }
@@ -104,7 +122,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct control *control = listener->data;
-    struct caller *c = status == 0 ? calloc(1, sizeof *c) : NULL;
+    struct control_caller *c = status == 0 ? calloc(1, sizeof *c) : NULL;
     if (!c)
         return;
     uv_pipe_init(listener->loop, &c->pipe, 0);
@@ -185,10 +203,11 @@ static int exchange_lines(int fd, struct span line, struct buffer *reply)
     return n == 0 && reply->n ? 0 : -1;
 }
 
-int control_ask(struct span data_dir, struct span line, struct buffer *reply, struct fail *fail)
+int control_ask(struct span data_dir, struct span line, int patience_s, struct buffer *reply,
+                struct fail *fail)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    const struct timeval patience = {.tv_sec = PATIENCE_S};
+    const struct timeval patience = {.tv_sec = patience_s};
     if (socket_path(address.sun_path, sizeof address.sun_path, data_dir, fail))
         return 1; /* then none listens either */
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

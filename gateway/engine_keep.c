@@ -87,11 +87,10 @@ static void restore_credential(void *owner, const struct store_credential *c)
     account_pool_restore(engine->accounts, c->site, c->account, c->name, c->value, c->expires_ms);
 }
 
-static void restore_account(void *owner, const struct store_account *row)
+void keep_restore_account(struct account_pool *pool, const struct store_account *row,
+                          uint64_t now_ms)
 {
-    struct engine *engine = owner;
-    struct account *a =
-        account_pool_find(engine->accounts, span_str(row->site), span_str(row->account));
+    struct account *a = account_pool_find(pool, span_str(row->site), span_str(row->account));
     int64_t left = row->until_ms - clock_wall_ms();
     enum account_state state = ACCOUNT_READY;
     if (!a)
@@ -103,8 +102,14 @@ static void restore_account(void *owner, const struct store_account *row)
     if (state == ACCOUNT_COOLING && left <= 0) /* it is over */
         return;
     account_resume(a, span_str(row->model), state,
-                   state == ACCOUNT_COOLING ? uv_now(engine->loop) + (uint64_t)left : 0,
-                   (unsigned)row->strikes, row->error);
+                   state == ACCOUNT_COOLING ? now_ms + (uint64_t)left : 0, (unsigned)row->strikes,
+                   row->error);
+}
+
+static void restore_account(void *owner, const struct store_account *row)
+{
+    struct engine *engine = owner;
+    keep_restore_account(engine->accounts, row, uv_now(engine->loop));
 }
 
 static void restore_counter(void *owner, const struct store_counter *row)

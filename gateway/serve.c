@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/account_check.h"
 #include "gateway/account_report.h"
 #include "gateway/clock.h"
 #include "gateway/config_watch.h"
@@ -183,16 +184,78 @@ static void clear_account(struct server *s, struct span name, struct buffer *rep
                   SPAN_ARGS(span_first(name, 200)));
 }
 
-static void on_control(void *owner, struct span line, struct buffer *reply)
+/* One `accounts check` that somebody waits for. */
+struct asked_check {
+    struct account_check *check;
+    struct control_caller *caller;
+};
+
+static void on_checked(void *owner, struct span json)
+{
+    struct asked_check *asked = owner;
+    buffer_append(control_reply(asked->caller), json);
+    control_answer(asked->caller);
+    free(asked);
+}
+
+static void on_asker_gone(void *arg)
+{
+    struct asked_check *asked = arg;
+    account_check_cancel(asked->check);
+    free(asked);
+}
+
+static void refuse_command(struct control_caller *caller, const char *why)
+{
+    buffer_printf(control_reply(caller), "error: %s", why);
+    control_answer(caller);
+}
+
+/* Answers when all are checked. */
+static void check_accounts(struct server *s, struct span only, struct control_caller *caller)
+{
+    struct fail fail;
+    struct asked_check *asked = calloc(1, sizeof *asked);
+    if (!asked) {
+        refuse_command(caller, "out of memory");
+        return;
+    }
+    const struct account_check_wish wish = {
+        .loop = &s->loop,
+        .upstream = s->engine->upstream,
+        .pool = s->engine->accounts,
+        .config = s->engine->config,
+        .only = only,
+        .running = true,
+        .done = on_checked,
+        .owner = asked,
+    };
+    asked->caller = caller;
+    asked->check = account_check_start(&wish, &fail);
+    if (asked->check) {
+        control_on_gone(caller, on_asker_gone, asked);
+    } else {
+        refuse_command(caller, fail.message);
+        free(asked);
+    }
+}
+
+static void on_control(void *owner, struct span line, struct control_caller *caller)
 {
     struct server *s = owner;
+    if (span_eq(line, SPAN("check")) || span_starts(line, SPAN("check "))) {
+        check_accounts(s, span_trim(span_from(line, 5)), caller);
+        return;
+    }
     if (span_eq(line, SPAN("accounts")))
-        account_report_json(reply, s->engine->accounts, s->engine->config, uv_now(&s->loop),
-                            clock_wall_ms());
+        account_report_json(control_reply(caller), s->engine->accounts, s->engine->config,
+                            uv_now(&s->loop), clock_wall_ms());
     else if (span_starts(line, SPAN("clear ")))
-        clear_account(s, span_from(line, 6), reply);
+        clear_account(s, span_from(line, 6), control_reply(caller));
     else
-        buffer_append(reply, SPAN("error: this gateway does not know that command"));
+        buffer_append(control_reply(caller),
+                      SPAN("error: this gateway does not know that command"));
+    control_answer(caller);
 }
 
 static void open_control(struct server *s)

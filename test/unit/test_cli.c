@@ -79,6 +79,8 @@ static void every_command_is_known(void **state)
     assert_command(WORDS("-c", "x.toml", "check"), CLI_CHECK, "x.toml");
     assert_command(WORDS("check", "-cx.toml"), CLI_CHECK, "x.toml");
     assert_command(WORDS("models", "--config=x.toml"), CLI_MODELS, "x.toml");
+    assert_command(WORDS("accounts", "check"), CLI_ACCOUNTS, NULL);
+    assert_command(WORDS("accounts", "-c", "x", "check", "a/b", "--json"), CLI_ACCOUNTS, "x");
     assert_command(WORDS("demo"), CLI_DEMO, NULL);
     assert_command(WORDS("--version"), CLI_VERSION, NULL);
     assert_command(WORDS("--help"), CLI_HELP, NULL);
@@ -89,6 +91,10 @@ static void every_command_is_known(void **state)
 static void mistakes_are_refused_with_a_reason(void **state)
 {
     assert_refused(WORDS("srve"), "unknown command srve");
+    assert_refused(WORDS("accounts", "chekc"), "unknown word chekc");
+    assert_refused(WORDS("accounts", "clear"), "a name is missing after clear");
+    assert_refused(WORDS("accounts", "check", "a/b", "c/d"), "one word too many: c/d");
+    assert_refused(WORDS("keys", "check", "x"), "unknown word check");
     assert_refused(WORDS("my.toml"), "given with -c, as in -c my.toml");
     assert_refused(WORDS("--frob"), "unknown option --frob");
     assert_refused(WORDS("-c"), "no file name");
