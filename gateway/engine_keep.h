@@ -1,7 +1,6 @@
 /*
  * gateway/engine_keep.h - what the engine's parts want to be written down, as rows of the store,
- * and back: the accounts' credentials and states, the daily counts of
- * accounts and keys.
+ * and back: the accounts' credentials and states, the daily counts of accounts and keys.
  *
  * Rests are monotonic times in the pool and wall clock times in the store.
  */

@@ -162,7 +162,7 @@ for (const alone of [false, true]) {
         if (!r.headers.authorization) return site.json(res, 401, {error: {message: 'no key'}});
         most = Math.max(most, ++open);
         held.push(() => (open--, site.json(res, 200, {data: [{id: 'm'}]})));
-        if (held.length >= 4 || site.asked > 8) for (const go of held.splice(0)) setImmediate(go);
+        if (held.length === 4) setTimeout(() => held.splice(0).forEach((go) => go()), 100); // time for a fifth, if there were one
       });
       const {check} = await serve(Array.from({length: 8}, (_, i) => openai(`s${i}`, site)), alone);
       const {code, lines} = await check();
