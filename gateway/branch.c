@@ -14,6 +14,7 @@
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
 #include "gateway/log.h"
+#include "gateway/site_cookies.h"
 
 enum {
     SITE_STEPS_MAX = 64,  /* requests an adapter may make in one try */
@@ -153,6 +154,7 @@ static void on_site_head(void *owner, const struct site_head *head)
     enum framing framing = b->request.framing;
     b->run.now_ms = clock_wall_ms();
     b->site_status = head->status;
+    site_cookies_take(b->adapter, &b->run, &b->request, head);
     enum adapter_verdict verdict = b->adapter->on_head(&b->run, head, &framing);
     frame_decoder_init(&b->decoder, framing, FRAME_LIMIT);
     b->decoding = true;
@@ -238,7 +240,13 @@ static void tidy_end(struct tidy *t)
         exchange_go_on(e);
 }
 
-static void on_tidy_head(void *owner, const struct site_head *head) {}
+static void on_tidy_head(void *owner, const struct site_head *head)
+{
+    struct tidy *t = owner;
+    t->run.now_ms = clock_wall_ms();
+    site_cookies_take(t->adapter, &t->run, &t->request, head);
+}
+
 static void on_tidy_body(void *owner, struct span bytes) {}
 static void on_tidy_read(void *owner) {}
 
@@ -256,7 +264,8 @@ static void tidy_next(struct tidy *t)
     t->request = (struct site_request){0};
     t->run.now_ms = clock_wall_ms();
     if (!t->adapter->cleanup || t->steps++ >= SITE_STEPS_MAX || t->exchange->engine->stopping ||
-        t->adapter->cleanup(&t->run, &t->request) != ADAPTER_SEND) {
+        t->adapter->cleanup(&t->run, &t->request) != ADAPTER_SEND ||
+        site_cookies_send(t->adapter, &t->run, &t->request)) {
         tidy_end(t);
         return;
     }
@@ -509,6 +518,8 @@ static enum branch_step step_ask(struct branch *b)
 {
     struct upstream_handler handler = site_handler;
     const struct site_config *site = branch_site(b);
+    if (!account_credential_is_safe(b->account, &b->waiter))
+        return BRANCH_WAIT;
     if (b->holds_credential_step) {
         exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
         if (b->step == BRANCH_OVER)
@@ -529,6 +540,10 @@ static enum branch_step step_ask(struct branch *b)
     case ADAPTER_DONE: return done(b);
     case ADAPTER_FAILED: b->fail = b->run.fail; return BRANCH_RETRY;
     case ADAPTER_SEND: break;
+    }
+    if (site_cookies_send(b->adapter, &b->run, &b->request)) {
+        b->fail = b->run.fail;
+        return BRANCH_RETRY;
     }
     if (b->request.credential_step) {
         if (!account_credential_begin(b->account, &b->waiter))

@@ -10,6 +10,7 @@
 
 #include "gateway/clock.h"
 #include "gateway/log.h"
+#include "gateway/site_cookies.h"
 
 enum {
     FETCH_LIMIT = 4 * 1024 * 1024,
@@ -198,7 +199,10 @@ static void fetch_over(struct fetch *f)
 
 static void on_fetch_head(void *owner, const struct site_head *head)
 {
-    ((struct fetch *)owner)->status = head->status;
+    struct fetch *f = owner;
+    f->status = head->status;
+    f->run.now_ms = clock_wall_ms();
+    site_cookies_take(f->site->adapter, &f->run, &f->request, head);
 }
 
 static void on_fetch_body(void *owner, struct span bytes)
@@ -240,7 +244,8 @@ static bool fetch_prepare(struct fetch *f, struct account *account)
         .now_ms = clock_wall_ms(),
         .random = clock_random,
     };
-    return f->site->adapter->models_request(&f->run, &f->request) == ADAPTER_SEND;
+    return f->site->adapter->models_request(&f->run, &f->request) == ADAPTER_SEND &&
+           site_cookies_send(f->site->adapter, &f->run, &f->request) == 0;
 }
 
 static void fetch_start(struct catalogue *c, struct live_list *l, const struct site_config *site)

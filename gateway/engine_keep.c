@@ -11,13 +11,22 @@ enum { DAY_MS = 86400000 };
 
 /* ---- to the store ---- */
 
-void keep_credential(void *owner, const char *site, const char *account, const char *name,
-                     const char *value, int64_t expires_ms)
+/* A write that failed was warned of and is tried again: waiting longer would help nobody. */
+static void on_credential_saved(void *account, bool durable) { account_credential_saved(account); }
+
+void keep_credential(void *owner, struct account *a, const char *name, const char *value,
+                     int64_t expires_ms)
 {
     struct engine *engine = owner;
-    const struct store_credential c = {site, account, name, value, expires_ms};
-    if (engine->store)
+    const struct store_credential c = {a->site, a->name, name, value, expires_ms};
+    if (!engine->store)
+        return;
+    if (a->credential_step) {
+        account_credential_saving(a);
+        store_save_credential_then(engine->store, &c, on_credential_saved, a);
+    } else {
         store_save_credential(engine->store, &c);
+    }
 }
 
 /* A row for the account as a whole, and one for each model that rests; what is over is forgotten.

@@ -31,8 +31,8 @@ struct bench {
     struct arena arena;
 };
 
-static void on_saved(void *owner, const char *site, const char *account, const char *name,
-                     const char *value, int64_t expires_ms)
+static void on_saved(void *owner, struct account *a, const char *name, const char *value,
+                     int64_t expires_ms)
 {
 }
 
