@@ -10,10 +10,10 @@
 #include "gateway/engine.h"
 
 /* Hooks for account_pool_create and key_limits_create; their owner is the engine. */
-void keep_credential(void *engine, struct account *, const char *name, const char *value,
+void keep_credential(void *owner, struct account *, const char *name, const char *value,
                      int64_t expires_ms);
-void keep_account(void *engine, const struct account *);
-void keep_key_day(void *engine, struct span key, const struct key_day *);
+void keep_account(void *owner, const struct account *);
+void keep_key_day(void *owner, struct span key, const struct key_day *);
 /* What the store hands back at the start. */
 struct store_reader keep_reader(struct engine *);
 
