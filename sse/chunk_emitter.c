@@ -417,7 +417,8 @@ void usage_write(struct buffer *out, const struct usage_counts *u)
             buffer_printf(out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%lld}",
                           (long long)u->reasoning);
     }
-    if (u->source && !json_raw_get(u->raw, "dragoman_source").p) /* a dragoman behind us knows more */
+    if (u->source &&
+        !json_raw_get(u->raw, "dragoman_source").p) /* a dragoman behind us knows more */
         buffer_printf(out, ",\"dragoman_source\":\"%s\"", u->source);
     buffer_char(out, '}');
 }
