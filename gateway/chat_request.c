@@ -79,7 +79,7 @@ static int int_member(struct reader *r, const char *key, bool *has, int64_t *val
         return invalid(r, key, "an integer");
     if (!given)
         return 0;
-    if (number != (double)(int64_t)number || number > 9e15 || number < -9e15)
+    if (!(number >= -9e15 && number <= 9e15) || number != (double)(int64_t)number)
         return invalid(r, key, "an integer");
     *value = (int64_t)number;
     *has = true;
