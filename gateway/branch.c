@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
 #include "gateway/log.h"
@@ -477,6 +478,34 @@ void branch_wait_anew(struct branch *b)
         b->queue_until_ms = now_ms(b) + (uint64_t)branch_site(b)->queue_timeout_ms;
 }
 
+/* What the target's options make of the turn; made once for all branches that have the same. A
+ * request that is passed through stays as it is. -1 with fail. */
+static int settle_turn(struct branch *b)
+{
+    struct exchange *e = b->exchange;
+    const struct target_config *t = e->targets[b->target].configured;
+    b->turn = b->asked;
+    if (!t || !t->n_options || b->asked->relay.path.n)
+        return 0;
+    for (const struct target_turn *made = e->target_turns; made; made = made->next) {
+        if (made->asked == b->asked && made->target == b->target) {
+            b->turn = made->turn;
+            return 0;
+        }
+    }
+    struct target_turn *made = arena_alloc(&e->arena, sizeof *made);
+    if (!made)
+        return fail_memory(&b->fail);
+    const struct turn *turn =
+        turn_with_options(e->engine->json, &e->arena, b->asked, t->options, t->n_options, &b->fail);
+    if (!turn)
+        return -1;
+    *made = (struct target_turn){b->asked, b->target, turn, e->target_turns};
+    e->target_turns = made;
+    b->turn = turn;
+    return 0;
+}
+
 static enum branch_step step_lease(struct branch *b)
 {
     const struct site_config *site = branch_site(b);
@@ -488,6 +517,8 @@ static enum branch_step step_lease(struct branch *b)
             site->adapter->title);
         return next_target(b);
     }
+    if (settle_turn(b))
+        return BRANCH_RETRY;
     if (check_capabilities(b))
         return next_target(b);
     switch (lease_account(b, &retry_at)) {
@@ -668,7 +699,7 @@ static void on_wake(struct waiter *w)
 void branch_init(struct branch *b, struct exchange *e, const struct turn *turn, int first, int n)
 {
     b->exchange = e;
-    b->turn = turn;
+    b->asked = turn;
     b->step = BRANCH_LEASE;
     b->waiter.wake = on_wake;
     answer_feed_add(&e->answer, &b->feed, turn, first, n);

@@ -77,6 +77,23 @@ void keep_key_day(void *owner, struct span key, const struct key_day *day)
         store_save_counter(engine->store, &row);
 }
 
+void keep_models(void *owner, struct span site, int64_t fetched_ms, struct span json)
+{
+    struct engine *engine = owner;
+    struct buffer text; /* the store wants NULs at the end */
+    if (!engine->store)
+        return;
+    buffer_init(&text, site.n + json.n + 2);
+    buffer_append(&text, site);
+    buffer_char(&text, '\0');
+    buffer_append(&text, json);
+    buffer_char(&text, '\0');
+    if (!text.error)
+        store_save_models(engine->store,
+                          &(struct store_models){text.p, fetched_ms, text.p + site.n + 1});
+    buffer_free(&text);
+}
+
 /* ---- and back ---- */
 
 static void restore_credential(void *owner, const struct store_credential *c)
@@ -114,6 +131,12 @@ static void restore_counter(void *owner, const struct store_counter *row)
         key_limits_restore(engine->limits, span_str(row->name), &day);
 }
 
+static void restore_models(void *owner, const struct store_models *row)
+{
+    struct engine *engine = owner;
+    catalogue_restore(engine->catalogue, span_str(row->site), span_str(row->json));
+}
+
 struct store_reader keep_reader(struct engine *engine)
 {
     return (struct store_reader){
@@ -121,5 +144,6 @@ struct store_reader keep_reader(struct engine *engine)
         .credential = restore_credential,
         .account = restore_account,
         .counter = restore_counter,
+        .models = restore_models,
     };
 }
