@@ -133,6 +133,8 @@ struct adapter {
                               with FAIL_UNSUPPORTED */
     bool offers_guest;     /* accounts may say guest = true */
     bool needs_account;    /* false: without [[sites.accounts]] an anonymous account is used */
+    bool keeps_cookies;    /* the gateway takes Set-Cookie into the account's jar and sends Cookie
+                              (one header more: leave room) */
     int max_concurrent;    /* per account, 0 = unlimited */
     int cool_down_s;       /* rest after a limit that comes without a time; 0 = longer each time */
     size_t state_size;

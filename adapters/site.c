@@ -61,17 +61,24 @@ struct span account_held(const struct site_account *account, const char *name, i
     return span_of(NULL, 0);
 }
 
+struct span account_newest(const struct site_account *account, const char *name)
+{
+    struct span held = account_held(account, name, 0, 0);
+    return held.n ? held : account_credential(account, name);
+}
+
 int account_hold(struct site_account *account, const char *name, struct span value,
                  int64_t expires_ms)
 {
+    struct held_credential **at = find_held(account, name);
+    if (*at && span_eq(span_str((*at)->value), value) && (*at)->expires_ms == expires_ms)
+        return 0;
     char *copy = malloc(value.n + 1);
     if (!copy)
         return -1;
     if (value.n)
         memcpy(copy, value.p, value.n);
     copy[value.n] = '\0';
-
-    struct held_credential **at = find_held(account, name);
     if (!*at) {
         struct held_credential *h = calloc(1, sizeof *h);
         char *key = strdup(name);
@@ -109,6 +116,16 @@ void account_drop(struct site_account *account, const char *name)
     if (account->changed)
         account->changed(account, name);
     free_held(h); /* last: `name` may be its own */
+}
+
+bool held_secret(struct span *rest, struct span *secret)
+{
+    struct span line;
+    if (!span_split(rest, '\n', &line))
+        return false;
+    ptrdiff_t tab = span_find_last(line, SPAN("\t"));
+    *secret = span_from(line, (size_t)(tab + 1));
+    return true;
 }
 
 void account_clear(struct site_account *account)

@@ -80,7 +80,8 @@ struct site_account {
     const struct credential *credentials; /* configured */
     size_t n_credentials;
     struct held_credential *held;
-    /* Called after each change of `held`, so that the gateway can write it down; may be NULL. */
+    /* Called after each change of `held` (to the same again is none), so that the gateway can write
+     * it down; may be NULL. */
     void (*changed)(struct site_account *, const char *name);
     void *owner;
 };
@@ -91,9 +92,15 @@ struct span account_credential(const struct site_account *, const char *name);
  * next change: copy what must last. */
 struct span account_held(const struct site_account *, const char *name, int64_t now_ms,
                          int64_t margin_ms);
+/* For what sites rotate (refresh tokens): the held value of that name, whatever its end, else the
+ * configured one, else {NULL,0}. A newly configured one makes the gateway forget the held one. */
+struct span account_newest(const struct site_account *, const char *name);
 /* 0, or -1 when memory is short. */
 int account_hold(struct site_account *, const char *name, struct span value, int64_t expires_ms);
 void account_drop(struct site_account *, const char *name);
+/* Cuts the next secret off a held value, for masking: all of it, but of a jar of cookies
+ * (cookie_jar.h) the value of each. */
+bool held_secret(struct span *rest, struct span *secret);
 /* Frees everything held. */
 void account_clear(struct site_account *);
 

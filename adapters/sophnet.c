@@ -18,7 +18,6 @@
     "Ar79PWUQUAhjJOja2orHs" /* the playground page's own, the same for everybody */
 
 enum {
-    TOKEN_MARGIN_MS = 60 * 1000,
     TOKEN_LIFE_MS = 3600 * 1000, /* when the site does not tell */
     STATUS_TOKEN_USED_UP = 40310,
     STATUS_NOT_LOGGED_IN = 10025
@@ -110,7 +109,7 @@ static struct span find_token(const struct turn_run *run, bool *guest)
         token = account_credential(run->account, "token");
     if (token.n == 0 && run->account->guest) {
         *guest = true;
-        token = account_held(run->account, HELD_TOKEN, run->now_ms, TOKEN_MARGIN_MS);
+        token = account_held(run->account, HELD_TOKEN, run->now_ms, REFRESH_MARGIN_MS);
     }
     return token;
 }
@@ -537,14 +536,10 @@ static int64_t read_date(struct span text)
  * the JWT replaces the parser's document. */
 static int64_t token_end(struct turn_run *run, struct span jwt, struct span expires)
 {
-    struct span payload = jwt_payload(run->arena, jwt);
-    struct json root;
-    int64_t exp;
-    if (payload.p && json_parse_lenient(run->json, payload, &root) == JSON_OK &&
-        json_int(json_get(root, "exp"), &exp) && exp > 0 && exp < INT64_MAX / 1000)
-        return exp * 1000;
-    int64_t told = read_date(expires);
-    return told ? told : run->now_ms + TOKEN_LIFE_MS;
+    int64_t end = jwt_expires_ms(run, jwt);
+    if (!end)
+        end = read_date(expires);
+    return end ? end : run->now_ms + TOKEN_LIFE_MS;
 }
 
 static enum adapter_verdict login_failure(struct turn_run *run, struct span body, struct json root)

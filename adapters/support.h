@@ -27,6 +27,31 @@ int percent_encode(struct buffer *out, struct span text);
 struct span format_utc(struct arena *, int64_t unix_ms, const char *format)
     __attribute__((format(strftime, 3, 0)));
 
+/* ---- tokens that end (support_token.c) ---- */
+enum { REFRESH_MARGIN_MS = 60 * 1000 };
+/* When a JWT ends (`exp`), Unix ms; 0 when it is none or does not say. Nothing is verified. Takes
+ * the parser: texts of its document are gone afterwards. */
+int64_t jwt_expires_ms(struct turn_run *, struct span token);
+
+/* One held token over one try: part of the adapter's state. It is renewed a minute before its end,
+ * or when the site refuses it: at most once in a try. */
+struct token_use {
+    struct span value; /* what this try sends; in the arena. Empty: none yet */
+    bool renewed;      /* this try has obtained one */
+    bool refused;      /* this try was refused */
+};
+/* In `next`, whenever the token is needed. 0: `value` is there; 1: ask the site for one, as a
+ * credential_step (when another exchange is at it, `next` is asked again after it: come here
+ * again); -1 with run->fail. */
+int token_use_next(struct turn_run *, struct token_use *, const char *held);
+/* The site gave one: it is held, and written down before anything else goes out. `expires_ms` 0 =
+ * what the token itself says, if it is a JWT. 0, or -1 with run->fail. */
+int token_use_obtained(struct turn_run *, struct token_use *, const char *held, struct span value,
+                       int64_t expires_ms);
+/* The site refused it. True: begin again, another one is worth a try; false: fail with
+ * FAIL_CREDENTIAL. Nobody is sent the refused one again. */
+bool token_use_refused(struct turn_run *, struct token_use *, const char *held);
+
 /* ---- prompts (support_prompt.c) ---- */
 /* The text parts of a message, joined by LF (a single one is not copied). Tool calls and tool
  * results are written as text behind it, in the common form (docs/tools.md): nothing of the history

@@ -127,8 +127,11 @@ void clean_message(const struct turn_run *run, char *out, size_t capacity, struc
     const struct site_account *account = run->account;
     for (size_t i = 0; account && i < account->n_credentials; i++)
         mask(text, account->credentials[i].value);
-    for (const struct held_credential *h = account ? account->held : NULL; h; h = h->next)
-        mask(text, span_str(h->value));
+    for (const struct held_credential *h = account ? account->held : NULL; h; h = h->next) {
+        struct span rest = span_str(h->value), secret;
+        while (held_secret(&rest, &secret))
+            mask(text, secret);
+    }
     copy_clean(out, capacity, span_trim(span_str(text)));
 }
 

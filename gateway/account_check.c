@@ -15,6 +15,7 @@
 #include "adapters/support.h"
 #include "base/json_write.h"
 #include "gateway/clock.h"
+#include "gateway/site_cookies.h"
 
 enum { ANSWER_MAX = 4 * 1024 * 1024, REPORT_MAX = 16 * 1024 * 1024, SITE_NAME_MAX = 256 };
 
@@ -180,6 +181,8 @@ static void on_head(void *owner, const struct site_head *head)
     p->status = head->status;
     if (p->asked_bare) /* its status is all we want to know */
         return;
+    p->run.now_ms = clock_wall_ms();
+    site_cookies_take(p->site->adapter, &p->run, &p->request, head);
     p->retry_after_s = head->retry_after_s;
     p->content_type = arena_dup(&p->arena, head->content_type);
 }
@@ -240,8 +243,9 @@ static void strip_credentials(struct probe *p)
     p->bare = p->request;
     p->bare.n_headers = 0;
     for (size_t i = 0; i < p->request.n_headers; i++) {
-        if (!is_secret(&p->account->view, p->request.headers[i].value))
-            p->bare.headers[p->bare.n_headers++] = p->request.headers[i];
+        const struct header *h = &p->request.headers[i];
+        if (!is_secret(&p->account->view, h->value) && !span_eq_nocase(h->name, SPAN("Cookie")))
+            p->bare.headers[p->bare.n_headers++] = *h;
     }
 }
 
@@ -263,7 +267,12 @@ static enum adapter_step ask_adapter(struct probe *p)
         fail_memory(&p->run.fail);
         return ADAPTER_FAILED;
     }
-    return adapter->models_request(&p->run, &p->request);
+    enum adapter_step step = adapter->models_request(&p->run, &p->request);
+    if (step == ADAPTER_SEND && site_cookies_send(adapter, &p->run, &p->request)) {
+        fail_memory(&p->run.fail);
+        return ADAPTER_FAILED;
+    }
+    return step;
 }
 
 /* The reason why the account is not asked at all, or NULL. */
@@ -273,6 +282,8 @@ static const char *excuse(const struct probe *p)
         return "answers by itself, nothing to check";
     if (!p->site->adapter->models_request || p->site->bridge)
         return "nothing cheap to ask; send a message";
+    if (p->site->adapter->keeps_cookies && !p->check->wish.running)
+        return "not asked without a running gateway: it keeps the cookies that the site renews";
     return NULL;
 }
 

@@ -53,14 +53,14 @@ static void held_changed(struct site_account *view, const char *name)
         }
     }
     if (a->pool->hooks.saved)
-        a->pool->hooks.saved(a->pool->hooks.owner, a->site, a->name, name, value, expires_ms);
+        a->pool->hooks.saved(a->pool->hooks.owner, a, name, value, expires_ms);
 }
 
 static void account_free(struct account *a)
 {
     if (!a)
         return;
-    assert(!a->credential_queue.first);
+    assert(!a->credential_queue.first && !a->unsaved_queue.first);
     account_clear(&a->view);
     if (a->visitor.value.p) {
         explicit_bzero((char *)(uintptr_t)a->visitor.value.p, a->visitor.value.n);
@@ -614,4 +614,26 @@ void account_credential_done(struct account *a)
     /* All of them: each asks its adapter again, and the first that still needs the step takes it.
      * Whoever waits holds a lease, so the account stays. */
     wait_queue_wake_all(&a->credential_queue);
+}
+
+void account_credential_saving(struct account *a)
+{
+    account_pin(a);
+    a->unsaved++;
+}
+
+void account_credential_saved(struct account *a)
+{
+    assert(a->magic == ACCOUNT_MAGIC && a->unsaved > 0);
+    if (--a->unsaved == 0)
+        wait_queue_wake_all(&a->unsaved_queue);
+    account_unpin(a);
+}
+
+bool account_credential_is_safe(struct account *a, struct waiter *w)
+{
+    assert(a->magic == ACCOUNT_MAGIC);
+    if (a->unsaved)
+        wait_queue_add(&a->unsaved_queue, w);
+    return a->unsaved == 0;
 }

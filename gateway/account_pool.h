@@ -17,8 +17,8 @@
 /* What the pool tells its owner. */
 struct account_pool_hooks {
     /* After each change of a held credential, `value` NULL when it was dropped. */
-    void (*saved)(void *owner, const char *site, const char *account, const char *name,
-                  const char *value, int64_t expires_ms);
+    void (*saved)(void *owner, struct account *, const char *name, const char *value,
+                  int64_t expires_ms);
     /* After each change of an account's state or rests; may be NULL. */
     void (*changed)(void *owner, const struct account *);
     /* After each lease: the owner knows which day it is. May be NULL. */
@@ -100,5 +100,11 @@ void account_pool_tick(struct account_pool *, uint64_t now_ms);
  * account_credential_done); false = queued. */
 bool account_credential_begin(struct account *, struct waiter *);
 void account_credential_done(struct account *);
+/* What a credential step obtained is being written down, and is (or could not be): in between,
+ * nobody relies on it, because a site may have replaced the former one. */
+void account_credential_saving(struct account *);
+void account_credential_saved(struct account *);
+/* True = a request may go out; false = queued until what was obtained is on disk. */
+bool account_credential_is_safe(struct account *, struct waiter *);
 
 #endif

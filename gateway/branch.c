@@ -11,9 +11,11 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
 #include "gateway/log.h"
+#include "gateway/site_cookies.h"
 
 enum {
     SITE_STEPS_MAX = 64,  /* requests an adapter may make in one try */
@@ -153,6 +155,7 @@ static void on_site_head(void *owner, const struct site_head *head)
     enum framing framing = b->request.framing;
     b->run.now_ms = clock_wall_ms();
     b->site_status = head->status;
+    site_cookies_take(b->adapter, &b->run, &b->request, head);
     enum adapter_verdict verdict = b->adapter->on_head(&b->run, head, &framing);
     frame_decoder_init(&b->decoder, framing, FRAME_LIMIT);
     b->decoding = true;
@@ -238,7 +241,13 @@ static void tidy_end(struct tidy *t)
         exchange_go_on(e);
 }
 
-static void on_tidy_head(void *owner, const struct site_head *head) {}
+static void on_tidy_head(void *owner, const struct site_head *head)
+{
+    struct tidy *t = owner;
+    t->run.now_ms = clock_wall_ms();
+    site_cookies_take(t->adapter, &t->run, &t->request, head);
+}
+
 static void on_tidy_body(void *owner, struct span bytes) {}
 static void on_tidy_read(void *owner) {}
 
@@ -256,7 +265,8 @@ static void tidy_next(struct tidy *t)
     t->request = (struct site_request){0};
     t->run.now_ms = clock_wall_ms();
     if (!t->adapter->cleanup || t->steps++ >= SITE_STEPS_MAX || t->exchange->engine->stopping ||
-        t->adapter->cleanup(&t->run, &t->request) != ADAPTER_SEND) {
+        t->adapter->cleanup(&t->run, &t->request) != ADAPTER_SEND ||
+        site_cookies_send(t->adapter, &t->run, &t->request)) {
         tidy_end(t);
         return;
     }
@@ -468,6 +478,34 @@ void branch_wait_anew(struct branch *b)
         b->queue_until_ms = now_ms(b) + (uint64_t)branch_site(b)->queue_timeout_ms;
 }
 
+/* What the target's options make of the turn; made once for all branches that have the same. A
+ * request that is passed through stays as it is. -1 with fail. */
+static int settle_turn(struct branch *b)
+{
+    struct exchange *e = b->exchange;
+    const struct target_config *t = e->targets[b->target].configured;
+    b->turn = b->asked;
+    if (!t || !t->n_options || b->asked->relay.path.n)
+        return 0;
+    for (const struct target_turn *made = e->target_turns; made; made = made->next) {
+        if (made->asked == b->asked && made->target == b->target) {
+            b->turn = made->turn;
+            return 0;
+        }
+    }
+    struct target_turn *made = arena_alloc(&e->arena, sizeof *made);
+    if (!made)
+        return fail_memory(&b->fail);
+    const struct turn *turn =
+        turn_with_options(e->engine->json, &e->arena, b->asked, t->options, t->n_options, &b->fail);
+    if (!turn)
+        return -1;
+    *made = (struct target_turn){b->asked, b->target, turn, e->target_turns};
+    e->target_turns = made;
+    b->turn = turn;
+    return 0;
+}
+
 static enum branch_step step_lease(struct branch *b)
 {
     const struct site_config *site = branch_site(b);
@@ -479,6 +517,8 @@ static enum branch_step step_lease(struct branch *b)
             site->adapter->title);
         return next_target(b);
     }
+    if (settle_turn(b))
+        return BRANCH_RETRY;
     if (check_capabilities(b))
         return next_target(b);
     switch (lease_account(b, &retry_at)) {
@@ -509,6 +549,8 @@ static enum branch_step step_ask(struct branch *b)
 {
     struct upstream_handler handler = site_handler;
     const struct site_config *site = branch_site(b);
+    if (!account_credential_is_safe(b->account, &b->waiter))
+        return BRANCH_WAIT;
     if (b->holds_credential_step) {
         exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
         if (b->step == BRANCH_OVER)
@@ -529,6 +571,10 @@ static enum branch_step step_ask(struct branch *b)
     case ADAPTER_DONE: return done(b);
     case ADAPTER_FAILED: b->fail = b->run.fail; return BRANCH_RETRY;
     case ADAPTER_SEND: break;
+    }
+    if (site_cookies_send(b->adapter, &b->run, &b->request)) {
+        b->fail = b->run.fail;
+        return BRANCH_RETRY;
     }
     if (b->request.credential_step) {
         if (!account_credential_begin(b->account, &b->waiter))
@@ -653,7 +699,7 @@ static void on_wake(struct waiter *w)
 void branch_init(struct branch *b, struct exchange *e, const struct turn *turn, int first, int n)
 {
     b->exchange = e;
-    b->turn = turn;
+    b->asked = turn;
     b->step = BRANCH_LEASE;
     b->waiter.wake = on_wake;
     answer_feed_add(&e->answer, &b->feed, turn, first, n);

@@ -27,7 +27,8 @@ enum branch_step {
 
 struct branch {
     struct exchange *exchange;
-    const struct turn *turn;
+    const struct turn *asked; /* as the client asked it */
+    const struct turn *turn;  /* as the current target gets it */
     struct answer_feed feed;
     enum branch_step step;
     bool advancing, started;

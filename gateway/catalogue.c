@@ -1,15 +1,20 @@
 /*
  * gateway/catalogue.c - see catalogue.h.
  *
- * A live list belongs to a site's name and survives a reload. A fetch is one adapter run without an
- * exchange: its arena, its request, its body buffer.
+ * A live list belongs to a site's name and survives a reload; written down, it says of which
+ * address it is, so that another service under the same name does not inherit it. A fetch is one
+ * adapter run without an exchange: its arena, its request, its body buffer.
  */
 #include "gateway/catalogue.h"
 
 #include <stdlib.h>
 
+#include "base/json_write.h"
+#include "gateway/access.h"
 #include "gateway/clock.h"
 #include "gateway/log.h"
+#include "gateway/site_cookies.h"
+#include "gateway/target_turns.h"
 
 enum {
     FETCH_LIMIT = 4 * 1024 * 1024,
@@ -27,7 +32,8 @@ struct live_list {
     struct arena arena;
     struct live_model *models;
     size_t n, cap;
-    bool read;           /* at least once */
+    bool read;           /* at least once since we run; models may be there before, restored */
+    bool failed;         /* at least once */
     uint64_t asked_ms;   /* last attempt, 0 = never */
     struct fetch *fetch; /* running */
     struct live_list *next;
@@ -54,13 +60,16 @@ struct catalogue {
     struct account_pool *pool;
     struct config *config;
     struct json_parser *json;
+    struct target_turns *turns;
+    catalogue_keep *keep;
+    void *keep_owner;
     struct live_list *lists;
     struct wait_queue queue;
     size_t running;
 };
 
 struct catalogue *catalogue_create(uv_loop_t *loop, struct upstream *upstream,
-                                   struct account_pool *pool)
+                                   struct account_pool *pool, catalogue_keep *keep, void *owner)
 {
     struct catalogue *c = calloc(1, sizeof *c);
     if (!c)
@@ -68,8 +77,13 @@ struct catalogue *catalogue_create(uv_loop_t *loop, struct upstream *upstream,
     c->loop = loop;
     c->upstream = upstream;
     c->pool = pool;
+    c->keep = keep;
+    c->keep_owner = owner;
     c->json = json_parser_create(FETCH_LIMIT);
-    if (!c->json) {
+    c->turns = target_turns_create();
+    if (!c->json || !c->turns) {
+        json_parser_destroy(c->json);
+        target_turns_destroy(c->turns);
         free(c);
         return NULL;
     }
@@ -108,6 +122,7 @@ void catalogue_destroy(struct catalogue *c)
     if (c->config)
         config_unref(c->config);
     json_parser_destroy(c->json);
+    target_turns_destroy(c->turns);
     free(c);
 }
 
@@ -117,6 +132,8 @@ void catalogue_configure(struct catalogue *c, struct config *config)
     c->config = config_ref(config);
     if (old)
         config_unref(old);
+    if (target_turns_configure(c->turns, config))
+        log_warn("memory is short: weights of targets are not kept");
 }
 
 /* ---- live lists ---- */
@@ -165,6 +182,17 @@ static int put_model(void *owner, const struct model_entry *entry)
     return 0;
 }
 
+/* `fresh` takes the list's place. */
+static void replace_list(struct live_list *l, const struct live_list *fresh)
+{
+    arena_free(&l->arena);
+    free(l->models);
+    l->arena = fresh->arena;
+    l->models = fresh->models;
+    l->n = fresh->n;
+    l->cap = fresh->cap;
+}
+
 /* Replaces the list only when the answer could be read: a failure keeps the former one. */
 static bool read_list(struct fetch *f)
 {
@@ -176,16 +204,88 @@ static bool read_list(struct fetch *f)
         free(fresh.models);
         return false;
     }
-    struct live_list *l = f->list;
-    arena_free(&l->arena);
-    free(l->models);
-    l->arena = fresh.arena;
-    l->models = fresh.models;
-    l->n = fresh.n;
-    l->cap = fresh.cap;
-    l->read = true;
+    replace_list(f->list, &fresh);
+    f->list->read = true;
     return true;
 }
+
+/* ---- written down ---- */
+
+/* {"adapter":…,"origin":…,"models":["id", ["id", "the site's own id"] …]} */
+static void keep_list(struct catalogue *c, const struct site_config *site,
+                      const struct live_list *l)
+{
+    struct buffer out;
+    struct json_writer w = json_writer(&out);
+    if (!c->keep)
+        return;
+    buffer_init(&out, FETCH_LIMIT);
+    json_begin_object(&w);
+    json_member(&w, "adapter", span_str(site->adapter->name));
+    json_member(&w, "origin", site->settings.origin);
+    json_member(&w, "prefix", site->settings.prefix);
+    json_key(&w, "models");
+    json_begin_array(&w);
+    for (size_t i = 0; i < l->n; i++) {
+        json_begin_array(&w);
+        json_string(&w, l->models[i].id);
+        if (l->models[i].site_id.n)
+            json_string(&w, l->models[i].site_id);
+        json_end_array(&w);
+    }
+    json_end_array(&w);
+    json_end_object(&w);
+    if (!out.error)
+        c->keep(c->keep_owner, l->name, clock_wall_ms(), buffer_span(&out));
+    buffer_free(&out);
+}
+
+static const struct site_config *find_site(const struct config *config, struct span name)
+{
+    for (size_t i = 0; i < config->n_sites; i++) {
+        if (span_eq(config->sites[i].settings.name, name))
+            return &config->sites[i];
+    }
+    return NULL;
+}
+
+static bool is_of_site(struct json kept, const struct site_config *site)
+{
+    return span_eq(json_get_text(kept, "adapter"), span_str(site->adapter->name)) &&
+           span_eq(json_get_text(kept, "origin"), site->settings.origin) &&
+           span_eq(json_get_text(kept, "prefix"), site->settings.prefix);
+}
+
+void catalogue_restore(struct catalogue *c, struct span name, struct span json)
+{
+    const struct site_config *site = find_site(c->config, name);
+    struct live_list fresh = {0}, *l = NULL;
+    struct json root, entry;
+    if (!site || !has_live_list(site) || json_parse(c->json, json, &root) != JSON_OK ||
+        !is_of_site(root, site))
+        return;
+    arena_init(&fresh.arena);
+    struct json_iter it = json_each(json_get(root, "models"));
+    bool good = true;
+    while (good && json_next(&it)) {
+        entry = it.value;
+        struct model_entry m = {.id = json_text(json_at(entry, 0)),
+                                .site_id = json_text(json_at(entry, 1))};
+        good = m.id.n && put_model(&fresh, &m) == 0;
+    }
+    l = good ? list_of(c, name) : NULL;
+    if (good && !l)
+        l = list_make(c, name);
+    if (!l) {
+        arena_free(&fresh.arena);
+        free(fresh.models);
+        return;
+    }
+    replace_list(l, &fresh);
+    log_debug("site %.*s: %zu models from before", SPAN_ARGS(name), l->n);
+}
+
+/* ---- fetching ---- */
 
 static void fetch_over(struct fetch *f)
 {
@@ -198,7 +298,10 @@ static void fetch_over(struct fetch *f)
 
 static void on_fetch_head(void *owner, const struct site_head *head)
 {
-    ((struct fetch *)owner)->status = head->status;
+    struct fetch *f = owner;
+    f->status = head->status;
+    f->run.now_ms = clock_wall_ms();
+    site_cookies_take(f->site->adapter, &f->run, &f->request, head);
 }
 
 static void on_fetch_body(void *owner, struct span bytes)
@@ -213,11 +316,14 @@ static void on_fetch_end(void *owner, enum stream_end end, const struct fail *fa
     struct fetch *f = owner;
     f->call = NULL;
     bool good = end == END_CLEAN && f->status == 200 && !f->body.error && read_list(f);
-    if (good)
+    f->list->failed |= !good;
+    if (good) {
         log_debug("site %.*s: %zu models", SPAN_ARGS(f->site->settings.name), f->list->n);
-    else
+        keep_list(f->catalogue, f->site, f->list);
+    } else {
         log_debug("site %.*s: no model list (status %d%s%s)", SPAN_ARGS(f->site->settings.name),
                   f->status, end == END_CLEAN ? "" : ", ", end == END_CLEAN ? "" : fail->message);
+    }
     fetch_over(f);
 }
 
@@ -225,6 +331,7 @@ static void on_fetch_timeout(uv_timer_t *timer)
 {
     struct fetch *f = timer->data;
     log_debug("site %.*s: the model list did not come in time", SPAN_ARGS(f->site->settings.name));
+    f->list->failed = true;
     fetch_over(f);
 }
 
@@ -240,7 +347,8 @@ static bool fetch_prepare(struct fetch *f, struct account *account)
         .now_ms = clock_wall_ms(),
         .random = clock_random,
     };
-    return f->site->adapter->models_request(&f->run, &f->request) == ADAPTER_SEND;
+    return f->site->adapter->models_request(&f->run, &f->request) == ADAPTER_SEND &&
+           site_cookies_send(f->site->adapter, &f->run, &f->request) == 0;
 }
 
 static void fetch_start(struct catalogue *c, struct live_list *l, const struct site_config *site)
@@ -387,6 +495,8 @@ void catalogue_each(struct catalogue *c, const struct config *config,
     buffer_init(&l.full_id, 4096);
     for (size_t i = 0; i < config->n_models; i++) {
         const struct model_config *m = &config->models[i];
+        if (m->glob)
+            continue;
         listing_add(&l, m->id, config->sites[m->targets[0].site].settings.name);
     }
     for (size_t i = 0; i < config->n_sites; i++)
@@ -468,25 +578,60 @@ static enum resolve_result one_target(const struct site_config *site, struct spa
         fail_memory(fail);
         return RESOLVE_UNKNOWN;
     }
-    *t = (struct target){site, model};
+    *t = (struct target){site, model, NULL};
     *targets = t;
     *n = 1;
     return RESOLVED;
 }
 
+/* "site/model" of a target, with the asked id in the place of a `*`. */
+static struct span target_name(const struct target_config *t, const struct site_config *site,
+                               struct span id, struct arena *arena)
+{
+    if (!span_eq(t->model, SPAN("*")))
+        return t->name;
+    return arena_printf(arena, "%.*s/%.*s", SPAN_ARGS(site->settings.name), SPAN_ARGS(id));
+}
+
+/* Where targets have weights: the one whose turn it is goes first, the others follow in the file's
+ * order. */
+static int take_turn(struct catalogue *c, const struct model_config *m,
+                     const struct access_grant *grant, struct arena *arena, struct target *list)
+{
+    int *weights = arena_alloc(arena, m->n_targets * sizeof *weights);
+    if (!weights)
+        return -1;
+    for (size_t i = 0; i < m->n_targets; i++)
+        weights[i] = access_opens_site(grant, list[i].site) ? m->targets[i].weight : 0;
+    size_t at = target_turns_next(c->turns, m->id, weights, m->n_targets);
+    struct target first = list[at];
+    memmove(list + 1, list, at * sizeof *list);
+    list[0] = first;
+    return 0;
+}
+
 static enum resolve_result alias_targets(struct catalogue *c, const struct config *config,
-                                         const struct model_config *m, struct arena *arena,
+                                         const struct model_config *m,
+                                         const struct resolve_wish *wish, struct arena *arena,
                                          const struct target **targets, size_t *n,
                                          struct fail *fail)
 {
     struct target *list = arena_alloc(arena, m->n_targets * sizeof *list);
-    if (!list) {
+    bool good = list != NULL;
+    for (size_t i = 0; good && i < m->n_targets; i++) {
+        const struct target_config *t = &m->targets[i];
+        const struct site_config *site = &config->sites[t->site];
+        struct span name = target_name(t, site, wish->id, arena);
+        good = name.p != NULL;
+        list[i] = (struct target){.site = site, .configured = t};
+        if (good)
+            site_has_behind(c, site, name, arena, &list[i].model);
+    }
+    if (good && m->weighted && wish->turn_for)
+        good = take_turn(c, m, wish->turn_for, arena, list) == 0;
+    if (!good) {
         fail_memory(fail);
         return RESOLVE_UNKNOWN;
-    }
-    for (size_t i = 0; i < m->n_targets; i++) {
-        list[i].site = &config->sites[m->targets[i].site];
-        site_has_behind(c, list[i].site, m->targets[i].name, arena, &list[i].model);
     }
     *targets = list;
     *n = m->n_targets;
@@ -558,26 +703,37 @@ static enum resolve_result unknown_model(struct catalogue *c, const struct confi
     return RESOLVE_UNKNOWN;
 }
 
-static bool some_list_is_missing(struct catalogue *c, const struct config *config)
+/* Is a list on its way that was never here? `first`: and whose site was never asked before. */
+static bool some_list_is_missing(struct catalogue *c, const struct config *config, bool first)
 {
     catalogue_refresh(c);
     for (size_t i = 0; i < config->n_sites; i++) {
         struct live_list *l = list_of(c, config->sites[i].settings.name);
-        if (l && l->fetch && !l->read)
+        if (l && l->fetch && !l->read && !(first && (l->failed || l->n)))
             return true;
     }
     return false;
 }
 
+/* [[models]]: the id itself, or the first pattern that it matches. */
+static const struct model_config *find_alias(const struct config *config, struct span id, bool glob)
+{
+    for (size_t i = 0; i < config->n_models; i++) {
+        const struct model_config *m = &config->models[i];
+        if (m->glob == glob && (glob ? span_glob(m->id, id) : span_eq(m->id, id)))
+            return m;
+    }
+    return NULL;
+}
+
 enum resolve_result catalogue_resolve(struct catalogue *c, const struct config *config,
-                                      struct span id, bool may_wait, struct arena *arena,
+                                      const struct resolve_wish *wish, struct arena *arena,
                                       const struct target **targets, size_t *n, struct fail *fail)
 {
-    struct span model;
-    for (size_t i = 0; i < config->n_models; i++) {
-        if (span_eq(config->models[i].id, id))
-            return alias_targets(c, config, &config->models[i], arena, targets, n, fail);
-    }
+    struct span id = wish->id, model;
+    const struct model_config *m = find_alias(config, id, false);
+    if (m)
+        return alias_targets(c, config, m, wish, arena, targets, n, fail);
     for (size_t i = 0; i < config->n_sites; i++) {
         const struct site_config *site = &config->sites[i];
         struct span name = site->settings.name;
@@ -592,7 +748,12 @@ enum resolve_result catalogue_resolve(struct catalogue *c, const struct config *
         if (site_has(c, &config->sites[i], id, arena, &model))
             return one_target(&config->sites[i], model, arena, targets, n, fail);
     }
-    if (may_wait && some_list_is_missing(c, config))
+    /* A list that is on its way may know the id. A pattern knows it, too: for that one a site that
+     * does not answer is waited for once, not again and again. */
+    m = find_alias(config, id, true);
+    if (wish->may_wait && some_list_is_missing(c, config, m != NULL))
         return RESOLVE_WAIT;
+    if (m)
+        return alias_targets(c, config, m, wish, arena, targets, n, fail);
     return unknown_model(c, config, id, fail);
 }

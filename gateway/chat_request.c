@@ -79,7 +79,7 @@ static int int_member(struct reader *r, const char *key, bool *has, int64_t *val
         return invalid(r, key, "an integer");
     if (!given)
         return 0;
-    if (number != (double)(int64_t)number || number > 9e15 || number < -9e15)
+    if (!(number >= -9e15 && number <= 9e15) || number != (double)(int64_t)number)
         return invalid(r, key, "an integer");
     *value = (int64_t)number;
     *has = true;
@@ -580,6 +580,89 @@ int chat_request_parse(struct json_parser *json, struct arena *arena, char *body
     return read_messages(&r) || read_parameters(&r) ? -1 : 0;
 }
 
+/* The body in the arena; what the buffer holds is freed. {NULL,0} when memory is short. */
+static struct span keep_body(struct arena *arena, struct buffer *raw)
+{
+    char *text = raw->error ? NULL : arena_alloc(arena, raw->n + JSON_PADDING);
+    struct span body = {NULL, 0};
+    if (text) {
+        memcpy(text, raw->p, raw->n);
+        body = span_of(text, raw->n);
+    }
+    buffer_free(raw);
+    return body;
+}
+
+/* Which of the groups of fields that say the same thing has this one? -1 = none. */
+static int synonyms_of(struct span raw_key)
+{
+    static const char *const groups[][6] = {
+        {"max_tokens", "max_completion_tokens", NULL},
+        {"reasoning_effort", "reasoning", "thinking", "enable_thinking", "chat_template_kwargs",
+         NULL},
+        {"tools", "functions", NULL},
+        {"tool_choice", "function_call", NULL},
+    };
+    for (int i = 0; i < (int)(sizeof groups / sizeof *groups); i++) {
+        for (int k = 0; groups[i][k]; k++) {
+            if (json_raw_key_is(raw_key, span_str(groups[i][k])))
+                return i;
+        }
+    }
+    return -1;
+}
+
+/* Is the client's field replaced by one of the options? */
+static bool is_replaced(struct span raw_key, const struct turn_option *options, size_t n)
+{
+    int group = synonyms_of(raw_key);
+    for (size_t i = 0; i < n; i++) {
+        if (json_raw_key_is(raw_key, options[i].name) ||
+            (group >= 0 && synonyms_of(options[i].key) == group))
+            return true;
+    }
+    return false;
+}
+
+const struct turn *turn_with_options(struct json_parser *json, struct arena *arena,
+                                     const struct turn *turn, const struct turn_option *options,
+                                     size_t n, struct fail *fail)
+{
+    struct buffer raw;
+    size_t most = turn->raw.n + 2 * JSON_PADDING;
+    struct turn *t = arena_alloc(arena, sizeof *t);
+    for (size_t i = 0; i < n; i++)
+        most += options[i].key.n + options[i].value.n + 4;
+    buffer_init(&raw, most);
+    buffer_char(&raw, '{');
+    struct json_raw_iter it = json_raw_each(turn->raw);
+    while (json_raw_next(&it)) {
+        if (!is_replaced(it.key, options, n))
+            json_raw_append_member(&raw, it.key, it.value);
+    }
+    for (size_t i = 0; i < n; i++)
+        json_raw_append_member(&raw, options[i].key, options[i].value);
+    buffer_char(&raw, '}');
+    struct span body = keep_body(arena, &raw);
+    if (!t || !body.p) {
+        fail_memory(fail);
+        return NULL;
+    }
+    *t = (struct turn){
+        .raw = body,
+        .model = turn->model,
+        .messages = turn->messages,
+        .n_messages = turn->n_messages,
+        .n = 1,
+        .has_images = turn->has_images,
+        .has_audio = turn->has_audio,
+        .has_files = turn->has_files,
+        .has_video = turn->has_video,
+    };
+    struct reader r = {json, arena, t, fail};
+    return read_parameters(&r) ? NULL : t;
+}
+
 const struct turn *turn_with_one_choice(struct arena *arena, const struct turn *turn)
 {
     struct buffer raw;
@@ -592,14 +675,11 @@ const struct turn *turn_with_one_choice(struct arena *arena, const struct turn *
             json_raw_append_member(&raw, it.key, it.value);
     }
     buffer_char(&raw, '}');
-    char *text = arena_alloc(arena, raw.n + JSON_PADDING);
-    bool bad = !one || !text || raw.error;
-    if (!bad) {
-        memcpy(text, raw.p, raw.n);
-        *one = *turn;
-        one->n = 1;
-        one->raw = span_of(text, raw.n);
-    }
-    buffer_free(&raw);
-    return bad ? NULL : one;
+    struct span body = keep_body(arena, &raw);
+    if (!one || !body.p)
+        return NULL;
+    *one = *turn;
+    one->n = 1;
+    one->raw = body;
+    return one;
 }

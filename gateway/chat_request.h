@@ -18,6 +18,16 @@
 int chat_request_parse(struct json_parser *, struct arena *, char *body, size_t n, struct turn *,
                        struct fail *);
 
+/* A field of the body: its name, and name (without quotes) and value as they stand in JSON. */
+struct turn_option {
+    struct span name, key, value;
+};
+/* The same turn with these fields set, also in its body, instead of the client's. What the client
+ * said by another name of the same thing (max_tokens and max_completion_tokens, the ways of asking
+ * for reasoning) is left out. Messages are shared with the turn. NULL with fail. */
+const struct turn *turn_with_options(struct json_parser *, struct arena *, const struct turn *,
+                                     const struct turn_option *options, size_t n, struct fail *);
+
 /* The same turn for a site that gives one choice at a time: n is 1, also in its body. NULL when
  * memory is short. */
 const struct turn *turn_with_one_choice(struct arena *, const struct turn *);

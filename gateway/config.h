@@ -14,6 +14,8 @@
 
 enum { CONFIG_PATH_MAX = 4096 };
 
+struct turn_option; /* chat_request.h */
+
 struct listen_address {
     bool is_unix;
     struct span text; /* as configured, "127.0.0.1:8080" */
@@ -110,13 +112,20 @@ struct site_config {
 };
 
 struct target_config {
-    int site; /* index into sites */
-    struct span model;
-    struct span name; /* "site/model", for people */
+    int site;          /* index into sites */
+    struct span model; /* "*" = the id that was asked for */
+    struct span name;  /* "site/model", for people */
+    int weight;        /* its share of the requests that begin here; 0 = only a fallback */
+    /* fields that it sets in the requests that it gets, and their values as TOML, for people */
+    const struct turn_option *options;
+    const struct span *option_texts;
+    size_t n_options;
 };
 
 struct model_config {
     struct span id;
+    bool glob;     /* the id is a pattern */
+    bool weighted; /* some target was given a weight: they take turns */
     const struct target_config *targets;
     size_t n_targets;
 };

@@ -1,6 +1,6 @@
 /*
  * gateway/config_keys.c - [[keys]], [[models]], and what concerns several tables at once: names
- * that are taken, targets, accounts of a key, listeners that need a warning.
+ * that are taken, accounts of a key, listeners that need a warning.
  *
  * A key's text is not kept: it is hashed here and compared as a hash ever after.
  */
@@ -91,7 +91,7 @@ const struct value_type value_secret = {.wanted = "a string", .print = print_sec
 
 /* ---- lists of references ---- */
 
-static int find_site(const struct config *config, struct span name)
+int config_find_site(const struct config *config, struct span name)
 {
     for (size_t i = 0; i < config->n_sites; i++) {
         if (span_eq(config->sites[i].settings.name, name))
@@ -100,10 +100,9 @@ static int find_site(const struct config *config, struct span name)
     return -1;
 }
 
-/* Reads `list[i]` as "left/right"; false after complaining. */
-static bool read_reference(struct config_reader *r, const char *name, const struct toml_node *value,
-                           const char *form, struct span *whole, struct span *site,
-                           struct span *rest)
+bool config_read_reference(struct config_reader *r, const char *name, const struct toml_node *value,
+                           const char *form, struct span *whole, struct span *left,
+                           struct span *right)
 {
     if (!config_read_text(r, name, value, whole))
         return false;
@@ -113,52 +112,10 @@ static bool read_reference(struct config_reader *r, const char *name, const stru
                      config_quote(r, *whole));
         return false;
     }
-    *site = span_first(*whole, (size_t)slash);
-    *rest = span_from(*whole, (size_t)slash + 1);
-    return config_check_plain(r, name, value, *rest);
+    *left = span_first(*whole, (size_t)slash);
+    *right = span_from(*whole, (size_t)slash + 1);
+    return config_check_plain(r, name, value, *right);
 }
-
-static void resolve_targets(struct config_reader *r, const struct toml_node *table,
-                            struct model_config *model)
-{
-    const struct toml_node *node = toml_get(table, "targets");
-    if (!node || !config_want(r, "targets", node, TOML_ARRAY, "an array of strings"))
-        return;
-    struct target_config *list = config_alloc(r, (node->count + 1) * sizeof *list);
-    size_t n = 0, refused = 0;
-    for (const struct toml_node *value = node->first; list && value; value = value->next) {
-        struct span whole, site, rest;
-        if (!read_reference(r, "targets", value, "site/model", &whole, &site, &rest)) {
-            refused++;
-            continue;
-        }
-        int at = find_site(r->config, site);
-        if (at < 0)
-            config_warn(
-                r, value,
-                "the target \"%s\" of model \"%s\" is skipped: no site \"%s\" is configured",
-                config_quote(r, whole), config_quote(r, model->id), config_quote(r, site));
-        else
-            list[n++] = (struct target_config){at, rest, whole};
-    }
-    if (n == 0 && refused == 0)
-        config_error(r, node, "the model \"%s\" has no target at a configured site",
-                     config_quote(r, model->id));
-    model->targets = list;
-    model->n_targets = n;
-}
-
-static void print_targets(struct buffer *out, const struct schema_key *key, const void *record)
-{
-    const struct model_config *model = record;
-    buffer_char(out, '[');
-    for (size_t i = 0; i < model->n_targets; i++) {
-        buffer_append(out, i ? SPAN(", ") : SPAN(""));
-        config_print_quoted(out, model->targets[i].name);
-    }
-    buffer_char(out, ']');
-}
-const struct value_type value_targets = {.wanted = "an array of strings", .print = print_targets};
 
 static int find_account(const struct site_config *site, struct span name)
 {
@@ -179,9 +136,9 @@ static void resolve_accounts(struct config_reader *r, const struct toml_node *ta
     size_t n = 0;
     for (const struct toml_node *value = node->first; list && value; value = value->next) {
         struct span whole, site, rest;
-        if (!read_reference(r, "accounts", value, "site/account", &whole, &site, &rest))
+        if (!config_read_reference(r, "accounts", value, "site/account", &whole, &site, &rest))
             continue;
-        int at = find_site(r->config, site);
+        int at = config_find_site(r->config, site);
         int account = at < 0 ? -1 : find_account(&r->config->sites[at], rest);
         if (account < 0)
             config_error(r, value, "\"accounts\" in [[keys]]: no account \"%s\" is configured",
@@ -332,7 +289,7 @@ static void finish_models(struct config_reader *r, const struct toml_node *root,
     r->title = "[[models]]";
     for (size_t i = 0; i < n && element; i++, element = next_table(element->next)) {
         take_name(r, element, "[[models]]", "id", names, i, models[i].id);
-        resolve_targets(r, element, &models[i]);
+        config_read_targets(r, element, &models[i]);
     }
 }
 

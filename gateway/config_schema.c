@@ -170,9 +170,9 @@ static const struct schema_key site_keys[] = {
 
 static const struct schema_key model_keys[] = {
     {"id", &value_name, AT(model_config, id), .required = true,
-     .help = "what clients ask for; unique"},
+     .help = "what clients ask for; unique; with * or ? a pattern"},
     {"targets", &value_targets, LIST(model_config, targets), .required = true,
-     .help = "\"site/model\", tried in order"},
+     .help = "\"site/model\", or a table with target, weight, options; tried in order"},
     {0},
 };
 

@@ -138,6 +138,16 @@ bool config_check_plain(struct config_reader *, const char *name, const struct t
 bool config_is_host(struct span);
 /* The name that is nearest to `given`, NULL when none is near. */
 const char *config_nearest(struct span given, const char *const *names, size_t n);
+/* The site's position, -1 when none of that name is configured. */
+int config_find_site(const struct config *, struct span name);
+/* A string "left/right" of the list `name`; `form` is how it should look. False after complaining.
+ */
+bool config_read_reference(struct config_reader *, const char *name, const struct toml_node *value,
+                           const char *form, struct span *whole, struct span *left,
+                           struct span *right);
+/* The targets of a table of [[models]], when all sites are known. */
+void config_read_targets(struct config_reader *, const struct toml_node *table,
+                         struct model_config *);
 /* Says so when others can read a file that holds secrets. */
 void config_check_private(struct config_reader *, const struct toml_node *, const char *path);
 

@@ -100,7 +100,8 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
     engine->accounts = account_pool_create(&hooks, seed);
     engine->limits = key_limits_create(keep_key_day, engine);
     if (engine->upstream && engine->accounts)
-        engine->catalogue = catalogue_create(loop, engine->upstream, engine->accounts);
+        engine->catalogue =
+            catalogue_create(loop, engine->upstream, engine->accounts, keep_models, engine);
     if (!engine->json || (config->file.n && !engine->store) || !engine->catalogue ||
         !engine->limits || account_pool_configure(engine->accounts, config, uv_now(loop)) ||
         key_limits_configure(engine->limits, config, engine_key_time(engine))) {

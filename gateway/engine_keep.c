@@ -9,13 +9,22 @@
 
 /* ---- to the store ---- */
 
-void keep_credential(void *owner, const char *site, const char *account, const char *name,
-                     const char *value, int64_t expires_ms)
+/* A write that failed was warned of and is tried again: waiting longer would help nobody. */
+static void on_credential_saved(void *account, bool durable) { account_credential_saved(account); }
+
+void keep_credential(void *owner, struct account *a, const char *name, const char *value,
+                     int64_t expires_ms)
 {
     struct engine *engine = owner;
-    const struct store_credential c = {site, account, name, value, expires_ms};
-    if (engine->store)
+    const struct store_credential c = {a->site, a->name, name, value, expires_ms};
+    if (!engine->store)
+        return;
+    if (a->credential_step) {
+        account_credential_saving(a);
+        store_save_credential_then(engine->store, &c, on_credential_saved, a);
+    } else {
         store_save_credential(engine->store, &c);
+    }
 }
 
 /* A row for the account as a whole, and one for each model that rests; what is over is forgotten.
@@ -79,6 +88,23 @@ void keep_key_day(void *owner, struct span key, const struct key_day *day)
         store_save_counter(engine->store, &row);
 }
 
+void keep_models(void *owner, struct span site, int64_t fetched_ms, struct span json)
+{
+    struct engine *engine = owner;
+    struct buffer text; /* the store wants NULs at the end */
+    if (!engine->store)
+        return;
+    buffer_init(&text, site.n + json.n + 2);
+    buffer_append(&text, site);
+    buffer_char(&text, '\0');
+    buffer_append(&text, json);
+    buffer_char(&text, '\0');
+    if (!text.error)
+        store_save_models(engine->store,
+                          &(struct store_models){text.p, fetched_ms, text.p + site.n + 1});
+    buffer_free(&text);
+}
+
 /* ---- and back ---- */
 
 static void restore_credential(void *owner, const struct store_credential *c)
@@ -128,6 +154,12 @@ static void restore_counter(void *owner, const struct store_counter *row)
         a->today = (struct account_day){.day = row->day, .requests = row->requests};
 }
 
+static void restore_models(void *owner, const struct store_models *row)
+{
+    struct engine *engine = owner;
+    catalogue_restore(engine->catalogue, span_str(row->site), span_str(row->json));
+}
+
 struct store_reader keep_reader(struct engine *engine)
 {
     return (struct store_reader){
@@ -135,5 +167,6 @@ struct store_reader keep_reader(struct engine *engine)
         .credential = restore_credential,
         .account = restore_account,
         .counter = restore_counter,
+        .models = restore_models,
     };
 }

@@ -1,6 +1,7 @@
 /*
  * gateway/engine_keep.h - what the engine's parts want to be written down, as rows of the store,
- * and back: the accounts' credentials and states, the daily counts of accounts and keys.
+ * and back: the accounts' credentials and states, the daily counts of accounts and keys, the sites'
+ * model lists.
  *
  * Rests are monotonic times in the pool and wall clock times in the store.
  */
@@ -9,11 +10,13 @@
 
 #include "gateway/engine.h"
 
-/* Hooks for account_pool_create and key_limits_create; their owner is the engine. */
-void keep_credential(void *owner, const char *site, const char *account, const char *name,
-                     const char *value, int64_t expires_ms);
+/* Hooks for account_pool_create, key_limits_create and catalogue_create; their owner is the engine.
+ */
+void keep_credential(void *owner, struct account *, const char *name, const char *value,
+                     int64_t expires_ms);
 void keep_account(void *owner, const struct account *);
 void keep_account_begun(void *owner, struct account *);
+void keep_models(void *owner, struct span site, int64_t fetched_ms, struct span json);
 void keep_key_day(void *owner, struct span key, const struct key_day *);
 /* What was known of an account. */
 void keep_restore_account(struct account_pool *, const struct store_account *, uint64_t now_ms);

@@ -369,8 +369,10 @@ static enum exchange_step refuse_sites(struct exchange *e)
 static enum exchange_step step_resolve(struct exchange *e)
 {
     size_t open = 0;
-    enum resolve_result r = catalogue_resolve(e->engine->catalogue, e->config, e->model, !e->listed,
-                                              &e->arena, &e->targets, &e->n_targets, &e->fail);
+    const struct resolve_wish wish = {
+        .id = e->model, .may_wait = !e->listed, .turn_for = &e->grant};
+    enum resolve_result r = catalogue_resolve(e->engine->catalogue, e->config, &wish, &e->arena,
+                                              &e->targets, &e->n_targets, &e->fail);
     if (r == RESOLVE_UNKNOWN)
         return refuse(e);
     if (r == RESOLVE_WAIT) {

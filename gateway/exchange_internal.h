@@ -30,6 +30,14 @@ enum end_state {
     END_FAILED
 };
 
+/* A turn with a target's options in it, for all branches that ask the same. */
+struct target_turn {
+    const struct turn *asked;
+    size_t target;
+    const struct turn *turn;
+    struct target_turn *next;
+};
+
 struct exchange {
     unsigned magic;
     enum exchange_step step;
@@ -55,9 +63,10 @@ struct exchange {
     /* where it goes */
     const struct target *targets;
     size_t n_targets;
-    struct waiter waiter;    /* for model lists */
-    bool listed;             /* waited for them already */
-    struct branch *branches; /* in the arena */
+    struct target_turn *target_turns; /* made so far */
+    struct waiter waiter;             /* for model lists */
+    bool listed;                      /* waited for them already */
+    struct branch *branches;          /* in the arena */
     size_t n_branches;
 
     /* the answer */

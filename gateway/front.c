@@ -249,6 +249,16 @@ static struct span percent_decode(struct span s, char *text)
     return span_of(text, n);
 }
 
+static bool opens_a_target(const struct access_grant *grant, const struct config *config,
+                           struct span id, const struct target *targets, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (access_allows_model(grant, config, id, targets[i].site->settings.name))
+            return true;
+    }
+    return false;
+}
+
 /* A model that is not in the list but that chat would accept (site/any) exists as well. */
 static void one_model(struct engine *engine, struct http_exchange *http,
                       const struct access_grant *grant, struct span raw_id)
@@ -264,10 +274,11 @@ static void one_model(struct engine *engine, struct http_exchange *http,
     struct span id = text ? percent_decode(raw_id, text) : raw_id;
     const struct config *config = http_exchange_config(http);
 
-    if (catalogue_resolve(engine->catalogue, config, id, false, &arena, &targets, &n, &fail) !=
+    const struct resolve_wish wish = {.id = id};
+    if (catalogue_resolve(engine->catalogue, config, &wish, &arena, &targets, &n, &fail) !=
         RESOLVED) {
         refuse(http, &fail);
-    } else if (!access_allows_model(grant, config, id, targets[0].site->settings.name)) {
+    } else if (!opens_a_target(grant, config, id, targets, n)) {
         fail_param(&fail, FAIL_MODEL_DENIED, "model", "this key may not use the model \"%.*s\"",
                    SPAN_ARGS(span_first(id, 80)));
         refuse(http, &fail);

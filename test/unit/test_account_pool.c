@@ -18,11 +18,11 @@ struct bench {
     uint64_t wake_at; /* 0 = nobody waits for a time */
 };
 
-static void on_saved(void *owner, const char *site, const char *account, const char *name,
-                     const char *value, int64_t expires_ms)
+static void on_saved(void *owner, struct account *a, const char *name, const char *value,
+                     int64_t expires_ms)
 {
     struct bench *b = owner;
-    snprintf(b->saved, sizeof b->saved, "%s/%s %s=%s until %lld", site, account, name,
+    snprintf(b->saved, sizeof b->saved, "%s/%s %s=%s until %lld", a->site, a->name, name,
              value ? value : "(none)", (long long)expires_ms);
 }
 
@@ -325,6 +325,47 @@ static void one_obtains_a_credential_at_a_time(void **state)
     account_credential_done(a);
     assert_int_equal(x.woken, 0);
     assert_int_equal(y.woken, 1);
+    account_release(a, 0);
+    stop(b);
+}
+
+static void who_asks_next_waits_until_what_was_obtained_is_on_disk(void **state)
+{
+    struct bench *b = start(SITE("", ACCOUNT("a", "k1")));
+    struct one x = {.waiter = {.wake = on_wake}}, y = {.waiter = {.wake = on_wake}};
+    uint64_t tried = 0;
+    struct account *a = lease(b, &tried, 0, LEASE_OK);
+    assert_true(account_credential_is_safe(a, &x.waiter));
+    account_credential_saving(a); /* an access token */
+    account_credential_saving(a); /* and a refresh token */
+    assert_false(account_credential_is_safe(a, &x.waiter));
+    assert_false(account_credential_is_safe(a, &y.waiter));
+    waiter_leave(&y.waiter); /* its client left */
+    account_credential_saved(a);
+    assert_int_equal(x.woken, 0);
+    account_credential_saved(a);
+    assert_int_equal(x.woken, 1);
+    assert_int_equal(y.woken, 0);
+    assert_true(account_credential_is_safe(a, &x.waiter));
+    /* a reload takes the account away meanwhile */
+    account_credential_saving(a);
+    configure(b, SITE("", ACCOUNT("b", "k1")));
+    account_release(a, 0);
+    account_credential_saved(a); /* freed here */
+    stop(b);
+}
+
+static void the_same_again_is_not_saved(void **state)
+{
+    struct bench *b = start(SITE("", ACCOUNT("a", "k1")));
+    uint64_t tried = 0;
+    struct account *a = lease(b, &tried, 0, LEASE_OK);
+    account_hold(&a->view, "token", SPAN("t1"), 5000);
+    b->saved[0] = '\0';
+    account_hold(&a->view, "token", SPAN("t1"), 5000);
+    assert_string_equal(b->saved, "");
+    account_hold(&a->view, "token", SPAN("t1"), 6000);
+    assert_string_equal(b->saved, "s/a token=t1 until 6000");
     account_release(a, 0);
     stop(b);
 }
@@ -682,6 +723,8 @@ int main(void)
         cmocka_unit_test(a_reload_keeps_what_is_known),
         cmocka_unit_test(held_credentials_are_saved_and_restored),
         cmocka_unit_test(one_obtains_a_credential_at_a_time),
+        cmocka_unit_test(who_asks_next_waits_until_what_was_obtained_is_on_disk),
+        cmocka_unit_test(the_same_again_is_not_saved),
         cmocka_unit_test(a_reload_wakes_who_waits),
         cmocka_unit_test(a_reload_keeps_the_order),
         cmocka_unit_test(a_site_that_is_gone_wakes_who_waits),

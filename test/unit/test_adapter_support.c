@@ -226,6 +226,131 @@ static void a_multipart_body(void **state)
     buffer_free(&out);
 }
 
+/* ---- tokens that end ---- */
+
+#define NOW INT64_C(1700000000000)
+
+struct token_bench {
+    struct site_account account;
+    struct turn_run run;
+};
+
+static struct token_bench *token_begin(void)
+{
+    struct token_bench *b = calloc(1, sizeof *b);
+    b->run = (struct turn_run){.account = &b->account,
+                               .arena = &arena,
+                               .json = json_parser_create(1 << 16),
+                               .now_ms = NOW};
+    return b;
+}
+
+static void token_end(struct token_bench *b)
+{
+    account_clear(&b->account);
+    json_parser_destroy(b->run.json);
+    free(b);
+}
+
+static struct span jwt(const char *payload)
+{
+    struct span middle = base64_encode(&arena, span_str(payload));
+    return arena_printf(&arena, "e30.%.*s.c2ln", SPAN_ARGS(middle));
+}
+
+static void the_end_of_a_jwt(void **state)
+{
+    static const struct {
+        const char *payload;
+        int64_t end;
+    } rows[] = {
+        {"{\"exp\":1700000100}", INT64_C(1700000100000)},
+        {"{\"iat\":1,\"exp\":1}", 1000},
+        {"{\"exp\":\"1700000100\"}", 0},
+        {"{\"exp\":0}", 0},
+        {"{\"exp\":-5}", 0},
+        {"{\"exp\":9223372036854775807}", 0},
+        {"{\"iat\":1}", 0},
+        {"{\"exp\":1700000100", 0},
+        {"[1]", 0},
+    };
+    struct token_bench *b = token_begin();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_int_equal(jwt_expires_ms(&b->run, jwt(rows[i].payload)), rows[i].end);
+    assert_int_equal(jwt_expires_ms(&b->run, SPAN("no jwt")), 0);
+    token_end(b);
+}
+
+static void a_token_is_renewed_a_minute_before_its_end(void **state)
+{
+    struct token_bench *b = token_begin();
+    struct token_use use = {0};
+    account_hold(&b->account, "t", SPAN("one"), NOW + REFRESH_MARGIN_MS + 1);
+    assert_int_equal(token_use_next(&b->run, &use, "t"), 0);
+    assert_span_equal(use.value, SPAN("one"));
+    b->run.now_ms++; /* the same try goes on with it */
+    assert_int_equal(token_use_next(&b->run, &use, "t"), 0);
+    use = (struct token_use){0}; /* the next one does not begin with it */
+    assert_int_equal(token_use_next(&b->run, &use, "t"), 1);
+    assert_int_equal(token_use_obtained(&b->run, &use, "t", jwt("{\"exp\":1700000030}"), 0), 0);
+    assert_int_equal(b->account.held->expires_ms, INT64_C(1700000030000));
+    assert_int_equal(token_use_next(&b->run, &use, "t"), 0);
+    assert_span_equal(use.value, span_str(b->account.held->value));
+    token_end(b);
+}
+
+static void a_refused_token_is_renewed_once(void **state)
+{
+    struct token_bench *b = token_begin();
+    struct token_use use = {0};
+    account_hold(&b->account, "t", SPAN("one"), 0);
+    assert_int_equal(token_use_next(&b->run, &use, "t"), 0);
+    assert_true(token_use_refused(&b->run, &use, "t"));
+    assert_null(b->account.held); /* nobody sends it again */
+    assert_int_equal(token_use_next(&b->run, &use, "t"), 1);
+    assert_int_equal(token_use_obtained(&b->run, &use, "t", SPAN("two"), 0), 0);
+    assert_int_equal(b->account.held->expires_ms, 0);
+    assert_int_equal(token_use_next(&b->run, &use, "t"), 0);
+    assert_false(token_use_refused(&b->run, &use, "t"));
+    assert_null(b->account.held);
+    token_end(b);
+}
+
+static void what_a_try_has_just_obtained_is_not_renewed_when_it_is_refused(void **state)
+{
+    struct token_bench *b = token_begin();
+    struct token_use use = {0};
+    assert_int_equal(token_use_next(&b->run, &use, "t"), 1);
+    assert_int_equal(token_use_obtained(&b->run, &use, "t", SPAN("one"), 0), 0);
+    assert_false(token_use_refused(&b->run, &use, "t"));
+    token_end(b);
+}
+
+static void what_another_try_obtained_meanwhile_is_used(void **state)
+{
+    struct token_bench *b = token_begin();
+    struct token_use use = {0};
+    account_hold(&b->account, "t", SPAN("one"), 0);
+    assert_int_equal(token_use_next(&b->run, &use, "t"), 0);
+    account_hold(&b->account, "t", SPAN("two"), 0);
+    assert_true(token_use_refused(&b->run, &use, "t"));
+    assert_int_equal(token_use_next(&b->run, &use, "t"), 0);
+    assert_span_equal(use.value, SPAN("two"));
+    assert_false(token_use_refused(&b->run, &use, "t"));
+    token_end(b);
+}
+
+static void a_rotated_credential_comes_before_the_configured_one(void **state)
+{
+    const struct credential configured = {SPAN("refresh_token"), SPAN("r1")};
+    struct site_account account = {.credentials = &configured, .n_credentials = 1};
+    assert_span_equal(account_newest(&account, "refresh_token"), SPAN("r1"));
+    account_hold(&account, "refresh_token", SPAN("r2"), 1);
+    assert_span_equal(account_newest(&account, "refresh_token"), SPAN("r2"));
+    assert_null(account_newest(&account, "other").p);
+    account_clear(&account);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +367,12 @@ int main(void)
         TEST(calls_and_results_are_written),
         TEST(a_single_text_is_not_copied),
         TEST(a_multipart_body),
+        TEST(the_end_of_a_jwt),
+        TEST(a_token_is_renewed_a_minute_before_its_end),
+        TEST(a_refused_token_is_renewed_once),
+        TEST(what_a_try_has_just_obtained_is_not_renewed_when_it_is_refused),
+        TEST(what_another_try_obtained_meanwhile_is_used),
+        TEST(a_rotated_credential_comes_before_the_configured_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 
+#include "gateway/access.h"
 #include "gateway/catalogue.h"
 #include "test/unit/support/cmocka_all.h"
 #include "test/unit/support/fake_server.h"
@@ -19,6 +20,12 @@ static const char text[] =
     "[[models]]\nid = \"best\"\ntargets = [\"two/only-two\", \"one/org/m-2\"]\n"
     "[[models]]\nid = \"own-best\"\ntargets = [\"own/m-3\", \"own/m-4\"]\n"
     "[[models]]\nid = \"m-1\"\ntargets = [\"two/shared\"]\n"
+    "[[models]]\nid = \"gpt-4*\"\ntargets = [\"one/*\", \"two/four\"]\n"
+    "[[models]]\nid = \"gpt-*\"\ntargets = [\"two/*\"]\n"
+    "[[models]]\nid = \"gpt-4o\"\ntargets = [\"own/*\"]\n"
+    "[[models]]\nid = \"only-s??\"\ntargets = [\"one/m-1\"]\n"
+    "[[models]]\nid = \"heavy\"\ntargets = [\"one/a\", {target = \"two/b\", weight = 2}, "
+    "\"own/c\"]\n"
     "[[keys]]\nkey = \"sk-000000000001\"\nmodels = [\"one/*\", \"best\"]\n"
     "[[keys]]\nkey = \"sk-000000000002\"\n";
 
@@ -31,8 +38,8 @@ struct bench {
     struct arena arena;
 };
 
-static void on_saved(void *owner, const char *site, const char *account, const char *name,
-                     const char *value, int64_t expires_ms)
+static void on_saved(void *owner, struct account *a, const char *name, const char *value,
+                     int64_t expires_ms)
 {
 }
 
@@ -49,7 +56,7 @@ static int set_up(void **state)
     b->upstream = upstream_create(&b->loop);
     b->accounts = account_pool_create(&(struct account_pool_hooks){.saved = on_saved}, 1);
     account_pool_configure(b->accounts, b->config, 0);
-    b->catalogue = catalogue_create(&b->loop, b->upstream, b->accounts);
+    b->catalogue = catalogue_create(&b->loop, b->upstream, b->accounts, NULL, NULL);
     catalogue_configure(b->catalogue, b->config);
     arena_init(&b->arena);
     *state = b;
@@ -80,8 +87,9 @@ static void expect(struct bench *b, const char *id, const char *wanted)
     struct fail fail = {0};
     struct buffer got;
     buffer_init(&got, 1000);
-    enum resolve_result r = catalogue_resolve(b->catalogue, b->config, span_str(id), true,
-                                              &b->arena, &targets, &n, &fail);
+    const struct resolve_wish wish = {.id = span_str(id), .may_wait = true};
+    enum resolve_result r =
+        catalogue_resolve(b->catalogue, b->config, &wish, &b->arena, &targets, &n, &fail);
     if (r == RESOLVED) {
         for (size_t i = 0; i < n; i++)
             buffer_printf(&got, "%s%.*s:%.*s", i ? " " : "",
@@ -112,6 +120,46 @@ static void ids_lead_to_targets(void **state)
     expect(b, "own/m-5", "own:m-5");
     expect(b, "own-best", "own:own/m-3 own:m-4");
     expect(b, "two/not-listed", "two:not-listed"); /* lists are not complete: the site decides */
+}
+
+static void patterns_come_last(void **state)
+{
+    struct bench *b = *state;
+    expect(b, "gpt-4o", "own:gpt-4o"); /* the exact id */
+    expect(b, "gpt-4.1", "one:gpt-4.1 two:four");
+    expect(b, "gpt-5", "two:gpt-5");
+    expect(b, "gpt-4*", "one:gpt-4* two:four"); /* its own text is but one that it matches */
+    expect(b, "one/gpt-4.1", "one:gpt-4.1");    /* site/model */
+    expect(b, "only-two", "two:only-two");      /* a site has it */
+    expect(b, "only-six", "one:m-1");
+    expect(b, "only-seven", "there is no model");
+}
+
+/* The weights' order is for requests that begin; who only looks sees the file's. */
+static void weights_choose_the_first_target(void **state)
+{
+    static const char *const turns[] = {"two one own", "one two own", "own one two", "two one own",
+                                        "two one own"};
+    struct bench *b = *state;
+    const struct access_grant anybody = {0};
+    for (int i = 0; i < 5; i++) {
+        const struct resolve_wish wish = {.id = SPAN("heavy"), .turn_for = &anybody};
+        const struct target *t;
+        size_t n = 0;
+        struct fail fail = {0};
+        char got[64];
+        expect(b, "heavy", "one:a two:b own:c");
+        assert_int_equal(
+            catalogue_resolve(b->catalogue, b->config, &wish, &b->arena, &t, &n, &fail), RESOLVED);
+        assert_int_equal(n, 3);
+        snprintf(got, sizeof got, "%.*s %.*s %.*s", SPAN_ARGS(t[0].site->settings.name),
+                 SPAN_ARGS(t[1].site->settings.name), SPAN_ARGS(t[2].site->settings.name));
+        assert_string_equal(got, turns[i]);
+        if (i == 2)
+            catalogue_configure(b->catalogue, b->config); /* a reload */
+        for (size_t k = 0; k < n; k++)
+            assert_ptr_equal(&b->config->sites[t[k].configured->site], t[k].site);
+    }
 }
 
 static void near_ids_are_named(void **state)
@@ -156,6 +204,8 @@ static void the_list_is_in_order(void **state)
             fail_msg("%s is not in its place: %.*s", ids[i], SPAN_ARGS(buffer_span(&got)));
         before = at;
     }
+    assert_true(span_find_char(buffer_span(&got), '*') < 0);
+    assert_true(span_find_char(buffer_span(&got), '?') < 0);
     buffer_free(&got);
 }
 
@@ -186,9 +236,27 @@ struct live {
     size_t n_sites;
     struct waiter waiter;
     int woken;
+    struct buffer kept; /* the last list that was written down */
     const char *reload; /* when the site has the request: the config then */
     bool noted;
 };
+
+static bool find_named(const struct config *config, struct span site)
+{
+    bool found = false;
+    for (size_t i = 0; i < config->n_sites; i++)
+        found |= span_eq(config->sites[i].settings.name, site);
+    return found;
+}
+
+static void on_kept(void *owner, struct span site, int64_t fetched_ms, struct span json)
+{
+    struct live *l = owner;
+    assert_true(find_named(l->b.config, site));
+    assert_true(fetched_ms > INT64_C(1600000000000));
+    buffer_clear(&l->kept);
+    buffer_append(&l->kept, json);
+}
 
 static void on_woken(struct waiter *w)
 {
@@ -239,9 +307,10 @@ static struct live *live_start(const char *format, const struct fake_step *first
         assert_true(fake_server_start(&l->site[i], &b->loop, "127.0.0.1", 0, l->scripts[i]));
     }
     l->waiter.wake = on_woken;
+    buffer_init(&l->kept, 1 << 20);
     b->upstream = upstream_create(&b->loop);
     b->accounts = account_pool_create(&(struct account_pool_hooks){.saved = on_saved}, 1);
-    b->catalogue = catalogue_create(&b->loop, b->upstream, b->accounts);
+    b->catalogue = catalogue_create(&b->loop, b->upstream, b->accounts, on_kept, l);
     arena_init(&b->arena);
     live_configure(l, format);
     return l;
@@ -262,6 +331,7 @@ static void live_stop(struct live *l)
     assert_int_equal(uv_loop_close(&b->loop), 0);
     config_unref(b->config);
     arena_free(&b->arena);
+    buffer_free(&l->kept);
     free(l);
 }
 
@@ -286,8 +356,8 @@ static enum resolve_result resolve(struct live *l, const char *id, bool may_wait
     const struct target *targets;
     size_t n;
     struct fail fail = {0};
-    return catalogue_resolve(l->b.catalogue, l->b.config, span_str(id), may_wait, &l->b.arena,
-                             &targets, &n, &fail);
+    const struct resolve_wish wish = {.id = span_str(id), .may_wait = may_wait};
+    return catalogue_resolve(l->b.catalogue, l->b.config, &wish, &l->b.arena, &targets, &n, &fail);
 }
 
 static void wait_for_lists(struct live *l)
@@ -447,11 +517,81 @@ static void a_reload_does_not_disturb_a_fetch(void **state)
     live_stop(l);
 }
 
+static void a_list_outlives_a_restart(void **state)
+{
+    static const struct fake_step refuses[] = {
+        {FAKE_REQUEST, {0}, 0, 0},
+        FAKE_SAY("HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\n[]"),
+        {FAKE_END, {0}, 0, 0}};
+    struct live *l = live_start(LIVE("", "a"), answers_two, NULL);
+    catalogue_refresh(l->b.catalogue);
+    wait_for_lists(l);
+    expect(&l->b, "m-live", "live:m-live");
+    struct buffer kept;
+    buffer_init(&kept, 1 << 20);
+    buffer_append(&kept, buffer_span(&l->kept));
+    assert_true(span_find(buffer_span(&kept), SPAN("\"models\":[[\"m-live\"],[\"org/other\"]]")) >
+                0);
+    int port = l->site[0].port;
+    live_stop(l);
+
+    l = live_start(LIVE("", "a"), refuses, NULL);
+    catalogue_restore(l->b.catalogue, SPAN("live"), buffer_span(&kept));
+    assert_int_equal(resolve(l, "m-live", false), RESOLVE_UNKNOWN); /* it is of another address */
+    char from[32], to[32];
+    snprintf(from, sizeof from, ":%d", port);
+    snprintf(to, sizeof to, ":%d", l->site[0].port);
+    ptrdiff_t at = span_find(buffer_span(&kept), span_str(from));
+    assert_true(at > 0);
+    struct buffer here;
+    buffer_init(&here, 1 << 20);
+    buffer_printf(&here, "%.*s%s%.*s", SPAN_ARGS(span_first(buffer_span(&kept), (size_t)at)), to,
+                  SPAN_ARGS(span_from(buffer_span(&kept), (size_t)at + strlen(from))));
+    catalogue_restore(l->b.catalogue, SPAN("gone"), buffer_span(&here));
+    catalogue_restore(l->b.catalogue, SPAN("live"), SPAN("{\"models\":"));
+    assert_int_equal(resolve(l, "m-live", false), RESOLVE_UNKNOWN);
+    catalogue_restore(l->b.catalogue, SPAN("live"), buffer_span(&here));
+    expect(&l->b, "m-live", "live:m-live"); /* at once */
+    expect(&l->b, "live/org/other", "live:org/other");
+    assert_int_equal(l->site[0].accepted, 0);
+    assert_int_equal(resolve(l, "new", true), RESOLVE_WAIT); /* the site may have it by now */
+    wait_for_lists(l);
+    assert_int_equal(l->site[0].accepted, 1);
+    expect(&l->b, "m-live", "live:m-live"); /* a failure keeps it */
+    expect(&l->b, "new", "there is no model");
+    buffer_free(&here);
+    buffer_free(&kept);
+    live_stop(l);
+}
+
+/* An id that only a pattern knows waits for lists that were never asked for, and never twice. */
+static void a_pattern_waits_once(void **state)
+{
+    static const struct fake_step refuses[] = {{FAKE_REQUEST, {0}, 0, 0}, {FAKE_CLOSE, {0}, 0, 0}};
+    struct live *l = live_start(LIVE("models_cache_ttl = \"0s\"",
+                                     "a") "[[models]]\nid = \"m-*\"\ntargets = [\"live/other\"]\n",
+                                answers_two, NULL);
+    assert_int_equal(resolve(l, "m-live", true), RESOLVE_WAIT);
+    assert_int_equal(resolve(l, "m-live", false), RESOLVED);
+    wait_for_lists(l);
+    expect(&l->b, "m-live", "live:m-live"); /* the site's own goes before */
+    expect(&l->b, "m-1", "live:other");
+    live_stop(l);
+    l = live_start(LIVE("", "a") "[[models]]\nid = \"m-*\"\ntargets = [\"live/other\"]\n", refuses,
+                   NULL);
+    assert_int_equal(resolve(l, "m-live", true), RESOLVE_WAIT);
+    wait_for_lists(l);
+    expect(&l->b, "m-live", "live:other");
+    live_stop(l);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(ids_lead_to_targets),
+        TEST(patterns_come_last),
+        TEST(weights_choose_the_first_target),
         TEST(near_ids_are_named),
         TEST(the_list_is_in_order),
         TEST(keys_choose_models),
@@ -462,6 +602,8 @@ int main(void)
         cmocka_unit_test(all_lists_are_waited_for),
         cmocka_unit_test(a_fetch_may_be_given_up),
         cmocka_unit_test(a_reload_does_not_disturb_a_fetch),
+        cmocka_unit_test(a_list_outlives_a_restart),
+        cmocka_unit_test(a_pattern_waits_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -342,8 +342,7 @@ static void refusals(void **state)
 /* clients.md §1.7: odd numbers and bombs are refused or served, never a crash. */
 static void rough_numbers_and_depth(void **state)
 {
-    static const char *const numbers[] = {"1e999", "-0", "123456789012345678901234567890",
-                                          "1E-400"};
+    static const char *const numbers[] = {"1e999", "-0", "9007199254740993234567890", "1E-400"};
     for (size_t i = 0; i < 4; i++) {
         struct parsed p;
         char body[200];
@@ -385,6 +384,64 @@ static void every_prefix_is_refused(void **state)
     }
 }
 
+/* ---- what a target sets ---- */
+
+static const struct turn *with(struct parsed *p, const struct turn_option *options, size_t n)
+{
+    const struct turn *t = turn_with_options(p->json, &p->arena, &p->turn, options, n, &p->fail);
+    assert_non_null(t);
+    return t;
+}
+
+#define OPTION(name, value)                                                                        \
+    {                                                                                              \
+        SPAN(name), SPAN(name), SPAN(value)                                                        \
+    }
+
+static void options_take_the_place_of_the_clients_fields(void **state)
+{
+    struct parsed p;
+    const struct turn_option options[] = {OPTION("temperature", "0.25"), OPTION("stop", "[\"x\"]"),
+                                          OPTION("seed", "7")};
+    parse(&p, "{\"model\":\"m\",\"temper\\u0061ture\":1,\"top_p\":0.5,\"stream\":true,\"n\":2,"
+              "\"big\":9007199254740993," USER_HI "}");
+    assert_int_equal(p.result, 0);
+    const struct turn *t = with(&p, options, 3);
+    assert_span(t->raw, "{\"model\":\"m\",\"top_p\":0.5,\"stream\":true,\"n\":2,"
+                        "\"big\":9007199254740993," USER_HI
+                        ",\"temperature\":0.25,\"stop\":[\"x\"],\"seed\":7}");
+    assert_true(t->has_temperature && t->temperature == 0.25 && t->top_p == 0.5 && t->stream);
+    assert_int_equal(t->n, 2);
+    assert_int_equal(t->n_stop, 1);
+    assert_ptr_equal(t->messages, p.turn.messages);
+    assert_true(p.turn.temperature == 1 && p.turn.n_stop == 0); /* as it was */
+    done(&p);
+}
+
+/* A target's word counts, by whatever name the client says the opposite. */
+static void options_win_over_other_names_of_the_same(void **state)
+{
+    struct parsed p;
+    const struct turn_option off[] = {OPTION("enable_thinking", "false")};
+    const struct turn_option few[] = {OPTION("max_tokens", "5")};
+    const struct turn_option none[] = {OPTION("reasoning_effort", "\"none\"")};
+    parse(&p, "{\"model\":\"m\",\"reasoning_effort\":\"high\",\"thinking\":{\"type\":\"enabled\"},"
+              "\"max_completion_tokens\":900," USER_HI "}");
+    assert_int_equal(p.turn.reasoning, REASONING_ON);
+    const struct turn *t = with(&p, off, 1);
+    assert_int_equal(t->reasoning, REASONING_OFF);
+    assert_int_equal(t->reasoning_effort.n, 0);
+    assert_int_equal(t->max_tokens, 900);
+    t = with(&p, few, 1);
+    assert_int_equal(t->max_tokens, 5);
+    assert_false(t->max_includes_reasoning);
+    assert_true(span_find(t->raw, SPAN("900")) < 0);
+    t = with(&p, none, 1);
+    assert_int_equal(t->reasoning, REASONING_OFF);
+    assert_true(span_find(t->raw, SPAN("thinking")) < 0);
+    done(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -404,6 +461,8 @@ int main(void)
         cmocka_unit_test(rough_numbers_and_depth),
         cmocka_unit_test(byte_order_mark_is_skipped),
         cmocka_unit_test(every_prefix_is_refused),
+        cmocka_unit_test(options_take_the_place_of_the_clients_fields),
+        cmocka_unit_test(options_win_over_other_names_of_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

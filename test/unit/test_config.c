@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gateway/chat_request.h"
 #include "gateway/config_schema.h"
 
 /* ---- helpers ---- */
@@ -809,7 +810,93 @@ static void targets_name_configured_sites(void **state)
                    "must hold \"site/model\", found \"x\"");
     refused_saying(DEMO "[[models]]\nid='m'\ntargets=['demo/']\n", "must hold \"site/model\"");
     refused_saying(DEMO "[[models]]\nid='m'\ntargets='demo/x'\n",
-                   "must be an array of strings, found a string");
+                   "must be an array of strings and tables, found a string");
+}
+
+#define TARGETS(list) OPENAI ACCOUNT "[[models]]\nid='m'\ntargets=[" list "]\n"
+
+static void targets_may_have_weights(void **state)
+{
+    struct config *c = good(TARGETS("'o/a', {target='o/b', weight=3}, {target='o/c', weight=0}"));
+    const struct model_config *m = &c->models[0];
+    assert_true(m->weighted && !m->glob);
+    assert_int_equal(m->n_targets, 3);
+    assert_int_equal(m->targets[0].weight, 1);
+    assert_int_equal(m->targets[1].weight, 3);
+    assert_int_equal(m->targets[2].weight, 0);
+    assert_span(m->targets[1].model, "b");
+    config_unref(c);
+    c = good(TARGETS("'o/a', {target='o/b'}"));
+    assert_false(c->models[0].weighted);
+    config_unref(c);
+    refused(TARGETS("{target='o/b', weight=1001}"),
+            "t.toml:9:32: \"weight\" in [[models]] must be a whole number from 0 to 1000\n");
+    refused_saying(TARGETS("{target='o/b', weight='3'}"), "must be a whole number from 0 to 1000, "
+                                                          "found a string");
+    refused_saying(TARGETS("{weight=3}"), "a target of the model \"m\" needs \"target\"");
+    refused_saying(TARGETS("{target='o/b', wieght=3}"),
+                   "unknown key \"wieght\" in a target of [[models]] (did you mean \"weight\"?)");
+    refused_saying(TARGETS("{target='b'}"), "must hold \"site/model\", found \"b\"");
+    refused_saying(TARGETS("3"), "must be a string, found");
+}
+
+static void option_is(const struct target_config *t, size_t i, const char *key, const char *value)
+{
+    assert_string_equal(t->options[i].key.p, key);
+    assert_string_equal(t->options[i].value.p, value);
+}
+
+static void targets_may_have_options(void **state)
+{
+    setenv("EFFORT", "high", 1);
+    struct config *c = good(
+        TARGETS("{target='o/b', options={reasoning_effort='${EFFORT}', temperature=0.5, top_k=40, "
+                "enable_thinking=false, 'odd \"key\"'='a\"b', thinking={type='enabled', "
+                "levels=[1,2]}}}"));
+    const struct target_config *t = &c->models[0].targets[0];
+    assert_false(c->models[0].weighted);
+    assert_int_equal(t->n_options, 6); /* by name */
+    option_is(t, 0, "enable_thinking", "false");
+    option_is(t, 1, "odd \\\"key\\\"", "\"a\\\"b\"");
+    option_is(t, 2, "reasoning_effort", "\"high\"");
+    option_is(t, 3, "temperature", "0.5");
+    option_is(t, 4, "thinking", "{\"levels\":[1,2],\"type\":\"enabled\"}");
+    option_is(t, 5, "top_k", "40");
+    config_unref(c);
+}
+
+/* What the reader of chat requests would refuse of a client is refused in the file. */
+static void options_of_the_wrong_type_are_refused(void **state)
+{
+    static const struct {
+        const char *text, *says;
+    } rows[] = {
+        {TARGETS("{target='o/b', options={temperature='hot'}}"),
+         "t.toml:9:46: the options of the target \"o/b\": temperature must be a number"},
+        {TARGETS("{target='o/b', options={reasoning_effort=3}}"),
+         "reasoning_effort must be a string"},
+        {TARGETS("{target='o/b', options={max_tokens=0.5}}"), "max_tokens must be an integer"},
+        {TARGETS("{target='o/b', options={stop=3}}"), "stop must be a string or an array"},
+        {TARGETS("{target='o/b', options={logprobs='yes'}}"), "logprobs must be true or false"},
+        {TARGETS("{target='o/b', options={stream=true}}"), "that is for the client to say"},
+        {TARGETS("{target='o/b', options={model='x'}}"), "that is for the client to say"},
+        {TARGETS("{target='o/b', options={top_p=nan}}"), "not finite"},
+        {TARGETS("{target='o/b', options={seed=2026-01-01}}"), "a date has no counterpart"},
+        {TARGETS("{target='o/b', options=3}"), "must be a table"},
+        /* also of a site that is not there */
+        {TARGETS("'o/a', {target='gone/b', options={temperature='hot'}}"), "must be a number"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        refused_saying(rows[i].text, rows[i].says);
+}
+
+static void ids_with_stars_are_patterns(void **state)
+{
+    struct config *c = good(OPENAI ACCOUNT "[[models]]\nid='gpt-4*'\ntargets=['o/*']\n"
+                                           "[[models]]\nid='o?'\ntargets=['o/x']\n"
+                                           "[[models]]\nid='plain'\ntargets=['o/*']\n");
+    assert_true(c->models[0].glob && c->models[1].glob && !c->models[2].glob);
+    config_unref(c);
 }
 
 static void keys_may_name_accounts(void **state)
@@ -1062,7 +1149,9 @@ static void printing_shows_everything_but_secrets(void **state)
              "hush1:hush2@p:3128'\noptions={signing_key='hush3', api='v2', delete_chat=false}\n"
              "field_aliases={a='b'}\nconnect_timeout='1500ms'\n"
              "[[sites.accounts]]\nname='main'\ntoken='hush4'\n"
-             "[[models]]\nid='m'\ntargets=['z/x']\n");
+             "[[models]]\nid='m'\ntargets=['z/x']\n"
+             "[[models]]\nid='w'\ntargets=['z/x', {target='z/y', weight=2, "
+             "options={top_p=0.5, stop=['a', 'b']}}]\n");
     struct span text = printed(c, &out);
     assert_false(shows(text, "hush"));
     static const char *const parts[] = {
@@ -1082,6 +1171,8 @@ static void printing_shows_everything_but_secrets(void **state)
         "idle_timeout = \"90s\"\n",
         "token = set (5 characters)\n",
         "targets = [\"z/x\"]\n",
+        "targets = [{ target = \"z/x\", weight = 1 }, { target = \"z/y\", weight = 2, options = {",
+        "options = { \"stop\" = [\"a\", \"b\"], \"top_p\" = 0.5 } }]\n",
         "pool = { max = 100, max_idle = 32, idle_timeout = \"60s\", reuse = true }\n",
         "transport = \"direct\"\n",
         "reasoning = \"\"\n",
@@ -1340,6 +1431,10 @@ int main(void)
         cmocka_unit_test(names_must_be_unique),
         cmocka_unit_test(needed_keys_are_asked_for),
         cmocka_unit_test(targets_name_configured_sites),
+        cmocka_unit_test(targets_may_have_weights),
+        cmocka_unit_test(targets_may_have_options),
+        cmocka_unit_test(options_of_the_wrong_type_are_refused),
+        cmocka_unit_test(ids_with_stars_are_patterns),
         cmocka_unit_test(keys_may_name_accounts),
         cmocka_unit_test(unknown_adapters_list_those_of_this_version),
         cmocka_unit_test(accounts_are_checked_against_the_adapter),
