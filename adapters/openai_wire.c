@@ -165,14 +165,8 @@ static int put_annotations(struct turn_run *run, int choice, struct json annotat
 
 /* ---- tool calls ---- */
 
-/* FNV-1a; ids are only compared with one another. Never 0 for a given id. */
-static uint64_t hash_id(struct span id)
-{
-    uint64_t h = UINT64_C(14695981039346656037);
-    for (size_t i = 0; i < id.n; i++)
-        h = (h ^ (unsigned char)id.p[i]) * UINT64_C(1099511628211);
-    return id.n ? h | 1 : 0;
-}
+/* Ids are only compared with one another. Never 0 for a given id. */
+static uint64_t hash_id(struct span id) { return id.n ? span_hash(SPAN_HASH, id) | 1 : 0; }
 
 struct call_piece {
     bool numbered;

@@ -117,3 +117,18 @@ bool span_glob(struct span pattern, struct span text)
         p++;
     return p == pattern.n;
 }
+
+uint64_t span_hash(uint64_t h, struct span s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        h = (h ^ (unsigned char)s.p[i]) * UINT64_C(1099511628211);
+    return h;
+}
+
+int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}

@@ -89,6 +89,12 @@ struct span span_trim(struct span s);
 bool span_split(struct span *rest, char separator, struct span *piece);
 /* Decimal digits only (no sign, no blank), at most `max`; false otherwise. */
 bool span_to_u64(struct span s, uint64_t max, uint64_t *value);
+/* FNV-1a over the text, going on from `h` (SPAN_HASH at first): to tell texts apart in memory, not
+ * for secrets. */
+#define SPAN_HASH UINT64_C(14695981039346656037)
+uint64_t span_hash(uint64_t h, struct span s);
+/* The value of a hexadecimal digit, -1 for any other character. */
+int hex_digit(char c);
 /* Glob match with `*` (any run, also empty) and `?` (one byte); case-sensitive. */
 bool span_glob(struct span pattern, struct span text);
 

@@ -20,9 +20,7 @@ const char *account_state_name(enum account_state state)
 
 uint64_t account_model_hash(struct span model)
 {
-    uint64_t h = 14695981039346656037ull; /* FNV-1a */
-    for (size_t i = 0; i < model.n; i++)
-        h = (h ^ (unsigned char)model.p[i]) * 1099511628211ull;
+    uint64_t h = span_hash(SPAN_HASH, model);
     return h ? h : 1;
 }
 

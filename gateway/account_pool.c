@@ -94,17 +94,14 @@ static struct account *account_create(struct account_pool *pool, struct span sit
     return a;
 }
 
-/* FNV-1a over names and values: only to notice that somebody edited the file. */
+/* Over names and values, each with a mark behind it: only to notice that somebody edited the file.
+ */
 static uint64_t credentials_hash(const struct account_config *c)
 {
-    uint64_t h = 14695981039346656037ull ^ (c->guest ? 1 : 0);
+    uint64_t h = SPAN_HASH ^ (c->guest ? 1 : 0);
     for (size_t i = 0; i < c->n_credentials; i++) {
-        struct span parts[2] = {c->credentials[i].name, c->credentials[i].value};
-        for (size_t k = 0; k < 2; k++) {
-            for (size_t j = 0; j < parts[k].n; j++)
-                h = (h ^ (unsigned char)parts[k].p[j]) * 1099511628211ull;
-            h = (h ^ 0xFF) * 1099511628211ull;
-        }
+        h = span_hash(span_hash(h, c->credentials[i].name), SPAN("\xFF"));
+        h = span_hash(span_hash(h, c->credentials[i].value), SPAN("\xFF"));
     }
     return h;
 }

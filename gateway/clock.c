@@ -14,7 +14,11 @@ int64_t clock_wall_ms(void)
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-int64_t clock_day(int64_t wall_ms) { return wall_ms / 86400000; }
+int64_t clock_day(int64_t wall_ms)
+{
+    const int64_t day_ms = 86400000;
+    return wall_ms >= 0 ? wall_ms / day_ms : -((-wall_ms + day_ms - 1) / day_ms);
+}
 
 void clock_random(void *owner, void *bytes, size_t n)
 {

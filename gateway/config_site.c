@@ -207,14 +207,6 @@ const struct value_type value_chat_path = {
 
 /* ---- proxy ---- */
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 /* In the config's memory; {NULL,0} when a % is not followed by two hex digits, or hides a control
  * character. */
 static struct span percent_decode(struct config_reader *r, struct span text)

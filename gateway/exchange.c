@@ -228,26 +228,19 @@ static int parse_body(struct exchange *e)
     return bad;
 }
 
-static uint64_t hash_on(uint64_t h, struct span text)
-{
-    for (size_t i = 0; i < text.n; i++)
-        h = (h ^ (unsigned char)text.p[i]) * 1099511628211ull;
-    return h;
-}
-
 /* The first words of the person, and whose key it is: they stay the same from turn to turn. */
 static void name_conversation(struct exchange *e)
 {
     enum { ENOUGH = 4096 };
     const struct turn *turn = e->prompts.turns;
-    uint64_t h = hash_on(14695981039346656037ull, e->grant.key ? e->grant.key->name : SPAN(""));
+    uint64_t h = span_hash(SPAN_HASH, e->grant.key ? e->grant.key->name : SPAN(""));
     e->group = h;
     for (size_t i = 0; i < turn->n_messages; i++) {
         const struct message *m = &turn->messages[i];
         if (m->role != ROLE_USER)
             continue;
         for (size_t k = 0; k < m->n_parts; k++)
-            h = hash_on(h, span_first(m->parts[k].text, ENOUGH));
+            h = span_hash(h, span_first(m->parts[k].text, ENOUGH));
         e->conversation = h;
         return;
     }

@@ -224,14 +224,6 @@ static void list_models(struct engine *engine, struct http_exchange *http,
     catalogue_refresh(engine->catalogue); /* for the next time: this answer did not wait (L3) */
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Percent-decoding into text[n]; bad escapes stay as they are. */
 static struct span percent_decode(struct span s, char *text)
 {

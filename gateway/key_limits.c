@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/clock.h"
+
 enum { LIMITED_KEY_MAGIC = 0x4c4b4559, REQUEST = 60000, MINUTE_MS = 60000, BUSY_RETRY_MS = 1000 };
 
 #define DAY_MS   INT64_C(86400000)
@@ -83,14 +85,9 @@ static uint64_t wait_for_level(const struct limited_key *k, int64_t level)
 
 /* ---- the day ---- */
 
-static int64_t day_at(int64_t wall_ms)
-{
-    return wall_ms >= 0 ? wall_ms / DAY_MS : -((-wall_ms + DAY_MS - 1) / DAY_MS);
-}
-
 static void turn_page(struct limited_key *k, int64_t wall_ms)
 {
-    int64_t today = day_at(wall_ms);
+    int64_t today = clock_day(wall_ms);
     if (!k->day_known || today > k->day.day)
         k->day = (struct key_day){.day = today};
     else if (wall_ms < k->day.day * DAY_MS - SLACK_MS)
