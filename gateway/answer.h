@@ -85,7 +85,7 @@ int answer_end(struct answer *, struct buffer *body);
 int64_t answer_tokens(struct answer *);
 /* Streams: the first event early (15 s of silence); the error event after the head. */
 void answer_role(struct answer *);
-void answer_error(struct answer *, struct span error_object);
+void answer_error(struct answer *, const struct fail *);
 /* Whole answers: what was gathered so far, for a cut answer; nothing when there is none. */
 void answer_partial(struct answer *, struct buffer *out);
 

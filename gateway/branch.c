@@ -54,6 +54,24 @@ static void count_drift(void *owner, const char *kind)
               kind);
 }
 
+/* A site and a client key, of which each remembers by itself. */
+static uint64_t memory_scope(const struct branch *b)
+{
+    return span_hash(b->exchange->group, branch_site(b)->settings.name);
+}
+
+static void keep_in_memory(void *owner, struct span key, struct span value)
+{
+    struct branch *b = owner;
+    turn_memory_keep(engine_of(b)->memory, memory_scope(b), key, value, now_ms(b));
+}
+
+static struct span recall_from_memory(void *owner, struct span key)
+{
+    struct branch *b = owner;
+    return turn_memory_recall(engine_of(b)->memory, memory_scope(b), key, now_ms(b));
+}
+
 /* Ends the request to the site that is under way, if there is one. */
 static void drop_call(struct branch *b, bool finished)
 {
@@ -337,6 +355,13 @@ static int check_capabilities(struct branch *b)
         return refuse_part(b, PART_AUDIO, "audio");
     if (t->has_files && !(has & CAP_FILE))
         return refuse_part(b, PART_FILE, "files");
+    if (t->has_foreign && (a->dialect == DIALECT_NONE || a->dialect != t->dialect))
+        return refuse_part(b, PART_FOREIGN, "this kind of content");
+    if (t->tools_foreign && (a->dialect == DIALECT_NONE || a->dialect != t->dialect))
+        return fail_param(&b->fail, FAIL_UNSUPPORTED, "tools",
+                          "%s does not know the built-in tools of another service; leave them out, "
+                          "or use a model of that service",
+                          a->title);
     if (t->has_video && !(has & CAP_VIDEO))
         return refuse_part(b, PART_VIDEO, "videos");
     return 0;
@@ -384,6 +409,9 @@ static int begin_run(struct branch *b)
         .random = clock_random,
         .drift = count_drift,
         .drift_owner = b,
+        .keep = keep_in_memory,
+        .recall = recall_from_memory,
+        .memory_owner = b,
     };
     if (!b->run.state)
         return fail_memory(&b->fail);

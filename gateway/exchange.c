@@ -124,7 +124,7 @@ static void begin_headers(struct exchange *e, struct reply_headers *h, struct li
                                             "x-ratelimit-reset-requests"};
     static const char *const tokens[3] = {
         "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"};
-    reply_headers_common(h, e->http, e->request_id);
+    reply_headers_common(h, e->http, e->request_id, e->api->dialect);
     route_header(e, h);
     if (!e->limited)
         return;
@@ -209,6 +209,11 @@ static enum exchange_step step_limit(struct exchange *e)
     return STEP_ADMIT;
 }
 
+static struct span header_of(const void *http, const char *name)
+{
+    return http_exchange_header(http, name);
+}
+
 static int parse_body(struct exchange *e)
 {
     struct buffer *body = http_exchange_body(e->http);
@@ -220,6 +225,8 @@ static int parse_body(struct exchange *e)
         .n = body->n,
         .type = http_exchange_header(e->http, "content-type"),
         .path = e->path,
+        .header = header_of,
+        .header_owner = e->http,
     };
     int bad =
         e->api->parse(&request, own ? own : e->engine->json, &e->arena, &e->prompts, &e->fail);
@@ -327,6 +334,7 @@ static int begin_answer(struct exchange *e)
     struct answer_meta meta = {
         .id = arena_printf(&e->arena, "%s%s", e->api->id_prefix, e->request_id + 4),
         .model = e->model,
+        .request_id = span_str(e->request_id),
         .created = clock_wall_ms() / 1000,
         .include_usage = e->prompts.turns->include_usage,
     };
@@ -532,41 +540,34 @@ static void answer_whole(struct exchange *e, const struct reply_headers *h, int 
 
 static void answer_failure_in_stream(struct exchange *e)
 {
-    struct buffer object;
     if (e->api->relays) { /* its body has the site's own shape: it can be cut, not explained */
         count_bytes(e, 0);
         http_answer_abort(e->http);
         return;
     }
-    buffer_init(&object, 16 * 1024);
-    error_object(&object, &e->fail);
-    answer_error(&e->answer, buffer_span(&object));
-    buffer_free(&object);
+    answer_error(&e->answer, &e->fail);
     end_stream(e);
 }
 
 static void answer_failure(struct exchange *e)
 {
-    const struct error_row *row = error_row(e->fail.kind);
+    enum dialect dialect = e->api->dialect;
     struct reply_headers h;
     struct limit_headers text;
     struct buffer body, partial;
     buffer_init(&body, ANSWER_LIMIT * 2ull);
     buffer_init(&partial, ANSWER_LIMIT * 2ull);
-    buffer_append(&body, SPAN("{\"error\":"));
-    error_object(&body, &e->fail);
     if (e->answering) /* a half-received answer is delivered, and marked by the error beside it */
         answer_partial(&e->answer, &partial);
-    if (partial.n && !partial.error) {
-        buffer_append(&body, SPAN(",\"dragoman_partial\":"));
-        buffer_append(&body, buffer_span(&partial));
-    }
-    buffer_append(&body, SPAN("}"));
+    error_body(
+        &body, dialect, &e->fail,
+        &(struct error_context){.request_id = span_str(e->request_id),
+                                .partial = partial.error ? span_of("", 0) : buffer_span(&partial)});
     begin_headers(e, &h, &text);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, &e->fail, most_tries(e) > 1);
-    http_exchange_set_reason(e->http, row->reason);
-    answer_whole(e, &h, row->status, buffer_span(&body));
+    http_exchange_set_reason(e->http, error_row(e->fail.kind)->reason);
+    answer_whole(e, &h, error_status(dialect, e->fail.kind), buffer_span(&body));
     buffer_free(&body);
     buffer_free(&partial);
 }
@@ -829,7 +830,7 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     if (!e || !visitor_key.p) {
         struct fail fail;
         fail_memory(&fail);
-        reply_fail(http, "req_none", &fail);
+        reply_fail(http, "req_none", api->dialect, &fail);
         arena_free(&arena);
         free(e);
         return;
