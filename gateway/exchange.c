@@ -363,7 +363,7 @@ static enum exchange_step step_resolve(struct exchange *e)
 {
     size_t open = 0;
     const struct resolve_wish wish = {
-        .id = e->model, .may_wait = !e->listed, .turn_for = &e->grant};
+        .id = e->model, .may_wait = !e->listed, .turn_for = &e->grant, .grant = &e->grant};
     enum resolve_result r = catalogue_resolve(e->engine->catalogue, e->config, &wish, &e->arena,
                                               &e->targets, &e->n_targets, &e->fail);
     if (r == RESOLVE_UNKNOWN)
