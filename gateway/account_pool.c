@@ -118,6 +118,8 @@ static void begin_anew(struct account *a)
     while (a->view.held)
         account_drop(&a->view, a->view.held->name);
     account_forgive(a);
+    a->last_failure = FAIL_NONE;
+    a->last_error[0] = '\0';
     account_changed(a);
 }
 
