@@ -57,14 +57,41 @@ static void prepare_choice(struct answer_choice *c, struct answer_feed *feed, in
     token_counter_init(&c->reasoning, feed->answer->tokens);
 }
 
+/* NULL: nothing came for it so far. */
+static struct answer_choice *choice_at(const struct answer *a, int index)
+{
+    return index < a->n_choices ? a->choices[index] : NULL;
+}
+
+/* Room for the choice and those before it. 0, or -1 when memory is short. */
+static int make_room(struct answer *a, int index)
+{
+    int n = a->n_choices ? a->n_choices : 1;
+    while (n <= index)
+        n *= 2;
+    struct answer_choice **grown =
+        arena_alloc(a->arena, (size_t)n * sizeof(struct answer_choice *));
+    if (!grown)
+        return -1;
+    if (a->n_choices)
+        memcpy(grown, a->choices, (size_t)a->n_choices * sizeof(struct answer_choice *));
+    a->choices = grown;
+    a->n_choices = n;
+    return 0;
+}
+
 /* `choice` counts within the feed, and is one of it. NULL when memory is short. */
 static struct answer_choice *choice_of(struct answer_feed *f, int choice)
 {
-    struct answer_choice **c = &f->answer->choices[f->first + choice];
+    struct answer *a = f->answer;
+    int index = f->first + choice;
+    if (index >= a->n_choices && make_room(a, index))
+        return NULL;
+    struct answer_choice **c = &a->choices[index];
     if (!*c) {
-        *c = arena_alloc(f->answer->arena, sizeof **c);
+        *c = arena_alloc(a->arena, sizeof **c);
         if (*c)
-            prepare_choice(*c, f, f->first + choice);
+            prepare_choice(*c, f, index);
     }
     return *c;
 }
@@ -405,10 +432,11 @@ void answer_feed_add(struct answer *a, struct answer_feed *f, const struct turn 
     assert(first >= 0 && n > 0 && n <= EMITTER_CHOICES - first);
     *f = (struct answer_feed){
         .sink = {put_delta, f}, .answer = a, .turn = turn, .first = first, .n = n};
-    struct answer_feed **last = &a->feeds;
-    while (*last)
-        last = &(*last)->next;
-    *last = f;
+    struct answer_feed **at = &a->feeds;
+    while (*at && (*at)->first <= first)
+        at = &(*at)->next;
+    f->next = *at;
+    *at = f;
 }
 
 void answer_feed_begin(struct answer_feed *f, const struct answer_rules *rules)
@@ -419,7 +447,7 @@ void answer_feed_begin(struct answer_feed *f, const struct answer_rules *rules)
     f->n_citations = 0;
     f->has_usage = f->has_text = f->extra_waits = false;
     for (int i = f->first; i < f->first + f->n; i++) {
-        struct answer_choice *c = f->answer->choices[i];
+        struct answer_choice *c = choice_at(f->answer, i);
         if (c) {
             free_choice(c);
             prepare_choice(c, f, i);
@@ -428,10 +456,12 @@ void answer_feed_begin(struct answer_feed *f, const struct answer_rules *rules)
     }
 }
 
+bool answer_has_choice(const struct answer *a, int choice) { return choice_at(a, choice) != NULL; }
+
 bool answer_feed_is_cut(const struct answer_feed *f)
 {
     for (int i = f->first; i < f->first + f->n; i++) {
-        const struct answer_choice *c = f->answer->choices[i];
+        const struct answer_choice *c = choice_at(f->answer, i);
         if (!c || !c->cut)
             return false;
     }
@@ -442,7 +472,7 @@ bool answer_feed_is_finished(const struct answer_feed *f)
 {
     bool any = false;
     for (int i = f->first; i < f->first + f->n; i++) {
-        const struct answer_choice *c = f->answer->choices[i];
+        const struct answer_choice *c = choice_at(f->answer, i);
         if (c && !c->finished)
             return false;
         any |= c != NULL;
@@ -482,8 +512,8 @@ static int64_t count_feed(const struct answer_feed *f, int64_t *reasoning,
     int64_t text = 0;
     *reasoning = 0;
     *origin = token_counter_origin(f->answer->tokens);
-    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
-        struct answer_choice *c = f->answer->choices[i];
+    for (int i = f->first; i < f->first + f->n; i++) {
+        struct answer_choice *c = choice_at(f->answer, i);
         if (!c || c->feed != f)
             continue;
         text += token_counter_total(&c->text);
@@ -513,8 +543,10 @@ static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tok
     enum count_origin prompt = COUNT_UPSTREAM, completion = COUNT_UPSTREAM;
     int64_t reasoning = f->usage.reasoning;
     bool cut = false;
-    for (int i = f->first; i < f->first + f->n; i++)
-        cut |= a->choices[i] && a->choices[i]->feed == f && a->choices[i]->cut;
+    for (int i = f->first; i < f->first + f->n; i++) {
+        const struct answer_choice *c = choice_at(a, i);
+        cut |= c && c->feed == f && c->cut;
+    }
     if (f->has_usage && f->usage.prompt >= 0)
         sum->prompt += clamp(f->usage.prompt);
     else
@@ -556,7 +588,7 @@ void answer_init(struct answer *a, struct answer_writer *writer, struct arena *a
 
 void answer_free(struct answer *a)
 {
-    for (int i = 0; i < EMITTER_CHOICES; i++) {
+    for (int i = 0; i < a->n_choices; i++) {
         if (a->choices[i])
             free_choice(a->choices[i]);
     }
@@ -583,7 +615,7 @@ int answer_end(struct answer *a, struct buffer *body)
 {
     for (struct answer_feed *f = a->feeds; f; f = f->next) {
         for (int i = 0; i < f->n; i++) {
-            bool used = i == 0 || a->choices[f->first + i];
+            bool used = i == 0 || choice_at(a, f->first + i);
             struct answer_choice *c = used ? choice_of(f, i) : NULL;
             if (used && (!c || end_choice(c)))
                 return -1;
@@ -613,7 +645,7 @@ void answer_role(struct answer *a)
 
 static int put_all_held(struct answer *a)
 {
-    for (int i = 0; i < EMITTER_CHOICES; i++) {
+    for (int i = 0; i < a->n_choices; i++) {
         if (a->choices[i] && !a->choices[i]->finished && put_held(a->choices[i]))
             return -1;
     }
