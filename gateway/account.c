@@ -199,7 +199,7 @@ void account_resume(struct account *a, struct span model, enum account_state sta
 {
     if (!model.n && state != ACCOUNT_COOLING)
         a->state = state;
-    if (until_ms) {
+    if (until_ms || strikes) {
         struct cool_down *c = find_or_add(a, model.n ? account_model_hash(model) : 0);
         c->until_ms = until_ms;
         c->strikes = strikes;
@@ -213,6 +213,7 @@ void account_resume(struct account *a, struct span model, enum account_state sta
 
 void account_forgive(struct account *a)
 {
-    a->n_cool_downs = 0;
+    for (size_t i = 0; i < a->n_cool_downs; i++) /* they stay, for `changed`: it writes them down */
+        a->cool_downs[i].until_ms = a->cool_downs[i].strikes = 0;
     a->state = ACCOUNT_READY;
 }

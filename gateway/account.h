@@ -58,13 +58,16 @@ struct account {
     enum fail_kind last_failure; /* FAIL_NONE: the last request went well, or there was none */
     char last_error[160];        /* what it said, without secrets */
 
-    int pins;     /* tidying runs that still need the account's credentials, without a lease */
-    bool retired; /* gone from the config: freed with its last lease */
+    int pins;       /* tidying runs that still need the account's credentials, without a lease */
+    bool retired;   /* gone from the config, but remembered */
+    bool forgotten; /* retired, and freed with its last lease */
+    struct account *next_former;
     bool credential_step;               /* one exchange obtains a credential */
     struct wait_queue credential_queue; /* the others wait here */
     int unsaved;                        /* writes of what a credential step obtained, under way */
     struct wait_queue unsaved_queue;    /* requests that wait for their end */
-    uint64_t credentials_hash;          /* of the configured values, to see a change at reload */
+    uint64_t credentials_hash;          /* of the configured values, to see a change */
+    uint64_t stored_hash;               /* the same as it is written down; 0 = it is not */
     struct credential visitor;          /* the only credential of a visitor's account; owned */
 };
 
@@ -100,11 +103,11 @@ void account_note_failure(struct account *, enum fail_kind, uint64_t model, int 
                           const struct account_limits *, unsigned jitter, uint64_t now_ms);
 /* The words that go with a failure, and with a model's cool-down, for people. */
 void account_remember(struct account *, struct span model, const char *message);
-/* Takes up what was known before a restart: a rest (until_ms 0 = none) of the model, "" = of the
- * whole account, or a state. */
+/* Takes up what was known before a restart: a rest (until_ms 0 = none, or over) and the strikes of
+ * the model, "" = of the whole account, or a state. */
 void account_resume(struct account *, struct span model, enum account_state, uint64_t until_ms,
                     unsigned strikes, const char *error);
-/* Ends every cool-down and makes it ready. */
+/* Ends every cool-down, forgets the strikes and makes it ready. */
 void account_forgive(struct account *);
 /* Takes the pace of its site's configuration. 0, or -1 when memory is short: the old pace stays. */
 int account_set_pace(struct account *, const struct site_config *, int weight);
