@@ -104,7 +104,8 @@ void account_remember(struct account *, struct span model, const char *message);
  * whole account, or a state. */
 void account_resume(struct account *, struct span model, enum account_state, uint64_t until_ms,
                     unsigned strikes, const char *error);
-/* Ends every cool-down and makes it ready. */
+/* Ends every cool-down and makes it ready. The entries stay, so that its owner still finds the
+ * names of what it may have written down. */
 void account_forgive(struct account *);
 /* Takes the pace of its site's configuration. 0, or -1 when memory is short: the old pace stays. */
 int account_set_pace(struct account *, const struct site_config *, int weight);
