@@ -35,6 +35,7 @@ struct cool_down {
 struct account {
     unsigned magic;
     uint64_t id;              /* never used again */
+    struct config *config;    /* whose texts view.credentials shows; reference, NULL: a visitor's */
     struct site_account view; /* what the adapter sees; view.owner = this account */
     char *site, *name;
     struct account_pool *pool;

@@ -32,7 +32,6 @@ struct pool_site {
 };
 
 struct account_pool {
-    struct config *config;
     struct pool_site *sites;
     struct account_pool_hooks hooks;
     uint64_t last_id;
@@ -66,6 +65,8 @@ static void account_free(struct account *a)
         explicit_bzero((char *)(uintptr_t)a->visitor.value.p, a->visitor.value.n);
         free((char *)(uintptr_t)a->visitor.value.p);
     }
+    if (a->config)
+        config_unref(a->config);
     free(a->starts);
     free(a->site);
     free(a->name);
@@ -106,9 +107,10 @@ static uint64_t credentials_hash(const struct account_config *c)
     return h;
 }
 
-static int account_configure(struct account *a, const struct account_config *c,
-                             const struct site_config *site)
+static int account_configure(struct account *a, struct config *config,
+                             const struct account_config *c, const struct site_config *site)
 {
+    struct config *old = a->config;
     uint64_t hash = credentials_hash(c);
     if (a->credentials_hash && a->credentials_hash != hash) {
         while (a->view.held)
@@ -116,10 +118,13 @@ static int account_configure(struct account *a, const struct account_config *c,
         account_forgive(a);
     }
     a->credentials_hash = hash;
+    a->config = config_ref(config);
     a->view.guest = c->guest;
     a->view.credentials = c->credentials;
     a->view.n_credentials = c->n_credentials;
     a->retired = false;
+    if (old)
+        config_unref(old);
     return account_set_pace(a, site, c->weight);
 }
 
@@ -158,12 +163,10 @@ static void free_if_unused(struct account *a)
         account_free(a);
 }
 
+/* Requests that are under way go on with its credentials: it keeps the config that has them. */
 static void retire(struct account *a)
 {
-    static const struct credential none;
     a->retired = true;
-    a->view.credentials = &none; /* the config that held them may go */
-    a->view.n_credentials = 0;
     free_if_unused(a);
 }
 
@@ -179,7 +182,8 @@ static struct account *take_by_name(struct pool_site *s, struct span name)
     return NULL;
 }
 
-static int configure_site(struct account_pool *pool, const struct site_config *site)
+static int configure_site(struct account_pool *pool, struct config *config,
+                          const struct site_config *site)
 {
     struct pool_site *s = find_or_add_site(pool, site->settings.name);
     struct account **accounts = s ? calloc(site->n_accounts, sizeof *accounts) : NULL;
@@ -195,7 +199,7 @@ static int configure_site(struct account_pool *pool, const struct site_config *s
             result = -1;
             continue;
         }
-        if (account_configure(a, &site->accounts[i], site))
+        if (account_configure(a, config, &site->accounts[i], site))
             result = -1;
         accounts[n++] = a;
     }
@@ -256,12 +260,10 @@ void account_pool_tick(struct account_pool *pool, uint64_t now_ms)
 int account_pool_configure(struct account_pool *pool, struct config *config, uint64_t now_ms)
 {
     int result = 0;
-    struct config *old = pool->config;
-    pool->config = config_ref(config);
     for (struct pool_site *s = pool->sites; s; s = s->chain)
         s->live = false;
     for (size_t i = 0; i < config->n_sites; i++) {
-        if (configure_site(pool, &config->sites[i]))
+        if (configure_site(pool, config, &config->sites[i]))
             result = -1;
     }
     for (struct pool_site *s = pool->sites; s; s = s->chain) {
@@ -274,8 +276,6 @@ int account_pool_configure(struct account_pool *pool, struct config *config, uin
         s->n_accounts = 0;
         fair_queue_wake_all(&s->queue); /* they find no account and move on */
     }
-    if (old)
-        config_unref(old);
     return result;
 }
 
@@ -304,8 +304,6 @@ void account_pool_destroy(struct account_pool *pool)
         free(s->name);
         free(s);
     }
-    if (pool->config)
-        config_unref(pool->config);
     free(pool);
 }
 
