@@ -57,7 +57,7 @@ struct account {
     uint64_t requests, failures; /* since the start of the program */
     struct account_day today;    /* the last day on which it was leased; see account_count_day */
     enum fail_kind last_failure; /* FAIL_NONE: the last request went well, or there was none */
-    char last_error[160];        /* what it said, without secrets */
+    char last_error[sizeof(((struct fail *)0)->message)]; /* what it said, without secrets */
 
     int pins;     /* tidying runs that still need the account's credentials, without a lease */
     bool retired; /* gone from the config: freed with its last lease */

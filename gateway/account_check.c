@@ -16,6 +16,7 @@
 #include "base/json_write.h"
 #include "gateway/clock.h"
 #include "gateway/site_cookies.h"
+#include "sse/text_guard.h"
 
 enum { ANSWER_MAX = 4 * 1024 * 1024, REPORT_MAX = 16 * 1024 * 1024, SITE_NAME_MAX = 256 };
 
@@ -353,7 +354,7 @@ static void report(struct account_check *check)
         json_member(&w, "site", span_str(p->account->site));
         json_member(&w, "account", span_str(p->account->name));
         json_member(&w, "result", span_str(result_name(p->result)));
-        json_member(&w, "message", span_str(p->message));
+        json_member_repaired(&w, "message", span_str(p->message));
         json_end_object(&w);
     }
     json_end_array(&w);
