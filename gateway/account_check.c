@@ -131,15 +131,21 @@ static void listed(struct probe *p)
     ask_site(p, &p->bare);
 }
 
-/* The answer to who comes without a credential. */
+/* The answer to who comes without a credential; no status: none came. Refusals have many statuses,
+ * also those of a way to a login page. */
 static void answered_bare(struct probe *p)
 {
+    bool is_refused = p->status >= 300 && p->status < 500 && p->status != 408 && p->status != 429;
     if (p->status == 200)
         conclude(p, PROBE_UNKNOWN,
                  "answers, but shows its models to everybody, so nothing cheap tells whether the "
                  "credential is good; send a message");
-    else
+    else if (is_refused)
         fine(p);
+    else
+        conclude(p, PROBE_UNKNOWN,
+                 "answers, but did not say whether it shows its models to everybody; check again, "
+                 "or send a message");
 }
 
 /* What the site said with a status other than 200, or instead of a list. */
