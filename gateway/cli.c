@@ -347,8 +347,10 @@ static int print_accounts(const struct cli *cli, const struct config *config, FI
         buffer_clear(&line);
         struct buffer table;
         buffer_init(&table, OUTPUT_MAX);
-        if (!cli->json && account_report_table(&table, buffer_span(&reply), clock_wall_ms()))
+        if (!cli->json && account_report_table(&table, buffer_span(&reply), clock_wall_ms())) {
+            fprintf(err, "dragoman: the gateway's answer makes no sense: is it of this version?\n");
             code = EXIT_RUNTIME;
+        }
         put(out, cli->json ? &reply : &table);
         buffer_free(&table);
         if (rc == 1)

@@ -1,5 +1,6 @@
 /*
- * gateway/control.c - see control.h. A caller costs one allocation; slow ones are given up.
+ * gateway/control.c - see control.h. A caller costs one allocation; of too many, the one that has
+ * been silent longest is given up.
  */
 #include "gateway/control.h"
 
@@ -31,7 +32,7 @@ struct control {
     uv_pipe_t listener;
     control_handler *handler;
     void *owner;
-    struct control_caller *callers;
+    struct control_caller *callers; /* the latest first */
     size_t n_callers;
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
@@ -119,6 +120,15 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         hang_up(c);
 }
 
+/* Who has come first of those that have not asked; NULL when all have. */
+static struct control_caller *longest_silent(const struct control *control)
+{
+    struct control_caller *first = NULL;
+    for (struct control_caller *c = control->callers; c; c = c->next)
+        first = c->asked ? first : c;
+    return first;
+}
+
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct control *control = listener->data;
@@ -134,9 +144,11 @@ static void on_connection(uv_stream_t *listener, int status)
         c->next->prev = c;
     control->callers = c;
     control->n_callers++;
-    if (uv_accept(listener, (uv_stream_t *)&c->pipe) || control->n_callers > CALLERS_MAX ||
+    if (uv_accept(listener, (uv_stream_t *)&c->pipe) ||
         uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read))
         hang_up(c);
+    if (control->n_callers > CALLERS_MAX)
+        hang_up(longest_silent(control)); /* there is one: this caller, if all others have asked */
 }
 
 static void on_listener_closed(uv_handle_t *handle) { free(handle->data); }
@@ -192,7 +204,7 @@ static int exchange_lines(int fd, struct span line, struct buffer *reply)
     buffer_init(&out, LINE_MAX_BYTES);
     buffer_append(&out, line);
     buffer_char(&out, '\n');
-    bool sent = !out.error && write(fd, out.p, out.n) == (ssize_t)out.n;
+    bool sent = !out.error && send(fd, out.p, out.n, MSG_NOSIGNAL) == (ssize_t)out.n;
     buffer_free(&out);
     if (!sent)
         return -1;
