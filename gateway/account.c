@@ -177,8 +177,9 @@ void account_note_failure(struct account *a, enum fail_kind kind, uint64_t model
             a->state = kind == FAIL_CREDENTIAL ? ACCOUNT_EXPIRED : ACCOUNT_CHALLENGED;
     } else if (kind == FAIL_RATE_LIMITED) {
         struct cool_down *c = find_or_add(a, limits->per_model ? model : 0);
-        /* Several requests at once meet the same limit: one strike. */
-        if (c->until_ms <= now_ms)
+        /* Several requests at once meet the same limit: one strike, or the first one after a
+         * success. */
+        if (c->until_ms <= now_ms || !c->strikes)
             c->strikes++;
         uint64_t until = now_ms + rest_ms(c->strikes, retry_after_s, limits, jitter);
         if (until > c->until_ms)

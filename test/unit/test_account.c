@@ -49,6 +49,17 @@ static void rests_grow_until_a_success(void **state)
     assert_in_range(account_cool_until(&a, 1), now + 60000, now + 72000);
 }
 
+/* One of several that are under way is answered well after the first met the limit: what the others
+ * meet then is a first limit again. */
+static void a_success_amid_limits_counts_anew(void **state)
+{
+    struct account a = {0};
+    account_note_failure(&a, FAIL_RATE_LIMITED, 1, 0, &per_account, 0, 1000);
+    account_note_success(&a, 1);
+    account_note_failure(&a, FAIL_RATE_LIMITED, 1, 0, &per_account, 0, 2000);
+    assert_int_equal(account_cool_until(&a, 1), 62000);
+}
+
 static void many_models_have_room(void **state)
 {
     struct account a = {0};
@@ -131,6 +142,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rests),
         cmocka_unit_test(rests_grow_until_a_success),
+        cmocka_unit_test(a_success_amid_limits_counts_anew),
         cmocka_unit_test(many_models_have_room),
         cmocka_unit_test(pace),
         cmocka_unit_test(states),
