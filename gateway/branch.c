@@ -545,12 +545,24 @@ static enum branch_step step_lease(struct branch *b)
     return site->adapter->capabilities & CAP_LOCAL ? BRANCH_LOCAL : BRANCH_ASK;
 }
 
+/* Did another exchange try in vain to obtain the credential that we waited for? */
+static bool shares_failure(struct branch *b)
+{
+    const struct fail *fail = account_credential_failure(b->account, b->awaited_step);
+    b->awaited_step = 0;
+    if (fail)
+        b->fail = *fail;
+    return fail != NULL;
+}
+
 static enum branch_step step_ask(struct branch *b)
 {
     struct upstream_handler handler = site_handler;
     const struct site_config *site = branch_site(b);
     if (!account_credential_is_safe(b->account, &b->waiter))
         return BRANCH_WAIT;
+    if (shares_failure(b))
+        return BRANCH_RETRY;
     if (b->holds_credential_step) {
         exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
         if (b->step == BRANCH_OVER)
@@ -577,7 +589,7 @@ static enum branch_step step_ask(struct branch *b)
         return BRANCH_RETRY;
     }
     if (b->request.credential_step) {
-        if (!account_credential_begin(b->account, &b->waiter))
+        if (!account_credential_begin(b->account, &b->waiter, &b->awaited_step))
             return BRANCH_WAIT; /* another exchange obtains it: ask again when it has */
         b->holds_credential_step = true;
     }
@@ -655,6 +667,8 @@ static enum branch_step step_retry(struct branch *b)
         b->complete = answer_feed_is_finished(&b->feed);
         return BRANCH_OVER;
     }
+    if (b->holds_credential_step && kind != FAIL_INTERNAL) /* that would be ours alone */
+        account_credential_failed(b->account, &b->fail);
     exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
     if (b->step == BRANCH_OVER)
         return BRANCH_OVER;
