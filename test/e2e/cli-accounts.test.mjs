@@ -1,6 +1,8 @@
 // dragoman accounts and keys: what a person sees, of a running gateway and of none.
 import assert from 'node:assert/strict';
+import {once} from 'node:events';
 import {rmSync, statSync} from 'node:fs';
+import {connect} from 'node:net';
 import {join} from 'node:path';
 import {afterEach, describe, it} from 'node:test';
 import {OpenAiSite} from '../sites/openai.mjs';
@@ -95,6 +97,22 @@ describe('dragoman accounts', () => {
     gateway.signal('SIGTERM');
     await gateway.exit();
     assert.throws(() => statSync(socket));
+  });
+
+  it('is not held up by those who connect and say nothing, or take no answer', async () => {
+    const {gateway, accounts} = await serve();
+    const callers = [];
+    for (let i = 0; i < 40; i++) {
+      const caller = connect(join(gateway.directory, 'data/control.sock'));
+      callers.push(caller);
+      caller.on('error', () => {});
+      await once(caller, 'connect');
+      if (i % 2) caller.pause().write('accounts\n');
+    }
+    const {code, stdout} = await accounts();
+    for (const caller of callers) caller.destroy();
+    assert.equal(code, 0);
+    assert.match(stdout, /^good +main +ready/m);
   });
 
   it('a killed gateway leaves nothing in the way of the next', async () => {
