@@ -399,6 +399,7 @@ static enum branch_step next_target(struct branch *b)
         b->target++;
     } while (!exchange_opens(b->exchange, b->target));
     b->tried = 0;
+    b->queue_until_ms = 0; /* another queue, with a patience of its own */
     b->account_name = span_of(NULL, 0);
     return BRANCH_LEASE;
 }
