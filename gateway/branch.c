@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "gateway/account_events.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
@@ -91,7 +92,7 @@ void branch_release(struct branch *b)
 
 static enum branch_step completed(struct branch *b)
 {
-    account_succeeded(b->account, b->run.model);
+    account_met_success(b->account, b->run.model);
     b->complete = true;
     return BRANCH_OVER;
 }
@@ -658,10 +659,7 @@ static enum branch_step step_retry(struct branch *b)
     enum fail_kind kind = b->fail.kind;
     if (b->account &&
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
-        account_failed(b->account, kind, b->run.model, b->fail.retry_after_s, now_ms(b));
-        account_remember(b->account, b->run.model, b->fail.message);
-        if (kind == FAIL_RATE_LIMITED || kind == FAIL_CREDENTIAL || kind == FAIL_CHALLENGE)
-            account_changed(b->account);
+        account_met_failure(b->account, b->run.model, &b->fail, now_ms(b));
     }
     if (b->feed.committed) {
         /* With its finish reason, what broke afterwards took nothing from the answer. */
