@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "gateway/clock.h"
+#include "gateway/http_client.h"
 #include "test/unit/support/cmocka_all.h"
 
 static const struct account_limits per_account = {0}, per_model = {.per_model = true},
@@ -125,6 +127,17 @@ static void states(void **state)
     assert_int_equal(account_state_at(&a, 10000), ACCOUNT_READY);
 }
 
+/* The longest that a site's Retry-After is believed (http_retry_after): what people are told about
+ * a rest is how long it is. */
+static void the_longest_rest_is_told(void **state)
+{
+    struct account a = {0};
+    int longest = http_retry_after(SPAN("1000000000000"), 0);
+    account_note_failure(&a, FAIL_RATE_LIMITED, 1, longest, &per_account, 0, 1000);
+    assert_int_equal(longest, 365 * 86400);
+    assert_int_equal(clock_seconds_until(account_cool_until(&a, 1), 1000), longest);
+}
+
 static void requests_of_the_day(void **state)
 {
     struct account a = {0};
@@ -146,6 +159,7 @@ int main(void)
         cmocka_unit_test(many_models_have_room),
         cmocka_unit_test(pace),
         cmocka_unit_test(states),
+        cmocka_unit_test(the_longest_rest_is_told),
         cmocka_unit_test(requests_of_the_day),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
