@@ -65,6 +65,9 @@ struct account {
     struct account *next_former;
     bool credential_step;               /* one exchange obtains a credential */
     struct wait_queue credential_queue; /* the others wait here */
+    unsigned credential_steps;          /* begun so far */
+    unsigned failed_step;               /* the last one that came to nothing, 0 = none … */
+    struct fail credential_fail;        /* … and why */
     int unsaved;                        /* writes of what a credential step obtained, under way */
     struct wait_queue unsaved_queue;    /* requests that wait for their end */
     uint64_t credentials_hash;          /* of the configured values, to see a change */

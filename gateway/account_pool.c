@@ -687,15 +687,29 @@ size_t account_pool_ahead(struct account_pool *pool, const struct site_config *s
     return s && w->queue ? fair_queue_ahead(&s->queue, w) : 0;
 }
 
-bool account_credential_begin(struct account *a, struct waiter *w)
+bool account_credential_begin(struct account *a, struct waiter *w, unsigned *awaited)
 {
     assert(a->magic == ACCOUNT_MAGIC);
     if (a->credential_step) {
+        *awaited = a->credential_steps;
         wait_queue_add(&a->credential_queue, w);
         return false;
     }
     a->credential_step = true;
+    a->credential_steps++;
     return true;
+}
+
+void account_credential_failed(struct account *a, const struct fail *fail)
+{
+    assert(a->magic == ACCOUNT_MAGIC && a->credential_step);
+    a->failed_step = a->credential_steps;
+    a->credential_fail = *fail;
+}
+
+const struct fail *account_credential_failure(const struct account *a, unsigned awaited)
+{
+    return awaited && awaited == a->failed_step ? &a->credential_fail : NULL;
 }
 
 void account_credential_done(struct account *a)

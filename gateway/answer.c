@@ -299,8 +299,7 @@ static int put_proof(struct answer_choice *c, struct span proof,
         c->feed->rules.reasoning == REASONING_DROP)
         return 0;
     c->splitting = false; /* this site tells its thinking apart */
-    commit(c);
-    return written(c, put(writer_of(c), c->index, proof));
+    return commit(c->feed) ? -1 : written(c, put(writer_of(c), c->index, proof));
 }
 
 static int put_refusal(struct answer_choice *c, struct span text)

@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "gateway/account_events.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
@@ -109,7 +110,7 @@ void branch_release(struct branch *b)
 
 static enum branch_step completed(struct branch *b)
 {
-    account_succeeded(b->account, b->work->run.model);
+    account_met_success(b->account, b->work->run.model);
     b->complete = true;
     return BRANCH_OVER;
 }
@@ -445,6 +446,7 @@ static enum branch_step next_target(struct branch *b)
         b->target++;
     } while (!exchange_opens(b->exchange, b->target));
     b->tried = 0;
+    b->queue_until_ms = 0; /* another queue, with a patience of its own */
     b->account_name = span_of(NULL, 0);
     return BRANCH_LEASE;
 }
@@ -591,12 +593,24 @@ static enum branch_step step_lease(struct branch *b)
     return site->adapter->capabilities & CAP_LOCAL ? BRANCH_LOCAL : BRANCH_ASK;
 }
 
+/* Did another exchange try in vain to obtain the credential that we waited for? */
+static bool shares_failure(struct branch *b)
+{
+    const struct fail *fail = account_credential_failure(b->account, b->awaited_step);
+    b->awaited_step = 0;
+    if (fail)
+        b->fail = *fail;
+    return fail != NULL;
+}
+
 static enum branch_step step_ask(struct branch *b)
 {
     struct upstream_handler handler = site_handler;
     const struct site_config *site = branch_site(b);
     if (!account_credential_is_safe(b->account, &b->waiter))
         return BRANCH_WAIT;
+    if (shares_failure(b))
+        return BRANCH_RETRY;
     if (b->holds_credential_step) {
         exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
         if (b->step == BRANCH_OVER)
@@ -623,7 +637,7 @@ static enum branch_step step_ask(struct branch *b)
         return BRANCH_RETRY;
     }
     if (b->work->request.credential_step) {
-        if (!account_credential_begin(b->account, &b->waiter))
+        if (!account_credential_begin(b->account, &b->waiter, &b->awaited_step))
             return BRANCH_WAIT; /* another exchange obtains it: ask again when it has */
         b->holds_credential_step = true;
     }
@@ -692,16 +706,15 @@ static enum branch_step step_retry(struct branch *b)
     struct span model = b->exchange->targets[b->target].model;
     if (b->account &&
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
-        account_failed(b->account, kind, model, b->fail.retry_after_s, now_ms(b));
-        account_remember(b->account, model, b->fail.message);
-        if (kind == FAIL_RATE_LIMITED || kind == FAIL_CREDENTIAL || kind == FAIL_CHALLENGE)
-            account_changed(b->account);
+        account_met_failure(b->account, model, &b->fail, now_ms(b));
     }
     if (b->work && b->work->feed.committed) {
         /* With its finish reason, what broke afterwards took nothing from the answer. */
         b->complete = answer_feed_is_finished(&b->work->feed);
         return BRANCH_OVER;
     }
+    if (b->holds_credential_step && kind != FAIL_INTERNAL) /* that would be ours alone */
+        account_credential_failed(b->account, &b->fail);
     exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
     if (b->step == BRANCH_OVER)
         return BRANCH_OVER;
