@@ -849,7 +849,7 @@ static enum adapter_verdict zai_on_head(struct turn_run *run, const struct site_
 static enum adapter_verdict take_token(struct turn_run *run, struct zai *z, struct json root)
 {
     struct span token = json_get_text(root, "token");
-    if (!is_plain(token))
+    if (!token_can_be_sent(token))
         return fail_set(
             &run->fail, FAIL_UNAVAILABLE,
             "chat.z.ai gave no guest token; a token of your own account works without one");

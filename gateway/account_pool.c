@@ -36,7 +36,6 @@ struct pool_site {
 };
 
 struct account_pool {
-    struct config *config;
     struct pool_site *sites;
     struct account *former; /* retired ones; the latest first */
     size_t n_former;
@@ -72,6 +71,8 @@ static void account_free(struct account *a)
         explicit_bzero((char *)(uintptr_t)a->visitor.value.p, a->visitor.value.n);
         free((char *)(uintptr_t)a->visitor.value.p);
     }
+    if (a->config)
+        config_unref(a->config);
     free(a->starts);
     free(a->site);
     free(a->name);
@@ -123,17 +124,21 @@ static void begin_anew(struct account *a)
     account_changed(a);
 }
 
-static int account_configure(struct account *a, const struct account_config *c,
-                             const struct site_config *site)
+static int account_configure(struct account *a, struct config *config,
+                             const struct account_config *c, const struct site_config *site)
 {
+    struct config *old = a->config;
     uint64_t former = a->credentials_hash;
     a->credentials_hash = credentials_hash(c);
+    a->config = config_ref(config);
     a->view.guest = c->guest;
     a->view.credentials = c->credentials;
     a->view.n_credentials = c->n_credentials;
     a->retired = false;
     if (former && former != a->credentials_hash)
         begin_anew(a);
+    if (old)
+        config_unref(old);
     return account_set_pace(a, site, c->weight);
 }
 
@@ -166,10 +171,21 @@ static struct pool_site *find_or_add_site(struct account_pool *pool, struct span
     return s;
 }
 
-static void free_if_unused(struct account *a)
+/* Of a retired account nothing is needed any more but what is remembered of it. */
+static void settle_retired(struct account *a)
 {
-    if (a->forgotten && a->in_flight == 0 && a->pins == 0 && !a->credential_step)
+    static const struct credential none;
+    if (!a->retired || a->in_flight || a->pins || a->credential_step)
+        return;
+    if (a->forgotten) {
         account_free(a);
+        return;
+    }
+    a->view.credentials = &none;
+    a->view.n_credentials = 0;
+    if (a->config)
+        config_unref(a->config);
+    a->config = NULL;
 }
 
 /* The place of a former account in its list, or of the list's end. */
@@ -193,15 +209,14 @@ static struct account *take_former(struct account_pool *pool, struct account **p
     return a;
 }
 
+/* Requests that are under way go on with its credentials: it keeps the config that has them. */
 static void retire(struct account *a)
 {
-    static const struct credential none;
     struct account_pool *pool = a->pool;
     a->retired = true;
-    a->view.credentials = &none; /* the config that held them may go */
-    a->view.n_credentials = 0;
     a->next_former = pool->former;
     pool->former = a;
+    settle_retired(a);
     if (++pool->n_former <= FORMER_MAX)
         return;
     struct account **last = &pool->former;
@@ -209,7 +224,7 @@ static void retire(struct account *a)
         last = &(*last)->next_former;
     struct account *oldest = take_former(pool, last);
     oldest->forgotten = true;
-    free_if_unused(oldest);
+    settle_retired(oldest);
 }
 
 static struct account *take_by_name(struct pool_site *s, struct span name)
@@ -224,7 +239,8 @@ static struct account *take_by_name(struct pool_site *s, struct span name)
     return NULL;
 }
 
-static int configure_site(struct account_pool *pool, const struct site_config *site)
+static int configure_site(struct account_pool *pool, struct config *config,
+                          const struct site_config *site)
 {
     struct pool_site *s = find_or_add_site(pool, site->settings.name);
     struct account **accounts = s ? calloc(site->n_accounts, sizeof *accounts) : NULL;
@@ -242,7 +258,7 @@ static int configure_site(struct account_pool *pool, const struct site_config *s
             result = -1;
             continue;
         }
-        if (account_configure(a, &site->accounts[i], site))
+        if (account_configure(a, config, &site->accounts[i], site))
             result = -1;
         accounts[n++] = a;
     }
@@ -303,12 +319,10 @@ void account_pool_tick(struct account_pool *pool, uint64_t now_ms)
 int account_pool_configure(struct account_pool *pool, struct config *config, uint64_t now_ms)
 {
     int result = 0;
-    struct config *old = pool->config;
-    pool->config = config_ref(config);
     for (struct pool_site *s = pool->sites; s; s = s->chain)
         s->live = false;
     for (size_t i = 0; i < config->n_sites; i++) {
-        if (configure_site(pool, &config->sites[i]))
+        if (configure_site(pool, config, &config->sites[i]))
             result = -1;
     }
     for (struct pool_site *s = pool->sites; s; s = s->chain) {
@@ -321,8 +335,6 @@ int account_pool_configure(struct account_pool *pool, struct config *config, uin
         s->n_accounts = 0;
         fair_queue_wake_all(&s->queue); /* they find no account and move on */
     }
-    if (old)
-        config_unref(old);
     return result;
 }
 
@@ -353,8 +365,6 @@ void account_pool_destroy(struct account_pool *pool)
         free(s->name);
         free(s);
     }
-    if (pool->config)
-        config_unref(pool->config);
     free(pool);
 }
 
@@ -539,7 +549,7 @@ void account_release(struct account *a, uint64_t now_ms)
     assert(a->magic == ACCOUNT_MAGIC && a->in_flight > 0);
     a->in_flight--;
     if (a->retired) { /* no queue waits for it */
-        free_if_unused(a);
+        settle_retired(a);
         return;
     }
     struct pool_site *s = find_site(a->pool, span_str(a->site));
@@ -557,7 +567,7 @@ void account_unpin(struct account *a)
 {
     assert(a->magic == ACCOUNT_MAGIC && a->pins > 0);
     a->pins--;
-    free_if_unused(a);
+    settle_retired(a);
 }
 
 uint64_t account_pool_earliest(struct account_pool *pool, const struct site_config *site,
@@ -677,15 +687,29 @@ size_t account_pool_ahead(struct account_pool *pool, const struct site_config *s
     return s && w->queue ? fair_queue_ahead(&s->queue, w) : 0;
 }
 
-bool account_credential_begin(struct account *a, struct waiter *w)
+bool account_credential_begin(struct account *a, struct waiter *w, unsigned *awaited)
 {
     assert(a->magic == ACCOUNT_MAGIC);
     if (a->credential_step) {
+        *awaited = a->credential_steps;
         wait_queue_add(&a->credential_queue, w);
         return false;
     }
     a->credential_step = true;
+    a->credential_steps++;
     return true;
+}
+
+void account_credential_failed(struct account *a, const struct fail *fail)
+{
+    assert(a->magic == ACCOUNT_MAGIC && a->credential_step);
+    a->failed_step = a->credential_steps;
+    a->credential_fail = *fail;
+}
+
+const struct fail *account_credential_failure(const struct account *a, unsigned awaited)
+{
+    return awaited && awaited == a->failed_step ? &a->credential_fail : NULL;
 }
 
 void account_credential_done(struct account *a)

@@ -156,7 +156,10 @@ static int end_nothing(struct answer_writer *w, const struct usage_counts *usage
     return 0;
 }
 
-static int finish_nothing(struct answer_writer *w, int choice, struct span reason) { return 0; }
+static int finish_nothing(struct answer_writer *w, int choice, const struct finish_note *note)
+{
+    return 0;
+}
 
 static const struct answer_writer_ops ops = {
     .bytes = put_bytes,
@@ -179,6 +182,7 @@ const struct api api_relay = {
     .name = "relay",
     .id_prefix = "relay-",
     .relays = true,
+    .dialect = DIALECT_OPENAI,
     .parse = parse,
     .stream_writer = create,
 };

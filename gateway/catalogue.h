@@ -31,6 +31,8 @@ struct catalogue *catalogue_create(uv_loop_t *, struct upstream *, struct accoun
                                    catalogue_keep *, void *owner);
 /* Cancels fetches. Waiters must have left. */
 void catalogue_destroy(struct catalogue *);
+/* The sites and models from now on (first call and reloads); keeps a reference. Lists of sites that
+ * are another service now (adapter, base_url) are forgotten. */
 void catalogue_configure(struct catalogue *, struct config *);
 /* A list that was written down, after catalogue_configure: used until the site has told a new one,
  * which is asked for as if there were none. One that is not of such a site any more is ignored. */

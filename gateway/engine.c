@@ -51,6 +51,7 @@ static struct engine *give_up(struct engine *engine)
     account_pool_destroy(engine->accounts);
     key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);
+    turn_memory_destroy(engine->memory);
     config_unref(engine->config);
     free(engine);
     return NULL;
@@ -87,6 +88,7 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
     engine->started_ms = clock_wall_ms();
     buffer_init(&engine->out, OUT_LIMIT);
     engine->json = json_parser_create(PARSER_LIMIT);
+    engine->memory = turn_memory_create();
     engine->tokens = token_file_source(&engine->token_file);
     engine->upstream = upstream_create(loop);
     if (config->file.n) /* the built-in demo keeps nothing */
@@ -105,8 +107,9 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
     if (engine->upstream && engine->accounts)
         engine->catalogue =
             catalogue_create(loop, engine->upstream, engine->accounts, keep_models, engine);
-    if (!engine->json || (config->file.n && !engine->store) || !engine->catalogue ||
-        !engine->limits || account_pool_configure(engine->accounts, config, uv_now(loop)) ||
+    if (!engine->json || !engine->memory || (config->file.n && !engine->store) ||
+        !engine->catalogue || !engine->limits ||
+        account_pool_configure(engine->accounts, config, uv_now(loop)) ||
         key_limits_configure(engine->limits, config, engine_key_time(engine))) {
         fail_memory(fail);
         return give_up(engine);
@@ -163,6 +166,7 @@ static void on_upstream_closed(void *arg)
     account_pool_destroy(engine->accounts);
     key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);
+    turn_memory_destroy(engine->memory);
     token_file_close(&engine->token_file);
     buffer_free(&engine->out);
     config_unref(engine->config);

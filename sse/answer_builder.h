@@ -19,7 +19,7 @@ int answer_builder_text(struct answer_builder *, int choice, struct span);
 int answer_builder_reasoning(struct answer_builder *, int choice, struct span);
 int answer_builder_refusal(struct answer_builder *, int choice, struct span);
 int answer_builder_tool_begin(struct answer_builder *, int choice, int index, struct span id,
-                              struct span name);
+                              struct span name, struct span extra_content);
 int answer_builder_tool_arguments(struct answer_builder *, int choice, int index,
                                   struct span piece);
 int answer_builder_citations(struct answer_builder *, int choice, const struct citation *,

@@ -214,6 +214,27 @@ describe('the next target', () => {
     assert.equal(up.chatRequests().length, 0);
   });
 
+  it('has a queue of its own for who waited in vain at the first one', async () => {
+    const up = keep(await new OpenAiSite().start()), down = keep(await new OpenAiSite().start()), held = [];
+    const config = {max_concurrent: 1, adapter: 'openai', accounts: account};
+    const {base} = keep(await startGateway({models: [{id: 'chain', targets: ['up/a', 'down/b']}], sites: [
+      {name: 'up', ...config, ...up.config(), queue_timeout: '100ms'}, {name: 'down', ...config, ...down.config()}]}));
+    for (const site of [up, down]) site.plans.push(function (r, res) {
+      held.push(() => this.json(res, 200, {choices: [{index: 0, message: {role: 'assistant', content: 'x'}, finish_reason: 'stop'}]}));
+      this.emit('held');
+    });
+    const busy = [];
+    for (const [site, model] of [[up, 'up/a'], [down, 'down/b']]) {
+      busy.push(chat(base, {model, ...user('x')}));
+      await once(site, 'held');
+    }
+    setTimeout(() => held.forEach((go) => go()), 500); // of `up` it is too late for who waits: 100 ms are over
+    const response = await chat(base, {model: 'chain', ...user('hello')});
+    await response.text();
+    assert.deepEqual([response.status, route(response)], [200, 'down/b; tries=1']);
+    for (const answer of busy) await (await answer).text();
+  });
+
   it('is asked while every account of the first one rests', async () => {
     const {up, down, ask} = await serve([{id: 'safe', targets: ['up/m', 'down/m']}]);
     up.plans.push({status: 429, json: {error: {message: 'slow down'}}, headers: {'retry-after': '60'}});
