@@ -220,7 +220,7 @@ void account_resume(struct account *a, struct span model, enum account_state sta
 {
     if (!model.n && state != ACCOUNT_COOLING)
         a->state = state;
-    if (until_ms) {
+    if (until_ms || strikes) {
         struct cool_down *c = find_or_add(a, model.n ? account_model_hash(model) : 0);
         c->until_ms = until_ms;
         c->strikes = strikes;

@@ -14,6 +14,7 @@
 
 #include "adapters/support.h"
 #include "base/json_write.h"
+#include "gateway/account_events.h"
 #include "gateway/clock.h"
 #include "gateway/site_cookies.h"
 #include "sse/text_guard.h"
@@ -95,9 +96,7 @@ static void refused(struct probe *p)
         return;
     }
     if (concerns_the_account(p)) {
-        account_failed(p->account, fail->kind, SPAN(""), fail->retry_after_s, now_ms(p));
-        account_remember(p->account, SPAN(""), fail->message);
-        account_changed(p->account);
+        account_met_failure(p->account, SPAN(""), fail, now_ms(p));
     }
     conclude(p, PROBE_FAILED, fail->message);
 }
@@ -111,7 +110,7 @@ static int count_model(void *owner, const struct model_entry *entry)
 static void fine(struct probe *p)
 {
     char message[100];
-    account_succeeded(p->account, SPAN(""));
+    account_met_success(p->account, SPAN(""));
     snprintf(message, sizeof message, "fine (%zu model%s%s)", p->models, p->models == 1 ? "" : "s",
              p->bare.n_headers == p->request.n_headers ? "; it goes without a credential" : "");
     conclude(p, PROBE_FINE, message);

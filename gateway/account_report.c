@@ -66,11 +66,11 @@ static void write_account(struct json_writer *w, struct span site, struct span n
 }
 
 void account_report_json(struct buffer *out, struct account_pool *pool, const struct config *config,
-                         uint64_t now_ms, int64_t wall_ms)
+                         bool running, uint64_t now_ms, int64_t wall_ms)
 {
     struct json_writer w = json_writer(out);
     json_begin_object(&w);
-    json_member_bool(&w, "running", pool != NULL);
+    json_member_bool(&w, "running", running);
     json_key(&w, "accounts");
     json_begin_array(&w);
     for (size_t i = 0; i < config->n_sites; i++) {
@@ -128,7 +128,7 @@ static void fill_row(struct row *row, struct json account, int64_t wall_ms)
     struct span state = json_get_text(account, "state");
     put_text(row->cells[0], json_get_text(account, "site"));
     put_text(row->cells[1], json_get_text(account, "account"));
-    put_text(row->cells[2], state.n ? state : SPAN("not running"));
+    put_text(row->cells[2], state.n ? state : SPAN("not known"));
     put_text(row->cells[3], SPAN("-"));
     if (json_is(json_get(account, "until"), JSON_INT))
         put_time(row->cells[3], number(json_get(account, "until")), wall_ms);

@@ -22,7 +22,8 @@ struct answer_choice {
     struct answer_feed *feed;
     int index;
     bool finished, cut;
-    struct span held_finish; /* its reason, as long as the run may still be tried again */
+    bool finish_held;        /* as long as the run may still be tried again */
+    struct finish_note held; /* in the arena */
     bool in_think;           /* inside our own <think> (REASONING_THINK) */
     bool splitting;
     struct think_splitter splitter;
@@ -56,14 +57,41 @@ static void prepare_choice(struct answer_choice *c, struct answer_feed *feed, in
     token_counter_init(&c->reasoning, feed->answer->tokens);
 }
 
+/* NULL: nothing came for it so far. */
+static struct answer_choice *choice_at(const struct answer *a, int index)
+{
+    return index < a->n_choices ? a->choices[index] : NULL;
+}
+
+/* Room for the choice and those before it. 0, or -1 when memory is short. */
+static int make_room(struct answer *a, int index)
+{
+    int n = a->n_choices ? a->n_choices : 1;
+    while (n <= index)
+        n *= 2;
+    struct answer_choice **grown =
+        arena_alloc(a->arena, (size_t)n * sizeof(struct answer_choice *));
+    if (!grown)
+        return -1;
+    if (a->n_choices)
+        memcpy(grown, a->choices, (size_t)a->n_choices * sizeof(struct answer_choice *));
+    a->choices = grown;
+    a->n_choices = n;
+    return 0;
+}
+
 /* `choice` counts within the feed, and is one of it. NULL when memory is short. */
 static struct answer_choice *choice_of(struct answer_feed *f, int choice)
 {
-    struct answer_choice **c = &f->answer->choices[f->first + choice];
+    struct answer *a = f->answer;
+    int index = f->first + choice;
+    if (index >= a->n_choices && make_room(a, index))
+        return NULL;
+    struct answer_choice **c = &a->choices[index];
     if (!*c) {
-        *c = arena_alloc(f->answer->arena, sizeof **c);
+        *c = arena_alloc(a->arena, sizeof **c);
         if (*c)
-            prepare_choice(*c, f, f->first + choice);
+            prepare_choice(*c, f, index);
     }
     return *c;
 }
@@ -75,10 +103,24 @@ static struct answer_writer *writer_of(const struct answer_choice *c)
     return c->feed->answer->writer;
 }
 
-static void commit(struct answer_choice *c)
+/* What the run told before its first piece goes ahead of it. 0, or what the writer says. */
+static int release_extras(struct answer_feed *f)
 {
-    c->feed->committed = true;
-    c->feed->answer->committed = true;
+    struct answer_writer *w = f->answer->writer;
+    int error = 0;
+    for (const struct held_extra *h = f->extras; h && !error; h = h->next)
+        error = w->ops->extra(w, (enum extra_place)h->place, h->choice, h->members);
+    f->extras = NULL;
+    f->answer->full |= error == BUFFER_FULL;
+    return error;
+}
+
+static int commit(struct answer_feed *f)
+{
+    if (f->committed)
+        return 0;
+    f->committed = f->answer->committed = true;
+    return release_extras(f);
 }
 
 static int written(const struct answer_choice *c, int error)
@@ -90,7 +132,8 @@ static int written(const struct answer_choice *c, int error)
 
 static int write_text(struct answer_choice *c, struct span text)
 {
-    commit(c);
+    if (commit(c->feed))
+        return -1;
     return written(c, writer_of(c)->ops->text(writer_of(c), c->index, text));
 }
 
@@ -113,32 +156,42 @@ static int send_citations(struct answer_choice *c)
     return writer_of(c)->ops->citations(writer_of(c), c->index, f->citations, n);
 }
 
-static int write_finish(struct answer_choice *c, struct span reason)
+static int write_finish(struct answer_choice *c, const struct finish_note *note)
 {
     c->finished = true;
     if (end_thinking(c) || send_citations(c))
         return -1;
-    return written(c, writer_of(c)->ops->finish(writer_of(c), c->index, reason));
+    return written(c, writer_of(c)->ops->finish(writer_of(c), c->index, note));
+}
+
+static int hold_finish(struct answer_choice *c, const struct finish_note *note)
+{
+    struct arena *arena = c->feed->answer->arena;
+    c->held = (struct finish_note){arena_dup(arena, note->reason), arena_dup(arena, note->native),
+                                   arena_dup(arena, note->stop)};
+    c->finished = c->finish_held = true;
+    return c->held.reason.p && c->held.native.p && c->held.stop.p ? 0 : -1;
 }
 
 /* Nothing comes behind a finish reason. A run without any text may be tried again all the same: its
  * reason waits for the answer's end. */
-static int finish(struct answer_choice *c, struct span reason)
+static int finish(struct answer_choice *c, const struct finish_note *note)
 {
     if (c->finished)
         return 0;
-    if (c->feed->committed)
-        return write_finish(c, reason);
-    c->finished = true;
-    c->held_finish = arena_dup(c->feed->answer->arena, reason);
-    return c->held_finish.p ? 0 : -1;
+    return c->feed->committed ? write_finish(c, note) : hold_finish(c, note);
 }
 
 /* The gateway ends the choice, not the site. */
-static int cut_here(struct answer_choice *c, struct span reason)
+static int cut_here(struct answer_choice *c, const struct finish_note *note)
 {
     c->cut = true;
-    return finish(c, reason);
+    return finish(c, note);
+}
+
+static int cut_at_limit(struct answer_choice *c)
+{
+    return cut_here(c, &(struct finish_note){.reason = SPAN("length")});
 }
 
 /* ---- the filters ---- */
@@ -168,7 +221,7 @@ static int limited_text(struct answer_choice *c, struct span text)
         return 0;
     if (limit_text(c, &c->text, &text, &over) || end_thinking(c) || (text.n && write_text(c, text)))
         return -1;
-    return over ? cut_here(c, SPAN("length")) : 0;
+    return over ? cut_at_limit(c) : 0;
 }
 
 static int stopped_text(struct answer_choice *c, struct span text)
@@ -178,7 +231,9 @@ static int stopped_text(struct answer_choice *c, struct span text)
         return limited_text(c, text);
     if (stop_filter_pass(&c->stop, text, &out) || limited_text(c, out))
         return -1;
-    return c->stop.stopped ? cut_here(c, SPAN("stop")) : 0;
+    if (!c->stop.stopped)
+        return 0;
+    return cut_here(c, &(struct finish_note){.reason = SPAN("stop"), .stop = c->stop.met});
 }
 
 static int limited_reasoning(struct answer_choice *c, struct span text)
@@ -191,11 +246,11 @@ static int limited_reasoning(struct answer_choice *c, struct span text)
             return -1;
         c->in_think = true;
     } else if (text.n && c->feed->rules.reasoning != REASONING_DROP) {
-        commit(c);
-        if (written(c, writer_of(c)->ops->reasoning(writer_of(c), c->index, text)))
+        if (commit(c->feed) ||
+            written(c, writer_of(c)->ops->reasoning(writer_of(c), c->index, text)))
             return -1;
     }
-    return over ? cut_here(c, SPAN("length")) : 0;
+    return over ? cut_at_limit(c) : 0;
 }
 
 static int put_split(void *owner, bool reasoning, struct span text)
@@ -215,11 +270,11 @@ static int put_held(struct answer_choice *c)
     return limited_text(c, rest);
 }
 
-static int put_finish(struct answer_choice *c, struct span reason)
+static int put_finish(struct answer_choice *c, const struct finish_note *note)
 {
     if (c->finished)
         return 0;
-    return put_held(c) ? -1 : finish(c, reason);
+    return put_held(c) ? -1 : finish(c, note);
 }
 
 /* ---- the kinds of deltas ---- */
@@ -234,6 +289,17 @@ static int put_reasoning(struct answer_choice *c, struct span text)
 {
     c->splitting = false; /* this site tells its thinking apart */
     return limited_reasoning(c, text);
+}
+
+/* What proves reasoning goes where the reasoning went. */
+static int put_proof(struct answer_choice *c, struct span proof,
+                     int (*put)(struct answer_writer *, int choice, struct span))
+{
+    if (!put || c->feed->rules.reasoning == REASONING_THINK ||
+        c->feed->rules.reasoning == REASONING_DROP)
+        return 0;
+    c->splitting = false; /* this site tells its thinking apart */
+    return commit(c->feed) ? -1 : written(c, put(writer_of(c), c->index, proof));
 }
 
 static int put_refusal(struct answer_choice *c, struct span text)
@@ -251,15 +317,15 @@ static int put_tool_begin(struct answer_choice *c, const struct delta *d)
         return -1;
     if (c->finished) /* what was held back met a stop text or the limit */
         return 0;
-    if (end_thinking(c))
+    if (end_thinking(c) || commit(c->feed))
         return -1;
-    commit(c);
     if (id.n == 0) /* sites without ids: one that is unique within the conversation's turn */
         id = arena_printf(a->arena, "call_%.*s_%d_%d", SPAN_ARGS(span_from(a->id, a->id.n - 8)),
                           c->index, d->index);
     if (!id.p || token_counter_add(&c->text, d->name))
         return -1;
-    return written(c, writer_of(c)->ops->tool_begin(writer_of(c), c->index, d->index, id, d->name));
+    const struct tool_start tool = {d->index, id, d->name, d->extra_content};
+    return written(c, writer_of(c)->ops->tool_begin(writer_of(c), c->index, &tool));
 }
 
 static int put_tool_arguments(struct answer_choice *c, const struct delta *d)
@@ -315,16 +381,38 @@ static int keep_usage(struct answer_feed *f, const struct delta_usage *u)
     return 0;
 }
 
+/* Another run of the same answer may be committed, and a silent stream may get its first event: so
+ * they wait here, not at the writer. Sites tell the same at the top of every chunk: once is enough.
+ */
+static int hold_extra(struct answer_feed *f, const struct delta *d)
+{
+    struct arena *arena = f->answer->arena;
+    for (struct held_extra *h = f->extras; h; h = h->next) {
+        if (d->place == PLACE_TOP && h->place == EXTRA_TOP && span_eq(h->members, d->text))
+            return 0;
+    }
+    struct held_extra *h = arena_alloc(arena, sizeof *h);
+    if (!h)
+        return -1;
+    *h = (struct held_extra){NULL, d->place, f->first + d->choice, arena_dup(arena, d->text)};
+    *(f->extras ? f->last_extra : &f->extras) = h;
+    f->last_extra = &h->next;
+    return h->members.p ? 0 : -1;
+}
+
 /* Members that we do not know wait for the text that they stand beside. When more of them come
  * instead, they are the answer (sound in pieces): each goes out on its own. */
 static int put_extra(struct answer_feed *f, const struct delta *d)
 {
     struct answer *a = f->answer;
     if (d->place == PLACE_DELTA && f->extra_waits && !f->committed) {
-        f->committed = a->committed = true;
+        if (commit(f))
+            return -1;
         answer_frame_done(a);
     }
     f->extra_waits |= d->place == PLACE_DELTA;
+    if (!f->committed)
+        return hold_extra(f, d);
     return a->writer->ops->extra(a->writer, (enum extra_place)d->place, f->first + d->choice,
                                  d->text);
 }
@@ -334,12 +422,14 @@ static int put_choice_delta(struct answer_choice *c, const struct delta *d)
     if (c->finished) /* nothing after the finish reason but usage (S9) */
         return 0;
     if (d->kind == DELTA_FINISH)
-        return put_finish(c, d->text);
+        return put_finish(c, &(struct finish_note){d->text, d->native, d->stop});
     c->feed->has_text = true;
     switch (d->kind) {
     case DELTA_TEXT: return put_text(c, d->text);
     case DELTA_REASONING: return put_reasoning(c, d->text);
     case DELTA_REFUSAL: return put_refusal(c, d->text);
+    case DELTA_SIGNATURE: return put_proof(c, d->text, writer_of(c)->ops->signature);
+    case DELTA_REDACTED: return put_proof(c, d->text, writer_of(c)->ops->redacted);
     case DELTA_TOOL_BEGIN: return put_tool_begin(c, d);
     case DELTA_TOOL_ARGUMENTS: return put_tool_arguments(c, d);
     default: return 0;
@@ -360,7 +450,8 @@ static int put_delta(void *owner, const struct delta *d)
         a->content_type = arena_dup(a->arena, d->text);
         return a->content_type.p ? 0 : -1;
     case DELTA_BYTES:
-        f->committed = a->committed = true;
+        if (commit(f))
+            return -1;
         return a->writer->ops->bytes(a->writer, d->text);
     case DELTA_EXTRA: return put_extra(f, d);
     default: break;
@@ -377,33 +468,35 @@ void answer_feed_add(struct answer *a, struct answer_feed *f, const struct turn 
     assert(first >= 0 && n > 0 && n <= EMITTER_CHOICES - first);
     *f = (struct answer_feed){
         .sink = {put_delta, f}, .answer = a, .turn = turn, .first = first, .n = n};
-    struct answer_feed **last = &a->feeds;
-    while (*last)
-        last = &(*last)->next;
-    *last = f;
+    struct answer_feed **at = &a->feeds;
+    while (*at && (*at)->first <= first)
+        at = &(*at)->next;
+    f->next = *at;
+    *at = f;
 }
 
 void answer_feed_begin(struct answer_feed *f, const struct answer_rules *rules)
 {
-    struct answer_writer *w = f->answer->writer;
     assert(!f->committed);
     f->rules = *rules;
     f->n_citations = 0;
+    f->extras = NULL;
     f->has_usage = f->has_text = f->extra_waits = false;
     for (int i = f->first; i < f->first + f->n; i++) {
-        struct answer_choice *c = f->answer->choices[i];
+        struct answer_choice *c = choice_at(f->answer, i);
         if (c) {
             free_choice(c);
             prepare_choice(c, f, i);
         }
-        w->ops->forget(w, i);
     }
 }
+
+bool answer_has_choice(const struct answer *a, int choice) { return choice_at(a, choice) != NULL; }
 
 bool answer_feed_is_cut(const struct answer_feed *f)
 {
     for (int i = f->first; i < f->first + f->n; i++) {
-        const struct answer_choice *c = f->answer->choices[i];
+        const struct answer_choice *c = choice_at(f->answer, i);
         if (!c || !c->cut)
             return false;
     }
@@ -414,7 +507,7 @@ bool answer_feed_is_finished(const struct answer_feed *f)
 {
     bool any = false;
     for (int i = f->first; i < f->first + f->n; i++) {
-        const struct answer_choice *c = f->answer->choices[i];
+        const struct answer_choice *c = choice_at(f->answer, i);
         if (c && !c->finished)
             return false;
         any |= c != NULL;
@@ -454,8 +547,8 @@ static int64_t count_feed(const struct answer_feed *f, int64_t *reasoning,
     int64_t text = 0;
     *reasoning = 0;
     *origin = token_counter_origin(f->answer->tokens);
-    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
-        struct answer_choice *c = f->answer->choices[i];
+    for (int i = f->first; i < f->first + f->n; i++) {
+        struct answer_choice *c = choice_at(f->answer, i);
         if (!c || c->feed != f)
             continue;
         text += token_counter_total(&c->text);
@@ -485,8 +578,10 @@ static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tok
     enum count_origin prompt = COUNT_UPSTREAM, completion = COUNT_UPSTREAM;
     int64_t reasoning = f->usage.reasoning;
     bool cut = false;
-    for (int i = f->first; i < f->first + f->n; i++)
-        cut |= a->choices[i] && a->choices[i]->feed == f && a->choices[i]->cut;
+    for (int i = f->first; i < f->first + f->n; i++) {
+        const struct answer_choice *c = choice_at(a, i);
+        cut |= c && c->feed == f && c->cut;
+    }
     if (f->has_usage && f->usage.prompt >= 0)
         sum->prompt += clamp(f->usage.prompt);
     else
@@ -496,8 +591,10 @@ static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tok
     } else {
         sum->completion += count_feed(f, &reasoning, &completion);
     }
-    if (f->has_usage)
+    if (f->has_usage) {
         add_known(&sum->cached, f->usage.cached);
+        sum->cache_write += clamp(f->usage.cache_write);
+    }
     add_known(&sum->reasoning, reasoning);
     a->prompt_origin = weaker(a->prompt_origin, prompt);
     a->completion_origin = weaker(a->completion_origin, completion);
@@ -526,7 +623,7 @@ void answer_init(struct answer *a, struct answer_writer *writer, struct arena *a
 
 void answer_free(struct answer *a)
 {
-    for (int i = 0; i < EMITTER_CHOICES; i++) {
+    for (int i = 0; i < a->n_choices; i++) {
         if (a->choices[i])
             free_choice(a->choices[i]);
     }
@@ -542,18 +639,20 @@ void answer_frame_done(struct answer *a)
 /* The site's last word, or ours, goes out now. */
 static int end_choice(struct answer_choice *c)
 {
-    if (put_finish(c, SPAN("stop")))
+    if (put_finish(c, &(struct finish_note){.reason = SPAN("stop")}))
         return -1;
-    struct span reason = c->held_finish;
-    c->held_finish = span_of(NULL, 0);
-    return reason.p ? write_finish(c, reason) : 0;
+    bool held = c->finish_held;
+    c->finish_held = false;
+    return held ? write_finish(c, &c->held) : 0;
 }
 
 int answer_end(struct answer *a, struct buffer *body)
 {
     for (struct answer_feed *f = a->feeds; f; f = f->next) {
+        if (release_extras(f))
+            return -1;
         for (int i = 0; i < f->n; i++) {
-            bool used = i == 0 || a->choices[f->first + i];
+            bool used = i == 0 || choice_at(a, f->first + i);
             struct answer_choice *c = used ? choice_of(f, i) : NULL;
             if (used && (!c || end_choice(c)))
                 return -1;
@@ -583,17 +682,17 @@ void answer_role(struct answer *a)
 
 static int put_all_held(struct answer *a)
 {
-    for (int i = 0; i < EMITTER_CHOICES; i++) {
+    for (int i = 0; i < a->n_choices; i++) {
         if (a->choices[i] && !a->choices[i]->finished && put_held(a->choices[i]))
             return -1;
     }
     return 0;
 }
 
-void answer_error(struct answer *a, struct span error_object)
+void answer_error(struct answer *a, const struct fail *fail)
 {
     if (a->writer->ops->error && put_all_held(a) == 0)
-        a->writer->ops->error(a->writer, error_object);
+        a->writer->ops->error(a->writer, fail);
 }
 
 void answer_partial(struct answer *a, struct buffer *out)

@@ -675,6 +675,8 @@ static enum resolve_result alias_targets(struct catalogue *c, const struct confi
 
 struct near {
     struct span id;
+    const struct access_grant *grant;
+    const struct config *config;
     size_t distance[NEAR_IDS];
     char names[NEAR_IDS][80];
     size_t n;
@@ -704,6 +706,8 @@ static size_t edit_distance(struct span a, struct span b)
 static void near_put(void *owner, struct span id, struct span owned_by)
 {
     struct near *near = owner;
+    if (near->grant && !access_allows_model(near->grant, near->config, id, owned_by))
+        return;
     size_t d = edit_distance(near->id, id);
     size_t at = near->n;
     while (at > 0 && near->distance[at - 1] > d)
@@ -721,9 +725,10 @@ static void near_put(void *owner, struct span id, struct span owned_by)
 }
 
 static enum resolve_result unknown_model(struct catalogue *c, const struct config *config,
-                                         struct span id, struct fail *fail)
+                                         const struct resolve_wish *wish, struct fail *fail)
 {
-    struct near near = {.id = id};
+    struct span id = wish->id;
+    struct near near = {.id = id, .grant = wish->grant, .config = config};
     char list[NEAR_IDS * 84] = "";
     catalogue_each(c, config, near_put, &near);
     for (size_t i = 0; i < near.n; i++) {
@@ -788,5 +793,5 @@ enum resolve_result catalogue_resolve(struct catalogue *c, const struct config *
         return RESOLVE_WAIT;
     if (m)
         return alias_targets(c, config, m, wish, arena, targets, n, fail);
-    return unknown_model(c, config, id, fail);
+    return unknown_model(c, config, wish, fail);
 }

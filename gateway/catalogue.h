@@ -53,6 +53,7 @@ struct resolve_wish {
     /* A request is about to begin: where targets have weights, it is the turn of one of those that
      * this grant opens. NULL = somebody only looks, and sees the file's order. */
     const struct access_grant *turn_for;
+    const struct access_grant *grant; /* near ids are of those that it opens; NULL = of all */
 };
 /* Targets live in the arena. */
 enum resolve_result catalogue_resolve(struct catalogue *, const struct config *,

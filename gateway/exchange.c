@@ -124,7 +124,7 @@ static void begin_headers(struct exchange *e, struct reply_headers *h, struct li
                                             "x-ratelimit-reset-requests"};
     static const char *const tokens[3] = {
         "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"};
-    reply_headers_common(h, e->http, e->request_id);
+    reply_headers_common(h, e->http, e->request_id, e->api->dialect);
     route_header(e, h);
     if (!e->limited)
         return;
@@ -209,6 +209,11 @@ static enum exchange_step step_limit(struct exchange *e)
     return STEP_ADMIT;
 }
 
+static struct span header_of(const void *http, const char *name)
+{
+    return http_exchange_header(http, name);
+}
+
 static int parse_body(struct exchange *e)
 {
     struct buffer *body = http_exchange_body(e->http);
@@ -220,6 +225,8 @@ static int parse_body(struct exchange *e)
         .n = body->n,
         .type = http_exchange_header(e->http, "content-type"),
         .path = e->path,
+        .header = header_of,
+        .header_owner = e->http,
     };
     int bad =
         e->api->parse(&request, own ? own : e->engine->json, &e->arena, &e->prompts, &e->fail);
@@ -249,6 +256,7 @@ static void name_conversation(struct exchange *e)
 static enum exchange_step step_admit(struct exchange *e)
 {
     bool bad = parse_body(e);
+    http_exchange_drop_head(e->http, "origin"); /* what the answer's own head needs */
     if (e->prompts.n) { /* also of a refused request: for the log, when the body is gone */
         e->model = arena_dup(&e->arena, e->prompts.turns->model);
         e->stream = e->prompts.turns->stream;
@@ -322,24 +330,27 @@ static int make_branches(struct exchange *e)
     return 0;
 }
 
-static int begin_answer(struct exchange *e)
+int exchange_begin_answer(struct exchange *e)
 {
+    if (e->answering)
+        return 0;
     struct answer_meta meta = {
         .id = arena_printf(&e->arena, "%s%s", e->api->id_prefix, e->request_id + 4),
         .model = e->model,
+        .request_id = span_str(e->request_id),
         .created = clock_wall_ms() / 1000,
         .include_usage = e->prompts.turns->include_usage,
     };
     if (!meta.id.p)
-        return fail_memory(&e->fail);
+        return -1;
     struct answer_writer *w =
         pieces_go_out(e) ? e->api->stream_writer(&e->arena, &meta, &e->prompts, &e->engine->out)
                          : e->api->whole_writer(&e->arena, &meta, &e->prompts);
     if (!w)
-        return fail_memory(&e->fail);
+        return -1;
     answer_init(&e->answer, w, &e->arena, &e->engine->tokens, meta.id);
     e->answering = true;
-    return make_branches(e);
+    return 0;
 }
 
 /* A visitor's key opens the sites that take it; one of ours may be tied to some accounts. */
@@ -363,7 +374,7 @@ static enum exchange_step step_resolve(struct exchange *e)
 {
     size_t open = 0;
     const struct resolve_wish wish = {
-        .id = e->model, .may_wait = !e->listed, .turn_for = &e->grant};
+        .id = e->model, .may_wait = !e->listed, .turn_for = &e->grant, .grant = &e->grant};
     enum resolve_result r = catalogue_resolve(e->engine->catalogue, e->config, &wish, &e->arena,
                                               &e->targets, &e->n_targets, &e->fail);
     if (r == RESOLVE_UNKNOWN)
@@ -377,7 +388,7 @@ static enum exchange_step step_resolve(struct exchange *e)
         open++;
     if (open == e->n_targets)
         return refuse_sites(e);
-    if (begin_answer(e)) {
+    if (make_branches(e)) {
         e->end = e->fail.kind == FAIL_TOO_LARGE ? END_REFUSED : END_FAILED;
         return STEP_FINISH;
     }
@@ -408,7 +419,7 @@ static int ask_for_missing(struct exchange *e)
     for (size_t i = 0; i < e->prompts.n && !e->api->relays; i++) {
         const struct turn *one = NULL;
         for (int k = (int)i * wanted; k < (int)(i + 1) * wanted; k++) {
-            if (e->answer.choices[k])
+            if (answer_has_choice(&e->answer, k))
                 continue;
             one = one ? one : turn_with_one_choice(&e->arena, &e->prompts.turns[i]);
             if (!one)
@@ -487,22 +498,30 @@ static enum exchange_step step_run(struct exchange *e)
 
 /* ---- the end ---- */
 
-/* A limit's answer tells when the first account of any target is ready again, in words too: many
- * apps show the message and hide the headers. */
+/* A limit's answer tells when the first account of any target is ready again, and where, in words
+ * too: many apps show the message and hide the headers. */
 static void settle_retry_after(struct exchange *e)
 {
+    const struct site_config *first = NULL;
     uint64_t earliest = UINT64_MAX;
     if (e->fail.kind != FAIL_RATE_LIMITED)
         return;
     for (size_t i = 0; i < e->n_targets; i++) {
         uint64_t at = account_pool_earliest(e->engine->accounts, e->targets[i].site, e->grant.key,
                                             e->targets[i].model, exchange_now_ms(e));
-        if (at < earliest)
+        if (at < earliest) {
             earliest = at;
+            first = e->targets[i].site;
+        }
     }
-    if (earliest != UINT64_MAX)
+    if (first)
         e->fail.retry_after_s = clock_seconds_until(earliest, exchange_now_ms(e));
-    if (e->fail.retry_after_s > 0)
+    if (e->fail.retry_after_s <= 0)
+        return;
+    if (first && e->n_targets > 1) /* the sentence may be about another one */
+        fail_add(&e->fail, "; %.*s is ready again in %d s",
+                 SPAN_ARGS(span_first(first->settings.name, 60)), e->fail.retry_after_s);
+    else
         fail_add(&e->fail, "; ready again in %d s", e->fail.retry_after_s);
 }
 
@@ -532,41 +551,34 @@ static void answer_whole(struct exchange *e, const struct reply_headers *h, int 
 
 static void answer_failure_in_stream(struct exchange *e)
 {
-    struct buffer object;
     if (e->api->relays) { /* its body has the site's own shape: it can be cut, not explained */
         count_bytes(e, 0);
         http_answer_abort(e->http);
         return;
     }
-    buffer_init(&object, 16 * 1024);
-    error_object(&object, &e->fail);
-    answer_error(&e->answer, buffer_span(&object));
-    buffer_free(&object);
+    answer_error(&e->answer, &e->fail);
     end_stream(e);
 }
 
 static void answer_failure(struct exchange *e)
 {
-    const struct error_row *row = error_row(e->fail.kind);
+    enum dialect dialect = e->api->dialect;
     struct reply_headers h;
     struct limit_headers text;
     struct buffer body, partial;
     buffer_init(&body, ANSWER_LIMIT * 2ull);
     buffer_init(&partial, ANSWER_LIMIT * 2ull);
-    buffer_append(&body, SPAN("{\"error\":"));
-    error_object(&body, &e->fail);
     if (e->answering) /* a half-received answer is delivered, and marked by the error beside it */
         answer_partial(&e->answer, &partial);
-    if (partial.n && !partial.error) {
-        buffer_append(&body, SPAN(",\"dragoman_partial\":"));
-        buffer_append(&body, buffer_span(&partial));
-    }
-    buffer_append(&body, SPAN("}"));
+    error_body(
+        &body, dialect, &e->fail,
+        &(struct error_context){.request_id = span_str(e->request_id),
+                                .partial = partial.error ? span_of("", 0) : buffer_span(&partial)});
     begin_headers(e, &h, &text);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, &e->fail, most_tries(e) > 1);
-    http_exchange_set_reason(e->http, row->reason);
-    answer_whole(e, &h, row->status, buffer_span(&body));
+    http_exchange_set_reason(e->http, error_row(e->fail.kind)->reason);
+    answer_whole(e, &h, error_status(dialect, e->fail.kind), buffer_span(&body));
     buffer_free(&body);
     buffer_free(&partial);
 }
@@ -617,12 +629,13 @@ static void log_tokens(struct log_record *r, const struct answer *a)
 static void log_access(struct exchange *e)
 {
     struct log_record r;
+    char client[46];
     const struct branch *b = first_branch(e);
     uint64_t now = exchange_now_ms(e);
     int drifts = 0;
     log_record_begin(&r, LOG_INFO, e->api->name);
     log_record_text(&r, "id", span_str(e->request_id));
-    log_record_text(&r, "client", e->client);
+    log_record_text(&r, "client", span_str(ip_format(&e->client, client)));
     if (e->grant.key)
         log_record_text(&r, "key", e->grant.key->name);
     log_record_text(&r, "model", span_first(e->model, 128));
@@ -642,7 +655,7 @@ static void log_access(struct exchange *e)
     if (e->first_delta_ms)
         log_record_int(&r, "first_ms", (int64_t)(e->first_delta_ms - e->started_ms));
     log_record_int(&r, "ms", (int64_t)(now - e->started_ms));
-    if (e->answering)
+    if (e->n_branches)
         log_record_int(&r, "deltas", (int64_t)e->answer.deltas);
     log_record_int(&r, "bytes", (int64_t)e->bytes_out);
     if (e->end == END_COMPLETE && !e->api->relays)
@@ -825,11 +838,13 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     struct exchange *e = calloc(1, sizeof *e);
     struct arena arena;
     arena_init(&arena);
-    struct span visitor_key = arena_dup(&arena, grant->visitor_key);
-    if (!e || !visitor_key.p) {
+    struct span visitor_key = grant->visitor_key;
+    if (visitor_key.n)
+        visitor_key = arena_dup(&arena, visitor_key);
+    if (!e || (grant->visitor_key.n && !visitor_key.p)) {
         struct fail fail;
         fail_memory(&fail);
-        reply_fail(http, "req_none", &fail);
+        reply_fail(http, "req_none", api->dialect, &fail);
         arena_free(&arena);
         free(e);
         return;
@@ -850,8 +865,7 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     e->arena = arena;
     uv_timer_init(engine->loop, &e->timer);
     e->timer.data = e;
-    char text[46];
-    e->client = arena_dup(&e->arena, span_str(ip_format(http_exchange_peer(http), text)));
+    e->client = *http_exchange_peer(http);
 
     e->next = engine->exchanges;
     if (e->next)

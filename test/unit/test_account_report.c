@@ -53,7 +53,7 @@ static struct account *account(struct bench *b, const char *name)
 /* Monotonic time 1,000 ms; 1970-01-01 00:01:40. */
 static void report(struct bench *b)
 {
-    account_report_json(&b->json, b->pool, b->config, 1000, 100000);
+    account_report_json(&b->json, b->pool, b->config, true, 1000, 100000);
     assert_int_equal(account_report_table(&b->table, buffer_span(&b->json), 100000), 0);
 }
 
@@ -106,7 +106,7 @@ static void long_words_in_any_language_are_fine(void **state)
 static void without_a_gateway_there_are_names_only(void **state)
 {
     struct bench *b = *state;
-    account_report_json(&b->json, NULL, b->config, 0, 100000);
+    account_report_json(&b->json, NULL, b->config, false, 0, 100000);
     assert_span_equal(buffer_span(&b->json),
                       SPAN("{\"running\":false,\"accounts\":[{\"site\":\"s\",\"account\":\"a\","
                            "\"state\":null},{\"site\":\"s\",\"account\":\"b\",\"state\":null}]}"));
