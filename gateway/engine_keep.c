@@ -170,11 +170,22 @@ static void restore_credential(void *owner, const struct store_credential *c)
     keep_restore_credential(((struct engine *)owner)->accounts, c);
 }
 
+/* What is left of the row's rest. Never more than all of it was, for when the clock was set back
+ * since, nor than any site is believed. */
+static int64_t rest_left(const struct store_account *row, int64_t wall_ms)
+{
+    static const int64_t longest = INT64_C(365) * 86400000;
+    int64_t whole, left = row->until_ms > wall_ms ? row->until_ms - wall_ms : 0;
+    if (!__builtin_sub_overflow(row->until_ms, row->changed_ms, &whole) && whole < left)
+        left = whole;
+    return left < longest ? left : longest;
+}
+
 void keep_restore_account(struct account_pool *pool, const struct store_account *row,
                           uint64_t now_ms)
 {
     struct account *a = account_pool_recall(pool, span_str(row->site), span_str(row->account));
-    int64_t left = row->until_ms - clock_wall_ms();
+    int64_t left = rest_left(row, clock_wall_ms());
     enum account_state state = ACCOUNT_READY;
     if (!a)
         return;
