@@ -17,6 +17,7 @@
 #include "gateway/account_events.h"
 #include "gateway/clock.h"
 #include "gateway/site_cookies.h"
+#include "sse/text_guard.h"
 
 enum { ANSWER_MAX = 4 * 1024 * 1024, REPORT_MAX = 16 * 1024 * 1024, SITE_NAME_MAX = 256 };
 
@@ -129,15 +130,21 @@ static void listed(struct probe *p)
     ask_site(p, &p->bare);
 }
 
-/* The answer to who comes without a credential. */
+/* The answer to who comes without a credential; no status: none came. Refusals have many statuses,
+ * also those of a way to a login page. */
 static void answered_bare(struct probe *p)
 {
+    bool is_refused = p->status >= 300 && p->status < 500 && p->status != 408 && p->status != 429;
     if (p->status == 200)
         conclude(p, PROBE_UNKNOWN,
                  "answers, but shows its models to everybody, so nothing cheap tells whether the "
                  "credential is good; send a message");
-    else
+    else if (is_refused)
         fine(p);
+    else
+        conclude(p, PROBE_UNKNOWN,
+                 "answers, but did not say whether it shows its models to everybody; check again, "
+                 "or send a message");
 }
 
 /* What the site said with a status other than 200, or instead of a list. */
@@ -352,7 +359,7 @@ static void report(struct account_check *check)
         json_member(&w, "site", span_str(p->account->site));
         json_member(&w, "account", span_str(p->account->name));
         json_member(&w, "result", span_str(result_name(p->result)));
-        json_member(&w, "message", span_str(p->message));
+        json_member_repaired(&w, "message", span_str(p->message));
         json_end_object(&w);
     }
     json_end_array(&w);

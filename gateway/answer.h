@@ -44,6 +44,13 @@ struct answer_rules {
     bool max_includes_reasoning;
 };
 
+/* Members that we do not know, of a run that may still fail and be tried again. */
+struct held_extra {
+    struct held_extra *next;
+    int place, choice; /* enum extra_place; within the answer */
+    struct span members;
+};
+
 struct answer_feed {
     struct delta_sink sink; /* for the adapter */
     struct answer *answer;
@@ -52,7 +59,8 @@ struct answer_feed {
     int first, n; /* choices [first, first + n) of the answer */
     struct answer_rules rules;
     bool committed, has_text;
-    bool extra_waits; /* members of a delta without anything beside them */
+    bool extra_waits;                        /* members of a delta without anything beside them */
+    struct held_extra *extras, **last_extra; /* until the run is committed */
     bool has_usage;
     struct delta_usage usage; /* as the site told it; raw is in usage_text */
     char *usage_text;         /* room, in the arena */

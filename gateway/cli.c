@@ -363,8 +363,10 @@ static int print_accounts(const struct cli *cli, struct config *config, FILE *ou
         put(bad ? err : out, &reply);
         code = bad ? EXIT_RUNTIME : EXIT_FINE;
     } else {
-        if (!cli->json && account_report_table(&table, buffer_span(&reply), clock_wall_ms()))
+        if (!cli->json && account_report_table(&table, buffer_span(&reply), clock_wall_ms())) {
+            fprintf(err, "dragoman: the gateway's answer makes no sense: is it of this version?\n");
             code = EXIT_RUNTIME;
+        }
         put(out, cli->json ? &reply : &table);
         if (alone)
             fprintf(err, "no gateway runs with this configuration: as the last one left it\n");

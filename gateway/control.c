@@ -33,7 +33,7 @@ struct control {
     uv_pipe_t listener;
     control_handler *handler;
     void *owner;
-    struct control_caller *callers;
+    struct control_caller *callers; /* the latest first */
     size_t n_callers;
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
@@ -140,8 +140,6 @@ static void on_connection(uv_stream_t *listener, int status)
     struct control_caller *c = status == 0 ? calloc(1, sizeof *c) : NULL;
     if (!c)
         return;
-    if (control->n_callers == CALLERS_MAX)
-        make_room(control);
     uv_pipe_init(listener->loop, &c->pipe, 0);
     c->pipe.data = c;
     c->control = control;
@@ -151,9 +149,11 @@ static void on_connection(uv_stream_t *listener, int status)
         c->next->prev = c;
     control->callers = c;
     control->n_callers++;
-    if (uv_accept(listener, (uv_stream_t *)&c->pipe) || control->n_callers > CALLERS_MAX ||
+    if (uv_accept(listener, (uv_stream_t *)&c->pipe) ||
         uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read))
         hang_up(c);
+    if (control->n_callers > CALLERS_MAX)
+        make_room(control); /* the latest itself goes, if all others wait for their answer */
 }
 
 static void on_listener_closed(uv_handle_t *handle) { free(handle->data); }

@@ -12,6 +12,7 @@
 #include "gateway/exchange.h"
 #include "gateway/log.h"
 
+enum { DAY_MS = 24 * 3600 * 1000 };
 enum { PARSER_LIMIT = 128 * 1024 * 1024, OUT_LIMIT = 128 * 1024 * 1024 };
 
 static void on_accounts_timer(uv_timer_t *timer)
@@ -19,6 +20,8 @@ static void on_accounts_timer(uv_timer_t *timer)
     struct engine *engine = timer->data;
     account_pool_tick(engine->accounts, uv_now(engine->loop));
 }
+
+static void on_day_timer(uv_timer_t *timer) { keep_tidy(timer->data); }
 
 static void wake_accounts_at(void *owner, uint64_t at_ms)
 {
@@ -114,8 +117,13 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
     catalogue_configure(engine->catalogue, config);
     if (engine->store && open_store(engine, rebuild, fail))
         return give_up(engine);
+    keep_restored(engine->accounts);
+    account_pool_each(engine->accounts, keep_configured, engine);
     uv_timer_init(loop, &engine->accounts_timer);
-    engine->accounts_timer.data = engine;
+    uv_timer_init(loop, &engine->day_timer);
+    engine->accounts_timer.data = engine->day_timer.data = engine;
+    uv_timer_start(&engine->day_timer, on_day_timer, 0, DAY_MS);
+    uv_unref((uv_handle_t *)&engine->day_timer);
     return engine;
 }
 
@@ -127,6 +135,7 @@ int engine_reload(struct engine *engine, struct config *config)
     int result = account_pool_configure(engine->accounts, config, uv_now(engine->loop));
     if (key_limits_configure(engine->limits, config, engine_key_time(engine)))
         result = -1;
+    account_pool_each(engine->accounts, keep_configured, engine);
     engine->config = config_ref(config);
     catalogue_configure(engine->catalogue, config);
     upstream_forget_idle(engine->upstream);
@@ -176,6 +185,8 @@ static void on_store_closed(void *arg)
 static void on_timer_closed(uv_handle_t *handle)
 {
     struct closing *c = handle->data;
+    if (handle != (uv_handle_t *)&c->engine->day_timer)
+        return; /* the other one is closed after it */
     if (c->engine->store)
         store_destroy(c->engine->store, on_store_closed, c);
     else
@@ -190,6 +201,7 @@ void engine_destroy(struct engine *engine, void (*closed)(void *), void *arg)
         abort(); /* at the very end of the program: nothing is left to lose */
     *c = (struct closing){engine, closed, arg};
     catalogue_destroy(engine->catalogue);
-    engine->accounts_timer.data = c;
+    engine->accounts_timer.data = engine->day_timer.data = c;
     uv_close((uv_handle_t *)&engine->accounts_timer, on_timer_closed);
+    uv_close((uv_handle_t *)&engine->day_timer, on_timer_closed);
 }

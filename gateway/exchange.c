@@ -374,7 +374,7 @@ static enum exchange_step step_resolve(struct exchange *e)
 {
     size_t open = 0;
     const struct resolve_wish wish = {
-        .id = e->model, .may_wait = !e->listed, .turn_for = &e->grant};
+        .id = e->model, .may_wait = !e->listed, .turn_for = &e->grant, .grant = &e->grant};
     enum resolve_result r = catalogue_resolve(e->engine->catalogue, e->config, &wish, &e->arena,
                                               &e->targets, &e->n_targets, &e->fail);
     if (r == RESOLVE_UNKNOWN)
@@ -498,22 +498,30 @@ static enum exchange_step step_run(struct exchange *e)
 
 /* ---- the end ---- */
 
-/* A limit's answer tells when the first account of any target is ready again, in words too: many
- * apps show the message and hide the headers. */
+/* A limit's answer tells when the first account of any target is ready again, and where, in words
+ * too: many apps show the message and hide the headers. */
 static void settle_retry_after(struct exchange *e)
 {
+    const struct site_config *first = NULL;
     uint64_t earliest = UINT64_MAX;
     if (e->fail.kind != FAIL_RATE_LIMITED)
         return;
     for (size_t i = 0; i < e->n_targets; i++) {
         uint64_t at = account_pool_earliest(e->engine->accounts, e->targets[i].site, e->grant.key,
                                             e->targets[i].model, exchange_now_ms(e));
-        if (at < earliest)
+        if (at < earliest) {
             earliest = at;
+            first = e->targets[i].site;
+        }
     }
-    if (earliest != UINT64_MAX)
+    if (first)
         e->fail.retry_after_s = clock_seconds_until(earliest, exchange_now_ms(e));
-    if (e->fail.retry_after_s > 0)
+    if (e->fail.retry_after_s <= 0)
+        return;
+    if (first && e->n_targets > 1) /* the sentence may be about another one */
+        fail_add(&e->fail, "; %.*s is ready again in %d s",
+                 SPAN_ARGS(span_first(first->settings.name, 60)), e->fail.retry_after_s);
+    else
         fail_add(&e->fail, "; ready again in %d s", e->fail.retry_after_s);
 }
 
