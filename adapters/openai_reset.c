@@ -39,7 +39,7 @@ static int64_t cut_thousandths(struct span *text)
     if (!is_digit(*text))
         return -1;
     for (; is_digit(*text); *text = span_from(*text, 1)) {
-        if (n > INT64_MAX / 100000000)
+        if (n > INT64_MAX / 100)
             return -1;
         n = n * 10 + (*text->p - '0') * INT64_C(1000);
     }

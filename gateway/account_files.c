@@ -128,7 +128,7 @@ int account_files_clear(struct config *config, struct span name, struct fail *fa
                           SPAN_ARGS(span_first(name, 200)));
     if (result == 0)
         result = read_files(&f, config, fail);
-    for (const struct row *row = f.rows; result == 0 && row; row = row->next)
+    for (const struct row *row = f.rows; result == 0 && f.clear && row; row = row->next)
         store_save_account(f.store, &(struct store_account){.site = f.clear->site,
                                                             .account = f.clear->name,
                                                             .model = row->model});

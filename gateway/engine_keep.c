@@ -14,7 +14,6 @@ enum {
     KEPT_DAYS = 8
 };
 static const int64_t DAY_MS = INT64_C(24) * 3600 * 1000;
-static const int64_t REST_MAX_MS = INT64_C(1000) * INT32_MAX; /* a longer one cannot be told */
 
 /* ---- to the store ---- */
 
@@ -171,16 +170,15 @@ static void restore_credential(void *owner, const struct store_credential *c)
     keep_restore_credential(((struct engine *)owner)->accounts, c);
 }
 
-/* How long the rest goes on, by the wall clock: never longer than it was when it was written, if
- * that clock was set back meanwhile. 0 = it is over, or the row makes no sense. */
+/* What is left of the row's rest. Never more than all of it was, for when the clock was set back
+ * since, nor than any site is believed. */
 static int64_t rest_left(const struct store_account *row, int64_t wall_ms)
 {
-    int64_t whole, left;
-    if (__builtin_sub_overflow(row->until_ms, row->changed_ms, &whole) ||
-        __builtin_sub_overflow(row->until_ms, wall_ms, &left) || whole > REST_MAX_MS)
-        return 0;
-    left = left < whole ? left : whole;
-    return left > 0 ? left : 0;
+    static const int64_t longest = INT64_C(365) * 86400000;
+    int64_t whole, left = row->until_ms > wall_ms ? row->until_ms - wall_ms : 0;
+    if (!__builtin_sub_overflow(row->until_ms, row->changed_ms, &whole) && whole < left)
+        left = whole;
+    return left < longest ? left : longest;
 }
 
 void keep_restore_account(struct account_pool *pool, const struct store_account *row,

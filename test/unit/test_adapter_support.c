@@ -238,7 +238,9 @@ struct token_bench {
 static struct token_bench *token_begin(void)
 {
     struct token_bench *b = calloc(1, sizeof *b);
-    b->run = (struct turn_run){.account = &b->account,
+    static const struct site_settings site = {.name = SPAN_INIT("s")};
+    b->run = (struct turn_run){.site = &site,
+                               .account = &b->account,
                                .arena = &arena,
                                .json = json_parser_create(1 << 16),
                                .now_ms = NOW};

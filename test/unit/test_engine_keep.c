@@ -174,28 +174,6 @@ static void the_strikes_of_an_account_survive_a_restart(void **state)
     end(b);
 }
 
-/* A clock that stood in the future when it was written, and a file that says nonsense. */
-static void no_rest_grows_by_a_clock_that_is_set_back(void **state)
-{
-    static const char *const odd[] = {"UPDATE account SET until_ms = 9223372036854775807",
-                                      "UPDATE account SET changed_ms = -9223372036854775807"};
-    struct bench *b = *state;
-    begin(b, ONE);
-    limit(b, find(b, "a"), "m", uv_now(&b->loop));
-    end(b);
-    sql(b, "UPDATE account SET until_ms = until_ms + 86400000000,"
-           " changed_ms = changed_ms + 86400000000");
-    begin(b, ONE);
-    assert_in_range(rests_s(b, find(b, "a"), ""), 55, 72);
-    end(b);
-    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
-        sql(b, odd[i]);
-        begin(b, ONE);
-        assert_int_equal(account_state_at(find(b, "a"), uv_now(&b->loop)), ACCOUNT_READY);
-        end(b);
-    }
-}
-
 static void strikes_stay_when_the_rest_is_over(void **state)
 {
     struct bench *b = *state;
@@ -367,7 +345,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_strikes_of_an_account_survive_a_restart),
         TEST(strikes_stay_when_the_rest_is_over),
-        TEST(no_rest_grows_by_a_clock_that_is_set_back),
         TEST(what_is_cleared_stays_cleared),
         TEST(an_account_that_comes_back_is_known),
         TEST(what_happens_while_it_is_gone_counts),
