@@ -38,7 +38,7 @@ void account_pool_destroy(struct account_pool *);
 int account_pool_configure(struct account_pool *, struct config *, uint64_t now_ms);
 /* By name: of the config, or one that left it, or a new one of the latter kind (for what the store
  * tells of it). NULL when memory is short or too many are remembered already. */
-struct account *account_pool_recall(struct account_pool *, struct span site, struct span account);
+struct account *account_pool_recall(struct account_pool *, struct span site, struct span name);
 /* By "site/account". */
 struct account *account_pool_recall_name(struct account_pool *, struct span name);
 /* Every account of the config. */
