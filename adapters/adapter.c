@@ -23,6 +23,18 @@ bool site_head_is(const struct site_head *head, const char *mime)
     return span_eq_nocase(span_trim(essence), span_str(mime));
 }
 
+void run_keep(struct turn_run *run, struct span key, struct span value)
+{
+    if (run->keep)
+        run->keep(run->memory_owner, key, value);
+}
+
+struct span run_recall(struct turn_run *run, struct span key)
+{
+    struct span value = run->recall ? run->recall(run->memory_owner, key) : span_of(NULL, 0);
+    return value.p ? arena_dup(run->arena, value) : value;
+}
+
 void run_drift(struct turn_run *run, const char *kind)
 {
     if (run->drift)

@@ -107,9 +107,19 @@ struct turn_run {
      * NULL. */
     void (*drift)(void *owner, const char *kind);
     void *drift_owner;
+    /* See run_keep and run_recall; both NULL where nothing is remembered. */
+    void (*keep)(void *owner, struct span key, struct span value);
+    struct span (*recall)(void *owner, struct span key); /* valid until the next keep */
+    void *memory_owner;
 };
 
 void run_drift(struct turn_run *, const char *kind);
+/* What the gateway remembers for an adapter from turn to turn: signatures that belong to a tool
+ * call's id, a field that a model refuses. Bounded and in memory only, each site and client key
+ * apart: live without what is gone. Copies; what does not fit is not kept. */
+void run_keep(struct turn_run *, struct span key, struct span value);
+/* In the run's arena; {NULL,0} = not known (any more). */
+struct span run_recall(struct turn_run *, struct span key);
 /* Adds a header; asserts that there is room. */
 void site_request_header(struct site_request *, struct span name, struct span value);
 
@@ -129,6 +139,7 @@ struct adapter {
     const char *origin; /* default base_url; NULL = must be configured; "" = none (CAP_LOCAL) */
     const struct credential_field *credentials;
     const struct option_field *options;
+    enum dialect dialect;  /* whose extras of a turn it understands (turn.h) */
     unsigned capabilities; /* of the adapter as a whole; models may have less: then `next` refuses
                               with FAIL_UNSUPPORTED */
     bool offers_guest;     /* accounts may say guest = true */

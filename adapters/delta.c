@@ -31,13 +31,31 @@ int delta_refusal(const struct delta_sink *sink, int choice, struct span text)
     return put_text(sink, DELTA_REFUSAL, choice, text);
 }
 
+int delta_signature(const struct delta_sink *sink, int choice, struct span signature)
+{
+    return put_text(sink, DELTA_SIGNATURE, choice, signature);
+}
+
+int delta_redacted(const struct delta_sink *sink, int choice, struct span data)
+{
+    return put_text(sink, DELTA_REDACTED, choice, data);
+}
+
 int delta_tool_begin(const struct delta_sink *sink, int choice, int index, struct span id,
                      struct span name)
 {
-    return put(
-        sink,
-        &(struct delta){
-            .kind = DELTA_TOOL_BEGIN, .choice = choice, .index = index, .id = id, .name = name});
+    return delta_tool_begin_with(sink, choice, index, id, name, span_of("", 0));
+}
+
+int delta_tool_begin_with(const struct delta_sink *sink, int choice, int index, struct span id,
+                          struct span name, struct span extra_content)
+{
+    return put(sink, &(struct delta){.kind = DELTA_TOOL_BEGIN,
+                                     .choice = choice,
+                                     .index = index,
+                                     .id = id,
+                                     .name = name,
+                                     .extra_content = extra_content});
 }
 
 int delta_tool_arguments(const struct delta_sink *sink, int choice, int index, struct span piece)
@@ -62,7 +80,17 @@ int delta_usage(const struct delta_sink *sink, const struct delta_usage *usage)
 
 int delta_finish(const struct delta_sink *sink, int choice, struct span reason)
 {
-    return put(sink, &(struct delta){.kind = DELTA_FINISH, .choice = choice, .text = reason});
+    return delta_finish_as(sink, choice, reason, span_of("", 0), span_of("", 0));
+}
+
+int delta_finish_as(const struct delta_sink *sink, int choice, struct span reason,
+                    struct span native, struct span stop)
+{
+    return put(sink, &(struct delta){.kind = DELTA_FINISH,
+                                     .choice = choice,
+                                     .text = reason,
+                                     .native = native,
+                                     .stop = stop});
 }
 
 int delta_extra(const struct delta_sink *sink, enum delta_place place, int choice,

@@ -18,11 +18,26 @@ enum role {
     ROLE_TOOL /* also function */
 };
 
-enum part_kind { PART_TEXT, PART_IMAGE, PART_AUDIO, PART_FILE, PART_VIDEO, PART_REFUSAL };
+/* Whose words something is in. Sites of their own private kind speak none of them. */
+enum dialect { DIALECT_NONE, DIALECT_OPENAI, DIALECT_ANTHROPIC, DIALECT_GOOGLE };
+
+enum part_kind {
+    PART_TEXT,
+    PART_IMAGE,
+    PART_AUDIO,
+    PART_FILE,
+    PART_VIDEO,
+    PART_REFUSAL,
+    PART_THINKING, /* a former answer's reasoning, with what proves it; only in assistant messages
+                    */
+    PART_REDACTED, /* reasoning that only the site can read: handed back as it is */
+    PART_FOREIGN   /* known to sites that speak the turn's dialect alone: its raw JSON in `text` */
+};
 
 struct part {
     enum part_kind kind;
-    struct span text; /* TEXT, REFUSAL */
+    struct span text; /* TEXT, REFUSAL, THINKING, FOREIGN; FILE whose content came as plain text */
+    struct span signature; /* THINKING, "" = none; REDACTED: its data */
     struct span url;  /* IMAGE, VIDEO: as the client gave it; for data: URLs the next two are filled
                          as well */
     struct span mime; /* of a data: URL ("image/png"), or of the input_audio format */
@@ -30,12 +45,17 @@ struct part {
                            URL or file_id */
     struct span filename; /* FILE */
     struct span file_id;  /* FILE */
+    struct span extra;    /* see struct turn */
     int index;            /* position in the client's content array, for error messages:
                              messages[i].content[index] */
 };
 
 struct tool_call {
     struct span id, name, arguments; /* arguments: text that holds JSON */
+    struct span extra_content; /* the JSON object of that name, as an answer of ours gave it out
+                                  (struct delta); {NULL,0} = none */
+    struct span extra;         /* see struct turn */
+    size_t after;              /* how many of the message's parts stand before it */
 };
 
 struct message {
@@ -46,7 +66,10 @@ struct message {
     const struct tool_call *tool_calls;
     size_t n_tool_calls;
     struct span tool_call_id; /* ROLE_TOOL */
-    struct span reasoning;    /* reasoning_content of a former assistant turn */
+    bool is_error;            /* ROLE_TOOL: the tool failed; the parts say how */
+    struct span reasoning;    /* reasoning_content of a former assistant turn; the text of its
+                                 THINKING parts, where there are such */
+    struct span extra;        /* see struct turn */
     int index;                /* position in the client's list, for error messages */
 };
 
@@ -62,8 +85,16 @@ struct relay {
 };
 
 struct turn {
-    struct span raw;   /* the client's body: one valid JSON object, escaped lone surrogates already
-                          mended; has JSON_PADDING */
+    struct span raw; /* the request in OpenAI's words: of the chat API the client's body (escaped
+                        lone surrogates mended), of other APIs the same wish without what those
+                        words lack (gateway/chat_body.h). One valid JSON object; has JSON_PADDING */
+    /* The client's dialect, and what it said in it that has no place here: raw JSON members
+     * (`"a":1,"b":2`, no braces, "" = none). Parts, messages and tool calls have such extras as
+     * well. Sites that speak the dialect send them on, others leave them out. Empty for OpenAI's
+     * chat: `raw` has everything. */
+    enum dialect dialect;
+    struct span extra;
+    struct span betas; /* the header anthropic-beta, "" = none */
     struct span model; /* the id the client asked for */
     const struct message *messages;
     size_t n_messages;
@@ -74,26 +105,33 @@ struct turn {
 
     /* Parameters: has_x says whether the client gave it (null counts as not given). */
     bool has_temperature, has_top_p, has_max_tokens, has_presence_penalty, has_frequency_penalty;
+    bool has_top_k, has_seed;
     double temperature, top_p, presence_penalty, frequency_penalty;
+    int64_t top_k, seed;
     int64_t max_tokens;          /* max_completion_tokens wins over max_tokens */
     bool max_includes_reasoning; /* it was max_completion_tokens */
     const struct span *stop;     /* decoded texts */
     size_t n_stop;
 
     struct span tools_raw; /* raw JSON array, {NULL,0} when absent, null or empty (also made from
-                              old `functions`) */
+                              old `functions`). Entries of the type "function"; others and members
+                              beside "function" are words of the turn's dialect */
+    bool tools_foreign;    /* tools_raw has entries that only sites of the turn's dialect know */
     struct span tool_choice_raw;     /* raw JSON value, {NULL,0} when absent or null */
     bool tools_wanted;               /* tools given and tool_choice is not "none" */
+    bool no_parallel_tool_calls;     /* at most one call at a time is wanted */
     struct span response_format_raw; /* {NULL,0} when absent, null or {"type":"text"} */
     bool logprobs;
 
     enum reasoning_wish reasoning; /* from reasoning_effort, reasoning, thinking, enable_thinking,
                                       chat_template_kwargs */
     struct span reasoning_effort;  /* as given ("low" …), "" = not given */
+    struct span thinking_raw; /* the object of Anthropic's API ({"type", "budget_tokens" …}), which
+                                 chat clients send as well; {NULL,0} = not given */
 
     struct relay relay;
 
-    bool has_images, has_audio, has_files, has_video; /* any message */
+    bool has_images, has_audio, has_files, has_video, has_foreign; /* any message */
 };
 
 #endif

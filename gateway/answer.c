@@ -22,7 +22,8 @@ struct answer_choice {
     struct answer_feed *feed;
     int index;
     bool finished, cut;
-    struct span held_finish; /* its reason, as long as the run may still be tried again */
+    bool finish_held;        /* as long as the run may still be tried again */
+    struct finish_note held; /* in the arena */
     bool in_think;           /* inside our own <think> (REASONING_THINK) */
     bool splitting;
     struct think_splitter splitter;
@@ -102,10 +103,24 @@ static struct answer_writer *writer_of(const struct answer_choice *c)
     return c->feed->answer->writer;
 }
 
-static void commit(struct answer_choice *c)
+/* What the run told before its first piece goes ahead of it. 0, or what the writer says. */
+static int release_extras(struct answer_feed *f)
 {
-    c->feed->committed = true;
-    c->feed->answer->committed = true;
+    struct answer_writer *w = f->answer->writer;
+    int error = 0;
+    for (const struct held_extra *h = f->extras; h && !error; h = h->next)
+        error = w->ops->extra(w, (enum extra_place)h->place, h->choice, h->members);
+    f->extras = NULL;
+    f->answer->full |= error == BUFFER_FULL;
+    return error;
+}
+
+static int commit(struct answer_feed *f)
+{
+    if (f->committed)
+        return 0;
+    f->committed = f->answer->committed = true;
+    return release_extras(f);
 }
 
 static int written(const struct answer_choice *c, int error)
@@ -117,7 +132,8 @@ static int written(const struct answer_choice *c, int error)
 
 static int write_text(struct answer_choice *c, struct span text)
 {
-    commit(c);
+    if (commit(c->feed))
+        return -1;
     return written(c, writer_of(c)->ops->text(writer_of(c), c->index, text));
 }
 
@@ -140,32 +156,42 @@ static int send_citations(struct answer_choice *c)
     return writer_of(c)->ops->citations(writer_of(c), c->index, f->citations, n);
 }
 
-static int write_finish(struct answer_choice *c, struct span reason)
+static int write_finish(struct answer_choice *c, const struct finish_note *note)
 {
     c->finished = true;
     if (end_thinking(c) || send_citations(c))
         return -1;
-    return written(c, writer_of(c)->ops->finish(writer_of(c), c->index, reason));
+    return written(c, writer_of(c)->ops->finish(writer_of(c), c->index, note));
+}
+
+static int hold_finish(struct answer_choice *c, const struct finish_note *note)
+{
+    struct arena *arena = c->feed->answer->arena;
+    c->held = (struct finish_note){arena_dup(arena, note->reason), arena_dup(arena, note->native),
+                                   arena_dup(arena, note->stop)};
+    c->finished = c->finish_held = true;
+    return c->held.reason.p && c->held.native.p && c->held.stop.p ? 0 : -1;
 }
 
 /* Nothing comes behind a finish reason. A run without any text may be tried again all the same: its
  * reason waits for the answer's end. */
-static int finish(struct answer_choice *c, struct span reason)
+static int finish(struct answer_choice *c, const struct finish_note *note)
 {
     if (c->finished)
         return 0;
-    if (c->feed->committed)
-        return write_finish(c, reason);
-    c->finished = true;
-    c->held_finish = arena_dup(c->feed->answer->arena, reason);
-    return c->held_finish.p ? 0 : -1;
+    return c->feed->committed ? write_finish(c, note) : hold_finish(c, note);
 }
 
 /* The gateway ends the choice, not the site. */
-static int cut_here(struct answer_choice *c, struct span reason)
+static int cut_here(struct answer_choice *c, const struct finish_note *note)
 {
     c->cut = true;
-    return finish(c, reason);
+    return finish(c, note);
+}
+
+static int cut_at_limit(struct answer_choice *c)
+{
+    return cut_here(c, &(struct finish_note){.reason = SPAN("length")});
 }
 
 /* ---- the filters ---- */
@@ -195,7 +221,7 @@ static int limited_text(struct answer_choice *c, struct span text)
         return 0;
     if (limit_text(c, &c->text, &text, &over) || end_thinking(c) || (text.n && write_text(c, text)))
         return -1;
-    return over ? cut_here(c, SPAN("length")) : 0;
+    return over ? cut_at_limit(c) : 0;
 }
 
 static int stopped_text(struct answer_choice *c, struct span text)
@@ -205,7 +231,9 @@ static int stopped_text(struct answer_choice *c, struct span text)
         return limited_text(c, text);
     if (stop_filter_pass(&c->stop, text, &out) || limited_text(c, out))
         return -1;
-    return c->stop.stopped ? cut_here(c, SPAN("stop")) : 0;
+    if (!c->stop.stopped)
+        return 0;
+    return cut_here(c, &(struct finish_note){.reason = SPAN("stop"), .stop = c->stop.met});
 }
 
 static int limited_reasoning(struct answer_choice *c, struct span text)
@@ -218,11 +246,11 @@ static int limited_reasoning(struct answer_choice *c, struct span text)
             return -1;
         c->in_think = true;
     } else if (text.n && c->feed->rules.reasoning != REASONING_DROP) {
-        commit(c);
-        if (written(c, writer_of(c)->ops->reasoning(writer_of(c), c->index, text)))
+        if (commit(c->feed) ||
+            written(c, writer_of(c)->ops->reasoning(writer_of(c), c->index, text)))
             return -1;
     }
-    return over ? cut_here(c, SPAN("length")) : 0;
+    return over ? cut_at_limit(c) : 0;
 }
 
 static int put_split(void *owner, bool reasoning, struct span text)
@@ -242,11 +270,11 @@ static int put_held(struct answer_choice *c)
     return limited_text(c, rest);
 }
 
-static int put_finish(struct answer_choice *c, struct span reason)
+static int put_finish(struct answer_choice *c, const struct finish_note *note)
 {
     if (c->finished)
         return 0;
-    return put_held(c) ? -1 : finish(c, reason);
+    return put_held(c) ? -1 : finish(c, note);
 }
 
 /* ---- the kinds of deltas ---- */
@@ -261,6 +289,17 @@ static int put_reasoning(struct answer_choice *c, struct span text)
 {
     c->splitting = false; /* this site tells its thinking apart */
     return limited_reasoning(c, text);
+}
+
+/* What proves reasoning goes where the reasoning went. */
+static int put_proof(struct answer_choice *c, struct span proof,
+                     int (*put)(struct answer_writer *, int choice, struct span))
+{
+    if (!put || c->feed->rules.reasoning == REASONING_THINK ||
+        c->feed->rules.reasoning == REASONING_DROP)
+        return 0;
+    c->splitting = false; /* this site tells its thinking apart */
+    return commit(c->feed) ? -1 : written(c, put(writer_of(c), c->index, proof));
 }
 
 static int put_refusal(struct answer_choice *c, struct span text)
@@ -278,15 +317,15 @@ static int put_tool_begin(struct answer_choice *c, const struct delta *d)
         return -1;
     if (c->finished) /* what was held back met a stop text or the limit */
         return 0;
-    if (end_thinking(c))
+    if (end_thinking(c) || commit(c->feed))
         return -1;
-    commit(c);
     if (id.n == 0) /* sites without ids: one that is unique within the conversation's turn */
         id = arena_printf(a->arena, "call_%.*s_%d_%d", SPAN_ARGS(span_from(a->id, a->id.n - 8)),
                           c->index, d->index);
     if (!id.p || token_counter_add(&c->text, d->name))
         return -1;
-    return written(c, writer_of(c)->ops->tool_begin(writer_of(c), c->index, d->index, id, d->name));
+    const struct tool_start tool = {d->index, id, d->name, d->extra_content};
+    return written(c, writer_of(c)->ops->tool_begin(writer_of(c), c->index, &tool));
 }
 
 static int put_tool_arguments(struct answer_choice *c, const struct delta *d)
@@ -342,16 +381,38 @@ static int keep_usage(struct answer_feed *f, const struct delta_usage *u)
     return 0;
 }
 
+/* Another run of the same answer may be committed, and a silent stream may get its first event: so
+ * they wait here, not at the writer. Sites tell the same at the top of every chunk: once is enough.
+ */
+static int hold_extra(struct answer_feed *f, const struct delta *d)
+{
+    struct arena *arena = f->answer->arena;
+    for (struct held_extra *h = f->extras; h; h = h->next) {
+        if (d->place == PLACE_TOP && h->place == EXTRA_TOP && span_eq(h->members, d->text))
+            return 0;
+    }
+    struct held_extra *h = arena_alloc(arena, sizeof *h);
+    if (!h)
+        return -1;
+    *h = (struct held_extra){NULL, d->place, f->first + d->choice, arena_dup(arena, d->text)};
+    *(f->extras ? f->last_extra : &f->extras) = h;
+    f->last_extra = &h->next;
+    return h->members.p ? 0 : -1;
+}
+
 /* Members that we do not know wait for the text that they stand beside. When more of them come
  * instead, they are the answer (sound in pieces): each goes out on its own. */
 static int put_extra(struct answer_feed *f, const struct delta *d)
 {
     struct answer *a = f->answer;
     if (d->place == PLACE_DELTA && f->extra_waits && !f->committed) {
-        f->committed = a->committed = true;
+        if (commit(f))
+            return -1;
         answer_frame_done(a);
     }
     f->extra_waits |= d->place == PLACE_DELTA;
+    if (!f->committed)
+        return hold_extra(f, d);
     return a->writer->ops->extra(a->writer, (enum extra_place)d->place, f->first + d->choice,
                                  d->text);
 }
@@ -361,12 +422,14 @@ static int put_choice_delta(struct answer_choice *c, const struct delta *d)
     if (c->finished) /* nothing after the finish reason but usage (S9) */
         return 0;
     if (d->kind == DELTA_FINISH)
-        return put_finish(c, d->text);
+        return put_finish(c, &(struct finish_note){d->text, d->native, d->stop});
     c->feed->has_text = true;
     switch (d->kind) {
     case DELTA_TEXT: return put_text(c, d->text);
     case DELTA_REASONING: return put_reasoning(c, d->text);
     case DELTA_REFUSAL: return put_refusal(c, d->text);
+    case DELTA_SIGNATURE: return put_proof(c, d->text, writer_of(c)->ops->signature);
+    case DELTA_REDACTED: return put_proof(c, d->text, writer_of(c)->ops->redacted);
     case DELTA_TOOL_BEGIN: return put_tool_begin(c, d);
     case DELTA_TOOL_ARGUMENTS: return put_tool_arguments(c, d);
     default: return 0;
@@ -387,7 +450,8 @@ static int put_delta(void *owner, const struct delta *d)
         a->content_type = arena_dup(a->arena, d->text);
         return a->content_type.p ? 0 : -1;
     case DELTA_BYTES:
-        f->committed = a->committed = true;
+        if (commit(f))
+            return -1;
         return a->writer->ops->bytes(a->writer, d->text);
     case DELTA_EXTRA: return put_extra(f, d);
     default: break;
@@ -413,10 +477,10 @@ void answer_feed_add(struct answer *a, struct answer_feed *f, const struct turn 
 
 void answer_feed_begin(struct answer_feed *f, const struct answer_rules *rules)
 {
-    struct answer_writer *w = f->answer->writer;
     assert(!f->committed);
     f->rules = *rules;
     f->n_citations = 0;
+    f->extras = NULL;
     f->has_usage = f->has_text = f->extra_waits = false;
     for (int i = f->first; i < f->first + f->n; i++) {
         struct answer_choice *c = choice_at(f->answer, i);
@@ -424,7 +488,6 @@ void answer_feed_begin(struct answer_feed *f, const struct answer_rules *rules)
             free_choice(c);
             prepare_choice(c, f, i);
         }
-        w->ops->forget(w, i);
     }
 }
 
@@ -528,8 +591,10 @@ static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tok
     } else {
         sum->completion += count_feed(f, &reasoning, &completion);
     }
-    if (f->has_usage)
+    if (f->has_usage) {
         add_known(&sum->cached, f->usage.cached);
+        sum->cache_write += clamp(f->usage.cache_write);
+    }
     add_known(&sum->reasoning, reasoning);
     a->prompt_origin = weaker(a->prompt_origin, prompt);
     a->completion_origin = weaker(a->completion_origin, completion);
@@ -574,16 +639,18 @@ void answer_frame_done(struct answer *a)
 /* The site's last word, or ours, goes out now. */
 static int end_choice(struct answer_choice *c)
 {
-    if (put_finish(c, SPAN("stop")))
+    if (put_finish(c, &(struct finish_note){.reason = SPAN("stop")}))
         return -1;
-    struct span reason = c->held_finish;
-    c->held_finish = span_of(NULL, 0);
-    return reason.p ? write_finish(c, reason) : 0;
+    bool held = c->finish_held;
+    c->finish_held = false;
+    return held ? write_finish(c, &c->held) : 0;
 }
 
 int answer_end(struct answer *a, struct buffer *body)
 {
     for (struct answer_feed *f = a->feeds; f; f = f->next) {
+        if (release_extras(f))
+            return -1;
         for (int i = 0; i < f->n; i++) {
             bool used = i == 0 || choice_at(a, f->first + i);
             struct answer_choice *c = used ? choice_of(f, i) : NULL;
@@ -622,10 +689,10 @@ static int put_all_held(struct answer *a)
     return 0;
 }
 
-void answer_error(struct answer *a, struct span error_object)
+void answer_error(struct answer *a, const struct fail *fail)
 {
     if (a->writer->ops->error && put_all_held(a) == 0)
-        a->writer->ops->error(a->writer, error_object);
+        a->writer->ops->error(a->writer, fail);
 }
 
 void answer_partial(struct answer *a, struct buffer *out)

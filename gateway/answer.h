@@ -44,6 +44,13 @@ struct answer_rules {
     bool max_includes_reasoning;
 };
 
+/* Members that we do not know, of a run that may still fail and be tried again. */
+struct held_extra {
+    struct held_extra *next;
+    int place, choice; /* enum extra_place; within the answer */
+    struct span members;
+};
+
 struct answer_feed {
     struct delta_sink sink; /* for the adapter */
     struct answer *answer;
@@ -52,7 +59,8 @@ struct answer_feed {
     int first, n; /* choices [first, first + n) of the answer */
     struct answer_rules rules;
     bool committed, has_text;
-    bool extra_waits; /* members of a delta without anything beside them */
+    bool extra_waits;                        /* members of a delta without anything beside them */
+    struct held_extra *extras, **last_extra; /* until the run is committed */
     bool has_usage;
     struct delta_usage usage; /* as the site told it; raw is in usage_text */
     char *usage_text;         /* room, in the arena */
@@ -88,7 +96,7 @@ int answer_end(struct answer *, struct buffer *body);
 int64_t answer_tokens(struct answer *);
 /* Streams: the first event early (15 s of silence); the error event after the head. */
 void answer_role(struct answer *);
-void answer_error(struct answer *, struct span error_object);
+void answer_error(struct answer *, const struct fail *);
 /* Whole answers: what was gathered so far, for a cut answer; nothing when there is none. */
 void answer_partial(struct answer *, struct buffer *out);
 

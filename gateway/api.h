@@ -23,11 +23,15 @@ struct api_request {
     size_t n;
     struct span type; /* Content-Type, "" = none */
     struct span path; /* below the base: "/chat/completions"; outlives the turns */
+    /* The value of a header, "" = none; outlives the call only. */
+    struct span (*header)(const void *owner, const char *name);
+    const void *header_owner;
 };
 
 struct api {
     const char *name;      /* for the log */
     const char *id_prefix; /* "chatcmpl-" */
+    enum dialect dialect;  /* of its errors */
     bool relays;           /* answers are bytes of the site's type, not text of ours */
     /* 0, or -1 with fail; prompts->n > 0 then as well if anything was understood. */
     int (*parse)(const struct api_request *, struct json_parser *, struct arena *, struct prompts *,

@@ -17,6 +17,7 @@ static int parse(const struct api_request *request, struct json_parser *json, st
 const struct api api_chat = {
     .name = "chat",
     .id_prefix = "chatcmpl-",
+    .dialect = DIALECT_OPENAI,
     .parse = parse,
     .stream_writer = chat_stream_writer,
     .whole_writer = chat_whole_writer,

@@ -176,6 +176,7 @@ static int parse(const struct api_request *request, struct json_parser *json, st
 const struct api api_completions = {
     .name = "completion",
     .id_prefix = "cmpl-",
+    .dialect = DIALECT_OPENAI,
     .parse = parse,
     .stream_writer = text_stream_writer,
     .whole_writer = text_whole_writer,

@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "gateway/account_events.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
@@ -64,6 +65,24 @@ static void count_drift(void *owner, const char *kind)
               kind);
 }
 
+/* A site and a client key, of which each remembers by itself. */
+static uint64_t memory_scope(const struct branch *b)
+{
+    return span_hash(b->exchange->group, branch_site(b)->settings.name);
+}
+
+static void keep_in_memory(void *owner, struct span key, struct span value)
+{
+    struct branch *b = owner;
+    turn_memory_keep(engine_of(b)->memory, memory_scope(b), key, value, now_ms(b));
+}
+
+static struct span recall_from_memory(void *owner, struct span key)
+{
+    struct branch *b = owner;
+    return turn_memory_recall(engine_of(b)->memory, memory_scope(b), key, now_ms(b));
+}
+
 /* Ends the request to the site that is under way, if there is one. */
 static void drop_call(struct branch *b, bool finished)
 {
@@ -101,7 +120,7 @@ void branch_release(struct branch *b)
 
 static enum branch_step completed(struct branch *b)
 {
-    account_succeeded(b->account, b->work->run.model);
+    account_met_success(b->account, b->work->run.model);
     b->complete = true;
     return BRANCH_OVER;
 }
@@ -348,6 +367,13 @@ static int check_capabilities(struct branch *b)
         return refuse_part(b, PART_AUDIO, "audio");
     if (t->has_files && !(has & CAP_FILE))
         return refuse_part(b, PART_FILE, "files");
+    if (t->has_foreign && (a->dialect == DIALECT_NONE || a->dialect != t->dialect))
+        return refuse_part(b, PART_FOREIGN, "this kind of content");
+    if (t->tools_foreign && (a->dialect == DIALECT_NONE || a->dialect != t->dialect))
+        return fail_param(fail_of(b), FAIL_UNSUPPORTED, "tools",
+                          "%s does not know the built-in tools of another service; leave them out, "
+                          "or use a model of that service",
+                          a->title);
     if (t->has_video && !(has & CAP_VIDEO))
         return refuse_part(b, PART_VIDEO, "videos");
     return 0;
@@ -412,6 +438,9 @@ static int begin_run(struct branch *b)
         .random = clock_random,
         .drift = count_drift,
         .drift_owner = b,
+        .keep = keep_in_memory,
+        .recall = recall_from_memory,
+        .memory_owner = b,
     };
     if (!b->work->run.state)
         return fail_memory(fail_of(b));
@@ -427,6 +456,7 @@ static enum branch_step next_target(struct branch *b)
         b->target++;
     } while (!exchange_opens(b->exchange, b->target));
     b->tried = 0;
+    b->queue_until_ms = 0; /* another queue, with a patience of its own */
     b->account_name = span_of(NULL, 0);
     return BRANCH_LEASE;
 }
@@ -574,6 +604,16 @@ static enum branch_step step_lease(struct branch *b)
     return site->adapter->capabilities & CAP_LOCAL ? BRANCH_LOCAL : BRANCH_ASK;
 }
 
+/* Did another exchange try in vain to obtain the credential that we waited for? */
+static bool shares_failure(struct branch *b)
+{
+    const struct fail *fail = account_credential_failure(b->account, b->awaited_step);
+    b->awaited_step = 0;
+    if (fail)
+        *fail_of(b) = *fail;
+    return fail != NULL;
+}
+
 static enum branch_step step_ask(struct branch *b)
 {
     struct upstream_handler handler = site_handler;
@@ -581,6 +621,8 @@ static enum branch_step step_ask(struct branch *b)
     const struct site_config *site = branch_site(b);
     if (!account_credential_is_safe(b->account, &b->waiter))
         return BRANCH_WAIT;
+    if (shares_failure(b))
+        return BRANCH_RETRY;
     if (b->holds_credential_step) {
         exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
         if (b->step == BRANCH_OVER)
@@ -607,7 +649,7 @@ static enum branch_step step_ask(struct branch *b)
         return BRANCH_RETRY;
     }
     if (b->work->request.credential_step) {
-        if (!account_credential_begin(b->account, &b->waiter))
+        if (!account_credential_begin(b->account, &b->waiter, &b->awaited_step))
             return BRANCH_WAIT; /* another exchange obtains it: ask again when it has */
         b->holds_credential_step = true;
     }
@@ -678,16 +720,15 @@ static enum branch_step step_retry(struct branch *b)
     struct span model = b->exchange->targets[b->target].model;
     if (b->account &&
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
-        account_failed(b->account, kind, model, fail_of(b)->retry_after_s, now_ms(b));
-        account_remember(b->account, model, fail_of(b)->message);
-        if (kind == FAIL_RATE_LIMITED || kind == FAIL_CREDENTIAL || kind == FAIL_CHALLENGE)
-            account_changed(b->account);
+        account_met_failure(b->account, model, fail_of(b), now_ms(b));
     }
     if (b->work && b->work->feed.committed) {
         /* With its finish reason, what broke afterwards took nothing from the answer. */
         b->complete = answer_feed_is_finished(&b->work->feed);
         return BRANCH_OVER;
     }
+    if (b->holds_credential_step && kind != FAIL_INTERNAL) /* that would be ours alone */
+        account_credential_failed(b->account, fail_of(b));
     exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
     if (b->step == BRANCH_OVER)
         return BRANCH_OVER;

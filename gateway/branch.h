@@ -59,6 +59,7 @@ struct branch {
     struct upstream_call *call;
     bool decoding, paused, holds_credential_step;
     int site_steps, site_status, drifts;
+    unsigned awaited_step; /* the account's credential step that it waited for; 0 = none */
 };
 
 /* In place, zeroed; fills choices [first, first + n) of the exchange's answer, whose feed it joins

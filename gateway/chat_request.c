@@ -291,6 +291,10 @@ static int read_tool_calls(struct reader *r, struct span raw, struct message *m)
             function = json_raw_given(it.value, "custom");
         if (read_function(r, function, param, &list[i]))
             return -1;
+        list[i].after = m->n_parts;
+        struct span extra = json_raw_given(it.value, "extra_content"); /* echoed back, or foreign */
+        if (raw_is_object(extra))
+            list[i].extra_content = extra;
     }
     return 0;
 }
@@ -481,6 +485,7 @@ static int read_reasoning(struct reader *r)
     struct turn *t = r->turn;
     if (text_member(r, t->raw, "reasoning_effort", "reasoning_effort", &t->reasoning_effort))
         return -1;
+    t->thinking_raw = span_of(NULL, 0);
     struct span reasoning = json_raw_given(t->raw, "reasoning");
     struct span thinking = json_raw_given(t->raw, "thinking");
     struct span kwargs = json_raw_given(t->raw, "chat_template_kwargs");
@@ -492,6 +497,8 @@ static int read_reasoning(struct reader *r)
             return -1;
         switches[1] = json_raw_given(reasoning, "enabled");
     }
+    if (raw_is_object(thinking))
+        t->thinking_raw = thinking;
     if (raw_is_object(kwargs)) {
         switches[2] = json_raw_given(kwargs, "enable_thinking");
         switches[3] = json_raw_given(kwargs, "thinking");
@@ -550,9 +557,25 @@ static int read_limits(struct reader *r)
     return 0;
 }
 
+/* What only some services take: never a reason to refuse (Q1). */
+static void read_hints(struct reader *r)
+{
+    struct turn *t = r->turn;
+    struct fail ignored, *fail = r->fail;
+    r->fail = &ignored;
+    if (int_member(r, "top_k", &t->has_top_k, &t->top_k))
+        t->has_top_k = false;
+    if (int_member(r, "seed", &t->has_seed, &t->seed))
+        t->has_seed = false;
+    r->fail = fail;
+}
+
 static int read_parameters(struct reader *r)
 {
     struct turn *t = r->turn;
+    struct span parallel = json_raw_given(t->raw, "parallel_tool_calls");
+    t->no_parallel_tool_calls = span_eq(parallel, SPAN("false"));
+    read_hints(r);
     if (read_stream(r) || read_limits(r) || read_stop(r) || read_tools(r) ||
         read_response_format(r) || read_reasoning(r))
         return -1;
@@ -573,7 +596,7 @@ int chat_request_parse(struct json_parser *json, struct arena *arena, char *body
                        struct turn *turn, struct fail *fail)
 {
     struct reader r = {json, arena, turn, fail};
-    *turn = (struct turn){.n = 1};
+    *turn = (struct turn){.n = 1, .dialect = DIALECT_OPENAI};
     if (request_body_open(json, body, n, &turn->raw, fail) ||
         request_body_model(json, arena, turn->raw, &turn->model, fail))
         return -1;
@@ -651,6 +674,10 @@ const struct turn *turn_with_options(struct json_parser *json, struct arena *are
     *t = (struct turn){
         .raw = body,
         .model = turn->model,
+        .dialect = turn->dialect,
+        .extra = turn->extra,
+        .betas = turn->betas,
+        .tools_foreign = turn->tools_foreign,
         .messages = turn->messages,
         .n_messages = turn->n_messages,
         .n = 1,
@@ -658,6 +685,7 @@ const struct turn *turn_with_options(struct json_parser *json, struct arena *are
         .has_audio = turn->has_audio,
         .has_files = turn->has_files,
         .has_video = turn->has_video,
+        .has_foreign = turn->has_foreign,
     };
     struct reader r = {json, arena, t, fail};
     return read_parameters(&r) ? NULL : t;

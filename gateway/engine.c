@@ -12,6 +12,7 @@
 #include "gateway/exchange.h"
 #include "gateway/log.h"
 
+enum { DAY_MS = 24 * 3600 * 1000 };
 enum { PARSER_LIMIT = 128 * 1024 * 1024, OUT_LIMIT = 128 * 1024 * 1024 };
 
 static void on_accounts_timer(uv_timer_t *timer)
@@ -19,6 +20,8 @@ static void on_accounts_timer(uv_timer_t *timer)
     struct engine *engine = timer->data;
     account_pool_tick(engine->accounts, uv_now(engine->loop));
 }
+
+static void on_day_timer(uv_timer_t *timer) { keep_tidy(timer->data); }
 
 static void wake_accounts_at(void *owner, uint64_t at_ms)
 {
@@ -48,6 +51,7 @@ static struct engine *give_up(struct engine *engine)
     account_pool_destroy(engine->accounts);
     key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);
+    turn_memory_destroy(engine->memory);
     config_unref(engine->config);
     free(engine);
     return NULL;
@@ -84,6 +88,7 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
     engine->started_ms = clock_wall_ms();
     buffer_init(&engine->out, OUT_LIMIT);
     engine->json = json_parser_create(PARSER_LIMIT);
+    engine->memory = turn_memory_create();
     engine->tokens = token_file_source(&engine->token_file);
     engine->upstream = upstream_create(loop);
     if (config->file.n) /* the built-in demo keeps nothing */
@@ -102,8 +107,9 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
     if (engine->upstream && engine->accounts)
         engine->catalogue =
             catalogue_create(loop, engine->upstream, engine->accounts, keep_models, engine);
-    if (!engine->json || (config->file.n && !engine->store) || !engine->catalogue ||
-        !engine->limits || account_pool_configure(engine->accounts, config, uv_now(loop)) ||
+    if (!engine->json || !engine->memory || (config->file.n && !engine->store) ||
+        !engine->catalogue || !engine->limits ||
+        account_pool_configure(engine->accounts, config, uv_now(loop)) ||
         key_limits_configure(engine->limits, config, engine_key_time(engine))) {
         fail_memory(fail);
         return give_up(engine);
@@ -111,8 +117,13 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
     catalogue_configure(engine->catalogue, config);
     if (engine->store && open_store(engine, rebuild, fail))
         return give_up(engine);
+    keep_restored(engine->accounts);
+    account_pool_each(engine->accounts, keep_configured, engine);
     uv_timer_init(loop, &engine->accounts_timer);
-    engine->accounts_timer.data = engine;
+    uv_timer_init(loop, &engine->day_timer);
+    engine->accounts_timer.data = engine->day_timer.data = engine;
+    uv_timer_start(&engine->day_timer, on_day_timer, 0, DAY_MS);
+    uv_unref((uv_handle_t *)&engine->day_timer);
     return engine;
 }
 
@@ -124,6 +135,7 @@ int engine_reload(struct engine *engine, struct config *config)
     int result = account_pool_configure(engine->accounts, config, uv_now(engine->loop));
     if (key_limits_configure(engine->limits, config, engine_key_time(engine)))
         result = -1;
+    account_pool_each(engine->accounts, keep_configured, engine);
     engine->config = config_ref(config);
     catalogue_configure(engine->catalogue, config);
     upstream_forget_idle(engine->upstream);
@@ -154,6 +166,7 @@ static void on_upstream_closed(void *arg)
     account_pool_destroy(engine->accounts);
     key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);
+    turn_memory_destroy(engine->memory);
     token_file_close(&engine->token_file);
     buffer_free(&engine->out);
     config_unref(engine->config);
@@ -172,6 +185,8 @@ static void on_store_closed(void *arg)
 static void on_timer_closed(uv_handle_t *handle)
 {
     struct closing *c = handle->data;
+    if (handle != (uv_handle_t *)&c->engine->day_timer)
+        return; /* the other one is closed after it */
     if (c->engine->store)
         store_destroy(c->engine->store, on_store_closed, c);
     else
@@ -186,6 +201,7 @@ void engine_destroy(struct engine *engine, void (*closed)(void *), void *arg)
         abort(); /* at the very end of the program: nothing is left to lose */
     *c = (struct closing){engine, closed, arg};
     catalogue_destroy(engine->catalogue);
-    engine->accounts_timer.data = c;
+    engine->accounts_timer.data = engine->day_timer.data = c;
     uv_close((uv_handle_t *)&engine->accounts_timer, on_timer_closed);
+    uv_close((uv_handle_t *)&engine->day_timer, on_timer_closed);
 }

@@ -15,6 +15,7 @@
 #include "gateway/key_limits.h"
 #include "gateway/store.h"
 #include "gateway/token_file.h"
+#include "gateway/turn_memory.h"
 #include "gateway/upstream.h"
 
 struct exchange;
@@ -26,8 +27,10 @@ struct engine {
     struct account_pool *accounts;
     struct key_limits *limits;
     uv_timer_t accounts_timer; /* somebody waits for an account's pace */
+    uv_timer_t day_timer;      /* what is old in the store goes */
     struct catalogue *catalogue;
-    struct store *store; /* NULL for the built-in demo */
+    struct store *store;        /* NULL for the built-in demo */
+    struct turn_memory *memory; /* of adapters, from turn to turn */
     struct token_file token_file;
     struct token_source tokens; /* over it */
     struct json_parser *json;   /* small bodies and site frames; never kept across a call */

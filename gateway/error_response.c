@@ -61,35 +61,98 @@ const struct error_row *error_row(enum fail_kind kind)
     return &rows[kind];
 }
 
-/* Messages and fields' names quote what clients and sites sent, whatever bytes that was. */
-static void foreign_member(struct json_writer *w, const char *key, const char *text)
+static void write_openai(struct json_writer *w, const struct fail *f)
 {
-    struct buffer scratch;
-    buffer_init(&scratch, 4096);
-    json_member(w, key, utf8_repair(span_str(text), &scratch));
-    buffer_free(&scratch);
+    const struct error_row *row = error_row(f->kind);
+    json_begin_object(w);
+    /* Messages and fields' names quote what clients and sites sent, whatever bytes that was. */
+    json_member_repaired(w, "message", span_str(f->message));
+    json_member(w, "type", span_str(row->type));
+    if (f->param[0] && f->kind != FAIL_METHOD)
+        json_member_repaired(w, "param", span_str(f->param));
+    else
+        json_member_raw(w, "param", SPAN("null"));
+    json_member(w, "code", span_str(row->code));
+    json_end_object(w);
 }
 
 void error_object(struct buffer *out, const struct fail *f)
 {
-    const struct error_row *row = error_row(f->kind);
     struct json_writer w = json_writer(out);
-    json_begin_object(&w);
-    foreign_member(&w, "message", f->message);
-    json_member(&w, "type", span_str(row->type));
-    if (f->param[0] && f->kind != FAIL_METHOD)
-        foreign_member(&w, "param", f->param);
-    else
-        json_member_raw(&w, "param", SPAN("null"));
-    json_member(&w, "code", span_str(row->code));
-    json_end_object(&w);
+    write_openai(&w, f);
 }
 
-void error_body(struct buffer *out, const struct fail *f)
+/* ---- in other dialects ---- */
+
+static const char *anthropic_type(int status)
 {
-    buffer_append(out, SPAN("{\"error\":"));
-    error_object(out, f);
-    buffer_append(out, SPAN("}"));
+    switch (status) {
+    case 401: return "authentication_error";
+    case 403: return "permission_error";
+    case 404: return "not_found_error";
+    case 413: return "request_too_large";
+    case 429: return "rate_limit_error";
+    case 529: return "overloaded_error";
+    default: return status < 500 ? "invalid_request_error" : "api_error";
+    }
+}
+
+static void write_anthropic(struct json_writer *w, const struct fail *f)
+{
+    int status = error_status(DIALECT_ANTHROPIC, f->kind);
+    json_begin_object(w);
+    json_member(w, "type", span_str(anthropic_type(status)));
+    json_member_repaired(w, "message", span_str(f->message));
+    json_end_object(w);
+}
+
+static const char *google_status(int status)
+{
+    switch (status) {
+    case 401: return "UNAUTHENTICATED";
+    case 403: return "PERMISSION_DENIED";
+    case 404: return "NOT_FOUND";
+    case 429: return "RESOURCE_EXHAUSTED";
+    case 500: return "INTERNAL";
+    case 504: return "DEADLINE_EXCEEDED";
+    default: return status < 500 ? "INVALID_ARGUMENT" : "UNAVAILABLE";
+    }
+}
+
+static void write_google(struct json_writer *w, const struct fail *f)
+{
+    int status = error_row(f->kind)->status;
+    json_begin_object(w);
+    json_member_int(w, "code", status);
+    json_member_repaired(w, "message", span_str(f->message));
+    json_member(w, "status", span_str(google_status(status)));
+    json_end_object(w);
+}
+
+int error_status(enum dialect dialect, enum fail_kind kind)
+{
+    int status = error_row(kind)->status;
+    return dialect == DIALECT_ANTHROPIC && status == 503 ? 529 : status;
+}
+
+void error_body(struct buffer *out, enum dialect dialect, const struct fail *f,
+                const struct error_context *context)
+{
+    struct json_writer w = json_writer(out);
+    json_begin_object(&w);
+    if (dialect == DIALECT_ANTHROPIC)
+        json_member(&w, "type", SPAN("error"));
+    json_key(&w, "error");
+    switch (dialect) {
+    case DIALECT_ANTHROPIC: write_anthropic(&w, f); break;
+    case DIALECT_GOOGLE: write_google(&w, f); break;
+    default: write_openai(&w, f); break;
+    }
+    if (dialect == DIALECT_ANTHROPIC && context->request_id.n)
+        json_member(&w, "request_id", context->request_id);
+    if (context->partial.n)
+        json_member_raw(&w, "dragoman_partial", context->partial);
+    json_end_object(&w);
 }
 
 const char *http_reason(int status)
@@ -115,6 +178,7 @@ const char *http_reason(int status)
     case 502: return "Bad Gateway";
     case 503: return "Service Unavailable";
     case 504: return "Gateway Timeout";
+    case 529: return "Overloaded";
     default: return status < 400 ? "OK" : "Error";
     }
 }

@@ -36,8 +36,11 @@ enum {
     SILENCE_MS = 15000,      /* the head, then a comment, after this much silence (S5, S21) */
     LARGE_BODY = 256 * 1024, /* larger ones get a parser of their own: the shared one stays small */
     RUNS_BODY_MAX = 256 << 20, /* what the runs of one request may send to sites, about */
-    SMALL_CHAT = 1024,  /* what a chat of two messages takes of its arena until it has an account */
-    BODY_GROWTH = 1024, /* an API may read the body in another form that is a little longer */
+    /* What a chat of two messages takes of its arena until it has an account: with a model's name
+     * and a target. */
+    SMALL_CHAT = sizeof(struct turn) + 2 * (sizeof(struct message) + sizeof(struct part)) +
+                 sizeof(struct branch) + 128,
+    BODY_GROWTH = 1024,   /* an API may read the body in another form that is a little longer */
     OUT_KEEP = 256 * 1024 /* the shared buffer gives memory above this back */
 };
 
@@ -142,7 +145,7 @@ static void begin_headers(struct exchange *e, struct reply_headers *h, struct li
                                             "x-ratelimit-reset-requests"};
     static const char *const tokens[3] = {
         "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"};
-    reply_headers_common(h, e->http, e->request_id);
+    reply_headers_common(h, e->http, e->request_id, e->api->dialect);
     route_header(e, h);
     if (!e->limited)
         return;
@@ -230,6 +233,11 @@ static enum exchange_step step_limit(struct exchange *e)
     return STEP_ADMIT;
 }
 
+static struct span header_of(const void *http, const char *name)
+{
+    return http_exchange_header(http, name);
+}
+
 static int parse_body(struct exchange *e)
 {
     struct buffer *body = http_exchange_body(e->http);
@@ -241,6 +249,8 @@ static int parse_body(struct exchange *e)
         .n = body->n,
         .type = http_exchange_header(e->http, "content-type"),
         .path = e->path,
+        .header = header_of,
+        .header_owner = e->http,
     };
     struct fail fail;
     int bad = e->api->parse(&request, own ? own : e->engine->json, &e->arena, &e->prompts, &fail);
@@ -353,6 +363,7 @@ int exchange_begin_answer(struct exchange *e)
     struct answer_meta meta = {
         .id = arena_printf(&e->arena, "%s%s", e->api->id_prefix, e->request_id + 4),
         .model = e->model,
+        .request_id = span_str(e->request_id),
         .created = clock_wall_ms() / 1000,
         .include_usage = e->prompts.turns->include_usage,
     };
@@ -395,7 +406,7 @@ static enum exchange_step step_resolve(struct exchange *e)
     size_t open = 0;
     struct fail fail;
     const struct resolve_wish wish = {
-        .id = e->model, .may_wait = !e->listed, .turn_for = &e->grant};
+        .id = e->model, .may_wait = !e->listed, .turn_for = &e->grant, .grant = &e->grant};
     enum resolve_result r = catalogue_resolve(e->engine->catalogue, e->config, &wish, &e->arena,
                                               &e->targets, &e->n_targets, &fail);
     if (r == RESOLVE_UNKNOWN) {
@@ -522,22 +533,30 @@ static enum exchange_step step_run(struct exchange *e)
 
 /* ---- the end ---- */
 
-/* A limit's answer tells when the first account of any target is ready again, in words too: many
- * apps show the message and hide the headers. */
+/* A limit's answer tells when the first account of any target is ready again, and where, in words
+ * too: many apps show the message and hide the headers. */
 static void settle_retry_after(struct exchange *e)
 {
+    const struct site_config *first = NULL;
     uint64_t earliest = UINT64_MAX;
     if (fail_kind_of(e) != FAIL_RATE_LIMITED)
         return;
     for (size_t i = 0; i < e->n_targets; i++) {
         uint64_t at = account_pool_earliest(e->engine->accounts, e->targets[i].site, e->grant.key,
                                             e->targets[i].model, exchange_now_ms(e));
-        if (at < earliest)
+        if (at < earliest) {
             earliest = at;
+            first = e->targets[i].site;
+        }
     }
-    if (earliest != UINT64_MAX)
+    if (first)
         e->fail->retry_after_s = clock_seconds_until(earliest, exchange_now_ms(e));
-    if (e->fail->retry_after_s > 0)
+    if (e->fail->retry_after_s <= 0)
+        return;
+    if (first && e->n_targets > 1) /* the sentence may be about another one */
+        fail_add(e->fail, "; %.*s is ready again in %d s",
+                 SPAN_ARGS(span_first(first->settings.name, 60)), e->fail->retry_after_s);
+    else
         fail_add(e->fail, "; ready again in %d s", e->fail->retry_after_s);
 }
 
@@ -567,7 +586,6 @@ static void answer_whole(struct exchange *e, const struct reply_headers *h, int 
 
 static void answer_failure_in_stream(struct exchange *e)
 {
-    struct buffer object;
     if (e->api->relays) { /* its body has the site's own shape: it can be cut, not explained */
         count_bytes(e, 0);
         http_answer_abort(e->http);
@@ -578,35 +596,29 @@ static void answer_failure_in_stream(struct exchange *e)
         http_answer_abort(e->http);
         return;
     }
-    buffer_init(&object, 16 * 1024);
-    error_object(&object, fail_of(e));
-    answer_error(e->answer, buffer_span(&object));
-    buffer_free(&object);
+    answer_error(e->answer, fail_of(e));
     end_stream(e);
 }
 
 static void answer_failure(struct exchange *e)
 {
-    const struct error_row *row = error_row(fail_kind_of(e));
+    enum dialect dialect = e->api->dialect;
     struct reply_headers h;
     struct limit_headers text;
     struct buffer body, partial;
     buffer_init(&body, ANSWER_LIMIT * 2ull);
     buffer_init(&partial, ANSWER_LIMIT * 2ull);
-    buffer_append(&body, SPAN("{\"error\":"));
-    error_object(&body, fail_of(e));
     if (e->answer) /* a half-received answer is delivered, and marked by the error beside it */
         answer_partial(e->answer, &partial);
-    if (partial.n && !partial.error) {
-        buffer_append(&body, SPAN(",\"dragoman_partial\":"));
-        buffer_append(&body, buffer_span(&partial));
-    }
-    buffer_append(&body, SPAN("}"));
+    error_body(
+        &body, dialect, fail_of(e),
+        &(struct error_context){.request_id = span_str(e->request_id),
+                                .partial = partial.error ? span_of("", 0) : buffer_span(&partial)});
     begin_headers(e, &h, &text);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, fail_of(e), most_tries(e) > 1);
-    http_exchange_set_reason(e->http, row->reason);
-    answer_whole(e, &h, row->status, buffer_span(&body));
+    http_exchange_set_reason(e->http, error_row(fail_kind_of(e))->reason);
+    answer_whole(e, &h, error_status(dialect, fail_kind_of(e)), buffer_span(&body));
     buffer_free(&body);
     buffer_free(&partial);
 }
@@ -872,7 +884,7 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     if (!e || (grant->visitor_key.n && !visitor_key.p) || arena_reserve(&arena, SMALL_CHAT)) {
         struct fail fail;
         fail_memory(&fail);
-        reply_fail(http, "req_none", &fail);
+        reply_fail(http, "req_none", api->dialect, &fail);
         arena_free(&arena);
         free(e);
         return;

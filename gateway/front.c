@@ -76,6 +76,13 @@ static struct route find_route(struct span path)
     return (struct route){.kind = ROUTE_NONE};
 }
 
+/* In whose words this client reads errors. */
+static enum dialect dialect_of(const struct http_exchange *http)
+{
+    struct route route = find_route(http_exchange_path(http));
+    return route.api ? route.api->dialect : DIALECT_OPENAI;
+}
+
 static bool is_method(const struct http_exchange *http, const char *name)
 {
     return span_eq(http_exchange_method(http), span_str(name));
@@ -104,8 +111,8 @@ static void refuse(struct http_exchange *http, const struct fail *fail)
 {
     char id[REQUEST_ID_SIZE];
     request_id_make(id);
-    log_small(http, id, error_row(fail->kind)->status, fail);
-    reply_fail(http, id, fail);
+    log_small(http, id, error_status(dialect_of(http), fail->kind), fail);
+    reply_fail(http, id, dialect_of(http), fail);
 }
 
 static void preflight(struct http_exchange *http)
@@ -114,7 +121,7 @@ static void preflight(struct http_exchange *http)
     struct reply_headers h;
     struct span wanted = http_exchange_header(http, "access-control-request-headers");
     request_id_make(id);
-    reply_headers_common(&h, http, id);
+    reply_headers_common(&h, http, id, DIALECT_OPENAI);
     reply_header(&h, "Access-Control-Allow-Methods", SPAN("GET, HEAD, POST, OPTIONS"));
     reply_header(&h, "Access-Control-Allow-Headers",
                  wanted.n ? wanted : SPAN("authorization, content-type, x-api-key"));
@@ -169,7 +176,7 @@ static void landing(struct engine *engine, struct http_exchange *http)
                  config->n_keys == 0);
     request_id_make(id);
     log_small(http, id, 200, NULL);
-    reply_headers_common(&h, http, id);
+    reply_headers_common(&h, http, id, DIALECT_OPENAI);
     reply_header(&h, "Content-Type", SPAN("text/html; charset=utf-8"));
     reply_header(&h, "Content-Security-Policy",
                  SPAN("default-src 'none'; style-src 'unsafe-inline'"));
@@ -266,7 +273,7 @@ static void one_model(struct engine *engine, struct http_exchange *http,
     struct span id = text ? percent_decode(raw_id, text) : raw_id;
     const struct config *config = http_exchange_config(http);
 
-    const struct resolve_wish wish = {.id = id};
+    const struct resolve_wish wish = {.id = id, .grant = grant};
     if (catalogue_resolve(engine->catalogue, config, &wish, &arena, &targets, &n, &fail) !=
         RESOLVED) {
         refuse(http, &fail);
@@ -395,8 +402,8 @@ static void on_protocol_error(void *owner, struct http_exchange *http, int statu
     struct buffer body;
     request_id_make(id);
     buffer_init(&body, 16 * 1024);
-    error_body(&body, fail);
-    reply_headers_common(&h, http, id);
+    error_body(&body, DIALECT_OPENAI, fail, &(struct error_context){.request_id = span_str(id)});
+    reply_headers_common(&h, http, id, DIALECT_OPENAI);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, fail, false);
     log_small(http, id, status, fail);

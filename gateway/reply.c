@@ -42,16 +42,19 @@ static void cors(struct reply_headers *h, const struct http_exchange *http)
         return;
     }
     reply_header(h, "Access-Control-Expose-Headers",
-                 SPAN("x-request-id, retry-after, x-should-retry, x-dragoman-route, "
+                 SPAN("x-request-id, request-id, retry-after, x-should-retry, x-dragoman-route, "
                       "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
                       "x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
                       "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"));
 }
 
-void reply_headers_common(struct reply_headers *h, const struct http_exchange *http, const char *id)
+void reply_headers_common(struct reply_headers *h, const struct http_exchange *http, const char *id,
+                          enum dialect dialect)
 {
     h->n = 0;
     reply_header(h, "x-request-id", span_str(id));
+    if (dialect == DIALECT_ANTHROPIC)
+        reply_header(h, "request-id", span_str(id));
     cors(h, http);
 }
 
@@ -73,21 +76,23 @@ void reply_headers_failure(struct reply_headers *h, const struct fail *fail, boo
 void reply_json(struct http_exchange *http, const char *id, int status, struct span body)
 {
     struct reply_headers h;
-    reply_headers_common(&h, http, id);
+    reply_headers_common(&h, http, id, DIALECT_OPENAI);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     http_answer_whole(http, status, h.list, h.n, body);
 }
 
-void reply_fail(struct http_exchange *http, const char *id, const struct fail *fail)
+void reply_fail(struct http_exchange *http, const char *id, enum dialect dialect,
+                const struct fail *fail)
 {
+    const struct error_context context = {.request_id = span_str(id)};
     struct reply_headers h;
     struct buffer body;
-    buffer_init(&body, 16 * 1024);
-    error_body(&body, fail);
-    reply_headers_common(&h, http, id);
+    buffer_init(&body, ERROR_OBJECT_MAX);
+    error_body(&body, dialect, fail, &context);
+    reply_headers_common(&h, http, id, dialect);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, fail, false);
     http_exchange_set_reason(http, error_row(fail->kind)->reason);
-    http_answer_whole(http, error_row(fail->kind)->status, h.list, h.n, buffer_span(&body));
+    http_answer_whole(http, error_status(dialect, fail->kind), h.list, h.n, buffer_span(&body));
     buffer_free(&body);
 }

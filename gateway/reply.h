@@ -5,6 +5,7 @@
 #ifndef DRAGOMAN_GATEWAY_REPLY_H
 #define DRAGOMAN_GATEWAY_REPLY_H
 
+#include "adapters/turn.h"
 #include "gateway/http_server.h"
 
 enum { REPLY_HEADERS_MAX = 24, REQUEST_ID_SIZE = 28 };
@@ -17,15 +18,17 @@ struct reply_headers {
 
 /* "req_" and 22 random letters. */
 void request_id_make(char id[REQUEST_ID_SIZE]);
-/* x-request-id and CORS. The spans live as long as `id` and the exchange. */
-void reply_headers_common(struct reply_headers *, const struct http_exchange *, const char *id);
+/* x-request-id (for Anthropic's clients also request-id) and CORS. The spans live as long as `id`
+ * and the exchange. */
+void reply_headers_common(struct reply_headers *, const struct http_exchange *, const char *id,
+                          enum dialect);
 void reply_header(struct reply_headers *, const char *name, struct span value);
-/* Headers that a failure brings: WWW-Authenticate, Allow, Retry-After, x-should-retry. `repeated`:
- * we tried elsewhere already. */
+/* Headers that a failure brings, in any dialect: WWW-Authenticate, Allow, Retry-After,
+ * x-should-retry. `repeated`: we tried elsewhere already. */
 void reply_headers_failure(struct reply_headers *, const struct fail *, bool repeated);
 
 /* Whole answers; the exchange is invalid afterwards. */
 void reply_json(struct http_exchange *, const char *id, int status, struct span body);
-void reply_fail(struct http_exchange *, const char *id, const struct fail *);
+void reply_fail(struct http_exchange *, const char *id, enum dialect, const struct fail *);
 
 #endif

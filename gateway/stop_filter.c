@@ -16,13 +16,15 @@ void stop_filter_init(struct stop_filter *f, const struct span *stops, size_t n)
 void stop_filter_free(struct stop_filter *f) { buffer_free(&f->text); }
 
 /* Where the first stop begins, -1 = none does. */
-static ptrdiff_t find_stop(const struct stop_filter *f, struct span text)
+static ptrdiff_t find_stop(struct stop_filter *f, struct span text)
 {
     ptrdiff_t first = -1;
     for (size_t i = 0; i < f->n; i++) {
         ptrdiff_t at = span_find(text, f->stops[i]);
-        if (at >= 0 && (first < 0 || at < first))
-            first = at;
+        if (at < 0 || (first >= 0 && at >= first))
+            continue;
+        first = at;
+        f->met = f->stops[i];
     }
     return first;
 }

@@ -13,6 +13,7 @@ struct stop_filter {
     const struct span *stops; /* must outlive the filter; none is empty */
     size_t n;
     bool stopped;
+    struct span met;    /* once stopped: which of them */
     struct buffer text; /* `sent` bytes that were handed out already, then what is held back */
     size_t sent;
 };

@@ -4,6 +4,8 @@
  */
 #include "gateway/answer_writer.h"
 
+#include "gateway/error_response.h"
+
 /* ---- a stream ---- */
 
 struct chat_stream {
@@ -32,10 +34,10 @@ static int stream_refusal(struct answer_writer *w, int choice, struct span text)
     return STREAM_OF(w)->out->error;
 }
 
-static int stream_tool_begin(struct answer_writer *w, int choice, int index, struct span id,
-                             struct span name)
+static int stream_tool_begin(struct answer_writer *w, int choice, const struct tool_start *tool)
 {
-    chunk_emitter_tool_begin(STREAM_OF(w)->emitter, STREAM_OF(w)->out, choice, index, id, name);
+    chunk_emitter_tool_begin(STREAM_OF(w)->emitter, STREAM_OF(w)->out, choice, tool->index,
+                             tool->id, tool->name, tool->extra_content);
     return STREAM_OF(w)->out->error;
 }
 
@@ -59,18 +61,10 @@ static int stream_extra(struct answer_writer *w, enum extra_place place, int cho
     return 0;
 }
 
-static int stream_finish(struct answer_writer *w, int choice, struct span reason)
+static int stream_finish(struct answer_writer *w, int choice, const struct finish_note *note)
 {
-    chunk_emitter_finish(STREAM_OF(w)->emitter, STREAM_OF(w)->out, choice, reason);
+    chunk_emitter_finish(STREAM_OF(w)->emitter, STREAM_OF(w)->out, choice, note->reason);
     return STREAM_OF(w)->out->error;
-}
-
-static void stream_forget(struct answer_writer *w, int choice)
-{
-    const struct span nothing = {NULL, 0};
-    chunk_emitter_extra(STREAM_OF(w)->emitter, EXTRA_CHOICE, choice, nothing);
-    chunk_emitter_extra(STREAM_OF(w)->emitter, EXTRA_DELTA, choice, nothing);
-    chunk_emitter_extra(STREAM_OF(w)->emitter, EXTRA_TOP, 0, nothing);
 }
 
 static int stream_end(struct answer_writer *w, const struct usage_counts *usage,
@@ -90,9 +84,13 @@ static void stream_role(struct answer_writer *w)
     chunk_emitter_role(STREAM_OF(w)->emitter, STREAM_OF(w)->out, 0);
 }
 
-static void stream_error(struct answer_writer *w, struct span error_object)
+static void stream_error(struct answer_writer *w, const struct fail *fail)
 {
-    chunk_emitter_error(STREAM_OF(w)->emitter, STREAM_OF(w)->out, error_object);
+    struct buffer object;
+    buffer_init(&object, ERROR_OBJECT_MAX);
+    error_object(&object, fail);
+    chunk_emitter_error(STREAM_OF(w)->emitter, STREAM_OF(w)->out, buffer_span(&object));
+    buffer_free(&object);
 }
 
 static void nothing_to_destroy(struct answer_writer *w) {}
@@ -106,7 +104,6 @@ static const struct answer_writer_ops stream_ops = {
     .citations = stream_citations,
     .extra = stream_extra,
     .finish = stream_finish,
-    .forget = stream_forget,
     .end = stream_end,
     .flush_extras = stream_flush_extras,
     .role = stream_role,
@@ -152,10 +149,10 @@ static int whole_refusal(struct answer_writer *w, int choice, struct span text)
     return answer_builder_refusal(BUILDER_OF(w), choice, text);
 }
 
-static int whole_tool_begin(struct answer_writer *w, int choice, int index, struct span id,
-                            struct span name)
+static int whole_tool_begin(struct answer_writer *w, int choice, const struct tool_start *tool)
 {
-    return answer_builder_tool_begin(BUILDER_OF(w), choice, index, id, name);
+    return answer_builder_tool_begin(BUILDER_OF(w), choice, tool->index, tool->id, tool->name,
+                                     tool->extra_content);
 }
 
 static int whole_tool_arguments(struct answer_writer *w, int choice, int index, struct span piece)
@@ -175,14 +172,9 @@ static int whole_extra(struct answer_writer *w, enum extra_place place, int choi
     return answer_builder_extra(BUILDER_OF(w), place, choice, members);
 }
 
-static int whole_finish(struct answer_writer *w, int choice, struct span reason)
+static int whole_finish(struct answer_writer *w, int choice, const struct finish_note *note)
 {
-    return answer_builder_finish(BUILDER_OF(w), choice, reason);
-}
-
-static void whole_forget(struct answer_writer *w, int choice)
-{
-    answer_builder_forget_extras(BUILDER_OF(w), choice);
+    return answer_builder_finish(BUILDER_OF(w), choice, note->reason);
 }
 
 static int whole_end(struct answer_writer *w, const struct usage_counts *usage, struct buffer *body)
@@ -202,7 +194,6 @@ static const struct answer_writer_ops whole_ops = {
     .citations = whole_citations,
     .extra = whole_extra,
     .finish = whole_finish,
-    .forget = whole_forget,
     .end = whole_end,
     .destroy = whole_destroy,
 };

@@ -7,6 +7,7 @@
 #include "base/json_write.h"
 #include "gateway/answer_writer.h"
 #include "gateway/api.h"
+#include "gateway/error_response.h"
 #include "sse/text_guard.h"
 
 /* One choice: a stream guards its text, a whole answer gathers it. */
@@ -136,7 +137,7 @@ static int stream_text(struct answer_writer *w, int choice, struct span text)
     return t->out->error;
 }
 
-static int stream_finish(struct answer_writer *w, int choice, struct span reason)
+static int stream_finish(struct answer_writer *w, int choice, const struct finish_note *note)
 {
     struct text_writer *t = (struct text_writer *)w;
     struct text_choice *c = choice_of(t, choice);
@@ -144,7 +145,8 @@ static int stream_finish(struct answer_writer *w, int choice, struct span reason
     if (!c || text_guard_end(&c->guard, &t->scratch, &rest))
         return -1;
     begin_choice(t, choice, c);
-    write_event(t, choice, rest, finish_reason(reason)); /* what is left goes with the reason */
+    write_event(t, choice, rest,
+                finish_reason(note->reason)); /* what is left goes with the reason */
     return t->out->error;
 }
 
@@ -163,11 +165,11 @@ static int stream_end(struct answer_writer *w, const struct usage_counts *usage,
     return buffer_append(t->out, SPAN("data: [DONE]\n\n"));
 }
 
-static void stream_error(struct answer_writer *w, struct span error_object)
+static void stream_error(struct answer_writer *w, const struct fail *fail)
 {
     struct text_writer *t = (struct text_writer *)w;
     buffer_append(t->out, SPAN("data: {\"error\":"));
-    buffer_append(t->out, error_object);
+    error_object(t->out, fail);
     buffer_append(t->out, SPAN("}\n\n"));
 }
 
@@ -189,12 +191,12 @@ static int whole_text(struct answer_writer *w, int choice, struct span text)
     return t->gathered <= ANSWER_LIMIT ? buffer_append(&c->text, text) : BUFFER_FULL;
 }
 
-static int whole_finish(struct answer_writer *w, int choice, struct span reason)
+static int whole_finish(struct answer_writer *w, int choice, const struct finish_note *note)
 {
     struct text_choice *c = choice_of((struct text_writer *)w, choice);
     if (!c)
         return -1;
-    c->reason = finish_reason(reason);
+    c->reason = finish_reason(note->reason);
     return 0;
 }
 
@@ -231,10 +233,7 @@ static int whole_end(struct answer_writer *w, const struct usage_counts *usage, 
 
 static int no_text(struct answer_writer *w, int choice, struct span text) { return 0; }
 
-static int no_call(struct answer_writer *w, int choice, int index, struct span id, struct span name)
-{
-    return 0;
-}
+static int no_call(struct answer_writer *w, int choice, const struct tool_start *tool) { return 0; }
 
 static int no_arguments(struct answer_writer *w, int choice, int index, struct span piece)
 {
@@ -252,8 +251,6 @@ static int no_extra(struct answer_writer *w, enum extra_place place, int choice,
     return 0;
 }
 
-static void forget_nothing(struct answer_writer *w, int choice) {}
-
 static void destroy(struct answer_writer *w)
 {
     struct text_writer *t = (struct text_writer *)w;
@@ -266,7 +263,7 @@ static void destroy(struct answer_writer *w)
 
 #define COMMON                                                                                     \
     .reasoning = no_text, .tool_begin = no_call, .tool_arguments = no_arguments,                   \
-    .citations = no_citations, .extra = no_extra, .forget = forget_nothing, .destroy = destroy
+    .citations = no_citations, .extra = no_extra, .destroy = destroy
 
 static const struct answer_writer_ops stream_ops = {
     COMMON,

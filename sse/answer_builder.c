@@ -13,7 +13,7 @@ enum { CALLS_MAX = 128 };
 
 struct built_call {
     int index;
-    struct buffer id, name, arguments;
+    struct buffer id, name, arguments, extra_content;
 };
 
 struct built_choice {
@@ -55,6 +55,7 @@ static void choice_free(struct built_choice *c)
         buffer_free(&c->calls[i].id);
         buffer_free(&c->calls[i].name);
         buffer_free(&c->calls[i].arguments);
+        buffer_free(&c->calls[i].extra_content);
     }
     free(c->calls);
     free(c);
@@ -157,17 +158,21 @@ static struct built_call *call_of(struct answer_builder *b, struct built_choice 
     buffer_init(&call->id, SIZE_MAX / 4);
     buffer_init(&call->name, SIZE_MAX / 4);
     buffer_init(&call->arguments, SIZE_MAX / 4);
+    buffer_init(&call->extra_content, SIZE_MAX / 4);
     return call;
 }
 
 int answer_builder_tool_begin(struct answer_builder *b, int choice, int index, struct span id,
-                              struct span name)
+                              struct span name, struct span extra_content)
 {
     struct built_choice *c = choice_of(b, choice);
     struct built_call *call = c ? call_of(b, c, index) : NULL;
     if (!call)
         return b->error;
-    return add(b, &call->id, id) || add(b, &call->name, name) ? b->error : 0;
+    return add(b, &call->id, id) || add(b, &call->name, name) ||
+                   add(b, &call->extra_content, extra_content)
+               ? b->error
+               : 0;
 }
 
 int answer_builder_tool_arguments(struct answer_builder *b, int choice, int index,
@@ -222,21 +227,6 @@ int answer_builder_extra(struct answer_builder *b, enum extra_place place, int c
     return merge_members(b, place == EXTRA_CHOICE ? &c->choice_extra : &c->message_extra, members);
 }
 
-static void forget(struct answer_builder *b, struct buffer *members)
-{
-    b->used -= members->n;
-    buffer_clear(members);
-}
-
-void answer_builder_forget_extras(struct answer_builder *b, int choice)
-{
-    forget(b, &b->top_extra);
-    if (choice < b->n_choices && b->choices[choice]) {
-        forget(b, &b->choices[choice]->choice_extra);
-        forget(b, &b->choices[choice]->message_extra);
-    }
-}
-
 int answer_builder_finish(struct answer_builder *b, int choice, struct span reason)
 {
     struct built_choice *c = choice_of(b, choice);
@@ -275,6 +265,8 @@ static void write_calls(struct json_writer *w, const struct built_choice *c)
         json_key(w, "arguments");
         text_value(w, &call->arguments);
         json_end_object(w);
+        if (call->extra_content.n)
+            json_member_raw(w, "extra_content", buffer_span(&call->extra_content));
         json_end_object(w);
     }
     json_end_array(w);

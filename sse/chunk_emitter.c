@@ -281,7 +281,7 @@ static void put_repaired(struct buffer *out, struct span text)
 }
 
 void chunk_emitter_tool_begin(struct chunk_emitter *e, struct buffer *out, int choice, int index,
-                              struct span id, struct span name)
+                              struct span id, struct span name, struct span extra_content)
 {
     struct choice_state *c = ready(e, out, choice);
     if (!c)
@@ -295,7 +295,12 @@ void chunk_emitter_tool_begin(struct chunk_emitter *e, struct buffer *out, int c
     put_repaired(out, id);
     buffer_append(out, SPAN("\",\"type\":\"function\",\"function\":{\"name\":\""));
     put_repaired(out, name);
-    buffer_append(out, SPAN("\",\"arguments\":\"\"}}]"));
+    buffer_append(out, SPAN("\",\"arguments\":\"\"}"));
+    if (extra_content.n) {
+        buffer_append(out, SPAN(",\"extra_content\":"));
+        buffer_append(out, extra_content);
+    }
+    buffer_append(out, SPAN("}]"));
     close_chunk(e, out, c, span_of(NULL, 0), false);
 }
 

@@ -23,6 +23,7 @@ enum { EMITTER_CHOICES = 128 }; /* n of the API is at most 128 */
 struct usage_counts {
     int64_t prompt, completion; /* tokens; their sum goes with them */
     int64_t cached, reasoning;  /* -1 = not known */
+    int64_t cache_write;        /* of the prompt; 0 = none, not known */
     struct span raw;    /* the site's own usage object with further members, or empty; sent as it is
                            when it has the three integers */
     const char *source; /* goes with it as dragoman_source; NULL = not told */
@@ -53,10 +54,10 @@ void chunk_emitter_reasoning(struct chunk_emitter *, struct buffer *out, int cho
                              struct span text);
 void chunk_emitter_refusal(struct chunk_emitter *, struct buffer *out, int choice,
                            struct span text);
-/* `index`: the call's index within the choice. Begin sends id, type, name and arguments ""; then
- * arguments in pieces (S18). */
+/* `index`: the call's index within the choice. Begin sends id, type, name, arguments "" and the
+ * JSON object `extra_content` ("" = none); then arguments in pieces (S18). */
 void chunk_emitter_tool_begin(struct chunk_emitter *, struct buffer *out, int choice, int index,
-                              struct span id, struct span name);
+                              struct span id, struct span name, struct span extra_content);
 void chunk_emitter_tool_arguments(struct chunk_emitter *, struct buffer *out, int choice, int index,
                                   struct span piece);
 /* `delta.annotations` of the url_citation kind, one chunk with all of them. */

@@ -63,9 +63,10 @@ static void content_is_null_only_with_calls_or_a_refusal(void **state)
     answer_builder_finish(b, 0, SPAN("content_filter"));
     expect_choices(b, CHOICE(0, "\"content\":null,\"refusal\":\"no\"", "content_filter"));
     b = answer_builder_create(1000);
-    answer_builder_tool_begin(b, 0, 1, SPAN("c1"), SPAN("f"));
+    answer_builder_tool_begin(b, 0, 1, SPAN("c1"), SPAN("f"), SPAN(""));
     answer_builder_tool_arguments(b, 0, 1, SPAN("{\"a\""));
-    answer_builder_tool_begin(b, 0, 4, SPAN("c2"), SPAN("g"));
+    answer_builder_tool_begin(b, 0, 4, SPAN("c2"), SPAN("g"),
+                              SPAN("{\"google\":{\"thought_signature\":\"c2ln\"}}"));
     answer_builder_tool_arguments(b, 0, 1, SPAN(":1}"));
     answer_builder_tool_arguments(b, 0, 4, SPAN("{}"));
     answer_builder_finish(b, 0, SPAN("tool_calls"));
@@ -74,7 +75,8 @@ static void content_is_null_only_with_calls_or_a_refusal(void **state)
                              "\"type\":\"function\",\"function\":"
                              "{\"name\":\"f\",\"arguments\":\"{\\\"a\\\":1}\"}},{\"id\":\"c2\","
                              "\"type\":\"function\",\"function\":"
-                             "{\"name\":\"g\",\"arguments\":\"{}\"}}]",
+                             "{\"name\":\"g\",\"arguments\":\"{}\"},"
+                             "\"extra_content\":{\"google\":{\"thought_signature\":\"c2ln\"}}}]",
                              "tool_calls"));
 }
 

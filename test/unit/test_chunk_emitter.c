@@ -170,15 +170,17 @@ static void tool_calls(void **state)
 {
     struct bench b;
     start(&b, false);
-    chunk_emitter_tool_begin(b.e, &b.out, 0, 0, SPAN("call_a"), SPAN("get_\"weather"));
+    chunk_emitter_tool_begin(b.e, &b.out, 0, 0, SPAN("call_a"), SPAN("get_\"weather"),
+                             SPAN("{\"google\":{\"thought_signature\":\"c2ln\"}}"));
     chunk_emitter_tool_arguments(b.e, &b.out, 0, 0, SPAN("{\"city\":\"M\xc3"));
     chunk_emitter_tool_arguments(b.e, &b.out, 0, 0, SPAN("\xbcnchen\"}"));
-    chunk_emitter_tool_begin(b.e, &b.out, 0, 1, SPAN("call_b"), SPAN("bad\xff"));
+    chunk_emitter_tool_begin(b.e, &b.out, 0, 1, SPAN("call_b"), SPAN("bad\xff"), SPAN(""));
     chunk_emitter_tool_arguments(b.e, &b.out, 0, 1, SPAN("{}"));
     chunk_emitter_finish(b.e, &b.out, 0, SPAN("tool_calls"));
 #define CALL(text) DELTA(0, "{\"tool_calls\":[" text "]}")
     expect(&b, ROLE(0) CALL("{\"index\":0,\"id\":\"call_a\",\"type\":\"function\",\"function\":{"
-                            "\"name\":\"get_\\\"weather\",\"arguments\":\"\"}}")
+                            "\"name\":\"get_\\\"weather\",\"arguments\":\"\"},"
+                            "\"extra_content\":{\"google\":{\"thought_signature\":\"c2ln\"}}}")
                    CALL("{\"index\":0,\"function\":{\"arguments\":\"{\\\"city\\\":\\\"M\"}}")
                        CALL("{\"index\":0,\"function\":{\"arguments\":\"ünchen\\\"}\"}}")
                            CALL("{\"index\":1,\"id\":\"call_b\",\"type\":\"function\",\"function\":"

@@ -62,7 +62,7 @@ static void expect_body(const struct fail *fail, const char *wanted)
 {
     struct buffer out;
     buffer_init(&out, 4096);
-    error_body(&out, fail);
+    error_body(&out, DIALECT_OPENAI, fail, &(struct error_context){{NULL, 0}, {NULL, 0}});
     assert_span_equal(buffer_span(&out), span_str(wanted));
     buffer_free(&out);
 }
@@ -85,6 +85,33 @@ static void bodies(void **state)
                        "not_allowed\"}}");
 }
 
+static void expect_in(enum dialect dialect, enum fail_kind kind, const char *wanted)
+{
+    const struct error_context context = {SPAN("req_1"), SPAN("{\"a\":1}")};
+    struct fail fail;
+    struct buffer out;
+    buffer_init(&out, 4096);
+    fail_set(&fail, kind, "why");
+    error_body(&out, dialect, &fail, &context);
+    assert_span_equal(buffer_span(&out), span_str(wanted));
+    buffer_free(&out);
+}
+
+/* clients.md §2.8; sites/gemini.md §6 */
+static void bodies_in_other_dialects(void **state)
+{
+    expect_in(
+        DIALECT_ANTHROPIC, FAIL_WRONG_KEY,
+        "{\"type\":\"error\",\"error\":{\"type\":\"authentication_error\",\"message\":\"why\"},"
+        "\"request_id\":\"req_1\",\"dragoman_partial\":{\"a\":1}}");
+    expect_in(DIALECT_GOOGLE, FAIL_KEY_LIMIT,
+              "{\"error\":{\"code\":429,\"message\":\"why\",\"status\":\"RESOURCE_EXHAUSTED\"},"
+              "\"dragoman_partial\":{\"a\":1}}");
+    assert_int_equal(error_status(DIALECT_ANTHROPIC, FAIL_OVERLOADED), 529);
+    assert_int_equal(error_status(DIALECT_OPENAI, FAIL_OVERLOADED), 503);
+    assert_string_equal(http_reason(529), "Overloaded");
+}
+
 /* Messages may quote what somebody sent: the answer is JSON all the same. */
 static void any_bytes_become_json(void **state)
 {
@@ -96,7 +123,8 @@ static void any_bytes_become_json(void **state)
         fail_param(&fail, FAIL_INVALID_VALUE, "p", "x%cy", c);
         fail.param[0] = (char)c;
         buffer_init(&out, 4096);
-        error_body(&out, &fail);
+        error_body(&out, (enum dialect)(c % 4), &fail,
+                   &(struct error_context){{NULL, 0}, {NULL, 0}});
         if (json_parse(parser, buffer_span(&out), &root) != 0)
             fail_msg("byte %d: %.*s", c, SPAN_ARGS(buffer_span(&out)));
         buffer_free(&out);
@@ -109,6 +137,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row),
         cmocka_unit_test(bodies),
+        cmocka_unit_test(bodies_in_other_dialects),
         cmocka_unit_test(any_bytes_become_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -596,19 +596,13 @@ void transcript_play(const struct transcript_setup *setup, const char *const *ea
 
 static struct span read_file(const char *directory, const char *file, bool expected)
 {
-    /* This file stands in test/unit/support/. */
     char path[4096];
-    struct span here = span_str(__FILE__);
-    for (int up = 0; up < 3; up++) {
-        ptrdiff_t slash = span_find_last(here, SPAN("/"));
-        here = span_first(here, slash < 0 ? 0 : (size_t)slash);
-    }
     struct span name = span_str(file);
     if (expected) {
         ptrdiff_t dot = span_find_last(name, SPAN("."));
         name = span_first(name, dot < 0 ? name.n : (size_t)dot);
     }
-    snprintf(path, sizeof path, "%.*s/transcripts/%s/%.*s%s", SPAN_ARGS(here), directory,
+    snprintf(path, sizeof path, TEST_SOURCE_DIR "/transcripts/%s/%.*s%s", directory,
              SPAN_ARGS(name), expected ? ".expected.json" : "");
     FILE *f = fopen(path, "rb");
     if (!f)
