@@ -34,6 +34,7 @@ struct cool_down {
 
 struct account {
     unsigned magic;
+    struct config *config; /* whose texts view.credentials shows; reference, NULL: a visitor's */
 
     /* What a choice among many accounts looks at, close together. */
     enum account_state state;      /* READY, EXPIRED or CHALLENGED; cooling is in cool_downs */
@@ -51,7 +52,6 @@ struct account {
     size_t n_starts, oldest;
     struct cool_down cool_downs[COOL_DOWNS_MAX];
 
-    struct config *config;    /* whose texts view.credentials shows; reference, NULL: a visitor's */
     struct site_account view; /* what the adapter sees; view.owner = this account */
     char *site, *name;
     struct account_pool *pool;
@@ -101,10 +101,11 @@ struct account_limits {
 
 /* Notes the beginning of a request. */
 void account_begin(struct account *, uint64_t now_ms);
-/* What a success, or a failure of `kind`, means for it. `retry_after_s`: what the site said, 0 =
- * nothing. `jitter` is a number from 0 to 255. */
-/* True when that changed anything. */
+/* What a success means for it: it is ready, and the strikes are over; a rest goes on. True when
+ * that changed anything. */
 bool account_note_success(struct account *, uint64_t model);
+/* What a failure of `kind` means for it. `retry_after_s`: what the site said, 0 = nothing. `jitter`
+ * is a number from 0 to 255. */
 void account_note_failure(struct account *, enum fail_kind, uint64_t model, int retry_after_s,
                           const struct account_limits *, unsigned jitter, uint64_t now_ms);
 /* The words that go with a failure, and with a model's cool-down, for people. */

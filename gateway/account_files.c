@@ -38,6 +38,11 @@ static void collect(struct files *f, const char *model)
     f->rows = row;
 }
 
+static void restore_credential(void *owner, const struct store_credential *c)
+{
+    keep_restore_credential(((struct files *)owner)->pool, c);
+}
+
 static void restore_account(void *owner, const struct store_account *row)
 {
     struct files *f = owner;
@@ -72,8 +77,10 @@ static int open_files(struct files *f, struct config *config, struct fail *fail)
 /* 0, also when there is no file; -1 with fail when it cannot be used. */
 static int read_files(struct files *f, const struct config *config, struct fail *fail)
 {
-    const struct store_reader reader = {
-        .owner = f, .account = restore_account, .counter = restore_counter};
+    const struct store_reader reader = {.owner = f,
+                                        .credential = restore_credential,
+                                        .account = restore_account,
+                                        .counter = restore_counter};
     if (!config->file.n) /* the built-in demo keeps nothing */
         return 0;
     f->store = store_create(&f->loop, config->data_dir, config->secret_key);
@@ -83,6 +90,7 @@ static int read_files(struct files *f, const struct config *config, struct fail 
         return 0;
     if (store_open(f->store, &reader, fail) != STORE_OPEN)
         return -1;
+    keep_restored(f->pool);
     return f->short_of_memory ? fail_memory(fail) : 0;
 }
 

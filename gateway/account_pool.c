@@ -82,6 +82,7 @@ static void account_free(struct account *a)
 
 static struct account *account_create(struct account_pool *pool, struct span site, struct span name)
 {
+    assert(site.p && name.p);
     struct account *a = calloc(1, sizeof *a);
     if (!a)
         return NULL;

@@ -33,12 +33,13 @@ struct account_pool_hooks {
 struct account_pool *account_pool_create(const struct account_pool_hooks *, uint64_t seed);
 void account_pool_destroy(struct account_pool *);
 /* Makes the pool fit the config (first call and reloads); each account keeps a reference to the
- * config that it comes from. One that left it is gone with its last lease and pin, until then it
- * has its credentials. 0, or -1 when memory is short (the pool stays usable). */
+ * config that it comes from. One that left it has its credentials until its last lease and pin end,
+ * and is remembered, without them, in case it comes back. 0, or -1 when memory is short (the pool
+ * stays usable). */
 int account_pool_configure(struct account_pool *, struct config *, uint64_t now_ms);
 /* By name: of the config, or one that left it, or a new one of the latter kind (for what the store
  * tells of it). NULL when memory is short or too many are remembered already. */
-struct account *account_pool_recall(struct account_pool *, struct span site, struct span account);
+struct account *account_pool_recall(struct account_pool *, struct span site, struct span name);
 /* By "site/account". */
 struct account *account_pool_recall_name(struct account_pool *, struct span name);
 /* Every account of the config. */

@@ -75,6 +75,48 @@ static int open_store(struct engine *engine, bool rebuild, struct fail *fail)
     return 0;
 }
 
+/* Everything that is shared, in the order in which it is needed; the catalogue is the last. */
+static void make_parts(struct engine *engine)
+{
+    const struct account_pool_hooks hooks = {
+        .saved = keep_credential,
+        .changed = keep_account,
+        .begun = keep_account_begun,
+        .wake_at = wake_accounts_at,
+        .owner = engine,
+    };
+    uint64_t seed;
+    buffer_init(&engine->out, OUT_LIMIT);
+    engine->json = json_parser_create(PARSER_LIMIT);
+    engine->memory = turn_memory_create();
+    engine->tokens = token_file_source(&engine->token_file);
+    engine->upstream = upstream_create(engine->loop);
+    if (engine->config->file.n) /* the built-in demo keeps nothing */
+        engine->store =
+            store_create(engine->loop, engine->config->data_dir, engine->config->secret_key);
+    clock_random(NULL, &seed, sizeof seed);
+    engine->accounts = account_pool_create(&hooks, seed);
+    engine->limits = key_limits_create(keep_key_day, engine);
+    if (engine->upstream && engine->accounts)
+        engine->catalogue =
+            catalogue_create(engine->loop, engine->upstream, engine->accounts, keep_models, engine);
+}
+
+static bool has_all_parts(const struct engine *engine)
+{
+    return engine->json && engine->memory && (engine->store || !engine->config->file.n) &&
+           engine->limits && engine->catalogue;
+}
+
+static void start_timers(struct engine *engine)
+{
+    uv_timer_init(engine->loop, &engine->accounts_timer);
+    uv_timer_init(engine->loop, &engine->day_timer);
+    engine->accounts_timer.data = engine->day_timer.data = engine;
+    uv_timer_start(&engine->day_timer, on_day_timer, 0, DAY_MS);
+    uv_unref((uv_handle_t *)&engine->day_timer);
+}
+
 struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuild,
                              struct fail *fail)
 {
@@ -86,30 +128,8 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
     engine->loop = loop;
     engine->config = config_ref(config);
     engine->started_ms = clock_wall_ms();
-    buffer_init(&engine->out, OUT_LIMIT);
-    engine->json = json_parser_create(PARSER_LIMIT);
-    engine->memory = turn_memory_create();
-    engine->tokens = token_file_source(&engine->token_file);
-    engine->upstream = upstream_create(loop);
-    if (config->file.n) /* the built-in demo keeps nothing */
-        engine->store = store_create(loop, config->data_dir, config->secret_key);
-    const struct account_pool_hooks hooks = {
-        .saved = keep_credential,
-        .changed = keep_account,
-        .begun = keep_account_begun,
-        .wake_at = wake_accounts_at,
-        .owner = engine,
-    };
-    uint64_t seed;
-    clock_random(NULL, &seed, sizeof seed);
-    engine->accounts = account_pool_create(&hooks, seed);
-    engine->limits = key_limits_create(keep_key_day, engine);
-    if (engine->upstream && engine->accounts)
-        engine->catalogue =
-            catalogue_create(loop, engine->upstream, engine->accounts, keep_models, engine);
-    if (!engine->json || !engine->memory || (config->file.n && !engine->store) ||
-        !engine->catalogue || !engine->limits ||
-        account_pool_configure(engine->accounts, config, uv_now(loop)) ||
+    make_parts(engine);
+    if (!has_all_parts(engine) || account_pool_configure(engine->accounts, config, uv_now(loop)) ||
         key_limits_configure(engine->limits, config, engine_key_time(engine))) {
         fail_memory(fail);
         return give_up(engine);
@@ -119,11 +139,7 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
         return give_up(engine);
     keep_restored(engine->accounts);
     account_pool_each(engine->accounts, keep_configured, engine);
-    uv_timer_init(loop, &engine->accounts_timer);
-    uv_timer_init(loop, &engine->day_timer);
-    engine->accounts_timer.data = engine->day_timer.data = engine;
-    uv_timer_start(&engine->day_timer, on_day_timer, 0, DAY_MS);
-    uv_unref((uv_handle_t *)&engine->day_timer);
+    start_timers(engine);
     return engine;
 }
 

@@ -586,7 +586,9 @@ static void answer_whole(struct exchange *e, const struct reply_headers *h, int 
 
 static void answer_failure_in_stream(struct exchange *e)
 {
-    if (e->api->relays) { /* its body has the site's own shape: it can be cut, not explained */
+    /* A relay's body has the site's own shape: it can be cut, not explained. Who has waited for an
+     * account only has no answer yet to explain it in. */
+    if (e->api->relays || exchange_begin_answer(e)) {
         count_bytes(e, 0);
         http_answer_abort(e->http);
         return;

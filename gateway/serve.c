@@ -240,6 +240,9 @@ static void check_accounts(struct server *s, struct span only, struct control_ca
     }
 }
 
+/* "accounts": account_report.h's JSON. "check", "check SITE", "check SITE/ACCOUNT":
+ * account_check.h's JSON, when all have been asked. "clear SITE/ACCOUNT": a sentence. What cannot
+ * be done is answered with "error: " and why. */
 static void on_control(void *owner, struct span line, struct control_caller *caller)
 {
     struct server *s = owner;

@@ -59,7 +59,7 @@ void waiter_leave(struct waiter *w)
 size_t waiter_ahead(const struct waiter *w)
 {
     struct wait_queue *q = w->queue;
-    assert(q);
+    assert(q && q->first);
     if (q->torn) {
         size_t number = 0;
         for (struct waiter *i = q->first; i; i = i->next)

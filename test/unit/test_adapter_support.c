@@ -334,6 +334,7 @@ static void a_token_that_no_header_can_carry_is_not_held(void **state)
     struct token_use use = {0};
     static char long_one[8193];
     memset(long_one, 'a', sizeof long_one);
+    b->run.site = &(const struct site_settings){.name = SPAN("s")};
     const struct span bad[] = {SPAN(""),
                                SPAN("a\r\nX: b"),
                                SPAN("a b"),
