@@ -36,8 +36,11 @@ enum {
     SILENCE_MS = 15000,      /* the head, then a comment, after this much silence (S5, S21) */
     LARGE_BODY = 256 * 1024, /* larger ones get a parser of their own: the shared one stays small */
     RUNS_BODY_MAX = 256 << 20, /* what the runs of one request may send to sites, about */
-    SMALL_CHAT = 1024,  /* what a chat of two messages takes of its arena until it has an account */
-    BODY_GROWTH = 1024, /* an API may read the body in another form that is a little longer */
+    /* What a chat of two messages takes of its arena until it has an account: with a model's name
+     * and a target. */
+    SMALL_CHAT = sizeof(struct turn) + 2 * (sizeof(struct message) + sizeof(struct part)) +
+                 sizeof(struct branch) + 128,
+    BODY_GROWTH = 1024,   /* an API may read the body in another form that is a little longer */
     OUT_KEEP = 256 * 1024 /* the shared buffer gives memory above this back */
 };
 
@@ -590,6 +593,11 @@ static void answer_failure_in_stream(struct exchange *e)
         http_answer_abort(e->http);
         return;
     }
+    if (exchange_begin_answer(e)) { /* it has waited for an account only, so far */
+        count_bytes(e, 0);
+        http_answer_abort(e->http);
+        return;
+    }
     answer_error(e->answer, fail_of(e));
     end_stream(e);
 }
@@ -692,7 +700,7 @@ static void log_access(struct exchange *e)
     if (e->n_branches)
         log_record_int(&r, "deltas", e->answer ? (int64_t)e->answer->deltas : 0);
     log_record_int(&r, "bytes", (int64_t)e->bytes_out);
-    if (e->end == END_COMPLETE && !e->api->relays)
+    if (e->end == END_COMPLETE && e->answer && !e->api->relays)
         log_tokens(&r, e->answer);
     if (most_tries(e) > 1)
         log_record_int(&r, "tries", most_tries(e));
