@@ -593,11 +593,6 @@ static void answer_failure_in_stream(struct exchange *e)
         http_answer_abort(e->http);
         return;
     }
-    if (exchange_begin_answer(e)) { /* it has waited for an account only, so far */
-        count_bytes(e, 0);
-        http_answer_abort(e->http);
-        return;
-    }
     answer_error(e->answer, fail_of(e));
     end_stream(e);
 }
