@@ -81,11 +81,6 @@ struct body {
 
 static int no_memory(struct body *b) { return fail_memory(&b->run->fail); }
 
-static void name_param(char *param, const char *format, int message, int part)
-{
-    snprintf(param, PARAM_MAX, format, message, part);
-}
-
 /* The text of a raw JSON string; {NULL,0} when it is none or memory is short. */
 static struct span text_of(struct body *b, struct span raw)
 {
@@ -234,7 +229,7 @@ static int refuse_part(struct body *b, const struct message *m, const struct par
                        const char *why)
 {
     char param[PARAM_MAX];
-    name_param(param, "messages[%d].content[%d]", m->index, p->index);
+    snprintf(param, sizeof param, "messages[%d].content[%d]", m->index, p->index);
     return fail_param(&b->run->fail, FAIL_UNSUPPORTED, param, "%s cannot be sent to %.*s: %s",
                       param, SPAN_ARGS(b->run->site->name), why);
 }
@@ -388,7 +383,7 @@ static int read_arguments(struct body *b, const struct message *m, size_t k, str
         *args = SPAN("{}");
     if (json_parse(b->run->json, *args, &root) == JSON_OK && json_is(root, JSON_OBJECT))
         return 0;
-    name_param(param, "messages[%d].tool_calls[%d].function.arguments", m->index, (int)k);
+    snprintf(param, sizeof param, "messages[%d].tool_calls[%zu].function.arguments", m->index, k);
     return fail_param(&b->run->fail, FAIL_INVALID_VALUE, param,
                       "%s must hold a JSON object: Gemini takes no other arguments", param);
 }
@@ -519,7 +514,7 @@ static int find_results(struct body *b, const struct message *messages, size_t n
         results[i].place = results[i].call ? results[i].call->place : place + i;
         if (results[i].call || m->name.n) /* the old role "function" tells the name alone */
             continue;
-        name_param(param, "messages[%d].tool_call_id", m->index, 0);
+        snprintf(param, sizeof param, "messages[%d].tool_call_id", m->index);
         return fail_param(&b->run->fail, FAIL_INVALID_VALUE, param,
                           "%s is the id of no tool call before it: Gemini needs to know which "
                           "function was called",
@@ -722,31 +717,29 @@ static void write_built_in(struct body *b, const char *name)
     json_end_object(&b->w);
 }
 
+static bool wants(struct body *b, const char *option)
+{
+    return site_option_bool(b->run->site, option, false);
+}
+
 /* Google refuses its own tools beside functions: the client's come first. */
 static int write_tools(struct body *b)
 {
-    static const struct {
-        const char *option, *tool;
-    } own[] = {{"google_search", "googleSearch"},
-               {"url_context", "urlContext"},
-               {"code_execution", "codeExecution"}};
-    size_t n = sizeof own / sizeof *own;
-    bool any = b->turn->tools_raw.n > 0;
-    for (size_t i = 0; i < n; i++)
-        any |= site_option_bool(b->run->site, own[i].option, false);
-    if (!any)
+    bool functions = b->turn->tools_raw.n > 0;
+    bool search = wants(b, "google_search") || json_raw_given(b->turn->raw, "web_search_options").n;
+    bool reading = wants(b, "url_context"), code = wants(b, "code_execution");
+    if (!functions && !search && !reading && !code)
         return 0;
     json_key(&b->w, "tools");
     json_begin_array(&b->w);
-    if (b->turn->tools_raw.n) {
-        if (write_functions(b))
-            return -1;
-    } else {
-        for (size_t i = 0; i < n; i++) {
-            if (site_option_bool(b->run->site, own[i].option, false))
-                write_built_in(b, own[i].tool);
-        }
-    }
+    if (functions && write_functions(b))
+        return -1;
+    if (!functions && search)
+        write_built_in(b, "googleSearch");
+    if (!functions && reading)
+        write_built_in(b, "urlContext");
+    if (!functions && code)
+        write_built_in(b, "codeExecution");
     json_end_array(&b->w);
     return 0;
 }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import {after, afterEach, before, describe, it} from 'node:test';
 import OpenAI from 'openai';
 import {Gemini} from '../sites/gemini.mjs';
-import {startGateway} from './lib/gateway.mjs';
+import {run, startGateway} from './lib/gateway.mjs';
 import {chat, checkBrokenStream, checkError, checkStream, user} from './lib/http.mjs';
 
 const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
@@ -187,6 +187,27 @@ describe('gemini', {timeout: 120000}, () => {
     assert.deepEqual([content, error.code], ['A part', 'upstream_overloaded']);
   });
 
+  it('what the list said of a model outlives a restart', async (t) => {
+    const own = await new Gemini().start();
+    t.after(() => own.stop());
+    const sites = [{name: 'gemini', adapter: 'gemini', ...own.config(), accounts: [{name: 'main', api_key: 'AIza-test'}]}];
+    const first = await startGateway({sites});
+    const thinking = async (base) => {
+      await (await chat(base, {model: 'gemini/gemma-9-it', ...user('x')})).text();
+      return own.chatRequests().at(-1).json.generationConfig.thinkingConfig;
+    };
+    for (let i = 0; i < 100 && !(await thinking(first.base)); i++) await new Promise((resolve) => setTimeout(resolve, 50));
+    first.signal('SIGTERM');
+    assert.equal(await first.exit(), 0);
+    first.child = null;
+    own.withoutList = true;
+    const second = await startGateway({server: {data_dir: `${first.directory}/data`}, sites});
+    assert.deepEqual(await thinking(second.base), {includeThoughts: true});
+    await second.stop();
+    await first.stop();
+    assert.deepEqual(own.violations, []);
+  });
+
   describe('accounts', () => {
     const serve = async (t, accounts, keys) => {
       const own = await new Gemini({keys}).start();
@@ -197,6 +218,13 @@ describe('gemini', {timeout: 120000}, () => {
       });
       return {own, ask: (body) => chat(ours.base, {model: 'gemini/gemini-2.5-flash', ...body}), ours};
     };
+
+    it('are checked by their list of models', async (t) => {
+      const {ours} = await serve(t, [{name: 'good', api_key: 'AIza-a'}, {name: 'bad', api_key: 'AIza-wrong'}], ['AIza-a']);
+      const {stdout} = await run(['accounts', '-c', ours.file, 'check']);
+      assert.match(stdout, /^gemini\/good +fine \(3 models\)$/m);
+      assert.match(stdout, /^gemini\/bad .*refuses the key of account "bad".*API key not valid/m);
+    });
 
     it('a limit: the account rests as long as Google says', async (t) => {
       const {own, ask: here} = await serve(t, [{name: 'a', api_key: 'AIza-a'}], ['AIza-a']);

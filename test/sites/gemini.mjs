@@ -60,6 +60,7 @@ export class Gemini extends Site {
   }
 
   list(r, res) {
+    if (this.withoutList) return this.error(res, 503, 'UNAVAILABLE', 'The service is currently unavailable.');
     this.same('pageSize', r.query.get('pageSize'), '1000');
     const page = Number(r.query.get('pageToken') ?? 0);
     const models = this.pages[page].map((id) => ({name: `models/${id}`, version: '001', displayName: id, inputTokenLimit: 1048576, outputTokenLimit: 65536,

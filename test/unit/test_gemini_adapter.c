@@ -711,6 +711,9 @@ static void options_of_the_site(void **state)
     check_body(&setup, "options",
                "{" HI_CONTENT ",\"tools\":[{\"googleSearch\":{}},{\"urlContext\":{}},{"
                "\"codeExecution\":{}}]," CONFIG "," SAFETY "}");
+    /* a client may ask for it as OpenAI's do */
+    expect_config("gemini-2.5-flash", "\"web_search_options\":{}",
+                  "{\"tools\":[{\"googleSearch\":{}}]}");
     /* beside functions Google refuses its own tools */
     setup.body = "{\"model\":\"x\",\"tools\":[" TOOL("f", "") "]," HI "}";
     check_body(&setup, "options and functions",
