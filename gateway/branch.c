@@ -401,6 +401,8 @@ static int begin_run(struct branch *b)
         .site = &site->settings,
         .account = &b->account->view,
         .model = e->targets[b->target].model,
+        .model_note = arena_dup(
+            &e->arena, catalogue_note(e->engine->catalogue, site, e->targets[b->target].model)),
         .state = arena_alloc(&e->arena, state_size ? state_size : 1),
         .arena = &e->arena,
         .json = e->engine->json,
@@ -413,7 +415,7 @@ static int begin_run(struct branch *b)
         .recall = recall_from_memory,
         .memory_owner = b,
     };
-    if (!b->run.state)
+    if (!b->run.state || !b->run.model_note.p)
         return fail_memory(&b->fail);
     b->adapter = site->adapter;
     return 0;
