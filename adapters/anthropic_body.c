@@ -327,7 +327,7 @@ static void write_output_config(struct anthropic_body *b, struct span effort)
     bool format = has_format(b);
     if (b->same)
         effort = t->reasoning_effort;
-    if ((!format && !effort.n) || !is_open(b, "output_config"))
+    if ((!format && !effort.n) || !is_open(b, "output_config") || !is_open(b, "output_format"))
         return;
     json_key(w, "output_config");
     json_begin_object(w);

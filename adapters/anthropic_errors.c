@@ -212,8 +212,6 @@ enum adapter_verdict anthropic_refused(struct turn_run *run, struct anthropic *a
         return ADAPTER_COMPLETE;
     enum adapter_verdict verdict =
         report(run, a->status, json_get_text(error, "type"), message, a->retry_after_s);
-    /* What is not worth another try is not tried with another account. */
-    if (a->no_retry && run->fail.kind == FAIL_UNAVAILABLE)
-        run->fail.kind = FAIL_BAD_REQUEST;
+    run->fail.final = a->no_retry && run->fail.kind == FAIL_UNAVAILABLE;
     return verdict;
 }

@@ -67,7 +67,9 @@ static bool message_counts(const struct anthropic_body *b, const struct message 
 size_t anthropic_first_message(const struct turn *t)
 {
     size_t i = 0;
-    while (i < t->n_messages && t->messages[i].role == ROLE_SYSTEM)
+    bool same = t->dialect == DIALECT_ANTHROPIC;
+    while (i < t->n_messages && t->messages[i].role == ROLE_SYSTEM &&
+           (!same || t->messages[i].index < 0))
         i++;
     return i;
 }
@@ -126,6 +128,8 @@ static int write_picture(struct anthropic_body *b, const struct message *m, cons
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         known |= span_eq_nocase(type, types[i]);
     json_member(&b->w, "type", SPAN("image"));
+    if (b->same && json_raw_has(p->extra, SPAN("source")))
+        return 0;
     if (p->base64.n && !known)
         return refuse_part(b, m, p, "pictures of this type; send png, jpeg, gif or webp");
     if (p->base64.n)
@@ -160,7 +164,9 @@ static int write_text_file(struct anthropic_body *b, const struct message *m, co
 static int write_document(struct anthropic_body *b, const struct message *m, const struct part *p)
 {
     json_member(&b->w, "type", SPAN("document"));
-    if (p->text.p)
+    if (b->same && json_raw_has(p->extra, SPAN("source")))
+        ; /* a document of blocks: the part's text is for others */
+    else if (p->text.p)
         write_plain(&b->w, p->text);
     else if (p->base64.n && (b->same || span_eq_nocase(p->mime, SPAN("application/pdf"))))
         write_base64(&b->w, p->mime, p->base64);
@@ -173,7 +179,7 @@ static int write_document(struct anthropic_body *b, const struct message *m, con
         write_source(&b->w, "url", "url", p->url);
     else
         return refuse_part(b, m, p, "files of this kind; send a pdf or a text in the request");
-    if (p->filename.n)
+    if (p->filename.n && !(b->same && json_raw_has(p->extra, SPAN("title"))))
         json_member(&b->w, "title", p->filename);
     return 0;
 }

@@ -135,10 +135,11 @@ int anthropic_models_answer(struct turn_run *run, struct span body, const struct
     while (!error && json_next(&it)) {
         struct model_entry entry = {.id = json_get_text(it.value, "id")};
         write_note(&note, it.value);
-        entry.note = note.error ? span_of("", 0) : buffer_span(&note);
+        run->model_note = note.error ? span_of("", 0) : buffer_span(&note);
         if (entry.id.n && sink->put(sink->owner, &entry))
             error = fail_memory(&run->fail);
     }
+    run->model_note = span_of("", 0);
     buffer_free(&note);
     struct span last = json_get_text(root, "last_id");
     if (error || !a || !json_bool(json_get(root, "has_more"), false) || !last.n ||

@@ -87,7 +87,7 @@ struct relay {
 /*
  * Anthropic's Messages in these words (DIALECT_ANTHROPIC): what the front and the adapter agree on,
  * so that a request goes through both and says the same.
- *   system                 ROLE_SYSTEM messages before all others; a part is a block
+ *   system                 ROLE_SYSTEM messages before all others, index -1; a part is a block
  *   tool_result            one ROLE_TOOL message each, in its place; the block's further members
  *                          (cache_control) are the message's extra. The rest of the user's blocks
  *                          are ROLE_USER messages; neighbours are one message at the site
