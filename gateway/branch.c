@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "gateway/account_events.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
@@ -43,6 +44,16 @@ const struct site_config *branch_site(const struct branch *b)
 
 static struct engine *engine_of(const struct branch *b) { return b->exchange->engine; }
 static uint64_t now_ms(const struct branch *b) { return exchange_now_ms(b->exchange); }
+
+static struct fail *fail_of(struct branch *b)
+{
+    return exchange_room_for_fail(b->exchange, &b->fail);
+}
+
+static enum fail_kind fail_kind_of(const struct branch *b)
+{
+    return b->fail ? b->fail->kind : FAIL_NONE;
+}
 
 /* ---- the run at the site ---- */
 
@@ -80,7 +91,7 @@ static void drop_call(struct branch *b, bool finished)
     b->call = NULL;
     b->paused = false;
     if (b->decoding)
-        frame_decoder_free(&b->decoder);
+        frame_decoder_free(&b->work->decoder);
     b->decoding = false;
 }
 
@@ -109,7 +120,7 @@ void branch_release(struct branch *b)
 
 static enum branch_step completed(struct branch *b)
 {
-    account_succeeded(b->account, b->run.model);
+    account_met_success(b->account, b->work->run.model);
     b->complete = true;
     return BRANCH_OVER;
 }
@@ -117,8 +128,8 @@ static enum branch_step completed(struct branch *b)
 /* The adapter has nothing more to ask: was that an answer? */
 static enum branch_step done(struct branch *b)
 {
-    if (!b->feed.committed && !answer_feed_is_finished(&b->feed)) {
-        fail_set(&b->fail, FAIL_EMPTY, "%s ended its answer without any text",
+    if (!b->work->feed.committed && !answer_feed_is_finished(&b->work->feed)) {
+        fail_set(fail_of(b), FAIL_EMPTY, "%s ended its answer without any text",
                  branch_site(b)->adapter->title);
         return BRANCH_RETRY;
     }
@@ -135,9 +146,9 @@ static void take_verdict(struct branch *b, enum adapter_verdict verdict)
     if (verdict == ADAPTER_COMPLETE) {
         b->step = BRANCH_ASK;
     } else {
-        b->fail = b->run.fail;
-        if (engine_of(b)->out.error || e->answer.full || b->fail.kind == FAIL_NONE)
-            exchange_fail_writing(e, &b->fail);
+        *fail_of(b) = b->work->run.fail;
+        if (engine_of(b)->out.error || e->answer->full || fail_kind_of(b) == FAIL_NONE)
+            exchange_fail_writing(e, fail_of(b));
         b->step = BRANCH_RETRY;
     }
     advance(b);
@@ -152,30 +163,31 @@ static enum adapter_verdict frames_in(struct branch *b, struct span bytes)
 {
     struct frame frame;
     enum frame_result r;
-    b->run.now_ms = clock_wall_ms();
-    while ((r = frame_decoder_next(&b->decoder, &bytes, &frame)) == FRAME_READY) {
-        enum adapter_verdict verdict = b->adapter->on_frame(&b->run, &frame);
-        answer_frame_done(b->feed.answer);
+    b->work->run.now_ms = clock_wall_ms();
+    while ((r = frame_decoder_next(&b->work->decoder, &bytes, &frame)) == FRAME_READY) {
+        enum adapter_verdict verdict = b->adapter->on_frame(&b->work->run, &frame);
+        answer_frame_done(b->work->feed.answer);
         if (verdict != ADAPTER_GO_ON)
             return verdict;
     }
     if (r == FRAME_TOO_LARGE)
-        return fail_set(&b->run.fail, FAIL_PROTOCOL, "%.*s sent a single event of more than 16 MiB",
+        return fail_set(&b->work->run.fail, FAIL_PROTOCOL,
+                        "%.*s sent a single event of more than 16 MiB",
                         SPAN_ARGS(branch_site(b)->settings.name));
     if (r == FRAME_NOMEM)
-        return fail_memory(&b->run.fail);
+        return fail_memory(&b->work->run.fail);
     return ADAPTER_GO_ON;
 }
 
 static void on_site_head(void *owner, const struct site_head *head)
 {
     struct branch *b = owner;
-    enum framing framing = b->request.framing;
-    b->run.now_ms = clock_wall_ms();
+    enum framing framing = b->work->request.framing;
+    b->work->run.now_ms = clock_wall_ms();
     b->site_status = head->status;
-    site_cookies_take(b->adapter, &b->run, &b->request, head);
-    enum adapter_verdict verdict = b->adapter->on_head(&b->run, head, &framing);
-    frame_decoder_init(&b->decoder, framing, FRAME_LIMIT);
+    site_cookies_take(b->adapter, &b->work->run, &b->work->request, head);
+    enum adapter_verdict verdict = b->adapter->on_head(&b->work->run, head, &framing);
+    frame_decoder_init(&b->work->decoder, framing, FRAME_LIMIT);
     b->decoding = true;
     take_verdict(b, verdict);
 }
@@ -194,7 +206,7 @@ static void on_site_body(void *owner, struct span bytes)
     exchange_note_body(b->exchange, b, "from site", bytes);
     enum adapter_verdict verdict = frames_in(b, bytes);
     exchange_note_first_delta(b->exchange);
-    if (verdict == ADAPTER_GO_ON && answer_feed_is_cut(&b->feed))
+    if (verdict == ADAPTER_GO_ON && answer_feed_is_cut(&b->work->feed))
         end_early(b);
     else
         take_verdict(b, verdict);
@@ -213,13 +225,13 @@ static enum adapter_verdict end_of_body(struct branch *b, enum stream_end end)
 {
     struct frame frame;
     enum adapter_verdict verdict = ADAPTER_GO_ON;
-    b->run.now_ms = clock_wall_ms();
-    if (end == END_CLEAN && frame_decoder_end(&b->decoder, &frame) == FRAME_READY) {
-        verdict = b->adapter->on_frame(&b->run, &frame);
-        answer_frame_done(b->feed.answer);
+    b->work->run.now_ms = clock_wall_ms();
+    if (end == END_CLEAN && frame_decoder_end(&b->work->decoder, &frame) == FRAME_READY) {
+        verdict = b->adapter->on_frame(&b->work->run, &frame);
+        answer_frame_done(b->work->feed.answer);
     }
     if (verdict == ADAPTER_GO_ON)
-        verdict = b->adapter->on_end(&b->run, end);
+        verdict = b->adapter->on_end(&b->work->run, end);
     return verdict;
 }
 
@@ -232,11 +244,11 @@ static void on_site_end(void *owner, enum stream_end end, const struct fail *fai
     if (b->decoding)
         verdict = end_of_body(b, end);
     else if (end == END_CUT)
-        b->run.fail = *fail;
+        b->work->run.fail = *fail;
     /* The transport knows better than the adapter why bytes stopped coming. */
     if (verdict == ADAPTER_FAIL && end == END_CUT &&
-        (fail->kind == FAIL_TIMEOUT || b->run.fail.kind == FAIL_NONE))
-        b->run.fail = *fail;
+        (fail->kind == FAIL_TIMEOUT || b->work->run.fail.kind == FAIL_NONE))
+        b->work->run.fail = *fail;
     exchange_note_first_delta(b->exchange);
     take_verdict(b, verdict == ADAPTER_GO_ON ? ADAPTER_COMPLETE : verdict);
 }
@@ -299,14 +311,14 @@ static void start_tidy(struct branch *b)
     struct tidy *t = arena_alloc(&b->exchange->arena, sizeof *t);
     if (!t) {
         if (b->adapter->destroy)
-            b->adapter->destroy(&b->run);
+            b->adapter->destroy(&b->work->run);
         return;
     }
     *t = (struct tidy){.exchange = b->exchange,
                        .adapter = b->adapter,
                        .site = branch_site(b),
                        .account = b->account,
-                       .run = b->run};
+                       .run = b->work->run};
     account_pin(t->account);
     b->exchange->tidies++;
     tidy_next(t);
@@ -324,7 +336,7 @@ static int refuse_part(struct branch *b, enum part_kind kind, const char *what)
                 continue;
             char param[64];
             snprintf(param, sizeof param, "messages[%d].content[%d]", m->index, m->parts[k].index);
-            return fail_param(&b->fail, FAIL_UNSUPPORTED, param, "%s cannot take %s",
+            return fail_param(fail_of(b), FAIL_UNSUPPORTED, param, "%s cannot take %s",
                               branch_site(b)->adapter->title, what);
         }
     }
@@ -338,17 +350,17 @@ static int check_capabilities(struct branch *b)
     const struct adapter *a = branch_site(b)->adapter;
     unsigned has = a->capabilities;
     if (t->relay.path.n && !(has & CAP_RELAY))
-        return fail_set(&b->fail, FAIL_UNKNOWN_URL,
+        return fail_set(fail_of(b), FAIL_UNKNOWN_URL,
                         "%s has no %.*s; use a model of an OpenAI-compatible site", a->title,
                         SPAN_ARGS(t->relay.path));
     if (t->tools_wanted && !(has & CAP_TOOLS))
-        return fail_param(&b->fail, FAIL_UNSUPPORTED, "tools",
+        return fail_param(fail_of(b), FAIL_UNSUPPORTED, "tools",
                           "%s has no tools; leave out \"tools\" or use another model", a->title);
     if (t->response_format_raw.p && !(has & CAP_RESPONSE_FORMAT))
-        return fail_param(&b->fail, FAIL_UNSUPPORTED, "response_format",
+        return fail_param(fail_of(b), FAIL_UNSUPPORTED, "response_format",
                           "%s has no response_format", a->title);
     if (t->logprobs && !(has & CAP_LOGPROBS))
-        return fail_param(&b->fail, FAIL_UNSUPPORTED, "logprobs", "%s has no logprobs", a->title);
+        return fail_param(fail_of(b), FAIL_UNSUPPORTED, "logprobs", "%s has no logprobs", a->title);
     if (t->has_images && !(has & CAP_IMAGE))
         return refuse_part(b, PART_IMAGE, "pictures");
     if (t->has_audio && !(has & CAP_AUDIO))
@@ -358,7 +370,7 @@ static int check_capabilities(struct branch *b)
     if (t->has_foreign && (a->dialect == DIALECT_NONE || a->dialect != t->dialect))
         return refuse_part(b, PART_FOREIGN, "this kind of content");
     if (t->tools_foreign && (a->dialect == DIALECT_NONE || a->dialect != t->dialect))
-        return fail_param(&b->fail, FAIL_UNSUPPORTED, "tools",
+        return fail_param(fail_of(b), FAIL_UNSUPPORTED, "tools",
                           "%s does not know the built-in tools of another service; leave them out, "
                           "or use a model of that service",
                           a->title);
@@ -386,6 +398,21 @@ static struct answer_rules rules_for(const struct branch *b)
 
 /* ---- the steps ---- */
 
+/* With the first lease: a branch that waits for it costs little. */
+static int prepare_work(struct branch *b)
+{
+    struct exchange *e = b->exchange;
+    if (b->work)
+        return 0;
+    if (exchange_begin_answer(e))
+        return fail_memory(fail_of(b));
+    b->work = arena_alloc(&e->arena, sizeof *b->work);
+    if (!b->work)
+        return fail_memory(fail_of(b));
+    answer_feed_add(e->answer, &b->work->feed, b->asked, b->first_choice, b->n_choices);
+    return 0;
+}
+
 /* A fresh run of the leased account: adapter state from zero, answer as if nothing had happened. */
 static int begin_run(struct branch *b)
 {
@@ -393,10 +420,12 @@ static int begin_run(struct branch *b)
     const struct site_config *site = branch_site(b);
     struct answer_rules rules = rules_for(b);
     size_t state_size = site->adapter->state_size;
+    if (prepare_work(b))
+        return -1;
     b->tries++;
     b->site_steps = 0;
-    answer_feed_begin(&b->feed, &rules);
-    b->run = (struct turn_run){
+    answer_feed_begin(&b->work->feed, &rules);
+    b->work->run = (struct turn_run){
         .turn = b->turn,
         .site = &site->settings,
         .account = &b->account->view,
@@ -406,7 +435,7 @@ static int begin_run(struct branch *b)
         .state = arena_alloc(&e->arena, state_size ? state_size : 1),
         .arena = &e->arena,
         .json = e->engine->json,
-        .out = &b->feed.sink,
+        .out = &b->work->feed.sink,
         .now_ms = clock_wall_ms(),
         .random = clock_random,
         .drift = count_drift,
@@ -415,8 +444,8 @@ static int begin_run(struct branch *b)
         .recall = recall_from_memory,
         .memory_owner = b,
     };
-    if (!b->run.state || !b->run.model_note.p)
-        return fail_memory(&b->fail);
+    if (!b->work->run.state || !b->work->run.model_note.p)
+        return fail_memory(fail_of(b));
     b->adapter = site->adapter;
     return 0;
 }
@@ -429,6 +458,7 @@ static enum branch_step next_target(struct branch *b)
         b->target++;
     } while (!exchange_opens(b->exchange, b->target));
     b->tried = 0;
+    b->queue_until_ms = 0; /* another queue, with a patience of its own */
     b->account_name = span_of(NULL, 0);
     return BRANCH_LEASE;
 }
@@ -453,7 +483,7 @@ static enum lease_result lease_account(struct branch *b, uint64_t *retry_at)
     b->account_index = 0;
     b->account = account_pool_visitor(pool, site, grant->visitor_key);
     if (!b->account)
-        fail_memory(&b->fail);
+        fail_memory(fail_of(b));
     return b->account ? LEASE_OK : LEASE_NONE;
 }
 
@@ -476,19 +506,19 @@ static enum branch_step wait_for_account(struct branch *b, uint64_t retry_at)
         branch_wait_anew(b);
     if (again && now_ms(b) >= b->queue_until_ms) {
         fail_set(
-            &b->fail, FAIL_SERVER_BUSY,
+            fail_of(b), FAIL_SERVER_BUSY,
             "every account of %.*s has been busy for %lld s; try again later, add an account, or "
             "raise queue_timeout",
             SPAN_ARGS(site->settings.name), (long long)site->queue_timeout_ms / 1000);
-        b->fail.retry_after_s = 10;
+        fail_of(b)->retry_after_s = 10;
         return next_target(b);
     }
     if (!account_pool_wait(engine_of(b)->accounts, site, &b->waiter, b->exchange->group, again,
                            retry_at)) {
-        fail_set(&b->fail, FAIL_SERVER_BUSY,
+        fail_set(fail_of(b), FAIL_SERVER_BUSY,
                  "%d requests wait for an account of %.*s already (queue_max)", site->queue_max,
                  SPAN_ARGS(site->settings.name));
-        b->fail.retry_after_s = 10;
+        fail_of(b)->retry_after_s = 10;
         return next_target(b);
     }
     if (!again)
@@ -525,9 +555,9 @@ static int settle_turn(struct branch *b)
     }
     struct target_turn *made = arena_alloc(&e->arena, sizeof *made);
     if (!made)
-        return fail_memory(&b->fail);
-    const struct turn *turn =
-        turn_with_options(e->engine->json, &e->arena, b->asked, t->options, t->n_options, &b->fail);
+        return fail_memory(fail_of(b));
+    const struct turn *turn = turn_with_options(e->engine->json, &e->arena, b->asked, t->options,
+                                                t->n_options, fail_of(b));
     if (!turn)
         return -1;
     *made = (struct target_turn){b->asked, b->target, turn, e->target_turns};
@@ -542,7 +572,7 @@ static enum branch_step step_lease(struct branch *b)
     uint64_t retry_at = 0;
     if (site->bridge) {
         fail_set(
-            &b->fail, FAIL_BRIDGE,
+            fail_of(b), FAIL_BRIDGE,
             "no browser tab of %s is connected (transport = \"bridge\" comes with a later version)",
             site->adapter->title);
         return next_target(b);
@@ -554,14 +584,14 @@ static enum branch_step step_lease(struct branch *b)
     switch (lease_account(b, &retry_at)) {
     case LEASE_BUSY: return wait_for_account(b, retry_at);
     case LEASE_COOLING:
-        if (b->fail.kind != FAIL_RATE_LIMITED)
-            fail_set(&b->fail, FAIL_RATE_LIMITED,
+        if (fail_kind_of(b) != FAIL_RATE_LIMITED)
+            fail_set(fail_of(b), FAIL_RATE_LIMITED,
                      "every account of %.*s rests after the site's rate limit",
                      SPAN_ARGS(site->settings.name));
         return next_target(b);
     case LEASE_NONE:
-        if (b->fail.kind == FAIL_NONE)
-            fail_set(&b->fail, FAIL_CREDENTIAL, "no account of %.*s is configured",
+        if (fail_kind_of(b) == FAIL_NONE)
+            fail_set(fail_of(b), FAIL_CREDENTIAL, "no account of %.*s is configured",
                      SPAN_ARGS(site->settings.name));
         return next_target(b);
     case LEASE_OK: break;
@@ -569,18 +599,32 @@ static enum branch_step step_lease(struct branch *b)
     b->queue_until_ms = 0;
     b->account_name = arena_dup(&b->exchange->arena, b->account->view.name);
     b->tried |= 1ull << (b->account_index % 64);
-    fail_clear(&b->fail);
+    if (b->fail)
+        fail_clear(b->fail);
     if (begin_run(b))
         return BRANCH_RETRY;
     return site->adapter->capabilities & CAP_LOCAL ? BRANCH_LOCAL : BRANCH_ASK;
 }
 
+/* Did another exchange try in vain to obtain the credential that we waited for? */
+static bool shares_failure(struct branch *b)
+{
+    const struct fail *fail = account_credential_failure(b->account, b->awaited_step);
+    b->awaited_step = 0;
+    if (fail)
+        *fail_of(b) = *fail;
+    return fail != NULL;
+}
+
 static enum branch_step step_ask(struct branch *b)
 {
     struct upstream_handler handler = site_handler;
+    struct fail fail;
     const struct site_config *site = branch_site(b);
     if (!account_credential_is_safe(b->account, &b->waiter))
         return BRANCH_WAIT;
+    if (shares_failure(b))
+        return BRANCH_RETRY;
     if (b->holds_credential_step) {
         exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
         if (b->step == BRANCH_OVER)
@@ -590,31 +634,33 @@ static enum branch_step step_ask(struct branch *b)
         if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
             return BRANCH_OVER;
     }
-    b->request = (struct site_request){0};
-    b->run.now_ms = clock_wall_ms();
-    fail_clear(&b->run.fail);
+    b->work->request = (struct site_request){0};
+    b->work->run.now_ms = clock_wall_ms();
+    fail_clear(&b->work->run.fail);
     if (b->site_steps++ >= SITE_STEPS_MAX) {
-        fail_set(&b->fail, FAIL_PROTOCOL, "%s did not come to an end", site->adapter->title);
+        fail_set(fail_of(b), FAIL_PROTOCOL, "%s did not come to an end", site->adapter->title);
         return BRANCH_RETRY;
     }
-    switch (b->adapter->next(&b->run, &b->request)) {
+    switch (b->adapter->next(&b->work->run, &b->work->request)) {
     case ADAPTER_DONE: return done(b);
-    case ADAPTER_FAILED: b->fail = b->run.fail; return BRANCH_RETRY;
+    case ADAPTER_FAILED: *fail_of(b) = b->work->run.fail; return BRANCH_RETRY;
     case ADAPTER_SEND: break;
     }
-    if (site_cookies_send(b->adapter, &b->run, &b->request)) {
-        b->fail = b->run.fail;
+    if (site_cookies_send(b->adapter, &b->work->run, &b->work->request)) {
+        *fail_of(b) = b->work->run.fail;
         return BRANCH_RETRY;
     }
-    if (b->request.credential_step) {
-        if (!account_credential_begin(b->account, &b->waiter))
+    if (b->work->request.credential_step) {
+        if (!account_credential_begin(b->account, &b->waiter, &b->awaited_step))
             return BRANCH_WAIT; /* another exchange obtains it: ask again when it has */
         b->holds_credential_step = true;
     }
     handler.owner = b;
-    exchange_note_body(b->exchange, b, "to site", b->request.body);
-    b->call = upstream_start(engine_of(b)->upstream, site, b->account->view.name, &b->request,
-                             &handler, &b->fail);
+    exchange_note_body(b->exchange, b, "to site", b->work->request.body);
+    b->call = upstream_start(engine_of(b)->upstream, site, b->account->view.name, &b->work->request,
+                             &handler, &fail);
+    if (!b->call)
+        *fail_of(b) = fail;
     if (b->call && !b->exchange->drained_out)
         branch_pause(b);
     return b->call ? BRANCH_STREAM : BRANCH_RETRY;
@@ -629,19 +675,19 @@ static enum branch_step step_local(struct branch *b)
     b->local_at_ms = 0;
     for (int i = 0; i < LOCAL_PIECES_MAX; i++) {
         int delay_ms = 0;
-        b->run.now_ms = clock_wall_ms();
-        enum adapter_step step = b->adapter->local(&b->run, &delay_ms);
-        answer_frame_done(&e->answer);
+        b->work->run.now_ms = clock_wall_ms();
+        enum adapter_step step = b->adapter->local(&b->work->run, &delay_ms);
+        answer_frame_done(e->answer);
         exchange_note_first_delta(e);
         if (step == ADAPTER_DONE)
             return done(b);
         if (step == ADAPTER_FAILED) {
-            b->fail = b->run.fail;
-            if (e->answer.full || b->fail.kind == FAIL_NONE)
-                exchange_fail_writing(e, &b->fail);
+            *fail_of(b) = b->work->run.fail;
+            if (e->answer->full || fail_kind_of(b) == FAIL_NONE)
+                exchange_fail_writing(e, fail_of(b));
             return BRANCH_RETRY;
         }
-        if (answer_feed_is_cut(&b->feed))
+        if (answer_feed_is_cut(&b->work->feed))
             return completed(b);
         exchange_flush(e);
         if (b->step == BRANCH_OVER)
@@ -672,26 +718,26 @@ static bool another_target_may_help(enum fail_kind kind)
 
 static enum branch_step step_retry(struct branch *b)
 {
-    enum fail_kind kind = b->fail.kind;
+    enum fail_kind kind = fail_kind_of(b);
+    struct span model = b->exchange->targets[b->target].model;
     if (b->account &&
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
-        account_failed(b->account, kind, b->run.model, b->fail.retry_after_s, now_ms(b));
-        account_remember(b->account, b->run.model, b->fail.message);
-        if (kind == FAIL_RATE_LIMITED || kind == FAIL_CREDENTIAL || kind == FAIL_CHALLENGE)
-            account_changed(b->account);
+        account_met_failure(b->account, model, fail_of(b), now_ms(b));
     }
-    if (b->feed.committed) {
+    if (b->work && b->work->feed.committed) {
         /* With its finish reason, what broke afterwards took nothing from the answer. */
-        b->complete = answer_feed_is_finished(&b->feed);
+        b->complete = answer_feed_is_finished(&b->work->feed);
         return BRANCH_OVER;
     }
+    if (b->holds_credential_step && kind != FAIL_INTERNAL) /* that would be ours alone */
+        account_credential_failed(b->account, fail_of(b));
     exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
     if (b->step == BRANCH_OVER)
         return BRANCH_OVER;
     branch_release(b);
     if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
         return BRANCH_OVER;
-    if (another_account_may_help(kind) && !b->fail.final)
+    if (another_account_may_help(kind) && !(b->fail && b->fail->final))
         return BRANCH_LEASE;
     return another_target_may_help(kind) ? next_target(b) : BRANCH_OVER;
 }
@@ -732,7 +778,8 @@ void branch_init(struct branch *b, struct exchange *e, const struct turn *turn, 
     b->asked = turn;
     b->step = BRANCH_LEASE;
     b->waiter.wake = on_wake;
-    answer_feed_add(&e->answer, &b->feed, turn, first, n);
+    b->first_choice = first;
+    b->n_choices = n;
 }
 
 void branch_start(struct branch *b)
