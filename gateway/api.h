@@ -23,7 +23,7 @@ struct api_request {
     size_t n;
     struct span type; /* Content-Type, "" = none */
     struct span path; /* below the base: "/chat/completions"; outlives the turns */
-    /* The value of a header, "" = none; outlives the call only. */
+    /* The value of a header, "" = none; outlives the call only. NULL: there are no headers. */
     struct span (*header)(const void *owner, const char *name);
     const void *header_owner;
 };
@@ -43,6 +43,6 @@ struct api {
                                           const struct prompts *);
 };
 
-extern const struct api api_chat, api_completions, api_relay;
+extern const struct api api_chat, api_completions, api_messages, api_relay;
 
 #endif

@@ -737,7 +737,7 @@ static enum branch_step step_retry(struct branch *b)
     branch_release(b);
     if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
         return BRANCH_OVER;
-    if (another_account_may_help(kind))
+    if (another_account_may_help(kind) && !(b->fail && b->fail->final))
         return BRANCH_LEASE;
     return another_target_may_help(kind) ? next_target(b) : BRANCH_OVER;
 }
