@@ -69,7 +69,8 @@ void reply_headers_failure(struct reply_headers *h, const struct fail *fail, boo
         snprintf(h->number, sizeof h->number, "%d", fail->retry_after_s);
         reply_header(h, "Retry-After", span_str(h->number));
     }
-    if (row->should_not_retry || (repeated && row->status != 429 && row->status != 503))
+    if (row->should_not_retry || fail->final ||
+        (repeated && row->status != 429 && row->status != 503))
         reply_header(h, "x-should-retry", SPAN("false"));
 }
 
