@@ -87,14 +87,6 @@ static void end_event(struct messages_writer *m, struct json_writer *w)
     buffer_append(m->out, SPAN("\n\n"));
 }
 
-/* What sites and models name may be any bytes. */
-static void foreign_member(struct messages_writer *m, struct json_writer *w, const char *key,
-                           struct span text)
-{
-    json_member(w, key, utf8_repair(text, &m->scratch));
-    buffer_clear(&m->scratch);
-}
-
 static void write_usage(struct json_writer *w, const struct usage_counts *u)
 {
     int64_t cached = u->cached > 0 ? u->cached : 0;
@@ -261,8 +253,8 @@ static void open_call(struct messages_writer *m, int index, struct span id, stru
     m->call_index = index;
     m->call_end = (struct object_end){0};
     w = m->streams ? open_event(m, "tool_use") : open_whole(m, "tool_use");
-    foreign_member(m, &w, "id", id);
-    foreign_member(m, &w, "name", name);
+    json_member_repaired(&w, "id", id);
+    json_member_repaired(&w, "name", name);
     if (m->streams) {
         json_member_raw(&w, "input", SPAN("{}"));
         close_open_event(m, &w);
@@ -459,7 +451,7 @@ static int signature(struct answer_writer *w, int choice, struct span proof)
     if (!m->streams) {
         buffer_char(m->out, '"');
         j = (struct json_writer){m->out, true};
-        foreign_member(m, &j, "signature", proof);
+        json_member_repaired(&j, "signature", proof);
         buffer_char(m->out, '}');
         m->open = BLOCK_NONE;
         return status(m);
@@ -469,7 +461,7 @@ static int signature(struct answer_writer *w, int choice, struct span proof)
     json_key(&j, "delta");
     json_begin_object(&j);
     json_member(&j, "type", SPAN("signature_delta"));
-    foreign_member(m, &j, "signature", proof);
+    json_member_repaired(&j, "signature", proof);
     json_end_object(&j);
     end_event(m, &j);
     return close_block(m);
@@ -483,7 +475,7 @@ static int redacted(struct answer_writer *w, int choice, struct span data)
         return -1;
     begin(m);
     j = m->streams ? open_event(m, "redacted_thinking") : open_whole(m, "redacted_thinking");
-    foreign_member(m, &j, "data", data);
+    json_member_repaired(&j, "data", data);
     if (m->streams)
         close_open_event(m, &j);
     else
@@ -500,8 +492,8 @@ static void write_citation(struct messages_writer *m, struct json_writer *w,
     json_begin_object(w);
     json_member(w, "type", SPAN("web_search_result_location"));
     json_member(w, "cited_text", SPAN(""));
-    foreign_member(m, w, "url", c->url);
-    foreign_member(m, w, "title", c->title);
+    json_member_repaired(w, "url", c->url);
+    json_member_repaired(w, "title", c->title);
     json_member(w, "encrypted_index", SPAN(""));
     json_end_object(w);
 }
@@ -545,8 +537,6 @@ static int no_extra(struct answer_writer *w, enum extra_place place, int choice,
 {
     return 0;
 }
-
-static void forget_nothing(struct answer_writer *w, int choice) {}
 
 /* ---- the end ---- */
 
@@ -651,8 +641,7 @@ static void destroy(struct answer_writer *w)
 #define COMMON                                                                                     \
     .text = text, .reasoning = reasoning, .refusal = text, .signature = signature,                 \
     .redacted = redacted, .tool_begin = tool_begin, .tool_arguments = tool_arguments,              \
-    .citations = citations, .extra = no_extra, .finish = finish, .forget = forget_nothing,         \
-    .destroy = destroy
+    .citations = citations, .extra = no_extra, .finish = finish, .destroy = destroy
 
 static const struct answer_writer_ops stream_ops = {
     COMMON,
