@@ -339,8 +339,9 @@ bool cookie_jar_take(struct cookie_jar *jar, const struct cookie_place *place, s
         } else if (span_eq_nocase(name, SPAN("Max-Age"))) {
             has_age |= take_max_age(value, now_ms, &c.expires_ms);
         } else if (span_eq_nocase(name, SPAN("Domain"))) {
-            c.host_only = value.n == 0;
-            c.domain = value.n ? span_from(value, value.p[0] == '.' ? 1 : 0) : host;
+            struct span domain = span_from(value, span_starts(value, SPAN(".")) ? 1 : 0);
+            c.host_only = domain.n == 0;
+            c.domain = domain.n ? domain : host;
         } else if (span_eq_nocase(name, SPAN("Path"))) {
             bool absolute = value.n && value.p[0] == '/';
             c.path = absolute ? value : default_path(path_of(place));

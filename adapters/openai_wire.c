@@ -612,6 +612,8 @@ enum adapter_verdict openai_wire_head(struct turn_run *run, struct openai_wire *
                               .content_type = arena_dup(run->arena, head->content_type)};
     if (!w->content_type.p)
         return fail_memory(&run->fail);
+    if (head->status == 429 && w->retry_after_s <= 0)
+        w->retry_after_s = openai_reset_s(head, run->now_ms);
     bool events = site_head_is(head, "text/event-stream");
     bool json = span_find_nocase(head->content_type, SPAN("json")) >= 0;
     w->good =

@@ -86,6 +86,9 @@ enum adapter_verdict openai_wire_head(struct turn_run *, struct openai_wire *,
 enum adapter_verdict openai_wire_frame(struct turn_run *, struct openai_wire *,
                                        const struct frame *);
 enum adapter_verdict openai_wire_end(struct turn_run *, struct openai_wire *, enum stream_end);
+/* Seconds until the end of the limit that a 429 without Retry-After tells of in its other headers;
+ * 0 = it does not (openai_reset.c). */
+int openai_reset_s(const struct site_head *, int64_t now_ms);
 /* FAIL_CUT: the body ended too early. */
 enum adapter_verdict openai_broke_off(struct turn_run *);
 

@@ -67,6 +67,20 @@ struct span account_newest(const struct site_account *account, const char *name)
     return held.n ? held : account_credential(account, name);
 }
 
+static void free_secret(char *value)
+{
+    if (value)
+        explicit_bzero(value, strlen(value));
+    free(value);
+}
+
+static void free_held(struct held_credential *h)
+{
+    free(h->name);
+    free_secret(h->value);
+    free(h);
+}
+
 int account_hold(struct site_account *account, const char *name, struct span value,
                  int64_t expires_ms)
 {
@@ -91,19 +105,12 @@ int account_hold(struct site_account *account, const char *name, struct span val
         h->name = key;
         *at = h;
     }
-    free((*at)->value);
+    free_secret((*at)->value);
     (*at)->value = copy;
     (*at)->expires_ms = expires_ms;
     if (account->changed)
         account->changed(account, name);
     return 0;
-}
-
-static void free_held(struct held_credential *h)
-{
-    free(h->name);
-    free(h->value);
-    free(h);
 }
 
 void account_drop(struct site_account *account, const char *name)

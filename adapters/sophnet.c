@@ -569,6 +569,11 @@ static enum adapter_verdict read_login(struct turn_run *run, struct span body)
     struct span token = json_text(json_path(root, "result", "anonymousToken"));
     if (s->login_status != 200 || status != 0 || token.n == 0)
         return login_failure(run, body, root);
+    if (!token_can_be_sent(token))
+        return fail_set(&run->fail, FAIL_UNAVAILABLE,
+                        "%.*s gave a guest token that cannot be sent; try again later, or use an "
+                        "official api_key",
+                        SPAN_ARGS(run->site->name));
 
     struct span expires = arena_dup(run->arena, json_text(json_path(root, "result", "expires")));
     token =

@@ -33,6 +33,10 @@ enum { REFRESH_MARGIN_MS = 60 * 1000 };
  * the parser: texts of its document are gone afterwards. */
 int64_t jwt_expires_ms(struct turn_run *, struct span token);
 
+/* Is it what a header can carry: visible ASCII, 1 to 8192 bytes? A token that a site gave and that
+ * is not would be held, and fail every request until it ends. */
+bool token_can_be_sent(struct span token);
+
 /* One held token over one try: part of the adapter's state. It is renewed a minute before its end,
  * or when the site refuses it: at most once in a try. */
 struct token_use {
@@ -45,7 +49,8 @@ struct token_use {
  * again); -1 with run->fail. */
 int token_use_next(struct turn_run *, struct token_use *, const char *held);
 /* The site gave one: it is held, and written down before anything else goes out. `expires_ms` 0 =
- * what the token itself says, if it is a JWT. 0, or -1 with run->fail. */
+ * what the token itself says, if it is a JWT. 0, or -1 with run->fail, also for one that cannot be
+ * sent. */
 int token_use_obtained(struct turn_run *, struct token_use *, const char *held, struct span value,
                        int64_t expires_ms);
 /* The site refused it. True: begin again, another one is worth a try; false: fail with

@@ -6,6 +6,8 @@
  */
 #include "adapters/support.h"
 
+enum { TOKEN_MAX = 8192 };
+
 int64_t jwt_expires_ms(struct turn_run *run, struct span token)
 {
     struct span payload = jwt_payload(run->arena, token);
@@ -14,6 +16,15 @@ int64_t jwt_expires_ms(struct turn_run *run, struct span token)
     bool told = payload.p && json_parse_lenient(run->json, payload, &root) == JSON_OK &&
                 json_int(json_get(root, "exp"), &exp) && exp > 0 && exp < INT64_MAX / 1000;
     return told ? exp * 1000 : 0;
+}
+
+bool token_can_be_sent(struct span token)
+{
+    for (size_t i = 0; i < token.n; i++) {
+        if ((unsigned char)token.p[i] <= ' ' || (unsigned char)token.p[i] >= 0x7F)
+            return false;
+    }
+    return token.n > 0 && token.n <= TOKEN_MAX;
 }
 
 static int keep(struct turn_run *run, struct token_use *use, struct span value)
@@ -33,6 +44,9 @@ int token_use_next(struct turn_run *run, struct token_use *use, const char *held
 int token_use_obtained(struct turn_run *run, struct token_use *use, const char *held,
                        struct span value, int64_t expires_ms)
 {
+    if (!token_can_be_sent(value))
+        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s gave a token that cannot be sent",
+                        SPAN_ARGS(run->site->name));
     if (keep(run, use, value)) /* first: `value` may be of the parser's document */
         return -1;
     if (!expires_ms)

@@ -221,27 +221,37 @@ static bool is_id(struct span text)
     return text.n > 0 && text.n <= 128;
 }
 
-/* 0: the token is there; 1: it must be asked for. */
-static int find_token(struct turn_run *run, struct zai *z)
+static int find_guest_token(struct turn_run *run, struct zai *z)
 {
-    struct span token = z->guest ? account_held(run->account, GUEST_TOKEN, run->now_ms, 0)
-                                 : account_credential(run->account, "token");
+    int missing = token_use_next(run, &z->session, GUEST_TOKEN);
+    z->token = z->session.value;
+    return missing;
+}
+
+static int find_own_token(struct turn_run *run, struct zai *z)
+{
+    struct span token = account_credential(run->account, "token");
     if (!token.n)
-        return z->guest ? 1
-                        : fail_set(&run->fail, FAIL_CREDENTIAL,
-                                   "the account \"%.*s\" has no token: copy `token` from "
-                                   "chat.z.ai's Local Storage",
-                                   SPAN_ARGS(run->account->name));
+        return fail_set(&run->fail, FAIL_CREDENTIAL,
+                        "the account \"%.*s\" has no token: copy `token` from "
+                        "chat.z.ai's Local Storage",
+                        SPAN_ARGS(run->account->name));
     if (!is_plain(token))
         return fail_set(&run->fail, FAIL_CREDENTIAL,
                         "the token of account \"%.*s\" holds blanks or other characters that no "
                         "token has: copy it again",
                         SPAN_ARGS(run->account->name));
     z->token = arena_dup(run->arena, token);
-    if (!z->token.p)
-        return fail_memory(&run->fail);
-    read_user_id(run, z);
-    return 0;
+    return z->token.p ? 0 : fail_memory(&run->fail);
+}
+
+/* 0: the token is there; 1: it must be asked for; -1 with run->fail. */
+static int find_token(struct turn_run *run, struct zai *z)
+{
+    int missing = z->guest ? find_guest_token(run, z) : find_own_token(run, z);
+    if (missing == 0)
+        read_user_id(run, z);
+    return missing;
 }
 
 /* ---- pictures (§7) ---- */
@@ -804,15 +814,15 @@ static enum adapter_verdict renew_or_fail(struct turn_run *run, struct zai *z)
 {
     if (run->fail.kind != FAIL_CREDENTIAL || !z->guest || z->at == ZAI_TOKEN)
         return ADAPTER_FAIL;
-    struct span held = account_held(run->account, GUEST_TOKEN, run->now_ms, 0);
-    if (span_eq(held, z->token)) /* another exchange may have renewed it already */
-        account_drop(run->account, GUEST_TOKEN);
+    /* What it says of a token that this turn itself obtained does not count: the site's session may
+     * have ended while the chat was made, and one more try is what the site is asked for. */
+    token_use_refused(run, &z->session, GUEST_TOKEN);
     if (z->renewed || zai_stream_has_text(&z->stream))
         return ADAPTER_FAIL;
+    z->renewed = true;
     fail_clear(&run->fail);
     zai_stream_free(&z->stream);
     zai_stream_init(&z->stream);
-    z->renewed = true;
     z->token = span_of(NULL, 0);
     z->chat_id = span_of(NULL, 0);
     z->created = false;
@@ -839,12 +849,12 @@ static enum adapter_verdict zai_on_head(struct turn_run *run, const struct site_
 static enum adapter_verdict take_token(struct turn_run *run, struct zai *z, struct json root)
 {
     struct span token = json_get_text(root, "token");
-    if (!is_plain(token))
+    if (!token_can_be_sent(token))
         return fail_set(
             &run->fail, FAIL_UNAVAILABLE,
             "chat.z.ai gave no guest token; a token of your own account works without one");
-    if (account_hold(run->account, GUEST_TOKEN, token, 0))
-        return fail_memory(&run->fail);
+    if (token_use_obtained(run, &z->session, GUEST_TOKEN, token, 0))
+        return ADAPTER_FAIL;
     return ADAPTER_COMPLETE; /* still ZAI_TOKEN: now it is held */
 }
 

@@ -50,7 +50,8 @@ struct zai_stream {
 struct zai {
     enum zai_at at;
     bool v2, guest, renewed, thinking, search, vision, known_vision;
-    bool created; /* a chat of ours exists at the site */
+    bool created;             /* a chat of ours exists at the site */
+    struct token_use session; /* a guest's */
     struct span token, user_id, model, public_model;
     struct span chat_id, message_id, user_message_id;
     struct zai_picture *pictures;

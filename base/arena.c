@@ -1,6 +1,6 @@
 /*
- * base/arena.c - blocks of 4 KiB and up, bump-allocated. A request larger than a block gets a block
- * of its own.
+ * base/arena.c - blocks that double from 512 bytes to 4 KiB, bump-allocated: what holds little
+ * costs little. A request that a block of 4 KiB would hold badly gets a block of its own.
  */
 #include "base/arena.h"
 
@@ -10,7 +10,7 @@
 
 #include "base/buffer.h"
 
-enum { BLOCK_SIZE = 4096 };
+enum { BLOCK_FIRST = 512, BLOCK_MOST = 4096, LARGE = 1024 };
 
 struct arena_block {
     struct arena_block *next;
@@ -35,13 +35,18 @@ static struct arena_block *block_for(struct arena *a, size_t n)
 {
     if (a->blocks && a->blocks->cap - a->blocks->used >= n)
         return a->blocks;
-    size_t cap = BLOCK_SIZE - sizeof(struct arena_block);
-    bool large = n > cap / 4;
-    struct arena_block *b = malloc(sizeof *b + (large ? n : cap));
+    size_t size = a->blocks ? 2 * (a->blocks->cap + sizeof(struct arena_block)) : BLOCK_FIRST;
+    while (size - sizeof(struct arena_block) < n)
+        size *= 2;
+    if (size > BLOCK_MOST)
+        size = BLOCK_MOST;
+    bool large = n > LARGE - sizeof(struct arena_block);
+    size_t cap = large ? n : size - sizeof(struct arena_block);
+    struct arena_block *b = malloc(sizeof *b + cap);
     if (!b)
         return NULL;
     b->used = 0;
-    b->cap = large ? n : cap;
+    b->cap = cap;
     if (large && a->blocks) { /* keep bumping in the current block */
         b->next = a->blocks->next;
         a->blocks->next = b;

@@ -30,6 +30,16 @@ void buffer_shrink(struct buffer *b, size_t keep)
         buffer_clear(b);
 }
 
+void buffer_fit(struct buffer *b)
+{
+    char *p = b->n < b->cap ? realloc(b->p, b->n + JSON_PADDING) : NULL;
+    if (!p)
+        return;
+    memset(p + b->n, 0, JSON_PADDING);
+    b->p = p;
+    b->cap = b->n;
+}
+
 char *buffer_reserve(struct buffer *b, size_t more)
 {
     if (b->error)

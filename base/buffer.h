@@ -35,6 +35,8 @@ void buffer_free(struct buffer *b);
 void buffer_clear(struct buffer *b);
 /* Forgets content and error, and gives memory above `keep` bytes back. */
 void buffer_shrink(struct buffer *b, size_t keep);
+/* It will not grow any more: gives back what the content does not use. */
+void buffer_fit(struct buffer *b);
 /* Room for `more` further bytes; returns where they go (then add to n), or NULL with `error` set.
  */
 char *buffer_reserve(struct buffer *b, size_t more);

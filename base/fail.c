@@ -59,7 +59,7 @@ int fail_param(struct fail *f, enum fail_kind kind, const char *param, const cha
 
 void fail_add(struct fail *f, const char *format, ...)
 {
-    char more[80] = "";
+    char more[120] = "";
     size_t n = strlen(f->message);
     va_list args;
     va_start(args, format);

@@ -3,6 +3,7 @@
  */
 #include "gateway/account.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -35,22 +36,41 @@ static struct cool_down *find(const struct account *a, uint64_t model)
     return NULL;
 }
 
-/* The model's entry, a new one if need be: in the place of the one that ends first when all are
- * taken. */
+static struct cool_down *add(struct account *a, uint64_t model)
+{
+    struct cool_down *c = &a->cool_downs[a->n_cool_downs++];
+    assert(a->n_cool_downs <= COOL_DOWNS_MAX);
+    *c = (struct cool_down){.model = model};
+    return c;
+}
+
+/* Of the models' rests. */
+static struct cool_down *ends_first(struct account *a)
+{
+    struct cool_down *first = NULL;
+    for (size_t i = 0; i < a->n_cool_downs; i++) {
+        struct cool_down *c = &a->cool_downs[i];
+        if (c->model && (!first || c->until_ms < first->until_ms))
+            first = c;
+    }
+    return first;
+}
+
+/* The entry of a model, or of the whole account, for which the last place is kept. When no other is
+ * left, the rest that ends first becomes one of the whole account: no model is asked before its
+ * time. */
 static struct cool_down *find_or_add(struct account *a, uint64_t model)
 {
-    struct cool_down *c = find(a, model);
+    struct cool_down *c = find(a, model), *whole = find(a, 0);
     if (c)
         return c;
-    if (a->n_cool_downs < COOL_DOWNS_MAX) {
-        c = &a->cool_downs[a->n_cool_downs++];
-    } else {
-        c = &a->cool_downs[0];
-        for (size_t i = 1; i < COOL_DOWNS_MAX; i++) {
-            if (a->cool_downs[i].model && a->cool_downs[i].until_ms < c->until_ms)
-                c = &a->cool_downs[i];
-        }
-    }
+    if (!model || a->n_cool_downs + !whole < COOL_DOWNS_MAX)
+        return add(a, model);
+    if (!whole)
+        whole = add(a, 0);
+    c = ends_first(a);
+    if (c->until_ms > whole->until_ms)
+        whole->until_ms = c->until_ms;
     *c = (struct cool_down){.model = model};
     return c;
 }
@@ -177,8 +197,9 @@ void account_note_failure(struct account *a, enum fail_kind kind, uint64_t model
             a->state = kind == FAIL_CREDENTIAL ? ACCOUNT_EXPIRED : ACCOUNT_CHALLENGED;
     } else if (kind == FAIL_RATE_LIMITED) {
         struct cool_down *c = find_or_add(a, limits->per_model ? model : 0);
-        /* Several requests at once meet the same limit: one strike. */
-        if (c->until_ms <= now_ms)
+        /* Several requests at once meet the same limit: one strike, or the first one after a
+         * success. */
+        if (c->until_ms <= now_ms || !c->strikes)
             c->strikes++;
         uint64_t until = now_ms + rest_ms(c->strikes, retry_after_s, limits, jitter);
         if (until > c->until_ms)
@@ -199,7 +220,7 @@ void account_resume(struct account *a, struct span model, enum account_state sta
 {
     if (!model.n && state != ACCOUNT_COOLING)
         a->state = state;
-    if (until_ms) {
+    if (until_ms || strikes) {
         struct cool_down *c = find_or_add(a, model.n ? account_model_hash(model) : 0);
         c->until_ms = until_ms;
         c->strikes = strikes;
@@ -213,6 +234,7 @@ void account_resume(struct account *a, struct span model, enum account_state sta
 
 void account_forgive(struct account *a)
 {
-    a->n_cool_downs = 0;
+    for (size_t i = 0; i < a->n_cool_downs; i++) /* they stay, for `changed`: it writes them down */
+        a->cool_downs[i].until_ms = a->cool_downs[i].strikes = 0;
     a->state = ACCOUNT_READY;
 }

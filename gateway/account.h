@@ -35,6 +35,7 @@ struct cool_down {
 struct account {
     unsigned magic;
     uint64_t id;              /* never used again */
+    struct config *config;    /* whose texts view.credentials shows; reference, NULL: a visitor's */
     struct site_account view; /* what the adapter sees; view.owner = this account */
     char *site, *name;
     struct account_pool *pool;
@@ -56,15 +57,21 @@ struct account {
     uint64_t requests, failures; /* since the start of the program */
     struct account_day today;    /* the last day on which it was leased; see account_count_day */
     enum fail_kind last_failure; /* FAIL_NONE: the last request went well, or there was none */
-    char last_error[160];        /* what it said, without secrets */
+    char last_error[sizeof(((struct fail *)0)->message)]; /* what it said, without secrets */
 
-    int pins;     /* tidying runs that still need the account's credentials, without a lease */
-    bool retired; /* gone from the config: freed with its last lease */
+    int pins;       /* tidying runs that still need the account's credentials, without a lease */
+    bool retired;   /* gone from the config, but remembered */
+    bool forgotten; /* retired, and freed with its last lease */
+    struct account *next_former;
     bool credential_step;               /* one exchange obtains a credential */
     struct wait_queue credential_queue; /* the others wait here */
+    unsigned credential_steps;          /* begun so far */
+    unsigned failed_step;               /* the last one that came to nothing, 0 = none … */
+    struct fail credential_fail;        /* … and why */
     int unsaved;                        /* writes of what a credential step obtained, under way */
     struct wait_queue unsaved_queue;    /* requests that wait for their end */
-    uint64_t credentials_hash;          /* of the configured values, to see a change at reload */
+    uint64_t credentials_hash;          /* of the configured values, to see a change */
+    uint64_t stored_hash;               /* the same as it is written down; 0 = it is not */
     struct credential visitor;          /* the only credential of a visitor's account; owned */
 };
 
@@ -92,19 +99,21 @@ struct account_limits {
 
 /* Notes the beginning of a request. */
 void account_begin(struct account *, uint64_t now_ms);
-/* What a success, or a failure of `kind`, means for it. `retry_after_s`: what the site said, 0 =
- * nothing. `jitter` is a number from 0 to 255. */
-/* True when that changed anything. */
+/* What a success means for it: it is ready, and the strikes are over; a rest goes on. True when
+ * that changed anything. */
 bool account_note_success(struct account *, uint64_t model);
+/* What a failure of `kind` means for it. `retry_after_s`: what the site said, 0 = nothing. `jitter`
+ * is a number from 0 to 255. */
 void account_note_failure(struct account *, enum fail_kind, uint64_t model, int retry_after_s,
                           const struct account_limits *, unsigned jitter, uint64_t now_ms);
 /* The words that go with a failure, and with a model's cool-down, for people. */
 void account_remember(struct account *, struct span model, const char *message);
-/* Takes up what was known before a restart: a rest (until_ms 0 = none) of the model, "" = of the
- * whole account, or a state. */
+/* Takes up what was known before a restart: a rest (until_ms 0 = none, or over) and the strikes of
+ * the model, "" = of the whole account, or a state. */
 void account_resume(struct account *, struct span model, enum account_state, uint64_t until_ms,
                     unsigned strikes, const char *error);
-/* Ends every cool-down and makes it ready. */
+/* Ends every cool-down and makes it ready. The entries stay, so that its owner still finds the
+ * names of what it may have written down. */
 void account_forgive(struct account *);
 /* Takes the pace of its site's configuration. 0, or -1 when memory is short: the old pace stays. */
 int account_set_pace(struct account *, const struct site_config *, int weight);

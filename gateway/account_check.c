@@ -14,8 +14,10 @@
 
 #include "adapters/support.h"
 #include "base/json_write.h"
+#include "gateway/account_events.h"
 #include "gateway/clock.h"
 #include "gateway/site_cookies.h"
+#include "sse/text_guard.h"
 
 enum { ANSWER_MAX = 4 * 1024 * 1024, REPORT_MAX = 16 * 1024 * 1024, SITE_NAME_MAX = 256 };
 
@@ -94,9 +96,7 @@ static void refused(struct probe *p)
         return;
     }
     if (concerns_the_account(p)) {
-        account_failed(p->account, fail->kind, SPAN(""), fail->retry_after_s, now_ms(p));
-        account_remember(p->account, SPAN(""), fail->message);
-        account_changed(p->account);
+        account_met_failure(p->account, SPAN(""), fail, now_ms(p));
     }
     conclude(p, PROBE_FAILED, fail->message);
 }
@@ -110,7 +110,7 @@ static int count_model(void *owner, const struct model_entry *entry)
 static void fine(struct probe *p)
 {
     char message[100];
-    account_succeeded(p->account, SPAN(""));
+    account_met_success(p->account, SPAN(""));
     snprintf(message, sizeof message, "fine (%zu model%s%s)", p->models, p->models == 1 ? "" : "s",
              p->bare.n_headers == p->request.n_headers ? "; it goes without a credential" : "");
     conclude(p, PROBE_FINE, message);
@@ -130,15 +130,21 @@ static void listed(struct probe *p)
     ask_site(p, &p->bare);
 }
 
-/* The answer to who comes without a credential. */
+/* The answer to who comes without a credential; no status: none came. Refusals have many statuses,
+ * also those of a way to a login page. */
 static void answered_bare(struct probe *p)
 {
+    bool is_refused = p->status >= 300 && p->status < 500 && p->status != 408 && p->status != 429;
     if (p->status == 200)
         conclude(p, PROBE_UNKNOWN,
                  "answers, but shows its models to everybody, so nothing cheap tells whether the "
                  "credential is good; send a message");
-    else
+    else if (is_refused)
         fine(p);
+    else
+        conclude(p, PROBE_UNKNOWN,
+                 "answers, but did not say whether it shows its models to everybody; check again, "
+                 "or send a message");
 }
 
 /* What the site said with a status other than 200, or instead of a list. */
@@ -353,7 +359,7 @@ static void report(struct account_check *check)
         json_member(&w, "site", span_str(p->account->site));
         json_member(&w, "account", span_str(p->account->name));
         json_member(&w, "result", span_str(result_name(p->result)));
-        json_member(&w, "message", span_str(p->message));
+        json_member_repaired(&w, "message", span_str(p->message));
         json_end_object(&w);
     }
     json_end_array(&w);

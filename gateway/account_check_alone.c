@@ -28,7 +28,7 @@ struct alone {
 static void restore_credential(void *owner, const struct store_credential *c)
 {
     struct alone *alone = owner;
-    account_pool_restore(alone->pool, c->site, c->account, c->name, c->value, c->expires_ms);
+    keep_restore_credential(alone->pool, c);
 }
 
 static void restore_account(void *owner, const struct store_account *row)
@@ -49,6 +49,7 @@ static void read_store(struct alone *alone, const struct config *config, struct 
         return;
     if (access(store_path(store), F_OK) == 0 && store_open(store, &reader, &fail) != STORE_OPEN)
         buffer_printf(remarks, "stored credentials are not used: %s\n", fail.message);
+    keep_restored(alone->pool);
     store_destroy(store, NULL, NULL);
     uv_run(&alone->loop, UV_RUN_DEFAULT);
 }

@@ -2,8 +2,8 @@
  * gateway/account_pool.c - see account_pool.h.
  *
  * A site here is a named list of accounts with a round-robin position and a queue of those who
- * wait. The hard part is retirement: an account that left the config lives on until its last lease
- * ends.
+ * wait. The hard part is retirement: an account that left the config goes on with its leases and is
+ * remembered, with its state and rests, in case it comes back.
  */
 #include "gateway/account_pool.h"
 
@@ -11,7 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ACCOUNT_MAGIC = 0x41434354, AFFINITY_SLOTS = 1024 };
+enum {
+    ACCOUNT_MAGIC = 0x41434354,
+    AFFINITY_SLOTS = 1024,
+    FORMER_MAX = 256 /* accounts that left the config and are remembered */
+};
 
 /* Which account answered a conversation last. A newer one takes the place of an older one. */
 struct affinity {
@@ -32,8 +36,9 @@ struct pool_site {
 };
 
 struct account_pool {
-    struct config *config;
     struct pool_site *sites;
+    struct account *former; /* retired ones; the latest first */
+    size_t n_former;
     struct account_pool_hooks hooks;
     uint64_t last_id;
     uint64_t random; /* xorshift64: for jitter only */
@@ -66,6 +71,8 @@ static void account_free(struct account *a)
         explicit_bzero((char *)(uintptr_t)a->visitor.value.p, a->visitor.value.n);
         free((char *)(uintptr_t)a->visitor.value.p);
     }
+    if (a->config)
+        config_unref(a->config);
     free(a->starts);
     free(a->site);
     free(a->name);
@@ -75,6 +82,7 @@ static void account_free(struct account *a)
 
 static struct account *account_create(struct account_pool *pool, struct span site, struct span name)
 {
+    assert(site.p && name.p);
     struct account *a = calloc(1, sizeof *a);
     if (!a)
         return NULL;
@@ -106,20 +114,32 @@ static uint64_t credentials_hash(const struct account_config *c)
     return h;
 }
 
-static int account_configure(struct account *a, const struct account_config *c,
-                             const struct site_config *site)
+/* Somebody gave it another credential: what the former one brought is no good. */
+static void begin_anew(struct account *a)
 {
-    uint64_t hash = credentials_hash(c);
-    if (a->credentials_hash && a->credentials_hash != hash) {
-        while (a->view.held)
-            account_drop(&a->view, a->view.held->name);
-        account_forgive(a);
-    }
-    a->credentials_hash = hash;
+    while (a->view.held)
+        account_drop(&a->view, a->view.held->name);
+    account_forgive(a);
+    a->last_failure = FAIL_NONE;
+    a->last_error[0] = '\0';
+    account_changed(a);
+}
+
+static int account_configure(struct account *a, struct config *config,
+                             const struct account_config *c, const struct site_config *site)
+{
+    struct config *old = a->config;
+    uint64_t former = a->credentials_hash;
+    a->credentials_hash = credentials_hash(c);
+    a->config = config_ref(config);
     a->view.guest = c->guest;
     a->view.credentials = c->credentials;
     a->view.n_credentials = c->n_credentials;
     a->retired = false;
+    if (former && former != a->credentials_hash)
+        begin_anew(a);
+    if (old)
+        config_unref(old);
     return account_set_pace(a, site, c->weight);
 }
 
@@ -152,19 +172,60 @@ static struct pool_site *find_or_add_site(struct account_pool *pool, struct span
     return s;
 }
 
-static void free_if_unused(struct account *a)
-{
-    if (a->retired && a->in_flight == 0 && a->pins == 0 && !a->credential_step)
-        account_free(a);
-}
-
-static void retire(struct account *a)
+/* Of a retired account nothing is needed any more but what is remembered of it. */
+static void settle_retired(struct account *a)
 {
     static const struct credential none;
-    a->retired = true;
-    a->view.credentials = &none; /* the config that held them may go */
+    if (!a->retired || a->in_flight || a->pins || a->credential_step)
+        return;
+    if (a->forgotten) {
+        account_free(a);
+        return;
+    }
+    a->view.credentials = &none;
     a->view.n_credentials = 0;
-    free_if_unused(a);
+    if (a->config)
+        config_unref(a->config);
+    a->config = NULL;
+}
+
+/* The place of a former account in its list, or of the list's end. */
+static struct account **find_former(struct account_pool *pool, struct span site, struct span name)
+{
+    struct account **place = &pool->former;
+    while (*place &&
+           !(span_eq(span_str((*place)->site), site) && span_eq(span_str((*place)->name), name)))
+        place = &(*place)->next_former;
+    return place;
+}
+
+static struct account *take_former(struct account_pool *pool, struct account **place)
+{
+    struct account *a = *place;
+    if (a) {
+        *place = a->next_former;
+        a->next_former = NULL;
+        pool->n_former--;
+    }
+    return a;
+}
+
+/* Requests that are under way go on with its credentials: it keeps the config that has them. */
+static void retire(struct account *a)
+{
+    struct account_pool *pool = a->pool;
+    a->retired = true;
+    a->next_former = pool->former;
+    pool->former = a;
+    settle_retired(a);
+    if (++pool->n_former <= FORMER_MAX)
+        return;
+    struct account **last = &pool->former;
+    while ((*last)->next_former)
+        last = &(*last)->next_former;
+    struct account *oldest = take_former(pool, last);
+    oldest->forgotten = true;
+    settle_retired(oldest);
 }
 
 static struct account *take_by_name(struct pool_site *s, struct span name)
@@ -179,7 +240,8 @@ static struct account *take_by_name(struct pool_site *s, struct span name)
     return NULL;
 }
 
-static int configure_site(struct account_pool *pool, const struct site_config *site)
+static int configure_site(struct account_pool *pool, struct config *config,
+                          const struct site_config *site)
 {
     struct pool_site *s = find_or_add_site(pool, site->settings.name);
     struct account **accounts = s ? calloc(site->n_accounts, sizeof *accounts) : NULL;
@@ -190,12 +252,14 @@ static int configure_site(struct account_pool *pool, const struct site_config *s
     for (size_t i = 0; i < site->n_accounts; i++) {
         struct account *a = take_by_name(s, site->accounts[i].name);
         if (!a)
+            a = take_former(pool, find_former(pool, site->settings.name, site->accounts[i].name));
+        if (!a)
             a = account_create(pool, site->settings.name, site->accounts[i].name);
         if (!a) {
             result = -1;
             continue;
         }
-        if (account_configure(a, &site->accounts[i], site))
+        if (account_configure(a, config, &site->accounts[i], site))
             result = -1;
         accounts[n++] = a;
     }
@@ -256,12 +320,10 @@ void account_pool_tick(struct account_pool *pool, uint64_t now_ms)
 int account_pool_configure(struct account_pool *pool, struct config *config, uint64_t now_ms)
 {
     int result = 0;
-    struct config *old = pool->config;
-    pool->config = config_ref(config);
     for (struct pool_site *s = pool->sites; s; s = s->chain)
         s->live = false;
     for (size_t i = 0; i < config->n_sites; i++) {
-        if (configure_site(pool, &config->sites[i]))
+        if (configure_site(pool, config, &config->sites[i]))
             result = -1;
     }
     for (struct pool_site *s = pool->sites; s; s = s->chain) {
@@ -274,8 +336,6 @@ int account_pool_configure(struct account_pool *pool, struct config *config, uin
         s->n_accounts = 0;
         fair_queue_wake_all(&s->queue); /* they find no account and move on */
     }
-    if (old)
-        config_unref(old);
     return result;
 }
 
@@ -293,6 +353,8 @@ void account_pool_destroy(struct account_pool *pool)
 {
     if (!pool)
         return;
+    while (pool->former)
+        account_free(take_former(pool, &pool->former));
     while (pool->sites) {
         struct pool_site *s = pool->sites;
         pool->sites = s->chain;
@@ -304,23 +366,39 @@ void account_pool_destroy(struct account_pool *pool)
         free(s->name);
         free(s);
     }
-    if (pool->config)
-        config_unref(pool->config);
     free(pool);
+}
+
+struct account *account_pool_recall(struct account_pool *pool, struct span site, struct span name)
+{
+    struct account *a = account_pool_find(pool, site, name);
+    if (!a)
+        a = *find_former(pool, site, name);
+    if (a || pool->n_former >= FORMER_MAX)
+        return a;
+    a = account_create(pool, site, name);
+    if (a)
+        retire(a);
+    return a;
 }
 
 void account_pool_restore(struct account_pool *pool, const char *site, const char *account,
                           const char *name, const char *value, int64_t expires_ms)
 {
-    struct pool_site *s = find_site(pool, span_str(site));
-    for (size_t i = 0; s && i < s->n_accounts; i++) {
-        struct site_account *view = &s->accounts[i]->view;
-        if (strcmp(s->accounts[i]->name, account) != 0)
-            continue;
-        view->changed = NULL; /* it comes from the store: no need to write it back */
-        account_hold(view, name, span_str(value), expires_ms);
-        view->changed = held_changed;
-    }
+    struct account *a = account_pool_recall(pool, span_str(site), span_str(account));
+    if (!a)
+        return;
+    a->view.changed = NULL; /* it comes from the store: no need to write it back */
+    account_hold(&a->view, name, span_str(value), expires_ms);
+    a->view.changed = held_changed;
+}
+
+void account_pool_compare(struct account *a, uint64_t credentials_hash)
+{
+    if (!a->credentials_hash) /* not configured now */
+        a->credentials_hash = credentials_hash;
+    else if (a->credentials_hash != credentials_hash)
+        begin_anew(a);
 }
 
 /* ---- leases ---- */
@@ -463,7 +541,7 @@ struct account *account_pool_visitor(struct account_pool *pool, const struct sit
     a->view.changed = NULL; /* nothing of a visitor is written down */
     a->in_flight = 1;
     a->requests = 1;
-    a->retired = true;
+    a->retired = a->forgotten = true;
     return a;
 }
 
@@ -471,8 +549,8 @@ void account_release(struct account *a, uint64_t now_ms)
 {
     assert(a->magic == ACCOUNT_MAGIC && a->in_flight > 0);
     a->in_flight--;
-    if (a->retired) {
-        free_if_unused(a);
+    if (a->retired) { /* no queue waits for it */
+        settle_retired(a);
         return;
     }
     struct pool_site *s = find_site(a->pool, span_str(a->site));
@@ -490,7 +568,7 @@ void account_unpin(struct account *a)
 {
     assert(a->magic == ACCOUNT_MAGIC && a->pins > 0);
     a->pins--;
-    free_if_unused(a);
+    settle_retired(a);
 }
 
 uint64_t account_pool_earliest(struct account_pool *pool, const struct site_config *site,
@@ -515,7 +593,7 @@ void account_succeeded(struct account *a, struct span model)
 
 void account_changed(struct account *a)
 {
-    if (a->pool->hooks.changed && !a->retired)
+    if (a->pool->hooks.changed && !a->forgotten)
         a->pool->hooks.changed(a->pool->hooks.owner, a);
 }
 
@@ -553,6 +631,23 @@ struct account *account_pool_find_name(struct account_pool *pool, struct span na
     return slash < 0 ? NULL
                      : account_pool_find(pool, span_first(name, (size_t)slash),
                                          span_from(name, (size_t)slash + 1));
+}
+
+struct account *account_pool_recall_name(struct account_pool *pool, struct span name)
+{
+    ptrdiff_t slash = span_find_char(name, '/');
+    return slash < 0 ? NULL
+                     : account_pool_recall(pool, span_first(name, (size_t)slash),
+                                           span_from(name, (size_t)slash + 1));
+}
+
+void account_pool_each(struct account_pool *pool, void (*each)(void *, struct account *),
+                       void *owner)
+{
+    for (struct pool_site *s = pool->sites; s; s = s->chain) {
+        for (size_t i = 0; i < s->n_accounts; i++)
+            each(owner, s->accounts[i]);
+    }
 }
 
 void account_pool_clear(struct account_pool *pool, struct account *a, uint64_t now_ms)
@@ -593,15 +688,29 @@ size_t account_pool_ahead(struct account_pool *pool, const struct site_config *s
     return s && w->queue ? fair_queue_ahead(&s->queue, w) : 0;
 }
 
-bool account_credential_begin(struct account *a, struct waiter *w)
+bool account_credential_begin(struct account *a, struct waiter *w, unsigned *awaited)
 {
     assert(a->magic == ACCOUNT_MAGIC);
     if (a->credential_step) {
+        *awaited = a->credential_steps;
         wait_queue_add(&a->credential_queue, w);
         return false;
     }
     a->credential_step = true;
+    a->credential_steps++;
     return true;
+}
+
+void account_credential_failed(struct account *a, const struct fail *fail)
+{
+    assert(a->magic == ACCOUNT_MAGIC && a->credential_step);
+    a->failed_step = a->credential_steps;
+    a->credential_fail = *fail;
+}
+
+const struct fail *account_credential_failure(const struct account *a, unsigned awaited)
+{
+    return awaited && awaited == a->failed_step ? &a->credential_fail : NULL;
 }
 
 void account_credential_done(struct account *a)

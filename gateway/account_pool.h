@@ -2,10 +2,11 @@
  * gateway/account_pool.h - the people's accounts: who is asked next, who waits for whom.
  *
  * One pool per engine. Accounts are known by "site/account" and survive a reload by that name:
- * state and held credentials stay unless the configured credentials changed. States follow from the
- * kinds of failures (design §1): rate_limited → cooling until a time (never asked before it),
- * credential → expired, challenge → challenged; the latter two are asked again only when no ready
- * account is left, and become ready with the first success. Sans-IO: times are monotonic
+ * state and held credentials stay unless the configured credentials changed, also of an account
+ * that leaves the config and comes back (the pool remembers the last few hundred). States follow
+ * from the kinds of failures (design §1): rate_limited → cooling until a time (never asked before
+ * it), credential → expired, challenge → challenged; the latter two are asked again only when no
+ * ready account is left, and become ready with the first success. Sans-IO: times are monotonic
  * milliseconds (uv_now), handed in.
  */
 #ifndef DRAGOMAN_GATEWAY_ACCOUNT_POOL_H
@@ -31,10 +32,23 @@ struct account_pool_hooks {
 /* `seed` is for the jitter of rests. */
 struct account_pool *account_pool_create(const struct account_pool_hooks *, uint64_t seed);
 void account_pool_destroy(struct account_pool *);
-/* Makes the pool fit the config (first call and reloads); keeps a reference to it. 0, or -1 when
- * memory is short (the pool stays usable). */
+/* Makes the pool fit the config (first call and reloads); each account keeps a reference to the
+ * config that it comes from. One that left it has its credentials until its last lease and pin end,
+ * and is remembered, without them, in case it comes back. 0, or -1 when memory is short (the pool
+ * stays usable). */
 int account_pool_configure(struct account_pool *, struct config *, uint64_t now_ms);
-/* A held credential from the store; ignored when the account is not configured. */
+/* By name: of the config, or one that left it, or a new one of the latter kind (for what the store
+ * tells of it). NULL when memory is short or too many are remembered already. */
+struct account *account_pool_recall(struct account_pool *, struct span site, struct span name);
+/* By "site/account". */
+struct account *account_pool_recall_name(struct account_pool *, struct span name);
+/* Every account of the config. */
+void account_pool_each(struct account_pool *, void (*each)(void *owner, struct account *),
+                       void *owner);
+/* The hash of the configured credentials under which the account's held credentials and state came
+ * about: with others now, it begins anew. */
+void account_pool_compare(struct account *, uint64_t credentials_hash);
+/* A held credential from the store. */
 void account_pool_restore(struct account_pool *, const char *site, const char *account,
                           const char *name, const char *value, int64_t expires_ms);
 
@@ -97,9 +111,16 @@ size_t account_pool_ahead(struct account_pool *, const struct site_config *site,
 /* Wakes those for whom an account is free by now. */
 void account_pool_tick(struct account_pool *, uint64_t now_ms);
 /* Credential steps, one at a time per account: true = go ahead (then end it with
- * account_credential_done); false = queued. */
-bool account_credential_begin(struct account *, struct waiter *);
+ * account_credential_done); false = queued, and `awaited` is the number of the step it waits for.
+ */
+bool account_credential_begin(struct account *, struct waiter *, unsigned *awaited);
 void account_credential_done(struct account *);
+/* Before account_credential_done: it came to nothing. Those who wait share the failure: one after
+ * the other they would each sit through a site that does not answer. */
+void account_credential_failed(struct account *, const struct fail *);
+/* Why the step that was awaited failed; NULL: it did not, or was given up. The account's, until the
+ * next one fails. */
+const struct fail *account_credential_failure(const struct account *, unsigned awaited);
 /* What a credential step obtained is being written down, and is (or could not be): in between,
  * nobody relies on it, because a site may have replaced the former one. */
 void account_credential_saving(struct account *);

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/json_write.h"
 #include "gateway/clock.h"
+#include "sse/text_guard.h"
 
 /* ---- JSON ---- */
 
@@ -28,7 +29,7 @@ static void write_models(struct json_writer *w, const struct account *a, uint64_
         if (!c->model || c->until_ms <= now_ms)
             continue;
         json_begin_object(w);
-        json_member(w, "model", span_str(c->name));
+        json_member_repaired(w, "model", span_str(c->name)); /* it may have been cut */
         json_member_int(w, "until", wall_s(c->until_ms, now_ms, wall_ms));
         json_end_object(w);
     }
@@ -54,11 +55,10 @@ static void write_account(struct json_writer *w, struct span site, struct span n
         json_member_int(w, "requests_today", account_requests_on(a, clock_day(wall_ms)));
         json_member_int(w, "requests", (int64_t)a->requests);
         json_member_int(w, "failures", (int64_t)a->failures);
-        json_key(w, "last_error");
         if (a->last_failure != FAIL_NONE)
-            json_string(w, span_str(a->last_error));
+            json_member_repaired(w, "last_error", span_str(a->last_error));
         else
-            json_null(w);
+            json_member_raw(w, "last_error", SPAN("null"));
     } else {
         json_member_raw(w, "state", SPAN("null"));
     }
@@ -66,11 +66,11 @@ static void write_account(struct json_writer *w, struct span site, struct span n
 }
 
 void account_report_json(struct buffer *out, struct account_pool *pool, const struct config *config,
-                         uint64_t now_ms, int64_t wall_ms)
+                         bool running, uint64_t now_ms, int64_t wall_ms)
 {
     struct json_writer w = json_writer(out);
     json_begin_object(&w);
-    json_member_bool(&w, "running", pool != NULL);
+    json_member_bool(&w, "running", running);
     json_key(&w, "accounts");
     json_begin_array(&w);
     for (size_t i = 0; i < config->n_sites; i++) {
@@ -88,7 +88,7 @@ void account_report_json(struct buffer *out, struct account_pool *pool, const st
 
 /* ---- a table ---- */
 
-enum { COLUMNS = 8, CELL = 200 };
+enum { COLUMNS = 8, CELL = 256 };
 
 struct row {
     char cells[COLUMNS][CELL];
@@ -128,7 +128,7 @@ static void fill_row(struct row *row, struct json account, int64_t wall_ms)
     struct span state = json_get_text(account, "state");
     put_text(row->cells[0], json_get_text(account, "site"));
     put_text(row->cells[1], json_get_text(account, "account"));
-    put_text(row->cells[2], state.n ? state : SPAN("not running"));
+    put_text(row->cells[2], state.n ? state : SPAN("not known"));
     put_text(row->cells[3], SPAN("-"));
     if (json_is(json_get(account, "until"), JSON_INT))
         put_time(row->cells[3], number(json_get(account, "until")), wall_ms);

@@ -8,10 +8,10 @@
 #include "gateway/account_pool.h"
 
 /* {"running":true,"accounts":[{"site","account","state","until","models":[{…}],"in_flight",
- * "requests_today","requests","failures","last_error"}]}; times are Unix seconds. `pool` NULL: no
- * gateway runs, the configured accounts. */
+ * "requests_today","requests","failures","last_error"}]}; times are Unix seconds. `pool` NULL:
+ * nothing is known but the configured accounts. */
 void account_report_json(struct buffer *out, struct account_pool *, const struct config *,
-                         uint64_t now_ms, int64_t wall_ms);
+                         bool running, uint64_t now_ms, int64_t wall_ms);
 /* That JSON as lines of text; `wall_ms` for "in 5 min". 0, or -1 when it is no such JSON. */
 int account_report_table(struct buffer *out, struct span json, int64_t wall_ms);
 

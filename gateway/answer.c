@@ -57,14 +57,41 @@ static void prepare_choice(struct answer_choice *c, struct answer_feed *feed, in
     token_counter_init(&c->reasoning, feed->answer->tokens);
 }
 
+/* NULL: nothing came for it so far. */
+static struct answer_choice *choice_at(const struct answer *a, int index)
+{
+    return index < a->n_choices ? a->choices[index] : NULL;
+}
+
+/* Room for the choice and those before it. 0, or -1 when memory is short. */
+static int make_room(struct answer *a, int index)
+{
+    int n = a->n_choices ? a->n_choices : 1;
+    while (n <= index)
+        n *= 2;
+    struct answer_choice **grown =
+        arena_alloc(a->arena, (size_t)n * sizeof(struct answer_choice *));
+    if (!grown)
+        return -1;
+    if (a->n_choices)
+        memcpy(grown, a->choices, (size_t)a->n_choices * sizeof(struct answer_choice *));
+    a->choices = grown;
+    a->n_choices = n;
+    return 0;
+}
+
 /* `choice` counts within the feed, and is one of it. NULL when memory is short. */
 static struct answer_choice *choice_of(struct answer_feed *f, int choice)
 {
-    struct answer_choice **c = &f->answer->choices[f->first + choice];
+    struct answer *a = f->answer;
+    int index = f->first + choice;
+    if (index >= a->n_choices && make_room(a, index))
+        return NULL;
+    struct answer_choice **c = &a->choices[index];
     if (!*c) {
-        *c = arena_alloc(f->answer->arena, sizeof **c);
+        *c = arena_alloc(a->arena, sizeof **c);
         if (*c)
-            prepare_choice(*c, f, f->first + choice);
+            prepare_choice(*c, f, index);
     }
     return *c;
 }
@@ -76,10 +103,24 @@ static struct answer_writer *writer_of(const struct answer_choice *c)
     return c->feed->answer->writer;
 }
 
-static void commit(struct answer_choice *c)
+/* What the run told before its first piece goes ahead of it. 0, or what the writer says. */
+static int release_extras(struct answer_feed *f)
 {
-    c->feed->committed = true;
-    c->feed->answer->committed = true;
+    struct answer_writer *w = f->answer->writer;
+    int error = 0;
+    for (const struct held_extra *h = f->extras; h && !error; h = h->next)
+        error = w->ops->extra(w, (enum extra_place)h->place, h->choice, h->members);
+    f->extras = NULL;
+    f->answer->full |= error == BUFFER_FULL;
+    return error;
+}
+
+static int commit(struct answer_feed *f)
+{
+    if (f->committed)
+        return 0;
+    f->committed = f->answer->committed = true;
+    return release_extras(f);
 }
 
 static int written(const struct answer_choice *c, int error)
@@ -91,7 +132,8 @@ static int written(const struct answer_choice *c, int error)
 
 static int write_text(struct answer_choice *c, struct span text)
 {
-    commit(c);
+    if (commit(c->feed))
+        return -1;
     return written(c, writer_of(c)->ops->text(writer_of(c), c->index, text));
 }
 
@@ -204,8 +246,8 @@ static int limited_reasoning(struct answer_choice *c, struct span text)
             return -1;
         c->in_think = true;
     } else if (text.n && c->feed->rules.reasoning != REASONING_DROP) {
-        commit(c);
-        if (written(c, writer_of(c)->ops->reasoning(writer_of(c), c->index, text)))
+        if (commit(c->feed) ||
+            written(c, writer_of(c)->ops->reasoning(writer_of(c), c->index, text)))
             return -1;
     }
     return over ? cut_at_limit(c) : 0;
@@ -257,8 +299,7 @@ static int put_proof(struct answer_choice *c, struct span proof,
         c->feed->rules.reasoning == REASONING_DROP)
         return 0;
     c->splitting = false; /* this site tells its thinking apart */
-    commit(c);
-    return written(c, put(writer_of(c), c->index, proof));
+    return commit(c->feed) ? -1 : written(c, put(writer_of(c), c->index, proof));
 }
 
 static int put_refusal(struct answer_choice *c, struct span text)
@@ -276,9 +317,8 @@ static int put_tool_begin(struct answer_choice *c, const struct delta *d)
         return -1;
     if (c->finished) /* what was held back met a stop text or the limit */
         return 0;
-    if (end_thinking(c))
+    if (end_thinking(c) || commit(c->feed))
         return -1;
-    commit(c);
     if (id.n == 0) /* sites without ids: one that is unique within the conversation's turn */
         id = arena_printf(a->arena, "call_%.*s_%d_%d", SPAN_ARGS(span_from(a->id, a->id.n - 8)),
                           c->index, d->index);
@@ -341,16 +381,38 @@ static int keep_usage(struct answer_feed *f, const struct delta_usage *u)
     return 0;
 }
 
+/* Another run of the same answer may be committed, and a silent stream may get its first event: so
+ * they wait here, not at the writer. Sites tell the same at the top of every chunk: once is enough.
+ */
+static int hold_extra(struct answer_feed *f, const struct delta *d)
+{
+    struct arena *arena = f->answer->arena;
+    for (struct held_extra *h = f->extras; h; h = h->next) {
+        if (d->place == PLACE_TOP && h->place == EXTRA_TOP && span_eq(h->members, d->text))
+            return 0;
+    }
+    struct held_extra *h = arena_alloc(arena, sizeof *h);
+    if (!h)
+        return -1;
+    *h = (struct held_extra){NULL, d->place, f->first + d->choice, arena_dup(arena, d->text)};
+    *(f->extras ? f->last_extra : &f->extras) = h;
+    f->last_extra = &h->next;
+    return h->members.p ? 0 : -1;
+}
+
 /* Members that we do not know wait for the text that they stand beside. When more of them come
  * instead, they are the answer (sound in pieces): each goes out on its own. */
 static int put_extra(struct answer_feed *f, const struct delta *d)
 {
     struct answer *a = f->answer;
     if (d->place == PLACE_DELTA && f->extra_waits && !f->committed) {
-        f->committed = a->committed = true;
+        if (commit(f))
+            return -1;
         answer_frame_done(a);
     }
     f->extra_waits |= d->place == PLACE_DELTA;
+    if (!f->committed)
+        return hold_extra(f, d);
     return a->writer->ops->extra(a->writer, (enum extra_place)d->place, f->first + d->choice,
                                  d->text);
 }
@@ -388,7 +450,8 @@ static int put_delta(void *owner, const struct delta *d)
         a->content_type = arena_dup(a->arena, d->text);
         return a->content_type.p ? 0 : -1;
     case DELTA_BYTES:
-        f->committed = a->committed = true;
+        if (commit(f))
+            return -1;
         return a->writer->ops->bytes(a->writer, d->text);
     case DELTA_EXTRA: return put_extra(f, d);
     default: break;
@@ -405,33 +468,35 @@ void answer_feed_add(struct answer *a, struct answer_feed *f, const struct turn 
     assert(first >= 0 && n > 0 && n <= EMITTER_CHOICES - first);
     *f = (struct answer_feed){
         .sink = {put_delta, f}, .answer = a, .turn = turn, .first = first, .n = n};
-    struct answer_feed **last = &a->feeds;
-    while (*last)
-        last = &(*last)->next;
-    *last = f;
+    struct answer_feed **at = &a->feeds;
+    while (*at && (*at)->first <= first)
+        at = &(*at)->next;
+    f->next = *at;
+    *at = f;
 }
 
 void answer_feed_begin(struct answer_feed *f, const struct answer_rules *rules)
 {
-    struct answer_writer *w = f->answer->writer;
     assert(!f->committed);
     f->rules = *rules;
     f->n_citations = 0;
+    f->extras = NULL;
     f->has_usage = f->has_text = f->extra_waits = false;
     for (int i = f->first; i < f->first + f->n; i++) {
-        struct answer_choice *c = f->answer->choices[i];
+        struct answer_choice *c = choice_at(f->answer, i);
         if (c) {
             free_choice(c);
             prepare_choice(c, f, i);
         }
-        w->ops->forget(w, i);
     }
 }
+
+bool answer_has_choice(const struct answer *a, int choice) { return choice_at(a, choice) != NULL; }
 
 bool answer_feed_is_cut(const struct answer_feed *f)
 {
     for (int i = f->first; i < f->first + f->n; i++) {
-        const struct answer_choice *c = f->answer->choices[i];
+        const struct answer_choice *c = choice_at(f->answer, i);
         if (!c || !c->cut)
             return false;
     }
@@ -442,7 +507,7 @@ bool answer_feed_is_finished(const struct answer_feed *f)
 {
     bool any = false;
     for (int i = f->first; i < f->first + f->n; i++) {
-        const struct answer_choice *c = f->answer->choices[i];
+        const struct answer_choice *c = choice_at(f->answer, i);
         if (c && !c->finished)
             return false;
         any |= c != NULL;
@@ -482,8 +547,8 @@ static int64_t count_feed(const struct answer_feed *f, int64_t *reasoning,
     int64_t text = 0;
     *reasoning = 0;
     *origin = token_counter_origin(f->answer->tokens);
-    for (int i = f->first; i < f->first + f->n && i < EMITTER_CHOICES; i++) {
-        struct answer_choice *c = f->answer->choices[i];
+    for (int i = f->first; i < f->first + f->n; i++) {
+        struct answer_choice *c = choice_at(f->answer, i);
         if (!c || c->feed != f)
             continue;
         text += token_counter_total(&c->text);
@@ -513,8 +578,10 @@ static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tok
     enum count_origin prompt = COUNT_UPSTREAM, completion = COUNT_UPSTREAM;
     int64_t reasoning = f->usage.reasoning;
     bool cut = false;
-    for (int i = f->first; i < f->first + f->n; i++)
-        cut |= a->choices[i] && a->choices[i]->feed == f && a->choices[i]->cut;
+    for (int i = f->first; i < f->first + f->n; i++) {
+        const struct answer_choice *c = choice_at(a, i);
+        cut |= c && c->feed == f && c->cut;
+    }
     if (f->has_usage && f->usage.prompt >= 0)
         sum->prompt += clamp(f->usage.prompt);
     else
@@ -556,7 +623,7 @@ void answer_init(struct answer *a, struct answer_writer *writer, struct arena *a
 
 void answer_free(struct answer *a)
 {
-    for (int i = 0; i < EMITTER_CHOICES; i++) {
+    for (int i = 0; i < a->n_choices; i++) {
         if (a->choices[i])
             free_choice(a->choices[i]);
     }
@@ -582,8 +649,10 @@ static int end_choice(struct answer_choice *c)
 int answer_end(struct answer *a, struct buffer *body)
 {
     for (struct answer_feed *f = a->feeds; f; f = f->next) {
+        if (release_extras(f))
+            return -1;
         for (int i = 0; i < f->n; i++) {
-            bool used = i == 0 || a->choices[f->first + i];
+            bool used = i == 0 || choice_at(a, f->first + i);
             struct answer_choice *c = used ? choice_of(f, i) : NULL;
             if (used && (!c || end_choice(c)))
                 return -1;
@@ -613,7 +682,7 @@ void answer_role(struct answer *a)
 
 static int put_all_held(struct answer *a)
 {
-    for (int i = 0; i < EMITTER_CHOICES; i++) {
+    for (int i = 0; i < a->n_choices; i++) {
         if (a->choices[i] && !a->choices[i]->finished && put_held(a->choices[i]))
             return -1;
     }

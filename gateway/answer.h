@@ -25,7 +25,8 @@ struct answer {
     struct span id;
     struct span content_type; /* relays: what the site said */
     struct answer_feed *feeds;
-    struct answer_choice *choices[EMITTER_CHOICES];
+    struct answer_choice **choices; /* n_choices, in the arena; NULL before the first delta */
+    int n_choices;
     bool committed; /* content of any feed went (or will go) to the client */
     bool full;      /* a writer met its limit */
     uint64_t deltas;
@@ -43,6 +44,13 @@ struct answer_rules {
     bool max_includes_reasoning;
 };
 
+/* Members that we do not know, of a run that may still fail and be tried again. */
+struct held_extra {
+    struct held_extra *next;
+    int place, choice; /* enum extra_place; within the answer */
+    struct span members;
+};
+
 struct answer_feed {
     struct delta_sink sink; /* for the adapter */
     struct answer *answer;
@@ -51,7 +59,8 @@ struct answer_feed {
     int first, n; /* choices [first, first + n) of the answer */
     struct answer_rules rules;
     bool committed, has_text;
-    bool extra_waits; /* members of a delta without anything beside them */
+    bool extra_waits;                        /* members of a delta without anything beside them */
+    struct held_extra *extras, **last_extra; /* until the run is committed */
     bool has_usage;
     struct delta_usage usage; /* as the site told it; raw is in usage_text */
     char *usage_text;         /* room, in the arena */
@@ -65,10 +74,12 @@ void answer_init(struct answer *, struct answer_writer *, struct arena *,
                  const struct token_source *tokens, struct span id);
 void answer_free(struct answer *);
 /* A feed for a turn's choices, [first, first + n) of at most EMITTER_CHOICES; it lives as long as
- * the answer. */
+ * the answer. Feeds end in the order of their choices, whenever they came. */
 void answer_feed_add(struct answer *, struct answer_feed *, const struct turn *, int first, int n);
 /* Before each try of its run: forgets what a failed one left behind before the commit boundary. */
 void answer_feed_begin(struct answer_feed *, const struct answer_rules *);
+/* Did the choice get anything? */
+bool answer_has_choice(const struct answer *, int choice);
 /* A stop text was met or the limit reached in each of its choices: nothing more is wanted of the
  * site. */
 bool answer_feed_is_cut(const struct answer_feed *);

@@ -54,8 +54,6 @@ struct answer_writer_ops {
     int (*extra)(struct answer_writer *, enum extra_place, int choice, struct span members);
     int (*bytes)(struct answer_writer *, struct span); /* relays only, NULL else */
     int (*finish)(struct answer_writer *, int choice, const struct finish_note *);
-    /* Forgets the extras of a try that failed before its first piece. */
-    void (*forget)(struct answer_writer *, int choice);
     /* The good end. Streams write it behind their events, whole answers render themselves. */
     int (*end)(struct answer_writer *, const struct usage_counts *, struct buffer *body);
     /* Streams only (NULL else): extras without a chunk go out; the first event, before anything is

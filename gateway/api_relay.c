@@ -148,7 +148,6 @@ static int put_bytes(struct answer_writer *w, struct span bytes)
     return buffer_append(((struct relay_writer *)w)->out, bytes);
 }
 
-static void forget_nothing(struct answer_writer *w, int choice) {}
 static void destroy_nothing(struct answer_writer *w) {}
 
 static int end_nothing(struct answer_writer *w, const struct usage_counts *usage,
@@ -165,7 +164,6 @@ static int finish_nothing(struct answer_writer *w, int choice, const struct fini
 static const struct answer_writer_ops ops = {
     .bytes = put_bytes,
     .finish = finish_nothing,
-    .forget = forget_nothing,
     .end = end_nothing,
     .destroy = destroy_nothing,
 };

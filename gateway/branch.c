@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "adapters/support.h"
+#include "gateway/account_events.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
@@ -81,7 +82,7 @@ static void drop_call(struct branch *b, bool finished)
     b->call = NULL;
     b->paused = false;
     if (b->decoding)
-        frame_decoder_free(&b->decoder);
+        frame_decoder_free(&b->work->decoder);
     b->decoding = false;
 }
 
@@ -110,7 +111,7 @@ void branch_release(struct branch *b)
 
 static enum branch_step completed(struct branch *b)
 {
-    account_succeeded(b->account, b->run.model);
+    account_met_success(b->account, b->work->run.model);
     b->complete = true;
     return BRANCH_OVER;
 }
@@ -118,7 +119,7 @@ static enum branch_step completed(struct branch *b)
 /* The adapter has nothing more to ask: was that an answer? */
 static enum branch_step done(struct branch *b)
 {
-    if (!b->feed.committed && !answer_feed_is_finished(&b->feed)) {
+    if (!b->work->feed.committed && !answer_feed_is_finished(&b->work->feed)) {
         fail_set(&b->fail, FAIL_EMPTY, "%s ended its answer without any text",
                  branch_site(b)->adapter->title);
         return BRANCH_RETRY;
@@ -136,7 +137,7 @@ static void take_verdict(struct branch *b, enum adapter_verdict verdict)
     if (verdict == ADAPTER_COMPLETE) {
         b->step = BRANCH_ASK;
     } else {
-        b->fail = b->run.fail;
+        b->fail = b->work->run.fail;
         if (engine_of(b)->out.error || e->answer.full || b->fail.kind == FAIL_NONE)
             exchange_fail_writing(e, &b->fail);
         b->step = BRANCH_RETRY;
@@ -153,30 +154,31 @@ static enum adapter_verdict frames_in(struct branch *b, struct span bytes)
 {
     struct frame frame;
     enum frame_result r;
-    b->run.now_ms = clock_wall_ms();
-    while ((r = frame_decoder_next(&b->decoder, &bytes, &frame)) == FRAME_READY) {
-        enum adapter_verdict verdict = b->adapter->on_frame(&b->run, &frame);
-        answer_frame_done(b->feed.answer);
+    b->work->run.now_ms = clock_wall_ms();
+    while ((r = frame_decoder_next(&b->work->decoder, &bytes, &frame)) == FRAME_READY) {
+        enum adapter_verdict verdict = b->adapter->on_frame(&b->work->run, &frame);
+        answer_frame_done(b->work->feed.answer);
         if (verdict != ADAPTER_GO_ON)
             return verdict;
     }
     if (r == FRAME_TOO_LARGE)
-        return fail_set(&b->run.fail, FAIL_PROTOCOL, "%.*s sent a single event of more than 16 MiB",
+        return fail_set(&b->work->run.fail, FAIL_PROTOCOL,
+                        "%.*s sent a single event of more than 16 MiB",
                         SPAN_ARGS(branch_site(b)->settings.name));
     if (r == FRAME_NOMEM)
-        return fail_memory(&b->run.fail);
+        return fail_memory(&b->work->run.fail);
     return ADAPTER_GO_ON;
 }
 
 static void on_site_head(void *owner, const struct site_head *head)
 {
     struct branch *b = owner;
-    enum framing framing = b->request.framing;
-    b->run.now_ms = clock_wall_ms();
+    enum framing framing = b->work->request.framing;
+    b->work->run.now_ms = clock_wall_ms();
     b->site_status = head->status;
-    site_cookies_take(b->adapter, &b->run, &b->request, head);
-    enum adapter_verdict verdict = b->adapter->on_head(&b->run, head, &framing);
-    frame_decoder_init(&b->decoder, framing, FRAME_LIMIT);
+    site_cookies_take(b->adapter, &b->work->run, &b->work->request, head);
+    enum adapter_verdict verdict = b->adapter->on_head(&b->work->run, head, &framing);
+    frame_decoder_init(&b->work->decoder, framing, FRAME_LIMIT);
     b->decoding = true;
     take_verdict(b, verdict);
 }
@@ -195,7 +197,7 @@ static void on_site_body(void *owner, struct span bytes)
     exchange_note_body(b->exchange, b, "from site", bytes);
     enum adapter_verdict verdict = frames_in(b, bytes);
     exchange_note_first_delta(b->exchange);
-    if (verdict == ADAPTER_GO_ON && answer_feed_is_cut(&b->feed))
+    if (verdict == ADAPTER_GO_ON && answer_feed_is_cut(&b->work->feed))
         end_early(b);
     else
         take_verdict(b, verdict);
@@ -214,13 +216,13 @@ static enum adapter_verdict end_of_body(struct branch *b, enum stream_end end)
 {
     struct frame frame;
     enum adapter_verdict verdict = ADAPTER_GO_ON;
-    b->run.now_ms = clock_wall_ms();
-    if (end == END_CLEAN && frame_decoder_end(&b->decoder, &frame) == FRAME_READY) {
-        verdict = b->adapter->on_frame(&b->run, &frame);
-        answer_frame_done(b->feed.answer);
+    b->work->run.now_ms = clock_wall_ms();
+    if (end == END_CLEAN && frame_decoder_end(&b->work->decoder, &frame) == FRAME_READY) {
+        verdict = b->adapter->on_frame(&b->work->run, &frame);
+        answer_frame_done(b->work->feed.answer);
     }
     if (verdict == ADAPTER_GO_ON)
-        verdict = b->adapter->on_end(&b->run, end);
+        verdict = b->adapter->on_end(&b->work->run, end);
     return verdict;
 }
 
@@ -233,11 +235,11 @@ static void on_site_end(void *owner, enum stream_end end, const struct fail *fai
     if (b->decoding)
         verdict = end_of_body(b, end);
     else if (end == END_CUT)
-        b->run.fail = *fail;
+        b->work->run.fail = *fail;
     /* The transport knows better than the adapter why bytes stopped coming. */
     if (verdict == ADAPTER_FAIL && end == END_CUT &&
-        (fail->kind == FAIL_TIMEOUT || b->run.fail.kind == FAIL_NONE))
-        b->run.fail = *fail;
+        (fail->kind == FAIL_TIMEOUT || b->work->run.fail.kind == FAIL_NONE))
+        b->work->run.fail = *fail;
     exchange_note_first_delta(b->exchange);
     take_verdict(b, verdict == ADAPTER_GO_ON ? ADAPTER_COMPLETE : verdict);
 }
@@ -300,14 +302,14 @@ static void start_tidy(struct branch *b)
     struct tidy *t = arena_alloc(&b->exchange->arena, sizeof *t);
     if (!t) {
         if (b->adapter->destroy)
-            b->adapter->destroy(&b->run);
+            b->adapter->destroy(&b->work->run);
         return;
     }
     *t = (struct tidy){.exchange = b->exchange,
                        .adapter = b->adapter,
                        .site = branch_site(b),
                        .account = b->account,
-                       .run = b->run};
+                       .run = b->work->run};
     account_pin(t->account);
     b->exchange->tidies++;
     tidy_next(t);
@@ -387,6 +389,21 @@ static struct answer_rules rules_for(const struct branch *b)
 
 /* ---- the steps ---- */
 
+/* With the first lease: a branch that waits for it costs little. */
+static int prepare_work(struct branch *b)
+{
+    struct exchange *e = b->exchange;
+    if (b->work)
+        return 0;
+    if (exchange_begin_answer(e))
+        return fail_memory(&b->fail);
+    b->work = arena_alloc(&e->arena, sizeof *b->work);
+    if (!b->work)
+        return fail_memory(&b->fail);
+    answer_feed_add(&e->answer, &b->work->feed, b->asked, b->first_choice, b->n_choices);
+    return 0;
+}
+
 /* A fresh run of the leased account: adapter state from zero, answer as if nothing had happened. */
 static int begin_run(struct branch *b)
 {
@@ -394,10 +411,12 @@ static int begin_run(struct branch *b)
     const struct site_config *site = branch_site(b);
     struct answer_rules rules = rules_for(b);
     size_t state_size = site->adapter->state_size;
+    if (prepare_work(b))
+        return -1;
     b->tries++;
     b->site_steps = 0;
-    answer_feed_begin(&b->feed, &rules);
-    b->run = (struct turn_run){
+    answer_feed_begin(&b->work->feed, &rules);
+    b->work->run = (struct turn_run){
         .turn = b->turn,
         .site = &site->settings,
         .account = &b->account->view,
@@ -405,7 +424,7 @@ static int begin_run(struct branch *b)
         .state = arena_alloc(&e->arena, state_size ? state_size : 1),
         .arena = &e->arena,
         .json = e->engine->json,
-        .out = &b->feed.sink,
+        .out = &b->work->feed.sink,
         .now_ms = clock_wall_ms(),
         .random = clock_random,
         .drift = count_drift,
@@ -414,7 +433,7 @@ static int begin_run(struct branch *b)
         .recall = recall_from_memory,
         .memory_owner = b,
     };
-    if (!b->run.state)
+    if (!b->work->run.state)
         return fail_memory(&b->fail);
     b->adapter = site->adapter;
     return 0;
@@ -428,6 +447,7 @@ static enum branch_step next_target(struct branch *b)
         b->target++;
     } while (!exchange_opens(b->exchange, b->target));
     b->tried = 0;
+    b->queue_until_ms = 0; /* another queue, with a patience of its own */
     b->account_name = span_of(NULL, 0);
     return BRANCH_LEASE;
 }
@@ -574,12 +594,24 @@ static enum branch_step step_lease(struct branch *b)
     return site->adapter->capabilities & CAP_LOCAL ? BRANCH_LOCAL : BRANCH_ASK;
 }
 
+/* Did another exchange try in vain to obtain the credential that we waited for? */
+static bool shares_failure(struct branch *b)
+{
+    const struct fail *fail = account_credential_failure(b->account, b->awaited_step);
+    b->awaited_step = 0;
+    if (fail)
+        b->fail = *fail;
+    return fail != NULL;
+}
+
 static enum branch_step step_ask(struct branch *b)
 {
     struct upstream_handler handler = site_handler;
     const struct site_config *site = branch_site(b);
     if (!account_credential_is_safe(b->account, &b->waiter))
         return BRANCH_WAIT;
+    if (shares_failure(b))
+        return BRANCH_RETRY;
     if (b->holds_credential_step) {
         exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
         if (b->step == BRANCH_OVER)
@@ -589,30 +621,30 @@ static enum branch_step step_ask(struct branch *b)
         if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
             return BRANCH_OVER;
     }
-    b->request = (struct site_request){0};
-    b->run.now_ms = clock_wall_ms();
-    fail_clear(&b->run.fail);
+    b->work->request = (struct site_request){0};
+    b->work->run.now_ms = clock_wall_ms();
+    fail_clear(&b->work->run.fail);
     if (b->site_steps++ >= SITE_STEPS_MAX) {
         fail_set(&b->fail, FAIL_PROTOCOL, "%s did not come to an end", site->adapter->title);
         return BRANCH_RETRY;
     }
-    switch (b->adapter->next(&b->run, &b->request)) {
+    switch (b->adapter->next(&b->work->run, &b->work->request)) {
     case ADAPTER_DONE: return done(b);
-    case ADAPTER_FAILED: b->fail = b->run.fail; return BRANCH_RETRY;
+    case ADAPTER_FAILED: b->fail = b->work->run.fail; return BRANCH_RETRY;
     case ADAPTER_SEND: break;
     }
-    if (site_cookies_send(b->adapter, &b->run, &b->request)) {
-        b->fail = b->run.fail;
+    if (site_cookies_send(b->adapter, &b->work->run, &b->work->request)) {
+        b->fail = b->work->run.fail;
         return BRANCH_RETRY;
     }
-    if (b->request.credential_step) {
-        if (!account_credential_begin(b->account, &b->waiter))
+    if (b->work->request.credential_step) {
+        if (!account_credential_begin(b->account, &b->waiter, &b->awaited_step))
             return BRANCH_WAIT; /* another exchange obtains it: ask again when it has */
         b->holds_credential_step = true;
     }
     handler.owner = b;
-    exchange_note_body(b->exchange, b, "to site", b->request.body);
-    b->call = upstream_start(engine_of(b)->upstream, site, b->account->view.name, &b->request,
+    exchange_note_body(b->exchange, b, "to site", b->work->request.body);
+    b->call = upstream_start(engine_of(b)->upstream, site, b->account->view.name, &b->work->request,
                              &handler, &b->fail);
     if (b->call && !b->exchange->drained_out)
         branch_pause(b);
@@ -628,19 +660,19 @@ static enum branch_step step_local(struct branch *b)
     b->local_at_ms = 0;
     for (int i = 0; i < LOCAL_PIECES_MAX; i++) {
         int delay_ms = 0;
-        b->run.now_ms = clock_wall_ms();
-        enum adapter_step step = b->adapter->local(&b->run, &delay_ms);
+        b->work->run.now_ms = clock_wall_ms();
+        enum adapter_step step = b->adapter->local(&b->work->run, &delay_ms);
         answer_frame_done(&e->answer);
         exchange_note_first_delta(e);
         if (step == ADAPTER_DONE)
             return done(b);
         if (step == ADAPTER_FAILED) {
-            b->fail = b->run.fail;
+            b->fail = b->work->run.fail;
             if (e->answer.full || b->fail.kind == FAIL_NONE)
                 exchange_fail_writing(e, &b->fail);
             return BRANCH_RETRY;
         }
-        if (answer_feed_is_cut(&b->feed))
+        if (answer_feed_is_cut(&b->work->feed))
             return completed(b);
         exchange_flush(e);
         if (b->step == BRANCH_OVER)
@@ -672,18 +704,18 @@ static bool another_target_may_help(enum fail_kind kind)
 static enum branch_step step_retry(struct branch *b)
 {
     enum fail_kind kind = b->fail.kind;
+    struct span model = b->exchange->targets[b->target].model;
     if (b->account &&
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
-        account_failed(b->account, kind, b->run.model, b->fail.retry_after_s, now_ms(b));
-        account_remember(b->account, b->run.model, b->fail.message);
-        if (kind == FAIL_RATE_LIMITED || kind == FAIL_CREDENTIAL || kind == FAIL_CHALLENGE)
-            account_changed(b->account);
+        account_met_failure(b->account, model, &b->fail, now_ms(b));
     }
-    if (b->feed.committed) {
+    if (b->work && b->work->feed.committed) {
         /* With its finish reason, what broke afterwards took nothing from the answer. */
-        b->complete = answer_feed_is_finished(&b->feed);
+        b->complete = answer_feed_is_finished(&b->work->feed);
         return BRANCH_OVER;
     }
+    if (b->holds_credential_step && kind != FAIL_INTERNAL) /* that would be ours alone */
+        account_credential_failed(b->account, &b->fail);
     exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
     if (b->step == BRANCH_OVER)
         return BRANCH_OVER;
@@ -731,7 +763,8 @@ void branch_init(struct branch *b, struct exchange *e, const struct turn *turn, 
     b->asked = turn;
     b->step = BRANCH_LEASE;
     b->waiter.wake = on_wake;
-    answer_feed_add(&e->answer, &b->feed, turn, first, n);
+    b->first_choice = first;
+    b->n_choices = n;
 }
 
 void branch_start(struct branch *b)

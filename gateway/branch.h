@@ -25,11 +25,19 @@ enum branch_step {
     BRANCH_WAIT = -1
 };
 
+/* What the runs of a branch need, one after another. */
+struct branch_work {
+    struct answer_feed feed;
+    struct turn_run run;
+    struct site_request request;
+    struct frame_decoder decoder;
+};
+
 struct branch {
     struct exchange *exchange;
-    const struct turn *asked; /* as the client asked it */
-    const struct turn *turn;  /* as the current target gets it */
-    struct answer_feed feed;
+    const struct turn *asked;    /* as the client asked it */
+    const struct turn *turn;     /* as the current target gets it */
+    int first_choice, n_choices; /* its part of the answer */
     enum branch_step step;
     bool advancing, started;
     bool complete; /* over: its part of the answer is whole; else `fail` says why not */
@@ -47,15 +55,15 @@ struct branch {
 
     /* the current run */
     const struct adapter *adapter; /* NULL: none */
-    struct turn_run run;
-    struct site_request request;
+    struct branch_work *work;      /* in the arena; NULL before the first lease */
     struct upstream_call *call;
-    struct frame_decoder decoder;
     bool decoding, paused, holds_credential_step;
     int site_steps, site_status, drifts;
+    unsigned awaited_step; /* the account's credential step that it waited for; 0 = none */
 };
 
-/* In place, zeroed; fills choices [first, first + n) of the exchange's answer. */
+/* In place, zeroed; fills choices [first, first + n) of the exchange's answer, whose feed it joins
+ * with its first lease. */
 void branch_init(struct branch *, struct exchange *, const struct turn *, int first, int n);
 /* Begins; may be over when it returns. */
 void branch_start(struct branch *);

@@ -1,8 +1,8 @@
 /*
  * gateway/catalogue.c - see catalogue.h.
  *
- * A live list belongs to a site's name and survives a reload; written down, it says of which
- * address it is, so that another service under the same name does not inherit it. A fetch is one
+ * A live list belongs to a site's name and survives a reload, also written down, but it knows of
+ * which service it is: another one under the same name does not inherit it. A fetch is one
  * adapter run without an exchange: its arena, its request, its body buffer.
  */
 #include "gateway/catalogue.h"
@@ -29,6 +29,7 @@ struct live_model {
 
 struct live_list {
     struct span name; /* the site's; in its own allocation */
+    uint64_t service; /* which one the site was: service_hash */
     struct arena arena;
     struct live_model *models;
     size_t n, cap;
@@ -126,17 +127,16 @@ void catalogue_destroy(struct catalogue *c)
     free(c);
 }
 
-void catalogue_configure(struct catalogue *c, struct config *config)
-{
-    struct config *old = c->config;
-    c->config = config_ref(config);
-    if (old)
-        config_unref(old);
-    if (target_turns_configure(c->turns, config))
-        log_warn("memory is short: weights of targets are not kept");
-}
-
 /* ---- live lists ---- */
+
+static const struct site_config *find_site(const struct config *config, struct span name)
+{
+    for (size_t i = 0; i < config->n_sites; i++) {
+        if (span_eq(config->sites[i].settings.name, name))
+            return &config->sites[i];
+    }
+    return NULL;
+}
 
 static bool has_live_list(const struct site_config *site)
 {
@@ -151,13 +151,23 @@ static struct live_list *list_of(struct catalogue *c, struct span name)
     return l;
 }
 
-static struct live_list *list_make(struct catalogue *c, struct span name)
+/* To see that another service has the name now. */
+static uint64_t service_hash(const struct site_config *site)
 {
+    uint64_t h = span_hash(SPAN_HASH, span_str(site->adapter->name));
+    h = span_hash(span_hash(h, SPAN(" ")), site->settings.origin);
+    return span_hash(h, site->settings.prefix);
+}
+
+static struct live_list *list_make(struct catalogue *c, const struct site_config *site)
+{
+    struct span name = site->settings.name;
     struct live_list *l = calloc(1, sizeof *l + name.n);
     if (!l)
         return NULL;
     memcpy(l + 1, name.p, name.n);
     l->name = span_of((char *)(l + 1), name.n);
+    l->service = service_hash(site);
     arena_init(&l->arena);
     l->next = c->lists;
     c->lists = l;
@@ -240,15 +250,6 @@ static void keep_list(struct catalogue *c, const struct site_config *site,
     buffer_free(&out);
 }
 
-static const struct site_config *find_site(const struct config *config, struct span name)
-{
-    for (size_t i = 0; i < config->n_sites; i++) {
-        if (span_eq(config->sites[i].settings.name, name))
-            return &config->sites[i];
-    }
-    return NULL;
-}
-
 static bool is_of_site(struct json kept, const struct site_config *site)
 {
     return span_eq(json_get_text(kept, "adapter"), span_str(site->adapter->name)) &&
@@ -275,7 +276,7 @@ void catalogue_restore(struct catalogue *c, struct span name, struct span json)
     }
     l = good ? list_of(c, name) : NULL;
     if (good && !l)
-        l = list_make(c, name);
+        l = list_make(c, site);
     if (!l) {
         arena_free(&fresh.arena);
         free(fresh.models);
@@ -409,10 +410,42 @@ void catalogue_refresh(struct catalogue *c)
             continue;
         struct live_list *l = list_of(c, site->settings.name);
         if (!l)
-            l = list_make(c, site->settings.name);
+            l = list_make(c, site);
         if (l && list_is_due(l, site, uv_now(c->loop)))
             fetch_start(c, l, site);
     }
+}
+
+/* Of another service: as if it had never been asked. */
+static void start_anew(struct catalogue *c, struct live_list *l, const struct site_config *site)
+{
+    static const struct live_list nothing;
+    if (l->fetch) {
+        fetch_free(l->fetch);
+        c->running--;
+    }
+    replace_list(l, &nothing);
+    arena_init(&l->arena);
+    l->service = service_hash(site);
+    l->read = l->failed = false;
+    l->asked_ms = 0;
+}
+
+void catalogue_configure(struct catalogue *c, struct config *config)
+{
+    struct config *old = c->config;
+    c->config = config_ref(config);
+    if (old)
+        config_unref(old);
+    if (target_turns_configure(c->turns, config))
+        log_warn("memory is short: weights of targets are not kept");
+    for (struct live_list *l = c->lists; l; l = l->next) {
+        const struct site_config *site = find_site(config, l->name);
+        if (site && service_hash(site) != l->service)
+            start_anew(c, l, site);
+    }
+    if (!c->running)
+        wait_queue_wake_all(&c->queue);
 }
 
 void catalogue_wait(struct catalogue *c, struct waiter *w) { wait_queue_add(&c->queue, w); }
@@ -642,6 +675,8 @@ static enum resolve_result alias_targets(struct catalogue *c, const struct confi
 
 struct near {
     struct span id;
+    const struct access_grant *grant;
+    const struct config *config;
     size_t distance[NEAR_IDS];
     char names[NEAR_IDS][80];
     size_t n;
@@ -671,6 +706,8 @@ static size_t edit_distance(struct span a, struct span b)
 static void near_put(void *owner, struct span id, struct span owned_by)
 {
     struct near *near = owner;
+    if (near->grant && !access_allows_model(near->grant, near->config, id, owned_by))
+        return;
     size_t d = edit_distance(near->id, id);
     size_t at = near->n;
     while (at > 0 && near->distance[at - 1] > d)
@@ -688,9 +725,10 @@ static void near_put(void *owner, struct span id, struct span owned_by)
 }
 
 static enum resolve_result unknown_model(struct catalogue *c, const struct config *config,
-                                         struct span id, struct fail *fail)
+                                         const struct resolve_wish *wish, struct fail *fail)
 {
-    struct near near = {.id = id};
+    struct span id = wish->id;
+    struct near near = {.id = id, .grant = wish->grant, .config = config};
     char list[NEAR_IDS * 84] = "";
     catalogue_each(c, config, near_put, &near);
     for (size_t i = 0; i < near.n; i++) {
@@ -755,5 +793,5 @@ enum resolve_result catalogue_resolve(struct catalogue *c, const struct config *
         return RESOLVE_WAIT;
     if (m)
         return alias_targets(c, config, m, wish, arena, targets, n, fail);
-    return unknown_model(c, config, id, fail);
+    return unknown_model(c, config, wish, fail);
 }

@@ -31,6 +31,8 @@ struct catalogue *catalogue_create(uv_loop_t *, struct upstream *, struct accoun
                                    catalogue_keep *, void *owner);
 /* Cancels fetches. Waiters must have left. */
 void catalogue_destroy(struct catalogue *);
+/* The sites and models from now on (first call and reloads); keeps a reference. Lists of sites that
+ * are another service now (adapter, base_url) are forgotten. */
 void catalogue_configure(struct catalogue *, struct config *);
 /* A list that was written down, after catalogue_configure: used until the site has told a new one,
  * which is asked for as if there were none. One that is not of such a site any more is ignored. */
@@ -51,6 +53,7 @@ struct resolve_wish {
     /* A request is about to begin: where targets have weights, it is the turn of one of those that
      * this grant opens. NULL = somebody only looks, and sees the file's order. */
     const struct access_grant *turn_for;
+    const struct access_grant *grant; /* near ids are of those that it opens; NULL = of all */
 };
 /* Targets live in the arena. */
 enum resolve_result catalogue_resolve(struct catalogue *, const struct config *,

@@ -8,6 +8,7 @@
 
 #include "adapters/adapter.h"
 #include "gateway/account_check.h"
+#include "gateway/account_files.h"
 #include "gateway/account_report.h"
 #include "gateway/clock.h"
 #include "gateway/control.h"
@@ -320,42 +321,58 @@ static int print_models(const struct config *config, FILE *out, FILE *err)
     return EXIT_FINE;
 }
 
-/* Asks the running gateway; without one, what the files say. */
-static int print_accounts(const struct cli *cli, const struct config *config, FILE *out, FILE *err)
+/* The gateway's answer to `line`, or what the files say when none runs: then *alone. 0, or -1 with
+ * fail. */
+static int ask_or_look(struct config *config, const struct cli *cli, struct buffer *reply,
+                       bool *alone, FILE *err, struct fail *fail)
 {
-    struct buffer reply, line;
-    struct fail fail = {0};
-    buffer_init(&reply, OUTPUT_MAX);
-    buffer_init(&line, 1024);
-    buffer_append(&line, cli->verb ? span_str(cli->verb) : SPAN("accounts"));
+    struct buffer text; /* the question, then remarks */
+    buffer_init(&text, OUTPUT_MAX);
+    buffer_append(&text, cli->verb ? span_str(cli->verb) : SPAN("accounts"));
     if (cli->name)
-        buffer_printf(&line, " %s", cli->name);
-    int rc = control_ask(config->data_dir, buffer_span(&line), PATIENCE_S, &reply, &fail);
-    int code = rc < 0 ? EXIT_RUNTIME : EXIT_FINE;
-    if (rc < 0) {
+        buffer_printf(&text, " %s", cli->name);
+    int rc = control_ask(config->data_dir, buffer_span(&text), PATIENCE_S, reply, fail);
+    buffer_clear(&text);
+    *alone = rc == 1;
+    if (rc == 1 && cli->verb) {
+        rc = account_files_clear(config, span_str(cli->name), fail);
+        if (rc == 0)
+            buffer_printf(reply, "%s is ready\n", cli->name);
+    } else if (rc == 1) {
+        rc = account_files_report(config, reply, &text, fail);
+        buffer_char(reply, '\n');
+    }
+    put(err, &text);
+    buffer_free(&text);
+    return rc;
+}
+
+static int print_accounts(const struct cli *cli, struct config *config, FILE *out, FILE *err)
+{
+    struct buffer reply, table;
+    struct fail fail = {0};
+    bool alone;
+    int code = EXIT_FINE;
+    buffer_init(&reply, OUTPUT_MAX);
+    buffer_init(&table, OUTPUT_MAX);
+    if (ask_or_look(config, cli, &reply, &alone, err, &fail)) {
         fprintf(err, "dragoman: %s\n", fail.message);
-    } else if (rc == 1 && cli->verb) {
-        fprintf(err, "dragoman: no gateway runs with this configuration: nothing cools\n");
         code = EXIT_RUNTIME;
     } else if (cli->verb) {
         bool bad = span_starts(buffer_span(&reply), SPAN("error: "));
         put(bad ? err : out, &reply);
         code = bad ? EXIT_RUNTIME : EXIT_FINE;
     } else {
-        if (rc == 1)
-            account_report_json(&reply, NULL, config, 0, clock_wall_ms());
-        buffer_clear(&line);
-        struct buffer table;
-        buffer_init(&table, OUTPUT_MAX);
-        if (!cli->json && account_report_table(&table, buffer_span(&reply), clock_wall_ms()))
+        if (!cli->json && account_report_table(&table, buffer_span(&reply), clock_wall_ms())) {
+            fprintf(err, "dragoman: the gateway's answer makes no sense: is it of this version?\n");
             code = EXIT_RUNTIME;
+        }
         put(out, cli->json ? &reply : &table);
-        buffer_free(&table);
-        if (rc == 1)
-            fprintf(err, "no gateway runs with this configuration\n");
+        if (alone)
+            fprintf(err, "no gateway runs with this configuration: as the last one left it\n");
     }
     buffer_free(&reply);
-    buffer_free(&line);
+    buffer_free(&table);
     return code;
 }
 

@@ -46,7 +46,7 @@ void clock_random_id(char *text, size_t n)
 
 int clock_seconds_until(uint64_t at_ms, uint64_t now_ms)
 {
-    const uint64_t most = 86400 * 30;
+    const uint64_t most = UINT64_C(365) * 86400;
     uint64_t s = at_ms > now_ms ? (at_ms - now_ms + 999) / 1000 : 1;
     return (int)(s > most ? most : s);
 }

@@ -17,8 +17,8 @@ void clock_random(void *owner, void *bytes, size_t n);
 /* `n` lower-case letters and digits (36 kinds) and a NUL into text[n + 1]. */
 void clock_random_id(char *text, size_t n);
 
-/* From `now` to `at` (both monotonic ms) in whole seconds, rounded up: at least 1, at most 30 days.
- */
+/* From `now` to `at` (both monotonic ms) in whole seconds, rounded up: at least 1, at most 365
+ * days. */
 int clock_seconds_until(uint64_t at_ms, uint64_t now_ms);
 
 #endif

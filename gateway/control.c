@@ -1,5 +1,6 @@
 /*
- * gateway/control.c - see control.h. A caller costs one allocation; slow ones are given up.
+ * gateway/control.c - see control.h. A caller costs one allocation. There is room for a few; who
+ * dawdles, and has been there longest, makes room for the next.
  */
 #include "gateway/control.h"
 
@@ -21,7 +22,8 @@ struct control_caller {
     struct control_caller *prev, *next;
     char line[LINE_MAX_BYTES];
     size_t n;
-    bool asked; /* the handler has the line */
+    bool asked;    /* the handler has the line */
+    bool answered; /* the answer is on its way */
     struct buffer reply;
     void (*gone)(void *arg); /* NULL: nobody wants to know, or the answer is on its way */
     void *gone_arg;
@@ -31,7 +33,7 @@ struct control {
     uv_pipe_t listener;
     control_handler *handler;
     void *owner;
-    struct control_caller *callers;
+    struct control_caller *callers; /* the latest first */
     size_t n_callers;
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
@@ -86,6 +88,7 @@ void control_on_gone(struct control_caller *c, void (*gone)(void *arg), void *ar
 void control_answer(struct control_caller *c)
 {
     c->gone = NULL;
+    c->answered = true;
     buffer_char(&c->reply, '\n');
     uv_buf_t buf = uv_buf_init(c->reply.p, (unsigned)c->reply.n);
     c->write.data = c;
@@ -119,6 +122,18 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         hang_up(c);
 }
 
+/* Gives up the one who has been saying nothing, or not taking the answer, for the longest time. */
+static void make_room(struct control *control)
+{
+    struct control_caller *longest = NULL;
+    for (struct control_caller *c = control->callers; c; c = c->next) { /* the latest is first */
+        if (!c->asked || c->answered)
+            longest = c;
+    }
+    if (longest)
+        hang_up(longest);
+}
+
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct control *control = listener->data;
@@ -134,9 +149,11 @@ static void on_connection(uv_stream_t *listener, int status)
         c->next->prev = c;
     control->callers = c;
     control->n_callers++;
-    if (uv_accept(listener, (uv_stream_t *)&c->pipe) || control->n_callers > CALLERS_MAX ||
+    if (uv_accept(listener, (uv_stream_t *)&c->pipe) ||
         uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read))
         hang_up(c);
+    if (control->n_callers > CALLERS_MAX)
+        make_room(control); /* the latest itself goes, if all others wait for their answer */
 }
 
 static void on_listener_closed(uv_handle_t *handle) { free(handle->data); }
@@ -192,7 +209,7 @@ static int exchange_lines(int fd, struct span line, struct buffer *reply)
     buffer_init(&out, LINE_MAX_BYTES);
     buffer_append(&out, line);
     buffer_char(&out, '\n');
-    bool sent = !out.error && write(fd, out.p, out.n) == (ssize_t)out.n;
+    bool sent = !out.error && send(fd, out.p, out.n, MSG_NOSIGNAL) == (ssize_t)out.n;
     buffer_free(&out);
     if (!sent)
         return -1;
@@ -214,6 +231,7 @@ int control_ask(struct span data_dir, struct span line, int patience_s, struct b
     if (fd < 0)
         return fail_set(fail, FAIL_INTERNAL, "no socket: %s", strerror(errno));
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience); /* connect, too */
     int result = 0;
     if (connect(fd, (struct sockaddr *)&address, sizeof address)) {
         bool nobody = errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR;

@@ -2,7 +2,9 @@
  * gateway/control.h - how the command line talks to a running gateway: a unix socket in data_dir,
  * readable by its owner alone.
  *
- * One line is asked, one JSON document is answered, at once or later, then the connection ends.
+ * One line is asked, one answer is given, at once or later, then the connection ends. What lines
+ * and answers mean is the handler's business: see on_control in gateway/serve.c. 16 may wait for an
+ * answer at once.
  */
 #ifndef DRAGOMAN_GATEWAY_CONTROL_H
 #define DRAGOMAN_GATEWAY_CONTROL_H
@@ -20,7 +22,7 @@ struct control_caller;
 /* Gets `line` (without its end, valid during the call), and owes one control_answer, now or later.
  */
 typedef void control_handler(void *owner, struct span line, struct control_caller *);
-/* What the answer is appended to. */
+/* What the answer (up to 16 MiB; an end of line is added) is appended to. */
 struct buffer *control_reply(struct control_caller *);
 /* Sends the reply; the caller is not to be used any more. */
 void control_answer(struct control_caller *);
@@ -35,8 +37,9 @@ struct control *control_create(uv_loop_t *, struct span data_dir, control_handle
 /* Takes the socket away; freed on a later turn of the loop. NULL is nothing. */
 void control_destroy(struct control *);
 
-/* The other end, for a program without a loop: asks and waits for the answer. 0; 1 when no
- * gateway listens there; -1 with fail. */
+/* The other end, for a program without a loop: asks and waits for the answer, up to patience_s
+ * seconds for each piece of it. 0, with the answer appended to `reply`; 1 when no gateway listens
+ * there; -1 with fail. */
 int control_ask(struct span data_dir, struct span line, int patience_s, struct buffer *reply,
                 struct fail *);
 

@@ -12,6 +12,7 @@
 #include "gateway/exchange.h"
 #include "gateway/log.h"
 
+enum { DAY_MS = 24 * 3600 * 1000 };
 enum { PARSER_LIMIT = 128 * 1024 * 1024, OUT_LIMIT = 128 * 1024 * 1024 };
 
 static void on_accounts_timer(uv_timer_t *timer)
@@ -19,6 +20,8 @@ static void on_accounts_timer(uv_timer_t *timer)
     struct engine *engine = timer->data;
     account_pool_tick(engine->accounts, uv_now(engine->loop));
 }
+
+static void on_day_timer(uv_timer_t *timer) { keep_tidy(timer->data); }
 
 static void wake_accounts_at(void *owner, uint64_t at_ms)
 {
@@ -72,6 +75,48 @@ static int open_store(struct engine *engine, bool rebuild, struct fail *fail)
     return 0;
 }
 
+/* Everything that is shared, in the order in which it is needed; the catalogue is the last. */
+static void make_parts(struct engine *engine)
+{
+    const struct account_pool_hooks hooks = {
+        .saved = keep_credential,
+        .changed = keep_account,
+        .begun = keep_account_begun,
+        .wake_at = wake_accounts_at,
+        .owner = engine,
+    };
+    uint64_t seed;
+    buffer_init(&engine->out, OUT_LIMIT);
+    engine->json = json_parser_create(PARSER_LIMIT);
+    engine->memory = turn_memory_create();
+    engine->tokens = token_file_source(&engine->token_file);
+    engine->upstream = upstream_create(engine->loop);
+    if (engine->config->file.n) /* the built-in demo keeps nothing */
+        engine->store =
+            store_create(engine->loop, engine->config->data_dir, engine->config->secret_key);
+    clock_random(NULL, &seed, sizeof seed);
+    engine->accounts = account_pool_create(&hooks, seed);
+    engine->limits = key_limits_create(keep_key_day, engine);
+    if (engine->upstream && engine->accounts)
+        engine->catalogue =
+            catalogue_create(engine->loop, engine->upstream, engine->accounts, keep_models, engine);
+}
+
+static bool has_all_parts(const struct engine *engine)
+{
+    return engine->json && engine->memory && (engine->store || !engine->config->file.n) &&
+           engine->limits && engine->catalogue;
+}
+
+static void start_timers(struct engine *engine)
+{
+    uv_timer_init(engine->loop, &engine->accounts_timer);
+    uv_timer_init(engine->loop, &engine->day_timer);
+    engine->accounts_timer.data = engine->day_timer.data = engine;
+    uv_timer_start(&engine->day_timer, on_day_timer, 0, DAY_MS);
+    uv_unref((uv_handle_t *)&engine->day_timer);
+}
+
 struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuild,
                              struct fail *fail)
 {
@@ -83,30 +128,8 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
     engine->loop = loop;
     engine->config = config_ref(config);
     engine->started_ms = clock_wall_ms();
-    buffer_init(&engine->out, OUT_LIMIT);
-    engine->json = json_parser_create(PARSER_LIMIT);
-    engine->memory = turn_memory_create();
-    engine->tokens = token_file_source(&engine->token_file);
-    engine->upstream = upstream_create(loop);
-    if (config->file.n) /* the built-in demo keeps nothing */
-        engine->store = store_create(loop, config->data_dir, config->secret_key);
-    const struct account_pool_hooks hooks = {
-        .saved = keep_credential,
-        .changed = keep_account,
-        .begun = keep_account_begun,
-        .wake_at = wake_accounts_at,
-        .owner = engine,
-    };
-    uint64_t seed;
-    clock_random(NULL, &seed, sizeof seed);
-    engine->accounts = account_pool_create(&hooks, seed);
-    engine->limits = key_limits_create(keep_key_day, engine);
-    if (engine->upstream && engine->accounts)
-        engine->catalogue =
-            catalogue_create(loop, engine->upstream, engine->accounts, keep_models, engine);
-    if (!engine->json || !engine->memory || (config->file.n && !engine->store) ||
-        !engine->catalogue || !engine->limits ||
-        account_pool_configure(engine->accounts, config, uv_now(loop)) ||
+    make_parts(engine);
+    if (!has_all_parts(engine) || account_pool_configure(engine->accounts, config, uv_now(loop)) ||
         key_limits_configure(engine->limits, config, engine_key_time(engine))) {
         fail_memory(fail);
         return give_up(engine);
@@ -114,8 +137,9 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
     catalogue_configure(engine->catalogue, config);
     if (engine->store && open_store(engine, rebuild, fail))
         return give_up(engine);
-    uv_timer_init(loop, &engine->accounts_timer);
-    engine->accounts_timer.data = engine;
+    keep_restored(engine->accounts);
+    account_pool_each(engine->accounts, keep_configured, engine);
+    start_timers(engine);
     return engine;
 }
 
@@ -127,6 +151,7 @@ int engine_reload(struct engine *engine, struct config *config)
     int result = account_pool_configure(engine->accounts, config, uv_now(engine->loop));
     if (key_limits_configure(engine->limits, config, engine_key_time(engine)))
         result = -1;
+    account_pool_each(engine->accounts, keep_configured, engine);
     engine->config = config_ref(config);
     catalogue_configure(engine->catalogue, config);
     upstream_forget_idle(engine->upstream);
@@ -176,6 +201,8 @@ static void on_store_closed(void *arg)
 static void on_timer_closed(uv_handle_t *handle)
 {
     struct closing *c = handle->data;
+    if (handle != (uv_handle_t *)&c->engine->day_timer)
+        return; /* the other one is closed after it */
     if (c->engine->store)
         store_destroy(c->engine->store, on_store_closed, c);
     else
@@ -190,6 +217,7 @@ void engine_destroy(struct engine *engine, void (*closed)(void *), void *arg)
         abort(); /* at the very end of the program: nothing is left to lose */
     *c = (struct closing){engine, closed, arg};
     catalogue_destroy(engine->catalogue);
-    engine->accounts_timer.data = c;
+    engine->accounts_timer.data = engine->day_timer.data = c;
     uv_close((uv_handle_t *)&engine->accounts_timer, on_timer_closed);
+    uv_close((uv_handle_t *)&engine->day_timer, on_timer_closed);
 }

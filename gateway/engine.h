@@ -27,6 +27,7 @@ struct engine {
     struct account_pool *accounts;
     struct key_limits *limits;
     uv_timer_t accounts_timer; /* somebody waits for an account's pace */
+    uv_timer_t day_timer;      /* what is old in the store goes */
     struct catalogue *catalogue;
     struct store *store;        /* NULL for the built-in demo */
     struct turn_memory *memory; /* of adapters, from turn to turn */

@@ -3,9 +3,17 @@
  */
 #include "gateway/engine_keep.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "gateway/clock.h"
+
+enum {
+    STRIKES_MAX = 1000, /* nobody has more: a file that says so is not believed */
+    KEPT_DAYS = 8
+};
+static const int64_t DAY_MS = INT64_C(24) * 3600 * 1000;
 
 /* ---- to the store ---- */
 
@@ -27,38 +35,55 @@ void keep_credential(void *owner, struct account *a, const char *name, const cha
     }
 }
 
-/* A row for the account as a whole, and one for each model that rests; what is over is forgotten.
- */
+/* `c`: its rest and strikes, NULL = none. A row that says nothing is forgotten. */
+static void keep_state(struct engine *engine, struct store_account *row, enum account_state state,
+                       const struct cool_down *c)
+{
+    uint64_t now = uv_now(engine->loop);
+    bool rests = c && c->until_ms > now;
+    row->strikes = c ? c->strikes : 0;
+    row->until_ms = rests ? row->changed_ms + (int64_t)(c->until_ms - now) : 0;
+    row->state = state == ACCOUNT_READY && !row->strikes ? NULL : account_state_name(state);
+    store_save_account(engine->store, row);
+}
+
+/* A row for the account as a whole, and one for each model that rests or has strikes: the next
+ * limit's rest is longer for each of them. */
 void keep_account(void *owner, const struct account *a)
 {
     struct engine *engine = owner;
     uint64_t now = uv_now(engine->loop);
-    int64_t wall = clock_wall_ms();
-    enum account_state state = account_state_at(a, now);
+    struct store_account row = {.site = a->site,
+                                .account = a->name,
+                                .model = "",
+                                .error = a->last_error,
+                                .changed_ms = clock_wall_ms()};
+    const struct cool_down *whole = NULL;
     if (!engine->store)
         return;
-    struct store_account row = {
-        .site = a->site,
-        .account = a->name,
-        .model = "",
-        .state = state == ACCOUNT_READY ? NULL : account_state_name(state),
-        .error = a->last_error,
-        .changed_ms = wall,
-    };
-    if (state == ACCOUNT_COOLING)
-        row.until_ms = wall + (int64_t)(account_cool_until(a, 0) - now);
-    store_save_account(engine->store, &row);
+    for (size_t i = 0; i < a->n_cool_downs; i++) {
+        if (!a->cool_downs[i].model)
+            whole = &a->cool_downs[i];
+    }
+    keep_state(engine, &row, account_state_at(a, now), whole);
     for (size_t i = 0; i < a->n_cool_downs; i++) {
         const struct cool_down *c = &a->cool_downs[i];
-        bool rests = c->until_ms > now;
         if (!c->model || !c->name[0])
             continue;
         row.model = c->name;
-        row.state = rests ? account_state_name(ACCOUNT_COOLING) : NULL;
-        row.until_ms = rests ? wall + (int64_t)(c->until_ms - now) : 0;
-        row.strikes = c->strikes;
-        store_save_account(engine->store, &row);
+        keep_state(engine, &row, c->until_ms > now ? ACCOUNT_COOLING : ACCOUNT_READY, c);
     }
+}
+
+void keep_configured(void *owner, struct account *a)
+{
+    struct engine *engine = owner;
+    char text[32];
+    snprintf(text, sizeof text, "%016" PRIx64, a->credentials_hash);
+    const struct store_credential c = {a->site, a->name, "", text, 0};
+    if (engine->store && a->stored_hash != a->credentials_hash)
+        store_save_credential(engine->store, &c);
+    a->stored_hash = a->credentials_hash;
 }
 
 void keep_account_begun(void *owner, struct account *a)
@@ -72,6 +97,18 @@ void keep_account_begun(void *owner, struct account *a)
         .kind = "account", .name = name, .day = day, .requests = account_requests_on(a, day)};
     if (engine->store)
         store_save_counter(engine->store, &row);
+}
+
+/* The accounts of the config are written once more first: what is still true is never old. */
+static void keep_again(void *owner, struct account *a) { keep_account(owner, a); }
+
+void keep_tidy(struct engine *engine)
+{
+    int64_t wall = clock_wall_ms();
+    if (!engine->store)
+        return;
+    account_pool_each(engine->accounts, keep_again, engine);
+    store_prune(engine->store, clock_day(wall) - KEPT_DAYS, wall - KEPT_DAYS * DAY_MS);
 }
 
 void keep_key_day(void *owner, struct span key, const struct key_day *day)
@@ -107,17 +144,48 @@ void keep_models(void *owner, struct span site, int64_t fetched_ms, struct span 
 
 /* ---- and back ---- */
 
+void keep_restore_credential(struct account_pool *pool, const struct store_credential *c)
+{
+    if (*c->name) {
+        account_pool_restore(pool, c->site, c->account, c->name, c->value, c->expires_ms);
+        return;
+    }
+    struct account *a = account_pool_recall(pool, span_str(c->site), span_str(c->account));
+    if (a)
+        a->stored_hash = strtoull(c->value, NULL, 16);
+    if (a && a->retired) /* for the day when it comes back */
+        account_pool_compare(a, a->stored_hash);
+}
+
+static void compare(void *pool, struct account *a)
+{
+    if (a->stored_hash)
+        account_pool_compare(a, a->stored_hash);
+}
+
+void keep_restored(struct account_pool *pool) { account_pool_each(pool, compare, pool); }
+
 static void restore_credential(void *owner, const struct store_credential *c)
 {
-    struct engine *engine = owner;
-    account_pool_restore(engine->accounts, c->site, c->account, c->name, c->value, c->expires_ms);
+    keep_restore_credential(((struct engine *)owner)->accounts, c);
+}
+
+/* What is left of the row's rest. Never more than all of it was, for when the clock was set back
+ * since, nor than any site is believed. */
+static int64_t rest_left(const struct store_account *row, int64_t wall_ms)
+{
+    static const int64_t longest = INT64_C(365) * 86400000;
+    int64_t whole, left = row->until_ms > wall_ms ? row->until_ms - wall_ms : 0;
+    if (!__builtin_sub_overflow(row->until_ms, row->changed_ms, &whole) && whole < left)
+        left = whole;
+    return left < longest ? left : longest;
 }
 
 void keep_restore_account(struct account_pool *pool, const struct store_account *row,
                           uint64_t now_ms)
 {
-    struct account *a = account_pool_find(pool, span_str(row->site), span_str(row->account));
-    int64_t left = row->until_ms - clock_wall_ms();
+    struct account *a = account_pool_recall(pool, span_str(row->site), span_str(row->account));
+    int64_t left = rest_left(row, clock_wall_ms());
     enum account_state state = ACCOUNT_READY;
     if (!a)
         return;
@@ -125,10 +193,9 @@ void keep_restore_account(struct account_pool *pool, const struct store_account 
         if (strcmp(row->state, account_state_name((enum account_state)s)) == 0)
             state = (enum account_state)s;
     }
-    if (state == ACCOUNT_COOLING && left <= 0) /* it is over */
-        return;
-    account_resume(a, span_str(row->model), state,
-                   state == ACCOUNT_COOLING ? now_ms + (uint64_t)left : 0, (unsigned)row->strikes,
+    bool rests = state == ACCOUNT_COOLING && left > 0; /* else the rest is over: strikes stay */
+    account_resume(a, span_str(row->model), state, rests ? now_ms + (uint64_t)left : 0,
+                   row->strikes > 0 && row->strikes < STRIKES_MAX ? (unsigned)row->strikes : 0,
                    row->error);
 }
 
@@ -148,7 +215,7 @@ static void restore_counter(void *owner, const struct store_counter *row)
     if (strcmp(row->kind, "key") == 0)
         key_limits_restore(engine->limits, span_str(row->name), &day);
     struct account *a = strcmp(row->kind, "account") == 0
-                            ? account_pool_find_name(engine->accounts, span_str(row->name))
+                            ? account_pool_recall_name(engine->accounts, span_str(row->name))
                             : NULL;
     if (a)
         a->today = (struct account_day){.day = row->day, .requests = row->requests};

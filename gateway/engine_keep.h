@@ -16,10 +16,19 @@ void keep_credential(void *owner, struct account *, const char *name, const char
                      int64_t expires_ms);
 void keep_account(void *owner, const struct account *);
 void keep_account_begun(void *owner, struct account *);
+/* Under which configured credentials the account's rows come about (as a hash, kept with the held
+ * credentials): somebody may give it another one while no gateway runs. */
+void keep_configured(void *owner, struct account *);
 void keep_models(void *owner, struct span site, int64_t fetched_ms, struct span json);
 void keep_key_day(void *owner, struct span key, const struct key_day *);
-/* What was known of an account. */
+/* What was known of an account; after all of it keep_restored, which lets those begin anew that
+ * have another credential now. */
+void keep_restore_credential(struct account_pool *, const struct store_credential *);
+void keep_restored(struct account_pool *);
 void keep_restore_account(struct account_pool *, const struct store_account *, uint64_t now_ms);
+/* What accounts that are no more have left behind, and the counters of days gone by, go from the
+ * store. */
+void keep_tidy(struct engine *);
 /* What the store hands back at the start. */
 struct store_reader keep_reader(struct engine *);
 

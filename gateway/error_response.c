@@ -64,23 +64,15 @@ const struct error_row *error_row(enum fail_kind kind)
     return &rows[kind];
 }
 
-/* Messages and fields' names quote what clients and sites sent, whatever bytes that was. */
-static void foreign_member(struct json_writer *w, const char *key, const char *text)
-{
-    struct buffer scratch;
-    buffer_init(&scratch, 4096);
-    json_member(w, key, utf8_repair(span_str(text), &scratch));
-    buffer_free(&scratch);
-}
-
 static void write_openai(struct json_writer *w, const struct fail *f)
 {
     const struct error_row *row = error_row(f->kind);
     json_begin_object(w);
-    foreign_member(w, "message", f->message);
+    /* Messages and fields' names quote what clients and sites sent, whatever bytes that was. */
+    json_member_repaired(w, "message", span_str(f->message));
     json_member(w, "type", span_str(row->type));
     if (f->param[0] && f->kind != FAIL_METHOD)
-        foreign_member(w, "param", f->param);
+        json_member_repaired(w, "param", span_str(f->param));
     else
         json_member_raw(w, "param", SPAN("null"));
     json_member(w, "code", span_str(row->code));
@@ -113,7 +105,7 @@ static void write_anthropic(struct json_writer *w, const struct fail *f)
     int status = error_status(DIALECT_ANTHROPIC, f->kind);
     json_begin_object(w);
     json_member(w, "type", span_str(anthropic_type(status)));
-    foreign_member(w, "message", f->message);
+    json_member_repaired(w, "message", span_str(f->message));
     json_end_object(w);
 }
 
@@ -135,7 +127,7 @@ static void write_google(struct json_writer *w, const struct fail *f)
     int status = error_row(f->kind)->status;
     json_begin_object(w);
     json_member_int(w, "code", status);
-    foreign_member(w, "message", f->message);
+    json_member_repaired(w, "message", span_str(f->message));
     json_member(w, "status", span_str(google_status(status)));
     json_end_object(w);
 }

@@ -256,6 +256,7 @@ static void name_conversation(struct exchange *e)
 static enum exchange_step step_admit(struct exchange *e)
 {
     bool bad = parse_body(e);
+    http_exchange_drop_head(e->http, "origin"); /* what the answer's own head needs */
     if (e->prompts.n) { /* also of a refused request: for the log, when the body is gone */
         e->model = arena_dup(&e->arena, e->prompts.turns->model);
         e->stream = e->prompts.turns->stream;
@@ -329,8 +330,10 @@ static int make_branches(struct exchange *e)
     return 0;
 }
 
-static int begin_answer(struct exchange *e)
+int exchange_begin_answer(struct exchange *e)
 {
+    if (e->answering)
+        return 0;
     struct answer_meta meta = {
         .id = arena_printf(&e->arena, "%s%s", e->api->id_prefix, e->request_id + 4),
         .model = e->model,
@@ -339,15 +342,15 @@ static int begin_answer(struct exchange *e)
         .include_usage = e->prompts.turns->include_usage,
     };
     if (!meta.id.p)
-        return fail_memory(&e->fail);
+        return -1;
     struct answer_writer *w =
         pieces_go_out(e) ? e->api->stream_writer(&e->arena, &meta, &e->prompts, &e->engine->out)
                          : e->api->whole_writer(&e->arena, &meta, &e->prompts);
     if (!w)
-        return fail_memory(&e->fail);
+        return -1;
     answer_init(&e->answer, w, &e->arena, &e->engine->tokens, meta.id);
     e->answering = true;
-    return make_branches(e);
+    return 0;
 }
 
 /* A visitor's key opens the sites that take it; one of ours may be tied to some accounts. */
@@ -371,7 +374,7 @@ static enum exchange_step step_resolve(struct exchange *e)
 {
     size_t open = 0;
     const struct resolve_wish wish = {
-        .id = e->model, .may_wait = !e->listed, .turn_for = &e->grant};
+        .id = e->model, .may_wait = !e->listed, .turn_for = &e->grant, .grant = &e->grant};
     enum resolve_result r = catalogue_resolve(e->engine->catalogue, e->config, &wish, &e->arena,
                                               &e->targets, &e->n_targets, &e->fail);
     if (r == RESOLVE_UNKNOWN)
@@ -385,7 +388,7 @@ static enum exchange_step step_resolve(struct exchange *e)
         open++;
     if (open == e->n_targets)
         return refuse_sites(e);
-    if (begin_answer(e)) {
+    if (make_branches(e)) {
         e->end = e->fail.kind == FAIL_TOO_LARGE ? END_REFUSED : END_FAILED;
         return STEP_FINISH;
     }
@@ -416,7 +419,7 @@ static int ask_for_missing(struct exchange *e)
     for (size_t i = 0; i < e->prompts.n && !e->api->relays; i++) {
         const struct turn *one = NULL;
         for (int k = (int)i * wanted; k < (int)(i + 1) * wanted; k++) {
-            if (e->answer.choices[k])
+            if (answer_has_choice(&e->answer, k))
                 continue;
             one = one ? one : turn_with_one_choice(&e->arena, &e->prompts.turns[i]);
             if (!one)
@@ -495,22 +498,30 @@ static enum exchange_step step_run(struct exchange *e)
 
 /* ---- the end ---- */
 
-/* A limit's answer tells when the first account of any target is ready again, in words too: many
- * apps show the message and hide the headers. */
+/* A limit's answer tells when the first account of any target is ready again, and where, in words
+ * too: many apps show the message and hide the headers. */
 static void settle_retry_after(struct exchange *e)
 {
+    const struct site_config *first = NULL;
     uint64_t earliest = UINT64_MAX;
     if (e->fail.kind != FAIL_RATE_LIMITED)
         return;
     for (size_t i = 0; i < e->n_targets; i++) {
         uint64_t at = account_pool_earliest(e->engine->accounts, e->targets[i].site, e->grant.key,
                                             e->targets[i].model, exchange_now_ms(e));
-        if (at < earliest)
+        if (at < earliest) {
             earliest = at;
+            first = e->targets[i].site;
+        }
     }
-    if (earliest != UINT64_MAX)
+    if (first)
         e->fail.retry_after_s = clock_seconds_until(earliest, exchange_now_ms(e));
-    if (e->fail.retry_after_s > 0)
+    if (e->fail.retry_after_s <= 0)
+        return;
+    if (first && e->n_targets > 1) /* the sentence may be about another one */
+        fail_add(&e->fail, "; %.*s is ready again in %d s",
+                 SPAN_ARGS(span_first(first->settings.name, 60)), e->fail.retry_after_s);
+    else
         fail_add(&e->fail, "; ready again in %d s", e->fail.retry_after_s);
 }
 
@@ -618,12 +629,13 @@ static void log_tokens(struct log_record *r, const struct answer *a)
 static void log_access(struct exchange *e)
 {
     struct log_record r;
+    char client[46];
     const struct branch *b = first_branch(e);
     uint64_t now = exchange_now_ms(e);
     int drifts = 0;
     log_record_begin(&r, LOG_INFO, e->api->name);
     log_record_text(&r, "id", span_str(e->request_id));
-    log_record_text(&r, "client", e->client);
+    log_record_text(&r, "client", span_str(ip_format(&e->client, client)));
     if (e->grant.key)
         log_record_text(&r, "key", e->grant.key->name);
     log_record_text(&r, "model", span_first(e->model, 128));
@@ -643,7 +655,7 @@ static void log_access(struct exchange *e)
     if (e->first_delta_ms)
         log_record_int(&r, "first_ms", (int64_t)(e->first_delta_ms - e->started_ms));
     log_record_int(&r, "ms", (int64_t)(now - e->started_ms));
-    if (e->answering)
+    if (e->n_branches)
         log_record_int(&r, "deltas", (int64_t)e->answer.deltas);
     log_record_int(&r, "bytes", (int64_t)e->bytes_out);
     if (e->end == END_COMPLETE && !e->api->relays)
@@ -826,8 +838,10 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     struct exchange *e = calloc(1, sizeof *e);
     struct arena arena;
     arena_init(&arena);
-    struct span visitor_key = arena_dup(&arena, grant->visitor_key);
-    if (!e || !visitor_key.p) {
+    struct span visitor_key = grant->visitor_key;
+    if (visitor_key.n)
+        visitor_key = arena_dup(&arena, visitor_key);
+    if (!e || (grant->visitor_key.n && !visitor_key.p)) {
         struct fail fail;
         fail_memory(&fail);
         reply_fail(http, "req_none", api->dialect, &fail);
@@ -851,8 +865,7 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     e->arena = arena;
     uv_timer_init(engine->loop, &e->timer);
     e->timer.data = e;
-    char text[46];
-    e->client = arena_dup(&e->arena, span_str(ip_format(http_exchange_peer(http), text)));
+    e->client = *http_exchange_peer(http);
 
     e->next = engine->exchanges;
     if (e->next)

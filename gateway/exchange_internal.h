@@ -55,7 +55,7 @@ struct exchange {
     struct span model;
     bool stream;
     char request_id[REQUEST_ID_SIZE];
-    struct span client;
+    struct ip_address client;
 
     uint64_t conversation; /* names it for the choice of accounts; 0 = not known */
     uint64_t group;        /* with whom it takes turns in queues: the key */
@@ -95,6 +95,8 @@ bool exchange_opens(const struct exchange *, size_t target);
  * in use any more. */
 void exchange_flush(struct exchange *);
 void exchange_go_on(struct exchange *);
+/* Before the first run: answer and writer come into being. 0, or -1 when memory is short. */
+int exchange_begin_answer(struct exchange *);
 /* With log_bodies. */
 void exchange_note_body(const struct exchange *, const struct branch *, const char *direction,
                         struct span text);

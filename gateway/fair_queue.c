@@ -111,11 +111,8 @@ void fair_queue_wake_all(struct fair_queue *f)
 size_t fair_queue_ahead(const struct fair_queue *f, const struct waiter *w)
 {
     const struct fair_group *own = group_of(w->queue), *g = f->turn;
-    size_t before = 0, ahead = 0;
+    size_t before = waiter_ahead(w), ahead = before;
     bool passed = false; /* groups before ours have had one turn more when ours comes */
-    for (const struct waiter *i = w->prev; i; i = i->prev)
-        before++;
-    ahead = before;
     do {
         passed |= g == own;
         size_t turns = passed ? before : before + 1;

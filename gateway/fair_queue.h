@@ -28,7 +28,8 @@ bool fair_queue_add(struct fair_queue *, uint64_t group, struct waiter *, bool f
 void fair_queue_wake_next(struct fair_queue *);
 /* All of them; none may queue here again inside the call. */
 void fair_queue_wake_all(struct fair_queue *);
-/* How many of those who wait in this queue will be woken before it, if nobody leaves or comes. */
+/* How many of those who wait in this queue will be woken before it, if nobody leaves or comes. As
+ * cheap as there are few groups. */
 size_t fair_queue_ahead(const struct fair_queue *, const struct waiter *);
 
 #endif

@@ -273,7 +273,7 @@ static void one_model(struct engine *engine, struct http_exchange *http,
     struct span id = text ? percent_decode(raw_id, text) : raw_id;
     const struct config *config = http_exchange_config(http);
 
-    const struct resolve_wish wish = {.id = id};
+    const struct resolve_wish wish = {.id = id, .grant = grant};
     if (catalogue_resolve(engine->catalogue, config, &wish, &arena, &targets, &n, &fail) !=
         RESOLVED) {
         refuse(http, &fail);

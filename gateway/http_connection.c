@@ -43,6 +43,16 @@ static void enter(struct http_connection *c, enum connection_state state)
 
 /* ---- the end of a connection ---- */
 
+static void free_outbox(struct http_connection *c)
+{
+    if (!c->out)
+        return;
+    buffer_free(&c->out->sending);
+    buffer_free(&c->out->queue);
+    free(c->out);
+    c->out = NULL;
+}
+
 static void free_when_closed(struct http_connection *c)
 {
     if (c->open_handles || c->in_ready)
@@ -50,8 +60,7 @@ static void free_when_closed(struct http_connection *c)
     struct http_server *s = c->server;
     http_parser_reset(&c->parser);
     buffer_free(&c->ahead);
-    buffer_free(&c->sending);
-    buffer_free(&c->queue);
+    free_outbox(c);
     if (c->tls)
         tls_stream_destroy(c->tls);
     c->magic = 0;
@@ -108,7 +117,23 @@ static void on_written(uv_write_t *write, int status);
 
 size_t http_connection_queued(const struct http_connection *c)
 {
-    return (c->write_busy ? uv_stream_get_write_queue_size(&c->socket.stream) : 0) + c->queue.n;
+    if (!c->out)
+        return 0;
+    return (c->write_busy ? uv_stream_get_write_queue_size(&c->socket.stream) : 0) +
+           c->out->queue.n;
+}
+
+/* NULL when memory is short. */
+static struct http_outbox *outbox(struct http_connection *c)
+{
+    if (c->out)
+        return c->out;
+    c->out = calloc(1, sizeof *c->out);
+    if (c->out) {
+        buffer_init(&c->out->sending, HTTP_QUEUE_MAX);
+        buffer_init(&c->out->queue, HTTP_QUEUE_MAX);
+    }
+    return c->out;
 }
 
 /* Nothing that we say arrives any more. The handler learns it in the next turn, not inside its own
@@ -116,21 +141,23 @@ size_t http_connection_queued(const struct http_connection *c)
 static void fail_write(struct http_connection *c)
 {
     c->broken = true;
-    buffer_free(&c->queue);
+    if (c->out)
+        buffer_free(&c->out->queue);
     http_server_again(c);
 }
 
 static void write_queue(struct http_connection *c)
 {
-    struct buffer empty = c->sending;
-    c->sending = c->queue;
-    c->queue = empty;
-    uv_buf_t buf = uv_buf_init(c->sending.p, (unsigned)c->sending.n);
-    c->write.data = c;
+    struct http_outbox *out = c->out;
+    struct buffer empty = out->sending;
+    out->sending = out->queue;
+    out->queue = empty;
+    uv_buf_t buf = uv_buf_init(out->sending.p, (unsigned)out->sending.n);
+    out->write.data = c;
     c->write_busy = true;
-    c->moved_ms = now_ms(c);
-    c->unsent = c->sending.n;
-    if (uv_write(&c->write, &c->socket.stream, &buf, 1, on_written)) {
+    out->moved_ms = now_ms(c);
+    out->unsent = out->sending.n;
+    if (uv_write(&out->write, &c->socket.stream, &buf, 1, on_written)) {
         c->write_busy = false;
         fail_write(c);
     }
@@ -142,12 +169,14 @@ static void write_queue(struct http_connection *c)
 static void send_raw(struct http_connection *c, const struct span *pieces, size_t n)
 {
     uv_buf_t bufs[HTTP_PIECES_MAX];
-    size_t taken = 0;
+    size_t total = 0, taken = 0;
     if (c->broken || c->state == CONNECTION_CLOSED)
         return;
     assert(n <= HTTP_PIECES_MAX);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         bufs[i] = uv_buf_init((char *)pieces[i].p, (unsigned)pieces[i].n);
+        total += pieces[i].n;
+    }
     if (!c->write_busy) {
         int result = uv_try_write(&c->socket.stream, bufs, (unsigned)n);
         if (result < 0 && result != UV_EAGAIN) {
@@ -156,14 +185,17 @@ static void send_raw(struct http_connection *c, const struct span *pieces, size_
         }
         taken = result > 0 ? (size_t)result : 0;
     }
-    for (size_t i = 0; i < n; i++) {
+    if (taken == total)
+        return;
+    struct http_outbox *out = outbox(c);
+    for (size_t i = 0; out && i < n; i++) {
         struct span rest = span_from(pieces[i], taken);
         taken -= pieces[i].n - rest.n;
-        buffer_append(&c->queue, rest);
+        buffer_append(&out->queue, rest);
     }
-    if (c->queue.error)
+    if (!out || out->queue.error)
         fail_write(c);
-    else if (c->queue.n && !c->write_busy)
+    else if (!c->write_busy)
         write_queue(c);
 }
 
@@ -233,9 +265,11 @@ static void say_goodbye(struct http_connection *c)
         if (c->write_busy)
             return; /* the close_notify itself has to wait; on_written comes back here */
     }
-    c->shutdown.data = c;
+    struct http_outbox *out = c->broken ? NULL : outbox(c);
     enter(c, CONNECTION_LINGER);
-    if (c->broken || uv_shutdown(&c->shutdown, &c->socket.stream, on_shutdown))
+    if (out)
+        out->shutdown.data = c;
+    if (!out || uv_shutdown(&out->shutdown, &c->socket.stream, on_shutdown))
         http_connection_close(c);
 }
 
@@ -256,8 +290,8 @@ static void drained(struct http_connection *c)
     const struct http_handler *h = &c->server->handler;
     struct http_exchange *x = c->exchange;
     if (!x) {
-        buffer_free(&c->sending);
-        buffer_free(&c->queue);
+        buffer_free(&c->out->sending);
+        buffer_free(&c->out->queue);
     }
     if (c->state == CONNECTION_FLUSH) {
         say_goodbye(c);
@@ -278,10 +312,10 @@ static void on_written(uv_write_t *write, int status)
     c->write_busy = false;
     if (c->state == CONNECTION_CLOSED)
         return;
-    buffer_shrink(&c->sending, QUEUE_KEEP);
+    buffer_shrink(&c->out->sending, QUEUE_KEEP);
     if (status < 0)
         fail_write(c);
-    else if (c->queue.n)
+    else if (c->out->queue.n)
         write_queue(c);
     else
         drained(c);
@@ -650,21 +684,23 @@ static uint64_t deadline_of(const struct http_connection *c)
     if (!c->write_busy)
         return deadline;
     /* Bytes wait: as long as the client takes some now and then, it is not idle but slow. */
-    uint64_t stall = c->moved_ms + clocks->stall_ms;
+    uint64_t stall = c->out->moved_ms + clocks->stall_ms;
     return c->state == CONNECTION_IDLE || stall < deadline ? stall : deadline;
 }
 
 static void note_progress(struct http_connection *c)
 {
-    size_t left = c->write_busy ? uv_stream_get_write_queue_size(&c->socket.stream) : 0;
-    if (left < c->unsent)
-        c->moved_ms = now_ms(c);
-    c->unsent = left;
+    if (!c->write_busy)
+        return;
+    size_t left = uv_stream_get_write_queue_size(&c->socket.stream);
+    if (left < c->out->unsent)
+        c->out->moved_ms = now_ms(c);
+    c->out->unsent = left;
 }
 
 static void expire(struct http_connection *c)
 {
-    bool stalled = c->write_busy && now_ms(c) >= c->moved_ms + c->server->clocks.stall_ms;
+    bool stalled = c->write_busy && now_ms(c) >= c->out->moved_ms + c->server->clocks.stall_ms;
     if (stalled)
         http_connection_close(c);
     else if (c->refused && (c->state == CONNECTION_IDLE || c->state == CONNECTION_HEAD))
@@ -796,8 +832,6 @@ void http_connection_create(struct http_server *s, int fd, bool is_unix,
     http_parser_init(&c->parser);
     /* What one read can bring on top, plain or decrypted, still fits. */
     buffer_init(&c->ahead, HTTP_AHEAD_MAX + 4 * HTTP_READ_SIZE);
-    buffer_init(&c->sending, HTTP_QUEUE_MAX);
-    buffer_init(&c->queue, HTTP_QUEUE_MAX);
     c->next = s->connections;
     if (c->next)
         c->next->prev = c;

@@ -26,6 +26,7 @@ struct http_exchange *http_exchange_create(struct http_connection *c, uint64_t s
     x->connection = c;
     x->config = config_ref(c->server->config);
     x->started_ms = started_ms;
+    x->bodiless = span_eq(c->parser.request.method, SPAN("HEAD"));
     buffer_init(&x->head, ANSWER_HEAD_MAX);
     return x;
 }
@@ -69,6 +70,12 @@ const struct header *http_exchange_headers(const struct http_exchange *x, size_t
 {
     *n = request_of(x)->n_headers;
     return request_of(x)->headers;
+}
+
+void http_exchange_drop_head(struct http_exchange *x, const char *keep)
+{
+    assert(x->magic == HTTP_EXCHANGE_MAGIC && x->announced);
+    http_parser_drop_head(&x->connection->parser, span_str(keep));
 }
 
 struct buffer *http_exchange_body(struct http_exchange *x)
@@ -130,7 +137,7 @@ void http_answer_start(struct http_exchange *x, int status, const struct header 
     assert(!x->started && status >= 100 && status <= 999);
     x->started = true;
     x->left = length;
-    x->bodiless = empty_status || span_eq(r->method, SPAN("HEAD"));
+    x->bodiless |= empty_status;
     x->chunked = length < 0 && !r->http10;
     if (length < 0 && r->http10)
         x->connection->keep_alive = false; /* the body ends with the connection */

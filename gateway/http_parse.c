@@ -54,6 +54,33 @@ void http_parser_reset(struct http_parser *p)
     http_parser_init(p);
 }
 
+void http_parser_drop_head(struct http_parser *p, struct span keep)
+{
+    struct http_request *r = &p->request;
+    struct header *kept = NULL;
+    struct arena arena;
+    assert(p->at == DONE);
+    arena_init(&arena);
+    for (size_t i = 0; i < r->n_headers && !kept; i++) {
+        if (!span_eq_nocase(r->headers[i].name, keep))
+            continue;
+        kept = arena_alloc(&arena, sizeof *kept);
+        if (kept)
+            *kept =
+                (struct header){arena_dup(&arena, keep), arena_dup(&arena, r->headers[i].value)};
+        if (!kept || !kept->name.p || !kept->value.p) { /* then all of it stays */
+            arena_free(&arena);
+            return;
+        }
+    }
+    arena_free(&p->arena);
+    buffer_free(&p->head);
+    p->arena = arena;
+    r->headers = kept;
+    r->n_headers = kept ? 1 : 0;
+    r->method = r->target = r->path = span_of(NULL, 0);
+}
+
 void http_parser_drop_body(struct http_parser *p) { buffer_free(&p->body); }
 
 bool http_parser_is_idle(const struct http_parser *p) { return p->at <= START_LF; }
@@ -418,6 +445,7 @@ static enum http_parse_event next_of_length(struct http_parser *p, struct span *
     p->left -= piece.n;
     if (p->left)
         return HTTP_PARSE_MORE;
+    buffer_fit(&p->body);
     p->at = DONE;
     return HTTP_PARSE_DONE;
 }
@@ -427,7 +455,10 @@ static enum http_parse_event next_of_chunked(struct http_parser *p, struct span 
 {
     switch (http_chunked_decode(&p->chunked, in, p->discard ? NULL : &p->body)) {
     case CHUNKED_MORE: return HTTP_PARSE_MORE;
-    case CHUNKED_DONE: p->at = DONE; return HTTP_PARSE_DONE;
+    case CHUNKED_DONE:
+        buffer_fit(&p->body);
+        p->at = DONE;
+        return HTTP_PARSE_DONE;
     case CHUNKED_TOO_BIG: return refuse_body(p, problem);
     case CHUNKED_EXTRA:
         refuse(problem, 431,

@@ -73,6 +73,10 @@ struct span http_exchange_path(const struct http_exchange *);
 struct span http_exchange_header(const struct http_exchange *, const char *name);
 /* All headers in order. */
 const struct header *http_exchange_headers(const struct http_exchange *, size_t *n);
+/* After on_request, when the rest of the head is needed no more: from now on the request has only
+ * its first header of this name. An answer may be long in coming, and a head is as large as a chat.
+ */
+void http_exchange_drop_head(struct http_exchange *, const char *keep);
 /* Body with JSON_PADDING, mutable in place; valid until the answer ends. */
 struct buffer *http_exchange_body(struct http_exchange *);
 const struct ip_address *http_exchange_peer(const struct http_exchange *);

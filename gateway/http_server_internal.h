@@ -3,7 +3,7 @@
  * sockets, http_server.c owns listeners and the list of connections, http_connection.c is one
  * client connection, http_exchange.c one answer.
  *
- * An idle connection costs one struct http_connection (well under 2 KiB) and the kernel's socket;
+ * An idle connection costs one struct http_connection (well under 1 KiB) and the kernel's socket;
  * heads, bodies, answers and queues are allocated while there are some and given back after each
  * request. Bytes are read into one 64 KiB buffer that all connections of the loop share. (With TLS:
  * mbedTLS's buffers in addition, some 35 KiB.)
@@ -123,6 +123,16 @@ enum connection_state {
     CONNECTION_CLOSED     /* uv_close was called */
 };
 
+/* What a client does not take at once; made when that first happens. */
+struct http_outbox {
+    uv_write_t write;
+    uv_shutdown_t shutdown;
+    struct buffer sending; /* in uv_write's hands */
+    struct buffer queue;   /* waits behind it */
+    uint64_t moved_ms;     /* the client last took queued bytes */
+    size_t unsent;         /* what uv_write had left then */
+};
+
 struct http_connection {
     unsigned magic;
     enum connection_state state;
@@ -135,20 +145,15 @@ struct http_connection {
         uv_pipe_t pipe;
     } socket;
     uv_timer_t timer;
-    uv_write_t write;
-    uv_shutdown_t shutdown;
-    struct tls_stream *tls; /* NULL: plain */
+    struct http_outbox *out; /* NULL: the client took everything so far */
+    struct tls_stream *tls;  /* NULL: plain */
     struct ip_address peer;
     struct http_parser parser;
     struct http_exchange
-        *exchange;         /* the request in work, from its head to the end of its answer */
-    struct buffer ahead;   /* received, not yet parsed */
-    struct buffer sending; /* in uv_write's hands */
-    struct buffer queue;   /* waits behind it */
-    uint64_t deadline_ms, timer_due_ms;
+        *exchange;       /* the request in work, from its head to the end of its answer */
+    struct buffer ahead; /* received, not yet parsed */
+    uint64_t timer_due_ms;
     uint64_t since_ms; /* of the state, or of the last byte of a body */
-    uint64_t moved_ms; /* the client last took queued bytes */
-    size_t unsent;     /* what uv_write had left then */
     uint64_t lingered; /* bytes thrown away since FLUSH */
     uint8_t open_handles;
     bool is_unix;

@@ -240,6 +240,9 @@ static void check_accounts(struct server *s, struct span only, struct control_ca
     }
 }
 
+/* "accounts": account_report.h's JSON. "check", "check SITE", "check SITE/ACCOUNT":
+ * account_check.h's JSON, when all have been asked. "clear SITE/ACCOUNT": a sentence. What cannot
+ * be done is answered with "error: " and why. */
 static void on_control(void *owner, struct span line, struct control_caller *caller)
 {
     struct server *s = owner;
@@ -248,7 +251,7 @@ static void on_control(void *owner, struct span line, struct control_caller *cal
         return;
     }
     if (span_eq(line, SPAN("accounts")))
-        account_report_json(control_reply(caller), s->engine->accounts, s->engine->config,
+        account_report_json(control_reply(caller), s->engine->accounts, s->engine->config, true,
                             uv_now(&s->loop), clock_wall_ms());
     else if (span_starts(line, SPAN("clear ")))
         clear_account(s, span_from(line, 6), control_reply(caller));

@@ -32,12 +32,16 @@ struct store {
     struct listener *listeners; /* of what waits; the latest first */
     struct store_query *queries; /* the latest first */
     bool urgent;                /* more than counters waits, and was not tried yet */
-    uv_timer_t lazy;            /* while only counters wait, or a write failed */
+    bool prune_waits;
+    struct store_age prune_to;
+    uv_timer_t lazy; /* while only counters wait, or a write failed */
 
     /* The job: the worker's while `writing`. */
     bool writing, last;
     uv_work_t work;
     struct store_row *rows;
+    bool prune;
+    struct store_age age;
     struct listener *told; /* after it */
     struct store_query *asked;
     int result;
@@ -251,6 +255,10 @@ static void on_work(uv_work_t *work)
 {
     struct store *s = work->data;
     s->result = s->rows ? store_file_write(s->file, s->rows, &s->problem) : 0;
+    if (s->prune && s->result == 0) { /* nobody relies on it: the next day tries again */
+        struct fail fail;
+        store_file_prune(s->file, &s->age, &fail);
+    }
     for (struct store_query *q = s->asked; q; q = q->next)
         q->work(q, s->file);
     if (s->last)
@@ -341,6 +349,9 @@ static void start(struct store *s)
     s->told = s->listeners;
     s->asked = s->queries;
     s->queries = NULL;
+    s->prune = s->prune_waits;
+    s->age = s->prune_to;
+    s->prune_waits = false;
     s->waiting = NULL;
     s->listeners = NULL;
     memset(s->buckets, 0, sizeof s->buckets);
@@ -438,6 +449,15 @@ void store_save_models(struct store *s, const struct store_models *m)
                              .text = {m->site, m->json},
                              .number = {m->fetched_ms}},
          NULL, NULL);
+}
+
+void store_prune(struct store *s, int64_t day, int64_t changed_ms)
+{
+    check(s);
+    s->prune_waits = s->urgent = true;
+    s->prune_to = (struct store_age){day, changed_ms};
+    if (!s->writing)
+        start(s);
 }
 
 void store_save_meta(struct store *s, const char *name, const char *value)

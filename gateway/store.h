@@ -44,7 +44,7 @@ struct store_account {
     int64_t until_ms;   /* wall clock */
     int64_t strikes;    /* failures in a row */
     const char *error;  /* the last one, without secrets; "" = none */
-    int64_t changed_ms; /* wall clock */
+    int64_t changed_ms; /* wall clock: when it was last true */
 };
 
 /* Totals of one UTC day (not what was added); known by kind, name and day. */
@@ -123,6 +123,9 @@ void store_save_credential_then(struct store *, const struct store_credential *,
 void store_save_account(struct store *, const struct store_account *);
 void store_save_counter(struct store *, const struct store_counter *);
 void store_save_models(struct store *, const struct store_models *);
+/* What is older goes, with the next write (at once): counters of days before `day`, states of
+ * accounts saved before `changed_ms`. When that fails it is left for the next time. */
+void store_prune(struct store *, int64_t day, int64_t changed_ms);
 /* Single values by name; `value` NULL forgets. */
 void store_save_meta(struct store *, const char *name, const char *value);
 

@@ -736,15 +736,45 @@ static int write_rows(struct store_file *f, const void *first)
     return 0;
 }
 
-int store_file_write(struct store_file *f, const struct store_row *first, struct fail *fail)
+static int write_in_one(struct store_file *f, int (*work)(struct store_file *, const void *),
+                        const void *arg, struct fail *fail)
 {
     if (store_file_open(f, fail) != STORE_OPEN)
         return -1;
-    if (transact(f, write_rows, first) == 0)
+    if (transact(f, work, arg) == 0)
         return 0;
     fail_set(fail, FAIL_INTERNAL, "%s: cannot write: %s", f->path, sqlite3_errmsg(f->db));
     roll_back(f);
     return -1;
+}
+
+int store_file_write(struct store_file *f, const struct store_row *first, struct fail *fail)
+{
+    return write_in_one(f, write_rows, first, fail);
+}
+
+static int delete_before(struct store_file *f, const char *sql, int64_t limit)
+{
+    sqlite3_stmt *st;
+    if (sqlite3_prepare_v2(f->db, sql, -1, &st, NULL) != SQLITE_OK)
+        return -1;
+    sqlite3_bind_int64(st, 1, limit);
+    sqlite3_step(st);
+    return sqlite3_finalize(st) == SQLITE_OK ? 0 : -1;
+}
+
+static int delete_old(struct store_file *f, const void *arg)
+{
+    const struct store_age *age = arg;
+    return delete_before(f, "DELETE FROM counter WHERE day < ?1", age->day) ||
+                   delete_before(f, "DELETE FROM account WHERE changed_ms < ?1", age->changed_ms)
+               ? -1
+               : 0;
+}
+
+int store_file_prune(struct store_file *f, const struct store_age *age, struct fail *fail)
+{
+    return write_in_one(f, delete_old, age, fail);
 }
 
 /* ---- responses ---- */

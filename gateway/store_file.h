@@ -61,6 +61,11 @@ enum store_opened store_file_read(struct store_file *,
                                   struct fail *);
 /* All of the list in one transaction, or none. Opens the file first. 0, or -1 with fail. */
 int store_file_write(struct store_file *, const struct store_row *first, struct fail *);
+/* What is older than that goes (store_prune). */
+struct store_age {
+    int64_t day, changed_ms;
+};
+int store_file_prune(struct store_file *, const struct store_age *, struct fail *);
 
 /* ---- responses ---- */
 

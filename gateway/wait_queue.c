@@ -11,6 +11,7 @@ void wait_queue_add(struct wait_queue *q, struct waiter *w)
     w->queue = q;
     w->prev = q->last;
     w->next = NULL;
+    w->number = q->last ? q->last->number + 1 : 0;
     if (q->last)
         q->last->next = w;
     else
@@ -25,6 +26,7 @@ void wait_queue_add_first(struct wait_queue *q, struct waiter *w)
     w->queue = q;
     w->prev = NULL;
     w->next = q->first;
+    w->number = q->first ? q->first->number - 1 : 0; /* it may wrap: only differences count */
     if (q->first)
         q->first->prev = w;
     else
@@ -38,6 +40,7 @@ void waiter_leave(struct waiter *w)
     struct wait_queue *q = w->queue;
     if (!q)
         return;
+    q->torn |= w->prev && w->next;
     if (w->prev)
         w->prev->next = w->next;
     else
@@ -51,6 +54,19 @@ void waiter_leave(struct waiter *w)
     w->prev = w->next = NULL;
     if (q->left)
         q->left(q); /* last: it may free the queue */
+}
+
+size_t waiter_ahead(const struct waiter *w)
+{
+    struct wait_queue *q = w->queue;
+    assert(q && q->first);
+    if (q->torn) {
+        size_t number = 0;
+        for (struct waiter *i = q->first; i; i = i->next)
+            i->number = number++;
+        q->torn = false;
+    }
+    return w->number - q->first->number;
 }
 
 void wait_queue_wake_first(struct wait_queue *q)

@@ -8,6 +8,7 @@
 #ifndef DRAGOMAN_GATEWAY_WAIT_QUEUE_H
 #define DRAGOMAN_GATEWAY_WAIT_QUEUE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct wait_queue;
@@ -15,12 +16,14 @@ struct wait_queue;
 struct waiter {
     struct waiter *prev, *next;
     struct wait_queue *queue; /* NULL = not waiting */
+    size_t number;            /* rises by one from waiter to waiter, but where `torn` */
     void (*wake)(struct waiter *);
 };
 
 struct wait_queue {
     struct waiter *first, *last;
     size_t n;
+    bool torn; /* somebody left from the middle since the numbers were right */
     /* Called when a waiter has left, before it is woken; may be NULL. The queue may be freed there.
      */
     void (*left)(struct wait_queue *);
@@ -30,6 +33,9 @@ void wait_queue_add(struct wait_queue *, struct waiter *);
 void wait_queue_add_first(struct wait_queue *, struct waiter *);
 /* Nothing for one that does not wait. */
 void waiter_leave(struct waiter *);
+/* How many are before it in its queue. Cheap, also in a long one: counted anew only when somebody
+ * has left from the middle meanwhile. */
+size_t waiter_ahead(const struct waiter *);
 void wait_queue_wake_first(struct wait_queue *);
 /* All that wait now; those who queue again meanwhile wait on. */
 void wait_queue_wake_all(struct wait_queue *);

@@ -67,14 +67,6 @@ static int stream_finish(struct answer_writer *w, int choice, const struct finis
     return STREAM_OF(w)->out->error;
 }
 
-static void stream_forget(struct answer_writer *w, int choice)
-{
-    const struct span nothing = {NULL, 0};
-    chunk_emitter_extra(STREAM_OF(w)->emitter, EXTRA_CHOICE, choice, nothing);
-    chunk_emitter_extra(STREAM_OF(w)->emitter, EXTRA_DELTA, choice, nothing);
-    chunk_emitter_extra(STREAM_OF(w)->emitter, EXTRA_TOP, 0, nothing);
-}
-
 static int stream_end(struct answer_writer *w, const struct usage_counts *usage,
                       struct buffer *body)
 {
@@ -112,7 +104,6 @@ static const struct answer_writer_ops stream_ops = {
     .citations = stream_citations,
     .extra = stream_extra,
     .finish = stream_finish,
-    .forget = stream_forget,
     .end = stream_end,
     .flush_extras = stream_flush_extras,
     .role = stream_role,
@@ -186,11 +177,6 @@ static int whole_finish(struct answer_writer *w, int choice, const struct finish
     return answer_builder_finish(BUILDER_OF(w), choice, note->reason);
 }
 
-static void whole_forget(struct answer_writer *w, int choice)
-{
-    answer_builder_forget_extras(BUILDER_OF(w), choice);
-}
-
 static int whole_end(struct answer_writer *w, const struct usage_counts *usage, struct buffer *body)
 {
     const struct answer_meta *meta = &((struct chat_whole *)w)->meta;
@@ -208,7 +194,6 @@ static const struct answer_writer_ops whole_ops = {
     .citations = whole_citations,
     .extra = whole_extra,
     .finish = whole_finish,
-    .forget = whole_forget,
     .end = whole_end,
     .destroy = whole_destroy,
 };

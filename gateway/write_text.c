@@ -251,8 +251,6 @@ static int no_extra(struct answer_writer *w, enum extra_place place, int choice,
     return 0;
 }
 
-static void forget_nothing(struct answer_writer *w, int choice) {}
-
 static void destroy(struct answer_writer *w)
 {
     struct text_writer *t = (struct text_writer *)w;
@@ -265,7 +263,7 @@ static void destroy(struct answer_writer *w)
 
 #define COMMON                                                                                     \
     .reasoning = no_text, .tool_begin = no_call, .tool_arguments = no_arguments,                   \
-    .citations = no_citations, .extra = no_extra, .forget = forget_nothing, .destroy = destroy
+    .citations = no_citations, .extra = no_extra, .destroy = destroy
 
 static const struct answer_writer_ops stream_ops = {
     COMMON,

@@ -227,21 +227,6 @@ int answer_builder_extra(struct answer_builder *b, enum extra_place place, int c
     return merge_members(b, place == EXTRA_CHOICE ? &c->choice_extra : &c->message_extra, members);
 }
 
-static void forget(struct answer_builder *b, struct buffer *members)
-{
-    b->used -= members->n;
-    buffer_clear(members);
-}
-
-void answer_builder_forget_extras(struct answer_builder *b, int choice)
-{
-    forget(b, &b->top_extra);
-    if (choice < b->n_choices && b->choices[choice]) {
-        forget(b, &b->choices[choice]->choice_extra);
-        forget(b, &b->choices[choice]->message_extra);
-    }
-}
-
 int answer_builder_finish(struct answer_builder *b, int choice, struct span reason)
 {
     struct built_choice *c = choice_of(b, choice);

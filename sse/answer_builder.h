@@ -28,8 +28,6 @@ int answer_builder_citations(struct answer_builder *, int choice, const struct c
  * given again replaces the former of its name. */
 int answer_builder_extra(struct answer_builder *, enum extra_place, int choice,
                          struct span members);
-/* Forgets the choice's extras, and those of the top. */
-void answer_builder_forget_extras(struct answer_builder *, int choice);
 int answer_builder_finish(struct answer_builder *, int choice, struct span reason);
 /* Renders the JSON object. `usage` is never NULL here (W4): zeros where nothing is known. */
 int answer_builder_render(struct answer_builder *, struct buffer *out, struct span id,

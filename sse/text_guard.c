@@ -186,3 +186,11 @@ struct span utf8_repair(struct span text, struct buffer *scratch)
     buffer_append(scratch, rest);
     return buffer_span(scratch);
 }
+
+void json_member_repaired(struct json_writer *w, const char *key, struct span text)
+{
+    struct buffer scratch;
+    buffer_init(&scratch, 3 * text.n + 3);
+    json_member(w, key, utf8_repair(text, &scratch));
+    buffer_free(&scratch);
+}

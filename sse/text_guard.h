@@ -11,6 +11,7 @@
 #define DRAGOMAN_SSE_TEXT_GUARD_H
 
 #include "base/buffer.h"
+#include "base/json_write.h"
 
 struct text_guard {
     unsigned char held[5]; /* a high surrogate and a torn low one at most */
@@ -28,5 +29,7 @@ bool utf8_valid(struct span);
 /* A whole text as valid UTF-8: itself, or a repaired copy in `scratch` (initialised by the caller;
  * its error says when memory was short). */
 struct span utf8_repair(struct span text, struct buffer *scratch);
+/* A member whose text quotes somebody, whatever bytes that was: repaired. */
+void json_member_repaired(struct json_writer *, const char *key, struct span text);
 
 #endif

@@ -1,6 +1,8 @@
 // dragoman accounts and keys: what a person sees, of a running gateway and of none.
 import assert from 'node:assert/strict';
-import {rmSync, statSync} from 'node:fs';
+import {once} from 'node:events';
+import {rmSync, statSync, writeFileSync} from 'node:fs';
+import {connect} from 'node:net';
 import {join} from 'node:path';
 import {afterEach, describe, it} from 'node:test';
 import {OpenAiSite} from '../sites/openai.mjs';
@@ -54,6 +56,14 @@ describe('dragoman accounts', () => {
     assert.match(stdout, /^dead +main +expired .*refuses the credential/m);
     assert.match(stdout, /^checked +main +challenged/m);
     assert.match(stdout, /^good +main +ready +- +0 +1 +0$/m);
+
+    const log = gateway.stderr.split('\n').filter((line) => / account /.test(line)).map((line) => line.replace(/^\S+ \S+ /, ''));
+    assert.equal(log.length, 3, log.join('\n'));
+    assert.match(log[0], /^info  account tired\/main rests for 300 s for m: tired limits the rate/);
+    assert.match(log[1], /^warn  account dead\/main is expired: dead refuses the credential/);
+    assert.match(log[2], /^warn  account checked\/main is challenged: /);
+    await (await ask('dead/m')).text(); // it is good after all
+    await gateway.logged(/info {2}account dead\/main is ready again/);
     assert.doesNotMatch(stdout + gateway.stderr, /sk-\w+-0123456789/);
   });
 
@@ -97,12 +107,33 @@ describe('dragoman accounts', () => {
     assert.throws(() => statSync(socket));
   });
 
+  it('is not held up by those who connect and say nothing, or take no answer', async () => {
+    const {gateway, accounts} = await serve();
+    const callers = [];
+    for (let i = 0; i < 40;) {
+      const caller = connect(join(gateway.directory, 'data/control.sock'));
+      caller.on('error', () => {});
+      try {
+        await once(caller, 'connect');
+      } catch (error) {
+        assert.equal(error.code, 'EAGAIN'); // more than the gateway has looked at so far
+        continue;
+      }
+      callers.push(caller);
+      if (i++ % 2) caller.pause().write('accounts\n');
+    }
+    const {code, stdout} = await accounts();
+    for (const caller of callers) caller.destroy();
+    assert.equal(code, 0);
+    assert.match(stdout, /^good +main +ready/m);
+  });
+
   it('a killed gateway leaves nothing in the way of the next', async () => {
     const {gateway, accounts} = await serve();
     gateway.signal('SIGKILL');
     await gateway.closed;
     const alone = await accounts();
-    assert.match(alone.stdout, /^good +main +not running/m);
+    assert.match(alone.stdout, /^good +main +ready/m);
     assert.match(alone.stderr, /no gateway runs/);
     const next = await new Gateway(null, {args: ['serve', '-c', gateway.file]}).start();
     try {
@@ -111,6 +142,52 @@ describe('dragoman accounts', () => {
       await next.stop();
       running.splice(running.indexOf(gateway), 1);
     }
+  });
+});
+
+describe('dragoman accounts without a gateway', () => {
+  it('tells what the last one wrote down, and clear forgets it', async () => {
+    const {site, gateway, accounts, states, ask} = await serve();
+    for (const model of ['tired/m', 'good/m']) {
+      site.plans.push({status: 429, json: {error: {message: 'slow down'}}, headers: {'retry-after': '300'}});
+      await (await ask(model)).text();
+    }
+    gateway.signal('SIGTERM');
+    assert.equal(await gateway.exit(), 0);
+
+    const table = await accounts();
+    assert.equal(table.code, 0);
+    assert.match(table.stdout, /^good +main +cooling +\d\d:\d\d:\d\d \(in \d min\) +0 +1 +0 +good limits the rate/m);
+    assert.match(table.stdout, /^ +m +cooling/m);
+    assert.match(table.stderr, /no gateway runs/);
+    const json = (await accounts('--json')).stdout;
+    assert.match(json, /^\{"running":false,.*\}\n$/);
+    assert.deepEqual(JSON.parse(json).accounts.map((a) => [a.state, a.requests_today]), [['ready', 1], ['ready', 0], ['cooling', 1], ['ready', 0]]);
+
+    for (const name of ['tired/main', 'good/main']) assert.deepEqual(await accounts('clear', name), {code: 0, stdout: `${name} is ready\n`, stderr: ''});
+    const nobody = await accounts('clear', 'nobody/main');
+    assert.deepEqual([nobody.code, nobody.stderr], [1, 'dragoman: there is no account nobody/main\n']);
+    assert.deepEqual([(await states()).good.state, (await states()).tired.models], ['ready', []]);
+
+    const next = await new Gateway(null, {args: ['serve', '-c', gateway.file]}).start();
+    running.push(next);
+    for (const model of ['tired/m', 'good/m']) assert.equal((await chat(next.base, {model, ...user('x')})).status, 200);
+  });
+
+  it('makes no file, and says why it cannot read one', async () => {
+    const {gateway, accounts, states} = await serve();
+    gateway.signal('SIGTERM');
+    assert.equal(await gateway.exit(), 0);
+    const data = join(gateway.directory, 'data');
+    writeFileSync(join(data, 'dragoman.db'), 'this is no database of anybody'.repeat(40));
+    const {code, stdout, stderr} = await accounts();
+    assert.deepEqual([code, (await accounts('clear', 'good/main')).code], [0, 1]);
+    assert.match(stdout, /^good +main +not known/m);
+    assert.match(stderr, /what was stored is not shown: .*damaged/);
+    rmSync(data, {recursive: true});
+    assert.equal((await states()).good.state, 'ready');
+    assert.equal((await accounts('clear', 'good/main')).code, 0);
+    assert.throws(() => statSync(data));
   });
 });
 

@@ -113,6 +113,22 @@ for (const alone of [false, true]) {
       assert.deepEqual(listed(site).map((r) => r.headers.authorization).slice(-2), [`Bearer ${BAD}`, undefined]);
     });
 
+    it('takes a failure without the credential for no praise of it', async () => {
+      const answers = {
+        busy: (r, res) => busy.json(res, 503, {error: {message: 'busy'}}),
+        limited: (r, res) => limited.json(res, 429, {error: {message: 'slow down'}}),
+        cut: (r, res) => res.destroy(),
+        refusing: (r, res) => refusing.json(res, 400, {error: {message: 'no key'}}),
+      };
+      const site = (name) => service((r, res) => (r.headers.authorization ? busy.json(res, 200, {data: [{id: 'm'}]}) : answers[name](r, res)));
+      const busy = await site('busy'), limited = await site('limited'), cut = await site('cut'), refusing = await site('refusing');
+      const {check} = await serve([openai('busy', busy), openai('limited', limited), openai('cut', cut), openai('refusing', refusing)], alone);
+      const {code, lines} = await check();
+      assert.equal(code, 0);
+      for (const i of [0, 1, 2]) assert.match(lines[i], /^\w+\/main +answers, but did not say whether it shows its models to everybody/);
+      assert.match(lines[3], /^refusing\/main +fine \(1 model\)$/);
+    });
+
     it('says where there is nothing cheap to ask', async () => {
       const without = await service((r, res) => without.json(res, 404, {error: {message: 'no such path'}}));
       const sophnet = await new Sophnet().start(), zai = await new Zai().start();

@@ -6,7 +6,7 @@ import {join} from 'node:path';
 import {afterEach, describe, it} from 'node:test';
 import {Sophnet} from '../sites/sophnet.mjs';
 import {Gateway} from './lib/gateway.mjs';
-import {chat, user} from './lib/http.mjs';
+import {chat, checkError, user} from './lib/http.mjs';
 
 const ROUNDS = 6;
 
@@ -58,7 +58,7 @@ describe('credentials', () => {
       running.splice(running.indexOf(gateway), 1);
       rmSync(gateway.directory, {recursive: true, force: true});
     };
-    return {site, serve, killed};
+    return {site, config, serve, killed};
   };
   const ask = (gateway) => chat(gateway.base, {model: 'soph/DeepSeek-V3-Fast', ...user('hi')});
 
@@ -99,6 +99,20 @@ describe('credentials', () => {
       await next.stop();
       running.splice(running.indexOf(next), 1);
     }
+  });
+
+  it('those who wait for a login that fails share its failure', async () => {
+    const {site, config, serve} = await place();
+    let wait = true;
+    const login = site.login.bind(site);
+    site.login = (r, res) => (wait ? site.at('no answer to the login') : login(r, res));
+    config.sites[0].first_byte_timeout = '2s';
+    const gateway = await serve();
+    const answers = await Promise.all(Array.from({length: 8}, (_, i) => chat(gateway.base, {model: 'Kimi-K2', ...user(`hello ${i}`)})));
+    for (const answer of answers) await checkError(answer, {status: 504, type: 'upstream_error', code: 'upstream_timeout'});
+    assert.ok(site.moments.length <= 2, `${site.moments.length} logins: one after the other`);
+    wait = false; // who comes later tries again
+    assert.equal((await chat(gateway.base, {model: 'Kimi-K2', ...user('hello')})).status, 200);
   });
 
   it('those who wait for a login wait until it is safe, too', async () => {

@@ -5,7 +5,7 @@ import {mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync} from 'node:fs
 import {join} from 'node:path';
 import {afterEach, describe, it} from 'node:test';
 import {OpenAiSite} from '../sites/openai.mjs';
-import {configText, run, startDemo, startGateway} from './lib/gateway.mjs';
+import {Gateway, configText, run, startDemo, startGateway} from './lib/gateway.mjs';
 import {chat, checkError, checkStream, user} from './lib/http.mjs';
 
 const running = [];
@@ -139,6 +139,51 @@ describe('a reload', () => {
     assert.equal(site.requests.at(-1).headers.authorization, 'Bearer sk-renewed-0123456789');
   });
 
+  it('knows an account that was gone, also over a restart', async () => {
+    const site = await startSite();
+    const having = (...which) => ({sites: [{name: 's', adapter: 'openai', strategy: 'fill_first', ...site.config({accounts: accounts(...which)})}]});
+    const gateway = await start(having(0, 1));
+    site.plans.push({status: 429, json: {error: {message: 'slow down'}}, headers: {'retry-after': '300'}});
+    assert.equal(await ask(gateway, 's/m'), 200);
+    const {until} = (await states(gateway))['s/first'];
+    await reload(gateway, having(1));
+    assert.deepEqual(Object.keys(await states(gateway)), ['s/second']);
+    await reload(gateway, having(0, 1));
+    const known = async () => {
+      const {state, requests_today, until: later, last_error} = (await states(gateway))['s/first'];
+      assert.deepEqual([state, requests_today], ['cooling', 1]);
+      assert.ok(Math.abs(later - until) <= 1);
+      assert.match(last_error, /limits the rate/);
+    };
+    await known();
+    await reload(gateway, having(1));
+    gateway.signal('SIGTERM');
+    assert.equal(await gateway.exit(), 0);
+    gateway.stdout = '';
+    await gateway.start();
+    await reload(gateway, having(0, 1));
+    await known();
+    const sent = site.chatRequests().length;
+    assert.equal(await ask(gateway, 's/m'), 200); // by the second
+    assert.deepEqual(site.chatRequests().slice(sent).map((r) => r.headers.authorization), [`Bearer ${KEYS[1]}`]);
+  });
+
+  it('another credential is a new beginning also when it was given between two runs', async () => {
+    const site = await startSite();
+    const having = (api_key) => ({sites: [{name: 's', adapter: 'openai', ...site.config({accounts: [{name: 'a', api_key}]})}]});
+    const gateway = await start(having(KEYS[0]));
+    site.plans.push({status: 401, json: {error: {message: 'revoked'}}});
+    assert.equal(await ask(gateway, 's/m'), 403);
+    gateway.signal('SIGTERM');
+    assert.equal(await gateway.exit(), 0);
+    gateway.write(having(KEYS[1]));
+    gateway.stdout = '';
+    await gateway.start();
+    const {state, last_error, requests_today} = (await states(gateway))['s/a'];
+    assert.deepEqual([state, requests_today], ['ready', 1]);
+    assert.equal(last_error, null);
+  });
+
   it('adds, removes and changes keys; a stream of a key that is gone goes on to its end', async () => {
     const site = await startSite();
     const sites = [{name: 's', adapter: 'openai', ...site.config({accounts: accounts(0)})}];
@@ -226,6 +271,66 @@ describe('server.watch', () => {
     };
     await sees(gateway, 'linked', place);
     await sees(gateway, 'linked-again', place);
+  });
+
+  /** A gateway whose file is cfg/gateway.toml, made by `place`. */
+  async function startIn(place) {
+    const gateway = new Gateway(null, {args: ['serve', '-c', 'cfg/gateway.toml']});
+    gateway.file = join(gateway.directory, 'cfg/gateway.toml');
+    place(gateway);
+    await gateway.start();
+    running.push(gateway);
+    return gateway;
+  }
+  const put = (gateway, folder, id) => {
+    mkdirSync(join(gateway.directory, folder), {recursive: true});
+    writeFileSync(join(gateway.directory, folder, 'gateway.toml'), text(gateway, id), {mode: 0o600});
+  };
+
+  it('follows ..data of Kubernetes, which is swapped for another folder', async () => {
+    const swap = (gateway, id) => {
+      put(gateway, `cfg/..${id}`, id);
+      symlinkSync(`..${id}`, join(gateway.directory, 'cfg/..data_tmp'));
+      renameSync(join(gateway.directory, 'cfg/..data_tmp'), join(gateway.directory, 'cfg/..data'));
+    };
+    const gateway = await startIn((g) => {
+      swap(g, 'one');
+      symlinkSync('..data/gateway.toml', join(g.directory, 'cfg/gateway.toml'));
+    });
+    for (const id of ['two', 'three']) {
+      const before = id === 'two' ? 'one' : 'two';
+      await sees(gateway, id, () => {
+        swap(gateway, id);
+        rmSync(join(gateway.directory, `cfg/..${before}`), {recursive: true});
+      });
+    }
+  });
+
+  it('follows the path when its folder is renamed, replaced, or gone for a while', async () => {
+    const gateway = await startIn((g) => put(g, 'cfg', 'one'));
+    for (const id of ['two', 'three']) {
+      await sees(gateway, id, () => {
+        renameSync(join(gateway.directory, 'cfg'), join(gateway.directory, `cfg-before-${id}`));
+        put(gateway, `cfg-of-${id}`, id);
+        renameSync(join(gateway.directory, `cfg-of-${id}`), join(gateway.directory, 'cfg'));
+      });
+    }
+    const from = gateway.stderr.length;
+    put(gateway, 'cfg-before-three', 'elsewhere'); // nobody's file any more
+    rmSync(join(gateway.directory, 'cfg'), {recursive: true});
+    assert.ok((await ids(gateway)).includes('three'));
+    await sees(gateway, 'four', () => put(gateway, 'cfg', 'four'));
+    await sees(gateway, 'five', () => put(gateway, 'cfg', 'five')); // and the new folder is watched
+    assert.equal(gateway.stderr.slice(from).match(/configuration reloaded/g).length, 2);
+  });
+
+  it('sees a file that is changed where a link leads', async () => {
+    const gateway = await startIn((g) => {
+      put(g, 'elsewhere', 'one');
+      mkdirSync(join(g.directory, 'cfg'));
+      symlinkSync('../elsewhere/gateway.toml', g.file);
+    });
+    await sees(gateway, 'two', () => put(gateway, 'elsewhere', 'two'));
   });
 
   it('is not kept from looking by a busy folder, and reads the file once', async () => {

@@ -153,6 +153,21 @@ describe('patterns', () => {
     assert.equal(down.violations.length + up.violations.length, 0);
   });
 
+  it('near ids are those that the key may use', async () => {
+    const {gateway, ask} = await serve([{id: 'secret-1', targets: ['demo/echo']}, {id: 'secret-2', targets: ['up/m']}, {id: 'open-1', targets: ['demo/echo']}],
+      {keys: [{name: 'few', key: 'sk-few', models: ['open-*']}, {name: 'tied', key: 'sk-tied', accounts: ['up/a']}, {name: 'all', key: 'sk-all'}]});
+    const near = async (key, options) => {
+      const {error} = await checkError(await ask(...options, {headers: {authorization: `Bearer ${key}`}}), {status: 404, type: 'invalid_request_error', code: 'model_not_found'});
+      return error.message;
+    };
+    const asked = ['secret-', {}, 'x'];
+    assert.match(await near('sk-few', ['open-', {}, 'x']), /near are: open-1; GET/);
+    assert.match(await near('sk-all', asked), /near are: secret-1, secret-2, /);
+    assert.doesNotMatch(await near('sk-tied', asked), /secret-1|demo/);
+    const one = await fetch(`${gateway.base}/models/open-`, {headers: {authorization: 'Bearer sk-few'}});
+    assert.match((await one.json()).error.message, /near are: open-1; GET/);
+  });
+
   it('do not open what a key may not use', async () => {
     const {gateway} = await serve([{id: 'gpt-*', targets: ['up/*']}], {keys: [{name: 'k', key: 'sk-some-0001', models: ['gpt-4*']}]});
     const headers = {authorization: 'Bearer sk-some-0001'};
@@ -199,12 +214,49 @@ describe('the next target', () => {
     assert.equal(up.chatRequests().length, 0);
   });
 
+  it('has a queue of its own for who waited in vain at the first one', async () => {
+    const up = keep(await new OpenAiSite().start()), down = keep(await new OpenAiSite().start()), held = [];
+    const config = {max_concurrent: 1, adapter: 'openai', accounts: account};
+    const {base} = keep(await startGateway({models: [{id: 'chain', targets: ['up/a', 'down/b']}], sites: [
+      {name: 'up', ...config, ...up.config(), queue_timeout: '100ms'}, {name: 'down', ...config, ...down.config()}]}));
+    for (const site of [up, down]) site.plans.push(function (r, res) {
+      held.push(() => this.json(res, 200, {choices: [{index: 0, message: {role: 'assistant', content: 'x'}, finish_reason: 'stop'}]}));
+      this.emit('held');
+    });
+    const busy = [];
+    for (const [site, model] of [[up, 'up/a'], [down, 'down/b']]) {
+      busy.push(chat(base, {model, ...user('x')}));
+      await once(site, 'held');
+    }
+    setTimeout(() => held.forEach((go) => go()), 500); // of `up` it is too late for who waits: 100 ms are over
+    const response = await chat(base, {model: 'chain', ...user('hello')});
+    await response.text();
+    assert.deepEqual([response.status, route(response)], [200, 'down/b; tries=1']);
+    for (const answer of busy) await (await answer).text();
+  });
+
   it('is asked while every account of the first one rests', async () => {
     const {up, down, ask} = await serve([{id: 'safe', targets: ['up/m', 'down/m']}]);
     up.plans.push({status: 429, json: {error: {message: 'slow down'}}, headers: {'retry-after': '60'}});
     assert.equal(route(await ask('safe')), 'down/m; tries=2');
     assert.equal(route(await ask('safe')), 'down/m; tries=1');
     assert.deepEqual([up.chatRequests().length, down.chatRequests().length], [1, 2]);
+  });
+});
+
+describe('a limit', () => {
+  const limited = (s) => ({status: 429, json: {error: {message: 'slow down'}}, headers: {'retry-after': `${s}`}});
+  const says = async (response, retryAfter, sentence) => assert.match(
+    (await checkError(response, {status: 429, type: 'rate_limit_error', code: 'upstream_rate_limited', retryAfter})).error.message, sentence);
+
+  it('of every account and target names the site that is ready first, and when', async () => {
+    const {up, down, ask} = await serve([{id: 'safe', targets: ['up/m', 'down/m']}]);
+    up.plans.push(limited(90));
+    down.plans.push(limited(600));
+    await says(await ask('safe'), 90, /^down limits the rate .*; up is ready again in 90 s$/);
+    await says(await ask('safe'), undefined, /^every account of up rests .*; up is ready again in \d+ s$/);
+    await says(await ask('down/m'), undefined, /^every account of down rests after the site's rate limit; ready again in \d+ s$/);
+    assert.equal(up.chatRequests().length + down.chatRequests().length, 2);
   });
 });
 

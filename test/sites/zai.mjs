@@ -8,7 +8,7 @@ export const SIGNING_KEY = 'a test signing key';
 const b64url = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
 
 /** A token as the site makes them. */
-export const jwt = (id, email = `${id}@example.org`) => [b64url({alg: 'ES256', typ: 'JWT'}), b64url({id, email}), b64url('signature')].join('.');
+export const jwt = (id, email = `${id}@example.org`, more = {}) => [b64url({alg: 'ES256', typ: 'JWT'}), b64url({id, email, ...more}), b64url('signature')].join('.');
 
 export const say = (delta_content, phase = 'answer') => ({type: 'chat:completion', data: {delta_content, phase}});
 export const usage = {type: 'chat:completion', data: {phase: 'other', delta_content: '',
@@ -31,7 +31,7 @@ const DATE = /^\d{4}-\d\d-\d\d$/, TIME = /^\d\d:\d\d:\d\d$/;
 const WEEKDAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday'];
 
 export class Zai extends Site {
-  /** tokens: whose are accepted; guests may be had unless guests is false. */
+  /** tokens: whose are accepted; guests may be had unless guests is false. Their tokens tell an end when `lifeS` is set. */
   constructor({tokens = [jwt('person')], guests = true, signingKey = null, roles = 'flat', feVersion = null, ...rest} = {}) {
     super(rest);
     Object.assign(this, {guests, signingKey, roles, feVersion});
@@ -83,7 +83,7 @@ export class Zai extends Site {
     this.check(!('authorization' in r.headers), 'the guest token is asked for with an Authorization');
     this.headers(r, {type: null});
     if (!this.guests) return this.json(res, 403, {detail: 'no guests today'});
-    const id = `guest-${++this.guestsMade}`, token = jwt(id, `Guest-${this.guestsMade}@guest.com`);
+    const id = `guest-${++this.guestsMade}`, token = jwt(id, `Guest-${this.guestsMade}@guest.com`, this.lifeS ? {exp: Math.ceil(Date.now() / 1000 + this.lifeS)} : {});
     this.tokens.set(token, {guest: true});
     this.json(res, 200, {id, email: `Guest-${this.guestsMade}@guest.com`, name: `Guest-${this.guestsMade}`, role: 'guest', token, token_type: 'Bearer'});
   }

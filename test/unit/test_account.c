@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "gateway/clock.h"
+#include "gateway/http_client.h"
 #include "test/unit/support/cmocka_all.h"
 
 static const struct account_limits per_account = {0}, per_model = {.per_model = true},
@@ -28,8 +30,13 @@ static void rests(void **state)
     assert_int_equal(account_cool_until(&a, big), 11000);
     account_note_failure(&a, FAIL_RATE_LIMITED, small, 0, &with_time, 255, 20000);
     assert_int_equal(account_cool_until(&a, small), 27000);
+    account_remember(&a, SPAN("big"), "a limit");
     account_forgive(&a);
     assert_int_equal(account_cool_until(&a, big), 0);
+    bool named = false; /* still: the rest may have been written down */
+    for (size_t i = 0; i < a.n_cool_downs; i++)
+        named |= strcmp(a.cool_downs[i].name, "big") == 0;
+    assert_true(named);
 }
 
 static void rests_grow_until_a_success(void **state)
@@ -45,15 +52,35 @@ static void rests_grow_until_a_success(void **state)
         now = account_cool_until(&a, 1);
     }
     account_note_success(&a, 1);
+    /* A limit while it rests without a strike, as after a success meanwhile: the first step. */
+    struct account other = {0};
+    account_resume(&other, SPAN(""), ACCOUNT_COOLING, 1000, 0, "");
+    account_note_failure(&other, FAIL_RATE_LIMITED, 1, 0, &per_account, 0, 500);
+    assert_int_equal(account_cool_until(&other, 1), 60500);
     account_note_failure(&a, FAIL_RATE_LIMITED, 1, 0, &per_account, 255, now);
     assert_in_range(account_cool_until(&a, 1), now + 60000, now + 72000);
 }
 
+/* One of several that are under way is answered well after the first met the limit: what the others
+ * meet then is a first limit again. */
+static void a_success_amid_limits_counts_anew(void **state)
+{
+    struct account a = {0};
+    account_note_failure(&a, FAIL_RATE_LIMITED, 1, 0, &per_account, 0, 1000);
+    account_note_success(&a, 1);
+    account_note_failure(&a, FAIL_RATE_LIMITED, 1, 0, &per_account, 0, 2000);
+    assert_int_equal(account_cool_until(&a, 1), 62000);
+}
+
+/* More models rest than there are places: none of them is asked before its time. */
 static void many_models_have_room(void **state)
 {
     struct account a = {0};
-    for (uint64_t model = 1; model <= 100; model++)
+    for (uint64_t model = 1; model <= 100; model++) {
         account_note_failure(&a, FAIL_RATE_LIMITED, model, (int)model, &per_model, 0, 0);
+        for (uint64_t known = 1; known <= model; known++)
+            assert_true(account_cool_until(&a, known) >= known * 1000);
+    }
     for (uint64_t model = 86; model <= 100; model++)
         assert_int_equal(account_cool_until(&a, model), model * 1000);
     account_note_failure(&a, FAIL_RATE_LIMITED, 1, 1000, &per_account, 0, 0);
@@ -61,6 +88,15 @@ static void many_models_have_room(void **state)
         account_note_failure(&a, FAIL_RATE_LIMITED, model, 1, &per_model, 0, 500000);
         assert_int_equal(account_cool_until(&a, model), 1000000); /* the whole account's stays */
     }
+}
+
+/* Those that are over make room without a rest of the whole account. */
+static void rests_that_are_over_make_room(void **state)
+{
+    struct account a = {0};
+    for (uint64_t model = 1; model <= 100; model++)
+        account_note_failure(&a, FAIL_RATE_LIMITED, model, 1, &per_model, 0, model * 1000);
+    assert_int_equal(account_state_at(&a, 101000), ACCOUNT_READY);
 }
 
 static void pace(void **state)
@@ -114,6 +150,17 @@ static void states(void **state)
     assert_int_equal(account_state_at(&a, 10000), ACCOUNT_READY);
 }
 
+/* The longest that a site's Retry-After is believed (http_retry_after): what people are told about
+ * a rest is how long it is. */
+static void the_longest_rest_is_told(void **state)
+{
+    struct account a = {0};
+    int longest = http_retry_after(SPAN("1000000000000"), 0);
+    account_note_failure(&a, FAIL_RATE_LIMITED, 1, longest, &per_account, 0, 1000);
+    assert_int_equal(longest, 365 * 86400);
+    assert_int_equal(clock_seconds_until(account_cool_until(&a, 1), 1000), longest);
+}
+
 static void requests_of_the_day(void **state)
 {
     struct account a = {0};
@@ -131,9 +178,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rests),
         cmocka_unit_test(rests_grow_until_a_success),
+        cmocka_unit_test(a_success_amid_limits_counts_anew),
         cmocka_unit_test(many_models_have_room),
+        cmocka_unit_test(rests_that_are_over_make_room),
         cmocka_unit_test(pace),
         cmocka_unit_test(states),
+        cmocka_unit_test(the_longest_rest_is_told),
         cmocka_unit_test(requests_of_the_day),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

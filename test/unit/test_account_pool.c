@@ -317,14 +317,31 @@ static void one_obtains_a_credential_at_a_time(void **state)
 {
     struct bench *b = start(SITE("", ACCOUNT("a", "k1")));
     struct one x = {.waiter = {.wake = on_wake}}, y = {.waiter = {.wake = on_wake}};
+    struct fail fail;
     uint64_t tried = 0;
     struct account *a = lease(b, &tried, 0, LEASE_OK);
-    assert_true(account_credential_begin(a, &x.waiter));
-    assert_false(account_credential_begin(a, &y.waiter));
+    unsigned awaited = 0, later = 0;
+    assert_true(account_credential_begin(a, &x.waiter, &awaited));
+    assert_int_equal(awaited, 0);
+    assert_false(account_credential_begin(a, &y.waiter, &awaited));
     assert_int_equal(y.woken, 0);
-    account_credential_done(a);
+    account_credential_done(a); /* its client left, say */
     assert_int_equal(x.woken, 0);
     assert_int_equal(y.woken, 1);
+    assert_null(account_credential_failure(a, awaited));
+
+    assert_true(account_credential_begin(a, &y.waiter, &awaited));
+    assert_false(account_credential_begin(a, &x.waiter, &awaited));
+    fail_set(&fail, FAIL_TIMEOUT, "no answer");
+    account_credential_failed(a, &fail);
+    account_credential_done(a);
+    assert_int_equal(x.woken, 1);
+    assert_string_equal(account_credential_failure(a, awaited)->message, "no answer");
+    assert_true(account_credential_begin(a, &y.waiter, &later)); /* who comes later tries again */
+    assert_false(account_credential_begin(a, &x.waiter, &later));
+    account_credential_done(a);
+    assert_null(account_credential_failure(a, later));
+    assert_null(account_credential_failure(a, 0));
     account_release(a, 0);
     stop(b);
 }
@@ -518,9 +535,23 @@ static void pins_keep_an_account(void **state)
     expect(b, 0, "a"); /* a pin is no use of it */
     configure(b, SITE("", ACCOUNT("b", "k2")));
     assert_span_equal(account_held(&a->view, "token", 0, 0), SPAN("t"));
+    assert_span_equal(account_credential(&a->view, "api_key"), SPAN("k1"));
     account_unpin(a);
     assert_span_equal(account_held(&a->view, "token", 0, 0), SPAN("t"));
     account_unpin(a);
+    stop(b);
+}
+
+/* A turn of several requests goes on after a reload took its account away. */
+static void a_lease_keeps_the_credentials(void **state)
+{
+    struct bench *b = start(SITE("", ACCOUNT("a", "k1")));
+    uint64_t tried = 0;
+    struct account *a = lease(b, &tried, 0, LEASE_OK);
+    configure(b, SITE("", ACCOUNT("b", "k2")));
+    configure(b, SITE("", ACCOUNT("b", "k3")));
+    assert_span_equal(account_credential(&a->view, "api_key"), SPAN("k1"));
+    account_release(a, 0);
     stop(b);
 }
 
@@ -733,6 +764,7 @@ int main(void)
         cmocka_unit_test(queues_are_bounded),
         cmocka_unit_test(the_first_ready_one_is_peeked_at),
         cmocka_unit_test(pins_keep_an_account),
+        cmocka_unit_test(a_lease_keeps_the_credentials),
         cmocka_unit_test(a_new_credential_drops_what_was_held),
         cmocka_unit_test(restoring_writes_nothing_back),
         cmocka_unit_test(visitors_come_and_go),

@@ -238,7 +238,9 @@ struct token_bench {
 static struct token_bench *token_begin(void)
 {
     struct token_bench *b = calloc(1, sizeof *b);
-    b->run = (struct turn_run){.account = &b->account,
+    static const struct site_settings site = {.name = SPAN_INIT("s")};
+    b->run = (struct turn_run){.site = &site,
+                               .account = &b->account,
                                .arena = &arena,
                                .json = json_parser_create(1 << 16),
                                .now_ms = NOW};
@@ -326,6 +328,29 @@ static void what_a_try_has_just_obtained_is_not_renewed_when_it_is_refused(void 
     token_end(b);
 }
 
+static void a_token_that_no_header_can_carry_is_not_held(void **state)
+{
+    struct token_bench *b = token_begin();
+    struct token_use use = {0};
+    static char long_one[8193];
+    memset(long_one, 'a', sizeof long_one);
+    b->run.site = &(const struct site_settings){.name = SPAN("s")};
+    const struct span bad[] = {SPAN(""),
+                               SPAN("a\r\nX: b"),
+                               SPAN("a b"),
+                               SPAN("a\0b"),
+                               SPAN("a\x7F"),
+                               SPAN("ü"),
+                               span_of(long_one, sizeof long_one)};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(token_use_obtained(&b->run, &use, "t", bad[i], 0), -1);
+        assert_int_equal(b->run.fail.kind, FAIL_PROTOCOL);
+        assert_null(b->account.held);
+    }
+    assert_true(token_can_be_sent(span_of(long_one, sizeof long_one - 1)));
+    token_end(b);
+}
+
 static void what_another_try_obtained_meanwhile_is_used(void **state)
 {
     struct token_bench *b = token_begin();
@@ -370,6 +395,7 @@ int main(void)
         TEST(the_end_of_a_jwt),
         TEST(a_token_is_renewed_a_minute_before_its_end),
         TEST(a_refused_token_is_renewed_once),
+        TEST(a_token_that_no_header_can_carry_is_not_held),
         TEST(what_a_try_has_just_obtained_is_not_renewed_when_it_is_refused),
         TEST(what_another_try_obtained_meanwhile_is_used),
         TEST(a_rotated_credential_comes_before_the_configured_one),

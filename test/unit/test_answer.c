@@ -124,6 +124,48 @@ static void a_try_that_failed_leaves_nothing(void **state)
     stop(&b);
 }
 
+/* What a run told before its first piece stays with it while another one of the same answer is
+ * already told to the client: it may still fail and be tried again. */
+static void members_of_a_run_wait_for_its_first_piece(void **state)
+{
+    static const struct answer_rules rules = {0};
+    static const struct answer_meta meta = {
+        .id = SPAN_INIT("chatcmpl-1"), .model = SPAN_INIT("m"), .created = 1};
+    struct bench b = {.turn = {.n = 1}};
+    arena_init(&b.arena);
+    buffer_init(&b.body, 1 << 20);
+    answer_init(&b.answer, chat_stream_writer(&b.arena, &meta, NULL, &b.body), &b.arena, &estimated,
+                meta.id);
+    for (int i = 0; i < 2; i++) {
+        answer_feed_add(&b.answer, &b.feeds[i], &b.turn, i, 1);
+        answer_feed_begin(&b.feeds[i], &rules);
+    }
+    const struct delta_sink *first = &b.feeds[0].sink, *second = &b.feeds[1].sink;
+    delta_extra(first, PLACE_TOP, 0, SPAN("\"old_top\":1"));
+    delta_extra(first, PLACE_CHOICE, 0, SPAN("\"old_choice\":1"));
+    delta_extra(first, PLACE_DELTA, 0, SPAN("\"old_delta\":1"));
+    answer_role(&b.answer);
+    delta_extra(second, PLACE_TOP, 0, SPAN("\"provider\":\"second\""));
+    delta_extra(second, PLACE_DELTA, 0, SPAN("\"mood\":1"));
+    delta_text(second, 0, SPAN("two"));
+    answer_frame_done(&b.answer);
+    assert_true(span_find(buffer_span(&b.body), SPAN("old_")) < 0);
+    expect(buffer_span(&b.body), "\"content\":\"two\",\"mood\":1}");
+    expect(buffer_span(&b.body), "\"provider\":\"second\"");
+
+    answer_feed_begin(&b.feeds[0], &rules); /* it failed; another try */
+    buffer_clear(&b.body);
+    delta_extra(first, PLACE_DELTA, 0, SPAN("\"new\":1"));
+    delta_text(second, 0, SPAN(" more"));
+    expect(buffer_span(&b.body), "\"provider\":\"second\""); /* stays where it was told */
+    assert_true(span_find(buffer_span(&b.body), SPAN("new")) < 0);
+    delta_text(first, 0, SPAN("one"));
+    expect(buffer_span(&b.body), "\"content\":\"one\",\"new\":1}");
+    assert_int_equal(answer_end(&b.answer, NULL), 0);
+    assert_true(span_find(buffer_span(&b.body), SPAN("old_")) < 0);
+    stop(&b);
+}
+
 static void tell_usage(struct bench *b, int feed, int64_t prompt, int64_t completion)
 {
     const struct delta_usage usage = {
@@ -231,6 +273,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_filters_at_every_cut),
         cmocka_unit_test(a_try_that_failed_leaves_nothing),
+        cmocka_unit_test(members_of_a_run_wait_for_its_first_piece),
         cmocka_unit_test(usage_is_summed),
         cmocka_unit_test(a_cut_answer_is_counted_here),
         cmocka_unit_test(calls_get_ids_of_their_own),

@@ -517,6 +517,44 @@ static void a_reload_does_not_disturb_a_fetch(void **state)
     live_stop(l);
 }
 
+/* Another service under the same name: neither its list nor one on its way is the new one's. */
+static void a_list_is_its_services_own(void **state)
+{
+    static const struct fake_step both[] = {
+        {FAKE_REQUEST, {0}, 0, 0},
+        FAKE_SAY(HEAD_200 "Content-Length: 10\r\n\r\n[\"m-live\"]"),
+        {FAKE_REQUEST, {0}, 0, 0},
+        FAKE_SAY(HEAD_200 "Content-Length: 11\r\n\r\n[\"m-moved\"]"),
+        {FAKE_END, {0}, 0, 0}};
+    static const struct fake_step silent[] = {{FAKE_REQUEST, {0}, 0, 0},
+                                              {FAKE_NOTE, {0}, 0, 0},
+                                              {FAKE_REQUEST, {0}, 0, 0},
+                                              {FAKE_END, {0}, 0, 0}};
+    static const char moved[] = "[[sites]]\nname = \"live\"\nadapter = \"openai\"\n"
+                                "base_url = \"http://127.0.0.1:%d/v2\"\n[[sites.accounts]]\n"
+                                "name = \"a\"\napi_key = \"k\"\n";
+    struct live *l = live_start(LIVE("", "a"), both, NULL);
+    catalogue_refresh(l->b.catalogue);
+    wait_for_lists(l);
+    live_configure(l, LIVE("", "b"));
+    expect(&l->b, "m-live", "live:m-live");
+    live_configure(l, moved);
+    assert_int_equal(resolve(l, "m-live", false), RESOLVE_UNKNOWN);
+    assert_int_equal(resolve(l, "m-live", true), RESOLVE_WAIT); /* the new one is asked at once */
+    wait_for_lists(l);
+    expect(&l->b, "m-moved", "live:m-moved");
+    expect(&l->b, "m-live", "there is no model");
+    live_stop(l);
+
+    l = live_start(LIVE("", "a"), silent, NULL);
+    catalogue_refresh(l->b.catalogue);
+    catalogue_wait(l->b.catalogue, &l->waiter);
+    until(l, l->noted);
+    live_configure(l, moved); /* nobody waits for the old one */
+    assert_int_equal(l->woken, 1);
+    live_stop(l);
+}
+
 static void a_list_outlives_a_restart(void **state)
 {
     static const struct fake_step refuses[] = {
@@ -602,6 +640,7 @@ int main(void)
         cmocka_unit_test(all_lists_are_waited_for),
         cmocka_unit_test(a_fetch_may_be_given_up),
         cmocka_unit_test(a_reload_does_not_disturb_a_fetch),
+        cmocka_unit_test(a_list_is_its_services_own),
         cmocka_unit_test(a_list_outlives_a_restart),
         cmocka_unit_test(a_pattern_waits_once),
     };

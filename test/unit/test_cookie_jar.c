@@ -92,10 +92,11 @@ static void the_domain_must_be_the_sites(void **state)
     assert_true(take("a=1; path=/; domain=.Site.Example"));
     assert_true(take("b=2; path=/; domain=chat.site.example"));
     assert_true(take("c=3; path=/; domain="));
+    assert_true(take("d=4; path=/; domain=.")); /* no domain is left: as if it were not there */
     assert_false(take("d=4; path=/; domain=other.example"));
     assert_false(take("e=5; path=/; domain=ite.example"));
     assert_false(take("f=6; path=/; domain=a.chat.site.example"));
-    sent("a=1; b=2; c=3");
+    sent("a=1; b=2; c=3; d=4");
     sent_at(at("api.site.example", "/"), NOW, "a=1");
     sent_at(at("SITE.example", "/"), NOW, "a=1");
     sent_at(at("x.chat.site.example", "/"), NOW, "a=1; b=2");

@@ -898,8 +898,8 @@ static void a_dozen_large_answers_wait_in_order(void **state)
     for (size_t i = 0; i < 12; i++)
         assert_memory_equal(c.in.p + i * (head + BIG) + head, t->big, BIG);
     assert_int_equal(t->requests, 12);
-    assert_null(t->server->connections->queue.p);
-    assert_null(t->server->connections->sending.p);
+    assert_null(t->server->connections->out->queue.p);
+    assert_null(t->server->connections->out->sending.p);
     hang_up(&c);
 }
 

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "adapters/openai_wire.h"
 #include "test/unit/support/transcript.h"
 
 static const struct credential key[] = {{SPAN_INIT("api_key"), SPAN_INIT("sk-test-123456")}};
@@ -354,6 +355,56 @@ static void statuses_become_kinds(void **state)
     }
 }
 
+/* The headers by which services tell the end of a limit when they send no Retry-After. */
+static void the_services_own_reset_times(void **state)
+{
+    static const int64_t now = INT64_C(1700000000000);
+    static const struct {
+        const char *names[4], *values[4];
+        int s;
+    } rows[] = {
+        {{"x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"}, {"0", "6m0s"}, 360},
+        {{"X-RateLimit-Remaining-Tokens", "X-RateLimit-Reset-Tokens"}, {"0", "7.66s"}, 8},
+        {{"x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"}, {"0", "120ms"}, 1},
+        {{"x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"},
+         {"0", "1d2h3m4s"},
+         93784},
+        {{"x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"}, {"0", "12"}, 12},
+        {{"x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
+          "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"},
+         {"0", "1s", "0", "1m"},
+         60},
+        {{"x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
+          "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"},
+         {"0", "1s", "9", "1m"},
+         1},
+        {{"x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"}, {"3", "6m0s"}, 0},
+        {{"x-ratelimit-reset"}, {"1700000042000"}, 42},
+        {{"x-ratelimit-remaining", "x-ratelimit-reset"}, {"0", "1700000042"}, 42},
+        {{"x-ratelimit-reset"}, {"42"}, 42},
+        {{"x-ratelimit-remaining", "x-ratelimit-reset"}, {"5", "42"}, 0},
+        {{"x-ratelimit-reset"}, {"1699999999"}, 0}, /* it is over */
+        {{"retry-after-ms", "x-ratelimit-reset"}, {"1500", "42"}, 2},
+        {{"x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"}, {"0", "soon"}, 0},
+        {{"x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"}, {"0", "5x"}, 0},
+        {{"x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"}, {"0", "-5s"}, 0},
+        {{"x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"}, {"0", "99d"}, 0},
+        {{"x-ratelimit-reset"}, {"99999999999999999999999999"}, 0},
+        {{"x-ratelimit-reset"}, {""}, 0},
+        {{"retry-after-ms"}, {"many"}, 0},
+        {{NULL}, {NULL}, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct header headers[4];
+        struct site_head head = {.status = 429, .headers = headers};
+        for (; head.n_headers < 4 && rows[i].names[head.n_headers]; head.n_headers++)
+            headers[head.n_headers] = (struct header){span_str(rows[i].names[head.n_headers]),
+                                                      span_str(rows[i].values[head.n_headers])};
+        if (openai_reset_s(&head, now) != rows[i].s)
+            fail_msg("row %zu: %d s", i, openai_reset_s(&head, now));
+    }
+}
+
 static void retry_after_and_param_are_passed_on(void **state)
 {
     struct transcript_setup setup = setup_of(NULL);
@@ -489,6 +540,7 @@ int main(void)
         cmocka_unit_test(a_reset_cuts_the_answer_unless_it_was_finished),
         cmocka_unit_test(an_empty_answer_after_a_stop_text_is_whole),
         cmocka_unit_test(statuses_become_kinds),
+        cmocka_unit_test(the_services_own_reset_times),
         cmocka_unit_test(retry_after_and_param_are_passed_on),
         cmocka_unit_test(hostile_numbers_do_no_harm),
         cmocka_unit_test(too_many_tool_calls_are_an_error),

@@ -460,6 +460,8 @@ static void logins_that_fail(void **state)
         {200, "application/json", "{\"status\":7,\"message\":\"closed today\"}", FAIL_UNAVAILABLE},
         {200, "application/json", "{\"status\":0,\"result\":{}}", FAIL_UNAVAILABLE},
         {200, "application/json", "{\"status\":0,\"result\":null}", FAIL_UNAVAILABLE},
+        {200, "application/json", "{\"status\":0,\"result\":{\"anonymousToken\":\"a\\r\\nX: b\"}}",
+         FAIL_UNAVAILABLE},
         {200, "application/json", "", FAIL_UNAVAILABLE},
         {403, "application/json", "{\"message\":\"no\"}", FAIL_UNAVAILABLE},
         {429, "application/json", "{\"message\":\"slow\"}", FAIL_RATE_LIMITED},

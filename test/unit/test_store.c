@@ -526,7 +526,8 @@ static void expect_refused(struct bench *b, const char *why)
     create(b);
     assert_int_equal(try_open(b, &fail), STORE_REFUSED);
     if (!strstr(fail.message, why) || !strstr(fail.message, b->file) ||
-        !strstr(fail.message, "dragoman serve --rebuild"))
+        !span_ends(span_str(fail.message),
+                   SPAN("`dragoman serve --rebuild` moves it aside and starts anew")))
         fail_msg("\"%s\" does not say \"%s\", the file and what to do", fail.message, why);
     close_store(b);
     char *after = read_file(b->file, &m);

@@ -141,6 +141,32 @@ static void who_is_woken_may_be_destroyed(void **state)
     assert_int_equal(b->queue.n, 0);
 }
 
+static void expect_places(struct bench *b, const char *wanted)
+{
+    for (size_t i = 0; i < strlen(wanted); i++)
+        assert_int_equal(waiter_ahead(&b->all[wanted[i] - 'a'].waiter), i);
+}
+
+static void everybody_knows_his_place(void **state)
+{
+    struct bench *b = *state;
+    expect_places(b, "abcde");
+    waiter_leave(&b->all[1].waiter); /* from the middle, the front and the end */
+    expect_places(b, "acde");
+    waiter_leave(&b->all[0].waiter);
+    waiter_leave(&b->all[4].waiter);
+    expect_places(b, "cd");
+    wait_queue_add(&b->queue, &b->all[0].waiter);
+    wait_queue_add_first(&b->queue, &b->all[1].waiter);
+    wait_queue_add_first(&b->queue, &b->all[4].waiter);
+    expect_places(b, "ebcda");
+    waiter_leave(&b->all[2].waiter);
+    waiter_leave(&b->all[3].waiter);
+    wait_queue_add(&b->queue, &b->all[2].waiter);
+    expect_places(b, "ebac");
+    wait_queue_wake_all(&b->queue);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -148,6 +174,7 @@ int main(void)
         TEST(the_first_is_woken_first),       TEST(who_leaves_is_not_woken),
         TEST(who_queues_again_is_woken_once), TEST(one_sends_others_away),
         TEST(waking_within_waking),           TEST(who_is_woken_may_be_destroyed),
+        TEST(everybody_knows_his_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -396,6 +396,40 @@ static void refused_guest_gets_one_new_token(void **state)
     transcript_close(p);
 }
 
+/* A guest's token that tells its end is asked for anew a minute before it; the turn that obtained
+ * it goes on with it. */
+static void a_guests_token_is_renewed_before_its_end(void **state)
+{
+    struct transcript_setup setup = {.adapter = &adapter_zai, .model = "glm-4.7", .guest = true};
+    struct site_request req;
+    char text[300];
+    /* {"id":"u","exp":1700000000} */
+    static const char guest[] = "e30.eyJpZCI6InUiLCJleHAiOjE3MDAwMDAwMDB9.c2ln";
+    static const int64_t end = INT64_C(1700000000000);
+    static const struct {
+        int64_t now;
+        bool asked;
+    } rows[] = {{end - REFRESH_MARGIN_MS - 1000, false}, {end - REFRESH_MARGIN_MS + 1000, true}};
+    for (size_t i = 0; i < 2; i++) {
+        struct transcript_player *p = transcript_open(&setup);
+        struct turn_run *run = transcript_run(p);
+        run->now_ms = end - 1000; /* near its end, and good for this turn */
+        assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+        transcript_answer(p, 200, "application/json", guest_answer(text, sizeof text, guest), NULL,
+                          0, END_CLEAN);
+        assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+        assert_false(req.credential_step);
+        assert_int_equal(run->account->held->expires_ms, end);
+
+        adapter_zai.destroy(run); /* another turn */
+        memset(run->state, 0, adapter_zai.state_size);
+        run->now_ms = rows[i].now;
+        assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+        assert_int_equal(req.credential_step, rows[i].asked);
+        transcript_close(p);
+    }
+}
+
 /* ---- pictures ---- */
 
 #define PICTURE(url)                                                                               \
@@ -598,6 +632,7 @@ int main(void)
         cmocka_unit_test(reasoning_and_suffixes),
         cmocka_unit_test(guest_token_is_fetched_once_and_kept),
         cmocka_unit_test(refused_guest_gets_one_new_token),
+        cmocka_unit_test(a_guests_token_is_renewed_before_its_end),
         cmocka_unit_test(pictures_are_uploaded_first),
         cmocka_unit_test(pictures_that_cannot_be_sent),
         cmocka_unit_test(failures_by_http),
