@@ -425,7 +425,7 @@ static int64_t preference(const struct pool_site *s, const struct account *a, si
     switch (s->strategy) {
     case STRATEGY_FILL_FIRST: return -(int64_t)index;
     case STRATEGY_LEAST_BUSY: /* the share of its weight that is in use; equals take turns */
-        return -((int64_t)a->in_flight << 32) / a->weight + a->turn;
+        return a->turn - (a->in_flight ? ((int64_t)a->in_flight << 32) / a->weight : 0);
     case STRATEGY_ROUND_ROBIN: break;
     }
     return a->turn;
@@ -439,24 +439,34 @@ struct choice {
     uint64_t cool_until;
 };
 
-/* Looks at the ready accounts, or at the expired and challenged ones. */
+/* The account that answered the conversation last; 0 = none. */
+static uint64_t favourite(struct pool_site *s, uint64_t conversation)
+{
+    const struct affinity *affinity = affinity_of(s, conversation);
+    return affinity && affinity->conversation == conversation ? affinity->account_id : 0;
+}
+
+/* Looks at the ready accounts, or at the expired and challenged ones. With many accounts this is
+ * what a lease costs, some nanoseconds for each. */
 static struct choice choose(struct pool_site *s, const struct lease_wish *wish, bool last_resort,
                             uint64_t now_ms)
 {
     struct choice c = {.cool_until = UINT64_MAX};
     uint64_t model = account_model_hash(wish->model);
-    const struct affinity *affinity = affinity_of(s, wish->conversation);
+    uint64_t favourite_id = favourite(s, wish->conversation);
+    bool tied = wish->key && wish->key->n_accounts;
     for (size_t i = 0; i < s->n_accounts; i++) {
         struct account *a = s->accounts[i];
-        uint64_t cool = account_cool_until(a, model), free_at = account_free_at(a);
-        if (was_tried(wish->tried, i) || !may_serve(a, wish->key))
+        if (was_tried(wish->tried, i) || (tied && !may_serve(a, wish->key)))
             continue;
+        uint64_t cool = a->n_cool_downs ? account_cool_until(a, model) : 0;
         if (cool > now_ms) {
             c.cool_until = cool < c.cool_until ? cool : c.cool_until;
             continue;
         }
         if ((a->state != ACCOUNT_READY) != last_resort)
             continue;
+        uint64_t free_at = account_free_at(a);
         if (free_at > now_ms) {
             c.busy_until = !c.busy_until || free_at < c.busy_until ? free_at : c.busy_until;
             continue;
@@ -464,14 +474,15 @@ static struct choice choose(struct pool_site *s, const struct lease_wish *wish, 
         a->turn += a->weight; /* smooth weighted round robin */
         c.weights += a->weight;
         int64_t p = preference(s, a, i);
-        if (affinity && affinity->conversation == wish->conversation &&
-            affinity->account_id == a->id)
+        if (a->id == favourite_id)
             p = INT64_MAX;
         if (!c.best || p > c.preference) {
             c.best = a;
             c.index = i;
             c.preference = p;
         }
+        if (s->strategy == STRATEGY_FILL_FIRST && (!favourite_id || p == INT64_MAX))
+            break; /* none behind it is better */
     }
     return c;
 }

@@ -40,8 +40,8 @@ struct branch {
     int first_choice, n_choices; /* its part of the answer */
     enum branch_step step;
     bool advancing, started;
-    bool complete; /* over: its part of the answer is whole; else `fail` says why not */
-    struct fail fail;
+    bool complete;     /* over: its part of the answer is whole; else `fail` says why not */
+    struct fail *fail; /* in the arena, when something went wrong; else NULL */
 
     /* where it goes */
     size_t target;

@@ -37,7 +37,8 @@ struct engine {
     struct buffer out;          /* what one event wants to tell the client; empty between events */
     struct exchange *exchanges;
     size_t n_exchanges;
-    int64_t started_ms; /* wall clock */
+    int64_t started_ms;  /* wall clock */
+    struct fail no_room; /* of all that fail when there is no memory to say why */
     bool stopping;
 };
 

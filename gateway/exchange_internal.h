@@ -70,11 +70,10 @@ struct exchange {
     size_t n_branches;
 
     /* the answer */
-    struct answer answer;
-    bool answering;   /* answer is initialised */
-    bool head_sent;   /* stream: status 200 is out */
-    bool drained_out; /* the client takes more */
-    struct fail fail;
+    struct answer *answer; /* in the arena; NULL before the first run */
+    bool head_sent;        /* stream: status 200 is out */
+    bool drained_out;      /* the client takes more */
+    struct fail *fail;     /* in the arena, when something went wrong; else NULL */
     enum end_state end;
     int status;
 
@@ -88,6 +87,8 @@ struct exchange {
 
 /* For branches. */
 uint64_t exchange_now_ms(const struct exchange *);
+/* Room for what went wrong, kept at *fail: most requests need none. */
+struct fail *exchange_room_for_fail(struct exchange *, struct fail **fail);
 /* Does the client's key open this target? */
 bool exchange_opens(const struct exchange *, size_t target);
 /* Hands what one event produced to the client, in one write. The client may turn out to be gone:
