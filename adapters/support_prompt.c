@@ -8,8 +8,8 @@
  */
 #include "adapters/support.h"
 
-#include <stdio.h>
 #include "base/json_write.h"
+#include <stdio.h>
 
 enum { PROMPT_LIMIT = 256 * 1024 * 1024 };
 

@@ -91,9 +91,8 @@ static int find_one(struct response_call *c, struct store_file *file, const char
     struct row *row = calloc(1, sizeof *row);
     if (row)
         row->id = strdup(id);
-    int found = row && row->id
-                    ? store_file_find_response(file, id, c->owner, c->now_ms, &row->stored)
-                    : -1;
+    int found =
+        row && row->id ? store_file_find_response(file, id, c->owner, c->now_ms, &row->stored) : -1;
     if (found <= 0) {
         if (row)
             free(row->id);
@@ -200,6 +199,7 @@ struct response_call *response_store_find(struct store *store, const struct resp
     return c;
 }
 
+bool response_call_is_over(const struct response_call *c) { return c->over; }
 bool response_call_worked(const struct response_call *c) { return c->worked; }
 bool response_call_deleted(const struct response_call *c) { return c->deleted; }
 
@@ -214,10 +214,9 @@ int response_call_take(const struct response_call *c, struct arena *arena,
         return -1;
     struct response_found *f = *list;
     for (const struct row *row = c->rows; row; row = row->next, f++) {
-        *f = (struct response_found){arena_dup(arena, span_str(row->id)),
-                                     arena_dup(arena, span_str(row->stored.previous)),
-                                     arena_dup(arena, span_of(row->stored.body, row->stored.n_body)),
-                                     row->in_chain};
+        *f = (struct response_found){
+            arena_dup(arena, span_str(row->id)), arena_dup(arena, span_str(row->stored.previous)),
+            arena_dup(arena, span_of(row->stored.body, row->stored.n_body)), row->in_chain};
         if (!f->id.p || !f->previous.p || !f->body.p)
             return -1;
     }

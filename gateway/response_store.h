@@ -7,8 +7,8 @@
  * their time (server.responses_ttl; going on from one renews those before it) or when all of them
  * take too much room (server.responses_max), those that end first then.
  *
- * Calls are made on the loop's thread and done on the thread pool; `done` comes on the loop, never
- * before the call has returned. A cancelled call goes on, and tells nobody.
+ * Calls are made on the loop's thread and done on the thread pool; `done` comes on the loop. A call
+ * that is freed before goes on, and tells nobody.
  */
 #ifndef DRAGOMAN_GATEWAY_RESPONSE_STORE_H
 #define DRAGOMAN_GATEWAY_RESPONSE_STORE_H
@@ -47,6 +47,8 @@ struct response_call *response_store_save(struct store *, struct span id, struct
                                           struct span previous, struct span body,
                                           const struct response_limits *, int64_t now_ms,
                                           void (*done)(void *arg), void *arg);
+/* `done` was called, or (memory was short) needs not to be: then what follows may be asked. */
+bool response_call_is_over(const struct response_call *);
 /* After `done`: of a save, is it on disk? Of a find, could the store be read? Whatever is not in
  * the list is not there. */
 bool response_call_worked(const struct response_call *);

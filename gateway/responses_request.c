@@ -154,8 +154,7 @@ struct span sealed_reasoning_write(struct arena *arena, const struct sealed_reas
     if (s->redacted.n)
         json_member(&w, "r", s->redacted);
     json_end_object(&w);
-    struct span text =
-        json.error ? span_of(NULL, 0) : base64_encode(arena, buffer_span(&json));
+    struct span text = json.error ? span_of(NULL, 0) : base64_encode(arena, buffer_span(&json));
     buffer_free(&json);
     return text;
 }
@@ -191,8 +190,8 @@ bool sealed_reasoning_read(struct json_parser *json, struct arena *arena, struct
 
 static struct message *add_message(struct reader *r, enum role role, int index)
 {
-    struct message *list = room_for_one(r->arena, r->messages, r->n_messages, &r->cap_messages,
-                                        sizeof *list);
+    struct message *list =
+        room_for_one(r->arena, r->messages, r->n_messages, &r->cap_messages, sizeof *list);
     if (!list) {
         fail_memory(r->fail);
         return NULL;
@@ -485,8 +484,8 @@ static int read_call(struct reader *r, struct span raw, int index, bool custom)
         call.extra_content = extra;
     if (!open_answer(r, index, false))
         return fail_memory(r->fail);
-    struct tool_call *list = room_for_one(r->arena, r->calls, r->open->n_tool_calls, &r->cap_calls,
-                                          sizeof *list);
+    struct tool_call *list =
+        room_for_one(r->arena, r->calls, r->open->n_tool_calls, &r->cap_calls, sizeof *list);
     if (!list)
         return fail_memory(r->fail);
     r->calls = list;
@@ -563,11 +562,10 @@ static int read_reasoning(struct reader *r, struct span raw, int index)
     struct part *part = add_answer_part(r);
     if (!part)
         return -1;
-    *part = sealed.redacted.n
-                ? (struct part){.kind = PART_REDACTED, .signature = sealed.redacted}
-                : (struct part){.kind = PART_THINKING,
-                                .text = text,
-                                .signature = proven ? sealed.signature : SPAN("")};
+    *part = sealed.redacted.n ? (struct part){.kind = PART_REDACTED, .signature = sealed.redacted}
+                              : (struct part){.kind = PART_THINKING,
+                                              .text = text,
+                                              .signature = proven ? sealed.signature : SPAN("")};
     return 0;
 }
 
@@ -576,13 +574,27 @@ static int read_reasoning(struct reader *r, struct span raw, int index)
 static bool is_passed_over(struct span type)
 {
     static const char *const types[] = {
-        "web_search_call",       "file_search_call",         "computer_call",
-        "computer_call_output",  "code_interpreter_call",    "image_generation_call",
-        "local_shell_call",      "local_shell_call_output",  "shell_call",
-        "shell_call_output",     "apply_patch_call",         "apply_patch_call_output",
-        "mcp_list_tools",        "mcp_approval_request",     "mcp_approval_response",
-        "mcp_call",              "tool_search_call",         "tool_search_output",
-        "ghost_snapshot",        "compaction",               "compaction_summary",
+        "web_search_call",
+        "file_search_call",
+        "computer_call",
+        "computer_call_output",
+        "code_interpreter_call",
+        "image_generation_call",
+        "local_shell_call",
+        "local_shell_call_output",
+        "shell_call",
+        "shell_call_output",
+        "apply_patch_call",
+        "apply_patch_call_output",
+        "mcp_list_tools",
+        "mcp_approval_request",
+        "mcp_approval_response",
+        "mcp_call",
+        "tool_search_call",
+        "tool_search_output",
+        "ghost_snapshot",
+        "compaction",
+        "compaction_summary",
     };
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         if (span_eq(type, span_str(types[i])))
@@ -726,8 +738,9 @@ static int resolve(struct reader *r, int index, struct span *item)
 /* A text as input is one message of the user. */
 static struct span message_of_text(struct reader *r, struct span raw)
 {
-    return arena_printf(r->arena, "{\"type\":\"message\",\"role\":\"user\",\"content\":[{\"type\":"
-                                  "\"input_text\",\"text\":%.*s}]}",
+    return arena_printf(r->arena,
+                        "{\"type\":\"message\",\"role\":\"user\",\"content\":[{\"type\":"
+                        "\"input_text\",\"text\":%.*s}]}",
                         SPAN_ARGS(raw));
 }
 
@@ -928,10 +941,11 @@ static int read_tools(struct reader *r, struct span body, struct span allowed)
 
 static int refuse_choice(struct reader *r)
 {
-    return unsupported(r, "tool_choice",
-                       "tool_choice asks for a tool that no site here has (web_search, file_search, "
-                       "mcp and the like are OpenAI's own); functions and custom tools are "
-                       "possible");
+    return unsupported(
+        r, "tool_choice",
+        "tool_choice asks for a tool that no site here has (web_search, file_search, "
+        "mcp and the like are OpenAI's own); functions and custom tools are "
+        "possible");
 }
 
 /* {"type":"function","name"}: in the chat API's form. */
@@ -1074,7 +1088,8 @@ static int read_text_field(struct reader *r, struct span body)
 
 static int read_include(struct reader *r, struct span body)
 {
-    struct span include = json_raw_given(body, "include"), top = json_raw_given(body, "top_logprobs");
+    struct span include = json_raw_given(body, "include"),
+                top = json_raw_given(body, "top_logprobs");
     struct json_raw_iter it = json_raw_each(include);
     if (include.p && !is_array(include))
         return invalid(r, "include", "an array");
@@ -1229,8 +1244,7 @@ int responses_request_parse(struct json_parser *json, struct arena *arena, char 
     if (request_body_open(json, body, n, &object, fail) ||
         request_body_model(json, arena, object, &turn->model, fail) ||
         bool_member(&r, object, "stream", &turn->stream) ||
-        text_member(&r, object, "previous_response_id", "previous_response_id",
-                    &request->previous))
+        text_member(&r, object, "previous_response_id", "previous_response_id", &request->previous))
         return -1;
     return read_messages(&r, object) || read_parameters(&r, object) || write_echo(&r, object) ||
                    add_chat_fields(&r, object)
@@ -1282,8 +1296,7 @@ int responses_request_needs(struct json_parser *json, struct arena *arena, char 
     if (request_body_open(json, body, n, &object, &ignored))
         return 0;
     struct span previous = json_raw_given(object, "previous_response_id");
-    if (is_text(previous) &&
-        request_body_text(json, arena, previous, &wish->previous, fail))
+    if (is_text(previous) && request_body_text(json, arena, previous, &wish->previous, fail))
         return -1;
     return list_references(arena, json_raw_given(object, "input"), wish, fail);
 }

@@ -47,7 +47,7 @@ struct span responses_id_of_item(struct arena *, struct span item_id);
 /* Reasoning that travels through clients as `encrypted_content`: what proves the text, or a block
  * that only the site can read (`redacted`). Opaque to clients, not secret. */
 struct sealed_reasoning {
-    uint64_t text_hash; /* span_hash of the text it belongs to */
+    uint64_t text_hash;              /* span_hash of the text it belongs to */
     struct span signature, redacted; /* "" = none */
 };
 struct span sealed_reasoning_write(struct arena *, const struct sealed_reasoning *);

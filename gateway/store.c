@@ -29,9 +29,9 @@ struct store {
     uv_loop_t *loop;
     struct store_file *file;
     struct store_row *waiting, *buckets[BUCKETS];
-    struct listener *listeners; /* of what waits; the latest first */
+    struct listener *listeners;  /* of what waits; the latest first */
     struct store_query *queries; /* the latest first */
-    bool urgent;                /* more than counters waits, and was not tried yet */
+    bool urgent;                 /* more than counters waits, and was not tried yet */
     bool prune_waits;
     struct store_age prune_to;
     uv_timer_t lazy; /* while only counters wait, or a write failed */

@@ -94,8 +94,8 @@ const struct store_shape store_shapes[TABLE_COUNT] = {
     [TABLE_RESPONSE] = {.texts = 4, .numbers = 2, .key_texts = 1},
 };
 
-/* Columns and parameters: the texts, then the numbers; the format of what may be sealed is the last.
- * Without `read` the rows are looked up one by one. */
+/* Columns and parameters: the texts, then the numbers; the format of what may be sealed is the
+ * last. Without `read` the rows are looked up one by one. */
 static const struct {
     const char *put, *forget, *read;
 } statements[TABLE_COUNT] = {

@@ -74,8 +74,8 @@ struct stored_response {
     size_t n_body;
     int64_t expires_ms;
 };
-/* Each returns 1, 0 when the owner has none of that id (or it ended before `now_ms`), or -1 when the
- * file cannot be read. */
+/* Each returns 1, 0 when the owner has none of that id (or it ended before `now_ms`), or -1 when
+ * the file cannot be read. */
 int store_file_find_response(struct store_file *, const char *id, const char *owner, int64_t now_ms,
                              struct stored_response *);
 int store_file_forget_response(struct store_file *, const char *id, const char *owner);

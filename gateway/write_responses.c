@@ -356,11 +356,10 @@ static void tell_part(struct responses *r, const struct item *item, const struct
 {
     if (item->kind != ITEM_MESSAGE && item->kind != ITEM_REASONING)
         return;
-    const char *type =
-        item->kind == ITEM_MESSAGE
-            ? (begins ? "response.content_part.added" : "response.content_part.done")
-            : (begins ? "response.reasoning_summary_part.added"
-                      : "response.reasoning_summary_part.done");
+    const char *type = item->kind == ITEM_MESSAGE
+                           ? (begins ? "response.content_part.added" : "response.content_part.done")
+                           : (begins ? "response.reasoning_summary_part.added"
+                                     : "response.reasoning_summary_part.done");
     struct json_writer w = item_event(r, item, type);
     write_place(&w, item, c);
     json_key(&w, "part");
@@ -373,10 +372,9 @@ static void tell_part(struct responses *r, const struct item *item, const struct
 
 static void tell_text_done(struct responses *r, const struct item *item, const struct content *c)
 {
-    static const char *const types[] = {"response.reasoning_summary_text.done",
-                                        "response.output_text.done",
-                                        "response.function_call_arguments.done",
-                                        "response.custom_tool_call_input.done"};
+    static const char *const types[] = {
+        "response.reasoning_summary_text.done", "response.output_text.done",
+        "response.function_call_arguments.done", "response.custom_tool_call_input.done"};
     static const char *const keys[] = {"text", "text", "arguments", "input"};
     bool refusal = item->kind == ITEM_MESSAGE && c->kind == CONTENT_REFUSAL;
     struct json_writer w =
@@ -454,8 +452,8 @@ static void tell_item(struct responses *r, const struct item *item)
 {
     if (!r->out)
         return;
-    struct json_writer w = event_begin(
-        r, item->done ? "response.output_item.done" : "response.output_item.added");
+    struct json_writer w =
+        event_begin(r, item->done ? "response.output_item.done" : "response.output_item.added");
     json_member_int(&w, "output_index", item->index);
     json_key(&w, "item");
     write_item(&w, item);
@@ -567,8 +565,8 @@ static int put_piece(struct responses *r, enum item_kind kind, enum content_kind
     struct item *item = item_for(r, kind);
     if (!item)
         return BUFFER_NOMEM;
-    struct content *c = item->last && item->last->kind == content ? item->last
-                                                                  : add_content(r, item, content);
+    struct content *c =
+        item->last && item->last->kind == content ? item->last : add_content(r, item, content);
     return c ? add_text(r, item, c, text) : BUFFER_NOMEM;
 }
 
@@ -720,8 +718,6 @@ static int put_finish(struct answer_writer *w, int choice, const struct finish_n
     return end_items(r, r->reason ? "incomplete" : "completed");
 }
 
-static void forget_nothing(struct answer_writer *w, int choice) {}
-
 static int put_end(struct answer_writer *w, const struct usage_counts *usage, struct buffer *body)
 {
     struct responses *r = RESPONSES_OF(w);
@@ -764,7 +760,7 @@ static void destroy(struct answer_writer *w)
     .text = put_text, .reasoning = put_reasoning, .refusal = put_refusal,                          \
     .signature = put_signature, .redacted = put_redacted, .tool_begin = put_tool_begin,            \
     .tool_arguments = put_tool_arguments, .citations = put_citations, .extra = put_extra,          \
-    .finish = put_finish, .forget = forget_nothing, .end = put_end, .destroy = destroy
+    .finish = put_finish, .end = put_end, .destroy = destroy
 
 static const struct answer_writer_ops whole_ops = {COMMON_OPS};
 static const struct answer_writer_ops stream_ops = {
@@ -812,8 +808,8 @@ static void write_input_item(struct json_writer *w, struct span id, size_t index
     if (!type.p)
         json_member(w, "type", SPAN("message"));
     while (json_raw_next(&it)) {
-        bool replaced = (text && json_raw_key_is(it.key, SPAN("content"))) ||
-                        span_eq(it.value, SPAN("null"));
+        bool replaced =
+            (text && json_raw_key_is(it.key, SPAN("content"))) || span_eq(it.value, SPAN("null"));
         if (!replaced)
             json_raw_append_member(w->out, it.key, it.value);
         w->comma = w->out->p && w->out->p[w->out->n - 1] != '{';
