@@ -730,7 +730,7 @@ static void log_access(struct exchange *e)
     if (e->n_branches)
         log_record_int(&r, "deltas", e->answer ? (int64_t)e->answer->deltas : 0);
     log_record_int(&r, "bytes", (int64_t)e->bytes_out);
-    if (e->end == END_COMPLETE && !e->api->relays)
+    if (e->end == END_COMPLETE && e->answer && !e->api->relays)
         log_tokens(&r, e->answer);
     if (most_tries(e) > 1)
         log_record_int(&r, "tries", most_tries(e));

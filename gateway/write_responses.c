@@ -277,7 +277,7 @@ static void write_response(struct json_writer *w, const struct responses *r, con
         write_output(w, r);
     buffer_char(w->out, ',');
     buffer_append(w->out, r->request->echo);
-    json_member_bool(w, "store", r->stored && !fail);
+    json_member_bool(w, "store", r->stored && (begun || (r->finished && !fail)));
     write_usage(w, usage);
     json_end_object(w);
 }
@@ -801,7 +801,8 @@ static void write_input_item(struct json_writer *w, struct span id, size_t index
     struct json_raw_iter it = json_raw_each(item);
     json_begin_object(w);
     if (!json_raw_given(item, "id").p) {
-        snprintf(own, sizeof own, "%s_%.*s_i%zu", type.p ? "item" : "msg",
+        bool message = !type.p || span_eq(type, SPAN("\"message\""));
+        snprintf(own, sizeof own, "%s_%.*s_i%zu", message ? "msg" : "item",
                  SPAN_ARGS(span_first(span_from(id, (size_t)(prefix + 1)), 32)), index);
         json_member(w, "id", span_str(own));
     }
