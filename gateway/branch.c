@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "adapters/support.h"
 #include "gateway/account_events.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
@@ -334,8 +335,8 @@ static int refuse_part(struct branch *b, enum part_kind kind, const char *what)
         for (size_t k = 0; k < m->n_parts; k++) {
             if (m->parts[k].kind != kind)
                 continue;
-            char param[64];
-            snprintf(param, sizeof param, "messages[%d].content[%d]", m->index, m->parts[k].index);
+            char param[PART_PLACE_SIZE];
+            part_place(b->turn, m, &m->parts[k], param);
             return fail_param(fail_of(b), FAIL_UNSUPPORTED, param, "%s cannot take %s",
                               branch_site(b)->adapter->title, what);
         }
@@ -737,7 +738,7 @@ static enum branch_step step_retry(struct branch *b)
     branch_release(b);
     if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
         return BRANCH_OVER;
-    if (another_account_may_help(kind))
+    if (another_account_may_help(kind) && !(b->fail && b->fail->final))
         return BRANCH_LEASE;
     return another_target_may_help(kind) ? next_target(b) : BRANCH_OVER;
 }
