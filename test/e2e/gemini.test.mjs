@@ -1,4 +1,5 @@
 // Google's Gemini API, through OpenAI's own SDK and plain requests, before a stand-in that refuses what Google refuses.
+import Anthropic from '@anthropic-ai/sdk';
 import assert from 'node:assert/strict';
 import {after, afterEach, before, describe, it} from 'node:test';
 import OpenAI from 'openai';
@@ -206,6 +207,49 @@ describe('gemini', {timeout: 120000}, () => {
     await second.stop();
     await first.stop();
     assert.deepEqual(own.violations, []);
+  });
+
+  describe('behind other fronts', () => {
+    const weather = {name: 'get weather!', description: 'of a city', input_schema: {type: 'object', properties: {city: {type: 'string'}}}};
+
+    for (const stream of [true, false]) {
+      it(`/v1/messages: thinking and tools in two steps, ${stream ? 'streamed' : 'whole'}`, async () => {
+        const anthropic = new Anthropic({apiKey: 'any', baseURL: gateway.origin, maxRetries: 0});
+        const messages = [{role: 'user', content: 'two steps'}];
+        const turn = async () => {
+          const body = {model: 'gemini/gemini-3-flash', max_tokens: 4000, system: 'Be brief.', thinking: {type: 'enabled', budget_tokens: 2000}, tools: [weather], messages};
+          return stream ? anthropic.messages.stream(body).finalMessage() : anthropic.messages.create(body);
+        };
+        for (let step = 0; step < 2; step++) {
+          const answer = await turn();
+          assert.deepEqual([answer.stop_reason, answer.content.map((b) => b.type)], ['tool_use', ['thinking', 'tool_use']]);
+          const [thinking, call] = answer.content;
+          assert.deepEqual([thinking.thinking, call.name, call.input], ['**Plan**\nLet me see.', weather.name, {city: '札幌', step}]);
+          messages.push({role: 'assistant', content: answer.content}, {role: 'user', content: [step
+            ? {type: 'tool_result', tool_use_id: call.id, is_error: true, content: 'no such city'}
+            : {type: 'tool_result', tool_use_id: call.id, content: [{type: 'text', text: '4 °C'}, {type: 'image', source: {type: 'base64', media_type: 'image/png', data: PNG}}]}]});
+        }
+        const answer = await turn();
+        assert.equal(answer.content.at(-1).text, 'It says [{"error":"no such city"}].');
+        assert.equal(answer.stop_reason, 'end_turn');
+        const {contents, generationConfig} = sent().json;
+        assert.deepEqual(generationConfig.thinkingConfig, {includeThoughts: true, thinkingLevel: 'low'});
+        assert.deepEqual(contents.map((c) => c.parts.map((part) => Object.keys(part)[0])),
+          [['text'], ['functionCall'], ['functionResponse', 'inlineData'], ['functionCall'], ['functionResponse']]);
+        for (const i of [1, 3]) assert.ok(site.signatures.has(contents[i].parts[0].thoughtSignature), contents[i].parts[0].thoughtSignature);
+      });
+    }
+
+    it('/v1/responses: a tool, and what came before by its id', async () => {
+      const tools = [{type: 'function', name: 'get_time', description: 'of a city', strict: true, parameters: functions[1].function.parameters}];
+      const first = await client.responses.create({model: 'gemini/gemini-3-flash', input: 'x', tools, reasoning: {effort: 'low'}});
+      const call = first.output.find((item) => item.type === 'function_call');
+      assert.deepEqual([call.name, JSON.parse(call.arguments)], ['get_time', {city: '札幌', step: 0}]);
+      const second = await client.responses.create({model: 'gemini/gemini-3-flash', previous_response_id: first.id, tools,
+        input: [{type: 'function_call_output', call_id: call.call_id, output: '7:00'}]});
+      assert.equal(second.output_text, 'It says [{"output":"7:00"}].');
+      assert.ok(site.signatures.has(sent().json.contents[1].parts[0].thoughtSignature));
+    });
   });
 
   describe('accounts', () => {
