@@ -634,7 +634,7 @@ static void a_refused_field_is_left_out_once_and_remembered(void **state)
         transcript_expect(rows[i].message, rows[i].wanted, req.body);
         /* the same again, or anything else, is the end */
         struct span second =
-            i == 1 ? SPAN(ERROR("invalid_request_error", "no")) : span_of(error, (size_t)n);
+            i % 2 ? SPAN(ERROR("invalid_request_error", "no")) : span_of(error, (size_t)n);
         assert_int_equal(transcript_answer(p, 400, "application/json", second, NULL, 0, END_CLEAN),
                          ADAPTER_FAIL);
         transcript_result(p, &out);
