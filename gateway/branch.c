@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "adapters/support.h"
 #include "gateway/account_events.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
@@ -334,8 +335,8 @@ static int refuse_part(struct branch *b, enum part_kind kind, const char *what)
         for (size_t k = 0; k < m->n_parts; k++) {
             if (m->parts[k].kind != kind)
                 continue;
-            char param[64];
-            snprintf(param, sizeof param, "messages[%d].content[%d]", m->index, m->parts[k].index);
+            char param[PART_PLACE_SIZE];
+            part_place(b->turn, m, &m->parts[k], param);
             return fail_param(fail_of(b), FAIL_UNSUPPORTED, param, "%s cannot take %s",
                               branch_site(b)->adapter->title, what);
         }
