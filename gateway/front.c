@@ -377,11 +377,12 @@ static int refuse_path(struct http_exchange *http, struct fail *fail)
                         "the Responses API (%.*s) is not served: use chat completions "
                         "(/v1/chat/completions; in OpenAI's SDKs client.chat.completions)",
                         SPAN_ARGS(path));
-    return fail_set(fail, FAIL_UNKNOWN_URL,
-                    "there is nothing at %.*s; the base URL for apps is http://HOST:PORT/v1 (below "
-                    "it are chat/completions, completions, models, embeddings, images/... and "
-                    "audio/...)",
-                    SPAN_ARGS(path));
+    return fail_set(
+        fail, FAIL_UNKNOWN_URL,
+        "there is nothing at %.*s; the base URL for apps is http://HOST:PORT/v1 (below "
+        "it are chat/completions, messages, completions, models, embeddings, images/... and "
+        "audio/...)",
+        SPAN_ARGS(path));
 }
 
 /* Everything that is decided by the head alone; 0 = go on with the body. */

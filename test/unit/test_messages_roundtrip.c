@@ -252,6 +252,11 @@ static void messages(struct dice *d, struct json_writer *w)
         answered = calls;
         if (one_in(d, 12))
             user_message(d, w, 0, 0);
+        if (one_in(d, 8)) {
+            begin_said(w, "system");
+            json_string(w, span_str(any_text(d)));
+            json_end_object(w);
+        }
         if (one_in(d, 3))
             break;
         assistant_message(d, w, &calls);
