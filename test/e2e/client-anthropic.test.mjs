@@ -269,16 +269,13 @@ describe("Anthropic's SDK", {timeout: 120000}, () => {
   it('a body that is too large, or no HTTP at all, is told in the same shape', async () => {
     for (const [head, status, type] of [
       ['POST /v1/messages?beta=true HTTP/1.1\r\nContent-Length: 99999999999\r\n', 413, 'request_too_large'],
-      [`GET /v1/elsewhere HTTP/1.1\r\nanthropic-version: 2023-06-01\r\nX: ${'x'.repeat(70000)}\r\n`, 431, 'invalid_request_error'],
-      ['POST /v1/messages HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 3\r\n', 400, 'invalid_request_error'],
+      [`POST /v1/elsewhere HTTP/1.1\r\nanthropic-version: 2023-06-01\r\nContent-Length: 99999999999\r\n`, 404, 'not_found_error'],
     ]) {
       const answer = await speak(gateway.port, `${head}Host: localhost\r\nx-api-key: ${KEY}\r\n\r\n`);
       assert.match(answer, new RegExp(`^HTTP/1.1 ${status} `));
       const body = JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4));
-      if (status !== 431) { // a head that is too large is not read
-        assert.deepEqual([body.type, body.error.type], ['error', type], head.slice(0, 60));
-        assert.equal(body.request_id, /\r\nrequest-id: (\S+)/.exec(answer)[1]);
-      }
+      assert.deepEqual([body.type, body.error.type], ['error', type]);
+      assert.equal(body.request_id, /\r\nrequest-id: (\S+)/.exec(answer)[1]);
     }
     const bad = await raw('/v1/messages', '{"model":');
     assert.deepEqual([bad.status, (await bad.json()).error.type], [400, 'invalid_request_error']);
