@@ -97,8 +97,8 @@ static void expect(struct bench *b, const struct response_wish *wish, const char
     size_t n;
     struct buffer out;
     buffer_init(&out, 1 << 20);
-    struct response_call *call = response_store_find(b->store, wish, span_str(owner), &b->limits,
-                                                     b->now_ms, on_done, b);
+    struct response_call *call =
+        response_store_find(b->store, wish, span_str(owner), &b->limits, b->now_ms, on_done, b);
     wait_for(b, call);
     assert_true(response_call_worked(call));
     assert_int_equal(response_call_take(call, &b->arena, &found, &n), 0);
@@ -125,8 +125,8 @@ static void expect_chain(struct bench *b, const char *id, const char *owner, con
 static bool forget(struct bench *b, const char *id, const char *owner)
 {
     const struct response_wish wish = {.previous = span_str(id), .forget = true};
-    struct response_call *call = response_store_find(b->store, &wish, span_str(owner), &b->limits,
-                                                     b->now_ms, on_done, b);
+    struct response_call *call =
+        response_store_find(b->store, &wish, span_str(owner), &b->limits, b->now_ms, on_done, b);
     wait_for(b, call);
     bool deleted = response_call_deleted(call);
     response_call_free(call);

@@ -95,7 +95,7 @@ static void expect_messages(struct bench *b, const char *wanted)
     buffer_free(&out);
 }
 
-#define HEAD "{\"model\":\"m\","
+#define HEAD  "{\"model\":\"m\","
 #define HELLO "\"input\":\"hello\""
 
 static void texts_and_messages(void **state)
@@ -229,8 +229,8 @@ static void tools_in_the_chat_apis_form(void **state)
                            "\"d\",\"parameters\":{\"x\":1},\"strict\":false}},{\"type\":"
                            "\"function\",\"function\":{\"name\":\"g\",\"description\":\"\","
                            "\"parameters\":{\"type\":\"object\"")));
-    assert_true(span_eq(t->tool_choice_raw,
-                        SPAN("{\"type\":\"function\",\"function\":{\"name\":\"g\"}}")));
+    assert_true(
+        span_eq(t->tool_choice_raw, SPAN("{\"type\":\"function\",\"function\":{\"name\":\"g\"}}")));
     assert_true(t->tools_wanted && !t->tools_foreign && b->request.n_custom == 1);
     good(b, HEAD HELLO ",\"tools\":[{\"type\":\"mcp\"}],\"tool_choice\":\"auto\"}");
     assert_false(t->tools_wanted || t->tools_raw.p || t->tool_choice_raw.p);
@@ -252,7 +252,8 @@ static void what_a_body_needs_of_the_store(void **state)
         &b->arena,
         SPAN("{\"previous_response_id\":\"resp_p\",\"input\":[{\"type\":\"item_reference\",\"id\":"
              "\"msg_a_0\"},{\"type\":\"item_reference\",\"id\":\"fc_a_1\"},{\"type\":"
-             "\"item_reference\",\"id\":\"rs_b_0\"},{\"type\":\"item_reference\",\"id\":\"odd\"}]}"));
+             "\"item_reference\",\"id\":\"rs_b_0\"},{\"type\":\"item_reference\",\"id\":\"odd\"}]"
+             "}"));
     assert_int_equal(responses_request_needs(b->json, &b->arena, (char *)(uintptr_t)body.p, body.n,
                                              &wish, &b->fail),
                      0);

@@ -1,6 +1,6 @@
 /*
- * test/unit/test_write_responses.c - Response objects and their events: order, numbers, and the same
- * answer however its text is cut.
+ * test/unit/test_write_responses.c - Response objects and their events: order, numbers, and the
+ * same answer however its text is cut.
  */
 #include "gateway/responses_writer.h"
 
@@ -145,15 +145,14 @@ static void every_event_in_its_place(void **state)
     tell(&b);
     end(&b);
     expect_types(
-        &b,
-        "created in_progress "
-        "output_item.added reasoning_summary_part.added reasoning_summary_text.delta "
-        "reasoning_summary_text.done reasoning_summary_part.done output_item.done "
-        "output_item.added content_part.added output_text.delta "
-        "output_item.added function_call_arguments.delta "
-        "output_text.done content_part.done output_item.done "
-        "function_call_arguments.done output_item.done "
-        "custom_tool_call_input.delta custom_tool_call_input.done output_item.done completed ");
+        &b, "created in_progress "
+            "output_item.added reasoning_summary_part.added reasoning_summary_text.delta "
+            "reasoning_summary_text.done reasoning_summary_part.done output_item.done "
+            "output_item.added content_part.added output_text.delta "
+            "output_item.added function_call_arguments.delta "
+            "output_text.done content_part.done output_item.done "
+            "function_call_arguments.done output_item.done "
+            "custom_tool_call_input.delta custom_tool_call_input.done output_item.done completed ");
     expect(last_event(&b), output);
     expect(last_event(&b), rest);
     expect(last_event(&b), "\"status\":\"completed\",\"background\":false,\"error\":null,"
@@ -202,8 +201,9 @@ static void what_cannot_be_read_has_an_item_of_its_own(void **state)
     delta_redacted(&b.feed.sink, 0, SPAN("secret"));
     delta_text(&b.feed.sink, 0, SPAN("So"));
     end(&b);
-    expect(last_event(&b), "\"text\":\"Hm\"}]},{\"id\":\"rs_x_1\",\"type\":\"reasoning\",\"summary\":"
-                           "[],\"encrypted_content\":\"");
+    expect(last_event(&b),
+           "\"text\":\"Hm\"}]},{\"id\":\"rs_x_1\",\"type\":\"reasoning\",\"summary\":"
+           "[],\"encrypted_content\":\"");
     stop(&b);
 }
 
