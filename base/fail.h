@@ -58,6 +58,7 @@ enum fail_kind {
 struct fail {
     enum fail_kind kind;
     int retry_after_s;   /* 0 = not known */
+    bool final;          /* the site says that asking it again cannot help */
     int upstream_status; /* the site's HTTP status where there was one, else 0; for the log */
     char param[96];      /* the request's field, "" = none */
     char message[240];   /* cut at a character's boundary */

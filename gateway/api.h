@@ -26,7 +26,7 @@ struct api_request {
     struct span type;  /* Content-Type, "" = none */
     struct span path;  /* below the base: "/chat/completions"; outlives the turns */
     struct span query; /* behind the path, without '?' */
-    /* The value of a header, "" = none; outlives the call only. */
+    /* The value of a header, "" = none; outlives the call only. NULL: there are no headers. */
     struct span (*header)(const void *owner, const char *name);
     const void *header_owner;
     /* APIs with a state: what was found of what they need, in the arena. */
@@ -69,7 +69,7 @@ struct api {
     const struct api_state *state; /* NULL: every request stands alone */
 };
 
-extern const struct api api_chat, api_completions, api_relay, api_responses;
+extern const struct api api_chat, api_completions, api_messages, api_relay, api_responses;
 /* Of what was stored: a response, what it was asked, its end. The path is "/responses/ID…". */
 extern const struct api api_response_read, api_response_items, api_response_delete;
 

@@ -431,6 +431,8 @@ static int begin_run(struct branch *b)
         .site = &site->settings,
         .account = &b->account->view,
         .model = e->targets[b->target].model,
+        .model_note = arena_dup(
+            &e->arena, catalogue_note(e->engine->catalogue, site, e->targets[b->target].model)),
         .state = arena_alloc(&e->arena, state_size ? state_size : 1),
         .arena = &e->arena,
         .json = e->engine->json,
@@ -443,7 +445,7 @@ static int begin_run(struct branch *b)
         .recall = recall_from_memory,
         .memory_owner = b,
     };
-    if (!b->work->run.state)
+    if (!b->work->run.state || !b->work->run.model_note.p)
         return fail_memory(fail_of(b));
     b->adapter = site->adapter;
     return 0;
@@ -736,7 +738,7 @@ static enum branch_step step_retry(struct branch *b)
     branch_release(b);
     if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
         return BRANCH_OVER;
-    if (another_account_may_help(kind))
+    if (another_account_may_help(kind) && !(b->fail && b->fail->final))
         return BRANCH_LEASE;
     return another_target_may_help(kind) ? next_target(b) : BRANCH_OVER;
 }

@@ -38,8 +38,11 @@ enum {
     SILENCE_MS = 15000,      /* the head, then a comment, after this much silence (S5, S21) */
     LARGE_BODY = 256 * 1024, /* larger ones get a parser of their own: the shared one stays small */
     RUNS_BODY_MAX = 256 << 20, /* what the runs of one request may send to sites, about */
-    SMALL_CHAT = 1024,  /* what a chat of two messages takes of its arena until it has an account */
-    BODY_GROWTH = 1024, /* an API may read the body in another form that is a little longer */
+    /* What a chat of two messages takes of its arena until it has an account: with a model's name
+     * and a target. */
+    SMALL_CHAT = sizeof(struct turn) + 2 * (sizeof(struct message) + sizeof(struct part)) +
+                 sizeof(struct branch) + 128,
+    BODY_GROWTH = 1024,   /* an API may read the body in another form that is a little longer */
     OUT_KEEP = 256 * 1024 /* the shared buffer gives memory above this back */
 };
 
