@@ -14,7 +14,7 @@
 #include "base/json_raw.h"
 #include "base/json_write.h"
 
-enum { BODY_LIMIT = 512 * 1024 * 1024, NAME_MAX_BYTES = 128, STOPS_MAX = 5, PARAM_MAX = 64 };
+enum { BODY_LIMIT = 512 * 1024 * 1024, NAME_MAX_BYTES = 128, STOPS_MAX = 5 };
 
 #define NO_PROOF SPAN("skip_thought_signature_validator")
 #define GO_ON                                                                                      \
@@ -80,11 +80,6 @@ struct body {
 };
 
 static int no_memory(struct body *b) { return fail_memory(&b->run->fail); }
-
-static void name_param(char *param, const char *format, int message, int part)
-{
-    snprintf(param, PARAM_MAX, format, message, part);
-}
 
 /* The text of a raw JSON string; {NULL,0} when it is none or memory is short. */
 static struct span text_of(struct body *b, struct span raw)
@@ -233,8 +228,8 @@ static struct span sound_type(struct body *b, struct span mime)
 static int refuse_part(struct body *b, const struct message *m, const struct part *p,
                        const char *why)
 {
-    char param[PARAM_MAX];
-    name_param(param, "messages[%d].content[%d]", m->index, p->index);
+    char param[PLACE_SIZE];
+    part_place(b->run->turn, m, p, param);
     return fail_param(&b->run->fail, FAIL_UNSUPPORTED, param, "%s cannot be sent to %.*s: %s",
                       param, SPAN_ARGS(b->run->site->name), why);
 }
@@ -382,13 +377,14 @@ static int find_proof(struct body *b, struct known_call *known, struct span *pro
 static int read_arguments(struct body *b, const struct message *m, size_t k, struct span *args)
 {
     struct json root;
-    char param[PARAM_MAX];
+    char param[PLACE_SIZE], behind[64];
     *args = span_trim(m->tool_calls[k].arguments);
     if (args->n == 0)
         *args = SPAN("{}");
     if (json_parse(b->run->json, *args, &root) == JSON_OK && json_is(root, JSON_OBJECT))
         return 0;
-    name_param(param, "messages[%d].tool_calls[%d].function.arguments", m->index, (int)k);
+    snprintf(behind, sizeof behind, "tool_calls[%zu].function.arguments", k);
+    message_place(b->run->turn, m, behind, param);
     return fail_param(&b->run->fail, FAIL_INVALID_VALUE, param,
                       "%s must hold a JSON object: Gemini takes no other arguments", param);
 }
@@ -513,13 +509,13 @@ static int find_results(struct body *b, const struct message *messages, size_t n
 {
     for (size_t i = 0; i < n; i++) {
         const struct message *m = &messages[i];
-        char param[PARAM_MAX];
+        char param[PLACE_SIZE];
         results[i].message = m;
         results[i].call = find_call(b, m->tool_call_id, place);
         results[i].place = results[i].call ? results[i].call->place : place + i;
         if (results[i].call || m->name.n) /* the old role "function" tells the name alone */
             continue;
-        name_param(param, "messages[%d].tool_call_id", m->index, 0);
+        message_place(b->run->turn, m, "tool_call_id", param);
         return fail_param(&b->run->fail, FAIL_INVALID_VALUE, param,
                           "%s is the id of no tool call before it: Gemini needs to know which "
                           "function was called",

@@ -259,7 +259,7 @@ static int find_token(struct turn_run *run, struct zai *z)
 static int refuse_picture(struct turn_run *run, const struct message *m, const struct part *part,
                           const char *why)
 {
-    char param[PART_PLACE_SIZE];
+    char param[PLACE_SIZE];
     part_place(run->turn, m, part, param);
     return fail_param(&run->fail, FAIL_UNSUPPORTED, param, "%s", why);
 }
