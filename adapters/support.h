@@ -62,6 +62,11 @@ bool token_use_refused(struct turn_run *, struct token_use *, const char *held);
  * results are written as text behind it, in the common form (docs/tools.md): nothing of the history
  * is lost. */
 struct span message_text(struct arena *, const struct message *);
+/* Where the client said it: "messages[2].content[1]"; of an earlier answer of the Responses API
+ * "previous_response_id". For `param` of failures. */
+enum { PART_PLACE_SIZE = 64 };
+void part_place(const struct turn *, const struct message *, const struct part *,
+                char place[PART_PLACE_SIZE]);
 /* "system", "user", "assistant", "tool". */
 struct span role_name(enum role);
 /* The common flattening of turns [first, n) into one prompt: a single user turn is its text as it

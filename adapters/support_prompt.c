@@ -7,9 +7,21 @@
  * `<tool_call>{json}</tool_call>` and `<tool_result id="…" name="…">text</tool_result>`.
  */
 #include "adapters/support.h"
+
 #include "base/json_write.h"
+#include <stdio.h>
 
 enum { PROMPT_LIMIT = 256 * 1024 * 1024 };
+
+void part_place(const struct turn *turn, const struct message *m, const struct part *part,
+                char place[PART_PLACE_SIZE])
+{
+    if (m->index < 0)
+        snprintf(place, PART_PLACE_SIZE, "previous_response_id");
+    else
+        snprintf(place, PART_PLACE_SIZE, "%s[%d].%s[%d]", turn->list ? turn->list : "messages",
+                 m->index, turn->list && m->role == ROLE_TOOL ? "output" : "content", part->index);
+}
 
 struct span role_name(enum role role)
 {

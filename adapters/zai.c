@@ -259,8 +259,8 @@ static int find_token(struct turn_run *run, struct zai *z)
 static int refuse_picture(struct turn_run *run, const struct message *m, const struct part *part,
                           const char *why)
 {
-    char param[64];
-    snprintf(param, sizeof param, "messages[%d].content[%d]", m->index, part->index);
+    char param[PART_PLACE_SIZE];
+    part_place(run->turn, m, part, param);
     return fail_param(&run->fail, FAIL_UNSUPPORTED, param, "%s", why);
 }
 

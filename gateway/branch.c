@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "adapters/support.h"
 #include "gateway/account_events.h"
 #include "gateway/branch_continue.h"
 #include "gateway/chat_request.h"
@@ -351,8 +352,8 @@ static int refuse_part(struct branch *b, enum part_kind kind, const char *what)
         for (size_t k = 0; k < m->n_parts; k++) {
             if (m->parts[k].kind != kind)
                 continue;
-            char param[64];
-            snprintf(param, sizeof param, "messages[%d].content[%d]", m->index, m->parts[k].index);
+            char param[PART_PLACE_SIZE];
+            part_place(b->turn, m, &m->parts[k], param);
             return fail_param(fail_of(b), FAIL_UNSUPPORTED, param, "%s cannot take %s",
                               branch_site(b)->adapter->title, what);
         }
@@ -458,6 +459,8 @@ static int begin_run(struct branch *b)
         .site = &site->settings,
         .account = &b->account->view,
         .model = e->targets[b->target].model,
+        .model_note = arena_dup(
+            &e->arena, catalogue_note(e->engine->catalogue, site, e->targets[b->target].model)),
         .state = arena_alloc(&e->arena, state_size ? state_size : 1),
         .arena = &e->arena,
         .json = e->engine->json,
@@ -470,7 +473,7 @@ static int begin_run(struct branch *b)
         .recall = recall_from_memory,
         .memory_owner = b,
     };
-    if (!b->work->run.state)
+    if (!b->work->run.state || !b->work->run.model_note.p)
         return fail_memory(fail_of(b));
     b->adapter = site->adapter;
     return 0;
@@ -771,7 +774,7 @@ static enum branch_step step_retry(struct branch *b)
     branch_release(b);
     if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
         return BRANCH_OVER;
-    if (another_account_may_help(kind))
+    if (another_account_may_help(kind) && !(b->fail && b->fail->final))
         return BRANCH_LEASE;
     return another_target_may_help(kind) ? next_target(b) : BRANCH_OVER;
 }

@@ -919,9 +919,9 @@ static void unknown_adapters_list_those_of_this_version(void **state)
 {
     refused_saying("[[sites]]\nname='x'\nadapter='opnai'\n",
                    "there is no adapter \"opnai\" (did you mean \"openai\"?); this version has: "
-                   "demo, openai, sophnet, zai");
-    refused_saying("[[sites]]\nname='x'\nadapter='gemini'\n",
-                   "the adapter \"gemini\" comes with a later version");
+                   "anthropic, demo, gemini, openai, sophnet, zai");
+    refused_saying("[[sites]]\nname='x'\nadapter='kimi'\n",
+                   "the adapter \"kimi\" comes with a later version");
     refused_saying("[[sites]]\nname='x'\nadapter='lmarena'\n", "comes with a later version");
 }
 
@@ -1409,6 +1409,7 @@ static void the_examples_comments_load(void **state)
     }
     setenv("CHERRY_KEY", "k", 1);
     setenv("OPENROUTER_API_KEY", "k", 1);
+    setenv("GEMINI_API_KEY", "k", 1);
     write_file("zai.token", "t", 0600);
     write_file("dragoman.key", "0123456789abcdef", 0600);
     buffer_char(&all, '\0');
