@@ -32,6 +32,9 @@ bool continuation_fits(const struct turn *turn)
            !wants_more_than_text(turn);
 }
 
+/* Sites put pictures into the text as Markdown with all of the picture in it. */
+static bool holds_picture(struct span text) { return span_find(text, SPAN("](data:image/")) >= 0; }
+
 static bool happened(const struct continuation_log *log, enum continue_cause cause)
 {
     for (int i = 0; i < log->times; i++) {
@@ -78,7 +81,7 @@ enum continue_cause continuation_cause(const struct continue_config *config,
     enum continue_cause cause = cause_of(end);
     if (!config->on || cause == CONTINUE_NOT || !(config->causes & 1u << cause))
         return CONTINUE_NOT;
-    if (s->other || s->cut || s->started_over || !s->whole)
+    if (s->other || s->cut || s->started_over || !s->whole || holds_picture(s->text))
         return CONTINUE_NOT;
     if (log->times >= config->max || log->times >= CONTINUE_TIMES_MAX ||
         end->since_ms >= config->total_ms)

@@ -2,9 +2,10 @@
 // limit, start over or fail, and what the client gets.
 import assert from 'node:assert/strict';
 import {after, afterEach, before, describe, it} from 'node:test';
+import Anthropic from '@anthropic-ai/sdk';
 import OpenAI from 'openai';
 import {OpenAiSite} from '../sites/openai.mjs';
-import {within} from '../sites/site.mjs';
+import {Site, within} from '../sites/site.mjs';
 import {Zai, done, jwt, say, siteError, usage} from '../sites/zai.mjs';
 import {answerPiece} from './lib/clients.mjs';
 import {startGateway} from './lib/gateway.mjs';
@@ -40,7 +41,8 @@ describe('an OpenAI-compatible service whose answers are truncated', {timeout: 1
     gateway = await startGateway({
       sites: [{name: 'on', ...up, continue_truncated: true}, {name: 'off', ...up}, {name: 'once', ...up, continue_truncated: true, continue_max: 1},
         {name: 'cuts', ...up, continue_truncated: true, continue_causes: ['cut']}, {name: 'late', ...up, continue_truncated: true, continue_total: '1ms'},
-        {name: 'drop', ...up, continue_truncated: true, reasoning: 'drop'}, {name: 'limited', ...up, continue_truncated: true}],
+        {name: 'drop', ...up, continue_truncated: true, reasoning: 'drop'}, {name: 'limited', ...up, continue_truncated: true},
+        {name: 'narrow', ...up, continue_truncated: true, max_concurrent: 1}],
       models: [{id: 'long', targets: ['off/m'], continue_truncated: true}, {id: 'short', targets: ['on/m'], continue_truncated: false},
         {id: 'one', targets: [{target: 'off/m', continue_truncated: true}]}],
     });
@@ -247,6 +249,23 @@ describe('an OpenAI-compatible service whose answers are truncated', {timeout: 1
     assert.match(text, /\[DONE\]/);
   });
 
+  it('the account is free between the two: others may have it first', async () => {
+    let release;
+    const held = new Promise((resolve) => (release = resolve));
+    plan(says('Half an', 'cut'), async function (r, res) {
+      await held;
+      return says('other').call(this, r, res);
+    }, says(' answer'));
+    const from = gateway.stderr.length;
+    const first = streamed({model: 'narrow/m'});
+    await gateway.logged(/truncated \(cut\) and will be gone on with/, {from});
+    const second = streamed({model: 'narrow/m', ...user('another')});
+    await site.request((r) => r.json?.messages[0].content === 'another');
+    release();
+    assert.deepEqual([(await first).content, (await second).content], ['Half an answer', 'other']);
+    assert.deepEqual(asked().map((b) => b.messages[0].content), ['tell', 'another', 'tell']);
+  });
+
   it('a client that leaves meanwhile ends it', async () => {
     plan(says('Half an', 'cut'));
     const from = gateway.stderr.length, leave = new AbortController();
@@ -277,6 +296,90 @@ describe('an OpenAI-compatible service whose answers are truncated', {timeout: 1
     leave.abort();
     await assert.rejects(reading);
     await within(5000, record.aborted, "the end of the site's request");
+  });
+});
+
+describe('other protocols, in front and behind', {timeout: 60000}, () => {
+  let gemini, site, gateway;
+  class Gemini extends Site {
+    async handle(r, res) {
+      this.same('route', `${r.method} ${r.url}`, 'POST /v1beta/models/gemini-x:streamGenerateContent?alt=sse');
+      await this.plans.shift().call(this, r, res);
+    }
+  }
+  /** Parts of a candidate, each in an event; without a reason the stream only ends. */
+  const tells = (parts, finishReason, tokens = 20) => function (r, res) {
+    this.sseHead(res);
+    for (const part of parts) this.event(res, {candidates: [{content: {role: 'model', parts: [typeof part === 'string' ? {text: part} : part]}, index: 0}]});
+    if (finishReason) this.event(res, {candidates: [{content: {role: 'model', parts: [{text: ''}]}, finishReason, index: 0}], usageMetadata: {promptTokenCount: 10, candidatesTokenCount: tokens, totalTokenCount: 10 + tokens}});
+    res.end();
+  };
+  before(async () => {
+    gemini = await new Gemini().start();
+    site = await new OpenAiSite().start();
+    gateway = await startGateway({sites: [
+      {name: 'gemini', adapter: 'gemini', ...gemini.config({continue_truncated: true, models: ['gemini-x']}), accounts: [{name: 'a', api_key: 'k'}]},
+      {name: 'on', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, continue_truncated: true, models: ['m']}), accounts: [{name: 'a', api_key: 'sk-upstream'}]}]});
+  });
+  after(async () => {
+    await gateway?.stop();
+    await gemini?.stop();
+    await site?.stop();
+  });
+  afterEach(() => {
+    for (const s of [gemini, site]) {
+      assert.deepEqual(s.violations.splice(0), []);
+      assert.deepEqual(s.plans.splice(0), []);
+      s.requests.length = 0;
+    }
+  });
+  const ask = async (body = {}) => checkStream(await (await chat(gateway.base, {model: 'gemini/gemini-x', stream: true, stream_options: {include_usage: true}, ...user('tell'), ...body})).text(), {usage: true});
+
+  it('gemini: MAX_TOKENS without a limit of the client, then a body that ends without a reason', async () => {
+    gemini.next(tells([{text: 'Let me see.', thought: true}, 'One fox, two fo'], 'MAX_TOKENS'), tells([{text: 'On I go.', thought: true}, 'xes, three'], null), tells([' foxes.'], 'STOP'));
+    const answer = await ask();
+    assert.deepEqual([answer.content, answer.reasoning, answer.finish], ['One fox, two foxes, three foxes.', 'Let me see.', 'stop']);
+    assert.deepEqual(answer.chunks.at(-2).dragoman_continued, {times: 2, causes: ['length', 'cut']});
+    const [first, , third] = gemini.requests.map((r) => r.json);
+    assert.deepEqual(third.contents.slice(0, -1), [...first.contents, {role: 'model', parts: [{text: 'One fox, two foxes, three'}]}]);
+    assert.equal(third.contents.at(-1).role, 'user');
+  });
+
+  it("gemini: what is left of the client's limit; what it refuses is refused", async () => {
+    gemini.next(tells(['One'], null), tells([' two'], 'STOP'));
+    assert.equal((await ask({max_tokens: 100})).content, 'One two');
+    assert.deepEqual(gemini.requests.map((r) => r.json.generationConfig.maxOutputTokens <= 100), [true, true]);
+    assert.ok(gemini.requests[1].json.generationConfig.maxOutputTokens < 100);
+    gemini.next(tells(['One'], 'SAFETY'));
+    assert.equal((await ask()).finish, 'content_filter');
+    gemini.next(tells(['One'], 'MALFORMED_FUNCTION_CALL'), tells([' two'], 'STOP'));
+    assert.equal((await ask()).content, 'One two');
+    gemini.next(tells([{text: 'Hm.', thought: true}], 'STOP'), tells(['Four.'], 'STOP'));
+    assert.equal((await ask()).content, 'Four.');
+  });
+
+  it("Anthropic's API in front: one message, from @anthropic-ai/sdk", async () => {
+    const client = new Anthropic({apiKey: 'none', baseURL: gateway.origin, maxRetries: 0});
+    for (const model of ['on/m', 'gemini/gemini-x']) {
+      if (model === 'on/m') site.next(says('The quick brown fox jumps', 'cut'), says('brown fox jumps over the dog.'));
+      else gemini.next(tells(['The quick brown fox jumps'], null), tells(['brown fox jumps over the dog.'], 'STOP'));
+      const message = await client.messages.stream({model, max_tokens: 1000, messages: [{role: 'user', content: 'tell'}]}).finalMessage();
+      assert.deepEqual([message.content.map((b) => b.text), message.stop_reason], [['The quick brown fox jumps over the dog.'], 'end_turn']);
+    }
+    const [first, second] = site.chatRequests().map((r) => r.json);
+    assert.deepEqual([first.messages.length, second.messages.length], [1, 3]);
+    assert.ok((second.max_tokens ?? second.max_completion_tokens) < 1000);
+  });
+
+  it("OpenAI's responses in front", async () => {
+    const client = new OpenAI({apiKey: 'none', baseURL: gateway.base, maxRetries: 0});
+    site.next(says('The quick brown fox jumps', 'cut'), says('brown fox jumps over the dog.'));
+    const response = await client.responses.stream({model: 'on/m', input: 'tell'}).finalResponse();
+    assert.deepEqual([response.output_text, response.status], ['The quick brown fox jumps over the dog.', 'completed']);
+    const next = await client.responses.create({model: 'on/m', input: 'and now?', previous_response_id: response.id});
+    assert.equal(next.output_text, 'and now?');
+    const {messages} = site.chatRequests().at(-1).json;
+    assert.deepEqual(messages.map((m) => m.role), ['user', 'assistant', 'user'], 'the wish to go on is in the history');
   });
 });
 

@@ -143,6 +143,8 @@ static void what_forbids_it(void **state)
     end = ended(FAIL_CUT, "text", "");
     end.state.whole = false;
     assert_int_equal(cause(&end), CONTINUE_NOT);
+    end = ended(FAIL_CUT, "Here: ![a fox](data:image/png;base64,AAAA) and", "");
+    assert_int_equal(cause(&end), CONTINUE_NOT);
     end = ended(FAIL_CUT, "text", "");
     end.since_ms = 599999;
     assert_int_equal(cause(&end), CONTINUE_CUT);
