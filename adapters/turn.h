@@ -70,7 +70,7 @@ struct message {
     struct span reasoning;    /* reasoning_content of a former assistant turn; the text of its
                                  THINKING parts, where there are such */
     struct span extra;        /* see struct turn */
-    int index;                /* position in the client's list, for error messages */
+    int index;                /* position in the client's list, for error messages; -1 = in none */
 };
 
 enum reasoning_wish { REASONING_UNSET, REASONING_ON, REASONING_OFF };
@@ -116,6 +116,7 @@ struct turn {
     struct span model; /* the id the client asked for */
     const struct message *messages;
     size_t n_messages;
+    const char *list; /* what the client calls its list of messages; NULL = "messages" */
 
     bool stream;
     bool include_usage;

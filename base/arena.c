@@ -1,5 +1,5 @@
 /*
- * base/arena.c - blocks of 256 bytes to 4 KiB, bump-allocated: each about as large as all that was
+ * base/arena.c - blocks of 256 bytes to 4 KiB, bump-allocated: each about a quarter of all that was
  * handed out before it, so that what holds little costs little. A request that a block would hold
  * badly gets a block of its own.
  */
@@ -58,7 +58,7 @@ static struct arena_block *block_for(struct arena *a, size_t n)
     if (a->blocks && a->blocks->cap - a->blocks->used >= n)
         return a->blocks;
     bool large = n > LARGE;
-    size_t cap = BLOCK_FIRST, wanted = n > a->used ? n : a->used;
+    size_t cap = BLOCK_FIRST, wanted = n > a->used / 4 ? n : a->used / 4;
     while (cap < wanted && cap < BLOCK_MOST)
         cap *= 2;
     struct arena_block *b = make_block(large ? n : cap);

@@ -40,6 +40,8 @@
     X(ACCESS_DENIED, "access_denied")                                                              \
     X(MODEL_DENIED, "model_denied")                                                                \
     X(MODEL_NOT_FOUND, "model_not_found")                                                          \
+    X(PREVIOUS_RESPONSE, "previous_response") /* to go on from: not there */                       \
+    X(RESPONSE_NOT_FOUND, "response_not_found")                                                    \
     X(UNKNOWN_URL, "unknown_url")                                                                  \
     X(METHOD, "method") /* `param` holds the Allow list */                                         \
     X(KEY_LIMIT, "key_limit")                                                                      \

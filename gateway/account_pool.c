@@ -8,6 +8,7 @@
 #include "gateway/account_pool.h"
 
 #include <assert.h>
+#include <mbedtls/md.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -102,15 +103,37 @@ static struct account *account_create(struct account_pool *pool, struct span sit
     return a;
 }
 
-/* Over names and values, each with a mark behind it: only to notice that somebody edited the file.
- */
-static uint64_t credentials_hash(const struct account_config *c)
+static void hash_text(mbedtls_md_context_t *md, struct span text)
 {
-    uint64_t h = SPAN_HASH ^ (c->guest ? 1 : 0);
-    for (size_t i = 0; i < c->n_credentials; i++) {
-        h = span_hash(span_hash(h, c->credentials[i].name), SPAN("\xFF"));
-        h = span_hash(span_hash(h, c->credentials[i].value), SPAN("\xFF"));
+    uint64_t n = text.n;
+    mbedtls_md_update(md, (const unsigned char *)&n, sizeof n);
+    mbedtls_md_update(md, (const unsigned char *)text.p, text.n);
+}
+
+/* To notice that somebody gave it another credential, or that it is for another service now. It is
+ * written down, so it must not tell anything: the beginning of a SHA-256, of this account's alone.
+ * 0 when memory is short. */
+static uint64_t credentials_hash(const struct account *a, const struct account_config *c,
+                                 const struct site_config *site)
+{
+    unsigned char digest[32] = {0};
+    uint64_t h = 0;
+    mbedtls_md_context_t md;
+    mbedtls_md_init(&md);
+    if (mbedtls_md_setup(&md, mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), 0) == 0 &&
+        mbedtls_md_starts(&md) == 0) {
+        hash_text(&md, span_str(a->site));
+        hash_text(&md, span_str(a->name));
+        hash_text(&md, site->settings.origin);
+        hash_text(&md, c->guest ? SPAN("guest") : SPAN(""));
+        for (size_t i = 0; i < c->n_credentials; i++) {
+            hash_text(&md, c->credentials[i].name);
+            hash_text(&md, c->credentials[i].value);
+        }
+        mbedtls_md_finish(&md, digest);
+        memcpy(&h, digest, sizeof h);
     }
+    mbedtls_md_free(&md);
     return h;
 }
 
@@ -130,13 +153,13 @@ static int account_configure(struct account *a, struct config *config,
 {
     struct config *old = a->config;
     uint64_t former = a->credentials_hash;
-    a->credentials_hash = credentials_hash(c);
+    a->credentials_hash = credentials_hash(a, c, site);
     a->config = config_ref(config);
     a->view.guest = c->guest;
     a->view.credentials = c->credentials;
     a->view.n_credentials = c->n_credentials;
     a->retired = false;
-    if (former && former != a->credentials_hash)
+    if (former && a->credentials_hash && former != a->credentials_hash)
         begin_anew(a);
     if (old)
         config_unref(old);

@@ -646,7 +646,7 @@ static int end_choice(struct answer_choice *c)
     return held ? write_finish(c, &c->held) : 0;
 }
 
-int answer_end(struct answer *a, struct buffer *body)
+static int settle(struct answer *a)
 {
     for (struct answer_feed *f = a->feeds; f; f = f->next) {
         if (release_extras(f))
@@ -660,6 +660,21 @@ int answer_end(struct answer *a, struct buffer *body)
     }
     if (!a->writer->ops->bytes)
         settle_usage(a);
+    return 0;
+}
+
+int answer_settle(struct answer *a)
+{
+    if (!a->settled)
+        a->settled_badly = settle(a) != 0;
+    a->settled = true;
+    return a->settled_badly ? -1 : 0;
+}
+
+int answer_end(struct answer *a, struct buffer *body)
+{
+    if (answer_settle(a))
+        return -1;
     int error = a->writer->ops->end(a->writer, &a->usage, body);
     a->full |= error == BUFFER_FULL;
     return error;

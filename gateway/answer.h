@@ -29,6 +29,7 @@ struct answer {
     int n_choices;
     bool committed; /* content of any feed went (or will go) to the client */
     bool full;      /* a writer met its limit */
+    bool settled, settled_badly;
     uint64_t deltas;
     struct usage_counts usage; /* this and the next two: set by answer_end */
     enum count_origin prompt_origin, completion_origin;
@@ -88,6 +89,9 @@ bool answer_feed_is_finished(const struct answer_feed *);
 
 /* Ends one site frame: extras that found no chunk go out. */
 void answer_frame_done(struct answer *);
+/* What must be before the end: missing finish reasons become "stop", and are written; `usage` is
+ * there. answer_end sees to it as well. 0 or -1 (limit, memory). */
+int answer_settle(struct answer *);
 /* The good end: missing finish reasons become "stop"; streams write their end, whole answers go
  * into `body`. 0 or -1 (limit, memory). */
 int answer_end(struct answer *, struct buffer *body);

@@ -704,6 +704,7 @@ const struct turn *turn_with_options(struct json_parser *json, struct arena *are
         .betas = turn->betas,
         .messages = turn->messages,
         .n_messages = turn->n_messages,
+        .list = turn->list,
         .n = 1,
         .has_images = turn->has_images,
         .has_audio = turn->has_audio,

@@ -141,6 +141,8 @@ struct config {
     struct span data_dir;
     struct span secret_key; /* "" = credentials are stored in plain */
     size_t max_body;
+    int64_t responses_ttl_ms; /* 0 = none is stored */
+    size_t responses_max;     /* bytes of all; 0 = none is stored */
     int max_connections;
     const struct span *cors_origins; /* "*" or exact origins */
     size_t n_cors_origins;

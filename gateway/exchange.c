@@ -25,9 +25,11 @@
 
 #define EXCHANGE_STEPS(X)                                                                          \
     X(LIMIT, limit, "has the key anything left?")                                                  \
+    X(RECALL, recall, "what the request goes on from is looked up")                                \
     X(ADMIT, admit, "the body becomes turns; may the key use the model?")                          \
     X(RESOLVE, resolve, "the model id becomes targets, in order; how many runs does it take?")     \
     X(RUN, run, "the branches are at work")                                                        \
+    X(KEEP, keep, "what later requests go on from is written down")                                \
     X(FINISH, finish, "last bytes out, log line, leases back")                                     \
     X(TIDY, tidy, "requests that clean up at the site; nobody waits for them")
 
@@ -36,8 +38,11 @@ enum {
     SILENCE_MS = 15000,      /* the head, then a comment, after this much silence (S5, S21) */
     LARGE_BODY = 256 * 1024, /* larger ones get a parser of their own: the shared one stays small */
     RUNS_BODY_MAX = 256 << 20, /* what the runs of one request may send to sites, about */
-    SMALL_CHAT = 1024,  /* what a chat of two messages takes of its arena until it has an account */
-    BODY_GROWTH = 1024, /* an API may read the body in another form that is a little longer */
+    /* What a chat of two messages takes of its arena until it has an account: with a model's name
+     * and a target. */
+    SMALL_CHAT = sizeof(struct turn) + 2 * (sizeof(struct message) + sizeof(struct part)) +
+                 sizeof(struct branch) + 128,
+    BODY_GROWTH = 1024,   /* an API may read the body in another form that is a little longer */
     OUT_KEEP = 256 * 1024 /* the shared buffer gives memory above this back */
 };
 
@@ -54,6 +59,7 @@ struct fail *exchange_room_for_fail(struct exchange *e, struct fail **fail)
 }
 
 static struct fail *fail_of(struct exchange *e) { return exchange_room_for_fail(e, &e->fail); }
+struct fail *exchange_fail(struct exchange *e) { return fail_of(e); }
 
 static enum fail_kind fail_kind_of(const struct exchange *e)
 {
@@ -219,7 +225,7 @@ static enum exchange_step refuse(struct exchange *e)
 static enum exchange_step step_limit(struct exchange *e)
 {
     if (!e->grant.key)
-        return STEP_ADMIT;
+        return STEP_RECALL;
     struct fail fail;
     if (key_limits_begin(e->engine->limits, e->grant.key->name, engine_key_time(e->engine),
                          &e->limited, &fail)) {
@@ -227,7 +233,7 @@ static enum exchange_step step_limit(struct exchange *e)
         return refuse(e);
     }
     e->holds_place = e->limited != NULL;
-    return STEP_ADMIT;
+    return STEP_RECALL;
 }
 
 static struct span header_of(const void *http, const char *name)
@@ -235,20 +241,42 @@ static struct span header_of(const void *http, const char *name)
     return http_exchange_header(http, name);
 }
 
-static int parse_body(struct exchange *e)
+struct api_request exchange_request(struct exchange *e)
 {
     struct buffer *body = http_exchange_body(e->http);
-    exchange_note_body(e, NULL, "from client", buffer_span(body));
-    struct json_parser *own =
-        body->n > LARGE_BODY ? json_parser_create(body->n + BODY_GROWTH) : NULL;
+    struct span target = http_exchange_target(e->http);
+    ptrdiff_t query = span_find_char(target, '?');
     struct api_request request = {
         .body = body->p ? body->p : (char *)"",
         .n = body->n,
         .type = http_exchange_header(e->http, "content-type"),
         .path = e->path,
+        .query = query < 0 ? SPAN("") : span_from(target, (size_t)query + 1),
         .header = header_of,
         .header_owner = e->http,
     };
+    if (e->state) {
+        request.found = e->state->found;
+        request.n_found = e->state->n_found;
+        request.deleted = e->state->deleted;
+    }
+    return request;
+}
+
+static enum exchange_step step_recall(struct exchange *e)
+{
+    return e->api->state ? exchange_recall(e) : STEP_ADMIT;
+}
+
+static int parse_body(struct exchange *e)
+{
+    struct api_request request = exchange_request(e);
+    exchange_note_body(e, NULL, "from client", span_of(request.body, request.n));
+    size_t largest = request.n;
+    for (size_t i = 0; i < request.n_found; i++)
+        largest = request.found[i].body.n > largest ? request.found[i].body.n : largest;
+    struct json_parser *own =
+        largest > LARGE_BODY ? json_parser_create(largest + BODY_GROWTH) : NULL;
     struct fail fail;
     int bad = e->api->parse(&request, own ? own : e->engine->json, &e->arena, &e->prompts, &fail);
     if (bad)
@@ -278,6 +306,8 @@ static void name_conversation(struct exchange *e)
 
 static enum exchange_step step_admit(struct exchange *e)
 {
+    if (e->api->state && e->api->state->answer)
+        return exchange_answer_stored(e);
     bool bad = parse_body(e);
     http_exchange_drop_head(e->http, "origin"); /* what the answer's own head needs */
     if (e->prompts.n) { /* also of a refused request: for the log, when the body is gone */
@@ -518,7 +548,7 @@ static enum exchange_step step_run(struct exchange *e)
     while (e->step == STEP_RUN) {
         enum exchange_step next = look_at_branches(e);
         if (next == STEP_FINISH)
-            return next;
+            return e->end == END_COMPLETE && e->api->state ? STEP_KEEP : next;
         exchange_flush(e);      /* others are woken: the shared buffer must be empty */
         bool moved = let_go(e); /* that may have brought others to an end */
         start_branches(e);
@@ -527,6 +557,8 @@ static enum exchange_step step_run(struct exchange *e)
     }
     return e->step == STEP_RUN ? STEP_WAIT : STEP_FINISH;
 }
+
+static enum exchange_step step_keep(struct exchange *e) { return exchange_keep(e); }
 
 /* ---- the end ---- */
 
@@ -625,9 +657,22 @@ static void count_tokens(struct exchange *e)
         limited_key_count_tokens(e->limited, answer_tokens(e->answer), clock_wall_ms());
 }
 
+static void send_whole(struct exchange *e, struct span body)
+{
+    struct reply_headers h;
+    struct limit_headers text;
+    begin_headers(e, &h, &text);
+    reply_header(&h, "Content-Type", SPAN("application/json"));
+    answer_whole(e, &h, 200, body);
+}
+
 static void answer_success(struct exchange *e)
 {
     struct buffer body;
+    if (e->state && e->state->answer.p) {
+        send_whole(e, e->state->answer);
+        return;
+    }
     buffer_init(&body, ANSWER_LIMIT * 2ull);
     int bad = answer_end(e->answer, &body);
     count_tokens(e);
@@ -643,11 +688,7 @@ static void answer_success(struct exchange *e)
         send_stream_head(e);
         end_stream(e);
     } else {
-        struct reply_headers h;
-        struct limit_headers text;
-        begin_headers(e, &h, &text);
-        reply_header(&h, "Content-Type", SPAN("application/json"));
-        answer_whole(e, &h, 200, buffer_span(&body));
+        send_whole(e, buffer_span(&body));
     }
     buffer_free(&body);
 }
@@ -692,7 +733,7 @@ static void log_access(struct exchange *e)
     if (e->n_branches)
         log_record_int(&r, "deltas", e->answer ? (int64_t)e->answer->deltas : 0);
     log_record_int(&r, "bytes", (int64_t)e->bytes_out);
-    if (e->end == END_COMPLETE && !e->api->relays)
+    if (e->end == END_COMPLETE && e->answer && !e->api->relays)
         log_tokens(&r, e->answer);
     if (most_tries(e) > 1)
         log_record_int(&r, "tries", most_tries(e));
@@ -780,6 +821,8 @@ static void exchange_destroy(struct exchange *e)
     e->engine->n_exchanges--;
     if (e->answer)
         answer_free(e->answer);
+    if (e->state)
+        response_call_free(e->state->call);
     if (e->limited)
         limited_key_unref(e->limited);
     config_unref(e->config);
@@ -875,7 +918,10 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     struct span visitor_key = grant->visitor_key;
     if (visitor_key.n)
         visitor_key = arena_dup(&arena, visitor_key);
-    if (!e || (grant->visitor_key.n && !visitor_key.p) || arena_reserve(&arena, SMALL_CHAT)) {
+    if (api->state) /* names what was stored; the others' are constants */
+        path = arena_dup(&arena, path);
+    if (!e || !path.p || (grant->visitor_key.n && !visitor_key.p) ||
+        arena_reserve(&arena, SMALL_CHAT)) {
         struct fail fail;
         fail_memory(&fail);
         reply_fail(http, "req_none", api->dialect, &fail);

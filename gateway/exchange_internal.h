@@ -11,9 +11,11 @@
 
 enum exchange_step {
     STEP_LIMIT,
+    STEP_RECALL,
     STEP_ADMIT,
     STEP_RESOLVE,
     STEP_RUN,
+    STEP_KEEP,
     STEP_FINISH,
     STEP_TIDY,
     STEP_OVER,
@@ -38,13 +40,23 @@ struct target_turn {
     struct target_turn *next;
 };
 
+/* Of an API with a state (exchange_state.c); in the arena. */
+struct exchange_state {
+    struct response_call *call; /* under way, or over and not looked at yet */
+    struct response_found *found;
+    size_t n_found;
+    bool deleted;
+    bool saved;         /* or tried */
+    struct span answer; /* the whole answer, when it was stored; {NULL,0} else */
+};
+
 struct exchange {
     unsigned magic;
     enum exchange_step step;
     struct engine *engine;
     struct exchange *prev, *next;
     const struct api *api;
-    struct span path;            /* below the API's base, static */
+    struct span path;            /* below the API's base; static, or in the arena */
     struct http_exchange *http;  /* NULL: the client is gone or answered */
     struct config *config;       /* reference */
     struct limited_key *limited; /* reference; NULL = not one of ours */
@@ -69,6 +81,8 @@ struct exchange {
     struct branch *branches;          /* in the arena */
     size_t n_branches;
 
+    struct exchange_state *state; /* NULL: the API has none, or it was not asked for yet */
+
     /* the answer */
     struct answer *answer; /* in the arena; NULL before the first run */
     bool head_sent;        /* stream: status 200 is out */
@@ -84,6 +98,15 @@ struct exchange {
     unsigned tidies; /* of branches, under way */
     bool advancing;
 };
+
+/* The steps of APIs with a state, and their answer out of the store (exchange_state.c). */
+enum exchange_step exchange_recall(struct exchange *);
+enum exchange_step exchange_answer_stored(struct exchange *);
+enum exchange_step exchange_keep(struct exchange *);
+/* The request as the API's functions get it. */
+struct api_request exchange_request(struct exchange *);
+/* Where the failure's words go; never NULL. */
+struct fail *exchange_fail(struct exchange *);
 
 /* For branches. */
 uint64_t exchange_now_ms(const struct exchange *);

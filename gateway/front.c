@@ -27,7 +27,8 @@ enum route_kind {
     ROUTE_MODELS,
     ROUTE_MODEL,
     ROUTE_COUNT_TOKENS,
-    ROUTE_EXCHANGE
+    ROUTE_EXCHANGE,
+    ROUTE_RESPONSE
 };
 
 struct route {
@@ -35,7 +36,9 @@ struct route {
     enum route_kind kind;
     bool posts;            /* takes POST; the others GET and HEAD */
     const struct api *api; /* ROUTE_EXCHANGE, and whose dialect its errors are in */
-    struct span rest;      /* ROUTE_MODEL: the id, still percent-encoded */
+    struct span
+        rest;   /* ROUTE_MODEL: the id, still percent-encoded; ROUTE_RESPONSE: "/responses/…" */
+    bool items; /* ROUTE_RESPONSE: …/input_items */
 };
 
 static const struct route routes[] = {
@@ -45,6 +48,7 @@ static const struct route routes[] = {
     {"/completions", ROUTE_EXCHANGE, .posts = true, .api = &api_completions},
     {"/messages", ROUTE_EXCHANGE, .posts = true, .api = &api_messages},
     {"/messages/count_tokens", ROUTE_COUNT_TOKENS, .posts = true, .api = &api_messages},
+    {"/responses", ROUTE_EXCHANGE, .posts = true, .api = &api_responses},
     {"/embeddings", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
     {"/images/generations", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
     {"/images/edits", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
@@ -56,6 +60,8 @@ static const struct route routes[] = {
 
 static const char *allowed_methods(const struct route *route)
 {
+    if (route->kind == ROUTE_RESPONSE && !route->items)
+        return "GET, HEAD, DELETE, OPTIONS";
     return route->posts ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
 }
 
@@ -65,6 +71,17 @@ static struct span without_version(struct span path)
     while (span_starts(path, SPAN("/v1/")) || span_eq(path, SPAN("/v1")))
         path = span_from(path, 3);
     return path;
+}
+
+/* "/responses/ID" or "/responses/ID/input_items". */
+static struct route find_response(struct span path)
+{
+    struct span id = span_from(path, sizeof "/responses/" - 1);
+    ptrdiff_t slash = span_find_char(id, '/');
+    bool items = slash > 0 && span_eq(span_from(id, (size_t)slash), SPAN("/input_items"));
+    if (!id.n || (slash >= 0 && !items))
+        return (struct route){.kind = ROUTE_NONE};
+    return (struct route){.kind = ROUTE_RESPONSE, .rest = path, .items = items};
 }
 
 static struct route find_route(struct span path)
@@ -78,6 +95,8 @@ static struct route find_route(struct span path)
     }
     if (span_starts(path, SPAN("/models/")))
         return (struct route){.kind = ROUTE_MODEL, .rest = span_from(path, 8)};
+    if (span_starts(path, SPAN("/responses/")))
+        return find_response(path);
     return (struct route){.kind = ROUTE_NONE};
 }
 
@@ -130,7 +149,7 @@ static void preflight(struct http_exchange *http)
     struct span wanted = http_exchange_header(http, "access-control-request-headers");
     request_id_make(id);
     reply_headers_common(&h, http, id, DIALECT_OPENAI);
-    reply_header(&h, "Access-Control-Allow-Methods", SPAN("GET, HEAD, POST, OPTIONS"));
+    reply_header(&h, "Access-Control-Allow-Methods", SPAN("GET, HEAD, POST, DELETE, OPTIONS"));
     reply_header(&h, "Access-Control-Allow-Headers",
                  wanted.n ? wanted : SPAN("authorization, content-type, x-api-key"));
     reply_header(&h, "Access-Control-Max-Age", SPAN("86400"));
@@ -372,15 +391,10 @@ static int refuse_path(struct http_exchange *http, struct fail *fail)
             "this is the base URL for apps: enter it there as it is, chat/completions "
             "and models live below it (http://HOST:PORT/ is for people, with /v1/models "
             "as JSON)");
-    if (span_eq(behind, SPAN("/responses")))
-        return fail_set(fail, FAIL_UNKNOWN_URL,
-                        "the Responses API (%.*s) is not served: use chat completions "
-                        "(/v1/chat/completions; in OpenAI's SDKs client.chat.completions)",
-                        SPAN_ARGS(path));
     return fail_set(
         fail, FAIL_UNKNOWN_URL,
-        "there is nothing at %.*s; the base URL for apps is http://HOST:PORT/v1 (below "
-        "it are chat/completions, messages, completions, models, embeddings, images/... and "
+        "there is nothing at %.*s; the base URL for apps is http://HOST:PORT/v1 (below it are "
+        "chat/completions, messages, responses, completions, models, embeddings, images/... and "
         "audio/...)",
         SPAN_ARGS(path));
 }
@@ -393,7 +407,8 @@ static int check_head(struct http_exchange *http, struct fail *fail)
     if (route.kind == ROUTE_NONE)
         return refuse_path(http, fail);
     bool read_only = is_method(http, "GET") || is_method(http, "HEAD");
-    if (route.posts ? !is_method(http, "POST") : !read_only)
+    bool deletes = route.kind == ROUTE_RESPONSE && !route.items && is_method(http, "DELETE");
+    if (route.posts ? !is_method(http, "POST") : !read_only && !deletes)
         return fail_param(
             fail, FAIL_METHOD, allowed_methods(&route), "%.*s does not take %.*s; use %s",
             SPAN_ARGS(span_first(http_exchange_path(http), 60)),
@@ -441,6 +456,13 @@ static void on_request(void *owner, struct http_exchange *http)
     case ROUTE_COUNT_TOKENS: count_tokens(engine, http, &grant); break;
     case ROUTE_EXCHANGE:
         exchange_start(engine, http, &grant, route.api, span_str(route.path));
+        break;
+    case ROUTE_RESPONSE:
+        exchange_start(engine, http, &grant,
+                       is_method(http, "DELETE") ? &api_response_delete
+                       : route.items             ? &api_response_items
+                                                 : &api_response_read,
+                       route.rest);
         break;
     case ROUTE_NONE:
         refuse_path(http, &fail);

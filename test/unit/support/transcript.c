@@ -30,7 +30,7 @@ struct channel {
 
 struct tool {
     int index;
-    struct buffer id, name;
+    struct buffer id, name, extra; /* extra: extra_content */
     struct channel arguments;
 };
 
@@ -111,6 +111,7 @@ static void tool_begin(struct choice *c, const struct delta *d)
     t->index = d->index;
     check(buffer_append(&t->id, d->id));
     check(buffer_append(&t->name, d->name));
+    check(buffer_append(&t->extra, d->extra_content));
 }
 
 static void add_members(struct buffer *to, struct span members)
@@ -268,6 +269,7 @@ struct transcript_player *transcript_open(const struct transcript_setup *setup)
         for (size_t k = 0; k < TOOLS; k++) {
             buffer_init(&c->tools[k].id, BIG);
             buffer_init(&c->tools[k].name, BIG);
+            buffer_init(&c->tools[k].extra, BIG);
             buffer_init(&c->tools[k].arguments.text, BIG);
         }
     }
@@ -440,6 +442,8 @@ static void write_tools(struct transcript_player *p, struct json_writer *w, stru
             json_member(w, "id", buffer_span(&t->id));
         json_member(w, "name", buffer_span(&t->name));
         json_member(w, "arguments", buffer_span(&t->arguments.text));
+        if (t->extra.n)
+            json_member_raw(w, "extra_content", buffer_span(&t->extra));
         json_end_object(w);
     }
     json_end_array(w);
@@ -555,6 +559,7 @@ void transcript_close(struct transcript_player *p)
         for (size_t k = 0; k < TOOLS; k++) {
             buffer_free(&c->tools[k].id);
             buffer_free(&c->tools[k].name);
+            buffer_free(&c->tools[k].extra);
             channel_free(&c->tools[k].arguments);
         }
         channel_free(&c->content);
