@@ -249,6 +249,15 @@ describe('responses: a service, Z.ai, the demo site', {timeout: 120000}, () => {
         assert.deepEqual([answer.status, answer.headers.get('allow')], [status, allow], `${method} ${path}`);
         assert.ok((await answer.json()).error.message);
       }
+      const {id} = await client.responses.create({model: 'demo/echo', input: 'x'});
+      for (const path of [`/responses/${id}`, `/responses/${id}/input_items`]) {
+        const head = await fetch(gateway.base + path, {method: 'HEAD'});
+        assert.deepEqual([head.status, head.headers.get('content-type'), await head.text()], [200, 'application/json', '']);
+      }
+      const preflight = await fetch(`${gateway.base}/responses/${id}`, {method: 'OPTIONS', headers: {origin: 'https://app.example', 'access-control-request-method': 'DELETE'}});
+      assert.match(preflight.headers.get('access-control-allow-methods'), /DELETE/);
+      for (const query of ['limit=0', 'limit=x', 'order=up', 'after=nobody']) assert.equal((await fetch(`${gateway.base}/responses/${id}/input_items?${query}`)).status, 400, query);
+      assert.equal((await fetch(`${gateway.base}/responses/${id}?stream=true`)).status, 400);
     });
   });
 
@@ -345,6 +354,16 @@ describe('responses: keys, restarts, limits', {timeout: 120000}, () => {
     await assert.rejects(other.responses.create({model: 'demo/echo', input: [{type: 'item_reference', id: r.output[0].id}]}), OpenAI.BadRequestError);
     assert.equal((await ours.responses.retrieve(r.id)).output_text ?? 'secret', 'secret');
     await assert.rejects(sdk(gateway, 'sk-wrong').responses.retrieve(r.id), OpenAI.AuthenticationError);
+  });
+
+  it('two visitors with keys of their own never see each other\'s', async () => {
+    const gateway = await start({sites: [{...demo, keys: {passthrough: true}}], keys: [{name: 'ours', key: KEY}]}).catch(() => null);
+    if (!gateway) return; // the demo site has no keys
+    const one = sdk(gateway, 'sk-visitor-one'), two = sdk(gateway, 'sk-visitor-two');
+    const r = await one.responses.create({model: 'demo/echo', input: 'secret'});
+    assert.equal((await one.responses.retrieve(r.id)).id, r.id);
+    await assert.rejects(two.responses.retrieve(r.id), OpenAI.NotFoundError);
+    await assert.rejects(sdk(gateway, KEY).responses.retrieve(r.id), OpenAI.NotFoundError);
   });
 
   for (const secret of [undefined, 'a secret of more than sixteen letters']) {
