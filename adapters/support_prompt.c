@@ -17,7 +17,8 @@ void part_place(const struct turn *turn, const struct message *m, const struct p
                 char place[PART_PLACE_SIZE])
 {
     if (m->index < 0)
-        snprintf(place, PART_PLACE_SIZE, "previous_response_id");
+        snprintf(place, PART_PLACE_SIZE, "%s",
+                 turn->dialect == DIALECT_ANTHROPIC ? "system" : "previous_response_id");
     else
         snprintf(place, PART_PLACE_SIZE, "%s[%d].%s[%d]", turn->list ? turn->list : "messages",
                  m->index, turn->list && m->role == ROLE_TOOL ? "output" : "content", part->index);
