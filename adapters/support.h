@@ -74,7 +74,8 @@ bool token_use_refused(struct turn_run *, struct token_use *, const char *held);
 struct span message_text(struct arena *, const struct message *);
 /* Where the client said it, for `param` of failures: "messages[2].content[1]", or of a message as a
  * whole "messages[2]" and `.behind`. The Responses API has a list of items in place of messages:
- * there it is "input[2]"; what it took from an earlier answer is "previous_response_id". */
+ * there it is "input[2]"; what it took from an earlier answer is "previous_response_id".
+ * Anthropic's API has its "system" before the list. */
 enum { PART_PLACE_SIZE = 96 };
 void part_place(const struct turn *, const struct message *, const struct part *,
                 char place[PART_PLACE_SIZE]);
