@@ -8,7 +8,7 @@
 
 int refuse_picture(struct turn_run *run, const struct picture *picture, const char *why)
 {
-    char param[PART_PLACE_SIZE];
+    char param[PLACE_SIZE];
     part_place(run->turn, picture->message, picture->part, param);
     return fail_param(&run->fail, FAIL_UNSUPPORTED, param, "%s", why);
 }

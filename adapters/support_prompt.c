@@ -14,13 +14,24 @@
 enum { PROMPT_LIMIT = 256 * 1024 * 1024 };
 
 void part_place(const struct turn *turn, const struct message *m, const struct part *part,
-                char place[PART_PLACE_SIZE])
+                char place[PLACE_SIZE])
 {
     if (m->index < 0)
-        snprintf(place, PART_PLACE_SIZE, "previous_response_id");
+        snprintf(place, PLACE_SIZE, "previous_response_id");
     else
-        snprintf(place, PART_PLACE_SIZE, "%s[%d].%s[%d]", turn->list ? turn->list : "messages",
-                 m->index, turn->list && m->role == ROLE_TOOL ? "output" : "content", part->index);
+        snprintf(place, PLACE_SIZE, "%s[%d].%s[%d]", turn->list ? turn->list : "messages", m->index,
+                 turn->list && m->role == ROLE_TOOL ? "output" : "content", part->index);
+}
+
+void message_place(const struct turn *turn, const struct message *m, const char *behind,
+                   char place[PLACE_SIZE])
+{
+    if (m->index < 0)
+        snprintf(place, PLACE_SIZE, "previous_response_id");
+    else if (turn->list)
+        snprintf(place, PLACE_SIZE, "%s[%d]", turn->list, m->index);
+    else
+        snprintf(place, PLACE_SIZE, "messages[%d].%s", m->index, behind);
 }
 
 struct span role_name(enum role role)
