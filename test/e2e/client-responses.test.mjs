@@ -455,6 +455,13 @@ describe('responses: keys, restarts, limits', {timeout: 120000}, () => {
     await assert.rejects(sdk(gateway).responses.create({model: 'demo/echo', input: 'x', previous_response_id: r.id}), (e) => e.code === 'previous_response_not_found');
   });
 
+  it('a data directory that cannot be had: answered, and not stored', async () => {
+    const gateway = await start({server: {data_dir: '/dev/null/nowhere'}});
+    const r = await sdk(gateway).responses.create({model: 'demo/echo', input: 'x'});
+    assert.deepEqual([r.output_text, r.store], ['x', false]);
+    await assert.rejects(sdk(gateway).responses.retrieve(r.id), (e) => e.status === 500 && e.code === 'internal_error');
+  });
+
   it('what is too much goes, what ends first first', async () => {
     const gateway = await start({server: {responses_max: '20KiB'}});
     const client = sdk(gateway), ids = [];
