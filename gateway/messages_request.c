@@ -596,7 +596,7 @@ static void write_beside(struct json_writer *w, struct span tool)
 static int write_tool(struct reader *r, struct json_writer *w, struct span tool, const char *place)
 {
     static const char *const names[] = {"description", "strict"};
-    struct span schema = json_raw_given(tool, "input_schema"), name;
+    struct span schema = json_raw_given(tool, "input_schema"), name = {NULL, 0};
     if (needed_text(r, tool, place, "name", &name))
         return -1;
     if (!is_object(schema))
