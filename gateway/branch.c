@@ -352,7 +352,7 @@ static int refuse_part(struct branch *b, enum part_kind kind, const char *what)
         for (size_t k = 0; k < m->n_parts; k++) {
             if (m->parts[k].kind != kind)
                 continue;
-            char param[PART_PLACE_SIZE];
+            char param[PLACE_SIZE];
             part_place(b->turn, m, &m->parts[k], param);
             return fail_param(fail_of(b), FAIL_UNSUPPORTED, param, "%s cannot take %s",
                               branch_site(b)->adapter->title, what);
@@ -450,6 +450,7 @@ static int begin_run(struct branch *b)
     struct exchange *e = b->exchange;
     const struct site_config *site = branch_site(b);
     size_t state_size = site->adapter->state_size;
+    struct span note = catalogue_note(e->engine->catalogue, site, e->targets[b->target].model);
     if (prepare_work(b))
         return -1;
     b->site_steps = 0;
@@ -459,8 +460,7 @@ static int begin_run(struct branch *b)
         .site = &site->settings,
         .account = &b->account->view,
         .model = e->targets[b->target].model,
-        .model_note = arena_dup(
-            &e->arena, catalogue_note(e->engine->catalogue, site, e->targets[b->target].model)),
+        .model_note = note.n ? arena_dup(&e->arena, note) : note,
         .state = arena_alloc(&e->arena, state_size ? state_size : 1),
         .arena = &e->arena,
         .json = e->engine->json,

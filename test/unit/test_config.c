@@ -423,8 +423,8 @@ static void all_errors_are_reported_in_the_files_order(void **state)
             "t.toml:7:13: \"log_level\" in [server] must be one of: error warn info debug, found "
             "\"inof\" (did you mean \"info\"?)\n"
             "t.toml:8:1: unknown key \"x\" in [server] (known here: listen, workers, data_dir, "
-            "secret_key, secret_key_env, secret_key_file, max_body, max_connections, cors_origins, "
-            "log_level, log_format, log_file, log_max_size, log_keep, log_bodies, watch, tls_cert, "
+            "secret_key, secret_key_env, secret_key_file, max_body, responses_ttl, responses_max, "
+            "max_connections, cors_origins, log_level, log_format, log_file, log_max_size, log_keep, log_bodies, watch, tls_cert, "
             "tls_key)\n");
 }
 
@@ -1410,6 +1410,7 @@ static void the_examples_comments_load(void **state)
     setenv("CHERRY_KEY", "k", 1);
     setenv("OPENROUTER_API_KEY", "k", 1);
     setenv("GEMINI_API_KEY", "k", 1);
+    setenv("ANTHROPIC_API_KEY", "k", 1);
     write_file("zai.token", "t", 0600);
     write_file("dragoman.key", "0123456789abcdef", 0600);
     buffer_char(&all, '\0');
