@@ -69,6 +69,8 @@ extern const struct value_type value_secret, value_key, value_later, value_key_a
 /* of sites */
 extern const struct value_type value_adapter, value_base_url, value_chat_path, value_proxy,
     value_aliases, value_options, value_accounts;
+/* of routes */
+extern const struct value_type value_inject, value_upstream, value_route_accounts;
 
 /* ---- reading ---- */
 
@@ -148,6 +150,15 @@ bool config_read_reference(struct config_reader *, const char *name, const struc
 /* The targets of a table of [[models]], when all sites are known. */
 void config_read_targets(struct config_reader *, const struct toml_node *table,
                          struct model_config *);
+/* Scheme, host, port and prefix of a URL into a site. What is wrong, or NULL. */
+const char *config_parse_base_url(struct config_reader *, struct span url, struct site_config *);
+/* The accounts of a site (`node`; NULL: none are configured) of a table; `title` is theirs. */
+void config_read_accounts(struct config_reader *, const struct toml_node *table,
+                          const struct toml_node *node, struct site_config *, const char *title);
+void config_print_accounts(struct buffer *, const struct site_config *, const char *title);
+/* All routes, when all sites are known. */
+void config_finish_routes(struct config_reader *, const struct toml_node *root, struct config *);
+const struct schema *config_route_schema(void);
 /* Says so when others can read a file that holds secrets. */
 void config_check_private(struct config_reader *, const struct toml_node *, const char *path);
 
@@ -161,5 +172,6 @@ void config_finish_root(struct config_reader *, const struct toml_node *table, v
 void config_finish_server(struct config_reader *, const struct toml_node *table, void *record);
 void config_finish_key(struct config_reader *, const struct toml_node *table, void *record);
 void config_finish_site(struct config_reader *, const struct toml_node *table, void *record);
+void config_finish_route(struct config_reader *, const struct toml_node *table, void *record);
 
 #endif

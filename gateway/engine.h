@@ -19,6 +19,7 @@
 #include "gateway/upstream.h"
 
 struct exchange;
+struct passage;
 
 struct engine {
     uv_loop_t *loop;
@@ -36,7 +37,8 @@ struct engine {
     struct json_parser *json;   /* small bodies and site frames; never kept across a call */
     struct buffer out;          /* what one event wants to tell the client; empty between events */
     struct exchange *exchanges;
-    size_t n_exchanges;
+    struct passage *passages; /* requests that are passed through */
+    size_t n_exchanges;       /* unfinished ones, passages too */
     int64_t started_ms; /* wall clock */
     bool stopping;
 };
