@@ -354,6 +354,11 @@ static int on_head(void *owner, struct http_exchange *http)
         return -1;
     }
     struct passage_way way = find_passage(http);
+    if (is_method(http, "CONNECT")) {
+        fail_set(&fail, FAIL_INVALID_VALUE, "this is a gateway to configured services, no proxy");
+        refuse(http, &fail);
+        return -1;
+    }
     if (is_method(http, "OPTIONS")) {
         if (way.route && http_exchange_header(http, "origin").n)
             passage_preflight(http);

@@ -32,6 +32,7 @@ enum {
     REQUEST_HEAD_MAX = 256 * 1024,
     DRAIN_BYTES = 64 * 1024,
     DRAIN_MS = 1000,
+    BODY_KEEP = 4 * UPSTREAM_HIGH_WATER, /* memory that a streamed body's queues keep */
     BODY_QUEUE_MAX = 1 << 30, /* a caller that does not heed the high-water mark */
     LABEL_MAX = 300
 };
@@ -637,7 +638,7 @@ static void on_stream_written(void *up)
     struct upstream_call *call = conn->call;
     conn->writing = false;
     if (call && call->streamed) {
-        buffer_shrink(&call->sending, UPSTREAM_HIGH_WATER);
+        buffer_shrink(&call->sending, BODY_KEEP);
         if (call->queue.n) {
             send_queue(conn, call);
             return;
