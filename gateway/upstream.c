@@ -620,12 +620,19 @@ static void on_stream_eof(void *up)
 
 static void on_stream_fail(void *up, const struct fail *fail) { connection_failed(up, fail); }
 
+/* The queue, whole, becomes what is being sent. */
+static void take_queue(struct upstream_call *call)
+{
+    struct buffer empty = call->sending;
+    assert(empty.n == 0);
+    call->sending = call->queue;
+    call->queue = empty;
+}
+
 /* What waits of a streamed body goes out. */
 static void send_queue(struct connection *conn, struct upstream_call *call)
 {
-    struct buffer empty = call->sending;
-    call->sending = call->queue;
-    call->queue = empty;
+    take_queue(call);
     struct span piece = buffer_span(&call->sending);
     call->sent += piece.n;
     conn->writing = true;
@@ -670,8 +677,7 @@ static void connection_send(struct connection *conn, struct upstream_call *call)
     conn->answer.as_it_is = call->streamed;
     call_clock(call, call->first_byte_ms);
     if (call->streamed) { /* what came of the body meanwhile goes with the head */
-        call->sending = call->queue;
-        buffer_init(&call->queue, BODY_QUEUE_MAX);
+        take_queue(call);
         call->body = buffer_span(&call->sending);
     }
     struct span pieces[2] = {buffer_span(&call->head), call->body};
