@@ -319,7 +319,8 @@ static int too_many(struct reader *r)
     char what[80];
     snprintf(what, sizeof what, "at most %d, with at most %d blocks in all", MESSAGES_MAX,
              BLOCKS_MAX);
-    return invalid(r, "messages", what);
+    invalid(r, "messages", what);
+    return -1;
 }
 
 static struct part *make_parts(struct reader *r, size_t n)
