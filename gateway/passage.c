@@ -45,7 +45,9 @@ enum passage_step {
 
 enum {
     PASSAGE_MAGIC = 0x50415353,
-    KEPT_MAX = 8 << 20, /* of a request's body, for another try */
+    KEPT_MAX = 8 << 20,         /* of a request's body, for another try */
+    KEPT_OF_LARGE = 512 * 1024, /* of one that is announced as larger: enough to find out that an
+                                   idle connection was closed meanwhile */
     TARGET_MAX = 64 * 1024,
     ROOM_KEEP = 64 * 1024
 };
@@ -53,6 +55,12 @@ enum {
 enum end_state { END_OPEN, END_COMPLETE, END_BROKEN, END_CANCELLED, END_REFUSED, END_FAILED };
 static const char *const end_names[] = {"open",      "complete", "cut",
                                         "cancelled", "refused",  "failed"};
+
+/* What is put in, and where. */
+struct injection {
+    enum route_inject where;
+    struct span name, value;
+};
 
 struct passage {
     struct client_work work; /* first */
@@ -74,7 +82,7 @@ struct passage {
     struct span path;   /* for the log; in the arena, without the query */
 
     /* who asks the upstream */
-    struct credential visitor; /* the client's own key and its header; name.p NULL = by the route */
+    struct injection visitor; /* the client's own key */
     bool visits;
     struct account *account;
     size_t account_index;
@@ -88,6 +96,7 @@ struct passage {
     struct upstream_call *call;
     uint64_t body_length; /* UINT64_MAX: chunked */
     struct buffer kept;   /* of the body: all so far while `keeps`, and all before the first call */
+    size_t keep_max;
     bool keeps;
     bool body_ended;
     bool body_paused;
@@ -96,7 +105,7 @@ struct passage {
     /* down */
     struct passage_mask mask;
     struct buffer room; /* for pieces that the key was found in */
-    bool head_sent, paused;
+    bool head_sent, head_waits, paused;
     int status, site_status;
     struct span site_request_id;
     struct fail fail;
@@ -291,36 +300,35 @@ int passage_check(const struct http_exchange *http, const struct passage_way *wa
 
 /* ---- what goes up ---- */
 
-/* What is put in, and where. */
-struct injection {
-    enum route_inject where;
-    struct span name, value;
-};
-
-/* Where the client's own key stands decides where it goes; which one, the service. */
+/* Which of the client's own keys the service reads, and where it stands: there it goes. */
 static void find_visitor(struct passage *p)
 {
     static const char *const order[][3] = {
-        [DIALECT_NONE] = {"authorization", "x-api-key", "x-goog-api-key"},
-        [DIALECT_OPENAI] = {"authorization", "x-api-key", "x-goog-api-key"},
+        [DIALECT_NONE] = {"authorization", "x-api-key", "api-key"},
+        [DIALECT_OPENAI] = {"authorization", "x-api-key", "api-key"},
         [DIALECT_ANTHROPIC] = {"x-api-key", "authorization", NULL},
-        [DIALECT_GOOGLE] = {"x-goog-api-key", "authorization", NULL},
+        [DIALECT_GOOGLE] = {"x-goog-api-key", NULL, NULL},
     };
     const char *const *names = order[p->route->dialect];
     struct span query = passage_query(http_exchange_target(p->http));
-    struct span in_query = passage_query_get(&p->arena, query, SPAN("key"));
     p->visits = true;
+    p->visitor = (struct injection){.where = ROUTE_INJECT_HEADER};
     for (size_t i = 0; i < 3 && names[i]; i++) {
         struct span value = http_exchange_header(p->http, names[i]);
-        if (i == 1 && p->route->dialect == DIALECT_GOOGLE && in_query.n)
-            break;
         if (!value.n)
             continue;
-        p->visitor = (struct credential){arena_dup(&p->arena, span_str(names[i])),
-                                         arena_dup(&p->arena, value)};
+        p->visitor.name = span_str(names[i]);
+        p->visitor.value = arena_dup(&p->arena, value);
         return;
     }
-    p->visitor = (struct credential){SPAN("x-goog-api-key"), in_query};
+    p->visitor.where = p->route->inject;
+    p->visitor.name = p->route->inject_name;
+    p->visitor.value = passage_query_get(&p->arena, query, SPAN("key"));
+    if (p->visitor.value.n)
+        return;
+    p->visitor.where = ROUTE_INJECT_HEADER; /* Gemini takes OAuth's tokens, too */
+    p->visitor.name = SPAN("authorization");
+    p->visitor.value = arena_dup(&p->arena, http_exchange_header(p->http, "authorization"));
 }
 
 static struct injection injection_of(const struct passage *p)
@@ -328,7 +336,7 @@ static struct injection injection_of(const struct passage *p)
     static const char *const names[] = {"key", "api_key", "token"};
     struct injection in = {p->route->inject, p->route->inject_name, {NULL, 0}};
     if (p->visits)
-        return (struct injection){ROUTE_INJECT_HEADER, p->visitor.name, p->visitor.value};
+        return p->visitor;
     for (size_t i = 0; i < 3 && !in.value.n; i++)
         in.value = account_newest(&p->account->view, names[i]);
     if (!in.value.n)
@@ -429,7 +437,7 @@ static void on_body(struct client_work *work, struct span piece, bool last)
     assert(p->magic == PASSAGE_MAGIC && !p->body_ended);
     p->bytes_in += piece.n;
     p->body_ended = last;
-    if (p->call && p->keeps && p->kept.n + piece.n > KEPT_MAX)
+    if (p->call && p->keeps && p->kept.n + piece.n > p->keep_max)
         forget_kept(p);
     if (!p->call || p->keeps) {
         if (buffer_append(&p->kept, piece)) {
@@ -619,6 +627,9 @@ static int64_t length_down(const struct site_head *head)
 
 static int pass_head(struct passage *p, const struct site_head *head)
 {
+    if (head->status < 200 || head->status > 999)
+        return fail_set(&p->fail, FAIL_PROTOCOL, "the upstream answered with the status %d",
+                        head->status);
     struct head_down down = {.list =
                                  arena_alloc(&p->arena, (head->n_headers + REPLY_HEADERS_MAX + 4) *
                                                             sizeof(struct header))};
@@ -635,7 +646,7 @@ static int pass_head(struct passage *p, const struct site_head *head)
         if (reason.n)
             http_exchange_set_reason(p->http, reason.p);
         http_answer_start(p->http, head->status, down.list, down.n, length_down(head));
-        http_answer_write(p->http, span_of(NULL, 0));
+        p->head_waits = true; /* for the first piece, if it is there already */
     }
     buffer_free(&down.names);
     return bad;
@@ -675,6 +686,7 @@ static void on_answer_body(void *owner, struct span bytes)
     if (!piece.n)
         return;
     size_t queued = http_answer_write(p->http, piece);
+    p->head_waits = false;
     if (queued > HTTP_HIGH_WATER && !p->paused) { /* a slow client pauses the upstream's socket */
         p->paused = true;
         upstream_pause(p->call);
@@ -682,7 +694,13 @@ static void on_answer_body(void *owner, struct span bytes)
     buffer_shrink(&p->room, ROOM_KEEP);
 }
 
-static void on_read_done(void *owner) {}
+static void on_read_done(void *owner)
+{
+    struct passage *p = owner;
+    if (p->head_waits)
+        http_answer_write(p->http, span_of(NULL, 0));
+    p->head_waits = false;
+}
 
 static void on_end(void *owner, enum stream_end end, const struct fail *fail)
 {
@@ -737,7 +755,6 @@ static enum passage_step wait_for_account(struct passage *p, uint64_t retry_at)
     const struct site_config *site = site_of(p);
     bool again = p->queue_until_ms != 0;
     uint64_t group = span_hash(SPAN_HASH, p->grant.key ? p->grant.key->name : SPAN(""));
-    p->fail.retry_after_s = 10;
     if (again && now_ms(p) >= p->queue_until_ms) {
         fail_set(&p->fail, FAIL_SERVER_BUSY,
                  "every account of %.*s has been busy for %lld s; try again later, add an account, "
@@ -763,9 +780,16 @@ static enum passage_step wait_for_account(struct passage *p, uint64_t retry_at)
 static enum passage_step lease_visitor(struct passage *p)
 {
     find_visitor(p);
+    if (!p->visitor.value.n) {
+        fail_set(&p->fail, FAIL_WRONG_KEY,
+                 "this API key is not one of the gateway's keys ([[keys]] in gateway.toml), and it "
+                 "does not stand where %.*s looks for one",
+                 SPAN_ARGS(span_first(site_of(p)->host_header, 60)));
+        return refuse(p);
+    }
     struct account *account =
         account_pool_visitor(p->engine->accounts, site_of(p), p->visitor.value);
-    if (!account || !p->visitor.value.p) {
+    if (!account) {
         fail_memory(&p->fail);
         return fail_step(p);
     }
@@ -833,8 +857,6 @@ static enum passage_step step_send(struct passage *p)
     size_t waiting = 0;
     if (p->body_length && (p->kept.n || p->body_ended))
         waiting = upstream_send(p->call, buffer_span(&p->kept), p->body_ended);
-    if (!p->keeps)
-        buffer_free(&p->kept);
     pace_body(p, waiting);
     return STEP_STREAM;
 }
@@ -1058,7 +1080,9 @@ void passage_start(struct engine *engine, struct http_exchange *http, const stru
     p->path = arena_dup(&p->arena, passage_path(http_exchange_target(http)));
     p->body_length = http_exchange_body_left(http);
     p->body_ended = p->body_length == 0;
-    p->keeps = p->body_length == UINT64_MAX || p->body_length <= KEPT_MAX;
+    p->keeps = true;
+    p->keep_max =
+        p->body_length != UINT64_MAX && p->body_length > KEPT_MAX ? KEPT_OF_LARGE : KEPT_MAX;
     buffer_init(&p->kept, KEPT_MAX + (1 << 20));
     buffer_init(&p->room, 64 << 20);
     request_id_make(p->request_id);

@@ -284,8 +284,20 @@ describe('ends', () => {
     }
   });
 
+  it('answers that are no HTTP, or an odd one', async () => {
+    for (const [text, status] of [['HTTP/1.1 000 Odd\r\nContent-Length: 0\r\n\r\n', 502], ['HTTP/1.1 099 Odd\r\nContent-Length: 0\r\n\r\n', 502], ['HTTP/1.1 101 Up\r\nUpgrade: x\r\n\r\n', 502],
+      ['SSH-2.0\r\n', 502], ['HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n', 999], ['HTTP/1.1 200 \r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n', 0],
+      ['HTTP/1.1 204 No\r\nContent-Length: 5\r\n\r\n', 204], ['HTTP/1.1 200 OK\r\n\r\nuntil the end', 200]]) {
+      site.next((req, res) => res.socket.end(text));
+      const answer = await post('/openai/v1/x', '{}');
+      if (status) assert.equal(answer.status, status, text);
+      await answer.text().catch(() => {});
+    }
+    assert.equal((await post('/openai/v1/x', '{}')).status, 200); // still there
+  });
+
   it('the upstream leaves without an answer, or says nothing in time: errors of ours', async () => {
-    site.next((req, res) => res.destroy());
+    site.next((req, res) => res.destroy(), (req, res) => res.destroy()); // the first time may be the connection's fault
     const gone = await post('/anthropic/v1/messages', '{}');
     assert.equal(gone.status, 502);
     assert.equal((await gone.json()).error.type, 'api_error');
