@@ -448,8 +448,9 @@ static void on_protocol_error(void *owner, struct http_exchange *http, int statu
     struct buffer body;
     request_id_make(id);
     buffer_init(&body, 16 * 1024);
-    error_body(&body, DIALECT_OPENAI, fail, &(struct error_context){.request_id = span_str(id)});
-    reply_headers_common(&h, http, id, DIALECT_OPENAI);
+    enum dialect dialect = dialect_of(http); /* of what there is of the head */
+    error_body(&body, dialect, fail, &(struct error_context){.request_id = span_str(id)});
+    reply_headers_common(&h, http, id, dialect);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, fail, false);
     log_small(http, id, status, fail);
