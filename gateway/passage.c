@@ -49,6 +49,7 @@ enum {
     KEPT_OF_LARGE = 512 * 1024, /* of one that is announced as larger: enough to find out that an
                                    idle connection was closed meanwhile */
     TARGET_MAX = 64 * 1024,
+    HELD_MAX = 64 * 1024, /* of a refusal that has to be read before it is understood */
     ROOM_KEEP = 64 * 1024
 };
 
@@ -103,6 +104,8 @@ struct passage {
     uint64_t bytes_in;
 
     /* down */
+    struct site_head *held; /* in the arena: it goes down when `held_body` was looked at; or NULL */
+    struct buffer held_body;
     struct passage_mask mask;
     struct buffer room; /* for pieces that the key was found in */
     bool head_sent, head_waits, paused;
@@ -474,11 +477,41 @@ static enum fail_kind failure_of(int status)
     }
 }
 
-/* What the status says of the account. */
+/* Google tells in the body alone that a key is wrong (400), and for how long one has to rest. */
+static bool tells_in_body(const struct passage *p, const struct site_head *head)
+{
+    return p->route->dialect == DIALECT_GOOGLE && !p->visits &&
+           site_head_is(head, "application/json") &&
+           (head->status == 400 || (head->status == 429 && !head->retry_after_s));
+}
+
+/* `"retryDelay": "34.07s"`, rounded up; 0 = not told. */
+static int retry_delay(struct span body)
+{
+    uint64_t seconds = 0;
+    ptrdiff_t at = span_find(body, SPAN("\"retryDelay\""));
+    struct span rest = at < 0 ? SPAN("") : span_from(body, (size_t)at + 12), word;
+    if (!span_split(&rest, '"', &word) || !span_split(&rest, '"', &word) ||
+        !span_ends(word, SPAN("s")))
+        return 0;
+    ptrdiff_t dot = span_find_char(word, '.');
+    if (!span_to_u64(span_first(word, dot < 0 ? word.n - 1 : (size_t)dot), 86400 * 7, &seconds))
+        return 0;
+    return (int)seconds + (dot >= 0);
+}
+
+static enum fail_kind failure_in(const struct passage *p, int status)
+{
+    if (status == 400 && span_find(buffer_span(&p->held_body), SPAN("API_KEY_INVALID")) >= 0)
+        return FAIL_CREDENTIAL;
+    return failure_of(status);
+}
+
+/* What the answer says of the account. */
 static void note_status(struct passage *p, const struct site_head *head)
 {
     struct fail fail;
-    enum fail_kind kind = failure_of(head->status);
+    enum fail_kind kind = failure_in(p, head->status);
     bool page = site_head_is(head, "text/html") || site_head_get(head, "cf-mitigated").n;
     if (p->visits)
         return;
@@ -490,7 +523,8 @@ static void note_status(struct passage *p, const struct site_head *head)
         kind = FAIL_CHALLENGE;
     fail_set(&fail, kind, "%s answered %d on the route %.*s", p->account->site, head->status,
              SPAN_ARGS(span_first(p->route->prefix, 60)));
-    fail.retry_after_s = head->retry_after_s;
+    fail.retry_after_s =
+        head->retry_after_s ? head->retry_after_s : retry_delay(buffer_span(&p->held_body));
     account_met_failure(p->account, SPAN(""), &fail, now_ms(p));
 }
 
@@ -525,11 +559,13 @@ static bool another_takes_over(struct passage *p, int status)
     struct account *other;
     size_t index;
     uint64_t retry_at;
-    if (p->visits || !p->keeps || failure_of(status) == FAIL_NONE ||
+    if (p->visits || !p->keeps || failure_in(p, status) == FAIL_NONE ||
         lease(p, &other, &index, &retry_at) != LEASE_OK)
         return false;
-    upstream_cancel(p->call, false);
+    if (p->call)
+        upstream_cancel(p->call, false);
     p->call = NULL;
+    buffer_clear(&p->held_body);
     give_back(p);
     take_account(p, other, index);
     p->step = STEP_SEND;
@@ -662,21 +698,28 @@ static void fail_now(struct passage *p)
     go_on(p);
 }
 
-static void on_head(void *owner, const struct site_head *head)
+/* A copy that outlives the call. NULL when memory is short. */
+static struct site_head *keep_head(struct arena *arena, const struct site_head *head)
 {
-    struct passage *p = owner;
-    p->site_status = head->status;
-    p->first_ms = now_ms(p);
-    note_status(p, head);
-    if (another_takes_over(p, head->status))
-        go_on(p);
-    else if (pass_head(p, head))
-        fail_now(p);
+    struct site_head *copy = arena_alloc(arena, sizeof *copy);
+    struct header *headers = arena_alloc(arena, (head->n_headers + 1) * sizeof *headers);
+    bool good = copy && headers;
+    for (size_t i = 0; good && i < head->n_headers; i++) {
+        headers[i].name = arena_dup(arena, head->headers[i].name);
+        headers[i].value = arena_dup(arena, head->headers[i].value);
+        good = headers[i].name.p && headers[i].value.p;
+    }
+    if (!good)
+        return NULL;
+    *copy = *head;
+    copy->headers = headers;
+    copy->reason = arena_dup(arena, head->reason);
+    copy->content_type = arena_dup(arena, head->content_type);
+    return copy;
 }
 
-static void on_answer_body(void *owner, struct span bytes)
+static void pass_body(struct passage *p, struct span bytes)
 {
-    struct passage *p = owner;
     struct span piece = passage_mask_feed(&p->mask, bytes, &p->room);
     if (bytes.n && !piece.p) {
         fail_memory(&p->fail);
@@ -687,11 +730,61 @@ static void on_answer_body(void *owner, struct span bytes)
         return;
     size_t queued = http_answer_write(p->http, piece);
     p->head_waits = false;
-    if (queued > HTTP_HIGH_WATER && !p->paused) { /* a slow client pauses the upstream's socket */
+    if (queued > HTTP_HIGH_WATER && !p->paused && p->call) { /* a slow client pauses the upstream */
         p->paused = true;
         upstream_pause(p->call);
     }
     buffer_shrink(&p->room, ROOM_KEEP);
+}
+
+/* True: it goes down; false: another account has the request, or it has failed. */
+static bool settle_head(struct passage *p, const struct site_head *head)
+{
+    note_status(p, head);
+    if (another_takes_over(p, head->status)) {
+        go_on(p);
+        return false;
+    }
+    if (pass_head(p, head)) {
+        fail_now(p);
+        return false;
+    }
+    return true;
+}
+
+/* The refusal was read as far as it is going to be. */
+static bool settle_held(struct passage *p)
+{
+    const struct site_head *head = p->held;
+    p->held = NULL;
+    if (!settle_head(p, head))
+        return false;
+    pass_body(p, buffer_span(&p->held_body));
+    buffer_free(&p->held_body);
+    return p->step == STEP_STREAM;
+}
+
+static void on_head(void *owner, const struct site_head *head)
+{
+    struct passage *p = owner;
+    p->site_status = head->status;
+    p->first_ms = now_ms(p);
+    if (tells_in_body(p, head))
+        p->held = keep_head(&p->arena, head);
+    if (!p->held)
+        settle_head(p, head);
+}
+
+static void on_answer_body(void *owner, struct span bytes)
+{
+    struct passage *p = owner;
+    if (p->held && p->held_body.n + bytes.n <= HELD_MAX) {
+        buffer_append(&p->held_body, bytes);
+        return;
+    }
+    if (p->held && !settle_held(p))
+        return;
+    pass_body(p, bytes);
 }
 
 static void on_read_done(void *owner)
@@ -706,6 +799,9 @@ static void on_end(void *owner, enum stream_end end, const struct fail *fail)
 {
     struct passage *p = owner;
     p->call = NULL; /* it is gone already */
+    if (end == END_CLEAN && p->held && !settle_held(p))
+        return;
+    p->held = NULL;
     if (end == END_CLEAN) {
         p->end = END_COMPLETE;
     } else {
@@ -978,6 +1074,7 @@ static void destroy(struct passage *p)
     if (p->limited)
         limited_key_unref(p->limited);
     buffer_free(&p->kept);
+    buffer_free(&p->held_body);
     buffer_free(&p->room);
     config_unref(p->config);
     uv_close((uv_handle_t *)&p->timer, on_timer_closed);
@@ -1084,6 +1181,7 @@ void passage_start(struct engine *engine, struct http_exchange *http, const stru
     p->keep_max =
         p->body_length != UINT64_MAX && p->body_length > KEPT_MAX ? KEPT_OF_LARGE : KEPT_MAX;
     buffer_init(&p->kept, KEPT_MAX + (1 << 20));
+    buffer_init(&p->held_body, HELD_MAX);
     buffer_init(&p->room, 64 << 20);
     request_id_make(p->request_id);
     uv_timer_init(engine->loop, &p->timer);

@@ -304,6 +304,31 @@ describe('accounts of a route', () => {
     assert.equal(site.requests.length, 2);
   });
 
+  it('Gemini tells in the body that a key is wrong, or how long it has to rest', async () => {
+    const own = await startGateway({routes: [site.route({preset: 'gemini', accounts: [{name: 'a', key: A}, {name: 'b', key: B}]})]});
+    const google = (status, details, more = '') => (req, res) => res.writeHead(status, {'content-type': 'application/json; charset=UTF-8'}).end(JSON.stringify({error: {code: status, message: 'no', status: 'X', details: [details]}}, null, 2) + more);
+    const wrong = {'@type': 'type.googleapis.com/google.rpc.ErrorInfo', reason: 'API_KEY_INVALID'}, rest = {'@type': 'type.googleapis.com/google.rpc.RetryInfo', retryDelay: '3600.5s'};
+    const states = async () => JSON.parse((await run(['accounts', '-c', own.file, '--json'])).stdout).accounts;
+    try {
+      const go = () => fetch(`${own.origin}/gemini/v1beta/models/m:generateContent`, {method: 'POST', body: '{}'});
+      const key = (r) => r.headers['x-goog-api-key'];
+      site.next(google(429, rest));
+      assert.equal((await go()).status, 200);
+      assert.notEqual(key(site.requests[0]), key(site.requests[1]));
+      const [cooling] = (await states()).filter((a) => a.state === 'cooling');
+      assert.equal((await fetch(`${own.origin}/gemini/x`)).status, 200);
+      site.next(google(400, {reason: 'BAD_FIELD'}), google(400, wrong), google(429, rest, ' '.repeat(200_000)));
+      const bad = await go(), theirs = await go(), long = await go();
+      assert.deepEqual([bad.status, (await bad.json()).error.details[0].reason], [400, 'BAD_FIELD']);
+      assert.deepEqual([theirs.status, (await theirs.json()).error.details[0].reason], [400, 'API_KEY_INVALID']);
+      assert.equal((await long.json()).error.details[0].retryDelay, '3600.5s'); // too long to be held, and whole all the same
+      assert.ok(cooling);
+      assert.equal((await go()).status, 429);
+    } finally {
+      await own.stop();
+    }
+  });
+
   it('other refusals are the client\'s own', async () => {
     for (const status of [400, 404, 413, 422]) {
       site.next(refuse(status));
@@ -412,7 +437,6 @@ describe('a route to one of the sites', () => {
     const first = ask('/slow/x', auth);
     while (!free) await new Promise(setImmediate);
     const body = Buffer.alloc(3 << 20, 'b'), second = ask('/slow/y', auth, {body}), before = site.requests.length;
-    await gateway.logged(/./);
     assert.equal(site.requests.length, before);
     free();
     assert.equal(await (await first).text(), 'first');
