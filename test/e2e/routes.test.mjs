@@ -361,6 +361,10 @@ describe('accounts of a route', () => {
     await (await ask()).text();
     for (const socket of site.sockets) socket.destroy();
     assert.equal((await ask()).status, 200);
+    await (await ask()).text();
+    site.next((req, res) => res.destroy()); // closed just when the request came
+    const again = await ask();
+    assert.deepEqual([again.status, (await again.json()).bytes, site.requests.length], [200, 7, 6]);
     assert.equal((await ask('/openai/v1/x', {body: new ReadableStream({start(c) { c.enqueue(Buffer.from('abc')); c.close(); }}), duplex: 'half'})).status, 200);
   });
 });
