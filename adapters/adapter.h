@@ -95,7 +95,8 @@ struct turn_run {
     const struct site_settings *site;
     struct site_account *account;
     struct span model; /* the site's side of the id: what stands behind `site/`, or in a target */
-    void *state;       /* adapter->state_size zeroed bytes, fresh for each try */
+    struct span model_note; /* what the site's list said of it (struct model_entry); "" = nothing */
+    void *state;            /* adapter->state_size zeroed bytes, fresh for each try */
     struct arena *arena;
     /* one document at a time; the engine does not use it between frames */
     struct json_parser *json;
@@ -129,6 +130,7 @@ struct model_entry {
     struct span id;      /* public */
     struct span site_id; /* what the site calls it; "" = the same */
 };
+enum { MODELS_MORE = 1, MODEL_PAGES_MAX = 20 };
 struct model_sink {
     int (*put)(void *owner, const struct model_entry *); /* copies */
     void *owner;
@@ -158,7 +160,8 @@ struct adapter {
     /* The built-in list, ends with id.p == NULL; may be NULL. */
     const struct model_entry *models;
     /* Live list (optional): fill the request, then read the whole answer (status 200 checked by the
-     * engine). 0 or -1. */
+     * engine). 0 or -1; MODELS_MORE = the list goes on: models_request is asked again with the
+     * same state, up to MODEL_PAGES_MAX times. */
     enum adapter_step (*models_request)(struct turn_run *, struct site_request *);
     int (*models_answer)(struct turn_run *, struct span body, const struct model_sink *);
     /* What the site said instead (another status, or no list): fills run->fail; NULL =
@@ -184,7 +187,8 @@ struct adapter {
     enum adapter_step (*local)(struct turn_run *, int *delay_ms);
 };
 
-extern const struct adapter adapter_demo, adapter_openai, adapter_sophnet, adapter_zai;
+extern const struct adapter adapter_anthropic, adapter_chatglm, adapter_demo, adapter_gemini,
+    adapter_openai, adapter_sophnet, adapter_zai;
 
 /* adapters/registry.c: all adapters, ends with NULL; by name, NULL when there is none. */
 extern const struct adapter *const adapters[];

@@ -166,7 +166,7 @@ static void describe_parts(struct turn_run *run, struct buffer *out, const struc
                                         [PART_VIDEO] = "video"};
     for (size_t i = 0; i < m->n_parts; i++) {
         const struct part *p = &m->parts[i];
-        if (p->kind == PART_TEXT || p->kind == PART_REFUSAL)
+        if (p->kind >= sizeof nouns / sizeof *nouns || !nouns[p->kind])
             continue;
         buffer_printf(out, "%sI see 1 %s", out->n ? " " : "", nouns[p->kind]);
         if (p->mime.n)

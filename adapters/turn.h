@@ -70,7 +70,7 @@ struct message {
     struct span reasoning;    /* reasoning_content of a former assistant turn; the text of its
                                  THINKING parts, where there are such */
     struct span extra;        /* see struct turn */
-    int index;                /* position in the client's list, for error messages */
+    int index;                /* position in the client's list, for error messages; -1 = in none */
 };
 
 enum reasoning_wish { REASONING_UNSET, REASONING_ON, REASONING_OFF };
@@ -84,6 +84,22 @@ struct relay {
     bool quoted;               /* the name stands there as a JSON string */
 };
 
+/*
+ * Anthropic's Messages in these words (DIALECT_ANTHROPIC): what the front and the adapter agree on,
+ * so that a request goes through both and says the same.
+ *   system                 ROLE_SYSTEM messages before all others, index -1; a part is a block
+ *   tool_result            one ROLE_TOOL message each, in its place; the block's further members
+ *                          (cache_control) are the message's extra. The rest of the user's blocks
+ *                          are ROLE_USER messages; neighbours are one message at the site
+ *   role "system" later    ROLE_SYSTEM at its place
+ *   image, document        base64: mime and base64 (url may be ""); url; document of plain text:
+ *                          text (p != NULL); file id: file_id; title: filename; else PART_FOREIGN
+ *   text, image … members  (citations, cache_control, context) the part's extra
+ *   tool_use               a tool call; further members are its extra
+ *   max_tokens, temperature, top_p, top_k, stop_sequences, thinking, tools, tool_choice with
+ *   disable_parallel_tool_use: the fields below. All others (metadata, output_config …): extra
+ */
+
 struct turn {
     struct span raw; /* the request in OpenAI's words: of the chat API the client's body (escaped
                         lone surrogates mended), of other APIs the same wish without what those
@@ -91,13 +107,16 @@ struct turn {
     /* The client's dialect, and what it said in it that has no place here: raw JSON members
      * (`"a":1,"b":2`, no braces, "" = none). Parts, messages and tool calls have such extras as
      * well. Sites that speak the dialect send them on, others leave them out. Empty for OpenAI's
-     * chat: `raw` has everything. */
+     * chat: `raw` has everything. Where an extra has a member that the adapter would write from the
+     * neutral fields, the extra's wins: so a front keeps there whole what the neutral fields say in
+     * part ("output_config" with an effort and a format). */
     enum dialect dialect;
     struct span extra;
     struct span betas; /* the header anthropic-beta, "" = none */
     struct span model; /* the id the client asked for */
     const struct message *messages;
     size_t n_messages;
+    const char *list; /* what the client calls its list of messages; NULL = "messages" */
 
     bool stream;
     bool include_usage;

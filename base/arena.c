@@ -1,6 +1,7 @@
 /*
- * base/arena.c - blocks that double from 512 bytes to 4 KiB, bump-allocated: what holds little
- * costs little. A request that a block of 4 KiB would hold badly gets a block of its own.
+ * base/arena.c - blocks of 256 bytes to 4 KiB, bump-allocated: each about a quarter of all that was
+ * handed out before it, so that what holds little costs little. A request that a block would hold
+ * badly gets a block of its own.
  */
 #include "base/arena.h"
 
@@ -10,7 +11,7 @@
 
 #include "base/buffer.h"
 
-enum { BLOCK_FIRST = 512, BLOCK_MOST = 4096, LARGE = 1024 };
+enum { BLOCK_FIRST = 256, BLOCK_MOST = 4096, LARGE = 1024 }; /* without their heads */
 
 struct arena_block {
     struct arena_block *next;
@@ -31,22 +32,38 @@ void arena_free(struct arena *a)
     arena_init(a);
 }
 
+static struct arena_block *make_block(size_t cap)
+{
+    struct arena_block *b = malloc(sizeof *b + cap);
+    if (b) {
+        b->next = NULL;
+        b->used = 0;
+        b->cap = cap;
+    }
+    return b;
+}
+
+int arena_reserve(struct arena *a, size_t n)
+{
+    struct arena_block *b = make_block(n);
+    if (!b)
+        return -1;
+    b->next = a->blocks;
+    a->blocks = b;
+    return 0;
+}
+
 static struct arena_block *block_for(struct arena *a, size_t n)
 {
     if (a->blocks && a->blocks->cap - a->blocks->used >= n)
         return a->blocks;
-    size_t size = a->blocks ? 2 * (a->blocks->cap + sizeof(struct arena_block)) : BLOCK_FIRST;
-    while (size - sizeof(struct arena_block) < n)
-        size *= 2;
-    if (size > BLOCK_MOST)
-        size = BLOCK_MOST;
-    bool large = n > LARGE - sizeof(struct arena_block);
-    size_t cap = large ? n : size - sizeof(struct arena_block);
-    struct arena_block *b = malloc(sizeof *b + cap);
+    bool large = n > LARGE;
+    size_t cap = BLOCK_FIRST, wanted = n > a->used / 4 ? n : a->used / 4;
+    while (cap < wanted && cap < BLOCK_MOST)
+        cap *= 2;
+    struct arena_block *b = make_block(large ? n : cap);
     if (!b)
         return NULL;
-    b->used = 0;
-    b->cap = cap;
     if (large && a->blocks) { /* keep bumping in the current block */
         b->next = a->blocks->next;
         a->blocks->next = b;

@@ -18,6 +18,9 @@ struct arena {
 
 void arena_init(struct arena *a);
 void arena_free(struct arena *a);
+/* The next allocations, of `n` bytes together, come from one block of just this size. For who knows
+ * what is usual; 0, or -1 when memory is short. */
+int arena_reserve(struct arena *a, size_t n);
 /* `n` zeroed bytes, aligned for any type. */
 void *arena_alloc(struct arena *a, size_t n);
 /* A copy with a NUL behind it (not counted in n) and JSON_PADDING readable bytes. */

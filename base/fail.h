@@ -40,6 +40,8 @@
     X(ACCESS_DENIED, "access_denied")                                                              \
     X(MODEL_DENIED, "model_denied")                                                                \
     X(MODEL_NOT_FOUND, "model_not_found")                                                          \
+    X(PREVIOUS_RESPONSE, "previous_response") /* to go on from: not there */                       \
+    X(RESPONSE_NOT_FOUND, "response_not_found")                                                    \
     X(UNKNOWN_URL, "unknown_url")                                                                  \
     X(METHOD, "method") /* `param` holds the Allow list */                                         \
     X(KEY_LIMIT, "key_limit")                                                                      \
@@ -56,6 +58,7 @@ enum fail_kind {
 struct fail {
     enum fail_kind kind;
     int retry_after_s;   /* 0 = not known */
+    bool final;          /* the site says that asking it again cannot help */
     int upstream_status; /* the site's HTTP status where there was one, else 0; for the log */
     char param[96];      /* the request's field, "" = none */
     char message[240];   /* cut at a character's boundary */

@@ -34,25 +34,27 @@ struct cool_down {
 
 struct account {
     unsigned magic;
-    uint64_t id;              /* never used again */
-    struct config *config;    /* whose texts view.credentials shows; reference, NULL: a visitor's */
+    struct config *config; /* whose texts view.credentials shows; reference, NULL: a visitor's */
+
+    /* What a choice among many accounts looks at, close together. */
+    enum account_state state;      /* READY, EXPIRED or CHALLENGED; cooling is in cool_downs */
+    int in_flight, max_concurrent; /* 0 = unlimited */
+    int weight;                    /* >= 1 */
+    bool started;
+    size_t n_cool_downs;
+    int64_t turn;           /* of the smooth weighted round robin */
+    int64_t min_gap_ms;     /* between the beginnings of two requests */
+    size_t per_hour;        /* 0 = unlimited */
+    uint64_t id;            /* never used again */
+    uint64_t last_start_ms; /* when `started` */
+
+    uint64_t *starts; /* the last per_hour beginnings, a ring */
+    size_t n_starts, oldest;
+    struct cool_down cool_downs[COOL_DOWNS_MAX];
+
     struct site_account view; /* what the adapter sees; view.owner = this account */
     char *site, *name;
     struct account_pool *pool;
-
-    enum account_state state; /* READY, EXPIRED or CHALLENGED; cooling is in the next */
-    struct cool_down cool_downs[COOL_DOWNS_MAX];
-    size_t n_cool_downs;
-
-    int in_flight, max_concurrent; /* 0 = unlimited */
-    int weight;                    /* >= 1 */
-    int64_t turn;                  /* of the smooth weighted round robin */
-    int64_t min_gap_ms;            /* between the beginnings of two requests */
-    size_t per_hour;               /* 0 = unlimited */
-    bool started;
-    uint64_t last_start_ms;
-    uint64_t *starts; /* the last per_hour beginnings, a ring */
-    size_t n_starts, oldest;
 
     uint64_t requests, failures; /* since the start of the program */
     struct account_day today;    /* the last day on which it was leased; see account_count_day */

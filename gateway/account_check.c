@@ -171,8 +171,8 @@ static void answered(struct probe *p)
     if (has_none) {
         conclude(p, PROBE_UNKNOWN, "answers, but has no model list to ask for; send a message");
     } else if (p->status == 200 &&
-               p->site->adapter->models_answer(&p->run, buffer_span(&p->body), &sink) == 0) {
-        listed(p);
+               p->site->adapter->models_answer(&p->run, buffer_span(&p->body), &sink) >= 0) {
+        listed(p); /* its first page is enough */
     } else {
         classify(p);
         refused(p);

@@ -8,6 +8,7 @@
 #include "gateway/account_pool.h"
 
 #include <assert.h>
+#include <mbedtls/md.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -102,15 +103,37 @@ static struct account *account_create(struct account_pool *pool, struct span sit
     return a;
 }
 
-/* Over names and values, each with a mark behind it: only to notice that somebody edited the file.
- */
-static uint64_t credentials_hash(const struct account_config *c)
+static void hash_text(mbedtls_md_context_t *md, struct span text)
 {
-    uint64_t h = SPAN_HASH ^ (c->guest ? 1 : 0);
-    for (size_t i = 0; i < c->n_credentials; i++) {
-        h = span_hash(span_hash(h, c->credentials[i].name), SPAN("\xFF"));
-        h = span_hash(span_hash(h, c->credentials[i].value), SPAN("\xFF"));
+    uint64_t n = text.n;
+    mbedtls_md_update(md, (const unsigned char *)&n, sizeof n);
+    mbedtls_md_update(md, (const unsigned char *)text.p, text.n);
+}
+
+/* To notice that somebody gave it another credential, or that it is for another service now. It is
+ * written down, so it must not tell anything: the beginning of a SHA-256, of this account's alone.
+ * 0 when memory is short. */
+static uint64_t credentials_hash(const struct account *a, const struct account_config *c,
+                                 const struct site_config *site)
+{
+    unsigned char digest[32] = {0};
+    uint64_t h = 0;
+    mbedtls_md_context_t md;
+    mbedtls_md_init(&md);
+    if (mbedtls_md_setup(&md, mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), 0) == 0 &&
+        mbedtls_md_starts(&md) == 0) {
+        hash_text(&md, span_str(a->site));
+        hash_text(&md, span_str(a->name));
+        hash_text(&md, site->settings.origin);
+        hash_text(&md, c->guest ? SPAN("guest") : SPAN(""));
+        for (size_t i = 0; i < c->n_credentials; i++) {
+            hash_text(&md, c->credentials[i].name);
+            hash_text(&md, c->credentials[i].value);
+        }
+        mbedtls_md_finish(&md, digest);
+        memcpy(&h, digest, sizeof h);
     }
+    mbedtls_md_free(&md);
     return h;
 }
 
@@ -130,13 +153,13 @@ static int account_configure(struct account *a, struct config *config,
 {
     struct config *old = a->config;
     uint64_t former = a->credentials_hash;
-    a->credentials_hash = credentials_hash(c);
+    a->credentials_hash = credentials_hash(a, c, site);
     a->config = config_ref(config);
     a->view.guest = c->guest;
     a->view.credentials = c->credentials;
     a->view.n_credentials = c->n_credentials;
     a->retired = false;
-    if (former && former != a->credentials_hash)
+    if (former && a->credentials_hash && former != a->credentials_hash)
         begin_anew(a);
     if (old)
         config_unref(old);
@@ -430,7 +453,7 @@ static int64_t preference(const struct pool_site *s, const struct account *a, si
     switch (s->strategy) {
     case STRATEGY_FILL_FIRST: return -(int64_t)index;
     case STRATEGY_LEAST_BUSY: /* the share of its weight that is in use; equals take turns */
-        return -((int64_t)a->in_flight << 32) / a->weight + a->turn;
+        return a->turn - (a->in_flight ? ((int64_t)a->in_flight << 32) / a->weight : 0);
     case STRATEGY_ROUND_ROBIN: break;
     }
     return a->turn;
@@ -444,24 +467,34 @@ struct choice {
     uint64_t cool_until;
 };
 
-/* Looks at the ready accounts, or at the expired and challenged ones. */
+/* The account that answered the conversation last; 0 = none. */
+static uint64_t favourite(struct pool_site *s, uint64_t conversation)
+{
+    const struct affinity *affinity = affinity_of(s, conversation);
+    return affinity && affinity->conversation == conversation ? affinity->account_id : 0;
+}
+
+/* Looks at the ready accounts, or at the expired and challenged ones. With many accounts this is
+ * what a lease costs, some nanoseconds for each. */
 static struct choice choose(struct pool_site *s, const struct lease_wish *wish, bool last_resort,
                             uint64_t now_ms)
 {
     struct choice c = {.cool_until = UINT64_MAX};
     uint64_t model = account_model_hash(wish->model);
-    const struct affinity *affinity = affinity_of(s, wish->conversation);
+    uint64_t favourite_id = favourite(s, wish->conversation);
+    bool tied = wish->key && wish->key->n_accounts;
     for (size_t i = 0; i < s->n_accounts; i++) {
         struct account *a = s->accounts[i];
-        uint64_t cool = account_cool_until(a, model), free_at = account_free_at(a);
-        if (was_tried(wish->tried, i) || !may_serve(a, wish->key))
+        if (was_tried(wish->tried, i) || (tied && !may_serve(a, wish->key)))
             continue;
+        uint64_t cool = a->n_cool_downs ? account_cool_until(a, model) : 0;
         if (cool > now_ms) {
             c.cool_until = cool < c.cool_until ? cool : c.cool_until;
             continue;
         }
         if ((a->state != ACCOUNT_READY) != last_resort)
             continue;
+        uint64_t free_at = account_free_at(a);
         if (free_at > now_ms) {
             c.busy_until = !c.busy_until || free_at < c.busy_until ? free_at : c.busy_until;
             continue;
@@ -469,14 +502,15 @@ static struct choice choose(struct pool_site *s, const struct lease_wish *wish, 
         a->turn += a->weight; /* smooth weighted round robin */
         c.weights += a->weight;
         int64_t p = preference(s, a, i);
-        if (affinity && affinity->conversation == wish->conversation &&
-            affinity->account_id == a->id)
+        if (a->id == favourite_id)
             p = INT64_MAX;
         if (!c.best || p > c.preference) {
             c.best = a;
             c.index = i;
             c.preference = p;
         }
+        if (s->strategy == STRATEGY_FILL_FIRST && (!favourite_id || p == INT64_MAX))
+            break; /* none behind it is better */
     }
     return c;
 }

@@ -74,5 +74,9 @@ struct answer_writer *text_stream_writer(struct arena *, const struct answer_met
                                          const struct prompts *, struct buffer *out);
 struct answer_writer *text_whole_writer(struct arena *, const struct answer_meta *,
                                         const struct prompts *);
+struct answer_writer *messages_stream_writer(struct arena *, const struct answer_meta *,
+                                             const struct prompts *, struct buffer *out);
+struct answer_writer *messages_whole_writer(struct arena *, const struct answer_meta *,
+                                            const struct prompts *);
 
 #endif

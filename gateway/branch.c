@@ -11,7 +11,9 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "adapters/support.h"
 #include "gateway/account_events.h"
+#include "gateway/branch_continue.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
@@ -44,6 +46,16 @@ const struct site_config *branch_site(const struct branch *b)
 
 static struct engine *engine_of(const struct branch *b) { return b->exchange->engine; }
 static uint64_t now_ms(const struct branch *b) { return exchange_now_ms(b->exchange); }
+
+static struct fail *fail_of(struct branch *b)
+{
+    return exchange_room_for_fail(b->exchange, &b->fail);
+}
+
+static enum fail_kind fail_kind_of(const struct branch *b)
+{
+    return b->fail ? b->fail->kind : FAIL_NONE;
+}
 
 /* ---- the run at the site ---- */
 
@@ -115,14 +127,27 @@ static enum branch_step completed(struct branch *b)
     return BRANCH_OVER;
 }
 
-/* The adapter has nothing more to ask: was that an answer? */
+/* A continuation failed: nothing is tried again, what was there before stands. */
+static enum branch_step give_up_continuing(struct branch *b)
+{
+    branch_give_up_continuing(b);
+    return BRANCH_OVER;
+}
+
+/* The adapter has nothing more to ask: was that an answer, and a whole one? */
 static enum branch_step done(struct branch *b)
 {
     if (!b->work->feed.committed && !answer_feed_is_finished(&b->work->feed)) {
-        fail_set(&b->fail, FAIL_EMPTY, "%s ended its answer without any text",
+        fail_set(fail_of(b), FAIL_EMPTY, "%s ended its answer without any text",
                  branch_site(b)->adapter->title);
         return BRANCH_RETRY;
     }
+    if (branch_continues(b, FAIL_NONE)) {
+        account_met_success(b->account, b->work->run.model);
+        return BRANCH_PAUSE;
+    }
+    if (b->continuing && !branch_continuation_is_good(b))
+        return give_up_continuing(b);
     return completed(b);
 }
 
@@ -136,9 +161,9 @@ static void take_verdict(struct branch *b, enum adapter_verdict verdict)
     if (verdict == ADAPTER_COMPLETE) {
         b->step = BRANCH_ASK;
     } else {
-        b->fail = b->work->run.fail;
-        if (engine_of(b)->out.error || e->answer.full || b->fail.kind == FAIL_NONE)
-            exchange_fail_writing(e, &b->fail);
+        *fail_of(b) = b->work->run.fail;
+        if (engine_of(b)->out.error || e->answer->full || fail_kind_of(b) == FAIL_NONE)
+            exchange_fail_writing(e, fail_of(b));
         b->step = BRANCH_RETRY;
     }
     advance(b);
@@ -196,6 +221,9 @@ static void on_site_body(void *owner, struct span bytes)
     exchange_note_body(b->exchange, b, "from site", bytes);
     enum adapter_verdict verdict = frames_in(b, bytes);
     exchange_note_first_delta(b->exchange);
+    if (verdict == ADAPTER_GO_ON && b->continuing && answer_feed_started_over(&b->work->feed))
+        verdict = fail_set(&b->work->run.fail, FAIL_CUT, "%s told its answer again",
+                           branch_site(b)->adapter->title);
     if (verdict == ADAPTER_GO_ON && answer_feed_is_cut(&b->work->feed))
         end_early(b);
     else
@@ -324,9 +352,9 @@ static int refuse_part(struct branch *b, enum part_kind kind, const char *what)
         for (size_t k = 0; k < m->n_parts; k++) {
             if (m->parts[k].kind != kind)
                 continue;
-            char param[64];
-            snprintf(param, sizeof param, "messages[%d].content[%d]", m->index, m->parts[k].index);
-            return fail_param(&b->fail, FAIL_UNSUPPORTED, param, "%s cannot take %s",
+            char param[PART_PLACE_SIZE];
+            part_place(b->turn, m, &m->parts[k], param);
+            return fail_param(fail_of(b), FAIL_UNSUPPORTED, param, "%s cannot take %s",
                               branch_site(b)->adapter->title, what);
         }
     }
@@ -340,17 +368,17 @@ static int check_capabilities(struct branch *b)
     const struct adapter *a = branch_site(b)->adapter;
     unsigned has = a->capabilities;
     if (t->relay.path.n && !(has & CAP_RELAY))
-        return fail_set(&b->fail, FAIL_UNKNOWN_URL,
+        return fail_set(fail_of(b), FAIL_UNKNOWN_URL,
                         "%s has no %.*s; use a model of an OpenAI-compatible site", a->title,
                         SPAN_ARGS(t->relay.path));
     if (t->tools_wanted && !(has & CAP_TOOLS))
-        return fail_param(&b->fail, FAIL_UNSUPPORTED, "tools",
+        return fail_param(fail_of(b), FAIL_UNSUPPORTED, "tools",
                           "%s has no tools; leave out \"tools\" or use another model", a->title);
     if (t->response_format_raw.p && !(has & CAP_RESPONSE_FORMAT))
-        return fail_param(&b->fail, FAIL_UNSUPPORTED, "response_format",
+        return fail_param(fail_of(b), FAIL_UNSUPPORTED, "response_format",
                           "%s has no response_format", a->title);
     if (t->logprobs && !(has & CAP_LOGPROBS))
-        return fail_param(&b->fail, FAIL_UNSUPPORTED, "logprobs", "%s has no logprobs", a->title);
+        return fail_param(fail_of(b), FAIL_UNSUPPORTED, "logprobs", "%s has no logprobs", a->title);
     if (t->has_images && !(has & CAP_IMAGE))
         return refuse_part(b, PART_IMAGE, "pictures");
     if (t->has_audio && !(has & CAP_AUDIO))
@@ -360,7 +388,7 @@ static int check_capabilities(struct branch *b)
     if (t->has_foreign && (a->dialect == DIALECT_NONE || a->dialect != t->dialect))
         return refuse_part(b, PART_FOREIGN, "this kind of content");
     if (t->tools_foreign && (a->dialect == DIALECT_NONE || a->dialect != t->dialect))
-        return fail_param(&b->fail, FAIL_UNSUPPORTED, "tools",
+        return fail_param(fail_of(b), FAIL_UNSUPPORTED, "tools",
                           "%s does not know the built-in tools of another service; leave them out, "
                           "or use a model of that service",
                           a->title);
@@ -383,6 +411,7 @@ static struct answer_rules rules_for(const struct branch *b)
         .n_stops = has & CAP_STOP ? 0 : t->n_stop,
         .max_tokens = t->has_max_tokens && !(has & CAP_MAX_TOKENS) ? t->max_tokens : 0,
         .max_includes_reasoning = t->max_includes_reasoning,
+        .may_continue = branch_may_continue(b),
     };
 }
 
@@ -395,12 +424,24 @@ static int prepare_work(struct branch *b)
     if (b->work)
         return 0;
     if (exchange_begin_answer(e))
-        return fail_memory(&b->fail);
+        return fail_memory(fail_of(b));
     b->work = arena_alloc(&e->arena, sizeof *b->work);
     if (!b->work)
-        return fail_memory(&b->fail);
-    answer_feed_add(&e->answer, &b->work->feed, b->asked, b->first_choice, b->n_choices);
+        return fail_memory(fail_of(b));
+    answer_feed_add(e->answer, &b->work->feed, b->asked, b->first_choice, b->n_choices);
     return 0;
+}
+
+/* What the run's text comes behind: nothing, or what is there of an answer that was truncated. */
+static void begin_answer(struct branch *b)
+{
+    if (b->continuing) {
+        branch_begin_continuation(b);
+        return;
+    }
+    struct answer_rules rules = rules_for(b);
+    b->tries++;
+    answer_feed_begin(&b->work->feed, &rules);
 }
 
 /* A fresh run of the leased account: adapter state from zero, answer as if nothing had happened. */
@@ -408,18 +449,18 @@ static int begin_run(struct branch *b)
 {
     struct exchange *e = b->exchange;
     const struct site_config *site = branch_site(b);
-    struct answer_rules rules = rules_for(b);
     size_t state_size = site->adapter->state_size;
+    struct span note = catalogue_note(e->engine->catalogue, site, e->targets[b->target].model);
     if (prepare_work(b))
         return -1;
-    b->tries++;
     b->site_steps = 0;
-    answer_feed_begin(&b->work->feed, &rules);
+    begin_answer(b);
     b->work->run = (struct turn_run){
         .turn = b->turn,
         .site = &site->settings,
         .account = &b->account->view,
         .model = e->targets[b->target].model,
+        .model_note = note.n ? arena_dup(&e->arena, note) : note,
         .state = arena_alloc(&e->arena, state_size ? state_size : 1),
         .arena = &e->arena,
         .json = e->engine->json,
@@ -432,14 +473,16 @@ static int begin_run(struct branch *b)
         .recall = recall_from_memory,
         .memory_owner = b,
     };
-    if (!b->work->run.state)
-        return fail_memory(&b->fail);
+    if (!b->work->run.state || !b->work->run.model_note.p)
+        return fail_memory(fail_of(b));
     b->adapter = site->adapter;
     return 0;
 }
 
 static enum branch_step next_target(struct branch *b)
 {
+    if (b->continuing)
+        return give_up_continuing(b);
     do {
         if (b->target + 1 >= b->exchange->n_targets)
             return BRANCH_OVER;
@@ -471,7 +514,7 @@ static enum lease_result lease_account(struct branch *b, uint64_t *retry_at)
     b->account_index = 0;
     b->account = account_pool_visitor(pool, site, grant->visitor_key);
     if (!b->account)
-        fail_memory(&b->fail);
+        fail_memory(fail_of(b));
     return b->account ? LEASE_OK : LEASE_NONE;
 }
 
@@ -494,19 +537,19 @@ static enum branch_step wait_for_account(struct branch *b, uint64_t retry_at)
         branch_wait_anew(b);
     if (again && now_ms(b) >= b->queue_until_ms) {
         fail_set(
-            &b->fail, FAIL_SERVER_BUSY,
+            fail_of(b), FAIL_SERVER_BUSY,
             "every account of %.*s has been busy for %lld s; try again later, add an account, or "
             "raise queue_timeout",
             SPAN_ARGS(site->settings.name), (long long)site->queue_timeout_ms / 1000);
-        b->fail.retry_after_s = 10;
+        fail_of(b)->retry_after_s = 10;
         return next_target(b);
     }
     if (!account_pool_wait(engine_of(b)->accounts, site, &b->waiter, b->exchange->group, again,
                            retry_at)) {
-        fail_set(&b->fail, FAIL_SERVER_BUSY,
+        fail_set(fail_of(b), FAIL_SERVER_BUSY,
                  "%d requests wait for an account of %.*s already (queue_max)", site->queue_max,
                  SPAN_ARGS(site->settings.name));
-        b->fail.retry_after_s = 10;
+        fail_of(b)->retry_after_s = 10;
         return next_target(b);
     }
     if (!again)
@@ -532,7 +575,9 @@ static int settle_turn(struct branch *b)
 {
     struct exchange *e = b->exchange;
     const struct target_config *t = e->targets[b->target].configured;
-    b->turn = b->asked;
+    b->turn = b->continuing ? b->continuing->turn : b->asked;
+    if (b->continuing)
+        return 0;
     if (!t || !t->n_options || b->asked->relay.path.n)
         return 0;
     for (const struct target_turn *made = e->target_turns; made; made = made->next) {
@@ -543,9 +588,9 @@ static int settle_turn(struct branch *b)
     }
     struct target_turn *made = arena_alloc(&e->arena, sizeof *made);
     if (!made)
-        return fail_memory(&b->fail);
-    const struct turn *turn =
-        turn_with_options(e->engine->json, &e->arena, b->asked, t->options, t->n_options, &b->fail);
+        return fail_memory(fail_of(b));
+    const struct turn *turn = turn_with_options(e->engine->json, &e->arena, b->asked, t->options,
+                                                t->n_options, fail_of(b));
     if (!turn)
         return -1;
     *made = (struct target_turn){b->asked, b->target, turn, e->target_turns};
@@ -560,7 +605,7 @@ static enum branch_step step_lease(struct branch *b)
     uint64_t retry_at = 0;
     if (site->bridge) {
         fail_set(
-            &b->fail, FAIL_BRIDGE,
+            fail_of(b), FAIL_BRIDGE,
             "no browser tab of %s is connected (transport = \"bridge\" comes with a later version)",
             site->adapter->title);
         return next_target(b);
@@ -572,14 +617,14 @@ static enum branch_step step_lease(struct branch *b)
     switch (lease_account(b, &retry_at)) {
     case LEASE_BUSY: return wait_for_account(b, retry_at);
     case LEASE_COOLING:
-        if (b->fail.kind != FAIL_RATE_LIMITED)
-            fail_set(&b->fail, FAIL_RATE_LIMITED,
+        if (fail_kind_of(b) != FAIL_RATE_LIMITED)
+            fail_set(fail_of(b), FAIL_RATE_LIMITED,
                      "every account of %.*s rests after the site's rate limit",
                      SPAN_ARGS(site->settings.name));
         return next_target(b);
     case LEASE_NONE:
-        if (b->fail.kind == FAIL_NONE)
-            fail_set(&b->fail, FAIL_CREDENTIAL, "no account of %.*s is configured",
+        if (fail_kind_of(b) == FAIL_NONE)
+            fail_set(fail_of(b), FAIL_CREDENTIAL, "no account of %.*s is configured",
                      SPAN_ARGS(site->settings.name));
         return next_target(b);
     case LEASE_OK: break;
@@ -587,7 +632,8 @@ static enum branch_step step_lease(struct branch *b)
     b->queue_until_ms = 0;
     b->account_name = arena_dup(&b->exchange->arena, b->account->view.name);
     b->tried |= 1ull << (b->account_index % 64);
-    fail_clear(&b->fail);
+    if (b->fail)
+        fail_clear(b->fail);
     if (begin_run(b))
         return BRANCH_RETRY;
     return site->adapter->capabilities & CAP_LOCAL ? BRANCH_LOCAL : BRANCH_ASK;
@@ -599,13 +645,14 @@ static bool shares_failure(struct branch *b)
     const struct fail *fail = account_credential_failure(b->account, b->awaited_step);
     b->awaited_step = 0;
     if (fail)
-        b->fail = *fail;
+        *fail_of(b) = *fail;
     return fail != NULL;
 }
 
 static enum branch_step step_ask(struct branch *b)
 {
     struct upstream_handler handler = site_handler;
+    struct fail fail;
     const struct site_config *site = branch_site(b);
     if (!account_credential_is_safe(b->account, &b->waiter))
         return BRANCH_WAIT;
@@ -624,16 +671,16 @@ static enum branch_step step_ask(struct branch *b)
     b->work->run.now_ms = clock_wall_ms();
     fail_clear(&b->work->run.fail);
     if (b->site_steps++ >= SITE_STEPS_MAX) {
-        fail_set(&b->fail, FAIL_PROTOCOL, "%s did not come to an end", site->adapter->title);
+        fail_set(fail_of(b), FAIL_PROTOCOL, "%s did not come to an end", site->adapter->title);
         return BRANCH_RETRY;
     }
     switch (b->adapter->next(&b->work->run, &b->work->request)) {
     case ADAPTER_DONE: return done(b);
-    case ADAPTER_FAILED: b->fail = b->work->run.fail; return BRANCH_RETRY;
+    case ADAPTER_FAILED: *fail_of(b) = b->work->run.fail; return BRANCH_RETRY;
     case ADAPTER_SEND: break;
     }
     if (site_cookies_send(b->adapter, &b->work->run, &b->work->request)) {
-        b->fail = b->work->run.fail;
+        *fail_of(b) = b->work->run.fail;
         return BRANCH_RETRY;
     }
     if (b->work->request.credential_step) {
@@ -644,7 +691,9 @@ static enum branch_step step_ask(struct branch *b)
     handler.owner = b;
     exchange_note_body(b->exchange, b, "to site", b->work->request.body);
     b->call = upstream_start(engine_of(b)->upstream, site, b->account->view.name, &b->work->request,
-                             &handler, &b->fail);
+                             &handler, &fail);
+    if (!b->call)
+        *fail_of(b) = fail;
     if (b->call && !b->exchange->drained_out)
         branch_pause(b);
     return b->call ? BRANCH_STREAM : BRANCH_RETRY;
@@ -661,14 +710,14 @@ static enum branch_step step_local(struct branch *b)
         int delay_ms = 0;
         b->work->run.now_ms = clock_wall_ms();
         enum adapter_step step = b->adapter->local(&b->work->run, &delay_ms);
-        answer_frame_done(&e->answer);
+        answer_frame_done(e->answer);
         exchange_note_first_delta(e);
         if (step == ADAPTER_DONE)
             return done(b);
         if (step == ADAPTER_FAILED) {
-            b->fail = b->work->run.fail;
-            if (e->answer.full || b->fail.kind == FAIL_NONE)
-                exchange_fail_writing(e, &b->fail);
+            *fail_of(b) = b->work->run.fail;
+            if (e->answer->full || fail_kind_of(b) == FAIL_NONE)
+                exchange_fail_writing(e, fail_of(b));
             return BRANCH_RETRY;
         }
         if (answer_feed_is_cut(&b->work->feed))
@@ -702,35 +751,58 @@ static bool another_target_may_help(enum fail_kind kind)
 
 static enum branch_step step_retry(struct branch *b)
 {
-    enum fail_kind kind = b->fail.kind;
+    enum fail_kind kind = fail_kind_of(b);
     struct span model = b->exchange->targets[b->target].model;
     if (b->account &&
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
-        account_met_failure(b->account, model, &b->fail, now_ms(b));
+        account_met_failure(b->account, model, fail_of(b), now_ms(b));
     }
-    if (b->work && b->work->feed.committed) {
+    if (b->work && (b->work->feed.committed || b->continuing)) {
+        if (branch_continues(b, kind))
+            return BRANCH_PAUSE;
         /* With its finish reason, what broke afterwards took nothing from the answer. */
         b->complete = answer_feed_is_finished(&b->work->feed);
+        if (b->continuing && !(b->complete && branch_continuation_is_good(b)))
+            return give_up_continuing(b);
         return BRANCH_OVER;
     }
     if (b->holds_credential_step && kind != FAIL_INTERNAL) /* that would be ours alone */
-        account_credential_failed(b->account, &b->fail);
+        account_credential_failed(b->account, fail_of(b));
     exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
     if (b->step == BRANCH_OVER)
         return BRANCH_OVER;
     branch_release(b);
     if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
         return BRANCH_OVER;
-    if (another_account_may_help(kind))
+    if (another_account_may_help(kind) && !(b->fail && b->fail->final))
         return BRANCH_LEASE;
     return another_target_may_help(kind) ? next_target(b) : BRANCH_OVER;
+}
+
+/* Before a truncated answer is gone on with. The account is free meanwhile, for others as well. */
+static enum branch_step step_pause(struct branch *b)
+{
+    if (b->account) {
+        exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
+        if (b->step == BRANCH_OVER)
+            return BRANCH_OVER;
+        branch_release(b);
+        if (b->step == BRANCH_OVER)
+            return BRANCH_OVER;
+    }
+    if (now_ms(b) < b->local_at_ms) {
+        exchange_arm_timer(b->exchange);
+        return BRANCH_WAIT;
+    }
+    b->local_at_ms = 0;
+    return BRANCH_LEASE;
 }
 
 /* ---- the machine ---- */
 
 static enum branch_step (*const steps[])(struct branch *) = {
     [BRANCH_LEASE] = step_lease, [BRANCH_ASK] = step_ask,     [BRANCH_STREAM] = step_stream,
-    [BRANCH_LOCAL] = step_local, [BRANCH_RETRY] = step_retry,
+    [BRANCH_LOCAL] = step_local, [BRANCH_RETRY] = step_retry, [BRANCH_PAUSE] = step_pause,
 };
 
 static void advance(struct branch *b)

@@ -21,6 +21,7 @@ enum branch_step {
     BRANCH_STREAM,
     BRANCH_LOCAL,
     BRANCH_RETRY,
+    BRANCH_PAUSE,
     BRANCH_OVER,
     BRANCH_WAIT = -1
 };
@@ -40,8 +41,8 @@ struct branch {
     int first_choice, n_choices; /* its part of the answer */
     enum branch_step step;
     bool advancing, started;
-    bool complete; /* over: its part of the answer is whole; else `fail` says why not */
-    struct fail fail;
+    bool complete;     /* over: its part of the answer is whole; else `fail` says why not */
+    struct fail *fail; /* in the arena, when something went wrong; else NULL */
 
     /* where it goes */
     size_t target;
@@ -58,6 +59,7 @@ struct branch {
     struct branch_work *work;      /* in the arena; NULL before the first lease */
     struct upstream_call *call;
     bool decoding, paused, holds_credential_step;
+    struct branch_continuing *continuing; /* in the arena; NULL: no answer was truncated so far */
     int site_steps, site_status, drifts;
     unsigned awaited_step; /* the account's credential step that it waited for; 0 = none */
 };

@@ -24,7 +24,7 @@ enum {
 };
 
 struct live_model {
-    struct span id, site_id; /* in the list's arena */
+    struct span id, site_id, note; /* in the list's arena */
 };
 
 struct live_list {
@@ -48,6 +48,8 @@ struct fetch {
     struct account *account; /* pinned: a reload may take it away meanwhile */
     struct arena arena;
     struct buffer body;
+    struct live_list fresh; /* what the pages so far have told */
+    int pages;
     int status;
     struct turn_run run;
     struct site_request request;
@@ -101,6 +103,8 @@ static void fetch_free(struct fetch *f)
         uv_close((uv_handle_t *)f->timer, close_timer);
     f->list->fetch = NULL;
     buffer_free(&f->body);
+    arena_free(&f->fresh.arena);
+    free(f->fresh.models);
     arena_free(&f->arena);
     account_unpin(f->account);
     config_unref(f->config);
@@ -174,9 +178,8 @@ static struct live_list *list_make(struct catalogue *c, const struct site_config
     return l;
 }
 
-static int put_model(void *owner, const struct model_entry *entry)
+static int put_model(struct live_list *l, const struct model_entry *entry, struct span note)
 {
-    struct live_list *l = owner;
     if (l->n == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 64;
         struct live_model *grown = realloc(l->models, cap * sizeof *grown);
@@ -185,8 +188,9 @@ static int put_model(void *owner, const struct model_entry *entry)
         l->models = grown;
         l->cap = cap;
     }
-    struct live_model m = {arena_dup(&l->arena, entry->id), arena_dup(&l->arena, entry->site_id)};
-    if (!m.id.p || !m.site_id.p)
+    struct live_model m = {arena_dup(&l->arena, entry->id), arena_dup(&l->arena, entry->site_id),
+                           note.n ? arena_dup(&l->arena, note) : SPAN("")};
+    if (!m.id.p || !m.site_id.p || !m.note.p)
         return -1;
     l->models[l->n++] = m;
     return 0;
@@ -203,25 +207,32 @@ static void replace_list(struct live_list *l, const struct live_list *fresh)
     l->cap = fresh->cap;
 }
 
-/* Replaces the list only when the answer could be read: a failure keeps the former one. */
-static bool read_list(struct fetch *f)
+static int put_fetched(void *owner, const struct model_entry *entry)
 {
-    struct live_list fresh = {0};
-    struct model_sink sink = {put_model, &fresh};
-    arena_init(&fresh.arena);
-    if (f->site->adapter->models_answer(&f->run, buffer_span(&f->body), &sink)) {
-        arena_free(&fresh.arena);
-        free(fresh.models);
-        return false;
-    }
-    replace_list(f->list, &fresh);
+    struct fetch *f = owner;
+    return put_model(&f->fresh, entry, f->run.model_note);
+}
+
+/* Replaces the list only when every page could be read: a failure keeps the former one. 0, -1, or
+ * MODELS_MORE. */
+static int read_page(struct fetch *f)
+{
+    struct model_sink sink = {put_fetched, f};
+    int more = f->site->adapter->models_answer(&f->run, buffer_span(&f->body), &sink);
+    if (more == MODELS_MORE && ++f->pages < MODEL_PAGES_MAX)
+        return more;
+    if (more < 0)
+        return -1;
+    replace_list(f->list, &f->fresh);
+    f->fresh = (struct live_list){0};
+    arena_init(&f->fresh.arena);
     f->list->read = true;
-    return true;
+    return 0;
 }
 
 /* ---- written down ---- */
 
-/* {"adapter":…,"origin":…,"models":["id", ["id", "the site's own id"] …]} */
+/* {"adapter":…,"origin":…,"models":[["id"], ["id", "the site's own id"], ["id", "", "note"] …]} */
 static void keep_list(struct catalogue *c, const struct site_config *site,
                       const struct live_list *l)
 {
@@ -239,8 +250,10 @@ static void keep_list(struct catalogue *c, const struct site_config *site,
     for (size_t i = 0; i < l->n; i++) {
         json_begin_array(&w);
         json_string(&w, l->models[i].id);
-        if (l->models[i].site_id.n)
+        if (l->models[i].site_id.n || l->models[i].note.n)
             json_string(&w, l->models[i].site_id);
+        if (l->models[i].note.n)
+            json_string(&w, l->models[i].note);
         json_end_array(&w);
     }
     json_end_array(&w);
@@ -272,7 +285,7 @@ void catalogue_restore(struct catalogue *c, struct span name, struct span json)
         entry = it.value;
         struct model_entry m = {.id = json_text(json_at(entry, 0)),
                                 .site_id = json_text(json_at(entry, 1))};
-        good = m.id.n && put_model(&fresh, &m) == 0;
+        good = m.id.n && put_model(&fresh, &m, json_text(json_at(entry, 2))) == 0;
     }
     l = good ? list_of(c, name) : NULL;
     if (good && !l)
@@ -311,12 +324,16 @@ static void on_fetch_body(void *owner, struct span bytes)
 }
 
 static void on_fetch_read(void *owner) {}
+static bool fetch_ask(struct fetch *f);
 
 static void on_fetch_end(void *owner, enum stream_end end, const struct fail *fail)
 {
     struct fetch *f = owner;
     f->call = NULL;
-    bool good = end == END_CLEAN && f->status == 200 && !f->body.error && read_list(f);
+    int more = end == END_CLEAN && f->status == 200 && !f->body.error ? read_page(f) : -1;
+    if (more == MODELS_MORE && fetch_ask(f))
+        return;
+    bool good = more == 0;
     f->list->failed |= !good;
     if (good) {
         log_debug("site %.*s: %zu models", SPAN_ARGS(f->site->settings.name), f->list->n);
@@ -336,26 +353,43 @@ static void on_fetch_timeout(uv_timer_t *timer)
     fetch_over(f);
 }
 
-static bool fetch_prepare(struct fetch *f, struct account *account)
+/* The next page. False: nothing is asked, e.g. of a guest without a token yet. */
+static bool fetch_ask(struct fetch *f)
+{
+    static const struct upstream_handler handler = {on_fetch_head, on_fetch_body, on_fetch_read,
+                                                    on_fetch_end, NULL};
+    struct upstream_handler h = handler;
+    struct fail fail;
+    h.owner = f;
+    buffer_clear(&f->body);
+    f->request = (struct site_request){0};
+    f->run.now_ms = clock_wall_ms();
+    if (f->site->adapter->models_request(&f->run, &f->request) != ADAPTER_SEND ||
+        site_cookies_send(f->site->adapter, &f->run, &f->request))
+        return false;
+    f->call = upstream_start(f->catalogue->upstream, f->site, f->account->view.name, &f->request,
+                             &h, &fail);
+    return f->call != NULL;
+}
+
+static bool fetch_prepare(struct fetch *f)
 {
     static const struct delta_sink nowhere;
+    size_t state_size = f->site->adapter->state_size;
     f->run = (struct turn_run){
         .site = &f->site->settings,
-        .account = &account->view,
+        .account = &f->account->view,
+        .state = arena_alloc(&f->arena, state_size ? state_size : 1),
         .arena = &f->arena,
         .json = f->catalogue->json,
         .out = &nowhere,
-        .now_ms = clock_wall_ms(),
         .random = clock_random,
     };
-    return f->site->adapter->models_request(&f->run, &f->request) == ADAPTER_SEND &&
-           site_cookies_send(f->site->adapter, &f->run, &f->request) == 0;
+    return f->run.state && fetch_ask(f);
 }
 
 static void fetch_start(struct catalogue *c, struct live_list *l, const struct site_config *site)
 {
-    static const struct upstream_handler handler = {on_fetch_head, on_fetch_body, on_fetch_read,
-                                                    on_fetch_end, NULL};
     struct account *account = account_pool_peek(c->pool, site, uv_now(c->loop));
     struct fetch *f = account ? calloc(1, sizeof *f) : NULL;
     l->asked_ms = uv_now(c->loop);
@@ -368,17 +402,10 @@ static void fetch_start(struct catalogue *c, struct live_list *l, const struct s
     f->account = account;
     account_pin(account);
     arena_init(&f->arena);
+    arena_init(&f->fresh.arena);
     buffer_init(&f->body, FETCH_LIMIT);
     l->fetch = f;
-    if (!fetch_prepare(f, account)) { /* e.g. a guest without a token yet */
-        fetch_free(f);
-        return;
-    }
-    struct upstream_handler h = handler;
-    struct fail fail;
-    h.owner = f;
-    f->call = upstream_start(c->upstream, site, account->view.name, &f->request, &h, &fail);
-    f->timer = f->call ? calloc(1, sizeof *f->timer) : NULL;
+    f->timer = fetch_prepare(f) ? calloc(1, sizeof *f->timer) : NULL;
     if (!f->timer) {
         fetch_free(f);
         return;
@@ -475,6 +502,17 @@ static bool site_each(struct catalogue *c, const struct site_config *site,
             return true;
     }
     return false;
+}
+
+struct span catalogue_note(struct catalogue *c, const struct site_config *site, struct span model)
+{
+    struct live_list *l = list_of(c, site->settings.name);
+    for (size_t i = 0; l && i < l->n; i++) {
+        const struct live_model *m = &l->models[i];
+        if (m->note.n && span_eq(m->site_id.n ? m->site_id : m->id, model))
+            return m->note;
+    }
+    return SPAN("");
 }
 
 /* A set of ids already listed: linear is fine for hundreds, hashed buckets would be for thousands.

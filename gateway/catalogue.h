@@ -66,6 +66,9 @@ void catalogue_wait(struct catalogue *, struct waiter *);
  * both valid during the call. */
 void catalogue_each(struct catalogue *, const struct config *,
                     void (*put)(void *owner, struct span id, struct span owned_by), void *owner);
+/* What the site's list said of a model (turn_run.model_note), by the site's own id; "" = nothing.
+ * Valid until the loop's next turn. */
+struct span catalogue_note(struct catalogue *, const struct site_config *, struct span model);
 /* May the key use this public id (globs)? NULL = no keys are configured. */
 bool key_allows_model(const struct key_config *, struct span id);
 

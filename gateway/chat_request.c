@@ -647,6 +647,31 @@ static bool is_replaced(struct span raw_key, const struct turn_option *options, 
     return false;
 }
 
+/* What the body cannot say in OpenAI's words (another dialect's tools, a thinking budget, top_k)
+ * stays as it was, unless an option says it anew. */
+static void keep_unsaid(struct turn *t, const struct turn *asked, const struct turn_option *options,
+                        size_t n)
+{
+    if (!is_replaced(SPAN("top_k"), options, n)) {
+        t->has_top_k = asked->has_top_k;
+        t->top_k = asked->top_k;
+    }
+    if (!is_replaced(SPAN("reasoning"), options, n)) {
+        t->reasoning = asked->reasoning;
+        t->reasoning_effort = asked->reasoning_effort;
+        t->thinking_raw = asked->thinking_raw;
+    }
+    if (!is_replaced(SPAN("tools"), options, n)) {
+        t->tools_raw = asked->tools_raw;
+        t->tools_foreign = asked->tools_foreign;
+    }
+    if (!is_replaced(SPAN("tool_choice"), options, n))
+        t->tool_choice_raw = asked->tool_choice_raw;
+    if (!is_replaced(SPAN("parallel_tool_calls"), options, n))
+        t->no_parallel_tool_calls = asked->no_parallel_tool_calls;
+    t->tools_wanted = t->tools_raw.p && !span_eq(t->tool_choice_raw, SPAN("\"none\""));
+}
+
 const struct turn *turn_with_options(struct json_parser *json, struct arena *arena,
                                      const struct turn *turn, const struct turn_option *options,
                                      size_t n, struct fail *fail)
@@ -677,9 +702,9 @@ const struct turn *turn_with_options(struct json_parser *json, struct arena *are
         .dialect = turn->dialect,
         .extra = turn->extra,
         .betas = turn->betas,
-        .tools_foreign = turn->tools_foreign,
         .messages = turn->messages,
         .n_messages = turn->n_messages,
+        .list = turn->list,
         .n = 1,
         .has_images = turn->has_images,
         .has_audio = turn->has_audio,
@@ -688,7 +713,10 @@ const struct turn *turn_with_options(struct json_parser *json, struct arena *are
         .has_foreign = turn->has_foreign,
     };
     struct reader r = {json, arena, t, fail};
-    return read_parameters(&r) ? NULL : t;
+    if (read_parameters(&r))
+        return NULL;
+    keep_unsaid(t, turn, options, n);
+    return t;
 }
 
 const struct turn *turn_with_one_choice(struct arena *arena, const struct turn *turn)

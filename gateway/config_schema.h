@@ -68,7 +68,9 @@ extern const struct value_type value_secret, value_key, value_later, value_key_a
     value_targets, value_key_reasoning, value_expiry;
 /* of sites */
 extern const struct value_type value_adapter, value_base_url, value_chat_path, value_proxy,
-    value_aliases, value_options, value_accounts;
+    value_aliases, value_options, value_accounts, value_continue_causes;
+/* of models: any of a site's continue_… keys, shown where it is given */
+extern const struct value_type value_model_continue;
 /* of routes */
 extern const struct value_type value_inject, value_upstream, value_route_accounts;
 
@@ -150,6 +152,9 @@ bool config_read_reference(struct config_reader *, const char *name, const struc
 /* The targets of a table of [[models]], when all sites are known. */
 void config_read_targets(struct config_reader *, const struct toml_node *table,
                          struct model_config *);
+/* What holds for a target: the keys of its site, over them those of its model that were given. */
+struct continue_config config_continue_merged(const struct site_config *,
+                                              const struct model_config *);
 /* Scheme, host, port and prefix of a URL into a site. What is wrong, or NULL. */
 const char *config_parse_base_url(struct config_reader *, struct span url, struct site_config *);
 /* The accounts of a site (`node`; NULL: none are configured) of a table; `title` is theirs. */

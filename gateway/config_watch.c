@@ -95,7 +95,9 @@ static int watch_folder(struct config_watch *w)
         return 0;
     uv_fs_event_stop(&w->events);
     int rc = uv_fs_event_start(&w->events, on_event, w->folder_path, 0);
-    w->folder = rc ? (struct look){0} : now;
+    w->folder = now;
+    if (rc)
+        w->folder.inode = 0;
     return rc;
 }
 

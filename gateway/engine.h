@@ -39,7 +39,8 @@ struct engine {
     struct exchange *exchanges;
     struct passage *passages; /* requests that are passed through */
     size_t n_exchanges;       /* unfinished ones, passages too */
-    int64_t started_ms; /* wall clock */
+    int64_t started_ms;       /* wall clock */
+    struct fail no_room;      /* of all that fail when there is no memory to say why */
     bool stopping;
 };
 

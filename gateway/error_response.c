@@ -4,9 +4,12 @@
 #include "gateway/error_response.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #include "base/json_write.h"
 #include "sse/text_guard.h"
+
+enum { FIELD_MAX = sizeof((struct fail *)0)->param };
 
 static const struct error_row rows[FAIL_KIND_COUNT] = {
     [FAIL_NONE] = {500, "server_error", "internal_error", false, NULL},
@@ -49,6 +52,9 @@ static const struct error_row rows[FAIL_KIND_COUNT] = {
     [FAIL_ACCESS_DENIED] = {403, "permission_error", "access_denied", false, NULL},
     [FAIL_MODEL_DENIED] = {403, "permission_error", "model_not_allowed", false, NULL},
     [FAIL_MODEL_NOT_FOUND] = {404, "invalid_request_error", "model_not_found", false, NULL},
+    [FAIL_PREVIOUS_RESPONSE] = {400, "invalid_request_error", "previous_response_not_found", false,
+                                NULL},
+    [FAIL_RESPONSE_NOT_FOUND] = {404, "invalid_request_error", "response_not_found", false, NULL},
     [FAIL_UNKNOWN_URL] = {404, "invalid_request_error", "unknown_url", false, NULL},
     [FAIL_METHOD] = {405, "invalid_request_error", "method_not_allowed", false, NULL},
     [FAIL_KEY_LIMIT] = {429, "rate_limit_error", "rate_limit_exceeded", false, NULL},
@@ -97,12 +103,41 @@ static const char *anthropic_type(int status)
     }
 }
 
+/* The request's field in Anthropic's words and way of writing: "messages[0].content[1]" is
+ * "messages.0.content.1". Their errors have no place for it but the message. */
+static struct span anthropic_field(const char *param, char field[FIELD_MAX])
+{
+    static const char *const names[][2] = {
+        {"response_format", "output_config.format"},
+        {"stop", "stop_sequences"},
+    };
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(param, names[i][0]) == 0)
+            param = names[i][1];
+    }
+    for (; *param && n < FIELD_MAX; param++) {
+        if (*param != ']')
+            field[n++] = (char)(*param == '[' ? '.' : *param);
+    }
+    return span_of(field, n);
+}
+
 static void write_anthropic(struct json_writer *w, const struct fail *f)
 {
     int status = error_status(DIALECT_ANTHROPIC, f->kind);
+    char field[FIELD_MAX], message[FIELD_MAX + sizeof f->message + 3];
+    struct span place = anthropic_field(f->kind == FAIL_METHOD ? "" : f->param, field);
+    bool named = !place.n || span_starts(span_str(f->message), place);
+    snprintf(message, sizeof message, "%.*s%s%s", SPAN_ARGS(named ? SPAN("") : place),
+             named ? "" : ": ", f->message);
     json_begin_object(w);
     json_member(w, "type", span_str(anthropic_type(status)));
-    json_member_repaired(w, "message", span_str(f->message));
+    json_member_repaired(w, "message", span_str(message));
+    if (f->kind == FAIL_UNSUPPORTED && span_eq(place, SPAN("thread"))) /* the SDK understands it */
+        json_member_raw(w, "details",
+                        SPAN("{\"error_code\":\"thread_unsupported_request\","
+                             "\"unsupported\":[\"thread\"]}"));
     json_end_object(w);
 }
 

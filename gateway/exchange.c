@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/branch_continue.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/error_response.h"
@@ -25,9 +26,11 @@
 
 #define EXCHANGE_STEPS(X)                                                                          \
     X(LIMIT, limit, "has the key anything left?")                                                  \
+    X(RECALL, recall, "what the request goes on from is looked up")                                \
     X(ADMIT, admit, "the body becomes turns; may the key use the model?")                          \
     X(RESOLVE, resolve, "the model id becomes targets, in order; how many runs does it take?")     \
     X(RUN, run, "the branches are at work")                                                        \
+    X(KEEP, keep, "what later requests go on from is written down")                                \
     X(FINISH, finish, "last bytes out, log line, leases back")                                     \
     X(TIDY, tidy, "requests that clean up at the site; nobody waits for them")
 
@@ -36,6 +39,10 @@ enum {
     SILENCE_MS = 15000,      /* the head, then a comment, after this much silence (S5, S21) */
     LARGE_BODY = 256 * 1024, /* larger ones get a parser of their own: the shared one stays small */
     RUNS_BODY_MAX = 256 << 20, /* what the runs of one request may send to sites, about */
+    /* What a chat of two messages takes of its arena until it has an account: with a model's name
+     * and a target. */
+    SMALL_CHAT = sizeof(struct turn) + 2 * (sizeof(struct message) + sizeof(struct part)) +
+                 sizeof(struct branch) + 128,
     BODY_GROWTH = 1024,   /* an API may read the body in another form that is a little longer */
     OUT_KEEP = 256 * 1024 /* the shared buffer gives memory above this back */
 };
@@ -44,6 +51,24 @@ static const char *const end_state_names[] = {"open",      "complete", "cut",
                                               "cancelled", "refused",  "failed"};
 
 uint64_t exchange_now_ms(const struct exchange *e) { return uv_now(e->engine->loop); }
+
+struct fail *exchange_room_for_fail(struct exchange *e, struct fail **fail)
+{
+    if (!*fail)
+        *fail = arena_alloc(&e->arena, sizeof **fail);
+    return *fail ? *fail : &e->engine->no_room;
+}
+
+static struct fail *fail_of(struct exchange *e) { return exchange_room_for_fail(e, &e->fail); }
+struct fail *exchange_fail(struct exchange *e) { return fail_of(e); }
+
+static enum fail_kind fail_kind_of(const struct exchange *e)
+{
+    return e->fail ? e->fail->kind : FAIL_NONE;
+}
+
+/* Is content on its way to the client? */
+static bool is_committed(const struct exchange *e) { return e->answer && e->answer->committed; }
 
 /* The one that the log line is about. */
 static const struct branch *first_branch(const struct exchange *e)
@@ -141,7 +166,7 @@ static void send_stream_head(struct exchange *e)
         return;
     begin_headers(e, &h, &text);
     if (e->api->relays) {
-        struct span type = e->answer.content_type;
+        struct span type = e->answer ? e->answer->content_type : SPAN("");
         reply_header(&h, "Content-Type", type.n ? type : SPAN("application/octet-stream"));
     } else {
         reply_header(&h, "Content-Type", SPAN("text/event-stream; charset=utf-8"));
@@ -175,7 +200,7 @@ void exchange_flush(struct exchange *e)
 
 int exchange_fail_writing(const struct exchange *e, struct fail *fail)
 {
-    if (!e->answer.full || pieces_go_out(e))
+    if (!e->answer || !e->answer->full || pieces_go_out(e))
         return fail_memory(fail);
     return fail_param(fail, FAIL_UNSUPPORTED, "stream",
                       "the answer is larger than %d MiB; ask for it with \"stream\": true",
@@ -184,7 +209,7 @@ int exchange_fail_writing(const struct exchange *e, struct fail *fail)
 
 void exchange_note_first_delta(struct exchange *e)
 {
-    if (!e->first_delta_ms && e->answer.committed) {
+    if (!e->first_delta_ms && is_committed(e)) {
         e->first_delta_ms = exchange_now_ms(e);
         exchange_arm_timer(e);
     }
@@ -201,12 +226,15 @@ static enum exchange_step refuse(struct exchange *e)
 static enum exchange_step step_limit(struct exchange *e)
 {
     if (!e->grant.key)
-        return STEP_ADMIT;
+        return STEP_RECALL;
+    struct fail fail;
     if (key_limits_begin(e->engine->limits, e->grant.key->name, engine_key_time(e->engine),
-                         &e->limited, &e->fail))
+                         &e->limited, &fail)) {
+        *fail_of(e) = fail;
         return refuse(e);
+    }
     e->holds_place = e->limited != NULL;
-    return STEP_ADMIT;
+    return STEP_RECALL;
 }
 
 static struct span header_of(const void *http, const char *name)
@@ -214,22 +242,46 @@ static struct span header_of(const void *http, const char *name)
     return http_exchange_header(http, name);
 }
 
-static int parse_body(struct exchange *e)
+struct api_request exchange_request(struct exchange *e)
 {
     struct buffer *body = http_exchange_body(e->http);
-    exchange_note_body(e, NULL, "from client", buffer_span(body));
-    struct json_parser *own =
-        body->n > LARGE_BODY ? json_parser_create(body->n + BODY_GROWTH) : NULL;
+    struct span target = http_exchange_target(e->http);
+    ptrdiff_t query = span_find_char(target, '?');
     struct api_request request = {
         .body = body->p ? body->p : (char *)"",
         .n = body->n,
         .type = http_exchange_header(e->http, "content-type"),
         .path = e->path,
+        .query = query < 0 ? SPAN("") : span_from(target, (size_t)query + 1),
         .header = header_of,
         .header_owner = e->http,
     };
-    int bad =
-        e->api->parse(&request, own ? own : e->engine->json, &e->arena, &e->prompts, &e->fail);
+    if (e->state) {
+        request.found = e->state->found;
+        request.n_found = e->state->n_found;
+        request.deleted = e->state->deleted;
+    }
+    return request;
+}
+
+static enum exchange_step step_recall(struct exchange *e)
+{
+    return e->api->state ? exchange_recall(e) : STEP_ADMIT;
+}
+
+static int parse_body(struct exchange *e)
+{
+    struct api_request request = exchange_request(e);
+    exchange_note_body(e, NULL, "from client", span_of(request.body, request.n));
+    size_t largest = request.n;
+    for (size_t i = 0; i < request.n_found; i++)
+        largest = request.found[i].body.n > largest ? request.found[i].body.n : largest;
+    struct json_parser *own =
+        largest > LARGE_BODY ? json_parser_create(largest + BODY_GROWTH) : NULL;
+    struct fail fail;
+    int bad = e->api->parse(&request, own ? own : e->engine->json, &e->arena, &e->prompts, &fail);
+    if (bad)
+        *fail_of(e) = fail;
     if (own)
         json_parser_destroy(own);
     return bad;
@@ -255,6 +307,8 @@ static void name_conversation(struct exchange *e)
 
 static enum exchange_step step_admit(struct exchange *e)
 {
+    if (e->api->state && e->api->state->answer)
+        return exchange_answer_stored(e);
     bool bad = parse_body(e);
     http_exchange_drop_head(e->http, "origin"); /* what the answer's own head needs */
     if (e->prompts.n) { /* also of a refused request: for the log, when the body is gone */
@@ -264,11 +318,11 @@ static enum exchange_step step_admit(struct exchange *e)
     if (bad)
         return refuse(e);
     if (!e->model.p) {
-        fail_memory(&e->fail);
+        fail_memory(fail_of(e));
         return refuse(e);
     }
     if (!key_allows_model(e->grant.key, e->model)) {
-        fail_param(&e->fail, FAIL_MODEL_DENIED, "model",
+        fail_param(fail_of(e), FAIL_MODEL_DENIED, "model",
                    "the key \"%.*s\" may not use the model \"%.*s\"", SPAN_ARGS(e->grant.key->name),
                    SPAN_ARGS(span_first(e->model, 80)));
         return refuse(e);
@@ -295,7 +349,7 @@ static bool sites_have_n(const struct exchange *e)
 static int refuse_runs(struct exchange *e)
 {
     return fail_param(
-        &e->fail, FAIL_TOO_LARGE, "n",
+        fail_of(e), FAIL_TOO_LARGE, "n",
         "%d choices are as many requests to the site, and with so large a prompt they are "
         "too much; ask for fewer at a time",
         e->prompts.turns->n);
@@ -315,14 +369,14 @@ static int make_branches(struct exchange *e)
     /* Room for a run more for each choice: a site may give fewer than it was asked for. */
     e->branches = arena_alloc(&e->arena, p->n * (size_t)wanted * sizeof *e->branches);
     if (!e->branches)
-        return fail_memory(&e->fail);
+        return fail_memory(fail_of(e));
     for (size_t i = 0; i < p->n; i++) {
         const struct turn *turn = &p->turns[i];
         int first = (int)i * wanted;
         if (split) {
             turn = turn_with_one_choice(&e->arena, turn);
             if (!turn)
-                return fail_memory(&e->fail);
+                return fail_memory(fail_of(e));
         }
         for (int k = 0; k < (split ? wanted : 1); k++)
             branch_init(&e->branches[e->n_branches++], e, turn, first + k, split ? 1 : wanted);
@@ -332,7 +386,7 @@ static int make_branches(struct exchange *e)
 
 int exchange_begin_answer(struct exchange *e)
 {
-    if (e->answering)
+    if (e->answer)
         return 0;
     struct answer_meta meta = {
         .id = arena_printf(&e->arena, "%s%s", e->api->id_prefix, e->request_id + 4),
@@ -348,8 +402,13 @@ int exchange_begin_answer(struct exchange *e)
                          : e->api->whole_writer(&e->arena, &meta, &e->prompts);
     if (!w)
         return -1;
-    answer_init(&e->answer, w, &e->arena, &e->engine->tokens, meta.id);
-    e->answering = true;
+    struct answer *answer = arena_alloc(&e->arena, sizeof *answer);
+    if (!answer) {
+        w->ops->destroy(w);
+        return -1;
+    }
+    answer_init(answer, w, &e->arena, &e->engine->tokens, meta.id);
+    e->answer = answer;
     return 0;
 }
 
@@ -358,12 +417,12 @@ static enum exchange_step refuse_sites(struct exchange *e)
 {
     struct span model = span_first(e->model, 80);
     if (e->grant.only_passthrough)
-        fail_set(&e->fail, FAIL_WRONG_KEY,
+        fail_set(fail_of(e), FAIL_WRONG_KEY,
                  "this API key is not one of the gateway's keys ([[keys]] in gateway.toml), and "
                  "\"%.*s\" is not served with a key of your own",
                  SPAN_ARGS(model));
     else
-        fail_param(&e->fail, FAIL_MODEL_DENIED, "model",
+        fail_param(fail_of(e), FAIL_MODEL_DENIED, "model",
                    "none of the accounts that the key \"%.*s\" is tied to (\"accounts\" in "
                    "gateway.toml) serves the model \"%.*s\"",
                    SPAN_ARGS(span_first(e->grant.key->name, 60)), SPAN_ARGS(model));
@@ -373,12 +432,15 @@ static enum exchange_step refuse_sites(struct exchange *e)
 static enum exchange_step step_resolve(struct exchange *e)
 {
     size_t open = 0;
+    struct fail fail;
     const struct resolve_wish wish = {
         .id = e->model, .may_wait = !e->listed, .turn_for = &e->grant, .grant = &e->grant};
     enum resolve_result r = catalogue_resolve(e->engine->catalogue, e->config, &wish, &e->arena,
-                                              &e->targets, &e->n_targets, &e->fail);
-    if (r == RESOLVE_UNKNOWN)
+                                              &e->targets, &e->n_targets, &fail);
+    if (r == RESOLVE_UNKNOWN) {
+        *fail_of(e) = fail;
         return refuse(e);
+    }
     if (r == RESOLVE_WAIT) {
         e->listed = true;
         catalogue_wait(e->engine->catalogue, &e->waiter);
@@ -389,7 +451,7 @@ static enum exchange_step step_resolve(struct exchange *e)
     if (open == e->n_targets)
         return refuse_sites(e);
     if (make_branches(e)) {
-        e->end = e->fail.kind == FAIL_TOO_LARGE ? END_REFUSED : END_FAILED;
+        e->end = fail_kind_of(e) == FAIL_TOO_LARGE ? END_REFUSED : END_FAILED;
         return STEP_FINISH;
     }
     return STEP_RUN;
@@ -399,9 +461,10 @@ static enum exchange_step step_resolve(struct exchange *e)
 static enum exchange_step fail_with(struct exchange *e, const struct branch *b)
 {
     e->fail = b->fail;
-    if (e->answer.committed)
+    enum fail_kind kind = fail_kind_of(e);
+    if (is_committed(e))
         e->end = END_BROKEN;
-    else if (b->fail.kind == FAIL_UNSUPPORTED || b->fail.kind == FAIL_UNKNOWN_URL)
+    else if (kind == FAIL_UNSUPPORTED || kind == FAIL_UNKNOWN_URL)
         e->end = END_REFUSED;
     else
         e->end = END_FAILED;
@@ -419,11 +482,11 @@ static int ask_for_missing(struct exchange *e)
     for (size_t i = 0; i < e->prompts.n && !e->api->relays; i++) {
         const struct turn *one = NULL;
         for (int k = (int)i * wanted; k < (int)(i + 1) * wanted; k++) {
-            if (answer_has_choice(&e->answer, k))
+            if (answer_has_choice(e->answer, k))
                 continue;
             one = one ? one : turn_with_one_choice(&e->arena, &e->prompts.turns[i]);
             if (!one)
-                return fail_memory(&e->fail);
+                return fail_memory(fail_of(e));
             bytes += one->raw.n;
             if (bytes > RUNS_BODY_MAX)
                 return refuse_runs(e);
@@ -486,7 +549,7 @@ static enum exchange_step step_run(struct exchange *e)
     while (e->step == STEP_RUN) {
         enum exchange_step next = look_at_branches(e);
         if (next == STEP_FINISH)
-            return next;
+            return e->end == END_COMPLETE && e->api->state ? STEP_KEEP : next;
         exchange_flush(e);      /* others are woken: the shared buffer must be empty */
         bool moved = let_go(e); /* that may have brought others to an end */
         start_branches(e);
@@ -496,6 +559,8 @@ static enum exchange_step step_run(struct exchange *e)
     return e->step == STEP_RUN ? STEP_WAIT : STEP_FINISH;
 }
 
+static enum exchange_step step_keep(struct exchange *e) { return exchange_keep(e); }
+
 /* ---- the end ---- */
 
 /* A limit's answer tells when the first account of any target is ready again, and where, in words
@@ -504,7 +569,7 @@ static void settle_retry_after(struct exchange *e)
 {
     const struct site_config *first = NULL;
     uint64_t earliest = UINT64_MAX;
-    if (e->fail.kind != FAIL_RATE_LIMITED)
+    if (fail_kind_of(e) != FAIL_RATE_LIMITED)
         return;
     for (size_t i = 0; i < e->n_targets; i++) {
         uint64_t at = account_pool_earliest(e->engine->accounts, e->targets[i].site, e->grant.key,
@@ -515,14 +580,14 @@ static void settle_retry_after(struct exchange *e)
         }
     }
     if (first)
-        e->fail.retry_after_s = clock_seconds_until(earliest, exchange_now_ms(e));
-    if (e->fail.retry_after_s <= 0)
+        e->fail->retry_after_s = clock_seconds_until(earliest, exchange_now_ms(e));
+    if (e->fail->retry_after_s <= 0)
         return;
     if (first && e->n_targets > 1) /* the sentence may be about another one */
-        fail_add(&e->fail, "; %.*s is ready again in %d s",
-                 SPAN_ARGS(span_first(first->settings.name, 60)), e->fail.retry_after_s);
+        fail_add(e->fail, "; %.*s is ready again in %d s",
+                 SPAN_ARGS(span_first(first->settings.name, 60)), e->fail->retry_after_s);
     else
-        fail_add(&e->fail, "; ready again in %d s", e->fail.retry_after_s);
+        fail_add(e->fail, "; ready again in %d s", e->fail->retry_after_s);
 }
 
 /* Before the last piece: afterwards the client side cannot be asked any more. */
@@ -551,12 +616,14 @@ static void answer_whole(struct exchange *e, const struct reply_headers *h, int 
 
 static void answer_failure_in_stream(struct exchange *e)
 {
-    if (e->api->relays) { /* its body has the site's own shape: it can be cut, not explained */
+    /* A relay's body has the site's own shape: it can be cut, not explained. Who has waited for an
+     * account only has no answer yet to explain it in. */
+    if (e->api->relays || exchange_begin_answer(e)) {
         count_bytes(e, 0);
         http_answer_abort(e->http);
         return;
     }
-    answer_error(&e->answer, &e->fail);
+    answer_error(e->answer, fail_of(e));
     end_stream(e);
 }
 
@@ -568,17 +635,17 @@ static void answer_failure(struct exchange *e)
     struct buffer body, partial;
     buffer_init(&body, ANSWER_LIMIT * 2ull);
     buffer_init(&partial, ANSWER_LIMIT * 2ull);
-    if (e->answering) /* a half-received answer is delivered, and marked by the error beside it */
-        answer_partial(&e->answer, &partial);
+    if (e->answer) /* a half-received answer is delivered, and marked by the error beside it */
+        answer_partial(e->answer, &partial);
     error_body(
-        &body, dialect, &e->fail,
+        &body, dialect, fail_of(e),
         &(struct error_context){.request_id = span_str(e->request_id),
                                 .partial = partial.error ? span_of("", 0) : buffer_span(&partial)});
     begin_headers(e, &h, &text);
     reply_header(&h, "Content-Type", SPAN("application/json"));
-    reply_headers_failure(&h, &e->fail, most_tries(e) > 1);
-    http_exchange_set_reason(e->http, error_row(e->fail.kind)->reason);
-    answer_whole(e, &h, error_status(dialect, e->fail.kind), buffer_span(&body));
+    reply_headers_failure(&h, fail_of(e), most_tries(e) > 1);
+    http_exchange_set_reason(e->http, error_row(fail_kind_of(e))->reason);
+    answer_whole(e, &h, error_status(dialect, fail_kind_of(e)), buffer_span(&body));
     buffer_free(&body);
     buffer_free(&partial);
 }
@@ -587,18 +654,31 @@ static void answer_failure(struct exchange *e)
  * be for nothing. Before the last piece, so that the next request meets it. */
 static void count_tokens(struct exchange *e)
 {
-    if (e->limited && e->answering && e->answer.committed)
-        limited_key_count_tokens(e->limited, answer_tokens(&e->answer), clock_wall_ms());
+    if (e->limited && is_committed(e))
+        limited_key_count_tokens(e->limited, answer_tokens(e->answer), clock_wall_ms());
+}
+
+static void send_whole(struct exchange *e, struct span body)
+{
+    struct reply_headers h;
+    struct limit_headers text;
+    begin_headers(e, &h, &text);
+    reply_header(&h, "Content-Type", SPAN("application/json"));
+    answer_whole(e, &h, 200, body);
 }
 
 static void answer_success(struct exchange *e)
 {
     struct buffer body;
+    if (e->state && e->state->answer.p) {
+        send_whole(e, e->state->answer);
+        return;
+    }
     buffer_init(&body, ANSWER_LIMIT * 2ull);
-    int bad = answer_end(&e->answer, &body);
+    int bad = answer_end(e->answer, &body);
     count_tokens(e);
     if (bad) {
-        exchange_fail_writing(e, &e->fail);
+        exchange_fail_writing(e, fail_of(e));
         e->end = e->head_sent ? END_BROKEN : END_FAILED;
         buffer_clear(&e->engine->out);
         if (e->head_sent)
@@ -609,11 +689,7 @@ static void answer_success(struct exchange *e)
         send_stream_head(e);
         end_stream(e);
     } else {
-        struct reply_headers h;
-        struct limit_headers text;
-        begin_headers(e, &h, &text);
-        reply_header(&h, "Content-Type", SPAN("application/json"));
-        answer_whole(e, &h, 200, buffer_span(&body));
+        send_whole(e, buffer_span(&body));
     }
     buffer_free(&body);
 }
@@ -648,20 +724,21 @@ static void log_access(struct exchange *e)
         log_record_int(&r, "runs", (int64_t)e->n_branches);
     log_record_int(&r, "status", e->status);
     log_record_text(&r, "end", span_str(end_state_names[e->end]));
-    if (e->end != END_COMPLETE && e->fail.kind != FAIL_NONE)
-        log_record_text(&r, "error", span_str(fail_kind_name(e->fail.kind)));
+    if (e->end != END_COMPLETE && fail_kind_of(e) != FAIL_NONE)
+        log_record_text(&r, "error", span_str(fail_kind_name(fail_kind_of(e))));
     if (b && b->site_status)
         log_record_int(&r, "site_status", b->site_status);
     if (e->first_delta_ms)
         log_record_int(&r, "first_ms", (int64_t)(e->first_delta_ms - e->started_ms));
     log_record_int(&r, "ms", (int64_t)(now - e->started_ms));
     if (e->n_branches)
-        log_record_int(&r, "deltas", (int64_t)e->answer.deltas);
+        log_record_int(&r, "deltas", e->answer ? (int64_t)e->answer->deltas : 0);
     log_record_int(&r, "bytes", (int64_t)e->bytes_out);
-    if (e->end == END_COMPLETE && !e->api->relays)
-        log_tokens(&r, &e->answer);
+    if (e->end == END_COMPLETE && e->answer && !e->api->relays)
+        log_tokens(&r, e->answer);
     if (most_tries(e) > 1)
         log_record_int(&r, "tries", most_tries(e));
+    branch_log_continued(&r, e->branches, e->n_branches);
     for (size_t i = 0; i < e->n_branches; i++)
         drifts += e->branches[i].drifts;
     if (drifts)
@@ -677,7 +754,7 @@ static void answer_client(struct exchange *e)
         answer_success(e);
     } else {
         settle_retry_after(e);
-        if (e->head_sent || (e->stream && e->answering && e->answer.committed)) {
+        if (e->head_sent || (e->stream && is_committed(e))) {
             send_stream_head(e);
             answer_failure_in_stream(e);
             if (e->end == END_FAILED)
@@ -744,8 +821,10 @@ static void exchange_destroy(struct exchange *e)
     if (e->next)
         e->next->prev = e->prev;
     e->engine->n_exchanges--;
-    if (e->answering)
-        answer_free(&e->answer);
+    if (e->answer)
+        answer_free(e->answer);
+    if (e->state)
+        response_call_free(e->state->call);
     if (e->limited)
         limited_key_unref(e->limited);
     config_unref(e->config);
@@ -798,8 +877,8 @@ static void break_silence(struct exchange *e)
     const struct branch *first = first_branch(e);
     if (first && branch_is_queued(first))
         buffer_printf(&e->engine->out, ": queued %zu\n\n", branch_ahead(first) + 1);
-    else if (!e->head_sent && e->answering)
-        answer_role(&e->answer);
+    else if (!e->head_sent && e->answer)
+        answer_role(e->answer);
     else
         chunk_emitter_keep_alive(&e->engine->out);
     exchange_flush(e);
@@ -874,7 +953,10 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     struct span visitor_key = grant->visitor_key;
     if (visitor_key.n)
         visitor_key = arena_dup(&arena, visitor_key);
-    if (!e || (grant->visitor_key.n && !visitor_key.p)) {
+    if (api->state) /* names what was stored; the others' are constants */
+        path = arena_dup(&arena, path);
+    if (!e || !path.p || (grant->visitor_key.n && !visitor_key.p) ||
+        arena_reserve(&arena, SMALL_CHAT)) {
         struct fail fail;
         fail_memory(&fail);
         reply_fail(http, "req_none", api->dialect, &fail);
@@ -916,9 +998,9 @@ void exchange_abandon(struct exchange *e)
     assert(e->magic == EXCHANGE_MAGIC);
     if (e->step >= STEP_FINISH)
         return;
-    fail_set(&e->fail, FAIL_SERVER_BUSY,
+    fail_set(fail_of(e), FAIL_SERVER_BUSY,
              "dragoman is shutting down; the answer could not be finished");
-    e->fail.retry_after_s = 5;
+    fail_of(e)->retry_after_s = 5;
     stop(e, END_FAILED);
 }
 

@@ -12,9 +12,11 @@
 
 enum exchange_step {
     STEP_LIMIT,
+    STEP_RECALL,
     STEP_ADMIT,
     STEP_RESOLVE,
     STEP_RUN,
+    STEP_KEEP,
     STEP_FINISH,
     STEP_TIDY,
     STEP_OVER,
@@ -39,6 +41,16 @@ struct target_turn {
     struct target_turn *next;
 };
 
+/* Of an API with a state (exchange_state.c); in the arena. */
+struct exchange_state {
+    struct response_call *call; /* under way, or over and not looked at yet */
+    struct response_found *found;
+    size_t n_found;
+    bool deleted;
+    bool saved;         /* or tried */
+    struct span answer; /* the whole answer, when it was stored; {NULL,0} else */
+};
+
 struct exchange {
     struct client_work work; /* first */
     unsigned magic;
@@ -46,7 +58,7 @@ struct exchange {
     struct engine *engine;
     struct exchange *prev, *next;
     const struct api *api;
-    struct span path;            /* below the API's base, static */
+    struct span path;            /* below the API's base; static, or in the arena */
     struct http_exchange *http;  /* NULL: the client is gone or answered */
     struct config *config;       /* reference */
     struct limited_key *limited; /* reference; NULL = not one of ours */
@@ -71,12 +83,13 @@ struct exchange {
     struct branch *branches;          /* in the arena */
     size_t n_branches;
 
+    struct exchange_state *state; /* NULL: the API has none, or it was not asked for yet */
+
     /* the answer */
-    struct answer answer;
-    bool answering;   /* answer is initialised */
-    bool head_sent;   /* stream: status 200 is out */
-    bool drained_out; /* the client takes more */
-    struct fail fail;
+    struct answer *answer; /* in the arena; NULL before the first run */
+    bool head_sent;        /* stream: status 200 is out */
+    bool drained_out;      /* the client takes more */
+    struct fail *fail;     /* in the arena, when something went wrong; else NULL */
     enum end_state end;
     int status;
 
@@ -88,8 +101,19 @@ struct exchange {
     bool advancing;
 };
 
+/* The steps of APIs with a state, and their answer out of the store (exchange_state.c). */
+enum exchange_step exchange_recall(struct exchange *);
+enum exchange_step exchange_answer_stored(struct exchange *);
+enum exchange_step exchange_keep(struct exchange *);
+/* The request as the API's functions get it. */
+struct api_request exchange_request(struct exchange *);
+/* Where the failure's words go; never NULL. */
+struct fail *exchange_fail(struct exchange *);
+
 /* For branches. */
 uint64_t exchange_now_ms(const struct exchange *);
+/* Room for what went wrong, kept at *fail: most requests need none. */
+struct fail *exchange_room_for_fail(struct exchange *, struct fail **fail);
 /* Does the client's key open this target? */
 bool exchange_opens(const struct exchange *, size_t target);
 /* Hands what one event produced to the client, in one write. The client may turn out to be gone:

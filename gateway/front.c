@@ -8,11 +8,13 @@
 
 #include <stdio.h>
 
+#include "adapters/support.h"
 #include "base/json_write.h"
 #include "gateway/access.h"
 #include "gateway/api.h"
 #include "gateway/client_work.h"
 #include "gateway/clock.h"
+#include "gateway/count_tokens.h"
 #include "gateway/error_response.h"
 #include "gateway/exchange.h"
 #include "gateway/landing.h"
@@ -26,15 +28,19 @@ enum route_kind {
     ROUTE_HEALTH,
     ROUTE_MODELS,
     ROUTE_MODEL,
-    ROUTE_EXCHANGE
+    ROUTE_COUNT_TOKENS,
+    ROUTE_EXCHANGE,
+    ROUTE_RESPONSE
 };
 
 struct route {
     const char *path; /* behind /v1 */
     enum route_kind kind;
     bool posts;            /* takes POST; the others GET and HEAD */
-    const struct api *api; /* ROUTE_EXCHANGE */
-    struct span rest;      /* ROUTE_MODEL: the id, still percent-encoded */
+    const struct api *api; /* ROUTE_EXCHANGE, and whose dialect its errors are in */
+    struct span
+        rest;   /* ROUTE_MODEL: the id, still percent-encoded; ROUTE_RESPONSE: "/responses/…" */
+    bool items; /* ROUTE_RESPONSE: …/input_items */
 };
 
 static const struct route routes[] = {
@@ -42,6 +48,9 @@ static const struct route routes[] = {
     {"/models", ROUTE_MODELS, .posts = false},
     {"/chat/completions", ROUTE_EXCHANGE, .posts = true, .api = &api_chat},
     {"/completions", ROUTE_EXCHANGE, .posts = true, .api = &api_completions},
+    {"/messages", ROUTE_EXCHANGE, .posts = true, .api = &api_messages},
+    {"/messages/count_tokens", ROUTE_COUNT_TOKENS, .posts = true, .api = &api_messages},
+    {"/responses", ROUTE_EXCHANGE, .posts = true, .api = &api_responses},
     {"/embeddings", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
     {"/images/generations", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
     {"/images/edits", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
@@ -53,6 +62,8 @@ static const struct route routes[] = {
 
 static const char *allowed_methods(const struct route *route)
 {
+    if (route->kind == ROUTE_RESPONSE && !route->items)
+        return "GET, HEAD, DELETE, OPTIONS";
     return route->posts ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
 }
 
@@ -62,6 +73,17 @@ static struct span without_version(struct span path)
     while (span_starts(path, SPAN("/v1/")) || span_eq(path, SPAN("/v1")))
         path = span_from(path, 3);
     return path;
+}
+
+/* "/responses/ID" or "/responses/ID/input_items". */
+static struct route find_response(struct span path)
+{
+    struct span id = span_from(path, sizeof "/responses/" - 1);
+    ptrdiff_t slash = span_find_char(id, '/');
+    bool items = slash > 0 && span_eq(span_from(id, (size_t)slash), SPAN("/input_items"));
+    if (!id.n || (slash >= 0 && !items))
+        return (struct route){.kind = ROUTE_NONE};
+    return (struct route){.kind = ROUTE_RESPONSE, .rest = path, .items = items};
 }
 
 static struct route find_route(struct span path)
@@ -75,6 +97,8 @@ static struct route find_route(struct span path)
     }
     if (span_starts(path, SPAN("/models/")))
         return (struct route){.kind = ROUTE_MODEL, .rest = span_from(path, 8)};
+    if (span_starts(path, SPAN("/responses/")))
+        return find_response(path);
     return (struct route){.kind = ROUTE_NONE};
 }
 
@@ -84,14 +108,17 @@ static struct passage_way find_passage(const struct http_exchange *http)
     return passage_find(http, find_route(http_exchange_path(http)).kind != ROUTE_NONE);
 }
 
-/* In whose words this client reads errors. */
+/* In whose words this client reads errors and lists of models: the path says it, elsewhere the
+ * header that every client of Anthropic's sends. */
 static enum dialect dialect_of(const struct http_exchange *http)
 {
     struct passage_way way = find_passage(http);
     if (way.route)
         return way.route->dialect;
     struct route route = find_route(http_exchange_path(http));
-    return route.api ? route.api->dialect : DIALECT_OPENAI;
+    if (route.api)
+        return route.api->dialect;
+    return http_exchange_header(http, "anthropic-version").p ? DIALECT_ANTHROPIC : DIALECT_OPENAI;
 }
 
 static bool is_method(const struct http_exchange *http, const char *name)
@@ -133,7 +160,7 @@ static void preflight(struct http_exchange *http)
     struct span wanted = http_exchange_header(http, "access-control-request-headers");
     request_id_make(id);
     reply_headers_common(&h, http, id, DIALECT_OPENAI);
-    reply_header(&h, "Access-Control-Allow-Methods", SPAN("GET, HEAD, POST, OPTIONS"));
+    reply_header(&h, "Access-Control-Allow-Methods", SPAN("GET, HEAD, POST, DELETE, OPTIONS"));
     reply_header(&h, "Access-Control-Allow-Headers",
                  wanted.n ? wanted : SPAN("authorization, content-type, x-api-key"));
     reply_header(&h, "Access-Control-Max-Age", SPAN("86400"));
@@ -147,7 +174,7 @@ static void answer_json(struct http_exchange *http, struct buffer *body)
     char id[REQUEST_ID_SIZE];
     request_id_make(id);
     log_small(http, id, 200, NULL);
-    reply_json(http, id, 200, buffer_span(body));
+    reply_json(http, id, dialect_of(http), 200, buffer_span(body));
     buffer_free(body);
 }
 
@@ -202,43 +229,81 @@ struct model_listing {
     struct json_writer w;
     const struct access_grant *grant;
     const struct config *config;
-    int64_t created;
-    struct span wanted; /* one id, or empty for all */
-    bool found;
+    enum dialect dialect;
+    int64_t created;         /* Unix seconds */
+    struct span created_utc; /* the same in words */
+    struct arena *arena;
+    struct span first, last; /* ids; p == NULL while there are none */
 };
 
+/* Anthropic's members stand beside OpenAI's: what a client does not know does not disturb it
+ * (clients.md §2.8). */
 static void write_model(void *owner, struct span id, struct span owned_by)
 {
     struct model_listing *l = owner;
-    if (!access_allows_model(l->grant, l->config, id, owned_by) ||
-        (l->wanted.p && !span_eq(id, l->wanted)) || l->found)
+    if (!access_allows_model(l->grant, l->config, id, owned_by))
         return;
-    l->found = l->wanted.p != NULL;
     json_begin_object(&l->w);
     json_member(&l->w, "id", id);
     json_member(&l->w, "object", SPAN("model"));
     json_member_int(&l->w, "created", l->created);
     json_member(&l->w, "owned_by", owned_by);
+    if (l->dialect == DIALECT_ANTHROPIC) {
+        json_member(&l->w, "type", SPAN("model"));
+        json_member(&l->w, "display_name", id);
+        json_member(&l->w, "created_at", l->created_utc);
+        l->last = arena_dup(l->arena, id);
+        l->first = l->first.p ? l->first : l->last;
+    }
     json_end_object(&l->w);
+}
+
+static struct model_listing begin_models(struct engine *engine, const struct http_exchange *http,
+                                         const struct access_grant *grant, struct arena *arena,
+                                         struct buffer *body)
+{
+    return (struct model_listing){
+        .w = json_writer(body),
+        .grant = grant,
+        .config = http_exchange_config(http),
+        .dialect = dialect_of(http),
+        .created = engine->started_ms / 1000,
+        .created_utc = format_utc(arena, engine->started_ms, "%Y-%m-%dT%H:%M:%SZ"),
+        .arena = arena,
+    };
+}
+
+static void write_page_end(struct json_writer *w, const char *key, struct span id)
+{
+    json_key(w, key);
+    if (id.p)
+        json_string(w, id);
+    else
+        json_null(w);
 }
 
 static void list_models(struct engine *engine, struct http_exchange *http,
                         const struct access_grant *grant)
 {
     struct buffer body;
+    struct arena arena;
+    arena_init(&arena);
     buffer_init(&body, 16 * 1024 * 1024);
-    struct model_listing l = {.w = json_writer(&body),
-                              .grant = grant,
-                              .config = http_exchange_config(http),
-                              .created = engine->started_ms / 1000};
+    struct model_listing l = begin_models(engine, http, grant, &arena, &body);
     json_begin_object(&l.w);
     json_member(&l.w, "object", SPAN("list"));
     json_key(&l.w, "data");
     json_begin_array(&l.w);
     catalogue_each(engine->catalogue, http_exchange_config(http), write_model, &l);
     json_end_array(&l.w);
+    if (l.dialect == DIALECT_ANTHROPIC) {
+        json_member_bool(&l.w, "has_more", false);
+        write_page_end(&l.w, "first_id", l.first);
+        write_page_end(&l.w, "last_id", l.last);
+    }
     json_end_object(&l.w);
     answer_json(http, &body);
+    arena_free(&arena);
     catalogue_refresh(engine->catalogue); /* for the next time: this answer did not wait (L3) */
 }
 
@@ -259,45 +324,66 @@ static struct span percent_decode(struct span s, char *text)
     return span_of(text, n);
 }
 
-static bool opens_a_target(const struct access_grant *grant, const struct config *config,
-                           struct span id, const struct target *targets, size_t n)
+/* A model that is not in the list but that chat would accept (site/any) exists as well. 0, or -1
+ * with fail. */
+static int find_model(struct engine *engine, const struct http_exchange *http,
+                      const struct access_grant *grant, struct arena *arena, struct span id,
+                      struct span *owned_by, struct fail *fail)
 {
+    const struct config *config = http_exchange_config(http);
+    const struct resolve_wish wish = {.id = id, .grant = grant};
+    const struct target *targets;
+    size_t n;
+    if (catalogue_resolve(engine->catalogue, config, &wish, arena, &targets, &n, fail) != RESOLVED)
+        return -1;
+    *owned_by = targets[0].site->settings.name;
     for (size_t i = 0; i < n; i++) {
         if (access_allows_model(grant, config, id, targets[i].site->settings.name))
-            return true;
+            return 0;
     }
-    return false;
+    return fail_param(fail, FAIL_MODEL_DENIED, "model", "this key may not use the model \"%.*s\"",
+                      SPAN_ARGS(span_first(id, 80)));
 }
 
-/* A model that is not in the list but that chat would accept (site/any) exists as well. */
 static void one_model(struct engine *engine, struct http_exchange *http,
                       const struct access_grant *grant, struct span raw_id)
 {
     struct buffer body;
     struct arena arena;
     struct fail fail;
-    const struct target *targets;
-    size_t n;
+    struct span owned_by;
     arena_init(&arena);
     buffer_init(&body, 64 * 1024);
     char *text = arena_alloc(&arena, raw_id.n + 1);
     struct span id = text ? percent_decode(raw_id, text) : raw_id;
-    const struct config *config = http_exchange_config(http);
-
-    const struct resolve_wish wish = {.id = id, .grant = grant};
-    if (catalogue_resolve(engine->catalogue, config, &wish, &arena, &targets, &n, &fail) !=
-        RESOLVED) {
-        refuse(http, &fail);
-    } else if (!opens_a_target(grant, config, id, targets, n)) {
-        fail_param(&fail, FAIL_MODEL_DENIED, "model", "this key may not use the model \"%.*s\"",
-                   SPAN_ARGS(span_first(id, 80)));
+    if (find_model(engine, http, grant, &arena, id, &owned_by, &fail)) {
         refuse(http, &fail);
     } else {
-        struct model_listing l = {.w = json_writer(&body),
-                                  .grant = grant,
-                                  .config = config,
-                                  .created = engine->started_ms / 1000};
-        write_model(&l, id, targets[0].site->settings.name);
+        struct model_listing l = begin_models(engine, http, grant, &arena, &body);
+        write_model(&l, id, owned_by);
+        answer_json(http, &body);
+    }
+    buffer_free(&body);
+    arena_free(&arena);
+}
+
+/* The size of a request of the Messages API, by our own count. */
+static void count_tokens(struct engine *engine, struct http_exchange *http,
+                         const struct access_grant *grant)
+{
+    struct buffer body;
+    struct arena arena;
+    struct fail fail;
+    struct count_of_tokens count;
+    struct span owned_by;
+    arena_init(&arena);
+    buffer_init(&body, 4096);
+    if (count_tokens_of(&engine->tokens, engine->json, &arena, http_exchange_body(http), &count,
+                        &fail) ||
+        find_model(engine, http, grant, &arena, count.model, &owned_by, &fail)) {
+        refuse(http, &fail);
+    } else {
+        count_tokens_write(&body, &count);
         answer_json(http, &body);
     }
     buffer_free(&body);
@@ -316,16 +402,12 @@ static int refuse_path(struct http_exchange *http, struct fail *fail)
             "this is the base URL for apps: enter it there as it is, chat/completions "
             "and models live below it (http://HOST:PORT/ is for people, with /v1/models "
             "as JSON)");
-    if (span_eq(behind, SPAN("/responses")))
-        return fail_set(fail, FAIL_UNKNOWN_URL,
-                        "the Responses API (%.*s) is not served: use chat completions "
-                        "(/v1/chat/completions; in OpenAI's SDKs client.chat.completions)",
-                        SPAN_ARGS(path));
-    return fail_set(fail, FAIL_UNKNOWN_URL,
-                    "there is nothing at %.*s; the base URL for apps is http://HOST:PORT/v1 (below "
-                    "it are chat/completions, completions, models, embeddings, images/... and "
-                    "audio/...)",
-                    SPAN_ARGS(path));
+    return fail_set(
+        fail, FAIL_UNKNOWN_URL,
+        "there is nothing at %.*s; the base URL for apps is http://HOST:PORT/v1 (below it are "
+        "chat/completions, messages, responses, completions, models, embeddings, images/... and "
+        "audio/...)",
+        SPAN_ARGS(path));
 }
 
 /* Everything that is decided by the head alone; 0 = go on with the body. */
@@ -336,7 +418,8 @@ static int check_head(struct http_exchange *http, struct fail *fail)
     if (route.kind == ROUTE_NONE)
         return refuse_path(http, fail);
     bool read_only = is_method(http, "GET") || is_method(http, "HEAD");
-    if (route.posts ? !is_method(http, "POST") : !read_only)
+    bool deletes = route.kind == ROUTE_RESPONSE && !route.items && is_method(http, "DELETE");
+    if (route.posts ? !is_method(http, "POST") : !read_only && !deletes)
         return fail_param(
             fail, FAIL_METHOD, allowed_methods(&route), "%.*s does not take %.*s; use %s",
             SPAN_ARGS(span_first(http_exchange_path(http), 60)),
@@ -407,8 +490,16 @@ static void on_request(void *owner, struct http_exchange *http)
     case ROUTE_HEALTH: health(engine, http); break;
     case ROUTE_MODELS: list_models(engine, http, &grant); break;
     case ROUTE_MODEL: one_model(engine, http, &grant, route.rest); break;
+    case ROUTE_COUNT_TOKENS: count_tokens(engine, http, &grant); break;
     case ROUTE_EXCHANGE:
         exchange_start(engine, http, &grant, route.api, span_str(route.path));
+        break;
+    case ROUTE_RESPONSE:
+        exchange_start(engine, http, &grant,
+                       is_method(http, "DELETE") ? &api_response_delete
+                       : route.items             ? &api_response_items
+                                                 : &api_response_read,
+                       route.rest);
         break;
     case ROUTE_NONE:
         refuse_path(http, &fail);
@@ -443,12 +534,14 @@ static void on_body(void *owner, struct http_exchange *http, void *user, struct 
 static void on_protocol_error(void *owner, struct http_exchange *http, int status,
                               const struct fail *fail)
 {
+    enum dialect dialect = dialect_of(http);
     char id[REQUEST_ID_SIZE];
     struct reply_headers h;
     struct buffer body;
     request_id_make(id);
     buffer_init(&body, 16 * 1024);
-    enum dialect dialect = dialect_of(http); /* of what there is of the head */
+    if (dialect == DIALECT_ANTHROPIC && status == 503)
+        status = error_status(dialect, fail->kind);
     error_body(&body, dialect, fail, &(struct error_context){.request_id = span_str(id)});
     reply_headers_common(&h, http, id, dialect);
     reply_header(&h, "Content-Type", SPAN("application/json"));

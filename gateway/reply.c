@@ -69,14 +69,16 @@ void reply_headers_failure(struct reply_headers *h, const struct fail *fail, boo
         snprintf(h->number, sizeof h->number, "%d", fail->retry_after_s);
         reply_header(h, "Retry-After", span_str(h->number));
     }
-    if (row->should_not_retry || (repeated && row->status != 429 && row->status != 503))
+    if (row->should_not_retry || fail->final ||
+        (repeated && row->status != 429 && row->status != 503))
         reply_header(h, "x-should-retry", SPAN("false"));
 }
 
-void reply_json(struct http_exchange *http, const char *id, int status, struct span body)
+void reply_json(struct http_exchange *http, const char *id, enum dialect dialect, int status,
+                struct span body)
 {
     struct reply_headers h;
-    reply_headers_common(&h, http, id, DIALECT_OPENAI);
+    reply_headers_common(&h, http, id, dialect);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     http_answer_whole(http, status, h.list, h.n, body);
 }

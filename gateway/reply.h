@@ -28,7 +28,7 @@ void reply_header(struct reply_headers *, const char *name, struct span value);
 void reply_headers_failure(struct reply_headers *, const struct fail *, bool repeated);
 
 /* Whole answers; the exchange is invalid afterwards. */
-void reply_json(struct http_exchange *, const char *id, int status, struct span body);
+void reply_json(struct http_exchange *, const char *id, enum dialect, int status, struct span body);
 void reply_fail(struct http_exchange *, const char *id, enum dialect, const struct fail *);
 
 #endif

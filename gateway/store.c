@@ -29,8 +29,9 @@ struct store {
     uv_loop_t *loop;
     struct store_file *file;
     struct store_row *waiting, *buckets[BUCKETS];
-    struct listener *listeners; /* of what waits; the latest first */
-    bool urgent;                /* more than counters waits, and was not tried yet */
+    struct listener *listeners;  /* of what waits; the latest first */
+    struct store_query *queries; /* the latest first */
+    bool urgent;                 /* more than counters waits, and was not tried yet */
     bool prune_waits;
     struct store_age prune_to;
     uv_timer_t lazy; /* while only counters wait, or a write failed */
@@ -42,6 +43,7 @@ struct store {
     bool prune;
     struct store_age age;
     struct listener *told; /* after it */
+    struct store_query *asked;
     int result;
     struct fail problem;
 
@@ -122,6 +124,7 @@ static void hand_over(void *arg, const struct store_row *row)
         if (reader->meta)
             reader->meta(reader->owner, text[0], text[1]);
         break;
+    case TABLE_RESPONSE: /* read when somebody asks */
     case TABLE_COUNT: break;
     }
 }
@@ -256,6 +259,8 @@ static void on_work(uv_work_t *work)
         struct fail fail;
         store_file_prune(s->file, &s->age, &fail);
     }
+    for (struct store_query *q = s->asked; q; q = q->next)
+        q->work(q, s->file);
     if (s->last)
         store_file_close(s->file);
 }
@@ -274,6 +279,15 @@ static void tell(struct listener *listeners, bool durable)
         in_order = l->next;
         l->done(l->arg, durable);
         free(l);
+    }
+}
+
+static void answer_queries(struct store_query *queries)
+{
+    while (queries) {
+        struct store_query *q = queries;
+        queries = q->next;
+        q->done(q);
     }
 }
 
@@ -304,19 +318,22 @@ static void after_work(uv_work_t *work, int status)
     s->warned = !durable;
     for (struct store_row *row = s->rows, *next; row; row = next) {
         next = row->next;
-        if (durable)
+        if (durable || row->table == TABLE_RESPONSE)
             row_free(row);
         else
             let_wait(s, row, false);
     }
     struct listener *told = s->told;
+    struct store_query *asked = s->asked;
     s->rows = NULL;
     s->told = NULL;
+    s->asked = NULL;
     s->writing = false;
     tell(told, durable);
+    answer_queries(asked);
     if (s->writing) /* somebody who was told saved more */
         return;
-    if (last && (!s->waiting || !durable))
+    if (last && !s->queries && (!s->waiting || !durable))
         uv_close((uv_handle_t *)&s->lazy, on_timer_closed);
     else if (s->closing || s->urgent)
         start(s);
@@ -330,6 +347,8 @@ static void start(struct store *s)
     uv_timer_stop(&s->lazy);
     s->rows = s->waiting;
     s->told = s->listeners;
+    s->asked = s->queries;
+    s->queries = NULL;
     s->prune = s->prune_waits;
     s->age = s->prune_to;
     s->prune_waits = false;
@@ -445,4 +464,27 @@ void store_save_meta(struct store *s, const char *name, const char *value)
 {
     save(s, &(struct store_row){.table = TABLE_META, .forget = !value, .text = {name, value}}, NULL,
          NULL);
+}
+
+void store_save_response_then(struct store *s, const struct store_response *r,
+                              void (*done)(void *, bool), void *arg)
+{
+    save(s,
+         &(struct store_row){.table = TABLE_RESPONSE,
+                             .text = {r->id, r->owner, r->previous, r->body},
+                             .number = {r->created_ms, r->expires_ms, r->max_bytes}},
+         done, arg);
+}
+
+/* ---- asking ---- */
+
+void store_ask(struct store *s, struct store_query *q)
+{
+    check(s);
+    assert(!s->closing);
+    q->next = s->queries;
+    s->queries = q;
+    s->urgent = true;
+    if (!s->writing)
+        start(s);
 }

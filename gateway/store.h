@@ -62,6 +62,16 @@ struct store_models {
     const char *json;   /* NULL in a save: forget it */
 };
 
+/* A response that clients go on from; known by id (response_store.h). It is not among the rows that
+ * are read at the start. */
+struct store_response {
+    const char *id, *owner;
+    const char *previous; /* "" = none */
+    const char *body;
+    int64_t created_ms, expires_ms; /* wall clock */
+    int64_t max_bytes;              /* of all responses: the rest goes, what ends first first */
+};
+
 /* ---- start and end ---- */
 
 /* `data_dir` and `secret` (server.secret_key; empty = credentials are kept in plain) are copied;
@@ -118,5 +128,23 @@ void store_save_models(struct store *, const struct store_models *);
 void store_prune(struct store *, int64_t day, int64_t changed_ms);
 /* Single values by name; `value` NULL forgets. */
 void store_save_meta(struct store *, const char *name, const char *value);
+
+/* Is not kept for another try when the write fails. */
+void store_save_response_then(struct store *, const struct store_response *,
+                              void (*done)(void *arg, bool durable), void *arg);
+
+/* ---- asking ---- */
+
+struct store_file;
+
+/* Something to look up in the file (store_file.h) while the gateway runs. The asker's own, until
+ * `done`. */
+struct store_query {
+    struct store_query *next; /* the store's */
+    /* On the thread pool, when everything that was saved before is written or could not be. */
+    void (*work)(struct store_query *, struct store_file *);
+    void (*done)(struct store_query *); /* on the loop, always, later */
+};
+void store_ask(struct store *, struct store_query *);
 
 #endif

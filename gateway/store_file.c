@@ -73,6 +73,12 @@ static const char *const migrations[] = {
     " site TEXT PRIMARY KEY, json TEXT NOT NULL, fetched_ms INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
     "PRAGMA application_id = 1685219181;",
+
+    "CREATE TABLE response("
+    " id TEXT PRIMARY KEY NOT NULL, owner TEXT NOT NULL, previous TEXT NOT NULL,"
+    " created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+    " format INTEGER NOT NULL CHECK(format IN (0, 1)), body BLOB NOT NULL);"
+    "CREATE INDEX response_end ON response(expires_ms, bytes, id);",
 };
 
 enum { LATEST = sizeof migrations / sizeof migrations[0] };
@@ -85,9 +91,11 @@ const struct store_shape store_shapes[TABLE_COUNT] = {
     [TABLE_COUNTER] = {.texts = 2, .numbers = 4, .key_texts = 2, .key_numbers = 1},
     [TABLE_MODELS] = {.texts = 2, .numbers = 1, .key_texts = 1},
     [TABLE_META] = {.texts = 2, .numbers = 0, .key_texts = 1},
+    [TABLE_RESPONSE] = {.texts = 4, .numbers = 2, .key_texts = 1},
 };
 
-/* Columns and parameters: the texts, then the numbers; a credential's format is the last. */
+/* Columns and parameters: the texts, then the numbers; the format of what may be sealed is the
+ * last. Without `read` the rows are looked up one by one. */
 static const struct {
     const char *put, *forget, *read;
 } statements[TABLE_COUNT] = {
@@ -109,6 +117,10 @@ static const struct {
                       "SELECT site, json, fetched_ms FROM models"},
     [TABLE_META] = {"INSERT OR REPLACE INTO meta(name, value) VALUES(?1, ?2)",
                     "DELETE FROM meta WHERE name = ?1", "SELECT name, value FROM meta"},
+    [TABLE_RESPONSE] = {"INSERT OR REPLACE INTO response(id, owner, previous, body, created_ms,"
+                        " expires_ms, format, bytes)"
+                        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, length(?4))",
+                        "DELETE FROM response WHERE id = ?1", NULL},
 };
 
 /* ---- life ---- */
@@ -432,6 +444,9 @@ static int seal_what_is_plain(struct store_file *f)
                                    sql_sealed, NULL, NULL) == SQLITE_OK
                ? execute(f, "UPDATE credential SET format = 1,"
                             " value = sealed(site, account, name, expires_ms, value)"
+                            " WHERE format = 0;"
+                            "UPDATE response SET format = 1,"
+                            " body = sealed(id, owner, previous, created_ms, body)"
                             " WHERE format = 0")
                : -1;
 }
@@ -601,6 +616,8 @@ static enum store_opened read_table(struct store_file *f, enum store_table table
 {
     sqlite3_stmt *st;
     enum store_opened result = STORE_OPEN;
+    if (!statements[table].read)
+        return STORE_OPEN;
     if (sqlite3_prepare_v2(f->db, statements[table].read, -1, &st, NULL) != SQLITE_OK)
         return database_problem(f, fail, "cannot read it");
     int rc;
@@ -649,16 +666,52 @@ static int bind_row(const struct store_file *f, sqlite3_stmt *st, const struct s
         sqlite3_bind_text(st, i + 1, row->text[i], -1, SQLITE_STATIC);
     for (int i = 0; i < shape->numbers; i++)
         sqlite3_bind_int64(st, shape->texts + i + 1, row->number[i]);
-    if (row->table != TABLE_CREDENTIAL)
+    if (row->table != TABLE_CREDENTIAL && row->table != TABLE_RESPONSE)
         return 0;
     struct span value = span_str(row->text[3]);
-    sqlite3_bind_int(st, 6, f->sealing ? FORMAT_AES_256_GCM : FORMAT_PLAIN);
+    sqlite3_bind_int(st, shape->texts + shape->numbers + 1,
+                     f->sealing ? FORMAT_AES_256_GCM : FORMAT_PLAIN);
     if (!f->sealing)
         return sqlite3_bind_blob64(st, 4, value.p, value.n, SQLITE_STATIC) == SQLITE_OK ? 0 : -1;
     unsigned char *sealed = seal_value(f, row->text, row->number[0], value);
     return sealed && sqlite3_bind_blob64(st, 4, sealed, value.n + SEAL_EXTRA, free) == SQLITE_OK
                ? 0
                : -1;
+}
+
+/* One statement with up to two texts, then up to two numbers. */
+static int run(struct store_file *f, const char *sql, const char *const text[2],
+               const int64_t number[2])
+{
+    sqlite3_stmt *st;
+    if (sqlite3_prepare_v2(f->db, sql, -1, &st, NULL) != SQLITE_OK)
+        return -1;
+    int at = 1;
+    for (int i = 0; text && i < 2 && text[i]; i++)
+        sqlite3_bind_text(st, at++, text[i], -1, SQLITE_STATIC);
+    for (int i = 0; number && i < 2 && at <= sqlite3_bind_parameter_count(st); i++)
+        sqlite3_bind_int64(st, at++, number[i]);
+    sqlite3_step(st);
+    return sqlite3_finalize(st) == SQLITE_OK ? 0 : -1;
+}
+
+/* What has ended, and what is too much: then a tenth more than that, so that not every save has to
+ * sort them. The one that was just saved stays. */
+static int prune_responses(struct store_file *f, const struct store_row *saved)
+{
+    int64_t now = saved->number[0], most = saved->number[2], sum = 0;
+    if (run(f, "DELETE FROM response WHERE expires_ms <= ?1", NULL, (const int64_t[2]){now, 0}) ||
+        query_number(f, "SELECT total(bytes) FROM response", &sum))
+        return -1;
+    if (sum <= most)
+        return 0;
+    const char *const own[2] = {saved->text[0], NULL};
+    const int64_t left[2] = {most - most / 10, 0};
+    return run(f,
+               "DELETE FROM response WHERE id <> ?1 AND id IN (SELECT id FROM (SELECT id,"
+               " sum(bytes) OVER (ORDER BY expires_ms DESC, bytes DESC, id DESC) AS so_far"
+               " FROM response) WHERE so_far > ?2)",
+               own, left);
 }
 
 static int write_rows(struct store_file *f, const void *first)
@@ -676,6 +729,8 @@ static int write_rows(struct store_file *f, const void *first)
         if (rc == 0)
             sqlite3_step(st);
         if (sqlite3_finalize(st) != SQLITE_OK || rc)
+            return -1;
+        if (row->table == TABLE_RESPONSE && prune_responses(f, row))
             return -1;
     }
     return 0;
@@ -720,4 +775,71 @@ static int delete_old(struct store_file *f, const void *arg)
 int store_file_prune(struct store_file *f, const struct store_age *age, struct fail *fail)
 {
     return write_in_one(f, delete_old, age, fail);
+}
+
+/* ---- responses ---- */
+
+/* The row that the statement stands on. 1, or -1 when memory is short or the key is another. */
+static int take_response(const struct store_file *f, sqlite3_stmt *st, const char *id,
+                         const char *owner, struct stored_response *r)
+{
+    const char *previous = (const char *)sqlite3_column_text(st, 0);
+    const char *body = sqlite3_column_blob(st, 1);
+    struct span text = span_of(body, (size_t)sqlite3_column_bytes(st, 1));
+    if (!previous || !body)
+        return -1;
+    r->expires_ms = sqlite3_column_int64(st, 3);
+    r->previous = strdup(previous);
+    r->n_body = text.n;
+    if (sqlite3_column_int(st, 4) == FORMAT_AES_256_GCM) {
+        const char *const bound[3] = {id, owner, previous};
+        r->body = unseal_value(f, bound, sqlite3_column_int64(st, 2), text);
+        r->n_body = text.n >= SEAL_EXTRA ? text.n - SEAL_EXTRA : 0;
+    } else {
+        r->body = strndup(text.p, text.n);
+    }
+    if (r->previous && r->body)
+        return 1;
+    free(r->previous);
+    free(r->body);
+    return -1;
+}
+
+int store_file_find_response(struct store_file *f, const char *id, const char *owner,
+                             int64_t now_ms, struct stored_response *r)
+{
+    struct fail ignored;
+    sqlite3_stmt *st;
+    if (store_file_open(f, &ignored) != STORE_OPEN ||
+        sqlite3_prepare_v2(f->db,
+                           "SELECT previous, body, created_ms, expires_ms, format FROM response"
+                           " WHERE id = ?1 AND owner = ?2 AND expires_ms > ?3",
+                           -1, &st, NULL) != SQLITE_OK)
+        return -1;
+    sqlite3_bind_text(st, 1, id, -1, SQLITE_STATIC);
+    sqlite3_bind_text(st, 2, owner, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(st, 3, now_ms);
+    int rc = sqlite3_step(st);
+    int found = rc == SQLITE_ROW ? take_response(f, st, id, owner, r) : rc == SQLITE_DONE ? 0 : -1;
+    sqlite3_finalize(st);
+    return found;
+}
+
+int store_file_forget_response(struct store_file *f, const char *id, const char *owner)
+{
+    struct fail ignored;
+    const char *const key[2] = {id, owner};
+    if (store_file_open(f, &ignored) != STORE_OPEN ||
+        run(f, "DELETE FROM response WHERE id = ?1 AND owner = ?2", key, NULL))
+        return -1;
+    return sqlite3_changes(f->db) > 0;
+}
+
+int store_file_renew_response(struct store_file *f, const char *id, int64_t expires_ms)
+{
+    const char *const key[2] = {id, NULL};
+    const int64_t number[2] = {expires_ms, 0};
+    if (run(f, "UPDATE response SET expires_ms = ?2 WHERE id = ?1", key, number))
+        return -1;
+    return sqlite3_changes(f->db) > 0;
 }

@@ -17,6 +17,7 @@ enum store_table {
     TABLE_COUNTER,
     TABLE_MODELS,
     TABLE_META,
+    TABLE_RESPONSE,
     TABLE_COUNT
 };
 
@@ -65,5 +66,19 @@ struct store_age {
     int64_t day, changed_ms;
 };
 int store_file_prune(struct store_file *, const struct store_age *, struct fail *);
+
+/* ---- responses ---- */
+
+struct stored_response {
+    char *previous, *body; /* malloc'd */
+    size_t n_body;
+    int64_t expires_ms;
+};
+/* Each returns 1, 0 when the owner has none of that id (or it ended before `now_ms`), or -1 when
+ * the file cannot be read. */
+int store_file_find_response(struct store_file *, const char *id, const char *owner, int64_t now_ms,
+                             struct stored_response *);
+int store_file_forget_response(struct store_file *, const char *id, const char *owner);
+int store_file_renew_response(struct store_file *, const char *id, int64_t expires_ms);
 
 #endif

@@ -10,6 +10,8 @@ enum framing {
     FRAMING_NONE,  /* the body does not matter: read and forgotten */
     FRAMING_WHOLE, /* the whole body is one frame, delivered at its end (JSON answers, errors) */
     FRAMING_SSE,   /* server-sent events (WHATWG HTML 9.2.6) */
+    FRAMING_SSE_LOOSE, /* the same, but lines that are no field of it count as data: a bare
+                          {"error":…} of several lines is an event (sites/gemini.md §5) */
     FRAMING_LINES, /* a JSON value a line; blank lines are skipped; CR LF or LF; the last line needs
                       no end */
     FRAMING_PREFIX, /* lines `<prefix>:<data>` (sites/lmarena.md): frame.type = prefix, frame.data =

@@ -30,6 +30,11 @@ void frame_decoder_free(struct frame_decoder *d)
     buffer_free(&d->id);
 }
 
+static bool is_sse(const struct frame_decoder *d)
+{
+    return d->framing == FRAMING_SSE || d->framing == FRAMING_SSE_LOOSE;
+}
+
 static enum frame_result broken(struct frame_decoder *d, int buffer_error)
 {
     d->broken = buffer_error == BUFFER_NOMEM ? FRAME_NOMEM : FRAME_TOO_LARGE;
@@ -43,7 +48,7 @@ static size_t line_length(const struct frame_decoder *d, struct span s)
 {
     const char *lf = memchr(s.p, '\n', s.n);
     size_t n = lf ? (size_t)(lf - s.p) : s.n;
-    if (d->framing == FRAMING_SSE) {
+    if (is_sse(d)) {
         const char *cr = memchr(s.p, '\r', n);
         if (cr)
             n = (size_t)(cr - s.p);
@@ -137,6 +142,9 @@ static int sse_field(struct frame_decoder *d, struct span line)
         buffer_clear(&d->id);
         return buffer_append(&d->id, value);
     }
+    if (d->framing == FRAMING_SSE_LOOSE && name.n && !span_eq(name, SPAN("retry")) &&
+        !span_eq(name, SPAN("id")))
+        return sse_data(d, line);
     return 0; /* comments (no name), retry and unknown fields */
 }
 
@@ -297,7 +305,8 @@ enum frame_result frame_decoder_next(struct frame_decoder *d, struct span *rest,
             return broken(d, d->gather.error);
         *rest = span_from(*rest, rest->n);
         return FRAME_MORE;
-    case FRAMING_SSE: return sse_next(d, rest, frame);
+    case FRAMING_SSE:
+    case FRAMING_SSE_LOOSE: return sse_next(d, rest, frame);
     case FRAMING_LENGTH: return length_next(d, rest, frame);
     case FRAMING_LINES:
     case FRAMING_PREFIX: return lines_next(d, rest, frame);
@@ -309,7 +318,7 @@ enum frame_result frame_decoder_next(struct frame_decoder *d, struct span *rest,
 static enum frame_result end_of_lines(struct frame_decoder *d, struct frame *frame)
 {
     struct span line = d->line_done ? span_of("", 0) : buffer_span(&d->line);
-    if (d->framing != FRAMING_SSE) {
+    if (!is_sse(d)) {
         bool some = line.n && frame_from_line(d, line, frame);
         d->line_done = true;
         return some ? FRAME_READY : FRAME_MORE;
@@ -341,6 +350,7 @@ enum frame_result frame_decoder_end(struct frame_decoder *d, struct frame *frame
         return FRAME_READY;
     case FRAMING_LENGTH: return !d->handed_out && d->gather.n ? FRAME_TORN : FRAME_MORE;
     case FRAMING_SSE:
+    case FRAMING_SSE_LOOSE:
     case FRAMING_LINES:
     case FRAMING_PREFIX: return end_of_lines(d, frame);
     case FRAMING_NONE:

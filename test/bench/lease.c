@@ -10,6 +10,7 @@
 
 #include "gateway/account_pool.h"
 #include "gateway/exchange_internal.h"
+#include "gateway/http_server_internal.h"
 
 enum { ROUNDS = 1000000, WAITERS = 100000, KEYS = 100, SETTLE = 1000 };
 
@@ -107,9 +108,13 @@ static void wait_in_the_queue(void)
            "%.1f KiB\n",
            WAITERS, KEYS, (queued - begun) / WAITERS, (over - queued) / WAITERS,
            (double)(after - before) / 1024);
-    printf("a request that waits: struct exchange %zu bytes, struct branch %zu, of them struct "
-           "waiter %zu\n",
-           sizeof(struct exchange), sizeof(struct branch), sizeof(struct waiter));
+    printf(
+        "a request that waits: struct http_connection %zu bytes, http_exchange %zu, exchange %zu; "
+        "in its arena struct branch %zu (of them the place in the queue: struct waiter %zu), turn "
+        "%zu, each message %zu; with an account struct branch_work %zu more\n",
+        sizeof(struct http_connection), sizeof(struct http_exchange), sizeof(struct exchange),
+        sizeof(struct branch), sizeof(struct waiter), sizeof(struct turn),
+        sizeof(struct message) + sizeof(struct part), sizeof(struct branch_work));
     free(waiters);
     account_pool_destroy(pool);
     config_unref(config);

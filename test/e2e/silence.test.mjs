@@ -14,8 +14,9 @@ describe('a silent site', {concurrency: true}, () => {
     site = await new OpenAiSite().start();
     gateway = await startGateway({sites: [
       {name: 's', adapter: 'openai', ...site.config({accounts: [{name: 'a', api_key: 'sk-upstream'}]})},
+      {name: 'short', adapter: 'openai', max_concurrent: 1, queue_timeout: '16s', ...site.config({accounts: [{name: 'a', api_key: 'sk-upstream'}]})},
       {name: 'one', adapter: 'openai', max_concurrent: 1, ...site.config({accounts: [{name: 'a', api_key: 'sk-upstream'}]})}]});
-    for (let i = 0; i < 8; i++) site.plans.push(function (r, res) {
+    for (let i = 0; i < 9; i++) site.plans.push(function (r, res) {
       res.writeHead(200, {'content-type': 'text/event-stream'});
       res.flushHeaders();
       waiting.get(r.json.messages[0].content)(res);
@@ -98,6 +99,20 @@ describe('a silent site', {concurrency: true}, () => {
     chunk(queued.res, {}, 'stop');
     queued.res.end('data: [DONE]\n\n');
     assert.equal(checkStream(await queued.rest()).content, 'my turn');
+  });
+
+  it('too long in the queue, after a comment: an event says so', async () => {
+    const busy = await ask('keeps it busy for long', {model: 'short/m'});
+    await busy.begun;
+    const queued = await ask('in vain', {model: 'short/m'});
+    assert.equal((await queued.read(1)).text, ': queued 1\n\n');
+    const {content, error} = checkBrokenStream(await queued.rest());
+    assert.equal(content, '');
+    assert.equal(error.code, 'overloaded');
+    chunk(busy.res, {content: 'x'});
+    chunk(busy.res, {}, 'stop');
+    busy.res.end('data: [DONE]\n\n');
+    assert.equal(checkStream((await (await busy.head).text())).content, 'x');
   });
 
   it('a whole answer waits without a word', async () => {

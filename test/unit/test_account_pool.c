@@ -570,6 +570,20 @@ static void a_new_credential_drops_what_was_held(void **state)
     stop(b);
 }
 
+/* What one service gave must not be sent to another that took its place. */
+static void another_origin_drops_what_was_held(void **state)
+{
+    struct bench *b = start(SITE("", ACCOUNT("a", "k1")));
+    uint64_t tried = 0;
+    struct account *a = lease(b, &tried, 0, LEASE_OK);
+    account_hold(&a->view, "token", SPAN("t"), 5000);
+    configure(b, "[[sites]]\nname = \"s\"\nadapter = \"openai\"\nbase_url = "
+                 "\"http://127.0.0.2/v1\"\n" ACCOUNT("a", "k1"));
+    assert_null(account_held(&a->view, "token", 0, 0).p);
+    account_release(a, 0);
+    stop(b);
+}
+
 static void restoring_writes_nothing_back(void **state)
 {
     struct bench *b = start(SITE("", ACCOUNT("a", "k1")));
@@ -766,6 +780,7 @@ int main(void)
         cmocka_unit_test(pins_keep_an_account),
         cmocka_unit_test(a_lease_keeps_the_credentials),
         cmocka_unit_test(a_new_credential_drops_what_was_held),
+        cmocka_unit_test(another_origin_drops_what_was_held),
         cmocka_unit_test(restoring_writes_nothing_back),
         cmocka_unit_test(visitors_come_and_go),
         cmocka_unit_test(queues_are_fair),

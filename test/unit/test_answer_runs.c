@@ -143,9 +143,42 @@ static void foreign_choices(void **state)
     stop(&b);
 }
 
+/* Branches lease their accounts in any order; the choices have theirs. */
+static void runs_come_in_any_order(void **state)
+{
+    static const int order[] = {2, 0, 3, 1};
+    const struct answer_rules rules = {.reasoning = REASONING_FIELD};
+    struct bench b = {.turn = {.n = 1}, .json = json_parser_create(1 << 16)};
+    struct answer_feed feeds[4];
+    arena_init(&b.arena);
+    buffer_init(&b.body, 1 << 16);
+    struct answer_writer *writer = chat_whole_writer(&b.arena, &meta, NULL);
+    assert_non_null(writer);
+    answer_init(&b.answer, writer, &b.arena, &estimated, meta.id);
+    for (size_t i = 0; i < 4; i++) {
+        char text[2] = {(char)('a' + order[i]), 0};
+        answer_feed_add(&b.answer, &feeds[i], &b.turn, order[i], 1);
+        answer_feed_begin(&feeds[i], &rules);
+        assert_false(answer_has_choice(&b.answer, order[i]));
+        assert_int_equal(delta_text(&feeds[i].sink, 0, span_str(text)), 0);
+        assert_true(answer_has_choice(&b.answer, order[i]));
+    }
+    int at = 0;
+    for (const struct answer_feed *f = b.answer.feeds; f; f = f->next)
+        assert_int_equal(f->first, at++);
+    assert_int_equal(at, 4);
+    struct json choices = end(&b);
+    expect(choices, 0, "a", "stop");
+    expect(choices, 1, "b", "stop");
+    expect(choices, 2, "c", "stop");
+    expect(choices, 3, "d", "stop");
+    stop(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(runs_come_in_any_order),
         cmocka_unit_test(a_call_ends_leaked_thinking_once),
         cmocka_unit_test(a_stop_text_before_a_call_ends_the_choice),
         cmocka_unit_test(each_choice_has_its_limit),

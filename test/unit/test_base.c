@@ -181,6 +181,25 @@ static void buffers_keep_padding(void **state)
     buffer_free(&b);
 }
 
+/* What a JSON parser may read behind the content is there and zero, also in the room of before. */
+static void buffers_fit_their_content(void **state)
+{
+    struct buffer b;
+    buffer_init(&b, 1000);
+    buffer_fit(&b); /* nothing to do */
+    assert_null(b.p);
+    for (int i = 0; i < 200; i++)
+        assert_int_equal(buffer_append(&b, SPAN("abc")), 0);
+    b.n = 100;
+    buffer_fit(&b);
+    assert_int_equal(b.cap, 100);
+    for (size_t i = 0; i < JSON_PADDING; i++)
+        assert_int_equal(b.p[100 + i], 0);
+    assert_int_equal(buffer_append(&b, SPAN("def")), 0); /* it may grow again */
+    assert_span_equal(span_from(buffer_span(&b), 100), SPAN("def"));
+    buffer_free(&b);
+}
+
 /* ---- arenas ---- */
 
 static void arenas_give_zeroed_aligned_memory(void **state)
@@ -205,6 +224,20 @@ static void arenas_give_zeroed_aligned_memory(void **state)
     assert_null(arena_alloc(&a, SIZE_MAX - 8)); /* no wrap-around */
     arena_free(&a);
     assert_non_null(arena_alloc(&a, 1)); /* usable again */
+    arena_free(&a);
+}
+
+/* One block, and the next one when it is used up. */
+static void arenas_keep_what_is_reserved(void **state)
+{
+    struct arena a;
+    arena_init(&a);
+    assert_int_equal(arena_reserve(&a, 1024), 0);
+    char *first = arena_alloc(&a, 512), *second = arena_alloc(&a, 512);
+    assert_ptr_equal(second, first + 512);
+    char *third = arena_alloc(&a, 16);
+    assert_non_null(third);
+    assert_true(third < first || third >= first + 1024);
     arena_free(&a);
 }
 
@@ -337,6 +370,8 @@ int main(void)
         cmocka_unit_test(limits_are_for_content_alone),
         cmocka_unit_test(consumed_bytes_are_gone),
         cmocka_unit_test(buffers_keep_padding),
+        cmocka_unit_test(buffers_fit_their_content),
+        cmocka_unit_test(arenas_keep_what_is_reserved),
         cmocka_unit_test(arenas_give_zeroed_aligned_memory),
         cmocka_unit_test(allocations_do_not_overlap),
         cmocka_unit_test(copies_are_padded),

@@ -125,6 +125,18 @@ static void sse_end_without_blank_line(void **state)
     check(FRAMING_SSE, SPAN("data: a\n\nevent: b\n"), SPAN("|a|0\n"));
 }
 
+/* What stands outside of data: counts, but for the words of the format itself. */
+static void sse_loose(void **state)
+{
+    check(
+        FRAMING_SSE_LOOSE,
+        SPAN(
+            ": hello\nevent: x\nid: 7\nretry: 5\ndata: {\"a\":1}\n\n{\"error\":{\n  \"code\": 503\n"
+            "}}\r\n\r\ndata: b\r\r{\"c\":1}"),
+        SPAN("x|{\"a\":1}|0\n|{\"error\":{\n  \"code\": 503\n}}|0\n|b|0\n|{\"c\":1}|0\n"));
+    check(FRAMING_SSE, SPAN("{\"error\":{}}\n\ndata: b\n\n"), SPAN("|b|0\n"));
+}
+
 static void lines(void **state)
 {
     check(FRAMING_LINES, SPAN("{\"a\":1}\r\n\n  \n{\"b\":\r2}\n{\"c\":3}"),
@@ -240,6 +252,7 @@ int main(void)
         cmocka_unit_test(sse_empty_data_is_an_event),
         cmocka_unit_test(sse_byte_order_mark),
         cmocka_unit_test(sse_end_without_blank_line),
+        cmocka_unit_test(sse_loose),
         cmocka_unit_test(lines),
         cmocka_unit_test(prefixed_lines),
         cmocka_unit_test(length_framed),

@@ -1,6 +1,6 @@
 /*
- * test/unit/test_restored_rests.c - what comes back from the store: rests, also after the wall clock
- * was wrong.
+ * test/unit/test_restored_rests.c - what comes back from the store: rests, also after the wall
+ * clock was wrong.
  */
 #include "gateway/engine_keep.h"
 

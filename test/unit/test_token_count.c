@@ -238,9 +238,8 @@ static void prompts(void **state)
 {
     const struct part text = {.kind = PART_TEXT, .text = SPAN_INIT("Hello, world!")};
     const struct part picture = {.kind = PART_IMAGE, .url = SPAN_INIT("https://example.com/x.png")};
-    const struct tool_call call = {.id = SPAN_INIT("call_1"),
-                                   .name = SPAN_INIT("add"),
-                                   .arguments = SPAN_INIT("{\"a\":1}")};
+    const struct tool_call call = {
+        .id = SPAN_INIT("call_1"), .name = SPAN_INIT("add"), .arguments = SPAN_INIT("{\"a\":1}")};
     struct message messages[2] = {{.role = ROLE_USER, .parts = &text, .n_parts = 1}, {0}};
     struct turn turn = {.messages = messages, .n_messages = 1};
     enum count_origin origin;

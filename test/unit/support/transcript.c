@@ -30,7 +30,7 @@ struct channel {
 
 struct tool {
     int index;
-    struct buffer id, name;
+    struct buffer id, name, extra; /* extra: extra_content */
     struct channel arguments;
 };
 
@@ -39,7 +39,9 @@ struct choice {
     struct channel content, reasoning, refusal;
     struct tool tools[TOOLS];
     size_t n_tools;
-    struct buffer finish, extra_choice, extra_delta; /* extras: members joined by commas */
+    struct buffer finish, native, stop;
+    struct buffer proofs;                    /* a line each */
+    struct buffer extra_choice, extra_delta; /* members joined by commas */
 };
 
 struct transcript_player {
@@ -109,6 +111,7 @@ static void tool_begin(struct choice *c, const struct delta *d)
     t->index = d->index;
     check(buffer_append(&t->id, d->id));
     check(buffer_append(&t->name, d->name));
+    check(buffer_append(&t->extra, d->extra_content));
 }
 
 static void add_members(struct buffer *to, struct span members)
@@ -180,6 +183,13 @@ static int put_delta(void *owner, const struct delta *d)
     case DELTA_FINISH:
         c->finished = true;
         check(buffer_append(&c->finish, d->text));
+        check(buffer_append(&c->native, d->native));
+        check(buffer_append(&c->stop, d->stop));
+        break;
+    case DELTA_REDACTED: check(buffer_append(&c->proofs, SPAN("redacted "))); /* fall through */
+    case DELTA_SIGNATURE:
+        check(buffer_append(&c->proofs, d->text));
+        check(buffer_char(&c->proofs, '\n'));
         break;
     default: fail_msg("a delta of unknown kind %d", (int)d->kind);
     }
@@ -251,18 +261,15 @@ struct transcript_player *transcript_open(const struct transcript_setup *setup)
         buffer_init(*b, BIG);
     for (size_t i = 0; i < CHOICES; i++) {
         struct choice *c = &p->choices[i];
-        struct buffer *const of[] = {&c->content.text,
-                                     &c->reasoning.text,
-                                     &c->refusal.text,
-                                     &c->finish,
-                                     &c->extra_choice,
-                                     &c->extra_delta,
-                                     NULL};
+        struct buffer *const of[] = {
+            &c->content.text, &c->reasoning.text, &c->refusal.text, &c->finish,      &c->native,
+            &c->stop,         &c->proofs,         &c->extra_choice, &c->extra_delta, NULL};
         for (struct buffer *const *b = of; *b; b++)
             buffer_init(*b, BIG);
         for (size_t k = 0; k < TOOLS; k++) {
             buffer_init(&c->tools[k].id, BIG);
             buffer_init(&c->tools[k].name, BIG);
+            buffer_init(&c->tools[k].extra, BIG);
             buffer_init(&c->tools[k].arguments.text, BIG);
         }
     }
@@ -354,11 +361,14 @@ enum adapter_verdict transcript_answer(struct transcript_player *p, int status,
                                        const char *content_type, struct span body,
                                        const size_t *cuts, size_t n_cuts, enum stream_end end)
 {
-    const struct header headers[] = {{SPAN_INIT("content-type"), span_str(content_type)}};
+    struct header headers[4] = {{SPAN_INIT("content-type"), span_str(content_type)}};
+    assert_true(p->setup.n_headers < sizeof headers / sizeof *headers);
+    for (size_t i = 0; i < p->setup.n_headers; i++)
+        headers[1 + i] = p->setup.headers[i];
     struct site_head head = {
         .status = status,
         .headers = headers,
-        .n_headers = 1,
+        .n_headers = 1 + p->setup.n_headers,
         .content_type = span_str(content_type),
         .retry_after_s = p->setup.retry_after_s,
     };
@@ -432,6 +442,8 @@ static void write_tools(struct transcript_player *p, struct json_writer *w, stru
             json_member(w, "id", buffer_span(&t->id));
         json_member(w, "name", buffer_span(&t->name));
         json_member(w, "arguments", buffer_span(&t->arguments.text));
+        if (t->extra.n)
+            json_member_raw(w, "extra_content", buffer_span(&t->extra));
         json_end_object(w);
     }
     json_end_array(w);
@@ -448,6 +460,11 @@ static void write_choice(struct transcript_player *p, struct json_writer *w, str
     write_tools(p, w, c);
     if (c->finished)
         json_member(w, "finish_reason", buffer_span(&c->finish));
+    if (c->native.n)
+        json_member(w, "native", buffer_span(&c->native));
+    if (c->stop.n)
+        json_member(w, "stop", buffer_span(&c->stop));
+    write_lines(w, "proofs", &c->proofs);
     json_key(w, "extra");
     json_begin_object(w);
     write_extras(w, "top", &p->extra_top);
@@ -481,6 +498,8 @@ static void write_usage(struct transcript_player *p, struct json_writer *w)
         json_member_int(w, "total_tokens", u->total >= 0 ? u->total : u->prompt + u->completion);
     write_detail(w, "prompt_tokens_details", "cached_tokens", u->cached);
     write_detail(w, "completion_tokens_details", "reasoning_tokens", u->reasoning);
+    if (u->cache_write)
+        json_member_int(w, "cache_write", u->cache_write);
     json_end_object(w);
     if (p->usage_raw.n)
         json_member_raw(w, "usage_raw", buffer_span(&p->usage_raw));
@@ -540,12 +559,16 @@ void transcript_close(struct transcript_player *p)
         for (size_t k = 0; k < TOOLS; k++) {
             buffer_free(&c->tools[k].id);
             buffer_free(&c->tools[k].name);
+            buffer_free(&c->tools[k].extra);
             channel_free(&c->tools[k].arguments);
         }
         channel_free(&c->content);
         channel_free(&c->reasoning);
         channel_free(&c->refusal);
         buffer_free(&c->finish);
+        buffer_free(&c->native);
+        buffer_free(&c->stop);
+        buffer_free(&c->proofs);
         buffer_free(&c->extra_choice);
         buffer_free(&c->extra_delta);
     }

@@ -29,14 +29,17 @@ struct transcript_setup {
     const char *path;         /* the site's `path`; NULL = not set */
     const struct json_alias *aliases;
     size_t n_aliases;
-    int retry_after_s; /* of the answer that is played */
-    int64_t now_ms;    /* 0 = TRANSCRIPT_NOW */
+    int retry_after_s;            /* of the answer that is played */
+    const struct header *headers; /* its further ones, at most three */
+    size_t n_headers;
+    int64_t now_ms; /* 0 = TRANSCRIPT_NOW */
 };
 
 #define TRANSCRIPT_NOW INT64_C(1760000000000) /* 2025-10-09 08:53:20 UTC */
 
 /* What came out, rendered as one JSON object: content, reasoning_content, refusal, tool_calls [{id,
- * name, arguments}] and finish_reason of choice 0; usage (null = not told), citations (each url
+ * name, arguments}], finish_reason with native and stop, and proofs (a signature, or "redacted" and
+ * its data, each) of choice 0; usage (null = not told), citations (each url
  * once, in order), extra {top, choice, delta} (members that the neutral form does not know), drift
  * (list of kinds), error (null or {kind, message, param, retry_after}), and choices: the same
  * fields of every choice. */

@@ -1,0 +1,598 @@
+/*
+ * adapters/anthropic_body.c - the request's parameters, tools and forms (sites/anthropic.md
+ * §4.2-§4.5).
+ *
+ * The hard part: what may be said depends on the model's generation. A turn in Anthropic's own
+ * words is not judged here: it goes out as it was said, and the site's answer is the client's.
+ */
+#include "adapters/anthropic.h"
+#include "base/json_raw.h"
+
+enum {
+    BODY_LIMIT = 256 * 1024 * 1024,
+    DEFAULT_TOKENS = 8192,
+    LEAST_BUDGET = 1024,
+    INSTRUCTION_LIMIT = 16 * 1024 * 1024
+};
+
+/* ---- small readings of raw JSON ---- */
+
+static bool raw_is(struct span raw, const char *json)
+{
+    return raw.p && span_eq(raw, span_str(json));
+}
+
+/* A raw string's content in the arena; {NULL,0} when it is none. */
+static struct span raw_text(struct turn_run *run, struct span raw)
+{
+    struct json text;
+    if (!raw.n || raw.p[0] != '"' || json_parse(run->json, raw, &text) != JSON_OK)
+        return span_of(NULL, 0);
+    return arena_dup(run->arena, json_text(text));
+}
+
+static bool raw_is_object(struct span raw) { return raw.p && raw.n && raw.p[0] == '{'; }
+
+/* Is this field still to be written: not in the client's own words, not refused by the model? */
+static bool is_open(const struct anthropic_body *b, const char *key)
+{
+    return !json_raw_has(b->run->turn->extra, span_str(key)) || !b->same;
+}
+
+/* ---- thinking (§4.4, §4.5) ---- */
+
+/* What is asked for. */
+struct wish {
+    bool on, off;
+    int64_t budget;
+    struct span effort; /* "" = say none */
+    int64_t max_tokens;
+};
+
+static int64_t budget_of(const struct turn *t)
+{
+    static const struct {
+        struct span effort;
+        int64_t budget;
+    } rows[] = {{SPAN_INIT("minimal"), 1024}, {SPAN_INIT("low"), 2048},
+                {SPAN_INIT("medium"), 8192},  {SPAN_INIT("high"), 16384},
+                {SPAN_INIT("xhigh"), 16384},  {SPAN_INIT("max"), 16384}};
+    struct span given = json_raw_given(t->thinking_raw, "budget_tokens");
+    uint64_t n;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (span_eq(t->reasoning_effort, rows[i].effort))
+            return rows[i].budget;
+    }
+    if (span_to_u64(given, INT32_MAX, &n) && n >= LEAST_BUDGET)
+        return (int64_t)n;
+    return 8192;
+}
+
+static struct span effort_of(const struct anthropic_model *m, const struct turn *t, bool off)
+{
+    struct span asked = t->reasoning_effort;
+    if (!m->effort || (!asked.n && !off))
+        return span_of("", 0);
+    if (off || span_eq(asked, SPAN("minimal")) || span_eq(asked, SPAN("low")))
+        return SPAN("low");
+    if (span_eq(asked, SPAN("medium")))
+        return asked;
+    if (span_eq(asked, SPAN("xhigh")) && m->xhigh)
+        return asked;
+    return span_eq(asked, SPAN("max")) && m->max ? asked : SPAN("high");
+}
+
+/* Does tool_choice name a tool, or any? Thinking does not go with it. */
+static bool is_forced(const struct turn *t)
+{
+    return t->tools_raw.p && t->tool_choice_raw.p &&
+           (raw_is(t->tool_choice_raw, "\"required\"") ||
+            raw_is(json_raw_given(t->tool_choice_raw, "type"), "\"function\""));
+}
+
+static struct wish wish_of(const struct anthropic_body *b)
+{
+    const struct turn *t = b->run->turn;
+    const struct anthropic_model *m = &b->a->model;
+    bool minimal = span_eq(t->reasoning_effort, SPAN("minimal"));
+    struct wish w = {.off = t->reasoning == REASONING_OFF && !minimal};
+    int64_t most = m->max_tokens ? m->max_tokens : INT64_MAX;
+    int64_t asked = t->has_max_tokens ? t->max_tokens : DEFAULT_TOKENS;
+    w.max_tokens = asked < most ? asked : most;
+    w.on = (t->reasoning == REASONING_ON || minimal) && (m->adaptive || m->budget) &&
+           !is_forced(t) && !(b->a->left_out & FIELD_THINKING);
+    if (!(b->a->left_out & FIELD_EFFORT))
+        w.effort = effort_of(m, t, w.off && m->adaptive);
+    if (!w.on || m->adaptive)
+        return w;
+    w.budget = budget_of(t);
+    int64_t total = asked < most - w.budget ? asked + w.budget : most;
+    if (w.budget >= total) /* as much as leaves room for what was asked */
+        w.budget = total - w.max_tokens;
+    w.on = w.budget >= LEAST_BUDGET;
+    if (w.on)
+        w.max_tokens = total;
+    return w;
+}
+
+/* Does the message begin with thinking that the client kept, with its proof? */
+static bool begins_with_thinking(const struct message *m)
+{
+    for (size_t i = 0; i < m->n_parts; i++) {
+        const struct part *p = &m->parts[i];
+        if (p->kind == PART_THINKING || p->kind == PART_REDACTED) {
+            if (p->signature.n)
+                return true;
+        } else if (!anthropic_is_blank(p->text)) {
+            return false;
+        }
+    }
+    return false;
+}
+
+/* Thinking that belongs to the calls of the history, kept from former answers: in front of their
+ * messages again, unless they bring it themselves. False when there is none for one of them. */
+static bool recall_thinking(struct anthropic_body *b, struct span *found)
+{
+    const struct turn *t = b->run->turn;
+    bool all = true;
+    for (size_t i = 0; i < t->n_messages; i++) {
+        const struct message *m = &t->messages[i];
+        bool own = begins_with_thinking(m);
+        for (size_t k = 0; k < m->n_tool_calls && !found[i].n && !own; k++) {
+            if (m->tool_calls[k].id.n)
+                found[i] = run_recall(b->run, anthropic_memory_key(b->run, m->tool_calls[k].id));
+        }
+        all &= m->n_tool_calls == 0 || found[i].n > 0 || own;
+    }
+    return all;
+}
+
+static int choose_thinking(struct anthropic_body *b, struct wish *w)
+{
+    const struct anthropic_model *m = &b->a->model;
+    *w = wish_of(b);
+    if (!w->on && !m->adaptive)
+        return 0;
+    struct span *found = arena_alloc(b->run->arena, (b->run->turn->n_messages + 1) * sizeof *found);
+    if (!found)
+        return fail_memory(&b->run->fail);
+    bool all = recall_thinking(b, found);
+    if (!m->adaptive && !all) { /* without its own thinking a call is refused */
+        b->a->left_out |= FIELD_THINKING;
+        *w = wish_of(b);
+        return 0;
+    }
+    b->thinks = w->on;
+    if (!(b->a->left_out & FIELD_THINKING))
+        b->put_back = found;
+    return 0;
+}
+
+static void write_thinking(struct anthropic_body *b, const struct wish *wish)
+{
+    struct json_writer *w = &b->w;
+    if (b->same) {
+        if (b->run->turn->thinking_raw.p && is_open(b, "thinking"))
+            json_member_raw(w, "thinking", b->run->turn->thinking_raw);
+        return;
+    }
+    if (!b->thinks)
+        return;
+    b->a->sent |= FIELD_THINKING;
+    json_key(w, "thinking");
+    json_begin_object(w);
+    json_member(w, "type", b->a->model.adaptive ? SPAN("adaptive") : SPAN("enabled"));
+    if (b->a->model.adaptive)
+        json_member(w, "display", SPAN("summarized"));
+    else
+        json_member_int(w, "budget_tokens", wish->budget);
+    json_end_object(w);
+}
+
+/* ---- sampling (§4.4) ---- */
+
+static void write_number(struct anthropic_body *b, const char *key, double value, unsigned field)
+{
+    json_key(&b->w, key);
+    json_write_double(&b->w, value);
+    b->a->sent |= field;
+}
+
+static void write_sampling(struct anthropic_body *b)
+{
+    const struct turn *t = b->run->turn;
+    const struct anthropic_model *m = &b->a->model;
+    unsigned no = b->a->left_out;
+    bool free_choice = b->same || (m->sampling && !b->thinks);
+    bool temperature = t->has_temperature && free_choice && !(no & FIELD_TEMPERATURE);
+    bool top_p = t->has_top_p && !(no & FIELD_TOP_P);
+    bool top_k = t->has_top_k && free_choice && !(no & FIELD_TOP_K);
+    double heat = t->temperature;
+    if (!b->same) {
+        heat = heat < 0 ? 0 : heat > 1 ? 1 : heat;
+        top_p &= m->sampling && !(temperature && m->one_sampling) && t->top_p >= 0 &&
+                 t->top_p <= 1 && (!b->thinks || t->top_p >= 0.95);
+        top_k &= t->top_k >= 0;
+    }
+    if (temperature)
+        write_number(b, "temperature", heat, FIELD_TEMPERATURE);
+    if (top_p)
+        write_number(b, "top_p", t->top_p, FIELD_TOP_P);
+    if (top_k) {
+        json_member_int(&b->w, "top_k", t->top_k);
+        b->a->sent |= FIELD_TOP_K;
+    }
+}
+
+static void write_stops(struct anthropic_body *b)
+{
+    const struct turn *t = b->run->turn;
+    size_t n = 0;
+    for (size_t i = 0; i < t->n_stop; i++)
+        n += b->same || !anthropic_is_blank(t->stop[i]);
+    if (n == 0)
+        return;
+    json_key(&b->w, "stop_sequences");
+    json_begin_array(&b->w);
+    for (size_t i = 0; i < t->n_stop; i++) {
+        if (b->same || !anthropic_is_blank(t->stop[i]))
+            json_string(&b->w, t->stop[i]);
+    }
+    json_end_array(&b->w);
+}
+
+/* ---- the form of the answer (§4.3) ---- */
+
+static void write_schema(struct json_writer *w, struct span schema);
+
+static void write_schemas_of(struct json_writer *w, struct span raw)
+{
+    struct json_raw_iter it = json_raw_each(raw);
+    bool object = raw_is_object(raw);
+    if (object)
+        json_begin_object(w);
+    else
+        json_begin_array(w);
+    while (json_raw_next(&it)) {
+        if (object) {
+            if (w->comma)
+                buffer_char(w->out, ',');
+            buffer_append(w->out, span_of(it.key.p - 1, it.key.n + 2));
+            buffer_char(w->out, ':');
+            w->comma = false;
+        }
+        write_schema(w, it.value);
+    }
+    if (object)
+        json_end_object(w);
+    else
+        json_end_array(w);
+}
+
+/* Objects of a schema get the additionalProperties:false that the API insists on. */
+static void write_schema(struct json_writer *w, struct span schema)
+{
+    static const char *const inner[] = {"properties", "$defs", "definitions", "anyOf",
+                                        "allOf",      "oneOf", "prefixItems", NULL};
+    bool closed = false, object = false;
+    struct json_raw_iter it = json_raw_each(schema);
+    if (!raw_is_object(schema)) {
+        json_raw_value(w, schema);
+        return;
+    }
+    json_begin_object(w);
+    while (json_raw_next(&it)) {
+        bool container = it.value.n && (it.value.p[0] == '{' || it.value.p[0] == '[');
+        size_t i = 0;
+        while (inner[i] && !span_eq(it.key, span_str(inner[i])))
+            i++;
+        closed |= span_eq(it.key, SPAN("additionalProperties"));
+        object |= span_eq(it.key, SPAN("properties")) ||
+                  (span_eq(it.key, SPAN("type")) && raw_is(it.value, "\"object\""));
+        if (w->comma)
+            buffer_char(w->out, ',');
+        buffer_append(w->out, span_of(it.key.p - 1, it.key.n + 2));
+        buffer_char(w->out, ':');
+        w->comma = false;
+        if (inner[i] && container)
+            write_schemas_of(w, it.value);
+        else if (span_eq(it.key, SPAN("items")) && container)
+            write_schema(w, it.value);
+        else
+            json_raw_value(w, it.value);
+    }
+    if (object && !closed)
+        json_member_bool(w, "additionalProperties", false);
+    json_end_object(w);
+}
+
+static struct span wanted_schema(const struct turn *t)
+{
+    struct span schema =
+        json_raw_given(json_raw_given(t->response_format_raw, "json_schema"), "schema");
+    return raw_is_object(schema) ? schema : span_of(NULL, 0);
+}
+
+static bool has_format(const struct anthropic_body *b)
+{
+    return wanted_schema(b->run->turn).p && (b->same || b->a->model.formats);
+}
+
+/* For models without the native form: words in the system's place. */
+static int form_instruction(struct anthropic_body *b, struct span *text)
+{
+    const struct turn *t = b->run->turn;
+    struct span schema = wanted_schema(t);
+    *text = span_of("", 0);
+    if (!t->response_format_raw.p || has_format(b) || b->same)
+        return 0;
+    struct buffer out;
+    buffer_init(&out, INSTRUCTION_LIMIT);
+    buffer_append(&out, SPAN("Reply with one JSON object only."));
+    if (schema.p) {
+        buffer_append(&out, SPAN(" It must match this JSON schema: "));
+        buffer_append(&out, schema);
+    }
+    *text = out.error ? span_of(NULL, 0) : arena_dup(b->run->arena, buffer_span(&out));
+    buffer_free(&out);
+    return text->p ? 0 : fail_memory(&b->run->fail);
+}
+
+static void write_output_config(struct anthropic_body *b, struct span effort)
+{
+    struct json_writer *w = &b->w;
+    const struct turn *t = b->run->turn;
+    bool format = has_format(b);
+    if (b->same)
+        effort = t->reasoning_effort;
+    if ((!format && !effort.n) || !is_open(b, "output_config") || !is_open(b, "output_format"))
+        return;
+    json_key(w, "output_config");
+    json_begin_object(w);
+    if (effort.n) {
+        json_member(w, "effort", effort);
+        b->a->sent |= FIELD_EFFORT;
+    }
+    if (format) {
+        json_key(w, "format");
+        json_begin_object(w);
+        json_member(w, "type", SPAN("json_schema"));
+        json_key(w, "schema");
+        if (b->same)
+            json_raw_value(w, wanted_schema(t));
+        else
+            write_schema(w, wanted_schema(t));
+        json_end_object(w);
+    }
+    json_end_object(w);
+}
+
+/* ---- tools (§4.2) ---- */
+
+/* A schema's type must be "object". */
+static void write_input_schema(struct anthropic_body *b, struct span parameters)
+{
+    json_key(&b->w, "input_schema");
+    if (!raw_is_object(parameters)) {
+        json_raw_value(&b->w, SPAN("{\"type\":\"object\",\"properties\":{}}"));
+    } else if (b->same || json_raw_given(parameters, "type").p) {
+        json_raw_value(&b->w, parameters);
+    } else {
+        struct json_raw_iter it = json_raw_each(parameters);
+        bool properties = json_raw_given(parameters, "properties").p != NULL;
+        json_begin_object(&b->w);
+        json_member(&b->w, "type", SPAN("object"));
+        if (!properties)
+            json_member_raw(&b->w, "properties", SPAN("{}"));
+        while (json_raw_next(&it)) {
+            if (!json_raw_key_is(it.key, SPAN("type")) &&
+                (properties || !json_raw_key_is(it.key, SPAN("properties"))))
+                json_raw_append_member(b->w.out, it.key, it.value);
+        }
+        json_end_object(&b->w);
+    }
+}
+
+static int write_tool(struct anthropic_body *b, struct span entry, int i, struct anthropic_name *as)
+{
+    struct json_writer *w = &b->w;
+    struct span function = json_raw_given(entry, "function");
+    struct span type = json_raw_given(entry, "type");
+    if (type.p && !raw_is(type, "\"function\"")) {
+        if (b->same) {
+            json_raw_value(w, entry);
+            return 0;
+        }
+        char param[32];
+        struct span path = arena_printf(b->run->arena, "tools[%d]", i);
+        memcpy(param, path.p ? path.p : "", path.p ? path.n + 1 : 1);
+        return fail_param(&b->run->fail, FAIL_UNSUPPORTED, param,
+                          "Anthropic knows tools of the type \"function\" only");
+    }
+    if (!raw_is_object(function))
+        function = entry;
+    struct span description = json_raw_given(function, "description");
+    struct span strict = json_raw_given(function, "strict");
+    as->asked = raw_text(b->run, json_raw_given(function, "name"));
+    as->sent = anthropic_tool_name(b, as->asked);
+    if (!as->asked.p || !as->sent.p)
+        return fail_param(&b->run->fail, FAIL_INVALID_VALUE, "tools",
+                          "tools[%d] must be a function with a name", i);
+    json_begin_object(w);
+    json_member(w, "name", as->sent);
+    if (description.n && description.p[0] == '"')
+        json_member_raw(w, "description", description);
+    write_input_schema(b, json_raw_given(function, "parameters"));
+    if ((raw_is(strict, "true") && (b->same || b->a->model.formats)) ||
+        (raw_is(strict, "false") && b->same))
+        json_member_raw(w, "strict", strict);
+    struct json_raw_iter it = json_raw_each(entry);
+    while (b->same && json_raw_next(&it)) {
+        if (json_raw_key_is(it.key, SPAN("type")) || json_raw_key_is(it.key, SPAN("function")))
+            continue;
+        json_raw_append_member(w->out, it.key, it.value);
+        w->comma = true;
+    }
+    json_end_object(w);
+    return 0;
+}
+
+static bool is_declared(const struct anthropic_name *names, size_t n, struct span name)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (span_eq(names[i].asked, name))
+            return true;
+    }
+    return false;
+}
+
+/* Calls in the history ask for declarations, even where none are given now. */
+static int rebuild_tools(struct anthropic_body *b, struct anthropic_name *names, size_t *n)
+{
+    const struct turn *t = b->run->turn;
+    struct json_writer *w = &b->w;
+    for (size_t i = 0; i < t->n_messages; i++) {
+        for (size_t k = 0; k < t->messages[i].n_tool_calls; k++) {
+            struct span name = t->messages[i].tool_calls[k].name;
+            if (is_declared(names, *n, name))
+                continue;
+            if (*n == 0) {
+                json_key(w, "tools");
+                json_begin_array(w);
+            }
+            struct span sent = anthropic_tool_name(b, name);
+            if (!sent.p)
+                return fail_memory(&b->run->fail);
+            names[(*n)++] = (struct anthropic_name){name, sent};
+            json_begin_object(w);
+            json_member(w, "name", sent);
+            write_input_schema(b, span_of(NULL, 0));
+            json_end_object(w);
+        }
+    }
+    if (*n)
+        json_end_array(w);
+    return 0;
+}
+
+static size_t count_names(const struct turn *t)
+{
+    size_t n = 1;
+    struct json_raw_iter it = json_raw_each(t->tools_raw);
+    while (t->tools_raw.p && json_raw_next(&it))
+        n++;
+    for (size_t i = 0; i < t->n_messages; i++)
+        n += t->messages[i].n_tool_calls;
+    return n;
+}
+
+static int write_choice(struct anthropic_body *b)
+{
+    const struct turn *t = b->run->turn;
+    struct json_writer *w = &b->w;
+    struct span raw = t->tool_choice_raw, type = SPAN("auto"), name = {NULL, 0};
+    if (!t->tools_raw.p || (!raw.p && !t->no_parallel_tool_calls))
+        return 0;
+    if (raw_is(raw, "\"none\"")) {
+        type = SPAN("none");
+    } else if (raw_is(raw, "\"required\"")) {
+        type = SPAN("any");
+    } else if (raw_is_object(raw) && raw_is(json_raw_given(raw, "type"), "\"function\"")) {
+        type = SPAN("tool");
+        struct span function = json_raw_given(raw, "function");
+        name = raw_text(b->run, json_raw_given(raw_is_object(function) ? function : raw, "name"));
+        if (!name.p)
+            return fail_param(&b->run->fail, FAIL_INVALID_VALUE, "tool_choice",
+                              "tool_choice must name a function");
+        name = anthropic_tool_name(b, name);
+        if (!name.p)
+            return fail_memory(&b->run->fail);
+    }
+    json_key(w, "tool_choice");
+    json_begin_object(w);
+    json_member(w, "type", type);
+    if (name.p)
+        json_member(w, "name", name);
+    if (t->no_parallel_tool_calls && !span_eq(type, SPAN("none")))
+        json_member_bool(w, "disable_parallel_tool_use", true);
+    json_end_object(w);
+    return 0;
+}
+
+static int write_tools(struct anthropic_body *b)
+{
+    const struct turn *t = b->run->turn;
+    struct anthropic_name *names = arena_alloc(b->run->arena, count_names(t) * sizeof *names);
+    size_t n = 0;
+    if (!names)
+        return fail_memory(&b->run->fail);
+    b->a->names = names;
+    if (!t->tools_raw.p && !b->same) {
+        int error = rebuild_tools(b, names, &n);
+        if (!error && n)
+            json_member_raw(&b->w, "tool_choice", SPAN("{\"type\":\"none\"}"));
+        b->a->n_names = n;
+        return error;
+    }
+    if (t->tools_raw.p && is_open(b, "tools")) {
+        struct json_raw_iter it = json_raw_each(t->tools_raw);
+        json_key(&b->w, "tools");
+        json_begin_array(&b->w);
+        for (int i = 0; json_raw_next(&it); i++) {
+            if (write_tool(b, it.value, i, &names[n++]))
+                return -1;
+        }
+        json_end_array(&b->w);
+    }
+    b->a->n_names = n;
+    return is_open(b, "tool_choice") ? write_choice(b) : 0;
+}
+
+/* ---- the whole ---- */
+
+static int write_all(struct anthropic_body *b)
+{
+    const struct turn *t = b->run->turn;
+    struct json_writer *w = &b->w;
+    struct wish wish = {.max_tokens = t->max_tokens};
+    struct span instruction;
+    if ((!b->same && choose_thinking(b, &wish)) || form_instruction(b, &instruction))
+        return -1;
+    if (b->same && !t->has_max_tokens)
+        wish.max_tokens = wish_of(b).max_tokens;
+    json_begin_object(w);
+    json_member(w, "model", b->run->model);
+    json_member_int(w, "max_tokens", wish.max_tokens);
+    json_member_bool(w, "stream", true);
+    if (is_open(b, "system") && anthropic_write_system(b, instruction))
+        return -1;
+    if (anthropic_write_messages(b) || write_tools(b))
+        return -1;
+    write_sampling(b);
+    write_stops(b);
+    write_thinking(b, &wish);
+    write_output_config(b, wish.effort);
+    if (b->same)
+        anthropic_write_extra(w, t->extra);
+    json_end_object(w);
+    return 0;
+}
+
+int anthropic_write_body(struct turn_run *run, struct anthropic *a, struct span *body)
+{
+    struct buffer out;
+    buffer_init(&out, BODY_LIMIT);
+    struct anthropic_body b = {.run = run,
+                               .a = a,
+                               .w = json_writer(&out),
+                               .same = run->turn->dialect == DIALECT_ANTHROPIC};
+    a->sent = 0;
+    int error = write_all(&b);
+    if (!error) {
+        *body = out.error ? span_of(NULL, 0) : arena_dup(run->arena, buffer_span(&out));
+        error = body->p ? 0 : fail_memory(&run->fail);
+    }
+    buffer_free(&out);
+    return error;
+}

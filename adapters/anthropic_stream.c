@@ -1,0 +1,382 @@
+/*
+ * adapters/anthropic_stream.c - the answer's events (sites/anthropic.md §5) become deltas.
+ *
+ * Blocks come one after another, each with a begin, pieces and an end. Pieces of arguments are
+ * passed on as they are: they may be cut inside of an escape. Thinking is kept beside with its
+ * signature for the clients that lose it (§4.5); message_stop decides, or a stop_reason before the
+ * end.
+ */
+#include "adapters/anthropic.h"
+#include "adapters/support.h"
+
+enum { INPUT_LIMIT = 16 * 1024 * 1024 };
+
+/* ---- thinking, kept for the next turn ---- */
+
+/* Raw JSON of the blocks so far; too much of it is not kept at all. */
+static void keep_begin(struct anthropic *a)
+{
+    buffer_append(&a->blocks, a->blocks.n ? SPAN(",{\"type\":\"thinking\",\"thinking\":\"")
+                                          : SPAN("{\"type\":\"thinking\",\"thinking\":\""));
+    a->block_open = true;
+}
+
+static void keep_end(struct anthropic *a)
+{
+    if (!a->block_open)
+        return;
+    buffer_append(&a->blocks, SPAN("\",\"signature\":\""));
+    json_escape(&a->blocks, buffer_span(&a->signature));
+    buffer_append(&a->blocks, SPAN("\"}"));
+    a->block_open = false;
+}
+
+static void keep_redacted(struct anthropic *a, struct span data)
+{
+    keep_end(a);
+    buffer_append(&a->blocks, a->blocks.n ? SPAN(",{\"type\":\"redacted_thinking\",\"data\":\"")
+                                          : SPAN("{\"type\":\"redacted_thinking\",\"data\":\""));
+    json_escape(&a->blocks, data);
+    buffer_append(&a->blocks, SPAN("\"}"));
+}
+
+static void remember_thinking(struct turn_run *run, struct anthropic *a)
+{
+    if (!a->first_call.n || !a->blocks.n || a->blocks.error ||
+        run->turn->dialect == DIALECT_ANTHROPIC)
+        return;
+    mend_lone_surrogates(a->blocks.p, a->blocks.n);
+    run_keep(run, anthropic_memory_key(run, a->first_call), buffer_span(&a->blocks));
+}
+
+/* ---- blocks ---- */
+
+static struct anthropic_block *block_at(struct anthropic *a, int64_t index)
+{
+    for (size_t i = 0; i < ANTHROPIC_OPEN_MAX; i++) {
+        if (a->open[i].kind != BLOCK_NONE && a->open[i].index == index)
+            return &a->open[i];
+    }
+    return NULL;
+}
+
+static int put_text(struct turn_run *run, struct anthropic *a, struct span text)
+{
+    a->something |= text.n > 0;
+    return delta_text(run->out, 0, text);
+}
+
+static int put_thinking(struct turn_run *run, struct anthropic *a, struct span text)
+{
+    a->something |= text.n > 0;
+    if (a->block_open)
+        json_escape(&a->blocks, text);
+    return delta_reasoning(run->out, 0, text);
+}
+
+static int put_signature_piece(struct turn_run *run, struct anthropic *a, struct span piece)
+{
+    return buffer_append(&a->signature, piece)
+               ? fail_set(&run->fail, FAIL_PROTOCOL, "%.*s sent a signature that is too large",
+                          SPAN_ARGS(run->site->name))
+               : 0;
+}
+
+static int put_citation(struct turn_run *run, struct json citation)
+{
+    struct span url = json_get_text(citation, "url");
+    return url.n ? delta_citation(run->out, 0, url, json_get_text(citation, "title")) : 0;
+}
+
+static int put_citations(struct turn_run *run, struct json list)
+{
+    struct json_iter it = json_each(list);
+    while (json_next(&it)) {
+        if (put_citation(run, it.value))
+            return -1;
+    }
+    return 0;
+}
+
+/* The client's own name of a tool. */
+static struct span asked_name(const struct anthropic *a, struct span name)
+{
+    for (size_t i = 0; i < a->n_names; i++) {
+        if (span_eq(a->names[i].sent, name))
+            return a->names[i].asked;
+    }
+    return name;
+}
+
+static int begin_call(struct turn_run *run, struct anthropic *a, struct anthropic_block *block,
+                      struct json content)
+{
+    struct span id = json_get_text(content, "id");
+    struct json input = json_get(content, "input");
+    if (a->n_calls == ANTHROPIC_CALLS_MAX)
+        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s made more than %d tool calls",
+                        SPAN_ARGS(run->site->name), (int)ANTHROPIC_CALLS_MAX);
+    block->call = a->n_calls++;
+    a->something = true;
+    if (!a->first_call.n && id.n)
+        a->first_call = arena_dup(run->arena, id);
+    if (json_is(input, JSON_OBJECT) && json_size(input)) {
+        struct buffer text;
+        buffer_init(&text, INPUT_LIMIT);
+        json_dump(&text, input);
+        if (!text.error)
+            mend_lone_surrogates(text.p, text.n);
+        block->input = text.error ? span_of(NULL, 0) : arena_dup(run->arena, buffer_span(&text));
+        buffer_free(&text);
+        if (!block->input.p)
+            return fail_memory(&run->fail);
+    }
+    return delta_tool_begin(run->out, 0, block->call, id,
+                            asked_name(a, json_get_text(content, "name")));
+}
+
+static enum anthropic_block_kind kind_of(struct span type)
+{
+    if (span_eq(type, SPAN("text")))
+        return BLOCK_TEXT;
+    if (span_eq(type, SPAN("thinking")))
+        return BLOCK_THINKING;
+    return span_eq(type, SPAN("tool_use")) ? BLOCK_TOOL : BLOCK_OTHER;
+}
+
+static int end_block(struct turn_run *run, struct anthropic *a, struct anthropic_block *block)
+{
+    enum anthropic_block_kind kind = block->kind;
+    block->kind = BLOCK_NONE;
+    if (kind == BLOCK_TOOL && !block->pieces)
+        return delta_tool_arguments(run->out, 0, block->call,
+                                    block->input.n ? block->input : SPAN("{}"));
+    if (kind != BLOCK_THINKING)
+        return 0;
+    keep_end(a);
+    int error = delta_signature(run->out, 0, buffer_span(&a->signature));
+    buffer_clear(&a->signature);
+    return error;
+}
+
+static int begin_block(struct turn_run *run, struct anthropic *a, int64_t index,
+                       struct json content)
+{
+    struct span type = json_get_text(content, "type");
+    struct anthropic_block *block = block_at(a, index);
+    for (size_t i = 0; !block && i < ANTHROPIC_OPEN_MAX; i++) {
+        if (a->open[i].kind == BLOCK_NONE)
+            block = &a->open[i];
+    }
+    if (!block) {
+        run_drift(run, "too many open blocks");
+        return 0;
+    }
+    if (block->kind != BLOCK_NONE && end_block(run, a, block))
+        return -1;
+    *block = (struct anthropic_block){.kind = kind_of(type), .index = index};
+    switch (block->kind) {
+    case BLOCK_TEXT:
+        if (put_text(run, a, json_get_text(content, "text")))
+            return -1;
+        return put_citations(run, json_get(content, "citations"));
+    case BLOCK_THINKING:
+        keep_end(a);
+        buffer_clear(&a->signature);
+        keep_begin(a);
+        if (put_signature_piece(run, a, json_get_text(content, "signature")))
+            return -1;
+        return put_thinking(run, a, json_get_text(content, "thinking"));
+    case BLOCK_TOOL: return begin_call(run, a, block, content);
+    default: break;
+    }
+    if (!span_eq(type, SPAN("redacted_thinking")))
+        return 0; /* the site's own tools and what they found */
+    keep_redacted(a, json_get_text(content, "data"));
+    return delta_redacted(run->out, 0, json_get_text(content, "data"));
+}
+
+static int put_delta(struct turn_run *run, struct anthropic *a, int64_t index, struct json delta)
+{
+    struct anthropic_block *block = block_at(a, index);
+    struct span type = json_get_text(delta, "type");
+    if (span_eq(type, SPAN("text_delta")))
+        return put_text(run, a, json_get_text(delta, "text"));
+    if (span_eq(type, SPAN("thinking_delta")))
+        return put_thinking(run, a, json_get_text(delta, "thinking"));
+    if (span_eq(type, SPAN("signature_delta")))
+        return block && block->kind == BLOCK_THINKING
+                   ? put_signature_piece(run, a, json_get_text(delta, "signature"))
+                   : 0;
+    if (span_eq(type, SPAN("citations_delta")))
+        return put_citation(run, json_get(delta, "citation"));
+    if (!span_eq(type, SPAN("input_json_delta"))) {
+        run_drift(run, "unknown delta");
+        return 0;
+    }
+    struct span piece = json_get_text(delta, "partial_json");
+    if (!block || block->kind != BLOCK_TOOL || piece.n == 0)
+        return 0;
+    block->pieces = true;
+    return delta_tool_arguments(run->out, 0, block->call, piece);
+}
+
+/* ---- usage ---- */
+
+static void read_count(struct json usage, const char *key, int64_t *count)
+{
+    int64_t n;
+    if (json_int(json_get(usage, key), &n) && n >= 0)
+        *count = n;
+}
+
+/* A later one overrides field by field, never with null. */
+static void read_usage(struct anthropic *a, struct json usage)
+{
+    read_count(usage, "input_tokens", &a->input);
+    read_count(usage, "cache_creation_input_tokens", &a->cache_write);
+    read_count(usage, "cache_read_input_tokens", &a->cache_read);
+    read_count(usage, "output_tokens", &a->output);
+    read_count(json_get(usage, "output_tokens_details"), "thinking_tokens", &a->thinking);
+}
+
+/* The API counts what came from a cache and what went into one apart from the input. */
+static int put_usage(struct turn_run *run, const struct anthropic *a)
+{
+    if (a->input < 0 && a->output < 0)
+        return 0;
+    int64_t write = a->cache_write > 0 ? a->cache_write : 0;
+    int64_t read = a->cache_read > 0 ? a->cache_read : 0;
+    struct delta_usage u = {.prompt = a->input < 0 ? -1 : a->input + write + read,
+                            .completion = a->output,
+                            .total = -1,
+                            .cached = a->cache_read,
+                            .reasoning = a->thinking,
+                            .cache_write = write};
+    if (u.prompt >= 0 && u.completion >= 0)
+        u.total = u.prompt + u.completion;
+    return delta_usage(run->out, &u);
+}
+
+/* ---- the end ---- */
+
+static int read_stop(struct turn_run *run, struct anthropic *a, struct json delta)
+{
+    struct span reason = json_get_text(delta, "stop_reason");
+    struct span sequence = json_get_text(delta, "stop_sequence");
+    struct span why = json_get_text(json_get(delta, "stop_details"), "explanation");
+    if (reason.n)
+        a->stop_reason = arena_dup(run->arena, reason);
+    if (sequence.n)
+        a->stop_sequence = arena_dup(run->arena, sequence);
+    if (why.n)
+        a->explanation = arena_dup(run->arena, why);
+    bool lost = (reason.n && !a->stop_reason.p) || (sequence.n && !a->stop_sequence.p) ||
+                (why.n && !a->explanation.p);
+    return lost ? fail_memory(&run->fail) : 0;
+}
+
+static struct span finish_reason(struct turn_run *run, struct span said)
+{
+    static const struct {
+        struct span said, reason;
+    } rows[] = {
+        {SPAN_INIT("end_turn"), SPAN_INIT("stop")},
+        {SPAN_INIT("stop_sequence"), SPAN_INIT("stop")},
+        {SPAN_INIT("pause_turn"), SPAN_INIT("stop")},
+        {SPAN_INIT("max_tokens"), SPAN_INIT("length")},
+        {SPAN_INIT("model_context_window_exceeded"), SPAN_INIT("length")},
+        {SPAN_INIT("tool_use"), SPAN_INIT("tool_calls")},
+        {SPAN_INIT("refusal"), SPAN_INIT("content_filter")},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (span_eq(said, rows[i].said))
+            return rows[i].reason;
+    }
+    if (said.n)
+        run_drift(run, "unknown stop_reason");
+    return SPAN("stop");
+}
+
+static enum adapter_verdict refused_answer(struct turn_run *run, const struct anthropic *a)
+{
+    char why[160];
+    clean_message(run, why, sizeof why, a->explanation);
+    return fail_set(&run->fail, FAIL_CONTENT_FILTER, "%.*s refused to answer%s%s",
+                    SPAN_ARGS(run->site->name), why[0] ? ": " : "", why);
+}
+
+enum adapter_verdict anthropic_finish(struct turn_run *run, struct anthropic *a)
+{
+    for (size_t i = 0; i < ANTHROPIC_OPEN_MAX; i++) {
+        if (a->open[i].kind != BLOCK_NONE && end_block(run, a, &a->open[i]))
+            return ADAPTER_FAIL;
+    }
+    struct span reason = finish_reason(run, a->stop_reason);
+    bool told = span_eq(reason, SPAN("length")) || a->stop_sequence.n ||
+                span_eq(a->stop_reason, SPAN("pause_turn"));
+    if (!a->something && span_eq(reason, SPAN("content_filter")))
+        return refused_answer(run, a);
+    if (!a->something && !told)
+        return fail_set(&run->fail, FAIL_EMPTY, "%.*s ended its answer without any text; try again",
+                        SPAN_ARGS(run->site->name));
+    remember_thinking(run, a);
+    if (a->n_calls && span_eq(reason, SPAN("stop"))) /* other services forget to say it */
+        reason = SPAN("tool_calls");
+    a->finished = true;
+    if (delta_finish_as(run->out, 0, reason, a->stop_reason, a->stop_sequence))
+        return ADAPTER_FAIL;
+    return put_usage(run, a) ? ADAPTER_FAIL : ADAPTER_COMPLETE;
+}
+
+/* ---- events ---- */
+
+static int64_t index_of(struct json event)
+{
+    int64_t index = 0;
+    return json_int(json_get(event, "index"), &index) ? index : 0;
+}
+
+enum adapter_verdict anthropic_read_event(struct turn_run *run, struct anthropic *a,
+                                          struct json root, struct span type)
+{
+    int error = 0;
+    if (span_eq(type, SPAN("content_block_delta"))) {
+        error = put_delta(run, a, index_of(root), json_get(root, "delta"));
+    } else if (span_eq(type, SPAN("content_block_start"))) {
+        error = begin_block(run, a, index_of(root), json_get(root, "content_block"));
+    } else if (span_eq(type, SPAN("content_block_stop"))) {
+        struct anthropic_block *block = block_at(a, index_of(root));
+        error = block ? end_block(run, a, block) : 0;
+    } else if (span_eq(type, SPAN("message_start"))) {
+        read_usage(a, json_path(root, "message", "usage"));
+    } else if (span_eq(type, SPAN("message_delta"))) {
+        read_usage(a, json_get(root, "usage"));
+        error = read_stop(run, a, json_get(root, "delta"));
+    } else if (span_eq(type, SPAN("message_stop"))) {
+        return anthropic_finish(run, a);
+    } else if (span_eq(type, SPAN("error"))) {
+        return anthropic_error(run, json_get(root, "error"));
+    } else if (span_eq(type, SPAN("message"))) { /* a service that does not stream */
+        return anthropic_read_message(run, a, root);
+    } else if (!span_eq(type, SPAN("ping"))) {
+        run_drift(run, "unknown event");
+    }
+    return error ? ADAPTER_FAIL : ADAPTER_GO_ON;
+}
+
+enum adapter_verdict anthropic_read_message(struct turn_run *run, struct anthropic *a,
+                                            struct json message)
+{
+    struct json_iter it = json_each(json_get(message, "content"));
+    int64_t index = 0;
+    while (json_next(&it)) {
+        if (begin_block(run, a, index, it.value))
+            return ADAPTER_FAIL;
+        struct anthropic_block *block = block_at(a, index++);
+        if (block && end_block(run, a, block))
+            return ADAPTER_FAIL;
+    }
+    read_usage(a, json_get(message, "usage"));
+    return read_stop(run, a, message) ? ADAPTER_FAIL : anthropic_finish(run, a);
+}
