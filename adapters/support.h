@@ -73,11 +73,15 @@ bool token_use_refused(struct turn_run *, struct token_use *, const char *held);
  * results are written as text behind it, in the common form (docs/tools.md): nothing of the history
  * is lost. */
 struct span message_text(struct arena *, const struct message *);
-/* Where the client said it: "messages[2].content[1]"; of an earlier answer of the Responses API
- * "previous_response_id". For `param` of failures. */
-enum { PART_PLACE_SIZE = 64 };
+/* Where the client said it, for `param` of failures: "messages[2].content[1]", or of a message as a
+ * whole "messages[2]" and `.behind`. The Responses API has a list of items in place of messages:
+ * there it is "input[2]"; what it took from an earlier answer is "previous_response_id".
+ * Anthropic's API has its "system" before the list. */
+enum { PART_PLACE_SIZE = 96 };
 void part_place(const struct turn *, const struct message *, const struct part *,
                 char place[PART_PLACE_SIZE]);
+void message_place(const struct turn *, const struct message *, const char *behind,
+                   char place[PART_PLACE_SIZE]);
 /* "system", "user", "assistant", "tool". */
 struct span role_name(enum role);
 /* How a site's prompt marks its turns. A turn is: head of its role, ` (name)` where it has one,

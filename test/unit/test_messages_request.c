@@ -186,6 +186,17 @@ static void results_of_tools_are_messages_in_their_place(void **state)
     done(&p);
 }
 
+/* Others go by the last message: there is one. */
+static void empty_content_is_a_message(void **state)
+{
+    struct parsed p;
+    const struct turn *t = good(&p, CONTENT("user", ""));
+    assert_int_equal(t->n_messages, 1);
+    assert_int_equal(t->messages[0].role, ROLE_USER);
+    assert_int_equal(t->messages[0].n_parts, 0);
+    done(&p);
+}
+
 static void an_assistant_thinks_says_and_calls(void **state)
 {
     struct parsed p;
@@ -453,6 +464,19 @@ static void refusals_name_the_place(void **state)
                    "a string");
 }
 
+/* Its later requests would hold only what is new. */
+static void threads_are_refused(void **state)
+{
+    struct parsed p;
+    parse(&p, HEAD HI ",\"thread\":{\"type\":\"create\"}}");
+    assert_int_equal(p.result, -1);
+    assert_int_equal(p.fail.kind, FAIL_UNSUPPORTED);
+    assert_string_equal(p.fail.param, "thread");
+    done(&p);
+    good(&p, HEAD HI ",\"thread\":null}");
+    done(&p);
+}
+
 static void no_json_is_refused(void **state)
 {
     struct parsed p;
@@ -504,6 +528,7 @@ int main(void)
         cmocka_unit_test(what_has_no_place_is_an_extra),
         cmocka_unit_test(system_as_text_as_blocks_and_as_a_role),
         cmocka_unit_test(results_of_tools_are_messages_in_their_place),
+        cmocka_unit_test(empty_content_is_a_message),
         cmocka_unit_test(an_assistant_thinks_says_and_calls),
         cmocka_unit_test(pictures),
         cmocka_unit_test(documents),
@@ -513,6 +538,7 @@ int main(void)
         cmocka_unit_test(wishes_for_thinking),
         cmocka_unit_test(a_schema_of_the_answer),
         cmocka_unit_test(refusals_name_the_place),
+        cmocka_unit_test(threads_are_refused),
         cmocka_unit_test(no_json_is_refused),
         cmocka_unit_test(counting_needs_no_limit),
     };
