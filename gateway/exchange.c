@@ -781,7 +781,7 @@ static enum exchange_step step_finish(struct exchange *e)
     if (e->http)
         answer_client(e);
     buffer_shrink(&e->engine->out, OUT_KEEP);
-    uv_timer_stop(&e->timer);
+    deadlines_set(&e->engine->deadlines, &e->deadline, DEADLINE_NEVER);
     log_access(e);
     for (size_t i = 0; i < e->n_branches; i++)
         branch_release(&e->branches[i]);
@@ -801,24 +801,29 @@ static enum exchange_step (*const steps[])(struct exchange *) = {
 #undef X
 };
 
-static void on_timer_closed(uv_handle_t *handle)
+void exchange_free_over(struct engine *engine)
 {
-    struct exchange *e = handle->data;
-    arena_free(&e->arena); /* not before: a branch's callback may be on its way back */
-    e->magic = 0;
-    free(e);
+    while (engine->over) {
+        struct exchange *e = engine->over;
+        engine->over = e->next;
+        arena_free(&e->arena);
+        e->magic = 0;
+        free(e);
+    }
 }
 
+/* The memory goes later: a branch's callback may be on its way back. */
 static void exchange_destroy(struct exchange *e)
 {
+    struct engine *engine = e->engine;
     assert(!e->http && !e->waiter.queue && !e->tidies);
     if (e->prev)
         e->prev->next = e->next;
     else
-        e->engine->exchanges = e->next;
+        engine->exchanges = e->next;
     if (e->next)
         e->next->prev = e->prev;
-    e->engine->n_exchanges--;
+    engine->n_exchanges--;
     if (e->answer)
         answer_free(e->answer);
     if (e->state)
@@ -826,7 +831,10 @@ static void exchange_destroy(struct exchange *e)
     if (e->limited)
         limited_key_unref(e->limited);
     config_unref(e->config);
-    uv_close((uv_handle_t *)&e->timer, on_timer_closed);
+    deadlines_leave(&engine->deadlines, &e->deadline);
+    e->next = engine->over;
+    engine->over = e;
+    engine_wind_clock(engine);
 }
 
 void exchange_go_on(struct exchange *e)
@@ -882,10 +890,8 @@ static void break_silence(struct exchange *e)
     exchange_flush(e);
 }
 
-static void on_timer(uv_timer_t *timer)
+static void ring(struct exchange *e, uint64_t now)
 {
-    struct exchange *e = timer->data;
-    uint64_t now = exchange_now_ms(e);
     if (e->stream && e->http && now >= e->last_write_ms + SILENCE_MS)
         break_silence(e);
     for (size_t i = 0; i < e->n_branches && e->step < STEP_FINISH; i++)
@@ -896,15 +902,29 @@ static void on_timer(uv_timer_t *timer)
         exchange_arm_timer(e);
 }
 
-/* Lazily: a write only moves last_write_ms; the timer finds out when it fires. */
+/* Each at most once: what one sets anew for this very moment waits for the loop's next turn. */
+void exchange_clock(struct engine *engine)
+{
+    uint64_t now = uv_now(engine->loop);
+    for (size_t n = engine->deadlines.n; n; n--) {
+        struct deadline *due = deadlines_take(&engine->deadlines, now);
+        if (!due)
+            break;
+        ring((struct exchange *)((char *)due - offsetof(struct exchange, deadline)), now);
+    }
+    exchange_free_over(engine);
+    engine_wind_clock(engine);
+}
+
+/* Lazily: a write only moves last_write_ms; it is found out when the time has come. */
 void exchange_arm_timer(struct exchange *e)
 {
-    uint64_t at = next_deadline(e), now = exchange_now_ms(e);
-    if (at == UINT64_MAX)
+    struct engine *engine = e->engine;
+    uint64_t at = next_deadline(e);
+    if (at >= deadline_at(&engine->deadlines, &e->deadline)) /* or it waits for nothing */
         return;
-    uint64_t wait = at > now ? at - now : 0;
-    if (!uv_is_active((uv_handle_t *)&e->timer) || uv_timer_get_due_in(&e->timer) > wait)
-        uv_timer_start(&e->timer, on_timer, wait, 0);
+    deadlines_set(&engine->deadlines, &e->deadline, at);
+    engine_wind_clock(engine);
 }
 
 /* ---- from outside ---- */
@@ -921,7 +941,7 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     if (api->state) /* names what was stored; the others' are constants */
         path = arena_dup(&arena, path);
     if (!e || !path.p || (grant->visitor_key.n && !visitor_key.p) ||
-        arena_reserve(&arena, SMALL_CHAT)) {
+        arena_reserve(&arena, SMALL_CHAT) || deadlines_join(&engine->deadlines)) {
         struct fail fail;
         fail_memory(&fail);
         reply_fail(http, "req_none", api->dialect, &fail);
@@ -943,8 +963,6 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     e->last_write_ms = exchange_now_ms(e);
     request_id_make(e->request_id);
     e->arena = arena;
-    uv_timer_init(engine->loop, &e->timer);
-    e->timer.data = e;
     e->client = *http_exchange_peer(http);
 
     e->next = engine->exchanges;

@@ -20,6 +20,9 @@ void exchange_start(struct engine *, struct http_exchange *, const struct access
 void exchange_client_gone(struct exchange *);
 /* What was written has left: go on reading from the site. */
 void exchange_drained(struct exchange *);
+/* The engine's clock rings: those whose time has come go on, those that are over are freed. */
+void exchange_clock(struct engine *);
+void exchange_free_over(struct engine *);
 /* The engine's list. */
 struct exchange *exchange_next(struct exchange *);
 /* Ends it as at a shutdown: the client gets what is there, and an error. */

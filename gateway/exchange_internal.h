@@ -91,8 +91,8 @@ struct exchange {
     enum end_state end;
     int status;
 
-    /* clocks: one lazily armed timer */
-    uv_timer_t timer;
+    /* clocks: one lazily set deadline */
+    struct deadline deadline;
     uint64_t started_ms, first_delta_ms, last_write_ms;
     uint64_t bytes_out;
     unsigned tidies; /* of branches, under way */

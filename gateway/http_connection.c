@@ -27,8 +27,6 @@ enum {
     QUEUE_KEEP = 64 * 1024 /* memory of an emptied queue that stays while an answer is in work */
 };
 
-#define NEVER UINT64_MAX
-
 static void settle(struct http_connection *c);
 static void wind_clock(struct http_connection *c);
 static void begin_end(struct http_connection *c);
@@ -55,7 +53,7 @@ static void free_outbox(struct http_connection *c)
 
 static void free_when_closed(struct http_connection *c)
 {
-    if (c->open_handles || c->in_ready)
+    if (!c->socket_closed || c->in_ready)
         return;
     struct http_server *s = c->server;
     http_parser_reset(&c->parser);
@@ -63,6 +61,7 @@ static void free_when_closed(struct http_connection *c)
     free_outbox(c);
     if (c->tls)
         tls_stream_destroy(c->tls);
+    deadlines_leave(&s->deadlines, &c->deadline);
     c->magic = 0;
     free(c);
     http_server_handle_closed(s);
@@ -71,7 +70,7 @@ static void free_when_closed(struct http_connection *c)
 static void on_closed(uv_handle_t *handle)
 {
     struct http_connection *c = handle->data;
-    c->open_handles--;
+    c->socket_closed = true;
     free_when_closed(c);
 }
 
@@ -105,7 +104,7 @@ static void close_now(struct http_connection *c, bool reset)
     s->n_refused -= c->refused;
     if (!reset || c->is_unix || uv_tcp_close_reset(&c->socket.tcp, on_closed))
         uv_close((uv_handle_t *)&c->socket, on_closed);
-    uv_close((uv_handle_t *)&c->timer, on_closed);
+    deadlines_set(&s->deadlines, &c->deadline, DEADLINE_NEVER);
     abandon_exchange(c);
 }
 
@@ -665,7 +664,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 static uint64_t deadline_of(const struct http_connection *c)
 {
     const struct http_clocks *clocks = &c->server->clocks;
-    uint64_t deadline = NEVER;
+    uint64_t deadline = DEADLINE_NEVER;
     switch (c->state) {
     case CONNECTION_HANDSHAKE: deadline = c->since_ms + clocks->handshake_ms; break;
     case CONNECTION_IDLE:
@@ -713,25 +712,27 @@ static void expire(struct http_connection *c)
         http_connection_close(c); /* silently: this is how keep-alive ends */
 }
 
-static void on_timer(uv_timer_t *timer)
+void http_connection_ring(struct deadline *due)
 {
-    struct http_connection *c = timer->data;
+    struct http_connection *c =
+        (struct http_connection *)((char *)due - offsetof(struct http_connection, deadline));
+    assert(c->magic == HTTP_CONNECTION_MAGIC);
     note_progress(c);
     if (deadline_of(c) <= now_ms(c))
         expire(c);
     settle(c);
 }
 
-/* The timer is only moved when it would ring too late, so that a busy keep-alive connection leaves
- * it alone. */
+/* The deadline is only moved when it would come too late, so that a busy keep-alive connection
+ * leaves it alone. */
 static void wind_clock(struct http_connection *c)
 {
-    uint64_t now = now_ms(c), deadline = deadline_of(c);
-    if (deadline == NEVER ||
-        (uv_is_active((uv_handle_t *)&c->timer) && c->timer_due_ms <= deadline))
+    struct http_server *s = c->server;
+    uint64_t deadline = deadline_of(c);
+    if (deadline >= deadline_at(&s->deadlines, &c->deadline)) /* or there is none */
         return;
-    c->timer_due_ms = deadline > now ? deadline : now;
-    uv_timer_start(&c->timer, on_timer, c->timer_due_ms - now, 0);
+    deadlines_set(&s->deadlines, &c->deadline, deadline);
+    http_server_wind_clock(s);
 }
 
 /* After anything that happened: read or not, and when to look again. */
@@ -787,9 +788,7 @@ static int open_socket(struct http_connection *c, int fd)
         uv_pipe_init(loop, &c->socket.pipe, 0);
     else
         uv_tcp_init(loop, &c->socket.tcp);
-    uv_timer_init(loop, &c->timer);
-    c->socket.stream.data = c->timer.data = c;
-    c->open_handles = 2;
+    c->socket.stream.data = c;
     if (c->is_unix)
         return uv_pipe_open(&c->socket.pipe, fd);
     int error = uv_tcp_open(&c->socket.tcp, fd);
@@ -820,7 +819,8 @@ void http_connection_create(struct http_server *s, int fd, bool is_unix,
                             const struct ip_address *peer, bool refused)
 {
     struct http_connection *c = calloc(1, sizeof *c);
-    if (!c) {
+    if (!c || deadlines_join(&s->deadlines)) {
+        free(c);
         close(fd);
         return;
     }

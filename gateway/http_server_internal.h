@@ -11,6 +11,7 @@
 #ifndef DRAGOMAN_GATEWAY_HTTP_SERVER_INTERNAL_H
 #define DRAGOMAN_GATEWAY_HTTP_SERVER_INTERNAL_H
 
+#include "gateway/deadlines.h"
 #include "gateway/http_parse.h"
 #include "gateway/http_server.h"
 #include "tls/tls_stream.h"
@@ -89,6 +90,8 @@ struct http_server {
     struct tls_identity *identity;       /* NULL: plain HTTP */
     uv_timer_t accept_timer;             /* accepting pauses */
     uv_idle_t again;                     /* runs while `ready` has somebody */
+    uv_timer_t clock;                    /* rings for the earliest deadline */
+    struct deadlines deadlines;          /* of connections */
     struct http_connection *connections; /* all, doubly linked */
     struct http_connection *ready;       /* to be looked at in the next turn, singly linked */
     size_t n_connections, n_refused;
@@ -104,6 +107,8 @@ struct http_server {
 
 /* Puts the connection on the list that the next loop turn looks at. */
 void http_server_again(struct http_connection *);
+/* After a deadline was set: the clock rings in time. */
+void http_server_wind_clock(struct http_server *);
 /* A handle of the server is closed; the last one frees it. */
 void http_server_handle_closed(struct http_server *);
 /* The Date header line; formatted once a second. */
@@ -144,7 +149,6 @@ struct http_connection {
         uv_tcp_t tcp;
         uv_pipe_t pipe;
     } socket;
-    uv_timer_t timer;
     struct http_outbox *out; /* NULL: the client took everything so far */
     struct tls_stream *tls;  /* NULL: plain */
     struct ip_address peer;
@@ -152,10 +156,9 @@ struct http_connection {
     struct http_exchange
         *exchange;       /* the request in work, from its head to the end of its answer */
     struct buffer ahead; /* received, not yet parsed */
-    uint64_t timer_due_ms;
     uint64_t since_ms; /* of the state, or of the last byte of a body */
     uint64_t lingered; /* bytes thrown away since FLUSH */
-    uint8_t open_handles;
+    struct deadline deadline;
     bool is_unix;
     bool refused;    /* over max_connections */
     bool keep_alive; /* after the request in work */
@@ -166,6 +169,7 @@ struct http_connection {
     bool wants_drain;  /* was above the high-water mark */
     bool client_ended; /* FIN came */
     bool broken;       /* a write failed: nothing arrives any more */
+    bool socket_closed; /* uv_close has done its work */
     bool notified; /* TLS: close_notify is sent, or must not be as the answer is cut on purpose */
 };
 
@@ -176,6 +180,8 @@ void http_connection_create(struct http_server *, int fd, bool is_unix,
 void http_connection_close(struct http_connection *);
 /* The server stops: idle ones close, the others end after their answer. */
 void http_connection_stop(struct http_connection *);
+/* Its deadline has come. */
+void http_connection_ring(struct deadline *);
 /* What the server's idle handle found in `ready`. */
 void http_connection_again(struct http_connection *);
 /* An answer is owed or not all of it has left. */
