@@ -1,9 +1,10 @@
 /*
- * adapters/gemini.h - what the four files of the gemini adapter share (docs/sites/gemini.md,
+ * adapters/gemini.h - what the files of the gemini adapter share (docs/sites/gemini.md,
  * sites/gemini.md).
  *
  * gemini.c tells who we are and what is sent when, gemini_body.c what a turn looks like in Google's
- * words, gemini_stream.c what an answer's events mean, gemini_errors.c what failures mean.
+ * words, gemini_history.c its messages, gemini_names.c what names of models and functions say,
+ * gemini_stream.c what an answer's events mean, gemini_errors.c what failures mean.
  */
 #ifndef DRAGOMAN_ADAPTERS_GEMINI_H
 #define DRAGOMAN_ADAPTERS_GEMINI_H
@@ -43,9 +44,9 @@ struct gemini {
     int status, retry_after_s;
     struct span content_type;
     /* the answer */
-    bool text, thoughts; /* something came: what people read; reasoning */
-    bool line_open;      /* the text so far does not end with a line's end */
-    bool break_due;      /* a block on lines of its own stands before the next text */
+    bool text;      /* something came that people read */
+    bool line_open; /* the text so far does not end with a line's end */
+    bool break_due; /* a block on lines of its own stands before the next text */
     int calls;
     struct span finish; /* OpenAI's word, once the site has said that this is all; static */
     struct span native; /* the site's own, in the arena */
@@ -55,7 +56,9 @@ struct gemini {
     struct span page; /* nextPageToken */
 };
 
-/* gemini_body.c */
+/* gemini_names.c */
+/* 25 for "gemini-2.5-…", 30 for "gemini-3-…"; 0 = the name does not say. */
+int gemini_version(struct span model);
 enum gemini_generation {
     GEMINI_PLAIN,   /* answers 400 to thinkingConfig */
     GEMINI_BUDGETS, /* thinks, told in tokens: 2.5 */
@@ -65,10 +68,18 @@ enum gemini_generation {
 enum gemini_generation gemini_generation(struct span model, struct span note);
 #define GEMINI_NOTE_THINKS SPAN("thinks")
 #define GEMINI_NOTE_PLAIN  SPAN("plain")
-/* The request's body, in the run's arena. 0, or -1 with run->fail. */
-int gemini_body(struct turn_run *, struct gemini *, struct span *body);
-/* The client's name of a function that the site calls so. */
+/* What goes out in place of a function's name, and the client's name of a function that the site
+ * calls so. {NULL,0} = memory is short. */
+struct span gemini_legal_name(struct turn_run *, struct gemini *, struct span given);
 struct span gemini_given_name(const struct gemini *, struct span legal);
+
+/* gemini_body.c: the request's body, in the run's arena. 0, or -1 with run->fail. */
+int gemini_body(struct turn_run *, struct gemini *, struct span *body);
+
+/* gemini_history.c */
+struct json_writer;
+/* The members systemInstruction and contents. 0, or -1 with run->fail. */
+int gemini_contents(struct turn_run *, struct gemini *, struct json_writer *);
 /* What run_keep knows about a call by its id. */
 struct span gemini_call_key(struct turn_run *, struct span id);
 

@@ -224,7 +224,6 @@ static int read_part(struct turn_run *run, struct gemini *g, struct json part)
         return put_code(run, g, "", json_get_text(result, "output"));
     if (!thought)
         return put_text(run, g, json_text(text));
-    g->thoughts |= json_text(text).n > 0;
     return delta_reasoning(run->out, 0, json_text(text));
 }
 

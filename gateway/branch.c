@@ -421,6 +421,7 @@ static int begin_run(struct branch *b)
     const struct site_config *site = branch_site(b);
     struct answer_rules rules = rules_for(b);
     size_t state_size = site->adapter->state_size;
+    struct span note = catalogue_note(e->engine->catalogue, site, e->targets[b->target].model);
     if (prepare_work(b))
         return -1;
     b->tries++;
@@ -431,8 +432,7 @@ static int begin_run(struct branch *b)
         .site = &site->settings,
         .account = &b->account->view,
         .model = e->targets[b->target].model,
-        .model_note = arena_dup(
-            &e->arena, catalogue_note(e->engine->catalogue, site, e->targets[b->target].model)),
+        .model_note = note.n ? arena_dup(&e->arena, note) : note,
         .state = arena_alloc(&e->arena, state_size ? state_size : 1),
         .arena = &e->arena,
         .json = e->engine->json,

@@ -189,7 +189,7 @@ static int put_model(struct live_list *l, const struct model_entry *entry, struc
         l->cap = cap;
     }
     struct live_model m = {arena_dup(&l->arena, entry->id), arena_dup(&l->arena, entry->site_id),
-                           arena_dup(&l->arena, note)};
+                           note.n ? arena_dup(&l->arena, note) : SPAN("")};
     if (!m.id.p || !m.site_id.p || !m.note.p)
         return -1;
     l->models[l->n++] = m;

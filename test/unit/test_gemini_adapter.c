@@ -202,6 +202,31 @@ static void ends_and_oddities(void **state)
                   END_CLEAN, "{\"error\":{\"kind\":\"rate_limited\",\"retry_after\":60}}");
 }
 
+/* One event can be megabytes: a picture. */
+static void a_large_picture(void **state)
+{
+    enum { BYTES = 3 << 20 };
+    struct transcript_setup setup = person(NULL);
+    struct buffer sse;
+    struct played out;
+    buffer_init(&sse, BYTES + 4096);
+    buffer_append(&sse, SPAN("data: {\"candidates\":[{\"content\":{\"parts\":[{\"inlineData\":{"
+                             "\"mimeType\":\"image/png\",\"data\":\""));
+    char *at = buffer_reserve(&sse, BYTES);
+    assert_non_null(at);
+    memset(at, 'A', BYTES);
+    sse.n += BYTES;
+    buffer_append(&sse, SPAN("\"}}]},\"finishReason\":\"STOP\"}]}\r\n\r\n"));
+    assert_int_equal(sse.error, BUFFER_OK);
+    transcript_play(&setup, NULL, buffer_span(&sse), (size_t[]){7, 100, 1 << 20}, 3, END_CLEAN,
+                    &out);
+    transcript_expect("picture", "{\"finish_reason\":\"stop\",\"error\":null}",
+                      buffer_span(&out.json));
+    assert_true(out.json.n > BYTES);
+    played_free(&out);
+    buffer_free(&sse);
+}
+
 /* ---- requests ---- */
 
 static void check_body(const struct transcript_setup *setup, const char *what, const char *wanted)
@@ -711,6 +736,9 @@ static void options_of_the_site(void **state)
     check_body(&setup, "options",
                "{" HI_CONTENT ",\"tools\":[{\"googleSearch\":{}},{\"urlContext\":{}},{"
                "\"codeExecution\":{}}]," CONFIG "," SAFETY "}");
+    /* a client may ask for it as OpenAI's do */
+    expect_config("gemini-2.5-flash", "\"web_search_options\":{}",
+                  "{\"tools\":[{\"googleSearch\":{}}]}");
     /* beside functions Google refuses its own tools */
     setup.body = "{\"model\":\"x\",\"tools\":[" TOOL("f", "") "]," HI "}";
     check_body(&setup, "options and functions",
@@ -1099,6 +1127,7 @@ int main(void)
         cmocka_unit_test(every_finish_reason),
         cmocka_unit_test(every_block_reason),
         cmocka_unit_test(ends_and_oddities),
+        cmocka_unit_test(a_large_picture),
         cmocka_unit_test(the_dossiers_example),
         cmocka_unit_test(addresses),
         cmocka_unit_test(messages_become_contents),
