@@ -89,15 +89,19 @@ void *arena_alloc(struct arena *a, size_t n)
     return memset(p, 0, n);
 }
 
-struct span arena_dup(struct arena *a, struct span s)
+static struct span copy(struct arena *a, struct span s, size_t behind)
 {
-    char *p = arena_alloc(a, s.n + JSON_PADDING);
+    char *p = arena_alloc(a, s.n + behind);
     if (!p)
         return span_of(NULL, 0);
     if (s.n)
         memcpy(p, s.p, s.n);
     return span_of(p, s.n);
 }
+
+struct span arena_dup(struct arena *a, struct span s) { return copy(a, s, JSON_PADDING); }
+
+struct span arena_text(struct arena *a, struct span s) { return copy(a, s, 1); }
 
 struct span arena_printf(struct arena *a, const char *format, ...)
 {

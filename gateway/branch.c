@@ -461,6 +461,10 @@ static enum branch_step next_target(struct branch *b)
     b->tried = 0;
     b->queue_until_ms = 0; /* another queue, with a patience of its own */
     b->account_name = span_of(NULL, 0);
+    if (exchange_unpark(b->exchange)) { /* this target has not seen the turn yet */
+        fail_memory(fail_of(b));
+        return BRANCH_OVER;
+    }
     return BRANCH_LEASE;
 }
 
@@ -525,6 +529,7 @@ static enum branch_step wait_for_account(struct branch *b, uint64_t retry_at)
     if (!again)
         b->queue_until_ms = now_ms(b) + (uint64_t)site->queue_timeout_ms;
     exchange_arm_timer(b->exchange);
+    exchange_park(b->exchange);
     return BRANCH_WAIT;
 }
 
@@ -554,10 +559,10 @@ static int settle_turn(struct branch *b)
             return 0;
         }
     }
-    struct target_turn *made = arena_alloc(&e->arena, sizeof *made);
+    struct target_turn *made = arena_alloc(&e->parsed, sizeof *made);
     if (!made)
         return fail_memory(fail_of(b));
-    const struct turn *turn = turn_with_options(e->engine->json, &e->arena, b->asked, t->options,
+    const struct turn *turn = turn_with_options(e->engine->json, &e->parsed, b->asked, t->options,
                                                 t->n_options, fail_of(b));
     if (!turn)
         return -1;
@@ -567,10 +572,17 @@ static int settle_turn(struct branch *b)
     return 0;
 }
 
+static enum branch_step refuse_memory(struct branch *b)
+{
+    fail_memory(fail_of(b));
+    return BRANCH_RETRY;
+}
+
 static enum branch_step step_lease(struct branch *b)
 {
     const struct site_config *site = branch_site(b);
     uint64_t retry_at = 0;
+    bool parked = b->exchange->parked; /* it waited here: target and turn go together */
     if (site->bridge) {
         fail_set(
             fail_of(b), FAIL_BRIDGE,
@@ -578,9 +590,9 @@ static enum branch_step step_lease(struct branch *b)
             site->adapter->title);
         return next_target(b);
     }
-    if (settle_turn(b))
+    if (!parked && settle_turn(b))
         return BRANCH_RETRY;
-    if (check_capabilities(b))
+    if (!parked && check_capabilities(b))
         return next_target(b);
     switch (lease_account(b, &retry_at)) {
     case LEASE_BUSY: return wait_for_account(b, retry_at);
@@ -602,6 +614,8 @@ static enum branch_step step_lease(struct branch *b)
     b->tried |= 1ull << (b->account_index % 64);
     if (b->fail)
         fail_clear(b->fail);
+    if (parked && (exchange_unpark(b->exchange) || settle_turn(b)))
+        return refuse_memory(b);
     if (begin_run(b))
         return BRANCH_RETRY;
     return site->adapter->capabilities & CAP_LOCAL ? BRANCH_LOCAL : BRANCH_ASK;

@@ -38,10 +38,11 @@ enum {
     SILENCE_MS = 15000,      /* the head, then a comment, after this much silence (S5, S21) */
     LARGE_BODY = 256 * 1024, /* larger ones get a parser of their own: the shared one stays small */
     RUNS_BODY_MAX = 256 << 20, /* what the runs of one request may send to sites, about */
-    /* What a chat of two messages takes of its arena until it has an account: with a model's name
-     * and a target. */
-    SMALL_CHAT = sizeof(struct turn) + 2 * (sizeof(struct message) + sizeof(struct part)) +
-                 sizeof(struct branch) + 128,
+    /* What a chat takes of its arena until it has an account: with a model's name and a target. */
+    SMALL_CHAT = sizeof(struct branch) + sizeof(struct target) + 32,
+    /* And the turn of one with two messages. */
+    SMALL_TURN = sizeof(struct turn) + 2 * (sizeof(struct message) + sizeof(struct part)),
+    PARKED_BODY_MAX = 64 * 1024, /* bodies up to this size are read again in no time */
     BODY_GROWTH = 1024,   /* an API may read the body in another form that is a little longer */
     OUT_KEEP = 256 * 1024 /* the shared buffer gives memory above this back */
 };
@@ -243,12 +244,12 @@ static struct span header_of(const void *http, const char *name)
 
 struct api_request exchange_request(struct exchange *e)
 {
-    struct buffer *body = http_exchange_body(e->http);
-    struct span target = http_exchange_target(e->http);
+    struct span body = http_exchange_body(e->http);
+    struct span target = e->parked ? SPAN("") : http_exchange_target(e->http);
     ptrdiff_t query = span_find_char(target, '?');
     struct api_request request = {
-        .body = body->p ? body->p : (char *)"",
-        .n = body->n,
+        .body = (char *)body.p,
+        .n = body.n,
         .type = http_exchange_header(e->http, "content-type"),
         .path = e->path,
         .query = query < 0 ? SPAN("") : span_from(target, (size_t)query + 1),
@@ -268,19 +269,18 @@ static enum exchange_step step_recall(struct exchange *e)
     return e->api->state ? exchange_recall(e) : STEP_ADMIT;
 }
 
-static int parse_body(struct exchange *e)
+static int parse_body(struct exchange *e, struct fail *fail)
 {
     struct api_request request = exchange_request(e);
-    exchange_note_body(e, NULL, "from client", span_of(request.body, request.n));
     size_t largest = request.n;
     for (size_t i = 0; i < request.n_found; i++)
         largest = request.found[i].body.n > largest ? request.found[i].body.n : largest;
     struct json_parser *own =
         largest > LARGE_BODY ? json_parser_create(largest + BODY_GROWTH) : NULL;
-    struct fail fail;
-    int bad = e->api->parse(&request, own ? own : e->engine->json, &e->arena, &e->prompts, &fail);
-    if (bad)
-        *fail_of(e) = fail;
+    int bad =
+        arena_reserve(&e->parsed, SMALL_TURN)
+            ? fail_memory(fail)
+            : e->api->parse(&request, own ? own : e->engine->json, &e->parsed, &e->prompts, fail);
     if (own)
         json_parser_destroy(own);
     return bad;
@@ -308,14 +308,18 @@ static enum exchange_step step_admit(struct exchange *e)
 {
     if (e->api->state && e->api->state->answer)
         return exchange_answer_stored(e);
-    bool bad = parse_body(e);
-    http_exchange_drop_head(e->http, "origin"); /* what the answer's own head needs */
+    struct fail fail;
+    exchange_note_body(e, NULL, "from client", http_exchange_body(e->http));
+    bool bad = parse_body(e, &fail);
+    http_exchange_drop_head(e->http);
     if (e->prompts.n) { /* also of a refused request: for the log, when the body is gone */
-        e->model = arena_dup(&e->arena, e->prompts.turns->model);
+        e->model = arena_text(&e->arena, e->prompts.turns->model);
         e->stream = e->prompts.turns->stream;
     }
-    if (bad)
+    if (bad) {
+        *fail_of(e) = fail;
         return refuse(e);
+    }
     if (!e->model.p) {
         fail_memory(fail_of(e));
         return refuse(e);
@@ -383,10 +387,43 @@ static int make_branches(struct exchange *e)
     return 0;
 }
 
+void exchange_park(struct exchange *e)
+{
+    if (e->parked || e->answer || !e->api->parses_again || e->n_branches != 1 ||
+        e->prompts.n != 1 || http_exchange_body(e->http).n > PARKED_BODY_MAX)
+        return;
+    e->parked = true;
+    e->prompts = (struct prompts){0};
+    e->target_turns = NULL;
+    e->branches->asked = e->branches->turn = NULL;
+    arena_free(&e->parsed);
+    http_exchange_pack_body(e->http);
+}
+
+int exchange_unpark(struct exchange *e)
+{
+    struct fail fail;
+    if (!e->parked)
+        return 0;
+    if (http_exchange_unpack_body(e->http))
+        return -1;
+    if (parse_body(e, &fail)) {
+        assert(fail.kind == FAIL_INTERNAL); /* it was understood before */
+        arena_free(&e->parsed);
+        e->prompts = (struct prompts){0};
+        return -1;
+    }
+    e->parked = false;
+    e->branches->asked = e->prompts.turns;
+    return 0;
+}
+
 int exchange_begin_answer(struct exchange *e)
 {
     if (e->answer)
         return 0;
+    if (exchange_unpark(e))
+        return -1;
     struct answer_meta meta = {
         .id = arena_printf(&e->arena, "%s%s", e->api->id_prefix, e->request_id + 4),
         .model = e->model,
@@ -806,6 +843,7 @@ void exchange_free_over(struct engine *engine)
     while (engine->over) {
         struct exchange *e = engine->over;
         engine->over = e->next;
+        arena_free(&e->parsed);
         arena_free(&e->arena);
         e->magic = 0;
         free(e);
@@ -963,6 +1001,7 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     e->last_write_ms = exchange_now_ms(e);
     request_id_make(e->request_id);
     e->arena = arena;
+    arena_init(&e->parsed);
     e->client = *http_exchange_peer(http);
 
     e->next = engine->exchanges;

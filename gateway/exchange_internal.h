@@ -63,7 +63,9 @@ struct exchange {
     bool holds_place;            /* it counts among the key's unfinished requests */
     struct access_grant grant;   /* its visitor_key is in the arena */
     struct arena arena;
-    struct prompts prompts;
+    struct arena parsed;    /* the turns and what was made of them, while they are needed */
+    struct prompts prompts; /* in `parsed`; none while the exchange is parked */
+    bool parked;            /* see exchange_park */
     struct span model;
     bool stream;
     char request_id[REQUEST_ID_SIZE];
@@ -75,7 +77,7 @@ struct exchange {
     /* where it goes */
     const struct target *targets;
     size_t n_targets;
-    struct target_turn *target_turns; /* made so far */
+    struct target_turn *target_turns; /* made so far, in `parsed` */
     struct waiter waiter;             /* for model lists */
     bool listed;                      /* waited for them already */
     struct branch *branches;          /* in the arena */
@@ -119,6 +121,11 @@ bool exchange_opens(const struct exchange *, size_t target);
  * in use any more. */
 void exchange_flush(struct exchange *);
 void exchange_go_on(struct exchange *);
+/* One that waits for its first account needs no turns: they go, and come out of the body again when
+ * it has one. Only where that is cheap; nothing otherwise. */
+void exchange_park(struct exchange *);
+/* Nothing for one that is not parked. 0, or -1 when memory is short. */
+int exchange_unpark(struct exchange *);
 /* Before the first run: answer and writer come into being. 0, or -1 when memory is short. */
 int exchange_begin_answer(struct exchange *);
 /* With log_bodies. */

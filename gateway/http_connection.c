@@ -23,6 +23,7 @@
 
 enum {
     KEEPALIVE_S = 60,           /* TCP probes: a client that lost its network is noticed at last */
+    AHEAD_LIMIT = HTTP_AHEAD_MAX + 4 * HTTP_READ_SIZE,
     TLS_RECORD_MAX = 16 * 1024, /* pieces up to this size travel in one record */
     QUEUE_KEEP = 64 * 1024 /* memory of an emptied queue that stays while an answer is in work */
 };
@@ -35,7 +36,7 @@ static uint64_t now_ms(const struct http_connection *c) { return uv_now(c->serve
 
 static void enter(struct http_connection *c, enum connection_state state)
 {
-    c->state = state;
+    c->state = (uint8_t)state;
     c->since_ms = now_ms(c);
 }
 
@@ -51,13 +52,64 @@ static void free_outbox(struct http_connection *c)
     c->out = NULL;
 }
 
+/* ---- what is being read ---- */
+
+/* NULL when memory is short. */
+static struct http_intake *intake(struct http_connection *c)
+{
+    if (c->intake)
+        return c->intake;
+    c->intake = calloc(1, sizeof *c->intake);
+    if (c->intake) {
+        http_parser_init(&c->intake->parser);
+        /* What one read can bring on top, plain or decrypted, still fits. */
+        buffer_init(&c->intake->ahead, AHEAD_LIMIT);
+    }
+    return c->intake;
+}
+
+static size_t n_ahead(const struct http_connection *c) { return c->intake ? c->intake->ahead.n : 0; }
+
+/* For a request that is read and one that will not be. */
+static void free_intake(struct http_connection *c)
+{
+    if (!c->intake)
+        return;
+    http_parser_reset(&c->intake->parser);
+    buffer_free(&c->intake->ahead);
+    free(c->intake);
+    c->intake = NULL;
+}
+
+/* What came ahead stays. */
+void http_connection_drop_intake(struct http_connection *c)
+{
+    if (n_ahead(c))
+        http_parser_reset(&c->intake->parser);
+    else
+        free_intake(c);
+}
+
+const struct http_request *http_connection_request(const struct http_connection *c)
+{
+    static const struct http_request none = {.content_length = -1};
+    return c->intake ? &c->intake->parser.request : &none;
+}
+
+/* Keeps bytes for later; -1 when there is no room. */
+static int keep_ahead(struct http_connection *c, struct span bytes)
+{
+    if (!bytes.n)
+        return 0;
+    return intake(c) ? buffer_append(&c->intake->ahead, bytes) : -1;
+}
+
 static void free_when_closed(struct http_connection *c)
 {
     if (!c->socket_closed || c->in_ready)
         return;
     struct http_server *s = c->server;
-    http_parser_reset(&c->parser);
-    buffer_free(&c->ahead);
+    free_intake(c);
     free_outbox(c);
     if (c->tls)
         tls_stream_destroy(c->tls);
@@ -275,8 +327,7 @@ static void say_goodbye(struct http_connection *c)
 /* No further request: what is queued leaves, then we end. */
 static void begin_end(struct http_connection *c)
 {
-    buffer_free(&c->ahead);
-    http_parser_reset(&c->parser);
+    free_intake(c);
     c->lingered = 0;
     enter(c, CONNECTION_FLUSH);
     if (http_connection_queued(c) == 0)
@@ -301,7 +352,7 @@ static void drained(struct http_connection *c)
         if (x && x->announced && x->user)
             h->on_drain(h->owner, x, x->user);
     }
-    if (c->ahead.n && !c->exchange)
+    if (n_ahead(c) && !c->exchange)
         http_server_again(c);
 }
 
@@ -325,13 +376,13 @@ static void on_written(uv_write_t *write, int status)
 
 static bool has_unread_body(const struct http_connection *c)
 {
-    const struct http_request *r = &c->parser.request;
+    const struct http_request *r = http_connection_request(c);
     return r->chunked || r->content_length > 0;
 }
 
 void http_connection_settle(struct http_connection *c)
 {
-    const struct http_request *r = &c->parser.request;
+    const struct http_request *r = http_connection_request(c);
     if (c->server->stopping)
         c->keep_alive = false;
     /* An answer before the body was asked for: a client that waits for 100 may send it all the same
@@ -343,7 +394,7 @@ void http_connection_settle(struct http_connection *c)
 
 static void await_request(struct http_connection *c)
 {
-    http_parser_reset(&c->parser);
+    http_connection_drop_intake(c);
     if (c->server->stopping)
         begin_end(c);
     else
@@ -356,7 +407,6 @@ static void forget_exchange(struct http_connection *c)
     c->exchange = NULL;
     c->wants_drain = false;
     http_exchange_free(x);
-    http_parser_drop_body(&c->parser);
 }
 
 void http_connection_answered(struct http_connection *c)
@@ -367,13 +417,13 @@ void http_connection_answered(struct http_connection *c)
     if (!c->keep_alive || c->server->stopping) {
         begin_end(c);
     } else if (c->state == CONNECTION_HEAD &&
-               http_parser_discard_body(&c->parser) == HTTP_PARSE_MORE) {
+               http_parser_discard_body(&c->intake->parser) == HTTP_PARSE_MORE) {
         c->lingered = 0;
         enter(c, CONNECTION_DISCARD);
     } else {
         await_request(c);
     }
-    if (!c->processing && c->ahead.n)
+    if (!c->processing && n_ahead(c))
         http_server_again(c);
     settle(c);
 }
@@ -441,7 +491,7 @@ static void head_is_whole(struct http_connection *c, bool body_is_coming)
     static const struct span go_on = SPAN_INIT("HTTP/1.1 100 Continue\r\n\r\n");
     const struct http_handler *h = &c->server->handler;
     struct http_problem problem;
-    c->keep_alive = c->parser.request.keep_alive;
+    c->keep_alive = c->intake->parser.request.keep_alive;
     c->exchange = http_exchange_create(c, c->since_ms);
     if (!c->exchange) {
         http_connection_close(c);
@@ -456,12 +506,12 @@ static void head_is_whole(struct http_connection *c, bool body_is_coming)
         return;
     }
     assert(c->exchange);
-    switch (http_parser_begin_body(&c->parser, c->exchange->config->max_body, &problem)) {
+    switch (http_parser_begin_body(&c->intake->parser, c->exchange->config->max_body, &problem)) {
     case HTTP_PARSE_FAILED: refuse(c, &problem); break;
     case HTTP_PARSE_DONE: request_is_whole(c); break;
     default:
         enter(c, CONNECTION_BODY);
-        if (c->parser.request.expect_continue && !body_is_coming)
+        if (c->intake->parser.request.expect_continue && !body_is_coming)
             http_connection_send(c, &go_on, 1);
     }
 }
@@ -479,7 +529,7 @@ static bool step(struct http_connection *c, struct span *in)
     case CONNECTION_BODY: c->since_ms = now_ms(c); break;
     case CONNECTION_DISCARD:
         c->since_ms = now_ms(c);
-        c->lingered += in->n;
+        c->lingered += (uint32_t)in->n;
         if (c->lingered > HTTP_DISCARD_MAX + HTTP_READ_SIZE)
             begin_end(c);
         break;
@@ -487,12 +537,16 @@ static bool step(struct http_connection *c, struct span *in)
     default: break;
     }
     if (c->state >= CONNECTION_FLUSH) {
-        c->lingered += in->n;
+        c->lingered += (uint32_t)in->n;
         *in = span_from(*in, in->n);
         return false;
     }
-    enum http_parse_event event = http_parser_next(&c->parser, in, &problem);
-    if (c->state == CONNECTION_IDLE && !http_parser_is_idle(&c->parser))
+    if (!intake(c)) {
+        http_connection_close(c);
+        return false;
+    }
+    enum http_parse_event event = http_parser_next(&c->intake->parser, in, &problem);
+    if (c->state == CONNECTION_IDLE && !http_parser_is_idle(&c->intake->parser))
         enter(c, CONNECTION_HEAD);
     switch (event) {
     case HTTP_PARSE_MORE: return false;
@@ -516,7 +570,7 @@ static bool step(struct http_connection *c, struct span *in)
  * answered at once. */
 static void process(struct http_connection *c, struct span fresh)
 {
-    bool kept = c->ahead.n > 0;
+    bool kept = n_ahead(c) > 0;
     struct span in = fresh;
     assert(!c->processing);
     c->processing = true;
@@ -524,13 +578,13 @@ static void process(struct http_connection *c, struct span fresh)
      */
     struct buffer bytes = {0};
     if (kept) {
-        if (buffer_append(&c->ahead, fresh)) {
+        if (buffer_append(&c->intake->ahead, fresh)) {
             c->processing = false;
             http_connection_close(c);
             return;
         }
-        bytes = c->ahead;
-        buffer_init(&c->ahead, bytes.limit);
+        bytes = c->intake->ahead;
+        buffer_init(&c->intake->ahead, bytes.limit);
         in = buffer_span(&bytes);
     }
     while (in.n && step(c, &in))
@@ -538,14 +592,15 @@ static void process(struct http_connection *c, struct span fresh)
     c->processing = false;
     if (c->state >= CONNECTION_FLUSH)
         in.n = 0;
-    if (kept && in.n) {
+    bool good = true;
+    if (kept && in.n && intake(c)) {
         buffer_consume(&bytes, bytes.n - in.n);
-        c->ahead = bytes;
+        c->intake->ahead = bytes;
     } else {
-        buffer_append(&c->ahead, in);
+        good = keep_ahead(c, in) == 0;
         buffer_free(&bytes);
     }
-    if (c->ahead.error)
+    if (!good)
         http_connection_close(c);
 }
 
@@ -553,7 +608,7 @@ static void process(struct http_connection *c, struct span fresh)
 static void receive(struct http_connection *c, struct span bytes)
 {
     if (c->state == CONNECTION_ANSWER) {
-        if (buffer_append(&c->ahead, bytes))
+        if (keep_ahead(c, bytes))
             http_connection_close(c);
         return;
     }
@@ -665,7 +720,7 @@ static uint64_t deadline_of(const struct http_connection *c)
 {
     const struct http_clocks *clocks = &c->server->clocks;
     uint64_t deadline = DEADLINE_NEVER;
-    switch (c->state) {
+    switch ((enum connection_state)c->state) {
     case CONNECTION_HANDSHAKE: deadline = c->since_ms + clocks->handshake_ms; break;
     case CONNECTION_IDLE:
         deadline = c->since_ms + (c->refused ? clocks->refused_ms : clocks->idle_ms);
@@ -740,7 +795,7 @@ static void settle(struct http_connection *c)
 {
     if (c->state == CONNECTION_CLOSED)
         return;
-    bool want = !c->client_ended && c->ahead.n < HTTP_AHEAD_MAX;
+    bool want = !c->client_ended && n_ahead(c) < HTTP_AHEAD_MAX;
     if (want && !c->reading && uv_read_start(&c->socket.stream, on_alloc, on_read)) {
         http_connection_close(c);
         return;
@@ -761,14 +816,14 @@ void http_connection_again(struct http_connection *c)
     }
     if (c->broken)
         http_connection_close(c);
-    else if (c->ahead.n && c->state != CONNECTION_ANSWER)
+    else if (n_ahead(c) && c->state != CONNECTION_ANSWER)
         process(c, span_of(NULL, 0));
     settle(c);
 }
 
 void http_connection_stop(struct http_connection *c)
 {
-    bool idle = c->state == CONNECTION_IDLE && c->ahead.n == 0;
+    bool idle = c->state == CONNECTION_IDLE && n_ahead(c) == 0;
     if (idle && http_connection_queued(c))
         begin_end(c);
     else if (idle || c->state == CONNECTION_HANDSHAKE)
@@ -818,7 +873,8 @@ static int begin_tls(struct http_connection *c)
 void http_connection_create(struct http_server *s, int fd, bool is_unix,
                             const struct ip_address *peer, bool refused)
 {
-    struct http_connection *c = calloc(1, sizeof *c);
+    const size_t socket_size = is_unix ? sizeof(uv_pipe_t) : sizeof(uv_tcp_t);
+    struct http_connection *c = calloc(1, offsetof(struct http_connection, socket) + socket_size);
     if (!c || deadlines_join(&s->deadlines)) {
         free(c);
         close(fd);
@@ -829,9 +885,6 @@ void http_connection_create(struct http_server *s, int fd, bool is_unix,
     c->peer = *peer;
     c->is_unix = is_unix;
     c->refused = refused;
-    http_parser_init(&c->parser);
-    /* What one read can bring on top, plain or decrypted, still fits. */
-    buffer_init(&c->ahead, HTTP_AHEAD_MAX + 4 * HTTP_READ_SIZE);
     c->next = s->connections;
     if (c->next)
         c->next->prev = c;

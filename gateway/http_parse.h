@@ -80,10 +80,8 @@ enum http_parse_event http_parser_begin_body(struct http_parser *, size_t max_bo
                                              struct http_problem *);
 /* After HEAD, instead: the body is read and thrown away. DONE or MORE. */
 enum http_parse_event http_parser_discard_body(struct http_parser *);
-/* After DONE: gives the head's memory back, all but the first header of that name. Method, target
- * and path are empty then. */
-void http_parser_drop_head(struct http_parser *, struct span keep);
-/* Gives the body's memory back before the reset. */
-void http_parser_drop_body(struct http_parser *);
+/* After DONE: the body is the caller's, who frees it; NULL when there was none. It has
+ * JSON_PADDING behind it. */
+char *http_parser_take_body(struct http_parser *, size_t *n);
 
 #endif
