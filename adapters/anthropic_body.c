@@ -17,7 +17,10 @@ enum {
 
 /* ---- small readings of raw JSON ---- */
 
-static bool raw_is(struct span raw, const char *json) { return span_eq(raw, span_str(json)); }
+static bool raw_is(struct span raw, const char *json)
+{
+    return raw.p && span_eq(raw, span_str(json));
+}
 
 /* A raw string's content in the arena; {NULL,0} when it is none. */
 static struct span raw_text(struct turn_run *run, struct span raw)
@@ -28,7 +31,7 @@ static struct span raw_text(struct turn_run *run, struct span raw)
     return arena_dup(run->arena, json_text(text));
 }
 
-static bool raw_is_object(struct span raw) { return raw.n && raw.p[0] == '{'; }
+static bool raw_is_object(struct span raw) { return raw.p && raw.n && raw.p[0] == '{'; }
 
 /* Is this field still to be written: not in the client's own words, not refused by the model? */
 static bool is_open(const struct anthropic_body *b, const char *key)

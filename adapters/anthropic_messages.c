@@ -11,7 +11,7 @@
 #include "adapters/support.h"
 #include "base/json_raw.h"
 
-enum { PARAM_MAX = 96, ID_MAX = 256 };
+enum { ID_MAX = 256 };
 
 static const char go_on[] =
     "Continue exactly where your last message stops. Do not repeat any of it.";
@@ -79,8 +79,8 @@ size_t anthropic_first_message(const struct turn *t)
 static int refuse_part(struct anthropic_body *b, const struct message *m, const struct part *p,
                        const char *what)
 {
-    char param[PARAM_MAX];
-    snprintf(param, sizeof param, "messages[%d].content[%d]", m->index, p->index);
+    char param[PART_PLACE_SIZE];
+    part_place(b->run->turn, m, p, param);
     return fail_param(&b->run->fail, FAIL_UNSUPPORTED, param, "Anthropic does not take %s", what);
 }
 
@@ -291,14 +291,14 @@ static int write_call(struct anthropic_body *b, const struct message *m, size_t 
     struct span id = call_id(b, call->id, at, k), name = anthropic_tool_name(b, call->name);
     struct span input = span_trim(call->arguments);
     struct json root;
-    char param[PARAM_MAX];
+    char param[PART_PLACE_SIZE], behind[64];
     if (!id.p || !name.p)
         return fail_memory(&b->run->fail);
     if (input.n == 0)
         input = SPAN("{}");
     if (json_parse(b->run->json, input, &root) != JSON_OK || !json_is(root, JSON_OBJECT)) {
-        snprintf(param, sizeof param, "messages[%d].tool_calls[%zu].function.arguments", m->index,
-                 k);
+        snprintf(behind, sizeof behind, "tool_calls[%zu].function.arguments", k);
+        message_place(b->run->turn, m, behind, param);
         return fail_param(&b->run->fail, FAIL_INVALID_VALUE, param,
                           "%s must be the text of a JSON object", param);
     }

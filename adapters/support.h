@@ -12,7 +12,17 @@
 /* ---- ids and encodings (support_codec.c) ---- */
 /* A version 4 UUID in lower case from run->random. */
 struct span make_uuid(struct turn_run *);
-/* Lower-case hex of HMAC-SHA256. */
+/* 32 lower-case hex digits from run->random. */
+struct span make_hex_id(struct turn_run *);
+/* What may stand in a path: letters, digits, `-` and `_`, 1 to 128 of them. An id of the site that
+ * is anything else could make a path of another meaning (`.`, nothing at all). */
+bool is_path_id(struct span);
+struct span hex_encode(struct arena *, struct span bytes);
+/* Digests as lower-case hex; hmac_sha256 as 32 bytes, for signatures made of several. MD5 only
+ * because sites sign with it. */
+struct span md5_hex(struct arena *, struct span data);
+struct span sha256_hex(struct arena *, struct span data);
+struct span hmac_sha256(struct arena *, struct span key, struct span data);
 struct span hmac_sha256_hex(struct arena *, struct span key, struct span data);
 struct span base64_encode(struct arena *, struct span in);
 /* Standard or URL alphabet, with or without padding, white space ignored; {NULL,0} when it is no
@@ -62,17 +72,140 @@ bool token_use_refused(struct turn_run *, struct token_use *, const char *held);
  * results are written as text behind it, in the common form (docs/tools.md): nothing of the history
  * is lost. */
 struct span message_text(struct arena *, const struct message *);
-/* Where the client said it: "messages[2].content[1]"; of an earlier answer of the Responses API
- * "previous_response_id". For `param` of failures. */
-enum { PART_PLACE_SIZE = 64 };
+/* Where the client said it, for `param` of failures: "messages[2].content[1]", or of a message as a
+ * whole "messages[2]" and `.behind`. The Responses API has a list of items in place of messages:
+ * there it is "input[2]"; what it took from an earlier answer is "previous_response_id". */
+enum { PART_PLACE_SIZE = 96 };
 void part_place(const struct turn *, const struct message *, const struct part *,
                 char place[PART_PLACE_SIZE]);
+void message_place(const struct turn *, const struct message *, const char *behind,
+                   char place[PART_PLACE_SIZE]);
 /* "system", "user", "assistant", "tool". */
 struct span role_name(enum role);
-/* The common flattening of turns [first, n) into one prompt: a single user turn is its text as it
- * is; otherwise each turn in its place as `role: text` on a line of its own; a prefill (last turn
- * assistant) ends the text. */
+/* How a site's prompt marks its turns. A turn is: head of its role, ` (name)` where it has one,
+ * tail, text. A tool's result stands in the common form (docs/tools.md), whatever the marks. */
+struct prompt_marks {
+    struct span head[ROLE_TOOL + 1]; /* by enum role */
+    struct span tail;                /* behind head and name: ": " */
+    struct span between;             /* two turns */
+    struct span joined;   /* between neighbours of the same head and no name, which are then one
+                             turn; p == NULL: each is a turn of its own */
+    struct span answer;   /* ends the prompt, where the last turn is not the assistant's own
+                             beginning; with what must stand before it. May be "" */
+    bool bare_opening;    /* system turns before all others stand without a mark */
+    bool number_pictures; /* where a picture stood, `[image 1]`, `[image 2]` … on a line */
+};
+/* One prompt of the whole conversation. A single user turn without a name is its text as it is;
+ * otherwise every turn in its place, nothing lost; a prefill (last turn assistant) stands open at
+ * the end. */
+struct span flatten_with(struct arena *, const struct prompt_marks *, const struct message *,
+                         size_t n);
+/* flatten_with `role: text`, each turn on a line of its own. */
 struct span flatten_messages(struct arena *, const struct message *, size_t n);
+
+/* ---- model ids with wishes behind them (support_model.c) ---- */
+struct model_wish {
+    struct span id;                /* without suffixes */
+    enum reasoning_wish reasoning; /* `-thinking`, `-nothinking`; of several the last of the id
+                                      counts; without one what the client asks for */
+    bool search;                   /* `-search` */
+};
+struct model_wish read_model_wish(const struct turn_run *);
+/* For adapter->base_model. */
+struct span base_model_id(struct span id);
+
+/* ---- requests (support_request.c) ---- */
+/* ADAPTER_FAILED with run->fail. */
+enum adapter_step step_out_of_memory(struct turn_run *);
+/* ADAPTER_SEND, unless memory ran out while target or headers were written: nothing half goes out.
+ */
+enum adapter_step request_ready(struct turn_run *, const struct site_request *);
+/* Takes the body out of `body`, which is freed. False without memory (or above its limit). */
+bool request_body(struct turn_run *, struct site_request *, struct buffer *body);
+/* Header `Authorization: Bearer …`. */
+void request_bearer(struct turn_run *, struct site_request *, struct span token);
+
+/* ---- pictures that are uploaded before the chat (support_pictures.c) ---- */
+struct picture {
+    const struct message *message;
+    const struct part *part;
+    struct span mime;       /* "image/png": safe in a header */
+    struct span bytes;      /* decoded */
+    struct span filename;   /* "image-1.png": ours; the adapter may put the site's own here */
+    struct span id, answer; /* the adapter's: what the site said of the upload */
+};
+struct pictures {
+    struct picture *list;
+    size_t n;
+    size_t uploaded; /* the adapter's */
+};
+/* All pictures of the turn, in order. 0, or -1 with run->fail (bad_request or unsupported with the
+ * part's place) for one that is no data: URL, no picture or no base64. `host` names the site in
+ * the sentence. */
+int collect_pictures(struct turn_run *, const char *host, struct pictures *);
+/* Refuses a picture for the adapter's own reason: -1. */
+int refuse_picture(struct turn_run *, const struct picture *, const char *why);
+
+/* ---- texts that come whole again and again (support_growing.c) ---- */
+/* What was sent of one text. The caller decides what an edit means: most sites' dossiers say
+ * "nothing, and count it as drift"; some begin anew (growing_restart). */
+struct growing {
+    struct buffer sent;
+};
+enum growth {
+    GROWTH_MORE,   /* it goes on: *fresh is what is new */
+    GROWTH_SAME,   /* the same again */
+    GROWTH_SHRUNK, /* a beginning of what was sent */
+    GROWTH_EDITED  /* it does not begin with what was sent */
+};
+void growing_init(struct growing *, size_t limit);
+void growing_free(struct growing *);
+/* `whole` is the text so far. With GROWTH_MORE `*fresh` is the part of `whole` that is new, and
+ * counts as sent; else it is "" and nothing changes. Costs a comparison of what was sent. */
+enum growth growing_whole(struct growing *, struct span whole, struct span *fresh);
+/* A piece that came by itself was sent. */
+void growing_append(struct growing *, struct span piece);
+/* From now on `whole` is what was sent. */
+void growing_restart(struct growing *, struct span whole);
+/* The text before its first U+FFFD: where a site cuts characters in two, what is behind will come
+ * again. */
+struct span before_torn(struct span text);
+/* How many characters (Unicode code points) valid UTF-8 has, and how many UTF-16 units. */
+int64_t utf8_characters(struct span text);
+int64_t utf8_units16(struct span text);
+
+/* ---- sources, and the marks that stand for them (support_citations.c) ---- */
+enum { SOURCES_MAX = 500, SOURCE_BYTES_MAX = 4096 };
+struct source {
+    struct span key; /* what marks call it; "" = marks cannot name it */
+    struct span title, url;
+    int number; /* 1, 2 … in order of first use by a mark; 0 = not used */
+};
+struct sources {
+    struct source *list; /* in the arena */
+    size_t n, capacity;
+    int used;
+};
+/* Copies. A key that is known already, or without a key an url that is, adds nothing; nor does an
+ * empty or huge url, or one more than SOURCES_MAX. */
+void sources_add(struct arena *, struct sources *, struct span key, struct span title,
+                 struct span url);
+/* The annotations, once, at the end: sources in order of their numbers, then those without a key in
+ * order of appearance; each url once. 0 or the sink's answer. */
+int sources_cite(const struct sources *, const struct delta_sink *);
+
+/* Text with marks 【turn<digits><letters><digits>】, cut anywhere. */
+struct mark_filter {
+    struct buffer held;   /* a suffix that could begin a mark */
+    struct buffer joined; /* work space */
+};
+void mark_filter_init(struct mark_filter *, size_t limit);
+void mark_filter_free(struct mark_filter *);
+/* Appends to `out`. A mark of a known key becomes ` [n](url)`; unknown ones vanish; all of them
+ * where `sources` is NULL. Anything else in 【】 stays. */
+void mark_filter_feed(struct mark_filter *, struct sources *, struct span text, struct buffer *out);
+/* What is held is text after all. */
+void mark_filter_flush(struct mark_filter *, struct buffer *out);
 
 /* ---- multipart/form-data (support_multipart.c), RFC 7578 ---- */
 struct multipart {
@@ -83,6 +216,8 @@ struct multipart {
  * are escaped as browsers do (%22, %0D, %0A). */
 int multipart_file(struct multipart *, struct span field, struct span filename, struct span mime,
                    struct span bytes);
+/* A plain field. */
+int multipart_field(struct multipart *, struct span field, struct span value);
 int multipart_end(struct multipart *);
 struct span multipart_type(struct arena *, const struct multipart *);
 

@@ -27,23 +27,74 @@ struct span make_uuid(struct turn_run *run)
     return span_of(text, n);
 }
 
-struct span hmac_sha256_hex(struct arena *arena, struct span key, struct span data)
+struct span make_hex_id(struct turn_run *run)
+{
+    unsigned char bytes[16];
+    run->random(run->random_owner, bytes, sizeof bytes);
+    return hex_encode(run->arena, span_of((const char *)bytes, sizeof bytes));
+}
+
+bool is_path_id(struct span id)
+{
+    for (size_t i = 0; i < id.n; i++) {
+        char c = id.p[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+              c == '-' || c == '_'))
+            return false;
+    }
+    return id.n > 0 && id.n <= 128;
+}
+
+struct span hex_encode(struct arena *arena, struct span bytes)
+{
+    char *text = arena_alloc(arena, 2 * bytes.n + JSON_PADDING);
+    if (!text)
+        return span_of(NULL, 0);
+    for (size_t i = 0; i < bytes.n; i++) {
+        text[2 * i] = hex_digits[(unsigned char)bytes.p[i] >> 4];
+        text[2 * i + 1] = hex_digits[bytes.p[i] & 15];
+    }
+    return span_of(text, 2 * bytes.n);
+}
+
+/* The library copies even nothing, and takes no NULL for it. */
+static const unsigned char *bytes_of(struct span s)
+{
+    return (const unsigned char *)(s.p ? s.p : "");
+}
+
+static struct span digest_hex(struct arena *arena, mbedtls_md_type_t type, struct span data)
+{
+    unsigned char digest[MBEDTLS_MD_MAX_SIZE];
+    const mbedtls_md_info_t *info = mbedtls_md_info_from_type(type);
+    if (!info || mbedtls_md(info, bytes_of(data), data.n, digest))
+        return span_of(NULL, 0);
+    return hex_encode(arena, span_of((const char *)digest, mbedtls_md_get_size(info)));
+}
+
+struct span md5_hex(struct arena *arena, struct span data)
+{
+    return digest_hex(arena, MBEDTLS_MD_MD5, data);
+}
+
+struct span sha256_hex(struct arena *arena, struct span data)
+{
+    return digest_hex(arena, MBEDTLS_MD_SHA256, data);
+}
+
+struct span hmac_sha256(struct arena *arena, struct span key, struct span data)
 {
     unsigned char digest[32];
-    char *text = arena_alloc(arena, 64 + JSON_PADDING);
-    const mbedtls_md_info_t *sha256 = mbedtls_md_info_from_type(MBEDTLS_MD_SHA256);
-    if (!key.p) /* the library copies even nothing */
-        key = span_of("", 0);
-    if (!data.p)
-        data = span_of("", 0);
-    if (!text || mbedtls_md_hmac(sha256, (const unsigned char *)key.p, key.n,
-                                 (const unsigned char *)data.p, data.n, digest))
+    if (mbedtls_md_hmac(mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), bytes_of(key), key.n,
+                        bytes_of(data), data.n, digest))
         return span_of(NULL, 0);
-    for (size_t i = 0; i < sizeof digest; i++) {
-        text[2 * i] = hex_digits[digest[i] >> 4];
-        text[2 * i + 1] = hex_digits[digest[i] & 15];
-    }
-    return span_of(text, 64);
+    return arena_dup(arena, span_of((const char *)digest, sizeof digest));
+}
+
+struct span hmac_sha256_hex(struct arena *arena, struct span key, struct span data)
+{
+    struct span digest = hmac_sha256(arena, key, data);
+    return digest.p ? hex_encode(arena, digest) : digest;
 }
 
 struct span base64_encode(struct arena *arena, struct span in)

@@ -30,6 +30,16 @@ int multipart_file(struct multipart *m, struct span field, struct span filename,
     return buffer_append(m->out, SPAN("\r\n"));
 }
 
+int multipart_field(struct multipart *m, struct span field, struct span value)
+{
+    buffer_printf(m->out,
+                  "--%.*s\r\nContent-Disposition: form-data; name=", SPAN_ARGS(m->boundary));
+    quoted(m->out, field);
+    buffer_append(m->out, SPAN("\r\n\r\n"));
+    buffer_append(m->out, value);
+    return buffer_append(m->out, SPAN("\r\n"));
+}
+
 int multipart_end(struct multipart *m)
 {
     return buffer_printf(m->out, "--%.*s--\r\n", SPAN_ARGS(m->boundary));

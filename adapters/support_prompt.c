@@ -23,6 +23,17 @@ void part_place(const struct turn *turn, const struct message *m, const struct p
                  m->index, turn->list && m->role == ROLE_TOOL ? "output" : "content", part->index);
 }
 
+void message_place(const struct turn *turn, const struct message *m, const char *behind,
+                   char place[PART_PLACE_SIZE])
+{
+    if (m->index < 0)
+        snprintf(place, PART_PLACE_SIZE, "previous_response_id");
+    else if (turn->list)
+        snprintf(place, PART_PLACE_SIZE, "%s[%d]", turn->list, m->index);
+    else
+        snprintf(place, PART_PLACE_SIZE, "messages[%d].%s", m->index, behind);
+}
+
 struct span role_name(enum role role)
 {
     static const struct span names[] = {SPAN_INIT("system"), SPAN_INIT("user"),
@@ -62,7 +73,9 @@ static void write_attribute(struct buffer *out, struct span value)
     }
 }
 
-static void write_message(struct buffer *out, const struct message *m, struct span tool)
+/* `pictures` counts them where the prompt numbers them, else it is NULL. */
+static void write_message(struct buffer *out, const struct message *m, struct span tool,
+                          int *pictures)
 {
     size_t start = out->n;
     bool result = m->role == ROLE_TOOL;
@@ -75,10 +88,14 @@ static void write_message(struct buffer *out, const struct message *m, struct sp
     }
     size_t inside = out->n;
     for (size_t i = 0; i < m->n_parts; i++) {
-        if (m->parts[i].kind != PART_TEXT && m->parts[i].kind != PART_REFUSAL)
-            continue;
-        line_break(out, inside);
-        buffer_append(out, m->parts[i].text);
+        bool text = m->parts[i].kind == PART_TEXT || m->parts[i].kind == PART_REFUSAL;
+        bool picture = pictures && m->parts[i].kind == PART_IMAGE;
+        if (text || picture)
+            line_break(out, inside);
+        if (text)
+            buffer_append(out, m->parts[i].text);
+        if (picture)
+            buffer_printf(out, "[image %d]", ++*pictures);
     }
     if (result)
         buffer_append(out, SPAN("</tool_result>"));
@@ -105,7 +122,7 @@ struct span message_text(struct arena *arena, const struct message *m)
             return m->parts[0].text;
     }
     buffer_init(&out, PROMPT_LIMIT);
-    write_message(&out, m, m->name);
+    write_message(&out, m, m->name, NULL);
     return finished(arena, &out);
 }
 
@@ -125,23 +142,67 @@ static struct span tool_of(const struct message *messages, size_t at)
     return m->name;
 }
 
-struct span flatten_messages(struct arena *arena, const struct message *messages, size_t n)
+/* A tool's name stands in its result, not in the mark. */
+static bool is_named(const struct message *m) { return m->name.n && m->role != ROLE_TOOL; }
+
+static void write_mark(struct buffer *out, const struct prompt_marks *marks,
+                       const struct message *m)
+{
+    buffer_append(out, marks->head[m->role]);
+    if (is_named(m)) {
+        buffer_append(out, SPAN(" ("));
+        buffer_append(out, m->name);
+        buffer_char(out, ')');
+    }
+    buffer_append(out, marks->tail);
+}
+
+/* Is the turn at `i` told as a part of the one before it? */
+static bool joins(const struct prompt_marks *marks, const struct message *messages, size_t i)
+{
+    return i > 0 && marks->joined.p && !is_named(&messages[i - 1]) && !is_named(&messages[i]) &&
+           span_eq(marks->head[messages[i - 1].role], marks->head[messages[i].role]);
+}
+
+static void write_turns(struct buffer *out, const struct prompt_marks *marks,
+                        const struct message *messages, size_t n)
+{
+    bool opening = marks->bare_opening;
+    int pictures = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool joined = joins(marks, messages, i);
+        opening = opening && messages[i].role == ROLE_SYSTEM && !is_named(&messages[i]);
+        if (i > 0)
+            buffer_append(out, joined ? marks->joined : marks->between);
+        if (!joined && !opening)
+            write_mark(out, marks, &messages[i]);
+        write_message(out, &messages[i], tool_of(messages, i),
+                      marks->number_pictures ? &pictures : NULL);
+    }
+    if (n == 0 || messages[n - 1].role != ROLE_ASSISTANT)
+        buffer_append(out, marks->answer);
+}
+
+struct span flatten_with(struct arena *arena, const struct prompt_marks *marks,
+                         const struct message *messages, size_t n)
 {
     struct buffer out;
-    if (n == 1 && messages[0].role == ROLE_USER && !messages[0].name.n)
+    if (n == 1 && messages[0].role == ROLE_USER && !messages[0].name.n && !marks->number_pictures)
         return message_text(arena, &messages[0]);
     buffer_init(&out, PROMPT_LIMIT);
-    for (size_t i = 0; i < n; i++) {
-        const struct message *m = &messages[i];
-        line_break(&out, 0);
-        buffer_append(&out, role_name(m->role));
-        if (m->name.n && m->role != ROLE_TOOL) {
-            buffer_append(&out, SPAN(" ("));
-            buffer_append(&out, m->name);
-            buffer_char(&out, ')');
-        }
-        buffer_append(&out, SPAN(": "));
-        write_message(&out, m, tool_of(messages, i));
-    }
+    if (n == 1 && messages[0].role == ROLE_USER && !messages[0].name.n)
+        write_message(&out, &messages[0], SPAN(""), &(int){0});
+    else
+        write_turns(&out, marks, messages, n);
     return finished(arena, &out);
+}
+
+struct span flatten_messages(struct arena *arena, const struct message *messages, size_t n)
+{
+    static const struct prompt_marks lines = {
+        .head = {SPAN_INIT("system"), SPAN_INIT("user"), SPAN_INIT("assistant"), SPAN_INIT("tool")},
+        .tail = SPAN_INIT(": "),
+        .between = SPAN_INIT("\n"),
+    };
+    return flatten_with(arena, &lines, messages, n);
 }

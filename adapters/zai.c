@@ -73,45 +73,12 @@ static const struct model_entry zai_models[] = {
     {SPAN_INIT("glm-5.3-flash"), {NULL, 0}}, {{NULL, 0}, {NULL, 0}},
 };
 
-enum suffix { SUFFIX_NONE, SUFFIX_THINKING, SUFFIX_NOTHINKING, SUFFIX_SEARCH };
-
-static enum suffix cut_suffix(struct span *id)
-{
-    static const struct {
-        struct span text;
-        enum suffix suffix;
-    } suffixes[] = {{SPAN_INIT("-thinking"), SUFFIX_THINKING},
-                    {SPAN_INIT("-nothinking"), SUFFIX_NOTHINKING},
-                    {SPAN_INIT("-search"), SUFFIX_SEARCH}};
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        if (id->n > suffixes[i].text.n && span_ends(*id, suffixes[i].text)) {
-            *id = span_first(*id, id->n - suffixes[i].text.n);
-            return suffixes[i].suffix;
-        }
-    }
-    return SUFFIX_NONE;
-}
-
-static struct span zai_base_model(struct span id)
-{
-    while (cut_suffix(&id) != SUFFIX_NONE)
-        ;
-    return id;
-}
-
 static void choose_model(const struct turn_run *run, struct zai *z)
 {
-    struct span id = run->model;
-    enum suffix suffix;
-    bool decided = false, no_search = false;
-    z->thinking = run->turn->reasoning == REASONING_ON;
-    while ((suffix = cut_suffix(&id)) != SUFFIX_NONE) {
-        if (suffix == SUFFIX_SEARCH)
-            z->search = true;
-        else if (!decided)
-            z->thinking = suffix == SUFFIX_THINKING;
-        decided |= suffix != SUFFIX_SEARCH;
-    }
+    struct model_wish wish = read_model_wish(run);
+    struct span id = wish.id;
+    bool no_search = false;
+    z->thinking = wish.reasoning == REASONING_ON;
     z->model = z->public_model = id;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         if (!span_eq(id, models[i].id) && !span_eq(id, models[i].site_id))
@@ -122,7 +89,7 @@ static void choose_model(const struct turn_run *run, struct zai *z)
         z->known_vision = true;
         no_search = models[i].no_search;
     }
-    z->search = z->search && !no_search;
+    z->search = wish.search && !no_search;
 }
 
 /* ---- what every request carries (§4) ---- */
@@ -131,8 +98,7 @@ static void add_headers(struct turn_run *run, struct zai *z, struct site_request
 {
     const struct site_settings *site = run->site;
     if (z->token.p)
-        site_request_header(req, SPAN("Authorization"),
-                            arena_printf(run->arena, "Bearer %.*s", SPAN_ARGS(z->token)));
+        request_bearer(run, req, z->token);
     site_request_header(req, SPAN("X-FE-Version"),
                         site_option_text(site, "fe_version", default_fe_version));
     site_request_header(req, SPAN("X-Region"), site_option_text(site, "region", SPAN("overseas")));
@@ -143,35 +109,17 @@ static void add_headers(struct turn_run *run, struct zai *z, struct site_request
                                      : arena_printf(run->arena, "%.*s/", SPAN_ARGS(site->origin)));
 }
 
-static enum adapter_step out_of_memory(struct turn_run *run)
-{
-    fail_memory(&run->fail);
-    return ADAPTER_FAILED;
-}
-
-/* ADAPTER_SEND, unless memory ran out while the target or a header was written: nothing half goes
- * out. */
-static enum adapter_step send_whole(struct turn_run *run, const struct site_request *req)
-{
-    bool whole = req->target.p != NULL;
-    for (size_t i = 0; i < req->n_headers; i++)
-        whole = whole && req->headers[i].value.p;
-    return whole ? ADAPTER_SEND : out_of_memory(run);
-}
-
 /* A JSON body that was written into `body`; frees it. */
 static enum adapter_step send_json(struct turn_run *run, struct zai *z, struct site_request *req,
                                    struct buffer *body, struct span accept)
 {
-    req->body = body->error ? span_of(NULL, 0) : arena_dup(run->arena, buffer_span(body));
-    buffer_free(body);
-    if (!req->body.p)
-        return out_of_memory(run);
+    if (!request_body(run, req, body))
+        return step_out_of_memory(run);
     req->method = "POST";
     site_request_header(req, SPAN("Content-Type"), SPAN("application/json"));
     site_request_header(req, SPAN("Accept"), accept);
     add_headers(run, z, req);
-    return send_whole(run, req);
+    return request_ready(run, req);
 }
 
 /* ---- the token (§2) ---- */
@@ -185,7 +133,7 @@ static enum adapter_step ask_guest_token(struct turn_run *run, struct zai *z,
     req->credential_step = true;
     site_request_header(req, SPAN("Accept"), SPAN("*/*"));
     add_headers(run, z, req);
-    return send_whole(run, req);
+    return request_ready(run, req);
 }
 
 static void read_user_id(struct turn_run *run, struct zai *z)
@@ -206,19 +154,6 @@ static bool is_plain(struct span text)
             return false;
     }
     return text.n > 0;
-}
-
-/* An id of the site that becomes part of a path. Anything else could make a path of another
- * meaning: chats/ and chats/. mean all chats (§10). */
-static bool is_id(struct span text)
-{
-    for (size_t i = 0; i < text.n; i++) {
-        char c = text.p[i];
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-              c == '-' || c == '_'))
-            return false;
-    }
-    return text.n > 0 && text.n <= 128;
 }
 
 static int find_guest_token(struct turn_run *run, struct zai *z)
@@ -256,97 +191,41 @@ static int find_token(struct turn_run *run, struct zai *z)
 
 /* ---- pictures (§7) ---- */
 
-static int refuse_picture(struct turn_run *run, const struct message *m, const struct part *part,
-                          const char *why)
-{
-    char param[PART_PLACE_SIZE];
-    part_place(run->turn, m, part, param);
-    return fail_param(&run->fail, FAIL_UNSUPPORTED, param, "%s", why);
-}
-
-/* The type becomes a header of the upload and the ending of the file's name. */
-static bool is_picture_type(struct span mime)
-{
-    if (!span_eq_nocase(span_first(mime, 6), SPAN("image/")))
-        return false;
-    struct span subtype = span_from(mime, 6);
-    for (size_t i = 0; i < subtype.n; i++) {
-        char c = subtype.p[i];
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-              c == '-' || c == '+' || c == '.'))
-            return false;
-    }
-    return subtype.n > 0 && subtype.n <= 32;
-}
-
 /* Every reason against a picture is told before any request. */
-static int collect_pictures(struct turn_run *run, struct zai *z)
+static int check_pictures(struct turn_run *run, struct zai *z)
 {
-    const struct turn *turn = run->turn;
-    size_t n = 0;
-    for (size_t i = 0; i < turn->n_messages; i++) {
-        for (size_t k = 0; k < turn->messages[i].n_parts; k++)
-            n += turn->messages[i].parts[k].kind == PART_IMAGE;
-    }
-    if (!n)
-        return 0;
-    z->pictures = arena_alloc(run->arena, n * sizeof *z->pictures);
-    if (!z->pictures)
-        return fail_memory(&run->fail);
-    for (size_t i = 0; i < turn->n_messages; i++) {
-        const struct message *m = &turn->messages[i];
-        for (size_t k = 0; k < m->n_parts; k++) {
-            const struct part *part = &m->parts[k];
-            if (part->kind != PART_IMAGE)
-                continue;
-            if (z->guest)
-                return refuse_picture(
-                    run, m, part,
-                    "guests of chat.z.ai cannot send pictures; configure an account with a token");
-            if (z->known_vision && !z->vision)
-                return refuse_picture(
-                    run, m, part,
-                    "this model of chat.z.ai takes no pictures; glm-4.6v and glm-5v-turbo do");
-            if (!part->base64.p)
-                return refuse_picture(
-                    run, m, part,
-                    "only pictures as data: URLs can be sent to chat.z.ai, not links");
-            if (!is_picture_type(part->mime))
-                return refuse_picture(run, m, part,
-                                      "the data: URL names no picture type such as image/png");
-            struct span bytes = base64_decode(run->arena, part->base64);
-            if (!bytes.n)
-                return refuse_picture(run, m, part, "the picture's data is not base64");
-            z->pictures[z->n_pictures++] = (struct zai_picture){.part = part, .bytes = bytes};
-        }
-    }
+    if (collect_pictures(run, "chat.z.ai", &z->pictures))
+        return -1;
+    if (z->pictures.n && z->guest)
+        return refuse_picture(
+            run, &z->pictures.list[0],
+            "guests of chat.z.ai cannot send pictures; configure an account with a token");
+    if (z->pictures.n && z->known_vision && !z->vision)
+        return refuse_picture(
+            run, &z->pictures.list[0],
+            "this model of chat.z.ai takes no pictures; glm-4.6v and glm-5v-turbo do");
     return 0;
 }
 
 static enum adapter_step upload_picture(struct turn_run *run, struct zai *z,
                                         struct site_request *req)
 {
-    struct zai_picture *picture = &z->pictures[z->uploaded];
-    struct span mime = picture->part->mime;
-    picture->filename =
-        arena_printf(run->arena, "image-%zu.%.*s", z->uploaded + 1, SPAN_ARGS(span_from(mime, 6)));
+    const struct picture *picture = &z->pictures.list[z->pictures.uploaded];
     struct buffer body;
     struct multipart form = {&body, make_uuid(run)};
     buffer_init(&body, BODY_LIMIT);
-    multipart_file(&form, SPAN("file"), picture->filename, mime, picture->bytes);
+    multipart_file(&form, SPAN("file"), picture->filename, picture->mime, picture->bytes);
     multipart_end(&form);
-    req->body = body.error ? span_of(NULL, 0) : arena_dup(run->arena, buffer_span(&body));
-    buffer_free(&body);
     struct span type = multipart_type(run->arena, &form);
-    if (!req->body.p || !form.boundary.p || !picture->filename.p)
-        return out_of_memory(run);
+    if (!request_body(run, req, &body) || !form.boundary.p)
+        return step_out_of_memory(run);
     req->method = "POST";
     req->target = SPAN("/api/v1/files/");
     req->framing = FRAMING_WHOLE;
     site_request_header(req, SPAN("Content-Type"), type);
     site_request_header(req, SPAN("Accept"), SPAN("*/*"));
     add_headers(run, z, req);
-    return send_whole(run, req);
+    return request_ready(run, req);
 }
 
 /* ---- bodies (§5, §6) ---- */
@@ -359,7 +238,7 @@ static void write_text_part(struct json_writer *w, struct span text)
     json_end_object(w);
 }
 
-static void write_picture_part(struct json_writer *w, const struct zai_picture *picture)
+static void write_picture_part(struct json_writer *w, const struct picture *picture)
 {
     json_begin_object(w);
     json_member(w, "type", SPAN("image_url"));
@@ -370,11 +249,11 @@ static void write_picture_part(struct json_writer *w, const struct zai_picture *
     json_end_object(w);
 }
 
-static const struct zai_picture *picture_of(const struct zai *z, const struct part *part)
+static const struct picture *picture_of(const struct zai *z, const struct part *part)
 {
-    for (size_t i = 0; i < z->n_pictures; i++) {
-        if (z->pictures[i].part == part)
-            return &z->pictures[i];
+    for (size_t i = 0; i < z->pictures.n; i++) {
+        if (z->pictures.list[i].part == part)
+            return &z->pictures.list[i];
     }
     return NULL;
 }
@@ -404,7 +283,7 @@ static void write_content(struct turn_run *run, struct zai *z, struct json_write
     if (written_form)
         write_text_part(w, text_of(run, w, m));
     for (size_t i = 0; i < m->n_parts; i++) {
-        const struct zai_picture *picture = picture_of(z, &m->parts[i]);
+        const struct picture *picture = picture_of(z, &m->parts[i]);
         if (picture)
             write_picture_part(w, picture);
         else if (m->parts[i].text.n && !written_form)
@@ -435,11 +314,11 @@ static void write_flat_message(struct zai *z, struct json_writer *w, struct span
     json_begin_object(w);
     json_member(w, "role", SPAN("user"));
     json_key(w, "content");
-    if (z->n_pictures) {
+    if (z->pictures.n) {
         json_begin_array(w);
         write_text_part(w, prompt);
-        for (size_t i = 0; i < z->n_pictures; i++)
-            write_picture_part(w, &z->pictures[i]);
+        for (size_t i = 0; i < z->pictures.n; i++)
+            write_picture_part(w, &z->pictures.list[i]);
         json_end_array(w);
     } else {
         json_string(w, prompt);
@@ -674,8 +553,8 @@ static void write_files(struct turn_run *run, const struct zai *z, struct json_w
 {
     json_key(w, "files");
     json_begin_array(w);
-    for (size_t i = 0; i < z->n_pictures; i++) {
-        const struct zai_picture *p = &z->pictures[i];
+    for (size_t i = 0; i < z->pictures.n; i++) {
+        const struct picture *p = &z->pictures.list[i];
         json_begin_object(w);
         json_member(w, "type", SPAN("image"));
         json_member_raw(w, "file", p->answer);
@@ -723,7 +602,7 @@ static enum adapter_step send_chat_v2(struct turn_run *run, struct zai *z, struc
     struct span signed_prompt = span_trim(prompt); /* the site trims it too before it signs */
     z->message_id = make_uuid(run);
     if (!prompt.p || !request_id.p)
-        return out_of_memory(run);
+        return step_out_of_memory(run);
     buffer_init(&body, BODY_LIMIT);
     struct json_writer w = json_writer(&body);
     json_begin_object(&w);
@@ -744,7 +623,7 @@ static enum adapter_step send_chat_v2(struct turn_run *run, struct zai *z, struc
     json_member(&w, "current_user_message_id", z->user_message_id);
     json_member_raw(&w, "current_user_message_parent_id", SPAN("null"));
     write_background_tasks(&w);
-    if (z->n_pictures)
+    if (z->pictures.n)
         write_files(run, z, &w);
     if (span_eq(z->model, SPAN("glm-4.6v")))
         json_member_raw(
@@ -757,7 +636,7 @@ static enum adapter_step send_chat_v2(struct turn_run *run, struct zai *z, struc
     struct span sign = signature(run, request_id, z->user_id, signed_prompt, run->now_ms);
     if (!req->target.p) {
         buffer_free(&body);
-        return out_of_memory(run);
+        return step_out_of_memory(run);
     }
     if (sign.p)
         site_request_header(req, SPAN("X-Signature"), sign);
@@ -775,7 +654,7 @@ static enum adapter_step begin(struct turn_run *run, struct zai *z)
     zai_stream_init(&z->stream);
     choose_model(run, z);
     z->at = ZAI_TOKEN;
-    return collect_pictures(run, z) ? ADAPTER_FAILED : ADAPTER_SEND;
+    return check_pictures(run, z) ? ADAPTER_FAILED : ADAPTER_SEND;
 }
 
 static enum adapter_step zai_next(struct turn_run *run, struct site_request *req)
@@ -793,7 +672,7 @@ static enum adapter_step zai_next(struct turn_run *run, struct site_request *req
         z->at = ZAI_UPLOAD;
         __attribute__((fallthrough));
     case ZAI_UPLOAD:
-        if (z->uploaded < z->n_pictures)
+        if (z->pictures.uploaded < z->pictures.n)
             return upload_picture(run, z, req);
         z->at = z->v2 ? ZAI_NEW_CHAT : ZAI_CHAT;
         if (z->v2)
@@ -861,7 +740,7 @@ static enum adapter_verdict take_token(struct turn_run *run, struct zai *z, stru
 /* The answer becomes a part of our own body, so it is read strictly and written anew. */
 static enum adapter_verdict take_upload(struct turn_run *run, struct zai *z, struct span body)
 {
-    struct zai_picture *picture = &z->pictures[z->uploaded];
+    struct picture *picture = &z->pictures.list[z->pictures.uploaded];
     struct buffer answer;
     struct json root;
     if (json_parse(run->json, body, &root) != JSON_OK)
@@ -880,14 +759,14 @@ static enum adapter_verdict take_upload(struct turn_run *run, struct zai *z, str
     if (!is_plain(picture->id))
         return fail_set(&run->fail, FAIL_PROTOCOL,
                         "chat.z.ai answered the upload of a picture without an id");
-    z->uploaded++;
+    z->pictures.uploaded++;
     return ADAPTER_COMPLETE;
 }
 
 static enum adapter_verdict take_chat(struct turn_run *run, struct zai *z, struct json root)
 {
     struct span id = json_get_text(root, "id");
-    if (!is_id(id))
+    if (!is_path_id(id)) /* chats/ and chats/. mean all chats (§10) */
         return fail_set(&run->fail, FAIL_PROTOCOL,
                         "chat.z.ai created a chat without telling its id");
     z->chat_id = arena_dup(run->arena, id);
@@ -955,7 +834,7 @@ static enum adapter_step zai_cleanup(struct turn_run *run, struct site_request *
     site_request_header(req, SPAN("Accept"), SPAN("*/*"));
     add_headers(run, z, req);
     z->chat_id = span_of(NULL, 0);
-    return send_whole(run, req) == ADAPTER_SEND ? ADAPTER_SEND : ADAPTER_DONE;
+    return request_ready(run, req) == ADAPTER_SEND ? ADAPTER_SEND : ADAPTER_DONE;
 }
 
 static void zai_destroy(struct turn_run *run)
@@ -980,7 +859,7 @@ static enum adapter_step zai_models_request(struct turn_run *run, struct site_re
     req->framing = FRAMING_WHOLE;
     site_request_header(req, SPAN("Accept"), SPAN("*/*"));
     add_headers(run, &z, req);
-    return send_whole(run, req);
+    return request_ready(run, req);
 }
 
 static bool is_built_in(struct span site_id)
@@ -1031,7 +910,7 @@ const struct adapter adapter_zai = {
     .needs_account = true,
     .max_concurrent = 1,
     .state_size = sizeof(struct zai),
-    .base_model = zai_base_model,
+    .base_model = base_model_id,
     .models = zai_models,
     .models_request = zai_models_request,
     .models_answer = zai_models_answer,

@@ -9,15 +9,9 @@
 
 #include "adapters/support.h"
 
-enum { ZAI_TEXT_LIMIT = 64 * 1024 * 1024, ZAI_SOURCES_MAX = 500 };
+enum { ZAI_TEXT_LIMIT = 64 * 1024 * 1024 };
 
 enum zai_at { ZAI_BEGIN, ZAI_TOKEN, ZAI_UPLOAD, ZAI_NEW_CHAT, ZAI_CHAT, ZAI_OVER };
-
-struct zai_picture {
-    const struct part *part;
-    struct span bytes;                /* decoded */
-    struct span id, filename, answer; /* of the upload */
-};
 
 /* Removes the wrapping of reasoning, piece by piece (§8 rule 1). */
 struct zai_unwrap {
@@ -27,24 +21,16 @@ struct zai_unwrap {
     struct buffer rest; /* work space */
 };
 
-struct zai_source {
-    struct span ref_id, title, url;
-    int number; /* 1, 2 … in order of first use; 0 = not used */
-};
-
 struct zai_stream {
     struct zai_unwrap unwrap; /* of the deltas */
     struct zai_unwrap again;  /* of the reasoning inside an edit */
     struct buffer reasoning;  /* of the current stretch, as sent (before marks vanish) */
     struct buffer answer;     /* all of it, as the site wrote it */
-    struct buffer answer_hold, reasoning_hold; /* suffixes that could begin a mark */
-    struct buffer clean, whole, joined,
-        piece; /* work space: unwrapped reasoning, an edit, held and new text, what goes out */
+    struct mark_filter answer_marks, reasoning_marks;
+    struct buffer clean, whole, piece; /* work space: unwrapped reasoning, an edit, what goes out */
     bool thinking, had_reasoning, had_answer, had_usage;
     bool set_off; /* an empty line is due before the next reasoning */
-    struct zai_source *sources;
-    size_t n_sources, cap_sources;
-    int used;
+    struct sources sources;
 };
 
 struct zai {
@@ -54,8 +40,7 @@ struct zai {
     struct token_use session; /* a guest's */
     struct span token, user_id, model, public_model;
     struct span chat_id, message_id, user_message_id;
-    struct zai_picture *pictures;
-    size_t n_pictures, uploaded;
+    struct pictures pictures;
     bool whole; /* the current answer is one frame, no stream */
     int status; /* of the current answer */
     int retry_after_s;

@@ -8,11 +8,9 @@
  */
 #include "adapters/zai.h"
 
-#define MARK_OPEN  "\xE3\x80\x90" /* 【 */
-#define MARK_CLOSE "\xE3\x80\x91" /* 】 */
-#define DAGGER     "\xE2\x80\xA0" /* † */
+#define DAGGER "\xE2\x80\xA0" /* † */
 
-enum { SOURCE_BYTES = 4096, SOURCE_LINE_BYTES = 3 * SOURCE_BYTES };
+enum { SOURCE_LINE_BYTES = 3 * SOURCE_BYTES_MAX };
 
 enum phase {
     PHASE_ANSWER,
@@ -24,14 +22,23 @@ enum phase {
     PHASE_UNKNOWN
 };
 
-enum { BUFFERS = 12 };
+enum { BUFFERS = 13 };
 
 static void list_buffers(struct zai_stream *s, struct buffer *all[BUFFERS])
 {
-    struct buffer *const list[BUFFERS] = {&s->unwrap.held, &s->unwrap.rest, &s->again.held,
-                                          &s->again.rest,  &s->joined,      &s->reasoning,
-                                          &s->answer,      &s->answer_hold, &s->reasoning_hold,
-                                          &s->clean,       &s->whole,       &s->piece};
+    struct buffer *const list[BUFFERS] = {&s->unwrap.held,
+                                          &s->unwrap.rest,
+                                          &s->again.held,
+                                          &s->again.rest,
+                                          &s->reasoning,
+                                          &s->answer,
+                                          &s->answer_marks.held,
+                                          &s->answer_marks.joined,
+                                          &s->reasoning_marks.held,
+                                          &s->reasoning_marks.joined,
+                                          &s->clean,
+                                          &s->whole,
+                                          &s->piece};
     memcpy(all, list, sizeof list);
 }
 
@@ -190,107 +197,6 @@ static void unwrap_flush(struct zai_unwrap *u, struct buffer *out)
     buffer_clear(&u->held);
 }
 
-/* ---- marks (rule 5) ---- */
-
-enum mark { MARK_NONE, MARK_WHOLE, MARK_BEGUN };
-
-static size_t run_of(struct span s, size_t at, bool digits)
-{
-    size_t n = 0;
-    while (at + n < s.n) {
-        char c = s.p[at + n];
-        bool fits =
-            digits ? c >= '0' && c <= '9' : (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!fits)
-            break;
-        n++;
-    }
-    return n;
-}
-
-/* s begins with a byte of MARK_OPEN's first kind: is it 【turn<digits><letters><digits>】, or its
- * beginning? */
-static enum mark read_mark(struct span s, struct span *ref_id, size_t *length)
-{
-    const struct span opening = SPAN(MARK_OPEN "turn"), closing = SPAN(MARK_CLOSE);
-    if (s.n < opening.n)
-        return span_starts(opening, s) ? MARK_BEGUN : MARK_NONE;
-    if (!span_starts(s, opening))
-        return MARK_NONE;
-    size_t at = opening.n;
-    for (int field = 0; field < 3; field++) {
-        size_t n = run_of(s, at, field != 1);
-        if (n > 24)
-            return MARK_NONE;
-        at += n;
-        if (at == s.n)
-            return MARK_BEGUN;
-        if (n == 0)
-            return MARK_NONE;
-    }
-    struct span rest = span_from(s, at);
-    if (!span_starts(rest, closing))
-        return span_starts(closing, rest) ? MARK_BEGUN : MARK_NONE;
-    *ref_id = span_of(s.p + 3, at - 3);
-    *length = at + closing.n;
-    return MARK_WHOLE;
-}
-
-static void write_link(struct zai_stream *s, struct span ref_id, struct buffer *out)
-{
-    for (size_t i = 0; i < s->n_sources; i++) {
-        struct zai_source *source = &s->sources[i];
-        if (!span_eq(source->ref_id, ref_id))
-            continue;
-        if (!source->number)
-            source->number = ++s->used;
-        buffer_printf(out, " [%d](", source->number);
-        for (size_t k = 0; k < source->url.n; k++) {
-            struct span byte = span_of(source->url.p + k, 1);
-            if (byte.p[0] == ')')
-                buffer_append(out, SPAN("%29"));
-            else if ((unsigned char)byte.p[0] <= ' ')
-                percent_encode(out, byte);
-            else
-                buffer_append(out, byte);
-        }
-        buffer_char(out, ')');
-        return;
-    }
-}
-
-/* hold + text → piece, with marks replaced; a suffix that could begin a mark stays in hold. */
-static void pass_marks(struct zai_stream *s, struct buffer *hold, struct span text, bool links,
-                       struct buffer *out)
-{
-    if (hold->n) {
-        buffer_clear(&s->joined);
-        buffer_append(&s->joined, buffer_span(hold));
-        buffer_append(&s->joined, text);
-        buffer_clear(hold);
-        text = buffer_span(&s->joined);
-    }
-    while (text.n) {
-        const char *at = memchr(text.p, (unsigned char)MARK_OPEN[0], text.n);
-        size_t before = at ? (size_t)(at - text.p) : text.n, length = 1;
-        struct span ref_id;
-        buffer_append(out, span_first(text, before));
-        text = span_from(text, before);
-        if (!text.n)
-            break;
-        enum mark mark = read_mark(text, &ref_id, &length);
-        if (mark == MARK_BEGUN) {
-            buffer_append(hold, text);
-            break;
-        }
-        if (mark == MARK_NONE)
-            buffer_append(out, span_first(text, 1));
-        else if (links)
-            write_link(s, ref_id, out);
-        text = span_from(text, length);
-    }
-}
-
 /* ---- sending ---- */
 
 static int out_of_room(struct turn_run *run, struct zai_stream *s)
@@ -317,7 +223,7 @@ static int send_reasoning(struct turn_run *run, struct zai_stream *s, struct spa
     s->set_off = false;
     buffer_append(&s->reasoning, clean);
     buffer_clear(&s->piece);
-    pass_marks(s, &s->reasoning_hold, clean, false, &s->piece);
+    mark_filter_feed(&s->reasoning_marks, NULL, clean, &s->piece); /* rule 5 */
     s->had_reasoning |= s->piece.n > 0;
     return delta_reasoning(run->out, 0, buffer_span(&s->piece));
 }
@@ -335,9 +241,9 @@ static void begin_thinking(struct zai_stream *s)
 
 static int flush_reasoning_hold(struct turn_run *run, struct zai_stream *s)
 {
-    s->had_reasoning |= s->reasoning_hold.n > 0;
-    int bad = delta_reasoning(run->out, 0, buffer_span(&s->reasoning_hold));
-    buffer_clear(&s->reasoning_hold);
+    s->had_reasoning |= s->reasoning_marks.held.n > 0;
+    int bad = delta_reasoning(run->out, 0, buffer_span(&s->reasoning_marks.held));
+    buffer_clear(&s->reasoning_marks.held);
     return bad;
 }
 
@@ -369,47 +275,18 @@ static int answer_text(struct turn_run *run, struct zai_stream *s, struct span t
         return -1;
     buffer_append(&s->answer, text);
     buffer_clear(&s->piece);
-    pass_marks(s, &s->answer_hold, text, true, &s->piece);
+    mark_filter_feed(&s->answer_marks, &s->sources, text, &s->piece);
     s->had_answer |= s->piece.n > 0;
     return delta_text(run->out, 0, buffer_span(&s->piece));
 }
 
 /* ---- sources (rule 4) ---- */
 
-/* Citations do not pass the text guard: lone surrogates are mended here. */
-static struct span valid_copy(struct turn_run *run, struct span text)
-{
-    struct span copy = arena_dup(run->arena, text);
-    mend_lone_surrogates((char *)(uintptr_t)copy.p, copy.n);
-    return copy;
-}
-
 static void add_source(struct turn_run *run, struct zai_stream *s, struct span ref_id,
                        struct span title, struct span url)
 {
-    if (!ref_id.n || !url.n || ref_id.n > SOURCE_BYTES || url.n > SOURCE_BYTES ||
-        s->n_sources >= ZAI_SOURCES_MAX)
-        return;
-    if (title.n > SOURCE_BYTES)
-        title = SPAN("");
-    for (size_t i = 0; i < s->n_sources; i++) {
-        if (span_eq(s->sources[i].ref_id, ref_id))
-            return;
-    }
-    if (s->n_sources == s->cap_sources) {
-        size_t cap = s->cap_sources ? s->cap_sources * 2 : 8;
-        struct zai_source *grown = arena_alloc(run->arena, cap * sizeof *grown);
-        if (!grown)
-            return;
-        if (s->n_sources)
-            memcpy(grown, s->sources, s->n_sources * sizeof *grown);
-        s->sources = grown;
-        s->cap_sources = cap;
-    }
-    struct zai_source source = {arena_dup(run->arena, ref_id), valid_copy(run, title),
-                                valid_copy(run, url), 0};
-    if (source.ref_id.p && source.title.p && source.url.p)
-        s->sources[s->n_sources++] = source;
+    if (ref_id.n)
+        sources_add(run->arena, &s->sources, ref_id, title, url);
 }
 
 /* "[ref_id=<id>†<title>†<url>]", any number of them. */
@@ -635,9 +512,9 @@ static int flush_all(struct turn_run *run, struct zai_stream *s)
 {
     if (end_thinking(run, s))
         return -1;
-    s->had_answer |= s->answer_hold.n > 0;
-    int bad = delta_text(run->out, 0, buffer_span(&s->answer_hold));
-    buffer_clear(&s->answer_hold);
+    s->had_answer |= s->answer_marks.held.n > 0;
+    int bad = delta_text(run->out, 0, buffer_span(&s->answer_marks.held));
+    buffer_clear(&s->answer_marks.held);
     return bad;
 }
 
@@ -648,13 +525,8 @@ static enum adapter_verdict finish(struct turn_run *run, struct zai *z)
         return ADAPTER_FAIL;
     if (!zai_stream_has_text(s))
         return fail_set(&run->fail, FAIL_EMPTY, "chat.z.ai ended its answer without any text");
-    for (int number = 1; number <= s->used; number++) {
-        for (size_t i = 0; i < s->n_sources; i++) {
-            if (s->sources[i].number == number &&
-                delta_citation(run->out, 0, s->sources[i].url, s->sources[i].title))
-                return ADAPTER_FAIL;
-        }
-    }
+    if (sources_cite(&s->sources, run->out))
+        return ADAPTER_FAIL;
     z->at = ZAI_OVER;
     return delta_finish(run->out, 0, SPAN("stop")) ? ADAPTER_FAIL : ADAPTER_COMPLETE;
 }

@@ -246,7 +246,7 @@ static int answer_items(const struct api_request *request, struct json_parser *j
                         struct arena *arena, struct buffer *body, struct fail *fail)
 {
     struct item_list list = {0};
-    size_t first, n;
+    size_t first = 0, n = 0;
     if (check_found(request, json, fail))
         return -1;
     gather(request, &list, true);

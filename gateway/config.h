@@ -76,6 +76,24 @@ struct proxy_config {
     int port;
 };
 
+/* Which ends of an answer are not its end (docs/continue.md). */
+enum continue_cause {
+    CONTINUE_CUT,
+    CONTINUE_LENGTH,
+    CONTINUE_MALFORMED,
+    CONTINUE_EMPTY,
+    CONTINUE_CAUSES,
+    CONTINUE_NOT = -1
+};
+
+/* Whole answers from truncated ones. */
+struct continue_config {
+    bool on;
+    int max;          /* continuations of one answer */
+    int64_t total_ms; /* since the request began: none begins later */
+    unsigned causes;  /* bits 1 << enum continue_cause */
+};
+
 struct site_config {
     struct site_settings settings; /* what the adapter sees */
     const struct adapter *adapter;
@@ -101,6 +119,7 @@ struct site_config {
                                   n_models 0 = not given */
     size_t n_models;
     int64_t models_cache_ttl_ms;
+    struct continue_config continuing;
     struct {
         int max, max_idle;       /* connections per (origin, proxy, account); 0 = unlimited */
         int64_t idle_timeout_ms; /* an idle one is closed after this */
@@ -120,6 +139,8 @@ struct target_config {
     const struct turn_option *options;
     const struct span *option_texts;
     size_t n_options;
+    struct continue_config continuing; /* the site's, the model's or its own, key by key */
+    bool continue_given;               /* its own continue_truncated */
 };
 
 struct model_config {
@@ -128,6 +149,8 @@ struct model_config {
     bool weighted; /* some target was given a weight: they take turns */
     const struct target_config *targets;
     size_t n_targets;
+    struct continue_config continuing; /* where its keys were given: over the site's */
+    unsigned continue_given;           /* which were: bits by gateway/config_continue.c */
 };
 
 struct config {
@@ -196,6 +219,8 @@ bool config_host_is_ours(const struct config *, struct span host);
 bool config_key_takes_account(const struct key_config *, struct span site, struct span account);
 /* May any account of the site? */
 bool config_key_takes_site(const struct key_config *, struct span site);
+/* "cut", "length" …; "" for CONTINUE_NOT. */
+const char *continue_cause_name(enum continue_cause);
 /* "2026-12-31", "2026-12-31 18:00:00 UTC" or "never". */
 enum { CONFIG_EXPIRY_SIZE = 40 };
 const char *config_expiry_format(const struct config_expiry *, char text[CONFIG_EXPIRY_SIZE]);

@@ -68,7 +68,9 @@ extern const struct value_type value_secret, value_key, value_later, value_key_a
     value_targets, value_key_reasoning, value_expiry;
 /* of sites */
 extern const struct value_type value_adapter, value_base_url, value_chat_path, value_proxy,
-    value_aliases, value_options, value_accounts;
+    value_aliases, value_options, value_accounts, value_continue_causes;
+/* of models: any of a site's continue_… keys, shown where it is given */
+extern const struct value_type value_model_continue;
 
 /* ---- reading ---- */
 
@@ -148,6 +150,9 @@ bool config_read_reference(struct config_reader *, const char *name, const struc
 /* The targets of a table of [[models]], when all sites are known. */
 void config_read_targets(struct config_reader *, const struct toml_node *table,
                          struct model_config *);
+/* What holds for a target: the keys of its site, over them those of its model that were given. */
+struct continue_config config_continue_merged(const struct site_config *,
+                                              const struct model_config *);
 /* Says so when others can read a file that holds secrets. */
 void config_check_private(struct config_reader *, const struct toml_node *, const char *path);
 

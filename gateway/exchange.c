@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/branch_continue.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/error_response.h"
@@ -774,6 +775,7 @@ static void log_access(struct exchange *e)
         log_tokens(&r, e->answer);
     if (most_tries(e) > 1)
         log_record_int(&r, "tries", most_tries(e));
+    branch_log_continued(&r, e->branches, e->n_branches);
     for (size_t i = 0; i < e->n_branches; i++)
         drifts += e->branches[i].drifts;
     if (drifts)

@@ -391,11 +391,12 @@ static int refuse_path(struct http_exchange *http, struct fail *fail)
             "this is the base URL for apps: enter it there as it is, chat/completions "
             "and models live below it (http://HOST:PORT/ is for people, with /v1/models "
             "as JSON)");
-    return fail_set(fail, FAIL_UNKNOWN_URL,
-                    "there is nothing at %.*s; the base URL for apps is http://HOST:PORT/v1 (below "
-                    "it are chat/completions, responses, completions, models, embeddings, "
-                    "images/... and audio/...)",
-                    SPAN_ARGS(path));
+    return fail_set(
+        fail, FAIL_UNKNOWN_URL,
+        "there is nothing at %.*s; the base URL for apps is http://HOST:PORT/v1 (below it are "
+        "chat/completions, messages, responses, completions, models, embeddings, images/... and "
+        "audio/...)",
+        SPAN_ARGS(path));
 }
 
 /* Everything that is decided by the head alone; 0 = go on with the body. */

@@ -371,13 +371,15 @@ static int read_result(struct reader *r, struct span raw, const char *place, int
     return read_extra(r, raw, known, &m->extra);
 }
 
-/* A run of blocks that are no results is a message of its own. */
+/* A run of blocks that are no results is a message of its own. Without any block it is an empty
+ * one: a turn has messages. */
 static int read_user(struct reader *r, struct span raw, const char *place, int index,
                      struct message **first)
 {
     char below[PLACE_LENGTH];
     struct span type = {NULL, 0};
     struct message *open = NULL;
+    size_t before = r->n_messages;
     struct part *parts = make_parts(r, count_elements(raw));
     if (!parts)
         return -1;
@@ -405,6 +407,8 @@ static int read_user(struct reader *r, struct span raw, const char *place, int i
         if (read_block(r, it.value, type, below, parts))
             return -1;
     }
+    if (r->n_messages == before)
+        *first = add_message(r, ROLE_USER, index);
     return 0;
 }
 
@@ -592,7 +596,7 @@ static void write_beside(struct json_writer *w, struct span tool)
 static int write_tool(struct reader *r, struct json_writer *w, struct span tool, const char *place)
 {
     static const char *const names[] = {"description", "strict"};
-    struct span schema = json_raw_given(tool, "input_schema"), name;
+    struct span schema = json_raw_given(tool, "input_schema"), name = {NULL, 0};
     if (needed_text(r, tool, place, "name", &name))
         return -1;
     if (!is_object(schema))

@@ -41,18 +41,20 @@ struct reader {
     bool ends_in_message; /* its last item was a message */
 
     size_t n_ignored_tools;
-    struct span tool_mode; /* of allowed_tools: "auto" or "required" */
 };
 
 /* ---- raw values ---- */
 
-static bool is_text(struct span v) { return v.n && v.p[0] == '"'; }
-static bool is_array(struct span v) { return v.n && v.p[0] == '['; }
-static bool is_object(struct span v) { return v.n && v.p[0] == '{'; }
-static bool is_bool(struct span v) { return v.n && (v.p[0] == 't' || v.p[0] == 'f'); }
+/* A value's first character says what it is; '\0' = there is none. */
+static char first_of(struct span v) { return v.p && v.n ? v.p[0] : '\0'; }
+
+static bool is_text(struct span v) { return first_of(v) == '"'; }
+static bool is_array(struct span v) { return first_of(v) == '['; }
+static bool is_object(struct span v) { return first_of(v) == '{'; }
+static bool is_bool(struct span v) { return first_of(v) == 't' || first_of(v) == 'f'; }
 static bool is_number(struct span v)
 {
-    return v.n && (v.p[0] == '-' || (v.p[0] >= '0' && v.p[0] <= '9'));
+    return first_of(v) == '-' || (first_of(v) >= '0' && first_of(v) <= '9');
 }
 
 static int invalid(struct reader *r, const char *param, const char *wanted)

@@ -3,6 +3,7 @@
 import Anthropic from '@anthropic-ai/sdk';
 import {betaTool} from '@anthropic-ai/sdk/helpers/beta/json-schema';
 import assert from 'node:assert/strict';
+import net from 'node:net';
 import {after, afterEach, before, describe, it} from 'node:test';
 import {OpenAiSite} from '../sites/openai.mjs';
 import {Zai, jwt} from '../sites/zai.mjs';
@@ -26,6 +27,20 @@ function eventsOf(text) {
   });
 }
 
+/** Sends these bytes on a connection of its own; the one answer to them. */
+async function speak(port, bytes) {
+  const socket = net.connect(port, '127.0.0.1').on('error', () => {});
+  socket.write(bytes);
+  let text = '';
+  for await (const piece of socket) {
+    text += piece;
+    const [head, body] = text.split('\r\n\r\n');
+    if (body?.length >= Number(/content-length: (\d+)/i.exec(head)[1])) break;
+  }
+  socket.destroy();
+  return text;
+}
+
 describe("Anthropic's SDK", {timeout: 120000}, () => {
   let site, zai, gateway, client;
   const make = (more = {}) => new Anthropic({apiKey: KEY, baseURL: gateway.origin, maxRetries: 0, ...more});
@@ -41,6 +56,7 @@ describe("Anthropic's SDK", {timeout: 120000}, () => {
         {name: 'demo', adapter: 'demo'},
         {name: 'up', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, models: ['gpt-test']}), accounts: [{name: 'a', api_key: 'sk-upstream'}]},
         {name: 'zai', adapter: 'zai', ...zai.config(), accounts: [{name: 'main', token: jwt('person')}]}],
+      models: [{id: 'claude-*', targets: ['up/gpt-test']}],
     });
     client = make();
   });
@@ -251,8 +267,16 @@ describe("Anthropic's SDK", {timeout: 120000}, () => {
   });
 
   it('a body that is too large, or no HTTP at all, is told in the same shape', async () => {
-    const large = await raw('/v1/messages', 'x'.repeat(33 << 20)).catch((e) => e.cause);
-    if (large instanceof Response) assert.deepEqual([large.status, (await large.json()).error.type], [413, 'request_too_large']);
+    for (const [head, status, type] of [
+      ['POST /v1/messages?beta=true HTTP/1.1\r\nContent-Length: 99999999999\r\n', 413, 'request_too_large'],
+      [`POST /v1/elsewhere HTTP/1.1\r\nanthropic-version: 2023-06-01\r\nContent-Length: 99999999999\r\n`, 404, 'not_found_error'],
+    ]) {
+      const answer = await speak(gateway.port, `${head}Host: localhost\r\nx-api-key: ${KEY}\r\n\r\n`);
+      assert.match(answer, new RegExp(`^HTTP/1.1 ${status} `));
+      const body = JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4));
+      assert.deepEqual([body.type, body.error.type], ['error', type]);
+      assert.equal(body.request_id, /\r\nrequest-id: (\S+)/.exec(answer)[1]);
+    }
     const bad = await raw('/v1/messages', '{"model":');
     assert.deepEqual([bad.status, (await bad.json()).error.type], [400, 'invalid_request_error']);
     const expects = await fetch(`${gateway.origin}/v1/messages`, {method: 'DELETE', headers: {'x-api-key': KEY}});
@@ -326,6 +350,8 @@ describe("Anthropic's SDK", {timeout: 120000}, () => {
     const headers = {'anthropic-beta': 'claude-code-20250219,interleaved-thinking-2025-05-14,never-heard-of-2031-01-01', 'x-claude-code-session-id': 'x', 'user-agent': 'claude-cli/2.0'};
     const echoed = eventsOf(await (await raw('/v1/messages?beta=true', {...request, tools: undefined, tool_choice: undefined}, headers)).text());
     assert.equal(echoed.filter((e) => e.type === 'content_block_delta').map((e) => e.delta.text).join(''), '<system-reminder>x</system-reminder>\nHello');
+    const small = await (await raw('/v1/messages', {model: 'claude-haiku-4-5', max_tokens: 1, ...hi('quota')}, headers)).json();
+    assert.deepEqual([small.model, small.content[0].text, sent().model], ['claude-haiku-4-5', 'quota', 'gpt-test']);
     for (const path of ['/messages?beta=true', '/v1/v1/messages', '/v1/messages/']) {
       const events = eventsOf(await (await raw(path, {...request, model: 'up/gpt-test'}, {...headers, 'x-api-key': '', authorization: `Bearer ${KEY}`})).text());
       assert.deepEqual([events[0].type, events.at(-1).type, events.at(-2).delta.stop_reason], ['message_start', 'message_stop', 'tool_use']);
@@ -333,5 +359,57 @@ describe("Anthropic's SDK", {timeout: 120000}, () => {
     assert.deepEqual(Object.keys(sent()).sort(), ['max_completion_tokens', 'messages', 'model', 'reasoning_effort', 'stream', 'stream_options', 'temperature', 'tool_choice', 'tools']);
     assert.equal(sent().tools.length, 24);
     assert.ok(!JSON.stringify(sent()).includes('cache_control'));
+  });
+});
+
+// The adapter of the same dialect speaks to the front: what one says, the other must understand.
+describe('a gateway behind a gateway, in Anthropic\'s words', {timeout: 120000}, () => {
+  let site, behind, gateway, client;
+  before(async () => {
+    site = await new OpenAiSite().start();
+    behind = await startGateway({keys: [{name: 'ours', key: 'sk-behind'}], sites: [{name: 'demo', adapter: 'demo'},
+      {name: 'up', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, models: ['gpt-test']}), accounts: [{name: 'a', api_key: 'sk-upstream'}]}]});
+    gateway = await startGateway({keys: [{name: 'ours', key: KEY}], sites: [{name: 'next', adapter: 'anthropic', base_url: behind.origin,
+      models: ['demo/echo', 'demo/reasoner', 'demo/tools', 'up/gpt-test'], accounts: [{name: 'a', api_key: 'sk-behind'}]}]});
+    client = new Anthropic({apiKey: KEY, baseURL: gateway.origin, maxRetries: 0});
+  });
+  after(async () => {
+    await gateway?.stop();
+    await behind?.stop();
+    await site?.stop();
+  });
+  afterEach(() => assert.deepEqual([site.violations, site.plans], [[], []]));
+
+  it('texts and thinking, whole and streamed', async () => {
+    for (const model of ['next/demo/echo', 'next/demo/reasoner']) {
+      const whole = await client.messages.create({model, ...hi('Größe 你好 🌍')});
+      const streamed = await client.messages.stream({model, ...hi('Größe 你好 🌍')}).finalMessage();
+      assert.deepEqual(streamed.content, whole.content);
+      assert.deepEqual([streamed.stop_reason, whole.stop_reason, whole.content.at(-1).text], ['end_turn', 'end_turn', 'Größe 你好 🌍']);
+      assert.deepEqual([whole.usage.input_tokens, whole.usage.output_tokens], [streamed.usage.input_tokens, streamed.usage.output_tokens]);
+    }
+  });
+
+  it('tools, their results, and the stop text that was met', async () => {
+    const tools = [{...weather, cache_control: {type: 'ephemeral'}}];
+    const first = await client.messages.stream({model: 'next/up/gpt-test', tools, ...hi('weather')}).finalMessage();
+    assert.deepEqual([first.stop_reason, first.content], ['tool_use', [{type: 'tool_use', id: 'call_a', name: 'get_weather', input: {x: 1}}]]);
+    const second = await client.messages.create({model: 'next/up/gpt-test', max_tokens: 50, messages: [{role: 'user', content: 'weather'}, {role: 'assistant', content: first.content},
+      {role: 'user', content: [{type: 'tool_result', tool_use_id: 'call_a', is_error: true, content: 'none'}, {type: 'text', text: 'So?'}]}]});
+    assert.equal(second.content[0].text, 'So?');
+    assert.equal(site.chatRequests().at(-1).json.messages[2].content, 'Error: none');
+  });
+
+  it('failures keep their kind', async () => {
+    const ask = (more) => client.messages.create({model: 'next/up/gpt-test', ...hi('x'), ...more});
+    await assert.rejects(ask({tools: [{type: 'web_search_20250305', name: 'web_search'}]}), (e) => e instanceof Anthropic.BadRequestError && /built-in tools/.test(e.error.error.message));
+    site.next({status: 503, json: {error: {message: 'too many', type: 'server_error'}}});
+    await assert.rejects(ask({}), (e) => e.status === 529 && e.error.error.type === 'overloaded_error');
+  });
+
+  it('OpenAI\'s clients reach it as well', async () => {
+    const answer = await (await fetch(`${gateway.base}/chat/completions`, {method: 'POST', headers: {'content-type': 'application/json', authorization: `Bearer ${KEY}`},
+      body: JSON.stringify({model: 'next/demo/reasoner', messages: [{role: 'user', content: 'Hello there'}]})})).json();
+    assert.deepEqual([answer.choices[0].message.content, answer.choices[0].message.reasoning_content], ['Hello there', 'The person says 2 words. I shall say them again.']);
   });
 });

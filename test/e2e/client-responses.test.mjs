@@ -1,6 +1,9 @@
 // The Responses API through those who speak it: OpenAI's SDK, the AI SDK's provider for OpenAI, and requests as Codex makes them.
 // Behind it stand a service, a web site and the demo site: none of them has this API.
 import assert from 'node:assert/strict';
+import {mkdtempSync, readFileSync, readdirSync, rmSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
 import {after, afterEach, before, describe, it} from 'node:test';
 import {createOpenAI} from '@ai-sdk/openai';
 import {generateText, jsonSchema, stepCountIs, streamText, tool} from 'ai';
@@ -144,7 +147,7 @@ describe('responses: a service, Z.ai, the demo site', {timeout: 120000}, () => {
       });
       const r = checkStream(await (await respond(gateway.base, {model: 'up/gpt-test', input: 'x', stream: true})).text());
       assert.equal(textOf(r), 'So it is');
-      if (r.output[0].content[0].annotations.length) assert.equal(r.output[0].content[0].annotations[0].url, 'https://a.example/');
+      assert.deepEqual(r.output[0].content[0].annotations, [{type: 'url_citation', start_index: 0, end_index: 2, url: 'https://a.example/', title: 'A'}]);
     });
   });
 
@@ -246,6 +249,15 @@ describe('responses: a service, Z.ai, the demo site', {timeout: 120000}, () => {
         assert.deepEqual([answer.status, answer.headers.get('allow')], [status, allow], `${method} ${path}`);
         assert.ok((await answer.json()).error.message);
       }
+      const {id} = await client.responses.create({model: 'demo/echo', input: 'x'});
+      for (const path of [`/responses/${id}`, `/responses/${id}/input_items`]) {
+        const head = await fetch(gateway.base + path, {method: 'HEAD'});
+        assert.deepEqual([head.status, head.headers.get('content-type'), await head.text()], [200, 'application/json', '']);
+      }
+      const preflight = await fetch(`${gateway.base}/responses/${id}`, {method: 'OPTIONS', headers: {origin: 'https://app.example', 'access-control-request-method': 'DELETE'}});
+      assert.match(preflight.headers.get('access-control-allow-methods'), /DELETE/);
+      for (const query of ['limit=0', 'limit=x', 'order=up', 'after=nobody']) assert.equal((await fetch(`${gateway.base}/responses/${id}/input_items?${query}`)).status, 400, query);
+      assert.equal((await fetch(`${gateway.base}/responses/${id}?stream=true`)).status, 400);
     });
   });
 
@@ -344,18 +356,27 @@ describe('responses: keys, restarts, limits', {timeout: 120000}, () => {
     await assert.rejects(sdk(gateway, 'sk-wrong').responses.retrieve(r.id), OpenAI.AuthenticationError);
   });
 
+  it('two visitors with keys of their own never see each other\'s', async () => {
+    const gateway = await start({sites: [{...demo, keys: {passthrough: true}}], keys: [{name: 'ours', key: KEY}]}).catch(() => null);
+    if (!gateway) return; // the demo site has no keys
+    const one = sdk(gateway, 'sk-visitor-one'), two = sdk(gateway, 'sk-visitor-two');
+    const r = await one.responses.create({model: 'demo/echo', input: 'secret'});
+    assert.equal((await one.responses.retrieve(r.id)).id, r.id);
+    await assert.rejects(two.responses.retrieve(r.id), OpenAI.NotFoundError);
+    await assert.rejects(sdk(gateway, KEY).responses.retrieve(r.id), OpenAI.NotFoundError);
+  });
+
   for (const secret of [undefined, 'a secret of more than sixteen letters']) {
     it(`a chain goes on after a crash${secret ? ', encrypted' : ''}`, async () => {
-      const data_dir = `/tmp/dragoman-e2e-responses-${process.pid}-${secret ? 1 : 0}`;
+      const data_dir = mkdtempSync(join(tmpdir(), 'dragoman-e2e-responses-'));
       const config = {server: {data_dir, ...(secret ? {secret_key: secret} : {})}, sites: [demo]};
-      const {rmSync, readFileSync, readdirSync} = await import('node:fs');
       try {
         let gateway = await new Gateway(config).start();
         const first = await sdk(gateway).responses.create({model: 'demo/echo', input: 'needle in the file'});
         const second = await sdk(gateway).responses.stream({model: 'demo/echo', input: 'two', previous_response_id: first.id}).finalResponse();
         gateway.signal('SIGKILL'); // as soon as the client was told
         await gateway.closed;
-        const bytes = readdirSync(data_dir).map((f) => readFileSync(`${data_dir}/${f}`, 'latin1')).join('');
+        const bytes = readdirSync(data_dir).filter((f) => f.startsWith('dragoman.db')).map((f) => readFileSync(`${data_dir}/${f}`, 'latin1')).join('');
         assert.equal(bytes.includes('needle in the file'), !secret);
         rmSync(gateway.directory, {recursive: true, force: true});
         gateway = await start(config);

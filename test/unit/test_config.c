@@ -423,8 +423,8 @@ static void all_errors_are_reported_in_the_files_order(void **state)
             "t.toml:7:13: \"log_level\" in [server] must be one of: error warn info debug, found "
             "\"inof\" (did you mean \"info\"?)\n"
             "t.toml:8:1: unknown key \"x\" in [server] (known here: listen, workers, data_dir, "
-            "secret_key, secret_key_env, secret_key_file, max_body, max_connections, cors_origins, "
-            "log_level, log_format, log_file, log_max_size, log_keep, log_bodies, watch, tls_cert, "
+            "secret_key, secret_key_env, secret_key_file, max_body, responses_ttl, responses_max, "
+            "max_connections, cors_origins, log_level, log_format, log_file, log_max_size, log_keep, log_bodies, watch, tls_cert, "
             "tls_key)\n");
 }
 
@@ -1138,6 +1138,50 @@ static bool shows(struct span text, const char *part)
     return span_find(text, span_str(part)) >= 0;
 }
 
+/* The site's keys, over them those of the model that are given, over them the target's one. */
+static void truncated_answers_are_continued_where_it_says_so(void **state)
+{
+    struct config *c = good(
+        OPENAI "continue_truncated=true\ncontinue_max=3\ncontinue_causes=['cut']\n" ACCOUNT
+               "[[models]]\nid='m'\ntargets=['o/a', {target='o/b', continue_truncated=true}]\n"
+               "continue_truncated=false\ncontinue_total='5s'\n"
+               "[[models]]\nid='n'\ntargets=['o/a', {target='o/b', continue_truncated=false}]\n"
+               "continue_causes=['empty', 'malformed']\n");
+    const struct continue_config *site = &c->sites[0].continuing;
+    assert_true(site->on && site->max == 3 && site->total_ms == 600000);
+    assert_int_equal(site->causes, 1 << CONTINUE_CUT);
+    const struct target_config *m = c->models[0].targets, *n = c->models[1].targets;
+    assert_true(!m[0].continuing.on && m[1].continuing.on);
+    assert_true(m[1].continuing.max == 3 && m[1].continuing.total_ms == 5000);
+    assert_int_equal(m[1].continuing.causes, 1 << CONTINUE_CUT);
+    assert_true(n[0].continuing.on && !n[1].continuing.on);
+    assert_int_equal(n[0].continuing.causes, 1 << CONTINUE_EMPTY | 1 << CONTINUE_MALFORMED);
+    struct buffer out;
+    struct span text = printed(c, &out);
+    assert_true(shows(text, "continue_causes = [\"cut\"]\npool"));
+    assert_true(shows(text, "targets = [\"o/a\", { target = \"o/b\", continue_truncated = true }]\n"
+                            "continue_truncated = false\ncontinue_total = \"5s\"\n"));
+    assert_true(shows(text, "continue_truncated = false }]\n"
+                            "continue_causes = [\"malformed\", \"empty\"]\n"));
+    buffer_free(&out);
+    config_unref(c);
+
+    c = good(OPENAI ACCOUNT);
+    assert_false(c->sites[0].continuing.on);
+    assert_int_equal(c->sites[0].continuing.max, 2);
+    assert_int_equal(c->sites[0].continuing.causes, (1 << CONTINUE_CAUSES) - 1);
+    config_unref(c);
+    refused_saying(
+        OPENAI "continue_causes=['cuts']\n" ACCOUNT,
+        "may hold: cut, length, malformed, empty, found \"cuts\" (did you mean \"cut\"?)");
+    refused_saying(OPENAI "continue_causes='cut'\n" ACCOUNT, "must be an array of strings");
+    refused_saying(OPENAI "continue_max=0\n" ACCOUNT, "must be from 1 to 10, found 0");
+    refused_saying(TARGETS("'o/a'") "continue_max=11\n", "must be from 1 to 10, found 11");
+    refused_saying(TARGETS("'o/a'") "continue_truncated=1\n", "must be true or false");
+    refused_saying(TARGETS("{target='o/a', continue_truncated='yes'}"), "must be true or false");
+    refused_saying(TARGETS("{target='o/a', continue_max=1}"), "unknown key \"continue_max\"");
+}
+
 static void printing_shows_everything_but_secrets(void **state)
 {
     struct buffer out;
@@ -1366,6 +1410,7 @@ static void the_examples_comments_load(void **state)
     setenv("CHERRY_KEY", "k", 1);
     setenv("OPENROUTER_API_KEY", "k", 1);
     setenv("GEMINI_API_KEY", "k", 1);
+    setenv("ANTHROPIC_API_KEY", "k", 1);
     write_file("zai.token", "t", 0600);
     write_file("dragoman.key", "0123456789abcdef", 0600);
     buffer_char(&all, '\0');
@@ -1434,6 +1479,7 @@ int main(void)
         cmocka_unit_test(targets_name_configured_sites),
         cmocka_unit_test(targets_may_have_weights),
         cmocka_unit_test(targets_may_have_options),
+        cmocka_unit_test(truncated_answers_are_continued_where_it_says_so),
         cmocka_unit_test(options_of_the_wrong_type_are_refused),
         cmocka_unit_test(ids_with_stars_are_patterns),
         cmocka_unit_test(keys_may_name_accounts),

@@ -23,6 +23,9 @@ static void every_row(void **state)
         {FAIL_ACCESS_DENIED, 403, "permission_error", "access_denied", false},
         {FAIL_MODEL_DENIED, 403, "permission_error", "model_not_allowed", false},
         {FAIL_MODEL_NOT_FOUND, 404, "invalid_request_error", "model_not_found", false},
+        {FAIL_PREVIOUS_RESPONSE, 400, "invalid_request_error", "previous_response_not_found",
+         false},
+        {FAIL_RESPONSE_NOT_FOUND, 404, "invalid_request_error", "response_not_found", false},
         {FAIL_UNKNOWN_URL, 404, "invalid_request_error", "unknown_url", false},
         {FAIL_METHOD, 405, "invalid_request_error", "method_not_allowed", false},
         {FAIL_KEY_LIMIT, 429, "rate_limit_error", "rate_limit_exceeded", false},
@@ -112,6 +115,37 @@ static void bodies_in_other_dialects(void **state)
     assert_string_equal(http_reason(529), "Overloaded");
 }
 
+static void check_message(enum fail_kind kind, const char *param, const char *message,
+                          const char *wanted)
+{
+    const struct error_context context = {0};
+    char body[400];
+    struct fail fail;
+    struct buffer out;
+    fail_param(&fail, kind, param, "%s", message);
+    buffer_init(&out, ERROR_OBJECT_MAX);
+    error_body(&out, DIALECT_ANTHROPIC, &fail, &context);
+    snprintf(body, sizeof body,
+             "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":"
+             "\"%s\"}}",
+             wanted);
+    assert_span_equal(buffer_span(&out), span_str(body));
+    buffer_free(&out);
+}
+
+/* Anthropic's errors have no place for the field but the message: it begins with it, once. */
+static void the_field_in_anthropics_words(void **state)
+{
+    check_message(FAIL_UNSUPPORTED, "messages[0].content[12]", "not here",
+                  "messages.0.content.12: not here");
+    check_message(FAIL_INVALID_VALUE, "max_tokens", "max_tokens: is required",
+                  "max_tokens: is required");
+    check_message(FAIL_UNSUPPORTED, "response_format", "none", "output_config.format: none");
+    check_message(FAIL_UNSUPPORTED, "stop", "none", "stop_sequences: none");
+    check_message(FAIL_METHOD, "POST, OPTIONS", "use POST", "use POST");
+    check_message(FAIL_INVALID_JSON, "", "no JSON", "no JSON");
+}
+
 /* Messages may quote what somebody sent: the answer is JSON all the same. */
 static void any_bytes_become_json(void **state)
 {
@@ -138,6 +172,7 @@ int main(void)
         cmocka_unit_test(every_row),
         cmocka_unit_test(bodies),
         cmocka_unit_test(bodies_in_other_dialects),
+        cmocka_unit_test(the_field_in_anthropics_words),
         cmocka_unit_test(any_bytes_become_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

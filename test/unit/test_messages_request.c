@@ -186,6 +186,17 @@ static void results_of_tools_are_messages_in_their_place(void **state)
     done(&p);
 }
 
+/* Others go by the last message: there is one. */
+static void empty_content_is_a_message(void **state)
+{
+    struct parsed p;
+    const struct turn *t = good(&p, CONTENT("user", ""));
+    assert_int_equal(t->n_messages, 1);
+    assert_int_equal(t->messages[0].role, ROLE_USER);
+    assert_int_equal(t->messages[0].n_parts, 0);
+    done(&p);
+}
+
 static void an_assistant_thinks_says_and_calls(void **state)
 {
     struct parsed p;
@@ -504,6 +515,7 @@ int main(void)
         cmocka_unit_test(what_has_no_place_is_an_extra),
         cmocka_unit_test(system_as_text_as_blocks_and_as_a_role),
         cmocka_unit_test(results_of_tools_are_messages_in_their_place),
+        cmocka_unit_test(empty_content_is_a_message),
         cmocka_unit_test(an_assistant_thinks_says_and_calls),
         cmocka_unit_test(pictures),
         cmocka_unit_test(documents),

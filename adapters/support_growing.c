@@ -1,0 +1,55 @@
+/*
+ * adapters/support_growing.c - texts that a site sends whole again and again: what is new in them
+ * (adapters/support.h).
+ */
+#include "adapters/support.h"
+
+void growing_init(struct growing *g, size_t limit) { buffer_init(&g->sent, limit); }
+
+void growing_free(struct growing *g) { buffer_free(&g->sent); }
+
+enum growth growing_whole(struct growing *g, struct span whole, struct span *fresh)
+{
+    struct span sent = buffer_span(&g->sent);
+    *fresh = SPAN("");
+    if (whole.n <= sent.n) {
+        if (!span_starts(sent, whole))
+            return GROWTH_EDITED;
+        return whole.n == sent.n ? GROWTH_SAME : GROWTH_SHRUNK;
+    }
+    if (!span_starts(whole, sent))
+        return GROWTH_EDITED;
+    *fresh = span_from(whole, sent.n);
+    buffer_append(&g->sent, *fresh);
+    return GROWTH_MORE;
+}
+
+void growing_append(struct growing *g, struct span piece) { buffer_append(&g->sent, piece); }
+
+void growing_restart(struct growing *g, struct span whole)
+{
+    buffer_clear(&g->sent);
+    buffer_append(&g->sent, whole);
+}
+
+struct span before_torn(struct span text)
+{
+    ptrdiff_t at = span_find(text, SPAN("\xEF\xBF\xBD"));
+    return at < 0 ? text : span_first(text, (size_t)at);
+}
+
+int64_t utf8_characters(struct span text)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < text.n; i++)
+        n += ((unsigned char)text.p[i] & 0xC0) != 0x80;
+    return n;
+}
+
+int64_t utf8_units16(struct span text)
+{
+    int64_t n = utf8_characters(text);
+    for (size_t i = 0; i < text.n; i++)
+        n += (unsigned char)text.p[i] >= 0xF0; /* four bytes: a surrogate pair */
+    return n;
+}

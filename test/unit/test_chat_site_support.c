@@ -1,0 +1,499 @@
+/*
+ * test/unit/test_chat_site_support.c - what chat sites share: prompts with a site's own marks,
+ * texts that come whole again and again, sources and their marks, wishes in model ids, pictures.
+ */
+#include "adapters/support.h"
+#include "test/unit/support/cmocka_all.h"
+#include "test/unit/support/transcript.h"
+
+static struct arena arena;
+
+static int begin(void **state)
+{
+    arena_init(&arena);
+    return 0;
+}
+
+static int end(void **state)
+{
+    arena_free(&arena);
+    return 0;
+}
+
+/* ---- digests ---- */
+
+static void count_up(void *owner, void *bytes, size_t n)
+{
+    unsigned char *next = owner;
+    for (size_t i = 0; i < n; i++)
+        ((unsigned char *)bytes)[i] = (*next)++;
+}
+
+/* RFC 1321, A.5, and FIPS 180-2; nothing is something too. */
+static void digests(void **state)
+{
+    assert_span_equal(md5_hex(&arena, span_of(NULL, 0)), SPAN("d41d8cd98f00b204e9800998ecf8427e"));
+    assert_span_equal(md5_hex(&arena, SPAN("message digest")),
+                      SPAN("f96b697d7cb7938d525a2f31aaf161d0"));
+    assert_span_equal(sha256_hex(&arena, SPAN("abc")),
+                      SPAN("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
+    struct span raw = hmac_sha256(&arena, SPAN("Jefe"), SPAN("what do ya want for nothing?"));
+    assert_int_equal(raw.n, 32);
+    assert_span_equal(hex_encode(&arena, raw),
+                      SPAN("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"));
+}
+
+static void ids(void **state)
+{
+    unsigned char next = 0xF8;
+    struct turn_run run = {.arena = &arena, .random = count_up, .random_owner = &next};
+    assert_span_equal(make_hex_id(&run), SPAN("f8f9fafbfcfdfeff0001020304050607"));
+    static char long_id[129];
+    memset(long_id, 'a', sizeof long_id);
+    const struct span bad[] = {SPAN(""),    SPAN("."),   SPAN(".."), SPAN("a/b"),
+                               SPAN("a?b"), SPAN("a b"), SPAN("ä"),  span_of(long_id, 129)};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(is_path_id(bad[i]));
+    assert_true(is_path_id(span_of(long_id, 128)));
+    assert_true(is_path_id(SPAN("Az09-_")));
+}
+
+/* ---- prompts ---- */
+
+#define USER(text)      "{\"role\":\"user\",\"content\":\"" text "\"}"
+#define ASSISTANT(text) "{\"role\":\"assistant\",\"content\":\"" text "\"}"
+#define SYSTEM(text)    "{\"role\":\"system\",\"content\":\"" text "\"}"
+#define CALL                                                                                       \
+    "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"c1\",\"type\":"            \
+    "\"function\",\"function\":{\"name\":\"get\",\"arguments\":\"{}\"}}]},"                        \
+    "{\"role\":\"tool\",\"tool_call_id\":\"c1\",\"content\":\"42\"}"
+#define CALL_TEXT   "<tool_call>{\"id\":\"c1\",\"name\":\"get\",\"arguments\":\"{}\"}</tool_call>"
+#define RESULT_TEXT "<tool_result id=\"c1\" name=\"get\">42</tool_result>"
+#define PICTURE     "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}}"
+
+/* The four ways of issue 5's sites, as their adapters give them. */
+static const struct prompt_marks lines = {
+    .head = {SPAN_INIT("system"), SPAN_INIT("user"), SPAN_INIT("assistant"), SPAN_INIT("tool")},
+    .tail = SPAN_INIT(":"),
+    .between = SPAN_INIT("\n"),
+};
+static const struct prompt_marks tokens = {
+    .head = {SPAN_INIT("<|system|>"), SPAN_INIT("<|user|>"), SPAN_INIT("<|assistant|>"),
+             SPAN_INIT("<|user|>")},
+    .tail = SPAN_INIT("\n"),
+    .between = SPAN_INIT("\n"),
+    .answer = SPAN_INIT("\n<|assistant|>\n"),
+};
+static const struct prompt_marks blocks = {
+    .head = {SPAN_INIT("System"), SPAN_INIT("User"), SPAN_INIT("Assistant"), SPAN_INIT("Tool")},
+    .tail = SPAN_INIT(": "),
+    .between = SPAN_INIT("\n\n"),
+    .answer = SPAN_INIT("\n\nAssistant:"),
+    .number_pictures = true,
+};
+static const struct prompt_marks human = {
+    .head = {SPAN_INIT("System"), SPAN_INIT("Human"), SPAN_INIT("Assistant"), SPAN_INIT("Human")},
+    .tail = SPAN_INIT(": "),
+    .between = SPAN_INIT("\n\n"),
+    .joined = SPAN_INIT("\n"),
+    .answer = SPAN_INIT("\n\nAssistant:"),
+    .bare_opening = true,
+};
+
+static struct span flat(const struct prompt_marks *marks, const char *messages)
+{
+    struct span body = arena_printf(&arena, "{\"model\":\"m\",\"messages\":[%s]}", messages);
+    const struct turn *turn = transcript_turn(&arena, body.p);
+    return flatten_with(&arena, marks, turn->messages, turn->n_messages);
+}
+
+static void each_site_marks_turns_its_own_way(void **state)
+{
+#define TALK SYSTEM("S") "," USER("a\\nb") "," ASSISTANT("c") "," SYSTEM("late") "," USER("d")
+    assert_span_equal(flat(&lines, TALK),
+                      SPAN("system:S\nuser:a\nb\nassistant:c\nsystem:late\nuser:d"));
+    assert_span_equal(flat(&tokens, TALK),
+                      SPAN("<|system|>\nS\n<|user|>\na\nb\n<|assistant|>\nc\n<|system|>\nlate\n"
+                           "<|user|>\nd\n<|assistant|>\n"));
+    assert_span_equal(flat(&blocks, TALK), SPAN("System: S\n\nUser: a\nb\n\nAssistant: c\n\n"
+                                                "System: late\n\nUser: d\n\nAssistant:"));
+    assert_span_equal(flat(&human, TALK), SPAN("S\n\nHuman: a\nb\n\nAssistant: c\n\nSystem: late"
+                                               "\n\nHuman: d\n\nAssistant:"));
+}
+
+static void a_single_user_turn_has_no_marks(void **state)
+{
+    const struct prompt_marks *all[] = {&lines, &tokens, &blocks, &human};
+    for (size_t i = 0; i < 4; i++) {
+        assert_span_equal(flat(all[i], USER(" as it\\nis ")), SPAN(" as it\nis "));
+        assert_span_equal(flat(all[i], USER("")), SPAN(""));
+        assert_non_null(flat(all[i], USER("")).p);
+    }
+}
+
+static void a_prefill_stands_open(void **state)
+{
+#define PREFILL USER("Count") "," ASSISTANT("One, ")
+    assert_span_equal(flat(&lines, PREFILL), SPAN("user:Count\nassistant:One, "));
+    assert_span_equal(flat(&tokens, PREFILL), SPAN("<|user|>\nCount\n<|assistant|>\nOne, "));
+    assert_span_equal(flat(&blocks, PREFILL), SPAN("User: Count\n\nAssistant: One, "));
+    assert_span_equal(flat(&human, PREFILL), SPAN("Human: Count\n\nAssistant: One, "));
+}
+
+static void calls_and_results_have_their_common_form(void **state)
+{
+    assert_span_equal(flat(&tokens, USER("w") "," CALL),
+                      SPAN("<|user|>\nw\n<|assistant|>\n" CALL_TEXT "\n<|user|>\n" RESULT_TEXT
+                           "\n<|assistant|>\n"));
+    assert_span_equal(
+        flat(&blocks, USER("w") "," CALL),
+        SPAN("User: w\n\nAssistant: " CALL_TEXT "\n\nTool: " RESULT_TEXT "\n\nAssistant:"));
+    /* joined with what the person says next: both are the human's */
+    assert_span_equal(
+        flat(&human, USER("w") "," CALL "," USER("and?")),
+        SPAN("Human: w\n\nAssistant: " CALL_TEXT "\n\nHuman: " RESULT_TEXT "\nand?\n\nAssistant:"));
+}
+
+static void neighbours_are_joined_only_where_the_site_wants_it(void **state)
+{
+    assert_span_equal(flat(&human, SYSTEM("S") "," SYSTEM("T") "," USER("a") "," USER("b")),
+                      SPAN("S\nT\n\nHuman: a\nb\n\nAssistant:"));
+    assert_span_equal(flat(&lines, USER("a") "," USER("b")), SPAN("user:a\nuser:b"));
+    /* whoever has a name is nobody else */
+    assert_span_equal(flat(&human, "{\"role\":\"user\",\"name\":\"Ann\",\"content\":\"a\"},"
+                                   "{\"role\":\"user\",\"name\":\"Bob\",\"content\":\"b\"}"),
+                      SPAN("Human (Ann): a\n\nHuman (Bob): b\n\nAssistant:"));
+    assert_span_equal(flat(&tokens, "{\"role\":\"user\",\"name\":\"Ann\",\"content\":\"a\"}"),
+                      SPAN("<|user|> (Ann)\na\n<|assistant|>\n"));
+    assert_span_equal(
+        flat(&human, "{\"role\":\"system\",\"name\":\"Law\",\"content\":\"S\"}," USER("a")),
+        SPAN("System (Law): S\n\nHuman: a\n\nAssistant:"));
+    assert_span_equal(flat(&human, SYSTEM("only")), SPAN("only\n\nAssistant:"));
+}
+
+static void pictures_are_numbered_where_they_stood(void **state)
+{
+    assert_span_equal(
+        flat(&blocks, "{\"role\":\"user\",\"content\":[" PICTURE
+                      ",{\"type\":\"text\",\"text\":\"this\"}," PICTURE
+                      "]}," ASSISTANT("x") ",{\"role\":\"user\",\"content\":[" PICTURE "]}"),
+        SPAN("User: [image 1]\nthis\n[image 2]\n\nAssistant: x\n\nUser: [image 3]\n\nAssistant:"));
+    assert_span_equal(flat(&blocks, "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":"
+                                    "\"see\"}," PICTURE "]}"),
+                      SPAN("see\n[image 1]"));
+    assert_span_equal(flat(&tokens, "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":"
+                                    "\"see\"}," PICTURE "]}"),
+                      SPAN("see"));
+}
+
+/* ---- texts that come whole ---- */
+
+static void only_what_is_new_is_sent(void **state)
+{
+    static const struct {
+        const char *whole;
+        enum growth growth;
+        const char *fresh;
+    } rows[] = {
+        {"", GROWTH_SAME, ""},
+        {"Hel", GROWTH_MORE, "Hel"},
+        {"Hel", GROWTH_SAME, ""},
+        {"Hello", GROWTH_MORE, "lo"},
+        {"He", GROWTH_SHRUNK, ""},
+        {"", GROWTH_SHRUNK, ""},
+        {"Hella", GROWTH_EDITED, ""},
+        {"Jello, you", GROWTH_EDITED, ""},
+        {"Jel", GROWTH_EDITED, ""},
+        {"Hello, you", GROWTH_MORE, ", you"}, /* what was odd in between changed nothing */
+    };
+    struct growing g;
+    struct span fresh;
+    growing_init(&g, 64);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        assert_int_equal(growing_whole(&g, span_str(rows[i].whole), &fresh), rows[i].growth);
+        assert_span_equal(fresh, span_str(rows[i].fresh));
+    }
+    growing_append(&g, SPAN("!"));
+    assert_int_equal(growing_whole(&g, SPAN("Hello, you!?"), &fresh), GROWTH_MORE);
+    assert_span_equal(fresh, SPAN("?"));
+    growing_restart(&g, SPAN("anew"));
+    assert_int_equal(growing_whole(&g, SPAN("anew."), &fresh), GROWTH_MORE);
+    assert_span_equal(fresh, SPAN("."));
+    growing_free(&g);
+}
+
+static void a_text_above_the_limit_says_so(void **state)
+{
+    struct growing g;
+    struct span fresh;
+    growing_init(&g, 4);
+    growing_whole(&g, SPAN("12345"), &fresh);
+    assert_int_equal(g.sent.error, BUFFER_FULL);
+    growing_free(&g);
+}
+
+static void lengths_in_characters(void **state)
+{
+    assert_int_equal(utf8_characters(SPAN("")), 0);
+    assert_int_equal(utf8_characters(SPAN("aä海🎐")), 4);
+    assert_int_equal(utf8_units16(SPAN("aä海🎐")), 5);
+    assert_span_equal(before_torn(SPAN("海\xEF\xBF\xBD内\xEF\xBF\xBD")), SPAN("海"));
+    assert_span_equal(before_torn(SPAN("海内")), SPAN("海内"));
+    assert_span_equal(before_torn(SPAN("")), SPAN(""));
+}
+
+/* ---- sources and marks ---- */
+
+static int collect(void *owner, const struct delta *d)
+{
+    assert_int_equal(d->kind, DELTA_CITATION);
+    return buffer_printf(owner, "%.*s=%.*s;", SPAN_ARGS(d->title), SPAN_ARGS(d->url));
+}
+
+static struct buffer cited;
+
+static struct span citations(const struct sources *s)
+{
+    struct delta_sink sink = {collect, &cited};
+    buffer_init(&cited, 1 << 16);
+    assert_int_equal(sources_cite(s, &sink), 0);
+    struct span text = arena_dup(&arena, buffer_span(&cited));
+    buffer_free(&cited);
+    return text;
+}
+
+static struct sources three(void)
+{
+    struct sources s = {0};
+    sources_add(&arena, &s, SPAN("turn0search0"), SPAN("A"), SPAN("https://a.example/"));
+    sources_add(&arena, &s, SPAN("turn0search1"), SPAN("B"), SPAN("https://b.example/(x) y"));
+    sources_add(&arena, &s, SPAN(""), SPAN("C"), SPAN("https://c.example/"));
+    return s;
+}
+
+/* `text` through the filter in pieces of `step` bytes. */
+static struct span filtered(struct sources *s, struct span text, size_t step)
+{
+    struct mark_filter f;
+    struct buffer out;
+    buffer_init(&out, 1 << 16);
+    mark_filter_init(&f, 1 << 16);
+    for (size_t at = 0; at < text.n; at += step)
+        mark_filter_feed(&f, s, span_first(span_from(text, at), step), &out);
+    mark_filter_feed(&f, s, SPAN(""), &out);
+    mark_filter_flush(&f, &out);
+    assert_int_equal(out.error, 0);
+    struct span result = arena_dup(&arena, buffer_span(&out));
+    buffer_free(&out);
+    mark_filter_free(&f);
+    return result;
+}
+
+static void marks_become_links_at_every_split(void **state)
+{
+    static const struct {
+        const char *text, *wanted, *plain, *cited;
+    } rows[] = {
+        {"x【turn0search1】 y【turn0search0】【turn0search1】",
+         "x [1](https://b.example/(x%29%20y) y [2](https://a.example/) "
+         "[1](https://b.example/(x%29%20y)",
+         "x y", "B=https://b.example/(x) y;A=https://a.example/;C=https://c.example/;"},
+        {"none", "none", "none", "C=https://c.example/;"},
+        {"gone【turn9x9】.", "gone.", "gone.", "C=https://c.example/;"},
+        {"【3†source】【】【turn】【turn0】【turn0search】【turnsearch0】【turn0search0 】",
+         "【3†source】【】【turn】【turn0】【turn0search】【turnsearch0】【turn0search0 】",
+         "【3†source】【】【turn】【turn0】【turn0search】【turnsearch0】【turn0search0 】",
+         "C=https://c.example/;"},
+        {"【【turn0search0】】", "【 [1](https://a.example/)】", "【】",
+         "A=https://a.example/;C=https://c.example/;"},
+        {"open【turn0search0", "open【turn0search0", "open【turn0search0", "C=https://c.example/;"},
+        {"half\xE3\x80", "half\xE3\x80", "half\xE3\x80", "C=https://c.example/;"},
+        {"、。", "、。", "、。", "C=https://c.example/;"},
+        {"【turn0123456789012345678901234search0】", "【turn0123456789012345678901234search0】",
+         "【turn0123456789012345678901234search0】", "C=https://c.example/;"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct span text = span_str(rows[i].text);
+        for (size_t step = 1; step <= text.n; step++) {
+            struct sources s = three();
+            assert_span_equal(filtered(&s, text, step), span_str(rows[i].wanted));
+            assert_span_equal(citations(&s), span_str(rows[i].cited));
+            assert_span_equal(filtered(NULL, text, step), span_str(rows[i].plain));
+        }
+    }
+}
+
+static void sources_are_taken_once(void **state)
+{
+    struct sources s = three();
+    sources_add(&arena, &s, SPAN("turn0search0"), SPAN("other"), SPAN("https://other.example/"));
+    sources_add(&arena, &s, SPAN(""), SPAN("C again"), SPAN("https://c.example/"));
+    sources_add(&arena, &s, SPAN("k"), SPAN("no url"), SPAN(""));
+    assert_int_equal(s.n, 3);
+    /* the same page by key and without: one annotation */
+    sources_add(&arena, &s, SPAN(""), SPAN("A too"), SPAN("https://a.example/"));
+    assert_int_equal(s.n, 4);
+    filtered(&s, SPAN("【turn0search0】"), 99);
+    assert_span_equal(citations(&s), SPAN("A=https://a.example/;C=https://c.example/;"));
+    struct sources none = {0};
+    assert_span_equal(citations(&none), SPAN(""));
+}
+
+static void sources_are_bounded(void **state)
+{
+    struct sources s = {0};
+    static char huge[SOURCE_BYTES_MAX + 1];
+    memset(huge, 'a', sizeof huge);
+    sources_add(&arena, &s, SPAN(""), SPAN("t"), span_of(huge, sizeof huge));
+    sources_add(&arena, &s, span_of(huge, sizeof huge), SPAN("t"), SPAN("u"));
+    assert_int_equal(s.n, 0);
+    sources_add(&arena, &s, SPAN(""), span_of(huge, sizeof huge), SPAN("u"));
+    assert_int_equal(s.list[0].title.n, 0);
+    for (int i = 0; i < SOURCES_MAX + 10; i++)
+        sources_add(&arena, &s, SPAN(""), SPAN("t"), arena_printf(&arena, "u%d", i));
+    assert_int_equal(s.n, SOURCES_MAX);
+    /* a title cut inside a pair of surrogates */
+    struct sources torn = {0};
+    sources_add(&arena, &torn, SPAN(""), SPAN("t\xED\xA0\xBD"), SPAN("u"));
+    assert_span_equal(torn.list[0].title, SPAN("t\xEF\xBF\xBD"));
+}
+
+static void a_filter_that_is_full_says_so(void **state)
+{
+    struct mark_filter f;
+    struct buffer out;
+    buffer_init(&out, 1 << 10);
+    mark_filter_init(&f, 4);
+    mark_filter_feed(&f, NULL, SPAN("【turn0"), &out);
+    assert_int_equal(out.error, BUFFER_FULL);
+    buffer_free(&out);
+    mark_filter_free(&f);
+}
+
+/* ---- wishes ---- */
+
+static void wishes_behind_an_id(void **state)
+{
+    static const struct {
+        const char *id, *base;
+        enum reasoning_wish asked, wanted;
+        bool search;
+    } rows[] = {
+        {"m", "m", REASONING_UNSET, REASONING_UNSET, false},
+        {"m", "m", REASONING_ON, REASONING_ON, false},
+        {"m-thinking", "m", REASONING_OFF, REASONING_ON, false},
+        {"m-nothinking", "m", REASONING_ON, REASONING_OFF, false},
+        {"m-search", "m", REASONING_OFF, REASONING_OFF, true},
+        {"m-search-thinking", "m", REASONING_UNSET, REASONING_ON, true},
+        {"m-thinking-search", "m", REASONING_UNSET, REASONING_ON, true},
+        {"m-thinking-nothinking", "m", REASONING_UNSET, REASONING_OFF, false},
+        {"-thinking", "-thinking", REASONING_UNSET, REASONING_UNSET, false},
+        {"m-thinking-x", "m-thinking-x", REASONING_UNSET, REASONING_UNSET, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct turn turn = {.reasoning = rows[i].asked};
+        struct turn_run run = {.turn = &turn, .model = span_str(rows[i].id)};
+        struct model_wish wish = read_model_wish(&run);
+        assert_span_equal(wish.id, span_str(rows[i].base));
+        assert_int_equal(wish.reasoning, rows[i].wanted);
+        assert_int_equal(wish.search, rows[i].search);
+        assert_span_equal(base_model_id(span_str(rows[i].id)), span_str(rows[i].base));
+    }
+}
+
+/* ---- pictures ---- */
+
+static int collected(struct pictures *pictures, struct turn_run *run, const char *content)
+{
+    struct span body = arena_printf(
+        &arena, "{\"model\":\"m\",\"messages\":[%s,{\"role\":\"user\",\"content\":[%s]}]}",
+        USER("a"), content);
+    *run = (struct turn_run){.arena = &arena, .turn = transcript_turn(&arena, body.p)};
+    return collect_pictures(run, "site.example", pictures);
+}
+
+#define URL(text) "{\"type\":\"image_url\",\"image_url\":{\"url\":\"" text "\"}}"
+
+static void pictures_are_collected_in_order(void **state)
+{
+    struct pictures pictures;
+    struct turn_run run;
+    assert_int_equal(collected(&pictures, &run, "{\"type\":\"text\",\"text\":\"t\"}"), 0);
+    assert_int_equal(pictures.n, 0);
+    assert_int_equal(
+        collected(&pictures, &run,
+                  URL("data:image/png;base64,AAEC") "," URL("data:image/svg+xml;base64,AA==")),
+        0);
+    assert_int_equal(pictures.n, 2);
+    assert_span_equal(pictures.list[0].bytes, SPAN("\0\1\2"));
+    assert_span_equal(pictures.list[0].mime, SPAN("image/png"));
+    assert_span_equal(pictures.list[0].filename, SPAN("image-1.png"));
+    assert_span_equal(pictures.list[1].filename, SPAN("image-2.svg+xml"));
+    assert_int_equal(refuse_picture(&run, &pictures.list[1], "why"), -1);
+    assert_int_equal(run.fail.kind, FAIL_UNSUPPORTED);
+    assert_string_equal(run.fail.param, "messages[1].content[1]");
+    assert_string_equal(run.fail.message, "why");
+}
+
+static void what_is_no_picture_is_refused_with_its_place(void **state)
+{
+    static const struct {
+        const char *url, *why;
+    } rows[] = {
+        {URL("https://x.example/a.png"),
+         "only pictures as data: URLs can be sent to site.example, not links"},
+        {URL("data:text/html;base64,AAAA"), "names no picture type"},
+        {URL("data:image/a\\u000d\\u000ab;base64,AAAA"), "names no picture type"},
+        {URL("data:image/png;base64,"), "is not base64"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct pictures pictures;
+        struct turn_run run;
+        struct span content =
+            arena_printf(&arena, "{\"type\":\"text\",\"text\":\"t\"},%s", rows[i].url);
+        assert_int_equal(collected(&pictures, &run, content.p), -1);
+        assert_string_equal(run.fail.param, "messages[1].content[1]");
+        assert_non_null(strstr(run.fail.message, rows[i].why));
+    }
+}
+
+/* ---- multipart ---- */
+
+static void a_plain_field(void **state)
+{
+    struct buffer out;
+    struct multipart form = {&out, SPAN("B")};
+    buffer_init(&out, 4096);
+    assert_int_equal(multipart_field(&form, SPAN("from"), SPAN("chat")), 0);
+    assert_int_equal(multipart_end(&form), 0);
+    assert_span_equal(buffer_span(&out), SPAN("--B\r\nContent-Disposition: form-data; name="
+                                              "\"from\"\r\n\r\nchat\r\n--B--\r\n"));
+    buffer_free(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+        TEST(digests),
+        TEST(ids),
+        TEST(each_site_marks_turns_its_own_way),
+        TEST(a_single_user_turn_has_no_marks),
+        TEST(a_prefill_stands_open),
+        TEST(calls_and_results_have_their_common_form),
+        TEST(neighbours_are_joined_only_where_the_site_wants_it),
+        TEST(pictures_are_numbered_where_they_stood),
+        TEST(only_what_is_new_is_sent),
+        TEST(a_text_above_the_limit_says_so),
+        TEST(lengths_in_characters),
+        TEST(marks_become_links_at_every_split),
+        TEST(sources_are_taken_once),
+        TEST(sources_are_bounded),
+        TEST(a_filter_that_is_full_says_so),
+        TEST(wishes_behind_an_id),
+        TEST(pictures_are_collected_in_order),
+        TEST(what_is_no_picture_is_refused_with_its_place),
+        TEST(a_plain_field),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
