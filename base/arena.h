@@ -13,11 +13,12 @@ struct arena_block;
 
 struct arena {
     struct arena_block *blocks; /* newest first */
-    size_t used;                /* bytes handed out, for the tests and the log */
 };
 
 void arena_init(struct arena *a);
 void arena_free(struct arena *a);
+/* Bytes handed out. */
+size_t arena_used(const struct arena *a);
 /* The next allocations, of `n` bytes together, come from one block of just this size. For who knows
  * what is usual; 0, or -1 when memory is short. */
 int arena_reserve(struct arena *a, size_t n);

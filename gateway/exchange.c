@@ -42,7 +42,7 @@ enum {
     /* What a chat takes of its arena until it has an account: with a model's name and a target. */
     SMALL_CHAT = sizeof(struct branch) + sizeof(struct target) + 32,
     /* And the turn of one with two messages. */
-    SMALL_TURN = sizeof(struct turn) + 2 * (sizeof(struct message) + sizeof(struct part)),
+    SMALL_TURN = sizeof(struct prompts) + sizeof(struct turn) + 2 * (sizeof(struct message) + sizeof(struct part)),
     PARKED_BODY_MAX = 64 * 1024, /* bodies up to this size are read again in no time */
     BODY_GROWTH = 1024,   /* an API may read the body in another form that is a little longer */
     OUT_KEEP = 256 * 1024 /* the shared buffer gives memory above this back */
@@ -252,7 +252,7 @@ struct api_request exchange_request(struct exchange *e)
         .body = (char *)body.p,
         .n = body.n,
         .type = http_exchange_header(e->http, "content-type"),
-        .path = e->path,
+        .path = span_str(e->path),
         .query = query < 0 ? SPAN("") : span_from(target, (size_t)query + 1),
         .header = header_of,
         .header_owner = e->http,
@@ -278,22 +278,28 @@ static int parse_body(struct exchange *e, struct fail *fail)
         largest = request.found[i].body.n > largest ? request.found[i].body.n : largest;
     struct json_parser *own =
         largest > LARGE_BODY ? json_parser_create(largest + BODY_GROWTH) : NULL;
+    if (!arena_reserve(&e->parsed, SMALL_TURN))
+        e->prompts = arena_alloc(&e->parsed, sizeof *e->prompts);
     int bad =
-        arena_reserve(&e->parsed, SMALL_TURN)
+        !e->prompts
             ? fail_memory(fail)
-            : e->api->parse(&request, own ? own : e->engine->json, &e->parsed, &e->prompts, fail);
+            : e->api->parse(&request, own ? own : e->engine->json, &e->parsed, e->prompts, fail);
     if (own)
         json_parser_destroy(own);
     return bad;
+}
+
+uint64_t exchange_group(const struct exchange *e)
+{
+    return span_hash(SPAN_HASH, e->grant.key ? e->grant.key->name : SPAN(""));
 }
 
 /* The first words of the person, and whose key it is: they stay the same from turn to turn. */
 static void name_conversation(struct exchange *e)
 {
     enum { ENOUGH = 4096 };
-    const struct turn *turn = e->prompts.turns;
-    uint64_t h = span_hash(SPAN_HASH, e->grant.key ? e->grant.key->name : SPAN(""));
-    e->group = h;
+    const struct turn *turn = e->prompts->turns;
+    uint64_t h = exchange_group(e);
     for (size_t i = 0; i < turn->n_messages; i++) {
         const struct message *m = &turn->messages[i];
         if (m->role != ROLE_USER)
@@ -313,9 +319,9 @@ static enum exchange_step step_admit(struct exchange *e)
     exchange_note_body(e, NULL, "from client", http_exchange_body(e->http));
     bool bad = parse_body(e, &fail);
     http_exchange_drop_head(e->http);
-    if (e->prompts.n) { /* also of a refused request: for the log, when the body is gone */
-        e->model = arena_text(&e->arena, e->prompts.turns->model);
-        e->stream = e->prompts.turns->stream;
+    if (e->prompts && e->prompts->n) { /* also of a refused request: for the log, when the body is gone */
+        e->model = arena_text(&e->arena, e->prompts->turns->model);
+        e->stream = e->prompts->turns->stream;
     }
     if (bad) {
         *fail_of(e) = fail;
@@ -356,13 +362,13 @@ static int refuse_runs(struct exchange *e)
         fail_of(e), FAIL_TOO_LARGE, "n",
         "%d choices are as many requests to the site, and with so large a prompt they are "
         "too much; ask for fewer at a time",
-        e->prompts.turns->n);
+        e->prompts->turns->n);
 }
 
 /* A branch for each turn, or for each choice of each turn. */
 static int make_branches(struct exchange *e)
 {
-    const struct prompts *p = &e->prompts;
+    const struct prompts *p = e->prompts;
     int wanted = p->turns->n;
     bool split = wanted > 1 && !sites_have_n(e);
     size_t bytes = 0;
@@ -391,10 +397,10 @@ static int make_branches(struct exchange *e)
 void exchange_park(struct exchange *e)
 {
     if (e->parked || e->answer || !e->api->parses_again || e->n_branches != 1 ||
-        e->prompts.n != 1 || http_exchange_body(e->http).n > PARKED_BODY_MAX)
+        e->prompts->n != 1 || http_exchange_body(e->http).n > PARKED_BODY_MAX)
         return;
     e->parked = true;
-    e->prompts = (struct prompts){0};
+    e->prompts = NULL;
     e->target_turns = NULL;
     e->branches->asked = e->branches->turn = NULL;
     arena_free(&e->parsed);
@@ -411,11 +417,11 @@ int exchange_unpark(struct exchange *e)
     if (parse_body(e, &fail)) {
         assert(fail.kind == FAIL_INTERNAL); /* it was understood before */
         arena_free(&e->parsed);
-        e->prompts = (struct prompts){0};
+        e->prompts = NULL;
         return -1;
     }
     e->parked = false;
-    e->branches->asked = e->prompts.turns;
+    e->branches->asked = e->prompts->turns;
     return 0;
 }
 
@@ -430,13 +436,13 @@ int exchange_begin_answer(struct exchange *e)
         .model = e->model,
         .request_id = span_str(e->request_id),
         .created = clock_wall_ms() / 1000,
-        .include_usage = e->prompts.turns->include_usage,
+        .include_usage = e->prompts->turns->include_usage,
     };
     if (!meta.id.p)
         return -1;
     struct answer_writer *w =
-        pieces_go_out(e) ? e->api->stream_writer(&e->arena, &meta, &e->prompts, &e->engine->out)
-                         : e->api->whole_writer(&e->arena, &meta, &e->prompts);
+        pieces_go_out(e) ? e->api->stream_writer(&e->arena, &meta, e->prompts, &e->engine->out)
+                         : e->api->whole_writer(&e->arena, &meta, e->prompts);
     if (!w)
         return -1;
     struct answer *answer = arena_alloc(&e->arena, sizeof *answer);
@@ -447,6 +453,11 @@ int exchange_begin_answer(struct exchange *e)
     answer_init(answer, w, &e->arena, &e->engine->tokens, meta.id);
     e->answer = answer;
     return 0;
+}
+
+static void on_wake(struct waiter *w)
+{
+    exchange_go_on(((struct list_wait *)((char *)w - offsetof(struct list_wait, waiter)))->exchange);
 }
 
 /* A visitor's key opens the sites that take it; one of ours may be tied to some accounts. */
@@ -466,23 +477,35 @@ static enum exchange_step refuse_sites(struct exchange *e)
     return refuse(e);
 }
 
+static enum exchange_step wait_for_lists(struct exchange *e)
+{
+    e->list_wait = arena_alloc(&e->arena, sizeof *e->list_wait);
+    if (!e->list_wait) {
+        fail_memory(fail_of(e));
+        e->end = END_FAILED;
+        return STEP_FINISH;
+    }
+    e->list_wait->waiter.wake = on_wake;
+    e->list_wait->exchange = e;
+    catalogue_wait(e->engine->catalogue, &e->list_wait->waiter);
+    return STEP_WAIT;
+}
+
 static enum exchange_step step_resolve(struct exchange *e)
 {
-    size_t open = 0;
+    size_t open = 0, n_targets = 0;
     struct fail fail;
     const struct resolve_wish wish = {
-        .id = e->model, .may_wait = !e->listed, .turn_for = &e->grant, .grant = &e->grant};
+        .id = e->model, .may_wait = !e->list_wait, .turn_for = &e->grant, .grant = &e->grant};
     enum resolve_result r = catalogue_resolve(e->engine->catalogue, e->config, &wish, &e->arena,
-                                              &e->targets, &e->n_targets, &fail);
+                                              &e->targets, &n_targets, &fail);
     if (r == RESOLVE_UNKNOWN) {
         *fail_of(e) = fail;
         return refuse(e);
     }
-    if (r == RESOLVE_WAIT) {
-        e->listed = true;
-        catalogue_wait(e->engine->catalogue, &e->waiter);
-        return STEP_WAIT;
-    }
+    if (r == RESOLVE_WAIT)
+        return wait_for_lists(e);
+    e->n_targets = (uint16_t)(n_targets < UINT16_MAX ? n_targets : UINT16_MAX);
     while (open < e->n_targets && !exchange_opens(e, open))
         open++;
     if (open == e->n_targets)
@@ -514,14 +537,14 @@ static enum exchange_step fail_with(struct exchange *e, const struct branch *b)
  * (Q12). How many there are, or -1 with fail. */
 static int ask_for_missing(struct exchange *e)
 {
-    int wanted = e->prompts.turns->n, missing = 0;
+    int wanted = e->prompts->turns->n, missing = 0;
     size_t bytes = 0;
-    for (size_t i = 0; i < e->prompts.n && !e->api->relays; i++) {
+    for (size_t i = 0; i < e->prompts->n && !e->api->relays; i++) {
         const struct turn *one = NULL;
         for (int k = (int)i * wanted; k < (int)(i + 1) * wanted; k++) {
             if (answer_has_choice(e->answer, k))
                 continue;
-            one = one ? one : turn_with_one_choice(&e->arena, &e->prompts.turns[i]);
+            one = one ? one : turn_with_one_choice(&e->arena, &e->prompts->turns[i]);
             if (!one)
                 return fail_memory(fail_of(e));
             bytes += one->raw.n;
@@ -548,7 +571,7 @@ static enum exchange_step look_at_branches(struct exchange *e)
     }
     if (over < e->n_branches)
         return STEP_WAIT;
-    int missing = e->prompts.turns->n > 1 ? ask_for_missing(e) : 0;
+    int missing = e->prompts->turns->n > 1 ? ask_for_missing(e) : 0;
     if (missing > 0)
         return STEP_RUN;
     e->end = missing ? END_FAILED : END_COMPLETE;
@@ -645,7 +668,7 @@ static void end_stream(struct exchange *e)
 static void answer_whole(struct exchange *e, const struct reply_headers *h, int status,
                          struct span body)
 {
-    e->status = status;
+    e->status = (uint16_t)status;
     exchange_note_body(e, first_branch(e), "to client", body);
     count_bytes(e, body.n);
     http_answer_whole(e->http, status, h->list, h->n, body);
@@ -754,8 +777,8 @@ static void log_access(struct exchange *e)
     log_record_text(&r, "model", span_first(e->model, 128));
     if (b) {
         log_record_text(&r, "site", branch_site(b)->settings.name);
-        if (b->account_name.n)
-            log_record_text(&r, "account", b->account_name);
+        if (b->work && b->work->account_name.n)
+            log_record_text(&r, "account", b->work->account_name);
     }
     if (e->n_branches > 1)
         log_record_int(&r, "runs", (int64_t)e->n_branches);
@@ -856,7 +879,7 @@ void exchange_free_over(struct engine *engine)
 static void exchange_destroy(struct exchange *e)
 {
     struct engine *engine = e->engine;
-    assert(!e->http && !e->waiter.queue && !e->tidies);
+    assert(!e->http && !(e->list_wait && e->list_wait->waiter.queue) && !e->tidies);
     if (e->prev)
         e->prev->next = e->next;
     else
@@ -889,16 +912,11 @@ void exchange_go_on(struct exchange *e)
         enum exchange_step next = steps[e->step](e);
         if (next == STEP_WAIT)
             break;
-        e->step = next;
+        e->step = (int8_t)next;
     }
     e->advancing = false;
     if (e->step == STEP_OVER)
         exchange_destroy(e);
-}
-
-static void on_wake(struct waiter *w)
-{
-    exchange_go_on((struct exchange *)((char *)w - offsetof(struct exchange, waiter)));
 }
 
 /* ---- clocks ---- */
@@ -992,12 +1010,11 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     e->magic = EXCHANGE_MAGIC;
     e->engine = engine;
     e->api = api;
-    e->path = path;
+    e->path = path.p;
     e->http = http;
     e->config = config_ref(http_exchange_config(http));
     e->grant = *grant;
     e->grant.visitor_key = visitor_key;
-    e->waiter.wake = on_wake;
     e->drained_out = true;
     e->started_ms = http_exchange_started_ms(http);
     e->last_write_ms = exchange_now_ms(e);
@@ -1019,8 +1036,9 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
 /* Ends what is under way; the answer says why. */
 static void stop(struct exchange *e, enum end_state end)
 {
-    e->end = end;
-    waiter_leave(&e->waiter);
+    e->end = (uint8_t)end;
+    if (e->list_wait)
+        waiter_leave(&e->list_wait->waiter);
     for (size_t i = 0; i < e->n_branches; i++)
         branch_cancel(&e->branches[i]);
     e->step = STEP_FINISH;
