@@ -49,7 +49,9 @@ static bool part_counts(const struct anthropic_body *b, const struct message *m,
     case PART_REFUSAL: return !anthropic_is_blank(p->text);
     case PART_IMAGE:
     case PART_FILE: return m->role != ROLE_ASSISTANT;
-    default: return false; /* thinking without what this site would know it by */
+    case PART_THINKING:
+    case PART_REDACTED: return b->put_back && m->role == ROLE_ASSISTANT && p->signature.n;
+    default: return false;
     }
 }
 

@@ -20,6 +20,7 @@
 #include "gateway/upstream.h"
 
 struct exchange;
+struct passage;
 
 struct engine {
     uv_loop_t *loop;
@@ -40,9 +41,10 @@ struct engine {
     struct buffer out;          /* what one event wants to tell the client; empty between events */
     struct exchange *exchanges;
     struct exchange *over; /* freed when nothing of them can be on its way back */
-    size_t n_exchanges;
-    int64_t started_ms;  /* wall clock */
-    struct fail no_room; /* of all that fail when there is no memory to say why */
+    struct passage *passages; /* requests that are passed through */
+    size_t n_exchanges;       /* unfinished ones, passages too */
+    int64_t started_ms;       /* wall clock */
+    struct fail no_room;      /* of all that fail when there is no memory to say why */
     bool stopping;
 };
 

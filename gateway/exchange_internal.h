@@ -6,6 +6,7 @@
 
 #include "gateway/api.h"
 #include "gateway/branch.h"
+#include "gateway/client_work.h"
 #include "gateway/exchange.h"
 #include "gateway/reply.h"
 
@@ -59,6 +60,7 @@ struct exchange_state {
 /* Thousands may wait: what is small lies together, and what most need not is made when somebody
  * does. */
 struct exchange {
+    struct client_work work; /* first */
     unsigned magic;
     struct deadline deadline; /* the earliest thing that waits for time, lazily set */
     struct engine *engine;

@@ -166,6 +166,31 @@ int http_exchange_unpack_body(struct http_exchange *x)
     return 0;
 }
 
+void http_exchange_stream_body(struct http_exchange *x)
+{
+    assert(x->magic == HTTP_EXCHANGE_MAGIC && !x->announced &&
+           x->connection->server->handler.on_body);
+    x->streamed = true;
+}
+
+uint64_t http_exchange_body_left(const struct http_exchange *x)
+{
+    const struct http_intake *intake = x->connection->intake;
+    return intake ? http_parser_body_left(&intake->parser) : 0;
+}
+
+void http_exchange_pause_body(struct http_exchange *x) { x->body_paused = true; }
+
+void http_exchange_resume_body(struct http_exchange *x)
+{
+    struct http_connection *c = x->connection;
+    if (!x->body_paused)
+        return;
+    x->body_paused = false;
+    c->since_ms = uv_now(c->server->loop);
+    http_server_again(c);
+}
+
 const struct ip_address *http_exchange_peer(const struct http_exchange *x)
 {
     return &x->connection->peer;

@@ -121,6 +121,7 @@ enum connection_state {
     CONNECTION_IDLE,      /* waits for the first byte of a head */
     CONNECTION_HEAD,      /* a head is arriving */
     CONNECTION_BODY,      /* a body is arriving */
+    CONNECTION_STREAM,    /* a body is arriving and handed out; its answer may be in work */
     CONNECTION_DISCARD,   /* answered already; the rest of the body is thrown away */
     CONNECTION_ANSWER,    /* the request is whole, the answer is in work */
     CONNECTION_FLUSH,     /* the last answer is in the queue; then we end */
@@ -219,6 +220,8 @@ struct http_exchange {
     bool http10 : 1;  /* the request is */
     bool dropped : 1; /* http_exchange_drop_head was called: the connection's parser is gone */
     bool packed : 1;  /* the body has no padding */
+    bool streamed : 1;    /* its body is handed out as it comes */
+    bool body_paused : 1; /* but not now */
     struct http_connection *connection;
     struct config *config;
     void *user;
