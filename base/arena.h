@@ -26,7 +26,8 @@ int arena_reserve(struct arena *a, size_t n);
 void *arena_alloc(struct arena *a, size_t n);
 /* A copy with a NUL behind it (not counted in n) and JSON_PADDING readable bytes. */
 struct span arena_dup(struct arena *a, struct span s);
-/* A copy with a NUL behind it (not counted in n) and no more. For text that no JSON parser reads. */
+/* A copy with a NUL behind it (not counted in n) and no more. For text that no JSON parser reads.
+ */
 struct span arena_text(struct arena *a, struct span s);
 struct span arena_printf(struct arena *a, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What is small is moved to a block of its size: shrinking it in place would leave a hole behind that
- * is good for nothing, and the former block is just what the next one needs. */
+/* What is small is moved to a block of its size: shrinking it in place would leave a hole behind
+ * that is good for nothing, and the former block is just what the next one needs. */
 enum { FIT_MOVES = 16 * 1024 };
 
 void buffer_init(struct buffer *b, size_t limit) { *b = (struct buffer){.limit = limit}; }

@@ -550,9 +550,8 @@ static enum branch_step wait_for_account(struct branch *b, uint64_t retry_at)
         fail_of(b)->retry_after_s = 10;
         return next_target(b);
     }
-    if (!account_pool_wait(engine_of(b)->accounts, site, &b->waiter,
-                           exchange_group(b->exchange), again,
-                           retry_at)) {
+    if (!account_pool_wait(engine_of(b)->accounts, site, &b->waiter, exchange_group(b->exchange),
+                           again, retry_at)) {
         fail_set(fail_of(b), FAIL_SERVER_BUSY,
                  "%d requests wait for an account of %.*s already (queue_max)", site->queue_max,
                  SPAN_ARGS(site->settings.name));

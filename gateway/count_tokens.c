@@ -20,7 +20,8 @@ int count_tokens_of(const struct token_source *source, struct json_parser *json,
     struct turn turn;
     struct json_parser *own =
         body.n > LARGE_BODY ? json_parser_create(body.n + JSON_PADDING) : NULL;
-    int bad = messages_request_parse(own ? own : json, arena, (char *)body.p, body.n, &wish, &turn, fail);
+    int bad =
+        messages_request_parse(own ? own : json, arena, (char *)body.p, body.n, &wish, &turn, fail);
     json_parser_destroy(own);
     if (bad)
         return -1;

@@ -40,7 +40,7 @@ struct engine {
     struct json_parser *json;   /* small bodies and site frames; never kept across a call */
     struct buffer out;          /* what one event wants to tell the client; empty between events */
     struct exchange *exchanges;
-    struct exchange *over; /* freed when nothing of them can be on its way back */
+    struct exchange *over;    /* freed when nothing of them can be on its way back */
     struct passage *passages; /* requests that are passed through */
     size_t n_exchanges;       /* unfinished ones, passages too */
     int64_t started_ms;       /* wall clock */

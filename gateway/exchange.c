@@ -42,7 +42,8 @@ enum {
     /* What a chat takes of its arena until it has an account: with a model's name and a target. */
     SMALL_CHAT = sizeof(struct branch) + sizeof(struct target) + 32,
     /* And the turn of one with two messages. */
-    SMALL_TURN = sizeof(struct prompts) + sizeof(struct turn) + 2 * (sizeof(struct message) + sizeof(struct part)),
+    SMALL_TURN = sizeof(struct prompts) + sizeof(struct turn) +
+                 2 * (sizeof(struct message) + sizeof(struct part)),
     PARKED_BODY_MAX = 64 * 1024, /* bodies up to this size are read again in no time */
     BODY_GROWTH = 1024,   /* an API may read the body in another form that is a little longer */
     OUT_KEEP = 256 * 1024 /* the shared buffer gives memory above this back */
@@ -280,10 +281,9 @@ static int parse_body(struct exchange *e, struct fail *fail)
         largest > LARGE_BODY ? json_parser_create(largest + BODY_GROWTH) : NULL;
     if (!arena_reserve(&e->parsed, SMALL_TURN))
         e->prompts = arena_alloc(&e->parsed, sizeof *e->prompts);
-    int bad =
-        !e->prompts
-            ? fail_memory(fail)
-            : e->api->parse(&request, own ? own : e->engine->json, &e->parsed, e->prompts, fail);
+    int bad = !e->prompts ? fail_memory(fail)
+                          : e->api->parse(&request, own ? own : e->engine->json, &e->parsed,
+                                          e->prompts, fail);
     if (own)
         json_parser_destroy(own);
     return bad;
@@ -319,7 +319,8 @@ static enum exchange_step step_admit(struct exchange *e)
     exchange_note_body(e, NULL, "from client", http_exchange_body(e->http));
     bool bad = parse_body(e, &fail);
     http_exchange_drop_head(e->http);
-    if (e->prompts && e->prompts->n) { /* also of a refused request: for the log, when the body is gone */
+    if (e->prompts &&
+        e->prompts->n) { /* also of a refused request: for the log, when the body is gone */
         e->model = arena_text(&e->arena, e->prompts->turns->model);
         e->stream = e->prompts->turns->stream;
     }
@@ -457,7 +458,8 @@ int exchange_begin_answer(struct exchange *e)
 
 static void on_wake(struct waiter *w)
 {
-    exchange_go_on(((struct list_wait *)((char *)w - offsetof(struct list_wait, waiter)))->exchange);
+    exchange_go_on(
+        ((struct list_wait *)((char *)w - offsetof(struct list_wait, waiter)))->exchange);
 }
 
 /* A visitor's key opens the sites that take it; one of ours may be tied to some accounts. */

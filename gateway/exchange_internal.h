@@ -90,8 +90,8 @@ struct exchange {
 
     char request_id[REQUEST_ID_SIZE];
     struct ip_address client;
-    int8_t step; /* enum exchange_step */
-    uint8_t end; /* enum end_state */
+    int8_t step;          /* enum exchange_step */
+    uint8_t end;          /* enum end_state */
     bool holds_place : 1; /* it counts among the key's unfinished requests */
     bool parked : 1;      /* see exchange_park */
     bool stream : 1;

@@ -23,7 +23,7 @@
 #include "gateway/log.h"
 
 enum {
-    KEEPALIVE_S = 60,           /* TCP probes: a client that lost its network is noticed at last */
+    KEEPALIVE_S = 60, /* TCP probes: a client that lost its network is noticed at last */
     AHEAD_LIMIT = HTTP_AHEAD_MAX + 4 * HTTP_READ_SIZE,
     TLS_RECORD_MAX = 16 * 1024, /* pieces up to this size travel in one record */
     QUEUE_KEEP = 64 * 1024 /* memory of an emptied queue that stays while an answer is in work */
@@ -69,7 +69,10 @@ static struct http_intake *intake(struct http_connection *c)
     return c->intake;
 }
 
-static size_t n_ahead(const struct http_connection *c) { return c->intake ? c->intake->ahead.n : 0; }
+static size_t n_ahead(const struct http_connection *c)
+{
+    return c->intake ? c->intake->ahead.n : 0;
+}
 
 /* For a request that is read and one that will not be. */
 static void free_intake(struct http_connection *c)
@@ -525,8 +528,8 @@ static void begin_stream(struct http_connection *c, bool body_is_coming)
     x->announced = true;
     h->on_request(h->owner, x);
     /* Who has an answer already need not send anything; what it sends all the same is discarded. */
-    if (c->state == CONNECTION_STREAM && c->intake->parser.request.expect_continue && !body_is_coming &&
-        !c->exchange->head_sent)
+    if (c->state == CONNECTION_STREAM && c->intake->parser.request.expect_continue &&
+        !body_is_coming && !c->exchange->head_sent)
         http_connection_send(c, &go_on, 1);
 }
 

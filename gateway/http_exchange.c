@@ -268,7 +268,10 @@ static void finish_head(struct http_exchange *x)
         buffer_append(x->head, SPAN("Connection: close\r\n"));
     else if (x->head && x->http10)
         buffer_append(x->head, SPAN("Connection: keep-alive\r\n"));
-    if (!x->head || buffer_append(x->head, SPAN("\r\n"))) { /* half a head would be a lie; nothing at all is seen as a failure */
+    if (!x->head ||
+        buffer_append(
+            x->head,
+            SPAN("\r\n"))) { /* half a head would be a lie; nothing at all is seen as a failure */
         c->broken = true;
         http_server_again(c);
     }

@@ -3,10 +3,10 @@
  * sockets, http_server.c owns listeners and the list of connections, http_connection.c is one
  * client connection, http_exchange.c one answer.
  *
- * An idle connection costs one struct http_connection (less than 400 bytes) and the kernel's socket;
- * the parser, heads, bodies, answers and queues are allocated while there are some and given back
- * after each request. Bytes are read into one 64 KiB buffer that all connections of the loop share. (With TLS:
- * mbedTLS's buffers in addition, some 35 KiB.)
+ * An idle connection costs one struct http_connection (less than 400 bytes) and the kernel's
+ * socket; the parser, heads, bodies, answers and queues are allocated while there are some and
+ * given back after each request. Bytes are read into one 64 KiB buffer that all connections of the
+ * loop share. (With TLS: mbedTLS's buffers in addition, some 35 KiB.)
  */
 #ifndef DRAGOMAN_GATEWAY_HTTP_SERVER_INTERNAL_H
 #define DRAGOMAN_GATEWAY_HTTP_SERVER_INTERNAL_H
@@ -172,7 +172,8 @@ struct http_connection {
     bool client_ended : 1;  /* FIN came */
     bool broken : 1;        /* a write failed: nothing arrives any more */
     bool socket_closed : 1; /* uv_close has done its work */
-    bool notified : 1; /* TLS: close_notify is sent, or must not be as the answer is cut on purpose */
+    bool notified : 1; /* TLS: close_notify is sent, or must not be as the answer is cut on purpose
+                        */
     union {
         uv_stream_t stream;
         uv_tcp_t tcp;
@@ -217,9 +218,9 @@ struct http_exchange {
     bool head_sent : 1;
     bool bodiless : 1; /* HEAD, 204, 304 */
     bool chunked : 1;
-    bool http10 : 1;  /* the request is */
-    bool dropped : 1; /* http_exchange_drop_head was called: the connection's parser is gone */
-    bool packed : 1;  /* the body has no padding */
+    bool http10 : 1;      /* the request is */
+    bool dropped : 1;     /* http_exchange_drop_head was called: the connection's parser is gone */
+    bool packed : 1;      /* the body has no padding */
     bool streamed : 1;    /* its body is handed out as it comes */
     bool body_paused : 1; /* but not now */
     struct http_connection *connection;

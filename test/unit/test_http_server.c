@@ -76,8 +76,7 @@ static void echo(struct http_exchange *x)
     for (int i = 0; i < JSON_PADDING; i++)
         (void)*(volatile char *)(body.p + body.n + i);
     int n = snprintf(text, sizeof text, "%.*s %.*s %zu:%.*s", SPAN_ARGS(http_exchange_method(x)),
-                     SPAN_ARGS(http_exchange_path(x)), body.n,
-                     SPAN_ARGS(span_first(body, 100)));
+                     SPAN_ARGS(http_exchange_path(x)), body.n, SPAN_ARGS(span_first(body, 100)));
     answer_text(x, 200, span_of(text, (size_t)n));
 }
 
