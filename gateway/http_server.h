@@ -90,8 +90,8 @@ void http_exchange_stream_body(struct http_exchange *);
 /* What is still to come of it: 0 = nothing (on_body is not called any more), UINT64_MAX = not known
  * (chunked). */
 uint64_t http_exchange_body_left(const struct http_exchange *);
-/* No further on_body until resumed; some 64 KiB wait with us, the rest with the client. While paused
- * the body's clock stands still. Resuming calls nothing back before it returns. */
+/* No further on_body until resumed; some 64 KiB wait with us, the rest with the client. While
+ * paused the body's clock stands still. Resuming calls nothing back before it returns. */
 void http_exchange_pause_body(struct http_exchange *);
 void http_exchange_resume_body(struct http_exchange *);
 const struct ip_address *http_exchange_peer(const struct http_exchange *);
