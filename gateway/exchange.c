@@ -298,6 +298,7 @@ uint64_t exchange_group(const struct exchange *e)
 static void name_conversation(struct exchange *e)
 {
     enum { ENOUGH = 4096 };
+    assert(e->prompts); /* just made */
     const struct turn *turn = e->prompts->turns;
     uint64_t h = exchange_group(e);
     for (size_t i = 0; i < turn->n_messages; i++) {

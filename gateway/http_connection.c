@@ -799,7 +799,8 @@ static uint64_t deadline_of(const struct http_connection *c)
         deadline = c->since_ms + (c->refused ? clocks->refused_ms : clocks->head_ms);
         break;
     case CONNECTION_STREAM:
-        if (!c->exchange || c->exchange->body_paused)
+        assert(c->exchange);
+        if (c->exchange->body_paused)
             break; /* it is we who wait */
         deadline = c->since_ms + clocks->body_ms;
         break;
