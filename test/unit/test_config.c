@@ -1597,6 +1597,7 @@ static void the_examples_comments_load(void **state)
     setenv("ANTHROPIC_API_KEY", "k", 1);
     setenv("CHATGLM_SIGN_SECRET", "k", 1);
     write_file("zai.token", "t", 0600);
+    write_file("chatglm.refresh", "t", 0600);
     write_file("dragoman.key", "0123456789abcdef", 0600);
     buffer_char(&all, '\0');
     config_unref(good(all.p));
