@@ -14,10 +14,14 @@
 #include "adapters/support.h"
 #include "base/json_raw.h"
 #include "base/json_write.h"
+#include "base/span_map.h"
 #include "gateway/chat_body.h"
 #include "gateway/request_body.h"
 
 enum { WHERE_MAX = 96, PIECES_LIMIT = 1 << 30, ECHO_LIMIT = 1 << 30, DESCRIPTION_LIMIT = 1 << 20 };
+/* A short reference may name a long item, many times: all of them count as if they had been sent.
+ */
+enum { REFERRED_MAX = 32 << 20 };
 
 /* Places in what was stored have no name that the client knows. */
 enum { STORED = -1 };
@@ -29,6 +33,8 @@ struct reader {
     struct responses_request *request;
     const struct response_found *found;
     size_t n_found;
+    struct span_map stored; /* items of `found` by their raw ids, once one was asked for */
+    size_t referred;        /* bytes of items that references named */
     struct fail *fail;
 
     struct message *messages;
@@ -40,6 +46,7 @@ struct reader {
     size_t cap_parts, cap_calls;
     bool ends_in_message; /* its last item was a message */
 
+    struct span_map allowed; /* with an arena: only these tools (read_allowed) */
     size_t n_ignored_tools;
 };
 
@@ -701,16 +708,30 @@ static int read_chain(struct reader *r)
                               SPAN_ARGS(span_first(r->request->previous, 80)));
 }
 
-static bool find_in(struct span items, struct span raw_id, struct span *item)
+static int index_items(struct reader *r, struct span items)
 {
     struct json_raw_iter it = json_raw_each(items);
     while (is_array(items) && json_raw_next(&it)) {
-        if (is_object(it.value) && span_eq(json_raw_given(it.value, "id"), raw_id)) {
-            *item = it.value;
-            return true;
-        }
+        struct span id = is_object(it.value) ? json_raw_given(it.value, "id") : SPAN("");
+        if (!is_text(id))
+            continue;
+        struct span *item = arena_alloc(r->arena, sizeof *item);
+        if (!item || span_map_add(&r->stored, id, item))
+            return fail_memory(r->fail);
+        *item = it.value;
     }
-    return false;
+    return 0;
+}
+
+static int index_stored(struct reader *r)
+{
+    r->stored.arena = r->arena;
+    for (size_t i = 0; i < r->n_found; i++) {
+        if (index_items(r, stored_items(r->found[i].body, true)) ||
+            index_items(r, stored_items(r->found[i].body, false)))
+            return -1;
+    }
+    return 0;
 }
 
 static bool is_reference(struct span item)
@@ -726,10 +747,17 @@ static int resolve(struct reader *r, int index, struct span *item)
     place_of(where, index);
     if (!is_text(id))
         return invalid(r, where, "a reference with a string \"id\"");
-    for (size_t i = 0; i < r->n_found; i++) {
-        if (find_in(stored_items(r->found[i].body, true), id, item) ||
-            find_in(stored_items(r->found[i].body, false), id, item))
-            return 0;
+    if (!r->stored.arena && index_stored(r))
+        return -1;
+    const struct span *named = span_map_get(&r->stored, id);
+    if (named) {
+        *item = *named;
+        r->referred += named->n;
+        return r->referred <= REFERRED_MAX
+                   ? 0
+                   : fail_param(r->fail, FAIL_INVALID_VALUE, where,
+                                "the items that input refers to are larger than %d MiB together",
+                                REFERRED_MAX >> 20);
     }
     return fail_param(r->fail, FAIL_INVALID_VALUE, where,
                       "Item with id '%.*s' not found. Items are kept with `store`; send the item "
@@ -807,17 +835,22 @@ static int read_messages(struct reader *r, struct span body)
 
 /* ---- tools ---- */
 
-/* May the model use the tool? `names` is the list of allowed_tools, {NULL,0} = all. */
-static bool is_allowed(struct span names, struct span raw_name)
+/* The tools that the model may use, by their raw names. */
+static int read_allowed(struct reader *r, struct span list)
 {
-    struct json_raw_iter it = json_raw_each(names);
-    if (!names.p)
-        return true;
+    struct json_raw_iter it = json_raw_each(list);
+    r->allowed.arena = r->arena;
     while (json_raw_next(&it)) {
-        if (is_object(it.value) && span_eq(json_raw_given(it.value, "name"), raw_name))
-            return true;
+        struct span name = is_object(it.value) ? json_raw_given(it.value, "name") : SPAN("");
+        if (name.n && span_map_add(&r->allowed, name, r))
+            return fail_memory(r->fail);
     }
-    return false;
+    return 0;
+}
+
+static bool is_allowed(const struct reader *r, struct span raw_name)
+{
+    return !r->allowed.arena || span_map_get(&r->allowed, raw_name);
 }
 
 static void copy_members(struct json_writer *w, struct span object, const char *const *names)
@@ -881,7 +914,7 @@ static int add_custom_name(struct reader *r, struct span *names, struct span raw
 }
 
 static int write_tools(struct reader *r, struct json_writer *w, struct span tools,
-                       struct span allowed, struct span *custom_names, size_t *n)
+                       struct span *custom_names, size_t *n)
 {
     struct json_raw_iter it = json_raw_each(tools);
     *n = 0;
@@ -904,7 +937,7 @@ static int write_tools(struct reader *r, struct json_writer *w, struct span tool
         }
         if (custom && add_custom_name(r, custom_names, name))
             return -1;
-        if (!is_allowed(allowed, name))
+        if (!is_allowed(r, name))
             continue;
         if (custom ? write_custom(r, w, it.value) : (write_function(w, it.value), 0))
             return -1;
@@ -913,7 +946,7 @@ static int write_tools(struct reader *r, struct json_writer *w, struct span tool
     return 0;
 }
 
-static int read_tools(struct reader *r, struct span body, struct span allowed)
+static int read_tools(struct reader *r, struct span body)
 {
     struct span tools = json_raw_given(body, "tools");
     struct buffer out;
@@ -930,7 +963,7 @@ static int read_tools(struct reader *r, struct span body, struct span allowed)
     buffer_init(&out, tools.n * 8 + count * 512 + DESCRIPTION_LIMIT);
     struct json_writer w = json_writer(&out);
     json_begin_array(&w);
-    int bad = write_tools(r, &w, tools, allowed, names, &n);
+    int bad = write_tools(r, &w, tools, names, &n);
     json_end_array(&w);
     if (!bad && n) {
         r->turn->tools_raw = out.error ? span_of(NULL, 0) : arena_dup(r->arena, buffer_span(&out));
@@ -963,7 +996,7 @@ static int named_choice(struct reader *r, struct span raw)
 }
 
 /* The choice before the tools: it may say which of them count. */
-static int read_choice(struct reader *r, struct span body, struct span *allowed)
+static int read_choice(struct reader *r, struct span body)
 {
     struct span raw = json_raw_given(body, "tool_choice");
     struct span type = is_object(raw) ? json_raw_given(raw, "type") : SPAN("");
@@ -982,21 +1015,20 @@ static int read_choice(struct reader *r, struct span body, struct span *allowed)
         return named_choice(r, raw);
     if (!span_eq(type, SPAN("\"allowed_tools\"")))
         return refuse_choice(r);
-    *allowed = json_raw_given(raw, "tools");
-    if (!is_array(*allowed))
+    struct span allowed = json_raw_given(raw, "tools");
+    if (!is_array(allowed))
         return invalid(r, "tool_choice", "given the \"tools\" that are allowed");
     struct span mode = json_raw_given(raw, "mode");
     r->turn->tool_choice_raw =
         span_eq(mode, SPAN("\"required\"")) ? SPAN("\"required\"") : SPAN("\"auto\"");
-    return 0;
+    return read_allowed(r, allowed);
 }
 
 static int read_tool_fields(struct reader *r, struct span body)
 {
-    struct span allowed = {NULL, 0};
     bool parallel = true;
     struct turn *t = r->turn;
-    if (read_choice(r, body, &allowed) || read_tools(r, body, allowed) ||
+    if (read_choice(r, body) || read_tools(r, body) ||
         bool_member(r, body, "parallel_tool_calls", &parallel))
         return -1;
     t->no_parallel_tool_calls = !parallel;
