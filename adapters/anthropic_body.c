@@ -7,6 +7,7 @@
  */
 #include "adapters/anthropic.h"
 #include "base/json_raw.h"
+#include "base/span_map.h"
 
 enum {
     BODY_LIMIT = 256 * 1024 * 1024,
@@ -438,31 +439,23 @@ static int write_tool(struct anthropic_body *b, struct span entry, int i, struct
     return 0;
 }
 
-static bool is_declared(const struct anthropic_name *names, size_t n, struct span name)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (span_eq(names[i].asked, name))
-            return true;
-    }
-    return false;
-}
-
 /* Calls in the history ask for declarations, even where none are given now. */
 static int rebuild_tools(struct anthropic_body *b, struct anthropic_name *names, size_t *n)
 {
     const struct turn *t = b->run->turn;
     struct json_writer *w = &b->w;
+    struct span_map declared = {.arena = b->run->arena};
     for (size_t i = 0; i < t->n_messages; i++) {
         for (size_t k = 0; k < t->messages[i].n_tool_calls; k++) {
             struct span name = t->messages[i].tool_calls[k].name;
-            if (is_declared(names, *n, name))
+            if (span_map_get(&declared, name))
                 continue;
             if (*n == 0) {
                 json_key(w, "tools");
                 json_begin_array(w);
             }
             struct span sent = anthropic_tool_name(b, name);
-            if (!sent.p)
+            if (!sent.p || span_map_add(&declared, name, &names[*n]))
                 return fail_memory(&b->run->fail);
             names[(*n)++] = (struct anthropic_name){name, sent};
             json_begin_object(w);

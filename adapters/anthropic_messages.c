@@ -370,10 +370,9 @@ static int write_blocks(struct anthropic_body *b, size_t at, bool last)
         final--;
     if (b->put_back && b->put_back[at].n)
         json_raw_value(&b->w, b->put_back[at]);
-    for (size_t i = 0; i <= m->n_parts; i++) {
-        for (size_t k = 0; k < m->n_tool_calls; k++) {
-            size_t after = m->tool_calls[k].after;
-            if ((after < m->n_parts ? after : m->n_parts) == i && write_call(b, m, at, k))
+    for (size_t i = 0, k = 0; i <= m->n_parts; i++) {
+        for (; k < m->n_tool_calls && (i == m->n_parts || m->tool_calls[k].after <= i); k++) {
+            if (write_call(b, m, at, k))
                 return -1;
         }
         if (i < m->n_parts && part_counts(b, m, &m->parts[i]) &&

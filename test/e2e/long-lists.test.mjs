@@ -57,4 +57,23 @@ describe('long lists', {timeout: 300000}, () => {
     assert.deepEqual([answer.status, error.param], [400, 'input[31]']);
     assert.match(error.message, /32 MiB/);
   });
+
+  it('anthropic: texts and calls in turn', async () => {
+    const content = list((i) => (i % 2 ? {type: 'tool_use', id: `t${i}`, name: 'f', input: {}} : {type: 'text', text: `${i}`}));
+    const body = await sent(anthropic, '/messages', {model: 'anthropic/claude-sonnet-4-5', max_tokens: 10, messages: [...hi, {role: 'assistant', content}],
+      tools: [{name: 'f', input_schema: {type: 'object'}}]});
+    assert.deepEqual(body.messages[1].content, content);
+  });
+
+  it('anthropic: functions of the history that nobody declared', async () => {
+    const calls = list((i) => ({id: `c${i}`, type: 'function', function: {name: `f${i}`, arguments: '{}'}}));
+    const body = await sent(anthropic, '/chat/completions', {model: 'anthropic/claude-sonnet-4-5', messages: [...hi, {role: 'assistant', content: null, tool_calls: calls}]});
+    assert.deepEqual(body.tools.map((t) => t.name), calls.map((c) => c.function.name));
+  });
+
+  it('gemini: functions whose names Google does not take', async () => {
+    const tools = list((i) => ({type: 'function', function: {name: `${i}`}}));
+    const body = await sent(gemini, '/chat/completions', {model: 'gemini/gemini-2.0-flash', messages: hi, tools});
+    assert.equal(new Set(body.tools[0].functionDeclarations.map((f) => f.name)).size, N);
+  });
 });
