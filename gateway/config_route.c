@@ -238,7 +238,7 @@ static struct span name_of_own(struct config_reader *r, struct span prefix)
 {
     struct span name = arena_printf(&r->config->arena, "route%.*s", SPAN_ARGS(prefix));
     r->no_memory |= !name.p;
-    for (size_t i = 0; i < name.n; i++) {
+    for (size_t i = 0; name.p && i < name.n; i++) {
         if (name.p[i] == '/')
             ((char *)name.p)[i] = '.'; /* our own copy */
     }

@@ -126,7 +126,7 @@ enum http_chunked_result http_chunked_decode(struct http_chunked *d, struct span
                                              struct buffer *out)
 {
     enum http_chunked_result result;
-    struct span piece;
+    struct span piece = {NULL, 0};
     while ((result = next(d, in, &piece, out)) == CHUNKED_DATA) {
         if (out && buffer_append(out, piece))
             return out->error == BUFFER_FULL ? CHUNKED_TOO_BIG : CHUNKED_NO_MEMORY;

@@ -45,14 +45,23 @@ enum passage_step {
 
 enum {
     PASSAGE_MAGIC = 0x50415353,
-    KEPT_MAX = 8 << 20, /* of a request's body, for another try */
+    KEPT_MAX = 8 << 20,         /* of a request's body, for another try */
+    KEPT_OF_LARGE = 512 * 1024, /* of one that is announced as larger: enough to find out that an
+                                   idle connection was closed meanwhile */
     TARGET_MAX = 64 * 1024,
+    HELD_MAX = 64 * 1024, /* of a refusal that has to be read before it is understood */
     ROOM_KEEP = 64 * 1024
 };
 
 enum end_state { END_OPEN, END_COMPLETE, END_BROKEN, END_CANCELLED, END_REFUSED, END_FAILED };
 static const char *const end_names[] = {"open",      "complete", "cut",
                                         "cancelled", "refused",  "failed"};
+
+/* What is put in, and where. */
+struct injection {
+    enum route_inject where;
+    struct span name, value;
+};
 
 struct passage {
     struct client_work work; /* first */
@@ -74,7 +83,7 @@ struct passage {
     struct span path;   /* for the log; in the arena, without the query */
 
     /* who asks the upstream */
-    struct credential visitor; /* the client's own key and its header; name.p NULL = by the route */
+    struct injection visitor; /* the client's own key */
     bool visits;
     struct account *account;
     size_t account_index;
@@ -88,15 +97,18 @@ struct passage {
     struct upstream_call *call;
     uint64_t body_length; /* UINT64_MAX: chunked */
     struct buffer kept;   /* of the body: all so far while `keeps`, and all before the first call */
+    size_t keep_max;
     bool keeps;
     bool body_ended;
     bool body_paused;
     uint64_t bytes_in;
 
     /* down */
+    struct site_head *held; /* in the arena: it goes down when `held_body` was looked at; or NULL */
+    struct buffer held_body;
     struct passage_mask mask;
     struct buffer room; /* for pieces that the key was found in */
-    bool head_sent, paused;
+    bool head_sent, head_waits, paused;
     int status, site_status;
     struct span site_request_id;
     struct fail fail;
@@ -291,36 +303,35 @@ int passage_check(const struct http_exchange *http, const struct passage_way *wa
 
 /* ---- what goes up ---- */
 
-/* What is put in, and where. */
-struct injection {
-    enum route_inject where;
-    struct span name, value;
-};
-
-/* Where the client's own key stands decides where it goes; which one, the service. */
+/* Which of the client's own keys the service reads, and where it stands: there it goes. */
 static void find_visitor(struct passage *p)
 {
     static const char *const order[][3] = {
-        [DIALECT_NONE] = {"authorization", "x-api-key", "x-goog-api-key"},
-        [DIALECT_OPENAI] = {"authorization", "x-api-key", "x-goog-api-key"},
+        [DIALECT_NONE] = {"authorization", "x-api-key", "api-key"},
+        [DIALECT_OPENAI] = {"authorization", "x-api-key", "api-key"},
         [DIALECT_ANTHROPIC] = {"x-api-key", "authorization", NULL},
-        [DIALECT_GOOGLE] = {"x-goog-api-key", "authorization", NULL},
+        [DIALECT_GOOGLE] = {"x-goog-api-key", NULL, NULL},
     };
     const char *const *names = order[p->route->dialect];
     struct span query = passage_query(http_exchange_target(p->http));
-    struct span in_query = passage_query_get(&p->arena, query, SPAN("key"));
     p->visits = true;
+    p->visitor = (struct injection){.where = ROUTE_INJECT_HEADER};
     for (size_t i = 0; i < 3 && names[i]; i++) {
         struct span value = http_exchange_header(p->http, names[i]);
-        if (i == 1 && p->route->dialect == DIALECT_GOOGLE && in_query.n)
-            break;
         if (!value.n)
             continue;
-        p->visitor = (struct credential){arena_dup(&p->arena, span_str(names[i])),
-                                         arena_dup(&p->arena, value)};
+        p->visitor.name = span_str(names[i]);
+        p->visitor.value = arena_dup(&p->arena, value);
         return;
     }
-    p->visitor = (struct credential){SPAN("x-goog-api-key"), in_query};
+    p->visitor.where = p->route->inject;
+    p->visitor.name = p->route->inject_name;
+    p->visitor.value = passage_query_get(&p->arena, query, SPAN("key"));
+    if (p->visitor.value.n)
+        return;
+    p->visitor.where = ROUTE_INJECT_HEADER; /* Gemini takes OAuth's tokens, too */
+    p->visitor.name = SPAN("authorization");
+    p->visitor.value = arena_dup(&p->arena, http_exchange_header(p->http, "authorization"));
 }
 
 static struct injection injection_of(const struct passage *p)
@@ -328,7 +339,7 @@ static struct injection injection_of(const struct passage *p)
     static const char *const names[] = {"key", "api_key", "token"};
     struct injection in = {p->route->inject, p->route->inject_name, {NULL, 0}};
     if (p->visits)
-        return (struct injection){ROUTE_INJECT_HEADER, p->visitor.name, p->visitor.value};
+        return p->visitor;
     for (size_t i = 0; i < 3 && !in.value.n; i++)
         in.value = account_newest(&p->account->view, names[i]);
     if (!in.value.n)
@@ -429,7 +440,7 @@ static void on_body(struct client_work *work, struct span piece, bool last)
     assert(p->magic == PASSAGE_MAGIC && !p->body_ended);
     p->bytes_in += piece.n;
     p->body_ended = last;
-    if (p->call && p->keeps && p->kept.n + piece.n > KEPT_MAX)
+    if (p->call && p->keeps && p->kept.n + piece.n > p->keep_max)
         forget_kept(p);
     if (!p->call || p->keeps) {
         if (buffer_append(&p->kept, piece)) {
@@ -466,11 +477,41 @@ static enum fail_kind failure_of(int status)
     }
 }
 
-/* What the status says of the account. */
+/* Google tells in the body alone that a key is wrong (400), and for how long one has to rest. */
+static bool tells_in_body(const struct passage *p, const struct site_head *head)
+{
+    return p->route->dialect == DIALECT_GOOGLE && !p->visits &&
+           site_head_is(head, "application/json") &&
+           (head->status == 400 || (head->status == 429 && !head->retry_after_s));
+}
+
+/* `"retryDelay": "34.07s"`, rounded up; 0 = not told. */
+static int retry_delay(struct span body)
+{
+    uint64_t seconds = 0;
+    ptrdiff_t at = span_find(body, SPAN("\"retryDelay\""));
+    struct span rest = at < 0 ? SPAN("") : span_from(body, (size_t)at + 12), word = SPAN("");
+    span_split(&rest, '"', &word); /* the colon */
+    if (!span_split(&rest, '"', &word) || !span_ends(word, SPAN("s")))
+        return 0;
+    ptrdiff_t dot = span_find_char(word, '.');
+    if (!span_to_u64(span_first(word, dot < 0 ? word.n - 1 : (size_t)dot), 86400 * 7, &seconds))
+        return 0;
+    return (int)seconds + (dot >= 0);
+}
+
+static enum fail_kind failure_in(const struct passage *p, int status)
+{
+    if (status == 400 && span_find(buffer_span(&p->held_body), SPAN("API_KEY_INVALID")) >= 0)
+        return FAIL_CREDENTIAL;
+    return failure_of(status);
+}
+
+/* What the answer says of the account. */
 static void note_status(struct passage *p, const struct site_head *head)
 {
     struct fail fail;
-    enum fail_kind kind = failure_of(head->status);
+    enum fail_kind kind = failure_in(p, head->status);
     bool page = site_head_is(head, "text/html") || site_head_get(head, "cf-mitigated").n;
     if (p->visits)
         return;
@@ -482,7 +523,8 @@ static void note_status(struct passage *p, const struct site_head *head)
         kind = FAIL_CHALLENGE;
     fail_set(&fail, kind, "%s answered %d on the route %.*s", p->account->site, head->status,
              SPAN_ARGS(span_first(p->route->prefix, 60)));
-    fail.retry_after_s = head->retry_after_s;
+    fail.retry_after_s =
+        head->retry_after_s ? head->retry_after_s : retry_delay(buffer_span(&p->held_body));
     account_met_failure(p->account, SPAN(""), &fail, now_ms(p));
 }
 
@@ -517,11 +559,13 @@ static bool another_takes_over(struct passage *p, int status)
     struct account *other;
     size_t index;
     uint64_t retry_at;
-    if (p->visits || !p->keeps || failure_of(status) == FAIL_NONE ||
+    if (p->visits || !p->keeps || failure_in(p, status) == FAIL_NONE ||
         lease(p, &other, &index, &retry_at) != LEASE_OK)
         return false;
-    upstream_cancel(p->call, false);
+    if (p->call)
+        upstream_cancel(p->call, false);
     p->call = NULL;
+    buffer_clear(&p->held_body);
     give_back(p);
     take_account(p, other, index);
     p->step = STEP_SEND;
@@ -619,6 +663,9 @@ static int64_t length_down(const struct site_head *head)
 
 static int pass_head(struct passage *p, const struct site_head *head)
 {
+    if (head->status < 200 || head->status > 999)
+        return fail_set(&p->fail, FAIL_PROTOCOL, "the upstream answered with the status %d",
+                        head->status);
     struct head_down down = {.list =
                                  arena_alloc(&p->arena, (head->n_headers + REPLY_HEADERS_MAX + 4) *
                                                             sizeof(struct header))};
@@ -635,7 +682,7 @@ static int pass_head(struct passage *p, const struct site_head *head)
         if (reason.n)
             http_exchange_set_reason(p->http, reason.p);
         http_answer_start(p->http, head->status, down.list, down.n, length_down(head));
-        http_answer_write(p->http, span_of(NULL, 0));
+        p->head_waits = true; /* for the first piece, if it is there already */
     }
     buffer_free(&down.names);
     return bad;
@@ -651,21 +698,28 @@ static void fail_now(struct passage *p)
     go_on(p);
 }
 
-static void on_head(void *owner, const struct site_head *head)
+/* A copy that outlives the call. NULL when memory is short. */
+static struct site_head *keep_head(struct arena *arena, const struct site_head *head)
 {
-    struct passage *p = owner;
-    p->site_status = head->status;
-    p->first_ms = now_ms(p);
-    note_status(p, head);
-    if (another_takes_over(p, head->status))
-        go_on(p);
-    else if (pass_head(p, head))
-        fail_now(p);
+    struct site_head *copy = arena_alloc(arena, sizeof *copy);
+    struct header *headers = arena_alloc(arena, (head->n_headers + 1) * sizeof *headers);
+    bool good = copy && headers;
+    for (size_t i = 0; good && i < head->n_headers; i++) {
+        headers[i].name = arena_dup(arena, head->headers[i].name);
+        headers[i].value = arena_dup(arena, head->headers[i].value);
+        good = headers[i].name.p && headers[i].value.p;
+    }
+    if (!good)
+        return NULL;
+    *copy = *head;
+    copy->headers = headers;
+    copy->reason = arena_dup(arena, head->reason);
+    copy->content_type = arena_dup(arena, head->content_type);
+    return copy;
 }
 
-static void on_answer_body(void *owner, struct span bytes)
+static void pass_body(struct passage *p, struct span bytes)
 {
-    struct passage *p = owner;
     struct span piece = passage_mask_feed(&p->mask, bytes, &p->room);
     if (bytes.n && !piece.p) {
         fail_memory(&p->fail);
@@ -675,19 +729,79 @@ static void on_answer_body(void *owner, struct span bytes)
     if (!piece.n)
         return;
     size_t queued = http_answer_write(p->http, piece);
-    if (queued > HTTP_HIGH_WATER && !p->paused) { /* a slow client pauses the upstream's socket */
+    p->head_waits = false;
+    if (queued > HTTP_HIGH_WATER && !p->paused && p->call) { /* a slow client pauses the upstream */
         p->paused = true;
         upstream_pause(p->call);
     }
     buffer_shrink(&p->room, ROOM_KEEP);
 }
 
-static void on_read_done(void *owner) {}
+/* True: it goes down; false: another account has the request, or it has failed. */
+static bool settle_head(struct passage *p, const struct site_head *head)
+{
+    note_status(p, head);
+    if (another_takes_over(p, head->status)) {
+        go_on(p);
+        return false;
+    }
+    if (pass_head(p, head)) {
+        fail_now(p);
+        return false;
+    }
+    return true;
+}
+
+/* The refusal was read as far as it is going to be. */
+static bool settle_held(struct passage *p)
+{
+    const struct site_head *head = p->held;
+    p->held = NULL;
+    if (!settle_head(p, head))
+        return false;
+    pass_body(p, buffer_span(&p->held_body));
+    buffer_free(&p->held_body);
+    return p->step == STEP_STREAM;
+}
+
+static void on_head(void *owner, const struct site_head *head)
+{
+    struct passage *p = owner;
+    p->site_status = head->status;
+    p->first_ms = now_ms(p);
+    if (tells_in_body(p, head))
+        p->held = keep_head(&p->arena, head);
+    if (!p->held)
+        settle_head(p, head);
+}
+
+static void on_answer_body(void *owner, struct span bytes)
+{
+    struct passage *p = owner;
+    if (p->held && p->held_body.n + bytes.n <= HELD_MAX) {
+        buffer_append(&p->held_body, bytes);
+        return;
+    }
+    if (p->held && !settle_held(p))
+        return;
+    pass_body(p, bytes);
+}
+
+static void on_read_done(void *owner)
+{
+    struct passage *p = owner;
+    if (p->head_waits)
+        http_answer_write(p->http, span_of(NULL, 0));
+    p->head_waits = false;
+}
 
 static void on_end(void *owner, enum stream_end end, const struct fail *fail)
 {
     struct passage *p = owner;
     p->call = NULL; /* it is gone already */
+    if (end == END_CLEAN && p->held && !settle_held(p))
+        return;
+    p->held = NULL;
     if (end == END_CLEAN) {
         p->end = END_COMPLETE;
     } else {
@@ -737,7 +851,6 @@ static enum passage_step wait_for_account(struct passage *p, uint64_t retry_at)
     const struct site_config *site = site_of(p);
     bool again = p->queue_until_ms != 0;
     uint64_t group = span_hash(SPAN_HASH, p->grant.key ? p->grant.key->name : SPAN(""));
-    p->fail.retry_after_s = 10;
     if (again && now_ms(p) >= p->queue_until_ms) {
         fail_set(&p->fail, FAIL_SERVER_BUSY,
                  "every account of %.*s has been busy for %lld s; try again later, add an account, "
@@ -763,9 +876,16 @@ static enum passage_step wait_for_account(struct passage *p, uint64_t retry_at)
 static enum passage_step lease_visitor(struct passage *p)
 {
     find_visitor(p);
+    if (!p->visitor.value.n) {
+        fail_set(&p->fail, FAIL_WRONG_KEY,
+                 "this API key is not one of the gateway's keys ([[keys]] in gateway.toml), and it "
+                 "does not stand where %.*s looks for one",
+                 SPAN_ARGS(span_first(site_of(p)->host_header, 60)));
+        return refuse(p);
+    }
     struct account *account =
         account_pool_visitor(p->engine->accounts, site_of(p), p->visitor.value);
-    if (!account || !p->visitor.value.p) {
+    if (!account) {
         fail_memory(&p->fail);
         return fail_step(p);
     }
@@ -833,8 +953,6 @@ static enum passage_step step_send(struct passage *p)
     size_t waiting = 0;
     if (p->body_length && (p->kept.n || p->body_ended))
         waiting = upstream_send(p->call, buffer_span(&p->kept), p->body_ended);
-    if (!p->keeps)
-        buffer_free(&p->kept);
     pace_body(p, waiting);
     return STEP_STREAM;
 }
@@ -956,6 +1074,7 @@ static void destroy(struct passage *p)
     if (p->limited)
         limited_key_unref(p->limited);
     buffer_free(&p->kept);
+    buffer_free(&p->held_body);
     buffer_free(&p->room);
     config_unref(p->config);
     uv_close((uv_handle_t *)&p->timer, on_timer_closed);
@@ -1058,8 +1177,11 @@ void passage_start(struct engine *engine, struct http_exchange *http, const stru
     p->path = arena_dup(&p->arena, passage_path(http_exchange_target(http)));
     p->body_length = http_exchange_body_left(http);
     p->body_ended = p->body_length == 0;
-    p->keeps = p->body_length == UINT64_MAX || p->body_length <= KEPT_MAX;
+    p->keeps = true;
+    p->keep_max =
+        p->body_length != UINT64_MAX && p->body_length > KEPT_MAX ? KEPT_OF_LARGE : KEPT_MAX;
     buffer_init(&p->kept, KEPT_MAX + (1 << 20));
+    buffer_init(&p->held_body, HELD_MAX);
     buffer_init(&p->room, 64 << 20);
     request_id_make(p->request_id);
     uv_timer_init(engine->loop, &p->timer);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import {after, afterEach, before, beforeEach, describe, it} from 'node:test';
 import {Recorder} from '../sites/recorder.mjs';
-import {startGateway} from './lib/gateway.mjs';
+import {run, startGateway} from './lib/gateway.mjs';
 import {Wire} from './lib/http.mjs';
 
 const OURS = 'gateway-key-0123456789', ACCOUNT = 'sk-account-0123456789abcdef';
@@ -304,6 +304,31 @@ describe('accounts of a route', () => {
     assert.equal(site.requests.length, 2);
   });
 
+  it('Gemini tells in the body that a key is wrong, or how long it has to rest', async () => {
+    const own = await startGateway({routes: [site.route({preset: 'gemini', accounts: [{name: 'a', key: A}, {name: 'b', key: B}]})]});
+    const google = (status, details, more = '') => (req, res) => res.writeHead(status, {'content-type': 'application/json; charset=UTF-8'}).end(JSON.stringify({error: {code: status, message: 'no', status: 'X', details: [details]}}, null, 2) + more);
+    const wrong = {'@type': 'type.googleapis.com/google.rpc.ErrorInfo', reason: 'API_KEY_INVALID'}, rest = {'@type': 'type.googleapis.com/google.rpc.RetryInfo', retryDelay: '3600.5s'};
+    const states = async () => JSON.parse((await run(['accounts', '-c', own.file, '--json'])).stdout).accounts;
+    try {
+      const go = () => fetch(`${own.origin}/gemini/v1beta/models/m:generateContent`, {method: 'POST', body: '{}'});
+      const key = (r) => r.headers['x-goog-api-key'];
+      site.next(google(429, rest));
+      assert.equal((await go()).status, 200);
+      assert.notEqual(key(site.requests[0]), key(site.requests[1]));
+      const [cooling] = (await states()).filter((a) => a.state === 'cooling');
+      assert.equal((await fetch(`${own.origin}/gemini/x`)).status, 200);
+      site.next(google(400, {reason: 'BAD_FIELD'}), google(400, wrong), google(429, rest, ' '.repeat(200_000)));
+      const bad = await go(), theirs = await go(), long = await go();
+      assert.deepEqual([bad.status, (await bad.json()).error.details[0].reason], [400, 'BAD_FIELD']);
+      assert.deepEqual([theirs.status, (await theirs.json()).error.details[0].reason], [400, 'API_KEY_INVALID']);
+      assert.equal((await long.json()).error.details[0].retryDelay, '3600.5s'); // too long to be held, and whole all the same
+      assert.ok(cooling);
+      assert.equal((await go()).status, 429);
+    } finally {
+      await own.stop();
+    }
+  });
+
   it('other refusals are the client\'s own', async () => {
     for (const status of [400, 404, 413, 422]) {
       site.next(refuse(status));
@@ -336,6 +361,10 @@ describe('accounts of a route', () => {
     await (await ask()).text();
     for (const socket of site.sockets) socket.destroy();
     assert.equal((await ask()).status, 200);
+    await (await ask()).text();
+    site.next((req, res) => res.destroy()); // closed just when the request came
+    const again = await ask();
+    assert.deepEqual([again.status, (await again.json()).bytes, site.requests.length], [200, 7, 6]);
     assert.equal((await ask('/openai/v1/x', {body: new ReadableStream({start(c) { c.enqueue(Buffer.from('abc')); c.close(); }}), duplex: 'half'})).status, 200);
   });
 });
@@ -368,6 +397,106 @@ describe('the account\'s key', () => {
       assert.equal(await (await fetch(`${gateway.origin}/q/x`, {headers: {authorization: `Bearer ${OURS}`}})).text(), ACCOUNT.slice(0, -1));
       assert.doesNotMatch(gateway.stderr + gateway.stdout, new RegExp(`${ACCOUNT}|${OURS}`));
       assert.deepEqual(site.violations, []);
+    } finally {
+      await gateway.stop();
+      await site.stop();
+    }
+  });
+});
+
+describe('a route to one of the sites', () => {
+  let site, gateway;
+  const KEY = 'sk-of-the-site-0123456789';
+  const ask = (path, headers = {}, more = {}) => fetch(gateway.origin + path, {method: 'POST', body: '{}', headers, ...more});
+  before(async () => {
+    site = await new Recorder({forbidden: [OURS]}).start();
+    const {upstream, ca_file} = site.route();
+    gateway = await startGateway({keys: [{name: 'app', key: OURS}, {name: 'tied', key: 'key-of-the-tied-one', accounts: ['slow/a']}], sites: [
+      {name: 'up', adapter: 'openai', base_url: `${upstream}/v1`, ca_file, models: ['m'], accounts: [{name: 'a', api_key: KEY}]},
+      {name: 'slow', adapter: 'openai', base_url: upstream, ca_file, models: ['m'], max_concurrent: 1, queue_timeout: '2s', accounts: [{name: 'a', api_key: KEY}]},
+      {name: 'open', adapter: 'openai', base_url: upstream, ca_file, models: ['m'], keys: {passthrough: true}, accounts: [{name: 'a', api_key: KEY}]},
+      {name: 'bare', adapter: 'openai', base_url: upstream, ca_file, models: ['m']},
+    ], routes: ['up', 'slow', 'open', 'bare'].map((name) => ({prefix: `/${name}`, site: name}))});
+  });
+  after(async () => {
+    await gateway?.stop();
+    await site?.stop();
+  });
+  afterEach(() => assert.deepEqual(site.violations, []));
+  const auth = {authorization: `Bearer ${OURS}`};
+
+  it('has its address, its accounts and its CA; a repeated version is said once', async () => {
+    await (await ask('/up/v1/chat/completions', auth)).text();
+    assert.deepEqual([site.last.url, site.last.headers.authorization], ['/v1/chat/completions', `Bearer ${KEY}`]);
+    await (await ask('/up/chat/completions', auth)).text();
+    assert.equal(site.last.url, '/v1/chat/completions');
+    await gateway.logged(/passage .*route=\/up .*site=up account=a status=200/);
+    await (await ask('/bare/x', auth)).text();
+    assert.equal(site.last.headers.authorization, undefined);
+  });
+
+  it('keeps its pace: who comes second waits, with the body still to come', async () => {
+    let free;
+    site.next((req, res) => (free = () => res.end('first')));
+    const first = ask('/slow/x', auth);
+    while (!free) await new Promise(setImmediate);
+    const body = Buffer.alloc(3 << 20, 'b'), second = ask('/slow/y', auth, {body}), before = site.requests.length;
+    assert.equal(site.requests.length, before);
+    free();
+    assert.equal(await (await first).text(), 'first');
+    assert.equal((await (await second).json()).bytes, body.length);
+    site.next((req, res) => (free = () => res.end('third')));
+    free = null;
+    const third = ask('/slow/x', auth);
+    while (!free) await new Promise(setImmediate);
+    const late = await ask('/slow/y', auth);
+    assert.deepEqual([late.status, (await late.json()).error.code], [503, 'overloaded']);
+    const gone = new AbortController(), waiting = ask('/slow/y', auth, {signal: gone.signal}).catch(() => {});
+    gone.abort();
+    await waiting;
+    free();
+    await (await third).text();
+  });
+
+  it('serves keys that are tied to it, and no others', async () => {
+    assert.equal((await ask('/slow/x', {authorization: 'Bearer key-of-the-tied-one'})).status, 200);
+    assert.equal((await ask('/up/x', {authorization: 'Bearer key-of-the-tied-one'})).status, 403);
+  });
+
+  it('takes a client\'s own key where the site does', async () => {
+    await (await ask('/open/x', {authorization: 'Bearer sk-their-own'})).text();
+    assert.equal(site.last.headers.authorization, 'Bearer sk-their-own');
+    await (await ask('/open/x', auth)).text();
+    assert.equal(site.last.headers.authorization, `Bearer ${KEY}`);
+    assert.equal((await ask('/up/x', {authorization: 'Bearer sk-their-own'})).status, 401);
+  });
+});
+
+describe('routes and reloads', () => {
+  it('the next request meets the new configuration, the running one keeps its own', async () => {
+    const site = await new Recorder().start();
+    const config = (key, more = {}) => ({routes: [site.route({preset: 'openai', accounts: [{name: 'a', key}], ...more})]});
+    const gateway = await startGateway(config('sk-first-0123456789'));
+    try {
+      let res;
+      const begun = new Promise((resolve) => site.next((req, r) => (res = r, r.write('a', resolve))));
+      const running = await fetch(`${gateway.origin}/openai/x`, {method: 'POST', body: '{}'});
+      await begun;
+      gateway.write(config('sk-second-0123456789', {prefix: '/other'}));
+      const from = gateway.stderr.length;
+      gateway.signal('SIGHUP');
+      await gateway.logged(/reload|configuration/i, {from});
+      assert.equal((await fetch(`${gateway.origin}/openai/x`)).status, 404);
+      assert.equal((await fetch(`${gateway.origin}/other/x`)).status, 200);
+      assert.equal(site.last.headers.authorization, 'Bearer sk-second-0123456789');
+      res.end('b');
+      assert.equal(await running.text(), 'ab');
+      const {stdout} = await run(['accounts', '-c', gateway.file, '--json']);
+      assert.deepEqual(JSON.parse(stdout).accounts.map((a) => [a.site, a.account, a.state]), [['route.other', 'a', 'ready']]);
+      const check = await run(['check', '-c', gateway.file]);
+      assert.equal(check.code, 0);
+      assert.match(check.stdout, /\[\[routes\]\]\nprefix = "\/other"/);
+      assert.doesNotMatch(check.stdout, /sk-second/);
     } finally {
       await gateway.stop();
       await site.stop();
