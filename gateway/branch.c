@@ -622,6 +622,7 @@ static enum branch_step step_ask(struct branch *b)
     struct upstream_handler handler = site_handler;
     struct fail fail;
     const struct site_config *site = branch_site(b);
+    b->local_at_ms = 0;
     if (!account_credential_is_safe(b->account, &b->waiter))
         return BRANCH_WAIT;
     if (shares_failure(b))
@@ -645,6 +646,11 @@ static enum branch_step step_ask(struct branch *b)
     switch (b->adapter->next(&b->work->run, &b->work->request)) {
     case ADAPTER_DONE: return done(b);
     case ADAPTER_FAILED: *fail_of(b) = b->work->run.fail; return BRANCH_RETRY;
+    case ADAPTER_WAIT:
+        b->site_steps--; /* no request */
+        b->local_at_ms = now_ms(b) + (uint64_t)b->work->request.delay_ms;
+        exchange_arm_timer(b->exchange);
+        return BRANCH_WAIT;
     case ADAPTER_SEND: break;
     }
     if (site_cookies_send(b->adapter, &b->work->run, &b->work->request)) {

@@ -51,7 +51,8 @@ struct branch {
     uint64_t tried; /* accounts of the current target */
     int tries;      /* runs begun, over all targets */
     struct waiter waiter;
-    uint64_t queue_until_ms, local_at_ms; /* 0 = not waiting for it */
+    uint64_t queue_until_ms;
+    uint64_t local_at_ms; /* the adapter wants to be asked again; both: 0 = not waiting for it */
 
     /* the current run */
     const struct adapter *adapter; /* NULL: none */
