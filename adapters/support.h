@@ -47,12 +47,13 @@ int64_t jwt_expires_ms(struct turn_run *, struct span token);
  * is not would be held, and fail every request until it ends. */
 bool token_can_be_sent(struct span token);
 
-/* One held token over one try: part of the adapter's state. It is renewed a minute before its end,
+/* One held token over one try: part of the adapter's state. It is renewed a while before its end,
  * or when the site refuses it: at most once in a try. */
 struct token_use {
     struct span value; /* what this try sends; in the arena. Empty: none yet */
     bool renewed;      /* this try has obtained one */
     bool refused;      /* this try was refused */
+    int64_t margin_ms; /* renewed so long before its end; 0 = REFRESH_MARGIN_MS */
 };
 /* In `next`, whenever the token is needed. 0: `value` is there; 1: ask the site for one, as a
  * credential_step (when another exchange is at it, `next` is asked again after it: come here
