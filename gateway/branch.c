@@ -227,10 +227,14 @@ static enum adapter_verdict end_of_body(struct branch *b, enum stream_end end)
     struct frame frame;
     enum adapter_verdict verdict = ADAPTER_GO_ON;
     b->work->run.now_ms = clock_wall_ms();
-    if (end == END_CLEAN && frame_decoder_end(&b->work->decoder, &frame) == FRAME_READY) {
+    enum frame_result last =
+        end == END_CLEAN ? frame_decoder_end(&b->work->decoder, &frame) : FRAME_MORE;
+    if (last == FRAME_READY) {
         verdict = b->adapter->on_frame(&b->work->run, &frame);
         answer_frame_done(b->work->feed.answer);
     }
+    if (last == FRAME_TORN) /* HTTP ended well, but inside a frame */
+        end = END_CUT;
     if (verdict == ADAPTER_GO_ON)
         verdict = b->adapter->on_end(&b->work->run, end);
     return verdict;
