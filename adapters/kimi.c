@@ -404,9 +404,10 @@ static void kimi_destroy(struct turn_run *run)
 
 static enum adapter_step kimi_models_request(struct turn_run *run, struct site_request *req)
 {
-    struct kimi k = {.session = {.value = kimi_token_at_hand(run)}};
+    struct kimi k = {.ask = KIMI_NOTHING};
     struct buffer body;
-    if (!k.session.value.n || span_eq(site_option_text(run->site, "api", SPAN("")), SPAN("rest")))
+    if (!kimi_token_at_hand(run, &k) ||
+        span_eq(site_option_text(run->site, "api", SPAN("")), SPAN("rest")))
         return ADAPTER_DONE; /* nothing is refreshed for it: the built-in list serves */
     buffer_init(&body, KIMI_BODY_LIMIT);
     buffer_append(&body, SPAN("{}"));

@@ -133,8 +133,8 @@ void kimi_add_headers(struct turn_run *, struct kimi *, struct site_request *, s
  */
 enum adapter_step kimi_send_json(struct turn_run *, struct kimi *, struct site_request *,
                                  struct buffer *body, bool connect);
-/* For the model list: a token that is there without asking, or {NULL,0}. */
-struct span kimi_token_at_hand(struct turn_run *);
+/* For the model list: finds a token that is there without asking. */
+bool kimi_token_at_hand(struct turn_run *, struct kimi *);
 
 /* ---- failures (kimi_errors.c, §8): all fill run->fail and return -1 ---- */
 

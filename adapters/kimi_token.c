@@ -97,17 +97,6 @@ bool kimi_renew(struct turn_run *run, struct kimi *k)
     return token_use_refused(run, &k->session, ACCESS_TOKEN) && refresh_token(run).n;
 }
 
-struct span kimi_token_at_hand(struct turn_run *run)
-{
-    struct span token = account_held(run->account, ACCESS_TOKEN, run->now_ms, 0);
-    if (!token.n) {
-        token = configured_access_token(run);
-        if (!token_can_be_sent(token) || has_ended(run, token, 0))
-            return span_of(NULL, 0);
-    }
-    return arena_dup(run->arena, token);
-}
-
 /* ---- who is asking (§4) ---- */
 
 /* `n` digits after `head`, made by chance. */
@@ -122,15 +111,16 @@ static struct span make_digits(struct turn_run *run, const char *head, size_t n)
     return arena_dup(run->arena, span_of(text, n));
 }
 
-static struct span kept_device(struct turn_run *run)
+/* `said` is what a token tells; what was told or made once stays. {NULL,0} without memory. */
+static struct span kept_device(struct turn_run *run, struct span said)
 {
     struct span held = account_held(run->account, DEVICE_ID, run->now_ms, 0);
-    if (held.n)
+    if (!said.n && held.n)
         return arena_dup(run->arena, held);
-    struct span made = make_digits(run, "7", 19);
-    if (!made.p || account_hold(run->account, DEVICE_ID, made, 0))
+    struct span device = said.n ? said : make_digits(run, "7", 19);
+    if (!device.p || account_hold(run->account, DEVICE_ID, device, 0))
         return span_of(NULL, 0);
-    return made;
+    return device;
 }
 
 /* One a process: remembered, never written down. */
@@ -146,32 +136,41 @@ static struct span kept_session(struct turn_run *run)
     return made;
 }
 
-/* What the token says of its person, device and session; what it does not say is made, once. */
+/* What a token says of its person, device and session; what it does not say is made, once. */
 static int read_identity(struct turn_run *run, struct kimi *k)
 {
     static const char *const names[] = {"sub", "device_id", "ssid"};
     struct span *const fields[] = {&k->user_id, &k->device_id, &k->session_id};
+    struct span token = k->session.value.n ? k->session.value : refresh_token(run);
+    struct span text = token.n ? jwt_payload(run->arena, token) : token;
     struct json payload = {NULL, 0};
-    struct span text =
-        k->session.value.n ? jwt_payload(run->arena, k->session.value) : span_of(NULL, 0);
-    if (text.p && json_parse_lenient(run->json, text, &payload) != JSON_OK)
+    if (text.n && json_parse_lenient(run->json, text, &payload) != JSON_OK)
         payload = (struct json){NULL, 0};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct span said = json_get_text(payload, names[i]);
-        if (is_path_id(said))
-            *fields[i] = arena_dup(run->arena, said);
+        *fields[i] = is_path_id(said) ? arena_dup(run->arena, said) : SPAN("");
     }
-    if (!k->device_id.n)
-        k->device_id = kept_device(run);
+    k->device_id = kept_device(run, k->device_id);
     if (!k->session_id.n)
         k->session_id = kept_session(run);
-    return k->device_id.p && k->session_id.p ? 0 : fail_memory(&run->fail);
+    return k->user_id.p && k->device_id.p && k->session_id.p ? 0 : fail_memory(&run->fail);
 }
 
 int kimi_find_token(struct turn_run *run, struct kimi *k)
 {
     int missing = find(run, k);
     return missing < 0 || read_identity(run, k) ? -1 : missing;
+}
+
+bool kimi_token_at_hand(struct turn_run *run, struct kimi *k)
+{
+    struct span token = account_held(run->account, ACCESS_TOKEN, run->now_ms, 0);
+    if (!token.n)
+        token = configured_access_token(run);
+    if (!token_can_be_sent(token) || has_ended(run, token, 0))
+        return false;
+    k->session.value = arena_dup(run->arena, token);
+    return k->session.value.p && read_identity(run, k) == 0;
 }
 
 void kimi_add_headers(struct turn_run *run, struct kimi *k, struct site_request *req,

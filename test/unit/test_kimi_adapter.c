@@ -333,6 +333,7 @@ static void a_refresh_token_buys_an_access_token(void **state)
     run->now_ms += 2 * 1000;
     memset(run->state, 0, adapter_kimi.state_size);
     expect_refresh(p, "cpmt_r1");
+    assert_true(is(account_held(run->account, "device_id", 0, 0), "7555")); /* as it was told */
     transcript_close(p);
     arena_free(&arena);
 }
@@ -757,6 +758,8 @@ static void the_model_list(void **state)
     assert_true(is(transcript_header(&req, "Content-Type"), "application/json"));
     assert_true(is(transcript_header(&req, "Connect-Protocol-Version"), "1"));
     assert_true(is(transcript_header(&req, "Authorization"), "Bearer t"));
+    assert_int_equal(transcript_header(&req, "X-Msh-Device-Id").n, 19);
+    assert_int_equal(transcript_header(&req, "X-Msh-Session-Id").n, 19);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct buffer out;
         buffer_init(&out, 4096);
