@@ -191,7 +191,7 @@ void kimi_add_headers(struct turn_run *run, struct kimi *k, struct site_request 
         site_request_header(req, SPAN("X-Msh-Session-Id"), k->session_id);
     if (k->user_id.n)
         site_request_header(req, SPAN("X-Traffic-Id"), k->user_id);
-    if (cookie.n)
+    if (cookie.n && !req->origin.n) /* it was given for this host */
         site_request_header(req, SPAN("Cookie"), cookie);
 }
 

@@ -274,7 +274,7 @@ class Auth extends Site {
   async handle(r, res) {
     this.same('route', `${r.method} ${r.path}`, 'POST /api/account.gateway.v1.AuthService/RefreshToken');
     this.check(!('authorization' in r.headers), 'a bearer');
-    this.check(!('cookie' in r.headers) || this.site.cookies, 'a cookie');
+    this.check(!('cookie' in r.headers), 'a cookie of another host');
     this.same('Origin', r.headers.origin, this.site.origin);
     this.keys('body', r.json, ['refreshToken']);
     const got = this.site.renew(r.json.refreshToken);
