@@ -6,7 +6,7 @@ import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {afterEach, describe, it} from 'node:test';
 import OpenAI from 'openai';
-import {Kimi, done, heartbeat, say} from '../sites/kimi.mjs';
+import {Kimi, OlderKimi, done, heartbeat, say} from '../sites/kimi.mjs';
 import {within} from '../sites/site.mjs';
 import {Gateway, root, startGateway} from './lib/gateway.mjs';
 import {chat, checkBrokenStream, checkError, checkStream, user} from './lib/http.mjs';
@@ -322,6 +322,24 @@ describe('kimi', {timeout: 240000}, () => {
     });
     const answer = checkStream(await (await ask(gateway, {stream: true})).text());
     assert.equal(answer.content, 'Here.');
+  });
+
+  it('the older form: tokens, pictures, a chat, its removal', async () => {
+    const site = await new OlderKimi().start();
+    running.push(site);
+    const gateway = await startGateway(configured(site, {options: {api: 'rest'}}));
+    running.push(gateway);
+    const deleted = once(site, 'deleted');
+    const content = [{type: 'text', text: 'What is it?'}, picture];
+    const answer = checkStream(await (await ask(gateway, {model: 'kimi/kimi-search', stream: true, messages: [{role: 'user', content}]})).text());
+    assert.deepEqual([answer.content, answer.finish, answer.annotations.map((a) => a.url_citation.url)], ['大江东去', 'stop', ['https://pages.example/1']]);
+    assert.ok(site.puts[0].equals(Buffer.from(PNG, 'base64')));
+    assert.deepEqual([site.chatRequests()[0].json.refs, site.chatRequests()[0].json.use_search], [['f2'], true]);
+    await within(5000, deleted, 'the removal');
+    site.access.clear(); // a token that is taken back
+    assert.equal((await ask(gateway, {model: 'kimi/kimi'})).status, 200);
+    assert.equal(site.refreshes, 2);
+    assert.ok(!gateway.stderr.includes('sign=secret'));
   });
 
   it('models of the live list', async () => {

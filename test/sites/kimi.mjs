@@ -282,3 +282,70 @@ class Auth extends Site {
     this.json(res, 200, {data: {accessToken: got.access, refreshToken: got.refresh}});
   }
 }
+
+/** The older form, of kimi.moonshot.cn: plain JSON and server-sent events. */
+export class OlderKimi extends Kimi {
+  constructor(options) {
+    super(options);
+    this.puts = [];
+  }
+
+  chatRequests() {
+    return this.requests.filter((r) => r.path.endsWith('/completion/stream'));
+  }
+
+  /** As `allowed`, but the user is who /api/user says. */
+  known(r, res) {
+    const good = this.access.has(this.bearer(r));
+    if (!good) this.json(res, 401, {error_type: 'auth.token.invalid', message: 'token invalid'});
+    else if (this.former.has(this.bearer(r))) this.refreshTokens.delete(this.former.get(this.bearer(r)));
+    return good;
+  }
+
+  async handle(r, res) {
+    const route = `${r.method} ${r.path}`, [, chat] = /^\/api\/chat\/([^/]+)/.exec(r.path) ?? [];
+    if (route === 'GET /api/auth/token/refresh') return this.refresh(r, res);
+    if (r.method === 'PUT' && r.path === '/store/1') return this.put(r, res);
+    if (!this.known(r, res)) return undefined;
+    const traffic = r.headers['x-traffic-id'];
+    if (route === 'GET /api/user') return this.json(res, 200, {id: 'older-user', name: 'n'});
+    this.same('X-Traffic-Id', traffic, 'older-user');
+    if (route === 'POST /api/chat') {
+      this.same('body', r.json, {enter_method: 'new_chat', is_example: false, kimiplus_id: r.json.kimiplus_id, name: r.json.name});
+      this.chats.set('c0123456789012345678', {deleted: false});
+      return this.json(res, 200, {id: 'c0123456789012345678', name: 'n'});
+    }
+    if (route === 'POST /api/pre-sign-url') {
+      this.check(r.json.action === 'image' && /^[0-9a-f-]{36}\.png$/.test(r.json.name), 'pre-sign-url');
+      return this.json(res, 200, {url: `${this.origin}/store/1?sign=secret`, object_name: 'o', file_id: 'f1'});
+    }
+    if (route === 'POST /api/file') {
+      this.check(this.puts.length === 1 && r.json.type === 'image' && r.json.file_id === 'f1', 'file');
+      return this.json(res, 200, {id: 'f2', status: this.polled++ ? 'parsed' : 'processing'});
+    }
+    if (route === 'POST /api/file/parse_process') {
+      this.same('body', r.json, {ids: ['f2'], timeout: 120000});
+      return this.json(res, 200, {});
+    }
+    this.check(this.chats.has(chat), 'the site has no such path, or chat');
+    if (r.method === 'DELETE') {
+      this.chats.get(chat).deleted = true;
+      this.json(res, 200, {});
+      return this.emit('deleted', chat);
+    }
+    this.same('Referer', r.headers.referer, `${this.origin}/chat/${chat}`);
+    this.keys('body', r.json, ['kimiplus_id', 'messages', 'refs', 'refs_file', 'use_math', 'use_research', 'use_search', 'extend']);
+    this.sseHead(res);
+    for (const event of [{event: 'req', id: 's'}, {event: 'search_plus', msg: {type: 'get_res', ...page(1)}}, {event: 'cmpl', text: '大江'}, {event: 'cmpl', text: '东去'}, {event: 'all_done'}]) this.event(res, event);
+    return res.end();
+  }
+
+  put(r, res) {
+    this.check(!('authorization' in r.headers) && !('x-msh-device-id' in r.headers) && !('cookie' in r.headers), 'the store is told who we are');
+    this.same('query', r.query.get('sign'), 'secret');
+    this.puts.push(r.body);
+    this.polled = 0;
+    res.writeHead(200, {'content-type': 'application/xml'});
+    res.end();
+  }
+}
