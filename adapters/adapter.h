@@ -86,6 +86,7 @@ struct site_request {
 
 struct site_head {
     int status;
+    struct span reason; /* the status line's phrase, perhaps "" */
     const struct header *headers;
     size_t n_headers;
     struct span content_type; /* the value, "" = none */
@@ -194,8 +195,8 @@ struct adapter {
     enum adapter_step (*local)(struct turn_run *, int *delay_ms);
 };
 
-extern const struct adapter adapter_anthropic, adapter_demo, adapter_gemini, adapter_kimi,
-    adapter_openai, adapter_sophnet, adapter_zai;
+extern const struct adapter adapter_anthropic, adapter_chatglm, adapter_demo, adapter_gemini,
+    adapter_kimi, adapter_openai, adapter_sophnet, adapter_zai;
 
 /* adapters/registry.c: all adapters, ends with NULL; by name, NULL when there is none. */
 extern const struct adapter *const adapters[];

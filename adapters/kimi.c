@@ -129,7 +129,7 @@ static enum adapter_verdict take_progress(struct turn_run *run, struct kimi *k, 
 {
     const struct picture *picture = &k->pictures.list[k->ready];
     struct span status = json_get_text(json_at(json_get(root, "progresses"), 0), "status");
-    char place[PLACE_SIZE];
+    char place[PART_PLACE_SIZE];
     if (span_eq(status, SPAN("PROCESS_STATUS_FAILED"))) {
         part_place(run->turn, picture->message, picture->part, place);
         return fail_param(&run->fail, FAIL_BAD_REQUEST, place,

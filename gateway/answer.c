@@ -2,14 +2,17 @@
  * gateway/answer.c - see answer.h.
  *
  * A piece of text goes through the filters of its choice in this order: leaked thinking is taken
- * out, `stop` cuts, the token limit cuts; what is left is counted and written. Most answers need
+ * out, a continuation loses what it repeats, `stop` cuts, the token limit cuts; what is left is
+ * counted and written. Most answers need
  * none of them, and then a piece costs one comparison each, and a copy for the count.
  */
 #include "gateway/answer.h"
 
 #include <assert.h>
 
+#include "base/json_raw.h"
 #include "gateway/stop_filter.h"
+#include "gateway/text_joiner.h"
 #include "gateway/think_splitter.h"
 
 _Static_assert((int)PLACE_TOP == EXTRA_TOP && (int)PLACE_CHOICE == EXTRA_CHOICE &&
@@ -17,6 +20,14 @@ _Static_assert((int)PLACE_TOP == EXTRA_TOP && (int)PLACE_CHOICE == EXTRA_CHOICE 
                "delta places mirror the emitter's");
 
 enum { CITATIONS_MAX = 1000 };
+
+/* What an answer needs beside the rest that may be continued. */
+struct answer_continuing {
+    struct text_joiner joiner;
+    struct buffer top; /* the members at the top that were told last */
+    bool had_finish;
+    struct finish_note finish; /* of the run before the continuation */
+};
 
 struct answer_choice {
     struct answer_feed *feed;
@@ -30,16 +41,32 @@ struct answer_choice {
     bool stopping;
     struct stop_filter stop; /* initialised while stopping */
     struct token_counter text, reasoning;
+    struct answer_continuing *continuing; /* in the arena; NULL: it is not continued */
 };
 
 /* ---- choices ---- */
 
 static void free_choice(struct answer_choice *c)
 {
+    if (c->continuing) {
+        text_joiner_free(&c->continuing->joiner);
+        buffer_free(&c->continuing->top);
+    }
     if (c->stopping)
         stop_filter_free(&c->stop);
     token_counter_free(&c->text);
     token_counter_free(&c->reasoning);
+}
+
+/* Without the memory the answer goes on, and ends where it ends. */
+static void prepare_continuing(struct answer_choice *c)
+{
+    c->continuing = arena_alloc(c->feed->answer->arena, sizeof *c->continuing);
+    if (!c->continuing)
+        return;
+    *c->continuing = (struct answer_continuing){0};
+    text_joiner_init(&c->continuing->joiner);
+    buffer_init(&c->continuing->top, JOINER_TEXT_MAX);
 }
 
 static void prepare_choice(struct answer_choice *c, struct answer_feed *feed, int index)
@@ -55,6 +82,8 @@ static void prepare_choice(struct answer_choice *c, struct answer_feed *feed, in
         stop_filter_init(&c->stop, rules->stops, rules->n_stops);
     token_counter_init(&c->text, feed->answer->tokens);
     token_counter_init(&c->reasoning, feed->answer->tokens);
+    if (rules->may_continue)
+        prepare_continuing(c);
 }
 
 /* NULL: nothing came for it so far. */
@@ -173,13 +202,13 @@ static int hold_finish(struct answer_choice *c, const struct finish_note *note)
     return c->held.reason.p && c->held.native.p && c->held.stop.p ? 0 : -1;
 }
 
-/* Nothing comes behind a finish reason. A run without any text may be tried again all the same: its
- * reason waits for the answer's end. */
+/* Nothing comes behind a finish reason. A run without any text may be tried again all the same, and
+ * another one continued: its reason waits for the answer's end. */
 static int finish(struct answer_choice *c, const struct finish_note *note)
 {
     if (c->finished)
         return 0;
-    return c->feed->committed ? write_finish(c, note) : hold_finish(c, note);
+    return c->feed->committed && !c->continuing ? write_finish(c, note) : hold_finish(c, note);
 }
 
 /* The gateway ends the choice, not the site. */
@@ -236,9 +265,18 @@ static int stopped_text(struct answer_choice *c, struct span text)
     return cut_here(c, &(struct finish_note){.reason = SPAN("stop"), .stop = c->stop.met});
 }
 
+static int joined_text(struct answer_choice *c, struct span text)
+{
+    if (c->continuing && text_joiner_pass(&c->continuing->joiner, text, &text))
+        return -1;
+    return stopped_text(c, text);
+}
+
 static int limited_reasoning(struct answer_choice *c, struct span text)
 {
     bool over;
+    if (c->feed->continued) /* the client has had its thoughts */
+        return token_counter_add(&c->reasoning, text);
     if (limit_text(c, &c->reasoning, &text, &over))
         return -1;
     if (text.n && c->feed->rules.reasoning == REASONING_THINK) {
@@ -258,13 +296,24 @@ static int put_split(void *owner, bool reasoning, struct span text)
     struct answer_choice *c = owner;
     if (c->finished)
         return 0;
-    return reasoning ? limited_reasoning(c, text) : stopped_text(c, text);
+    return reasoning ? limited_reasoning(c, text) : joined_text(c, text);
+}
+
+static int put_held_at_seam(struct answer_choice *c,
+                            int (*take)(struct text_joiner *, struct span *))
+{
+    struct span text;
+    if (!c->continuing || c->finished)
+        return 0;
+    return take(&c->continuing->joiner, &text) ? -1 : stopped_text(c, text);
 }
 
 /* What the filters hold back in case more comes. */
 static int put_held(struct answer_choice *c)
 {
     if (c->splitting && think_splitter_end(&c->splitter, put_split, c))
+        return -1;
+    if (put_held_at_seam(c, text_joiner_end))
         return -1;
     struct span rest = c->stopping && !c->finished ? stop_filter_end(&c->stop) : span_of("", 0);
     return limited_text(c, rest);
@@ -282,7 +331,7 @@ static int put_finish(struct answer_choice *c, const struct finish_note *note)
 static int put_text(struct answer_choice *c, struct span text)
 {
     return c->splitting ? think_splitter_pass(&c->splitter, text, put_split, c)
-                        : stopped_text(c, text);
+                        : joined_text(c, text);
 }
 
 static int put_reasoning(struct answer_choice *c, struct span text)
@@ -295,7 +344,7 @@ static int put_reasoning(struct answer_choice *c, struct span text)
 static int put_proof(struct answer_choice *c, struct span proof,
                      int (*put)(struct answer_writer *, int choice, struct span))
 {
-    if (!put || c->feed->rules.reasoning == REASONING_THINK ||
+    if (!put || c->feed->continued || c->feed->rules.reasoning == REASONING_THINK ||
         c->feed->rules.reasoning == REASONING_DROP)
         return 0;
     c->splitting = false; /* this site tells its thinking apart */
@@ -357,6 +406,8 @@ static int keep_citation(struct answer_feed *f, const struct delta *d)
     struct citation c = {arena_dup(arena, d->url), arena_dup(arena, d->title), d->start, d->end};
     if (!c.url.p || !c.title.p)
         return -1;
+    if (f->continued) /* places in its own text, not in the whole */
+        c.start = c.end = 0;
     f->citations[f->n_citations++] = c;
     return 0;
 }
@@ -400,11 +451,29 @@ static int hold_extra(struct answer_feed *f, const struct delta *d)
     return h->members.p ? 0 : -1;
 }
 
+/* Of an answer that may be continued: true = it is left out. What stands beside a continuation's
+ * pieces belongs to thoughts that are not told, or to text whose beginning is cut off. */
+static bool note_extra(struct answer_feed *f, const struct delta *d)
+{
+    struct answer_choice *c = choice_of(f, 0);
+    if (d->place != PLACE_TOP) {
+        f->other |= json_raw_has(d->text, SPAN("images")) || json_raw_has(d->text, SPAN("audio"));
+        return f->continued;
+    }
+    if (c && c->continuing) {
+        buffer_clear(&c->continuing->top);
+        buffer_append(&c->continuing->top, d->text);
+    }
+    return false;
+}
+
 /* Members that we do not know wait for the text that they stand beside. When more of them come
  * instead, they are the answer (sound in pieces): each goes out on its own. */
 static int put_extra(struct answer_feed *f, const struct delta *d)
 {
     struct answer *a = f->answer;
+    if (f->rules.may_continue && note_extra(f, d))
+        return 0;
     if (d->place == PLACE_DELTA && f->extra_waits && !f->committed) {
         if (commit(f))
             return -1;
@@ -424,6 +493,7 @@ static int put_choice_delta(struct answer_choice *c, const struct delta *d)
     if (d->kind == DELTA_FINISH)
         return put_finish(c, &(struct finish_note){d->text, d->native, d->stop});
     c->feed->has_text = true;
+    c->feed->other |= d->kind == DELTA_REFUSAL || d->kind == DELTA_TOOL_BEGIN;
     switch (d->kind) {
     case DELTA_TEXT: return put_text(c, d->text);
     case DELTA_REASONING: return put_reasoning(c, d->text);
@@ -481,7 +551,7 @@ void answer_feed_begin(struct answer_feed *f, const struct answer_rules *rules)
     f->rules = *rules;
     f->n_citations = 0;
     f->extras = NULL;
-    f->has_usage = f->has_text = f->extra_waits = false;
+    f->has_usage = f->has_text = f->extra_waits = f->other = false;
     for (int i = f->first; i < f->first + f->n; i++) {
         struct answer_choice *c = choice_at(f->answer, i);
         if (c) {
@@ -540,7 +610,7 @@ static void add_known(int64_t *sum, int64_t n)
         *sum = clamp(n) + (*sum > 0 ? *sum : 0);
 }
 
-/* What we can tell ourselves. */
+/* What we can tell ourselves of the present run. */
 static int64_t count_feed(const struct answer_feed *f, int64_t *reasoning,
                           enum count_origin *origin)
 {
@@ -551,8 +621,8 @@ static int64_t count_feed(const struct answer_feed *f, int64_t *reasoning,
         struct answer_choice *c = choice_at(f->answer, i);
         if (!c || c->feed != f)
             continue;
-        text += token_counter_total(&c->text);
-        *reasoning += token_counter_total(&c->reasoning);
+        text += token_counter_total(&c->text) - f->counted_text;
+        *reasoning += token_counter_total(&c->reasoning) - f->counted_reasoning;
         if (c->text.estimated || c->reasoning.estimated)
             *origin = COUNT_ESTIMATED;
     }
@@ -571,10 +641,18 @@ static int64_t count_prompt(struct prompt_tokens *known, const struct answer *a,
     return known->tokens;
 }
 
-/* The site's figures where it told them and we did not end the answer for it, else ours. */
-static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tokens *known)
+/* A sum, and where it comes from. */
+struct usage_sum {
+    struct usage_counts *counts;
+    enum count_origin *prompt_origin, *completion_origin;
+};
+
+/* The present run's: the site's figures where it told them and we did not end the answer for it,
+ * else ours. */
+static void add_run_usage(struct answer *a, struct answer_feed *f, struct prompt_tokens *known,
+                          const struct usage_sum *to)
 {
-    struct usage_counts *sum = &a->usage;
+    struct usage_counts *sum = to->counts;
     enum count_origin prompt = COUNT_UPSTREAM, completion = COUNT_UPSTREAM;
     int64_t reasoning = f->usage.reasoning;
     bool cut = false;
@@ -596,8 +674,34 @@ static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tok
         sum->cache_write += clamp(f->usage.cache_write);
     }
     add_known(&sum->reasoning, reasoning);
-    a->prompt_origin = weaker(a->prompt_origin, prompt);
-    a->completion_origin = weaker(a->completion_origin, completion);
+    *to->prompt_origin = weaker(*to->prompt_origin, prompt);
+    *to->completion_origin = weaker(*to->completion_origin, completion);
+}
+
+/* Did the present run do anything that counts? */
+static bool has_begun(const struct answer_feed *f)
+{
+    struct answer_choice *c = choice_at(f->answer, f->first);
+    if (!f->continued || f->has_usage || !c)
+        return true;
+    return token_counter_total(&c->text) > f->counted_text ||
+           token_counter_total(&c->reasoning) > f->counted_reasoning;
+}
+
+static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tokens *known)
+{
+    const struct usage_sum sum = {&a->usage, &a->prompt_origin, &a->completion_origin};
+    if (f->continued) {
+        a->usage.prompt += f->past.prompt;
+        a->usage.completion += f->past.completion;
+        a->usage.cache_write += f->past.cache_write;
+        add_known(&a->usage.cached, f->past.cached);
+        add_known(&a->usage.reasoning, f->past.reasoning);
+        a->prompt_origin = weaker(a->prompt_origin, f->past_prompt_origin);
+        a->completion_origin = weaker(a->completion_origin, f->past_completion_origin);
+    }
+    if (has_begun(f))
+        add_run_usage(a, f, known, &sum);
 }
 
 static void settle_usage(struct answer *a)
@@ -608,9 +712,113 @@ static void settle_usage(struct answer *a)
     for (struct answer_feed *f = a->feeds; f; f = f->next)
         add_usage(a, f, &known);
     enum count_origin origin = weaker(a->prompt_origin, a->completion_origin);
-    if (a->feeds && !a->feeds->next && origin == COUNT_UPSTREAM)
+    if (a->feeds && !a->feeds->next && !a->feeds->continued && origin == COUNT_UPSTREAM)
         a->usage.raw = a->feeds->usage.raw;
     a->usage.source = count_origin_name(origin);
+}
+
+/* ---- an answer of several runs ---- */
+
+int answer_feed_run_over(struct answer_feed *f, struct answer_run_state *state)
+{
+    struct answer_choice *c = choice_at(f->answer, f->first);
+    int64_t reasoning;
+    enum count_origin origin;
+    *state = (struct answer_run_state){.other = true};
+    if (!c || !c->continuing)
+        return 0;
+    struct text_joiner *j = &c->continuing->joiner;
+    if (!c->finished && f->committed &&
+        ((c->splitting && think_splitter_end(&c->splitter, put_split, c)) ||
+         put_held_at_seam(c, text_joiner_run_over)))
+        return -1;
+    bool told = f->has_usage && f->usage.completion >= 0;
+    int64_t counted = count_feed(f, &reasoning, &origin);
+    *state = (struct answer_run_state){
+        .text = buffer_span(&j->text),
+        .finish = c->finished ? c->held.reason : span_of("", 0),
+        .whole = !j->text.error,
+        .is_new = text_joiner_has_new(j),
+        .thoughts = token_counter_total(&c->reasoning) > 0,
+        .other = f->other,
+        .cut = c->cut,
+        .started_over = j->started_over,
+        .tokens = f->past.completion + (told ? clamp(f->usage.completion) : counted),
+        .tokens_told = told,
+    };
+    return 0;
+}
+
+void answer_feed_set_aside(struct answer_feed *f)
+{
+    struct answer_choice *c = choice_at(f->answer, f->first);
+    assert(c && c->continuing);
+    if (c->finished) {
+        c->continuing->had_finish = true;
+        c->continuing->finish = c->held;
+    }
+    c->finished = c->finish_held = false;
+}
+
+static void add_to_past(struct answer_feed *f)
+{
+    const struct usage_sum past = {&f->past, &f->past_prompt_origin, &f->past_completion_origin};
+    struct prompt_tokens known = {.left = PROMPTS_COUNTED_MAX};
+    if (!f->continued) {
+        f->past = (struct usage_counts){.cached = -1, .reasoning = -1};
+        f->past_prompt_origin = f->past_completion_origin = COUNT_UPSTREAM;
+    }
+    if (has_begun(f))
+        add_run_usage(f->answer, f, &known, &past);
+}
+
+void answer_feed_continue(struct answer_feed *f, const struct turn *turn)
+{
+    struct answer_choice *c = choice_at(f->answer, f->first);
+    assert(c && c->continuing);
+    add_to_past(f);
+    f->counted_text = token_counter_total(&c->text);
+    f->counted_reasoning = token_counter_total(&c->reasoning);
+    f->has_usage = f->extra_waits = false;
+    f->continued = true;
+    f->turn = turn;
+    c->splitter = (struct think_splitter){0};
+    text_joiner_continue(&c->continuing->joiner);
+}
+
+bool answer_feed_give_up(struct answer_feed *f)
+{
+    struct answer_choice *c = choice_at(f->answer, f->first);
+    if (!c || !c->continuing || !c->continuing->had_finish)
+        return false;
+    const struct finish_note *finish = &c->continuing->finish;
+    if (!span_eq(finish->reason, SPAN("length")) && c->continuing->joiner.text.n)
+        return false;
+    c->held = *finish;
+    c->finished = c->finish_held = true;
+    return true;
+}
+
+bool answer_feed_started_over(const struct answer_feed *f)
+{
+    const struct answer_choice *c = choice_at(f->answer, f->first);
+    return c && c->continuing && c->continuing->joiner.started_over;
+}
+
+/* The remark goes beside what the site tells at the top, which it would replace otherwise. */
+static int put_remark(struct answer_choice *c)
+{
+    struct answer_feed *f = c->feed;
+    if (!f->remark.n || !c->continuing)
+        return 0;
+    struct buffer *top = &c->continuing->top;
+    if (top->n)
+        buffer_char(top, ',');
+    buffer_append(top, f->remark);
+    if (top->error)
+        return -1;
+    return written(c,
+                   writer_of(c)->ops->extra(writer_of(c), EXTRA_TOP, c->index, buffer_span(top)));
 }
 
 /* ---- the answer ---- */
@@ -643,6 +851,8 @@ static int end_choice(struct answer_choice *c)
         return -1;
     bool held = c->finish_held;
     c->finish_held = false;
+    if (put_remark(c))
+        return -1;
     return held ? write_finish(c, &c->held) : 0;
 }
 

@@ -5,7 +5,9 @@
  * A run puts its deltas into a feed, which fills some of the answer's choices: with a site that
  * gives several choices, all of them; otherwise each choice (or prompt) has a run and a feed of its
  * own. Here is what a site cannot do and we can: `stop`, token limits, leaked <think>, token
- * counts. Knows the commit boundary: the first delta with content (design §5), for each feed.
+ * counts. Knows the commit boundary: the first delta with content (design §5), for each feed. A
+ * feed's text may come from several runs, of which each goes on where the former one stopped
+ * (gateway/continuation.h).
  */
 #ifndef DRAGOMAN_GATEWAY_ANSWER_H
 #define DRAGOMAN_GATEWAY_ANSWER_H
@@ -43,6 +45,21 @@ struct answer_rules {
     size_t n_stops;           /* 0 = the site heeds them, or there are none */
     int64_t max_tokens;       /* likewise, of each choice; 0 = no limit */
     bool max_includes_reasoning;
+    bool may_continue; /* keeps what a continuation needs; only feeds of one choice */
+};
+
+/* What a run that is over has left, for who decides whether it is continued. */
+struct answer_run_state {
+    struct span text;   /* of all runs so far, valid UTF-8; valid until the next delta */
+    struct span finish; /* "" = it has none */
+    bool whole;         /* `text` is all of the text */
+    bool is_new;        /* the run brought text that was not there before */
+    bool thoughts;      /* there was reasoning */
+    bool other;         /* there was what is no text: calls, a refusal, pictures */
+    bool cut;           /* by us: a stop text, or the limit */
+    bool started_over;  /* it told again what was told before */
+    int64_t tokens;     /* of all answers so far */
+    bool tokens_told;   /* by the site, for this run */
 };
 
 /* Members that we do not know, of a run that may still fail and be tried again. */
@@ -60,7 +77,10 @@ struct answer_feed {
     int first, n; /* choices [first, first + n) of the answer */
     struct answer_rules rules;
     bool committed, has_text;
-    bool extra_waits;                        /* members of a delta without anything beside them */
+    bool continued;     /* the present run goes on where another one stopped */
+    bool other;         /* see struct answer_run_state */
+    struct span remark; /* members for the answer's top, at its end; "" = none */
+    bool extra_waits;   /* members of a delta without anything beside them */
     struct held_extra *extras, **last_extra; /* until the run is committed */
     bool has_usage;
     struct delta_usage usage; /* as the site told it; raw is in usage_text */
@@ -68,6 +88,10 @@ struct answer_feed {
     size_t usage_room;
     struct citation *citations; /* of the first choice, until its finish */
     size_t n_citations, cap_citations;
+    /* usage of the runs before the present one, and what we had counted when it began */
+    struct usage_counts past;
+    enum count_origin past_prompt_origin, past_completion_origin;
+    int64_t counted_text, counted_reasoning;
 };
 
 /* In place. The writer belongs to the answer from now on; arena, `tokens` and id outlive it. */
@@ -79,6 +103,18 @@ void answer_free(struct answer *);
 void answer_feed_add(struct answer *, struct answer_feed *, const struct turn *, int first, int n);
 /* Before each try of its run: forgets what a failed one left behind before the commit boundary. */
 void answer_feed_begin(struct answer_feed *, const struct answer_rules *);
+/* With rules.may_continue, when a run is over: what the filters held back goes out. 0, or -1. */
+int answer_feed_run_over(struct answer_feed *, struct answer_run_state *);
+/* It will be continued: its finish reason is not the answer's. */
+void answer_feed_set_aside(struct answer_feed *);
+/* Then, before the run that goes on with the text: `turn` is what it asks. The filters go on as
+ * well; its thoughts are not told. */
+void answer_feed_continue(struct answer_feed *, const struct turn *);
+/* The continuation is given up: the finish reason from before it stands. False: there was none, or
+ * it would not be true any more. */
+bool answer_feed_give_up(struct answer_feed *);
+/* Does the continuation tell again what was told before? It is swallowed. */
+bool answer_feed_started_over(const struct answer_feed *);
 /* Did the choice get anything? */
 bool answer_has_choice(const struct answer *, int choice);
 /* A stop text was met or the limit reached in each of its choices: nothing more is wanted of the

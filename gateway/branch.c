@@ -13,6 +13,7 @@
 
 #include "adapters/support.h"
 #include "gateway/account_events.h"
+#include "gateway/branch_continue.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
@@ -66,10 +67,11 @@ static void count_drift(void *owner, const char *kind)
               kind);
 }
 
-/* A site and a client key, of which each remembers by itself. */
 static uint64_t memory_scope(const struct branch *b)
 {
-    return span_hash(b->exchange->group, branch_site(b)->settings.name);
+    const struct access_grant *grant = &b->exchange->grant;
+    return turn_memory_scope(grant->key ? grant->key->name : SPAN(""), grant->visitor_key,
+                             branch_site(b)->settings.name);
 }
 
 static void keep_in_memory(void *owner, struct span key, struct span value)
@@ -126,7 +128,14 @@ static enum branch_step completed(struct branch *b)
     return BRANCH_OVER;
 }
 
-/* The adapter has nothing more to ask: was that an answer? */
+/* A continuation failed: nothing is tried again, what was there before stands. */
+static enum branch_step give_up_continuing(struct branch *b)
+{
+    branch_give_up_continuing(b);
+    return BRANCH_OVER;
+}
+
+/* The adapter has nothing more to ask: was that an answer, and a whole one? */
 static enum branch_step done(struct branch *b)
 {
     if (!b->work->feed.committed && !answer_feed_is_finished(&b->work->feed)) {
@@ -134,6 +143,12 @@ static enum branch_step done(struct branch *b)
                  branch_site(b)->adapter->title);
         return BRANCH_RETRY;
     }
+    if (branch_continues(b, FAIL_NONE)) {
+        account_met_success(b->account, b->work->run.model);
+        return BRANCH_PAUSE;
+    }
+    if (b->continuing && !branch_continuation_is_good(b))
+        return give_up_continuing(b);
     return completed(b);
 }
 
@@ -207,6 +222,9 @@ static void on_site_body(void *owner, struct span bytes)
     exchange_note_body(b->exchange, b, "from site", bytes);
     enum adapter_verdict verdict = frames_in(b, bytes);
     exchange_note_first_delta(b->exchange);
+    if (verdict == ADAPTER_GO_ON && b->continuing && answer_feed_started_over(&b->work->feed))
+        verdict = fail_set(&b->work->run.fail, FAIL_CUT, "%s told its answer again",
+                           branch_site(b)->adapter->title);
     if (verdict == ADAPTER_GO_ON && answer_feed_is_cut(&b->work->feed))
         end_early(b);
     else
@@ -339,7 +357,7 @@ static int refuse_part(struct branch *b, enum part_kind kind, const char *what)
         for (size_t k = 0; k < m->n_parts; k++) {
             if (m->parts[k].kind != kind)
                 continue;
-            char param[PLACE_SIZE];
+            char param[PART_PLACE_SIZE];
             part_place(b->turn, m, &m->parts[k], param);
             return fail_param(fail_of(b), FAIL_UNSUPPORTED, param, "%s cannot take %s",
                               branch_site(b)->adapter->title, what);
@@ -398,6 +416,7 @@ static struct answer_rules rules_for(const struct branch *b)
         .n_stops = has & CAP_STOP ? 0 : t->n_stop,
         .max_tokens = t->has_max_tokens && !(has & CAP_MAX_TOKENS) ? t->max_tokens : 0,
         .max_includes_reasoning = t->max_includes_reasoning,
+        .may_continue = branch_may_continue(b),
     };
 }
 
@@ -418,19 +437,29 @@ static int prepare_work(struct branch *b)
     return 0;
 }
 
+/* What the run's text comes behind: nothing, or what is there of an answer that was truncated. */
+static void begin_answer(struct branch *b)
+{
+    if (b->continuing) {
+        branch_begin_continuation(b);
+        return;
+    }
+    struct answer_rules rules = rules_for(b);
+    b->tries++;
+    answer_feed_begin(&b->work->feed, &rules);
+}
+
 /* A fresh run of the leased account: adapter state from zero, answer as if nothing had happened. */
 static int begin_run(struct branch *b)
 {
     struct exchange *e = b->exchange;
     const struct site_config *site = branch_site(b);
-    struct answer_rules rules = rules_for(b);
     size_t state_size = site->adapter->state_size;
     struct span note = catalogue_note(e->engine->catalogue, site, e->targets[b->target].model);
     if (prepare_work(b))
         return -1;
-    b->tries++;
     b->site_steps = 0;
-    answer_feed_begin(&b->work->feed, &rules);
+    begin_answer(b);
     b->work->run = (struct turn_run){
         .turn = b->turn,
         .site = &site->settings,
@@ -457,6 +486,8 @@ static int begin_run(struct branch *b)
 
 static enum branch_step next_target(struct branch *b)
 {
+    if (b->continuing)
+        return give_up_continuing(b);
     do {
         if (b->target + 1 >= b->exchange->n_targets)
             return BRANCH_OVER;
@@ -549,7 +580,9 @@ static int settle_turn(struct branch *b)
 {
     struct exchange *e = b->exchange;
     const struct target_config *t = e->targets[b->target].configured;
-    b->turn = b->asked;
+    b->turn = b->continuing ? b->continuing->turn : b->asked;
+    if (b->continuing)
+        return 0;
     if (!t || !t->n_options || b->asked->relay.path.n)
         return 0;
     for (const struct target_turn *made = e->target_turns; made; made = made->next) {
@@ -735,9 +768,13 @@ static enum branch_step step_retry(struct branch *b)
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
         account_met_failure(b->account, model, fail_of(b), now_ms(b));
     }
-    if (b->work && b->work->feed.committed) {
+    if (b->work && (b->work->feed.committed || b->continuing)) {
+        if (branch_continues(b, kind))
+            return BRANCH_PAUSE;
         /* With its finish reason, what broke afterwards took nothing from the answer. */
         b->complete = answer_feed_is_finished(&b->work->feed);
+        if (b->continuing && !(b->complete && branch_continuation_is_good(b)))
+            return give_up_continuing(b);
         return BRANCH_OVER;
     }
     if (b->holds_credential_step && kind != FAIL_INTERNAL) /* that would be ours alone */
@@ -753,11 +790,30 @@ static enum branch_step step_retry(struct branch *b)
     return another_target_may_help(kind) ? next_target(b) : BRANCH_OVER;
 }
 
+/* Before a truncated answer is gone on with. The account is free meanwhile, for others as well. */
+static enum branch_step step_pause(struct branch *b)
+{
+    if (b->account) {
+        exchange_flush(b->exchange); /* others are woken: the shared buffer must be empty */
+        if (b->step == BRANCH_OVER)
+            return BRANCH_OVER;
+        branch_release(b);
+        if (b->step == BRANCH_OVER)
+            return BRANCH_OVER;
+    }
+    if (now_ms(b) < b->local_at_ms) {
+        exchange_arm_timer(b->exchange);
+        return BRANCH_WAIT;
+    }
+    b->local_at_ms = 0;
+    return BRANCH_LEASE;
+}
+
 /* ---- the machine ---- */
 
 static enum branch_step (*const steps[])(struct branch *) = {
     [BRANCH_LEASE] = step_lease, [BRANCH_ASK] = step_ask,     [BRANCH_STREAM] = step_stream,
-    [BRANCH_LOCAL] = step_local, [BRANCH_RETRY] = step_retry,
+    [BRANCH_LOCAL] = step_local, [BRANCH_RETRY] = step_retry, [BRANCH_PAUSE] = step_pause,
 };
 
 static void advance(struct branch *b)

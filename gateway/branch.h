@@ -21,6 +21,7 @@ enum branch_step {
     BRANCH_STREAM,
     BRANCH_LOCAL,
     BRANCH_RETRY,
+    BRANCH_PAUSE,
     BRANCH_OVER,
     BRANCH_WAIT = -1
 };
@@ -59,6 +60,7 @@ struct branch {
     struct branch_work *work;      /* in the arena; NULL before the first lease */
     struct upstream_call *call;
     bool decoding, paused, holds_credential_step;
+    struct branch_continuing *continuing; /* in the arena; NULL: no answer was truncated so far */
     int site_steps, site_status, drifts;
     unsigned awaited_step; /* the account's credential step that it waited for; 0 = none */
 };

@@ -76,6 +76,24 @@ struct proxy_config {
     int port;
 };
 
+/* Which ends of an answer are not its end (docs/continue.md). */
+enum continue_cause {
+    CONTINUE_CUT,
+    CONTINUE_LENGTH,
+    CONTINUE_MALFORMED,
+    CONTINUE_EMPTY,
+    CONTINUE_CAUSES,
+    CONTINUE_NOT = -1
+};
+
+/* Whole answers from truncated ones. */
+struct continue_config {
+    bool on;
+    int max;          /* continuations of one answer */
+    int64_t total_ms; /* since the request began: none begins later */
+    unsigned causes;  /* bits 1 << enum continue_cause */
+};
+
 struct site_config {
     struct site_settings settings; /* what the adapter sees */
     const struct adapter *adapter;
@@ -101,6 +119,7 @@ struct site_config {
                                   n_models 0 = not given */
     size_t n_models;
     int64_t models_cache_ttl_ms;
+    struct continue_config continuing;
     struct {
         int max, max_idle;       /* connections per (origin, proxy, account); 0 = unlimited */
         int64_t idle_timeout_ms; /* an idle one is closed after this */
@@ -120,6 +139,8 @@ struct target_config {
     const struct turn_option *options;
     const struct span *option_texts;
     size_t n_options;
+    struct continue_config continuing; /* the site's, the model's or its own, key by key */
+    bool continue_given;               /* its own continue_truncated */
 };
 
 struct model_config {
@@ -128,6 +149,41 @@ struct model_config {
     bool weighted; /* some target was given a weight: they take turns */
     const struct target_config *targets;
     size_t n_targets;
+    struct continue_config continuing; /* where its keys were given: over the site's */
+    unsigned continue_given;           /* which were: bits by gateway/config_continue.c */
+};
+
+/* Where an account's key goes in a request that is passed through. */
+enum route_inject {
+    ROUTE_INJECT_BEARER,
+    ROUTE_INJECT_HEADER,
+    ROUTE_INJECT_QUERY,
+    ROUTE_INJECT_NONE
+};
+enum route_preset {
+    ROUTE_PRESET_NONE,
+    ROUTE_PRESET_OPENAI,
+    ROUTE_PRESET_ANTHROPIC,
+    ROUTE_PRESET_GEMINI
+};
+
+struct route_config {
+    struct site_config
+        own; /* first: an upstream and accounts of the route's own are read into it */
+    const struct site_config *site; /* &own, or one of the sites */
+    struct span prefix;             /* "/gemini" */
+    struct span site_name;          /* "" = own */
+    struct span own_key;            /* `key`; "" = accounts, or none */
+    enum route_preset preset;
+    enum dialect dialect; /* of our errors */
+    enum route_inject inject;
+    struct span inject_text; /* as configured */
+    struct span inject_name; /* of the header or query pair; static or the config's */
+    bool strip_prefix;
+    const struct span *methods;
+    size_t n_methods;
+    const struct span *paths; /* globs over the path behind the prefix */
+    size_t n_paths;
 };
 
 struct config {
@@ -164,6 +220,11 @@ struct config {
     size_t n_sites;
     const struct model_config *models;
     size_t n_models;
+    const struct route_config *routes;
+    size_t n_routes;
+    bool passthrough_unknown_keys;
+    /* with it: where such requests go, by dialect */
+    const struct route_config *visitor_routes[DIALECT_GOOGLE + 1];
 
     const struct span *warnings; /* whole lines, "gateway.toml:3:1: …" */
     size_t n_warnings;
@@ -183,6 +244,8 @@ void config_unref(struct config *);
  * ~/.config/dragoman/gateway.toml. False: none exists (a given one or $DRAGOMAN_CONFIG counts as
  * found even if it does not exist: loading it then says so). */
 bool config_find(const char *given, char path[CONFIG_PATH_MAX]);
+/* The name of a method that routes may have, static; NULL = none of them. */
+const char *route_method(struct span method);
 /* What keys are known by: SHA-256. */
 void config_hash_key(struct span key, unsigned char hash[32]);
 /* `dragoman check`: the resolved configuration with every secret masked ("sk-…" never appears, only
@@ -196,6 +259,8 @@ bool config_host_is_ours(const struct config *, struct span host);
 bool config_key_takes_account(const struct key_config *, struct span site, struct span account);
 /* May any account of the site? */
 bool config_key_takes_site(const struct key_config *, struct span site);
+/* "cut", "length" …; "" for CONTINUE_NOT. */
+const char *continue_cause_name(enum continue_cause);
 /* "2026-12-31", "2026-12-31 18:00:00 UTC" or "never". */
 enum { CONFIG_EXPIRY_SIZE = 40 };
 const char *config_expiry_format(const struct config_expiry *, char text[CONFIG_EXPIRY_SIZE]);

@@ -180,18 +180,19 @@ static void read_weight(struct config_reader *r, const struct toml_node *value,
 static int read_target(struct config_reader *r, const struct toml_node *value,
                        struct model_config *model, struct target_config *target)
 {
-    static const char *const names[] = {"target", "weight", "options"};
-    const struct toml_node *reference = value, *weight = NULL, *options = NULL;
+    static const char *const names[] = {"target", "weight", "options", "continue_truncated"};
+    const struct toml_node *reference = value, *weight = NULL, *options = NULL, *go_on = NULL;
     struct span site;
     *target = (struct target_config){.weight = 1};
     if (value->type == TOML_TABLE) {
         reference = toml_get(value, "target");
         weight = toml_get(value, "weight");
         options = toml_get(value, "options");
+        go_on = toml_get(value, "continue_truncated");
         for (const struct toml_node *m = value->first; m; m = m->next) {
             if (!span_eq(m->key, SPAN("target")) && !span_eq(m->key, SPAN("weight")) &&
-                !span_eq(m->key, SPAN("options")))
-                config_unknown_key(r, m, "a target of [[models]]", names, 3);
+                !span_eq(m->key, SPAN("options")) && !span_eq(m->key, SPAN("continue_truncated")))
+                config_unknown_key(r, m, "a target of [[models]]", names, 4);
         }
         if (!reference) {
             config_error(r, value, "a target of the model \"%s\" needs \"target\"",
@@ -214,6 +215,11 @@ static int read_target(struct config_reader *r, const struct toml_node *value,
     }
     if (weight)
         read_weight(r, weight, model, target);
+    target->continuing = config_continue_merged(&r->config->sites[target->site], model);
+    if (go_on && config_want(r, names[3], go_on, TOML_BOOL, "true or false")) {
+        target->continuing.on = go_on->integer != 0;
+        target->continue_given = true;
+    }
     return 1;
 }
 
@@ -241,7 +247,7 @@ void config_read_targets(struct config_reader *r, const struct toml_node *table,
 static void print_target(struct buffer *out, const struct model_config *model,
                          const struct target_config *target)
 {
-    if (!model->weighted && !target->n_options) {
+    if (!model->weighted && !target->n_options && !target->continue_given) {
         config_print_quoted(out, target->name);
         return;
     }
@@ -257,7 +263,10 @@ static void print_target(struct buffer *out, const struct model_config *model,
         buffer_append(out, SPAN("\" = "));
         buffer_append(out, target->option_texts[i]);
     }
-    buffer_append(out, target->n_options ? SPAN(" } }") : SPAN(" }"));
+    buffer_append(out, target->n_options ? SPAN(" }") : SPAN(""));
+    if (target->continue_given)
+        buffer_printf(out, ", continue_truncated = %s", target->continuing.on ? "true" : "false");
+    buffer_append(out, SPAN(" }"));
 }
 
 static void print_targets(struct buffer *out, const struct schema_key *key, const void *record)

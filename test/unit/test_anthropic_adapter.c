@@ -4,6 +4,7 @@
  * error table.
  */
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/json_raw.h"
 #include "gateway/messages_request.h"
@@ -331,9 +332,51 @@ static void tools_of_the_history(void **state)
         "\"f\",\"arguments\":\"{}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":"
         "\"1\"},{\"role\":\"tool\",\"tool_call_id\":\"b\",\"content\":\"2\"}]}",
         "{\"tools\":[" F "],\"tool_choice\":{\"type\":\"none\"}}", false);
+    /* in the order in which they were called, each once */
+    expect_request(
+        "claude-sonnet-4-5",
+        "{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":"
+        "\"assistant\",\"tool_calls\":[{\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":"
+        "\"z\",\"arguments\":\"{}\"}},{\"id\":\"b\",\"type\":\"function\",\"function\":{\"name\":"
+        "\"f\",\"arguments\":\"{}\"}},{\"id\":\"c\",\"type\":\"function\",\"function\":{\"name\":"
+        "\"z\",\"arguments\":\"{}\"}}]}]}",
+        "{\"tools\":[{\"name\":\"z\",\"input_schema\":{\"type\":\"object\",\"properties\":{}}}," F
+        "]}",
+        false);
 }
 
 /* The answer's names are the client's. */
+/* The time of a request grows with its length, not with its square: it is all the loop's. */
+static void large_histories_take_no_time(void **state)
+{
+    enum { N = 60000, SECONDS = 10 };
+    struct buffer body;
+    struct site_request req;
+    buffer_init(&body, 1 << 28);
+    buffer_printf(&body, "{\"model\":\"x\"," HI ",");
+    body.n -= 2; /* the list goes on */
+    buffer_printf(&body, ",{\"role\":\"assistant\",\"tool_calls\":[");
+    for (int i = 0; i < N; i++)
+        buffer_printf(&body,
+                      "%s{\"id\":\"c%d\",\"type\":\"function\",\"function\":{\"name\":\"f%d\","
+                      "\"arguments\":\"{}\"}}",
+                      i ? "," : "", i, i);
+    buffer_printf(&body, "]}");
+    for (int i = 0; i < N; i++)
+        buffer_printf(&body, ",{\"role\":\"function\",\"name\":\"f\",\"content\":\"r\"}");
+    buffer_printf(&body, "]}");
+    buffer_char(&body, '\0');
+    struct transcript_setup setup = person("claude-opus-4-5", body.p);
+    struct transcript_player *p = open_player(&setup);
+    clock_t before = clock();
+    assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+    assert_true(clock() - before < (clock_t)SECONDS * CLOCKS_PER_SEC);
+    assert_true(span_find(req.body, SPAN("\"tool_use_id\":\"call_1_59999\"")) > 0);
+    assert_true(span_find(req.body, SPAN("{\"name\":\"f59999\",\"input_schema\"")) > 0);
+    transcript_close(p);
+    buffer_free(&body);
+}
+
 static void names_come_back(void **state)
 {
     struct transcript_setup setup =
@@ -590,6 +633,42 @@ static void thinking_is_put_back(void **state)
     answer_with_thinking("claude-sonnet-4-6");
     expect_request("claude-sonnet-4-6", LOOP,
                    "{\"messages\":[{},{\"content\":[" BLOCKS SAID "]},{}]}", false);
+}
+
+/* A client of OpenAI's Responses API keeps it itself: nothing is needed of the memory. */
+static void thinking_that_the_client_brings(void **state)
+{
+    static const struct part text = {.kind = PART_TEXT, .text = SPAN_INIT("I look.")};
+    struct transcript_setup setup = person("claude-sonnet-4-5", LOOP);
+    const struct part proven[] = {
+        {.kind = PART_THINKING, .text = SPAN("先 \"think\""), .signature = SPAN("c2ln")},
+        {.kind = PART_REDACTED, .signature = SPAN("ZGF0")},
+        text};
+    const struct part unproven[] = {{.kind = PART_THINKING, .text = SPAN("hm")}, text};
+    for (int with = 0; with < 2; with++) {
+        struct site_request req;
+        n_kept = 0;
+        struct transcript_player *p = open_player(&setup);
+        struct turn turn = *transcript_run(p)->turn;
+        struct message messages[4];
+        assert_int_equal(turn.n_messages, 4);
+        memcpy(messages, turn.messages, sizeof messages);
+        messages[1].parts = with ? proven : unproven;
+        messages[1].n_parts = with ? 3 : 2;
+        struct tool_call calls[2] = {messages[1].tool_calls[0], messages[1].tool_calls[1]};
+        calls[0].after = calls[1].after = messages[1].n_parts;
+        messages[1].tool_calls = calls;
+        turn.messages = messages;
+        transcript_run(p)->turn = &turn;
+        assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+        transcript_expect(LOOP,
+                          with ? "{\"thinking\":{\"type\":\"enabled\"},\"messages\":[{},{"
+                                 "\"content\":[" BLOCKS SAID "]},{}]}"
+                               : "{\"thinking\":null,\"messages\":[{},{\"content\":[" SAID
+                                 "]},{}]}",
+                          req.body);
+        transcript_close(p);
+    }
 }
 
 /* ---- fields that a model refuses ---- */
@@ -951,11 +1030,13 @@ int main(void)
         cmocka_unit_test(files_and_pictures),
         cmocka_unit_test(tools),
         cmocka_unit_test(tools_of_the_history),
+        cmocka_unit_test(large_histories_take_no_time),
         cmocka_unit_test(names_come_back),
         cmocka_unit_test(generations),
         cmocka_unit_test(budgets_that_do_not_fit),
         cmocka_unit_test(headers),
         cmocka_unit_test(thinking_is_put_back),
+        cmocka_unit_test(thinking_that_the_client_brings),
         cmocka_unit_test(a_refused_field_is_left_out_once_and_remembered),
         cmocka_unit_test(every_row_of_the_error_table),
         cmocka_unit_test(errors_in_the_stream),

@@ -33,16 +33,16 @@ static bool one_in(struct dice *d, unsigned n) { return roll(d, n) == 0; }
 
 static const char *any_text(struct dice *d)
 {
-    static const char *const texts[] = {"a",
-                                        "Hello there",
-                                        "\n\nTwo lines\n",
-                                        " leading and trailing ",
-                                        "quote \" and \\ and \t",
-                                        "Gr\xC3\xB6\xC3\x9F"
-                                        "e \xE4\xBD\xA0\xE5\xA5\xBD \xF0\x9F\x8C\x8D",
-                                        "<tool_call>{}</tool_call>",
-                                        "</script>\x01\x1F",
-                                        "{\"not\": \"parsed\"}"};
+    static const char *const texts[] = {
+        "a",
+        "Hello there",
+        "\n\nTwo lines\n",
+        " leading and trailing ",
+        "quote \" and \\ and \t",
+        "Gr\303\266\303\237e \344\275\240\345\245\275 \360\237\214\215",
+        "<tool_call>{}</tool_call>",
+        "</script>\x01\x1F",
+        "{\"not\": \"parsed\"}"};
     return PICK(d, texts);
 }
 
