@@ -21,7 +21,12 @@
 #include "base/json.h"
 #include "sse/frame.h"
 
-enum adapter_step { ADAPTER_SEND, ADAPTER_DONE, ADAPTER_FAILED };
+enum adapter_step {
+    ADAPTER_SEND,
+    ADAPTER_DONE,
+    ADAPTER_FAILED,
+    ADAPTER_WAIT /* only from next: nothing goes out; ask again after request.delay_ms */
+};
 
 /* What on_head, on_frame and on_end return. */
 enum adapter_verdict {
@@ -64,8 +69,10 @@ struct header {
 /* Filled by next; everything must live in the run's arena or be static. Zeroed by the engine before
  * each call. */
 struct site_request {
-    const char *method;                      /* "GET", "POST" … */
-    struct span target;                      /* path and query, put behind the site's prefix */
+    const char *method; /* "GET", "POST" … */
+    struct span origin; /* another one than the site's ("https://auth.site.example"), without the
+                           site's prefix and its cookies; "" = the site's */
+    struct span target; /* path and query, put behind the site's prefix */
     struct header headers[SITE_HEADERS_MAX]; /* without Host, Content-Length, Connection,
                                                 Accept-Encoding, User-Agent: the engine's */
     size_t n_headers;
@@ -74,6 +81,7 @@ struct site_request {
     bool credential_step; /* obtains a credential: only one exchange per account does it at a time;
                              the others wait and are asked `next` again */
     bool secret_target;   /* the query holds a secret: the log shows only the path */
+    int delay_ms;         /* with ADAPTER_WAIT */
 };
 
 struct site_head {
@@ -189,7 +197,7 @@ struct adapter {
 };
 
 extern const struct adapter adapter_anthropic, adapter_chatglm, adapter_demo, adapter_gemini,
-    adapter_openai, adapter_sophnet, adapter_zai;
+    adapter_kimi, adapter_openai, adapter_sophnet, adapter_zai;
 
 /* adapters/registry.c: all adapters, ends with NULL; by name, NULL when there is none. */
 extern const struct adapter *const adapters[];

@@ -245,10 +245,14 @@ static enum adapter_verdict end_of_body(struct branch *b, enum stream_end end)
     struct frame frame;
     enum adapter_verdict verdict = ADAPTER_GO_ON;
     b->work->run.now_ms = clock_wall_ms();
-    if (end == END_CLEAN && frame_decoder_end(&b->work->decoder, &frame) == FRAME_READY) {
+    enum frame_result last =
+        end == END_CLEAN ? frame_decoder_end(&b->work->decoder, &frame) : FRAME_MORE;
+    if (last == FRAME_READY) {
         verdict = b->adapter->on_frame(&b->work->run, &frame);
         answer_frame_done(b->work->feed.answer);
     }
+    if (last == FRAME_TORN) /* HTTP ended well, but inside a frame */
+        end = END_CUT;
     if (verdict == ADAPTER_GO_ON)
         verdict = b->adapter->on_end(&b->work->run, end);
     return verdict;
@@ -671,6 +675,7 @@ static enum branch_step step_ask(struct branch *b)
     struct upstream_handler handler = site_handler;
     struct fail fail;
     const struct site_config *site = branch_site(b);
+    b->local_at_ms = 0;
     if (!account_credential_is_safe(b->account, &b->waiter))
         return BRANCH_WAIT;
     if (shares_failure(b))
@@ -694,6 +699,11 @@ static enum branch_step step_ask(struct branch *b)
     switch (b->adapter->next(&b->work->run, &b->work->request)) {
     case ADAPTER_DONE: return done(b);
     case ADAPTER_FAILED: *fail_of(b) = b->work->run.fail; return BRANCH_RETRY;
+    case ADAPTER_WAIT:
+        b->site_steps--; /* no request */
+        b->local_at_ms = now_ms(b) + (uint64_t)b->work->request.delay_ms;
+        exchange_arm_timer(b->exchange);
+        return BRANCH_WAIT;
     case ADAPTER_SEND: break;
     }
     if (site_cookies_send(b->adapter, &b->work->run, &b->work->request)) {

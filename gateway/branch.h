@@ -44,9 +44,10 @@ struct branch {
 
     /* where it goes */
     struct waiter waiter;
-    uint64_t queue_until_ms, local_at_ms; /* 0 = not waiting for it */
-    struct account *account;              /* leased */
-    uint64_t tried;                       /* accounts of the current target */
+    uint64_t queue_until_ms;
+    uint64_t local_at_ms;    /* the adapter is asked again then; both: 0 = not waiting for it */
+    struct account *account; /* leased */
+    uint64_t tried;          /* accounts of the current target */
 
     /* the current run */
     const struct adapter *adapter; /* NULL: none */

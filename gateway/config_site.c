@@ -12,8 +12,8 @@
 /* ---- adapter ---- */
 
 /* Named in design.md §4, not in this build yet. */
-static const char *const later_adapters[] = {"kimi", "qwen",  "claude_web", "chatgpt_web",
-                                             "grok", "ernie", "lmarena"};
+static const char *const later_adapters[] = {"qwen", "claude_web", "chatgpt_web",
+                                             "grok", "ernie",      "lmarena"};
 
 static void read_adapter(struct config_reader *r, const struct schema_key *key,
                          const struct toml_node *value, void *record)

@@ -24,6 +24,7 @@
 
 #include "gateway/http_client.h"
 #include "gateway/net_streams.h"
+#include "gateway/other_origin.h"
 
 enum {
     UPSTREAM_MAGIC = 0x75707374,
@@ -954,6 +955,12 @@ struct upstream_call *upstream_start(struct upstream *u, const struct site_confi
 {
     assert(u->magic == UPSTREAM_MAGIC && !u->closing);
     struct buffer head;
+    struct site_config other;
+    if (request->origin.n) {
+        if (other_origin(site, request->origin, &other, fail))
+            return NULL;
+        site = &other;
+    }
     buffer_init(&head, REQUEST_HEAD_MAX);
     if (http_request_write(&head, request, site->host_header, site->settings.prefix, fail) != 0) {
         buffer_free(&head);

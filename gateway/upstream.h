@@ -58,9 +58,9 @@ void upstream_forget_idle(struct upstream *);
 
 /* Starts a request. The request's spans must live until on_end or cancel. `site` is kept alive by
  * the caller (config reference). `account_name` separates pools. Never calls back before it
- * returns. NULL with fail when memory is short. Adds Host, User-Agent (dragoman/VERSION),
- * Accept-Encoding: identity, Content-Length (with a body, and for POST/PUT/PATCH) and Connection:
- * keep-alive. */
+ * returns. NULL with fail when memory is short, or the request's other origin is none. Adds Host,
+ * User-Agent (dragoman/VERSION), Accept-Encoding: identity, Content-Length (with a body, and for
+ * POST/PUT/PATCH) and Connection: keep-alive. */
 struct upstream_call *upstream_start(struct upstream *, const struct site_config *site,
                                      struct span account_name, const struct site_request *,
                                      const struct upstream_handler *, struct fail *);
