@@ -66,6 +66,9 @@ struct header {
 struct site_request {
     const char *method;                      /* "GET", "POST" … */
     struct span target;                      /* path and query, put behind the site's prefix */
+    struct span origin;                      /* "https://host" or with a port: another host than the
+                                                site's, which gets no prefix and no cookies; "" = the
+                                                site's own. The adapter vouches for it */
     struct header headers[SITE_HEADERS_MAX]; /* without Host, Content-Length, Connection,
                                                 Accept-Encoding, User-Agent: the engine's */
     size_t n_headers;
@@ -187,7 +190,7 @@ struct adapter {
 };
 
 extern const struct adapter adapter_anthropic, adapter_chatglm, adapter_demo, adapter_gemini,
-    adapter_openai, adapter_sophnet, adapter_zai;
+    adapter_openai, adapter_qwen, adapter_sophnet, adapter_zai;
 
 /* adapters/registry.c: all adapters, ends with NULL; by name, NULL when there is none. */
 extern const struct adapter *const adapters[];

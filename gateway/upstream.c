@@ -22,6 +22,7 @@
 #include <sys/queue.h>
 #include <time.h>
 
+#include "adapters/support.h"
 #include "gateway/http_client.h"
 #include "gateway/net_streams.h"
 
@@ -833,12 +834,35 @@ static struct pool *pool_for(struct upstream *u, const struct site_config *site,
 
 /* ---- what upstream.h promises ---- */
 
+/* `site` towards another host of its own, which the adapter vouches for (site_request.origin). */
+static int turn_elsewhere(struct site_config *site, struct span origin, struct fail *fail)
+{
+    struct https_url url;
+    uint64_t port = 443;
+    if (!read_https_url(origin, &url) || (url.port.n && !span_to_u64(url.port, 65535, &port)))
+        return fail_set(fail, FAIL_INTERNAL, "a request of %.*s goes to a place that is none",
+                        SPAN_ARGS(site->settings.name));
+    site->tls = true;
+    site->host = url.host;
+    site->port = (int)port;
+    site->host_header = span_from(url.origin, strlen("https://"));
+    site->settings.prefix = SPAN("");
+    return 0;
+}
+
 struct upstream_call *upstream_start(struct upstream *u, const struct site_config *site,
                                      struct span account_name, const struct site_request *request,
                                      const struct upstream_handler *handler, struct fail *fail)
 {
     assert(u->magic == UPSTREAM_MAGIC && !u->closing);
+    struct site_config elsewhere;
     struct buffer head;
+    if (request->origin.n) {
+        elsewhere = *site;
+        if (turn_elsewhere(&elsewhere, request->origin, fail))
+            return NULL;
+        site = &elsewhere;
+    }
     buffer_init(&head, REQUEST_HEAD_MAX);
     if (http_request_write(&head, request, site->host_header, site->settings.prefix, fail) != 0) {
         buffer_free(&head);
