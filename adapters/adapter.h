@@ -81,6 +81,7 @@ struct site_request {
 
 struct site_head {
     int status;
+    struct span reason; /* the status line's phrase, perhaps "" */
     const struct header *headers;
     size_t n_headers;
     struct span content_type; /* the value, "" = none */

@@ -315,16 +315,23 @@ static int write_call(struct anthropic_body *b, const struct message *m, size_t 
     return 0;
 }
 
-/* Which call an old client's result without an id answers: they come in the calls' order. */
+/* Which call an old client's result without an id answers: they come in the calls' order. Results
+ * are asked for in the messages' order, so that each message is looked at once. */
 static struct span answered_id(struct anthropic_body *b, size_t at)
 {
     const struct message *list = b->run->turn->messages;
-    size_t k = 0, from = at;
     if (list[at].tool_call_id.n || b->same)
         return call_id(b, list[at].tool_call_id, at, 0);
-    while (from > 0 && list[--from].n_tool_calls == 0)
-        k += list[from].role == ROLE_TOOL && !list[from].tool_call_id.n;
-    return call_id(b, span_of("", 0), from, k);
+    for (; b->passed < at; b->passed++) {
+        const struct message *m = &list[b->passed];
+        if (m->n_tool_calls) {
+            b->asking = b->passed;
+            b->answered = 0;
+        } else {
+            b->answered += m->role == ROLE_TOOL && !m->tool_call_id.n;
+        }
+    }
+    return call_id(b, span_of("", 0), b->asking, b->answered);
 }
 
 static int write_result(struct anthropic_body *b, size_t at)
@@ -365,15 +372,14 @@ static int write_result(struct anthropic_body *b, size_t at)
 static int write_blocks(struct anthropic_body *b, size_t at, bool last)
 {
     const struct message *m = &b->run->turn->messages[at];
-    size_t final = m->n_parts;
+    size_t final = m->n_parts, k = 0;
     while (last && final > 0 && !part_counts(b, m, &m->parts[final - 1]))
         final--;
     if (b->put_back && b->put_back[at].n)
         json_raw_value(&b->w, b->put_back[at]);
     for (size_t i = 0; i <= m->n_parts; i++) {
-        for (size_t k = 0; k < m->n_tool_calls; k++) {
-            size_t after = m->tool_calls[k].after;
-            if ((after < m->n_parts ? after : m->n_parts) == i && write_call(b, m, at, k))
+        for (; k < m->n_tool_calls && (i == m->n_parts || m->tool_calls[k].after <= i); k++) {
+            if (write_call(b, m, at, k))
                 return -1;
         }
         if (i < m->n_parts && part_counts(b, m, &m->parts[i]) &&

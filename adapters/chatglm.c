@@ -1,12 +1,10 @@
 /*
- * adapters/chatglm.c - chatglm.cn: who we are, which steps a turn has (sites/chatglm.md
- * §1-§4, §8).
+ * adapters/chatglm.c - chatglm.cn: who we are, which steps a turn has (sites/chatglm.md §1-§4, §8).
  *
  * A turn is: a token when none is held (a refresh token buys it and rotates; visitors are given
  * both), an upload for each picture, and one stream; afterwards the conversation that the stream
- * made is deleted. Uploads
- * and the message are chatglm_body.c, what the answer means is chatglm_stream.c, what failures mean
- * chatglm_errors.c.
+ * made is deleted. Uploads and the message are chatglm_body.c, what the answer means is
+ * chatglm_stream.c, what failures mean chatglm_errors.c.
  */
 #include "adapters/chatglm.h"
 

@@ -67,10 +67,11 @@ static void count_drift(void *owner, const char *kind)
               kind);
 }
 
-/* A site and a client key, of which each remembers by itself. */
 static uint64_t memory_scope(const struct branch *b)
 {
-    return span_hash(b->exchange->group, branch_site(b)->settings.name);
+    const struct access_grant *grant = &b->exchange->grant;
+    return turn_memory_scope(grant->key ? grant->key->name : SPAN(""), grant->visitor_key,
+                             branch_site(b)->settings.name);
 }
 
 static void keep_in_memory(void *owner, struct span key, struct span value)

@@ -11,6 +11,7 @@
 #include "gateway/engine_keep.h"
 #include "gateway/exchange.h"
 #include "gateway/log.h"
+#include "gateway/passage.h"
 
 enum { DAY_MS = 24 * 3600 * 1000 };
 enum { PARSER_LIMIT = 128 * 1024 * 1024, OUT_LIMIT = 128 * 1024 * 1024 };
@@ -166,6 +167,10 @@ void engine_cancel_all(struct engine *engine)
     for (struct exchange *e = engine->exchanges, *next; e; e = next) {
         next = exchange_next(e);
         exchange_abandon(e);
+    }
+    for (struct passage *p = engine->passages, *next; p; p = next) {
+        next = passage_next(p);
+        passage_abandon(p);
     }
 }
 

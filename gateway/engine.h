@@ -19,6 +19,7 @@
 #include "gateway/upstream.h"
 
 struct exchange;
+struct passage;
 
 struct engine {
     uv_loop_t *loop;
@@ -36,9 +37,10 @@ struct engine {
     struct json_parser *json;   /* small bodies and site frames; never kept across a call */
     struct buffer out;          /* what one event wants to tell the client; empty between events */
     struct exchange *exchanges;
-    size_t n_exchanges;
-    int64_t started_ms;  /* wall clock */
-    struct fail no_room; /* of all that fail when there is no memory to say why */
+    struct passage *passages; /* requests that are passed through */
+    size_t n_exchanges;       /* unfinished ones, passages too */
+    int64_t started_ms;       /* wall clock */
+    struct fail no_room;      /* of all that fail when there is no memory to say why */
     bool stopping;
 };
 

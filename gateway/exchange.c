@@ -911,6 +911,39 @@ void exchange_arm_timer(struct exchange *e)
 
 /* ---- from outside ---- */
 
+/* Ends what is under way; the answer says why. */
+static void stop(struct exchange *e, enum end_state end)
+{
+    e->end = end;
+    waiter_leave(&e->waiter);
+    for (size_t i = 0; i < e->n_branches; i++)
+        branch_cancel(&e->branches[i]);
+    e->step = STEP_FINISH;
+    exchange_go_on(e);
+}
+
+static void on_gone(struct client_work *work)
+{
+    struct exchange *e = (struct exchange *)work;
+    assert(e->magic == EXCHANGE_MAGIC);
+    e->bytes_out = http_exchange_bytes_out(e->http);
+    e->http = NULL;
+    buffer_clear(&e->engine->out);
+    if (e->step < STEP_FINISH)
+        stop(e, END_CANCELLED);
+}
+
+static void on_drained(struct client_work *work)
+{
+    struct exchange *e = (struct exchange *)work;
+    assert(e->magic == EXCHANGE_MAGIC);
+    e->drained_out = true;
+    for (size_t i = 0; i < e->n_branches && e->step < STEP_FINISH && e->drained_out; i++)
+        branch_resume(&e->branches[i]);
+}
+
+static const struct client_work_ops client_ops = {.gone = on_gone, .drained = on_drained};
+
 void exchange_start(struct engine *engine, struct http_exchange *http,
                     const struct access_grant *grant, const struct api *api, struct span path)
 {
@@ -931,6 +964,7 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
         free(e);
         return;
     }
+    e->work.ops = &client_ops;
     e->magic = EXCHANGE_MAGIC;
     e->engine = engine;
     e->api = api;
@@ -954,38 +988,9 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
         e->next->prev = e;
     engine->exchanges = e;
     engine->n_exchanges++;
-    http_exchange_set_user(http, e);
+    http_exchange_set_user(http, &e->work);
     exchange_go_on(e);
     /* e may be over and freed by now */
-}
-
-/* Ends what is under way; the answer says why. */
-static void stop(struct exchange *e, enum end_state end)
-{
-    e->end = end;
-    waiter_leave(&e->waiter);
-    for (size_t i = 0; i < e->n_branches; i++)
-        branch_cancel(&e->branches[i]);
-    e->step = STEP_FINISH;
-    exchange_go_on(e);
-}
-
-void exchange_client_gone(struct exchange *e)
-{
-    assert(e->magic == EXCHANGE_MAGIC);
-    e->bytes_out = http_exchange_bytes_out(e->http);
-    e->http = NULL;
-    buffer_clear(&e->engine->out);
-    if (e->step < STEP_FINISH)
-        stop(e, END_CANCELLED);
-}
-
-void exchange_drained(struct exchange *e)
-{
-    assert(e->magic == EXCHANGE_MAGIC);
-    e->drained_out = true;
-    for (size_t i = 0; i < e->n_branches && e->step < STEP_FINISH && e->drained_out; i++)
-        branch_resume(&e->branches[i]);
 }
 
 void exchange_abandon(struct exchange *e)

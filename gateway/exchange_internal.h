@@ -6,6 +6,7 @@
 
 #include "gateway/api.h"
 #include "gateway/branch.h"
+#include "gateway/client_work.h"
 #include "gateway/exchange.h"
 #include "gateway/reply.h"
 
@@ -51,6 +52,7 @@ struct exchange_state {
 };
 
 struct exchange {
+    struct client_work work; /* first */
     unsigned magic;
     enum exchange_step step;
     struct engine *engine;

@@ -3,8 +3,9 @@
  * out, clocks, the end.
  *
  *   (HANDSHAKE) → IDLE → HEAD → BODY → ANSWER → IDLE …            keep-alive
- *                          └→ DISCARD → IDLE                      refused before its body was read
- *                 … → FLUSH → LINGER → CLOSED                     the last answer of a connection
+ *                          ├→ STREAM → ANSWER → IDLE              its body is handed out as it
+ * comes └→ DISCARD → IDLE                      refused before its body was read … → FLUSH → LINGER
+ * → CLOSED                     the last answer of a connection
  *
  * Callbacks of libuv note what happened and end in settle(): it decides whether we read and when
  * the clock rings. Three things are hard here. A handler may answer inside its callback, later, or
@@ -340,6 +341,10 @@ void http_connection_settle(struct http_connection *c)
     if (c->state == CONNECTION_HEAD && has_unread_body(c) &&
         (r->expect_continue || r->content_length > HTTP_DISCARD_MAX))
         c->keep_alive = false;
+    /* The same in the middle of one: if the answer ends first, the rest has to be read. */
+    if (c->state == CONNECTION_STREAM && !r->chunked &&
+        http_parser_body_left(&c->parser) > HTTP_DISCARD_MAX)
+        c->keep_alive = false;
 }
 
 static void await_request(struct http_connection *c)
@@ -367,7 +372,7 @@ void http_connection_answered(struct http_connection *c)
         return;
     if (!c->keep_alive || c->server->stopping) {
         begin_end(c);
-    } else if (c->state == CONNECTION_HEAD &&
+    } else if ((c->state == CONNECTION_HEAD || c->state == CONNECTION_STREAM) &&
                http_parser_discard_body(&c->parser) == HTTP_PARSE_MORE) {
         c->lingered = 0;
         enter(c, CONNECTION_DISCARD);
@@ -428,6 +433,54 @@ static void refuse_late(struct http_connection *c, const char *text)
     refuse(c, &problem);
 }
 
+/* A streamed request that cannot come to its end: its handler has begun with it. */
+static void give_up_stream(struct http_connection *c, const struct http_problem *problem)
+{
+    const struct http_handler *h = &c->server->handler;
+    struct http_exchange *x = c->exchange;
+    if (x->user)
+        h->on_gone(h->owner, x, x->user);
+    x->user = NULL;
+    if (x->started)
+        http_answer_abort(x);
+    else
+        refuse(c, problem);
+}
+
+static void stream_late(struct http_connection *c)
+{
+    struct http_problem problem = {.status = 400};
+    fail_set(&problem.fail, FAIL_INVALID_VALUE,
+             "the request's body stopped arriving: fewer bytes came than were announced");
+    give_up_stream(c, &problem);
+}
+
+/* A piece of it goes to the handler. */
+static void hand_out(struct http_connection *c, bool last)
+{
+    const struct http_handler *h = &c->server->handler;
+    struct http_exchange *x = c->exchange;
+    if (last)
+        enter(c, CONNECTION_ANSWER);
+    if (x->user)
+        h->on_body(h->owner, x, x->user, c->parser.piece, last);
+}
+
+static void begin_stream(struct http_connection *c, bool body_is_coming)
+{
+    static const struct span go_on = SPAN_INIT("HTTP/1.1 100 Continue\r\n\r\n");
+    const struct http_handler *h = &c->server->handler;
+    struct http_exchange *x = c->exchange;
+    bool whole = http_parser_stream_body(&c->parser) == HTTP_PARSE_DONE;
+    enter(c, whole ? CONNECTION_ANSWER : CONNECTION_STREAM);
+    x->announced = true;
+    h->on_request(h->owner, x);
+    /* Who has an answer already need not send anything; what it sends all the same is discarded. */
+    if (c->state == CONNECTION_STREAM && c->parser.request.expect_continue && !body_is_coming &&
+        !c->exchange->head_sent)
+        http_connection_send(c, &go_on, 1);
+}
+
 static void request_is_whole(struct http_connection *c)
 {
     const struct http_handler *h = &c->server->handler;
@@ -457,6 +510,10 @@ static void head_is_whole(struct http_connection *c, bool body_is_coming)
         return;
     }
     assert(c->exchange);
+    if (c->exchange->streamed) {
+        begin_stream(c, body_is_coming);
+        return;
+    }
     switch (http_parser_begin_body(&c->parser, c->exchange->config->max_body, &problem)) {
     case HTTP_PARSE_FAILED: refuse(c, &problem); break;
     case HTTP_PARSE_DONE: request_is_whole(c); break;
@@ -476,6 +533,11 @@ static bool step(struct http_connection *c, struct span *in)
     case CONNECTION_HEAD:
         if (http_connection_queued(c) > HTTP_HIGH_WATER)
             return false; /* a client that reads no answers gets no further ones */
+        break;
+    case CONNECTION_STREAM:
+        if (c->exchange->body_paused)
+            return false;
+        c->since_ms = now_ms(c);
         break;
     case CONNECTION_BODY: c->since_ms = now_ms(c); break;
     case CONNECTION_DISCARD:
@@ -498,8 +560,11 @@ static bool step(struct http_connection *c, struct span *in)
     switch (event) {
     case HTTP_PARSE_MORE: return false;
     case HTTP_PARSE_HEAD: head_is_whole(c, in->n > 0); return true;
+    case HTTP_PARSE_PIECE: hand_out(c, false); return true;
     case HTTP_PARSE_DONE:
-        if (c->state == CONNECTION_BODY)
+        if (c->state == CONNECTION_STREAM)
+            hand_out(c, true);
+        else if (c->state == CONNECTION_BODY)
             request_is_whole(c);
         else
             await_request(c);
@@ -508,6 +573,8 @@ static bool step(struct http_connection *c, struct span *in)
     }
     if (c->state == CONNECTION_DISCARD)
         begin_end(c); /* answered already */
+    else if (c->state == CONNECTION_STREAM)
+        give_up_stream(c, &problem);
     else
         refuse(c, &problem);
     return true;
@@ -674,6 +741,11 @@ static uint64_t deadline_of(const struct http_connection *c)
     case CONNECTION_HEAD:
         deadline = c->since_ms + (c->refused ? clocks->refused_ms : clocks->head_ms);
         break;
+    case CONNECTION_STREAM:
+        if (!c->exchange || c->exchange->body_paused)
+            break; /* it is we who wait */
+        deadline = c->since_ms + clocks->body_ms;
+        break;
     case CONNECTION_BODY:
     case CONNECTION_DISCARD: deadline = c->since_ms + clocks->body_ms; break;
     case CONNECTION_LINGER: deadline = c->since_ms + clocks->linger_ms; break;
@@ -709,6 +781,8 @@ static void expire(struct http_connection *c)
         refuse_late(c, "the request's head did not arrive in time");
     else if (c->state == CONNECTION_BODY)
         refuse_late(c, "the request's body stopped arriving: fewer bytes came than were announced");
+    else if (c->state == CONNECTION_STREAM)
+        stream_late(c);
     else
         http_connection_close(c); /* silently: this is how keep-alive ends */
 }

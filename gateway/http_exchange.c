@@ -87,6 +87,30 @@ struct buffer *http_exchange_body(struct http_exchange *x)
     return body;
 }
 
+void http_exchange_stream_body(struct http_exchange *x)
+{
+    assert(x->magic == HTTP_EXCHANGE_MAGIC && !x->announced &&
+           x->connection->server->handler.on_body);
+    x->streamed = true;
+}
+
+uint64_t http_exchange_body_left(const struct http_exchange *x)
+{
+    return http_parser_body_left(&x->connection->parser);
+}
+
+void http_exchange_pause_body(struct http_exchange *x) { x->body_paused = true; }
+
+void http_exchange_resume_body(struct http_exchange *x)
+{
+    struct http_connection *c = x->connection;
+    if (!x->body_paused)
+        return;
+    x->body_paused = false;
+    c->since_ms = uv_now(c->server->loop);
+    http_server_again(c);
+}
+
 const struct ip_address *http_exchange_peer(const struct http_exchange *x)
 {
     return &x->connection->peer;

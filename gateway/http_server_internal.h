@@ -116,6 +116,7 @@ enum connection_state {
     CONNECTION_IDLE,      /* waits for the first byte of a head */
     CONNECTION_HEAD,      /* a head is arriving */
     CONNECTION_BODY,      /* a body is arriving */
+    CONNECTION_STREAM,    /* a body is arriving and handed out; its answer may be in work */
     CONNECTION_DISCARD,   /* answered already; the rest of the body is thrown away */
     CONNECTION_ANSWER,    /* the request is whole, the answer is in work */
     CONNECTION_FLUSH,     /* the last answer is in the queue; then we end */
@@ -207,6 +208,8 @@ struct http_exchange {
     const char *reason; /* of the status line; NULL = the status's own */
     struct buffer head; /* the answer's, until it leaves */
     int64_t left;       /* of the announced length; -1: chunked or until close */
+    bool streamed;      /* its body is handed out as it comes */
+    bool body_paused;   /* but not now */
     bool announced;     /* on_request was called */
     bool started;       /* http_answer_start was called */
     bool head_sent;

@@ -4,6 +4,7 @@
  * error table.
  */
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/json_raw.h"
 #include "gateway/messages_request.h"
@@ -331,9 +332,51 @@ static void tools_of_the_history(void **state)
         "\"f\",\"arguments\":\"{}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":"
         "\"1\"},{\"role\":\"tool\",\"tool_call_id\":\"b\",\"content\":\"2\"}]}",
         "{\"tools\":[" F "],\"tool_choice\":{\"type\":\"none\"}}", false);
+    /* in the order in which they were called, each once */
+    expect_request(
+        "claude-sonnet-4-5",
+        "{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":"
+        "\"assistant\",\"tool_calls\":[{\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":"
+        "\"z\",\"arguments\":\"{}\"}},{\"id\":\"b\",\"type\":\"function\",\"function\":{\"name\":"
+        "\"f\",\"arguments\":\"{}\"}},{\"id\":\"c\",\"type\":\"function\",\"function\":{\"name\":"
+        "\"z\",\"arguments\":\"{}\"}}]}]}",
+        "{\"tools\":[{\"name\":\"z\",\"input_schema\":{\"type\":\"object\",\"properties\":{}}}," F
+        "]}",
+        false);
 }
 
 /* The answer's names are the client's. */
+/* The time of a request grows with its length, not with its square: it is all the loop's. */
+static void large_histories_take_no_time(void **state)
+{
+    enum { N = 60000, SECONDS = 10 };
+    struct buffer body;
+    struct site_request req;
+    buffer_init(&body, 1 << 28);
+    buffer_printf(&body, "{\"model\":\"x\"," HI ",");
+    body.n -= 2; /* the list goes on */
+    buffer_printf(&body, ",{\"role\":\"assistant\",\"tool_calls\":[");
+    for (int i = 0; i < N; i++)
+        buffer_printf(&body,
+                      "%s{\"id\":\"c%d\",\"type\":\"function\",\"function\":{\"name\":\"f%d\","
+                      "\"arguments\":\"{}\"}}",
+                      i ? "," : "", i, i);
+    buffer_printf(&body, "]}");
+    for (int i = 0; i < N; i++)
+        buffer_printf(&body, ",{\"role\":\"function\",\"name\":\"f\",\"content\":\"r\"}");
+    buffer_printf(&body, "]}");
+    buffer_char(&body, '\0');
+    struct transcript_setup setup = person("claude-opus-4-5", body.p);
+    struct transcript_player *p = open_player(&setup);
+    clock_t before = clock();
+    assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+    assert_true(clock() - before < (clock_t)SECONDS * CLOCKS_PER_SEC);
+    assert_true(span_find(req.body, SPAN("\"tool_use_id\":\"call_1_59999\"")) > 0);
+    assert_true(span_find(req.body, SPAN("{\"name\":\"f59999\",\"input_schema\"")) > 0);
+    transcript_close(p);
+    buffer_free(&body);
+}
+
 static void names_come_back(void **state)
 {
     struct transcript_setup setup =
@@ -987,6 +1030,7 @@ int main(void)
         cmocka_unit_test(files_and_pictures),
         cmocka_unit_test(tools),
         cmocka_unit_test(tools_of_the_history),
+        cmocka_unit_test(large_histories_take_no_time),
         cmocka_unit_test(names_come_back),
         cmocka_unit_test(generations),
         cmocka_unit_test(budgets_that_do_not_fit),

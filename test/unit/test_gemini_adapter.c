@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "adapters/gemini.h"
 #include "base/json_raw.h"
@@ -611,6 +612,28 @@ static void tools_and_tool_choice(void **state)
 
 /* Names that Google does not take go out in another form, the same in tools, choice and history,
  * and come back as they were. */
+/* The time of a request grows with its length, not with its square: it is all the loop's. */
+static void many_names_take_no_time(void **state)
+{
+    enum { N = 60000, SECONDS = 10 };
+    struct buffer body;
+    struct site_request req;
+    buffer_init(&body, 1 << 28);
+    buffer_printf(&body, "{\"model\":\"x\"," HI ",\"tools\":[");
+    for (int i = 0; i < N; i++)
+        buffer_printf(&body, "%s{\"type\":\"function\",\"function\":{\"name\":\"a name %d\"}}",
+                      i ? "," : "", i);
+    buffer_printf(&body, "]}");
+    buffer_char(&body, '\0');
+    struct transcript_setup setup = person(body.p);
+    struct transcript_player *p = transcript_open(&setup);
+    clock_t before = clock();
+    assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+    assert_true(clock() - before < (clock_t)SECONDS * CLOCKS_PER_SEC);
+    transcript_close(p);
+    buffer_free(&body);
+}
+
 static void names_go_there_and_back(void **state)
 {
     struct site_request req;
@@ -1136,6 +1159,7 @@ int main(void)
         cmocka_unit_test(messages_of_other_fronts),
         cmocka_unit_test(parameters),
         cmocka_unit_test(tools_and_tool_choice),
+        cmocka_unit_test(many_names_take_no_time),
         cmocka_unit_test(names_go_there_and_back),
         cmocka_unit_test(thinking),
         cmocka_unit_test(options_of_the_site),
