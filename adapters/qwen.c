@@ -15,10 +15,15 @@ static const struct credential_field qwen_credentials[] = {
     {"email", true, "instead of a token, or for when it ends: the account's e-mail address …"},
     {"password", false, "… and its password"},
     {"cookie", false, "the Cookie line of your own browser at chat.qwen.ai, sent as it is"},
+    {"ticket", false,
+     "with api = \"tongyi\": the cookie tongyi_sso_ticket of tongyi.aliyun.com, or "
+     "login_aliyunid_ticket of aliyun.com"},
     {NULL, false, NULL},
 };
 
 static const struct option_field qwen_options[] = {
+    {"api", OPTION_TEXT, false, "qwen tongyi",
+     "tongyi: the older site, tongyi.aliyun.com; default qwen"},
     {"web_version", OPTION_TEXT, false, NULL,
      "the version of the site's page that requests name; default " WEB_VERSION},
     {"flatten_marks", OPTION_TEXT, false, "labels human lines",
@@ -129,6 +134,8 @@ static int begin(struct turn_run *run, struct qwen *c)
 static enum adapter_step qwen_next(struct turn_run *run, struct site_request *req)
 {
     struct qwen *c = run->state;
+    if (qwen_is_tongyi(run->site))
+        return tongyi_next(run, c, req);
     if (c->at == QWEN_BEGIN && begin(run, c))
         return ADAPTER_FAILED;
     if (c->at == QWEN_OVER)
@@ -185,6 +192,8 @@ static enum adapter_verdict qwen_on_head(struct turn_run *run, const struct site
                                          enum framing *framing)
 {
     struct qwen *c = run->state;
+    if (c->older)
+        return tongyi_on_head(run, c->older, head, framing);
     c->refreshed |= c->ask == ASK_REFRESH;
     c->signed_in |= c->ask == ASK_SIGN_IN;
     if (c->ask == ASK_NOTHING && c->at == QWEN_PUT)
@@ -228,6 +237,8 @@ static enum adapter_verdict whole_answer(struct turn_run *run, struct qwen *c, s
 static enum adapter_verdict qwen_on_frame(struct turn_run *run, const struct frame *frame)
 {
     struct qwen *c = run->state;
+    if (c->older)
+        return tongyi_on_frame(run, c->older, frame);
     if (c->whole)
         return frame->data.n ? whole_answer(run, c, frame->data) : ADAPTER_GO_ON;
     enum adapter_verdict verdict = qwen_stream_event(run, c, frame->data);
@@ -237,6 +248,8 @@ static enum adapter_verdict qwen_on_frame(struct turn_run *run, const struct fra
 static enum adapter_verdict qwen_on_end(struct turn_run *run, enum stream_end end)
 {
     struct qwen *c = run->state;
+    if (c->older)
+        return tongyi_on_end(run, c->older, end);
     if (!c->whole)
         return qwen_stream_end(run, c, end);
     if (c->status >= 300 || looks_like_html(c->content_type, SPAN("")))
@@ -255,6 +268,8 @@ static enum adapter_verdict qwen_on_end(struct turn_run *run, enum stream_end en
 static enum adapter_step qwen_cleanup(struct turn_run *run, struct site_request *req)
 {
     struct qwen *c = run->state;
+    if (qwen_is_tongyi(run->site))
+        return tongyi_cleanup(run, c->older, req);
     if (!c->chat_id.n || !c->token.value.n || !site_option_bool(run->site, "delete_chat", true))
         return ADAPTER_DONE;
     req->method = "DELETE";
@@ -268,6 +283,7 @@ static enum adapter_step qwen_cleanup(struct turn_run *run, struct site_request 
 static void qwen_destroy(struct turn_run *run)
 {
     struct qwen *c = run->state;
+    tongyi_free(c->older);
     if (c->at != QWEN_BEGIN)
         qwen_stream_free(&c->stream);
 }
@@ -276,6 +292,8 @@ static void qwen_destroy(struct turn_run *run)
 
 static enum adapter_step qwen_models_request(struct turn_run *run, struct site_request *req)
 {
+    if (qwen_is_tongyi(run->site))
+        return tongyi_models_request(run, req);
     struct qwen c = {.token = {.value = qwen_present_token(run)}};
     if (!c.token.value.n)
         return ADAPTER_DONE; /* nothing was obtained yet: the built-in list serves */
@@ -316,6 +334,8 @@ static bool is_for_chats(struct json meta)
 static int qwen_models_answer(struct turn_run *run, struct span body, const struct model_sink *sink)
 {
     struct json root;
+    if (qwen_is_tongyi(run->site))
+        return tongyi_models_answer(run, body, sink);
     if (json_parse_lenient(run->json, body, &root) != JSON_OK || qwen_is_failure(root) ||
         !json_is(model_list(root), JSON_ARRAY))
         return -1;
@@ -334,6 +354,13 @@ static int qwen_models_answer(struct turn_run *run, struct span body, const stru
     return 0;
 }
 
+static int qwen_models_refused(struct turn_run *run, int status, struct span content_type,
+                               int retry_after_s, struct span body)
+{
+    return (qwen_is_tongyi(run->site) ? tongyi_fail_http : qwen_fail_http)(
+        run, status, content_type, retry_after_s, body);
+}
+
 const struct adapter adapter_qwen = {
     .name = "qwen",
     .title = "Qwen Chat (chat.qwen.ai)",
@@ -346,11 +373,12 @@ const struct adapter adapter_qwen = {
     .max_concurrent = 2,
     .cool_down_s = 60,
     .state_size = sizeof(struct qwen),
+    .check = tongyi_check,
     .base_model = base_model_id,
     .models = qwen_models,
     .models_request = qwen_models_request,
     .models_answer = qwen_models_answer,
-    .models_refused = qwen_fail_http,
+    .models_refused = qwen_models_refused,
     .models_need_credential = true,
     .models_min_ttl_s = 3600,
     .next = qwen_next,

@@ -61,6 +61,7 @@ enum qwen_at {
 enum qwen_ask { ASK_NOTHING, ASK_REFRESH, ASK_SIGN_IN };
 
 struct qwen {
+    struct tongyi *older; /* with api = "tongyi": then nothing below is used */
     enum qwen_at at;
     enum qwen_ask ask;
     bool refreshed, signed_in; /* asked for in this try, whatever came of it */
@@ -119,5 +120,20 @@ int qwen_fail_http(struct turn_run *, int status, struct span content_type, int 
 int qwen_fail_object(struct turn_run *, struct json);
 /* Does an object tell a failure? */
 bool qwen_is_failure(struct json);
+
+/* ---- the older site (qwen_tongyi.c, §10): what the adapter's functions are there ---- */
+bool qwen_is_tongyi(const struct site_settings *);
+int tongyi_check(const struct site_settings *, struct fail *);
+enum adapter_step tongyi_next(struct turn_run *, struct qwen *, struct site_request *);
+enum adapter_verdict tongyi_on_head(struct turn_run *, struct tongyi *, const struct site_head *,
+                                    enum framing *);
+enum adapter_verdict tongyi_on_frame(struct turn_run *, struct tongyi *, const struct frame *);
+enum adapter_verdict tongyi_on_end(struct turn_run *, struct tongyi *, enum stream_end);
+enum adapter_step tongyi_cleanup(struct turn_run *, struct tongyi *, struct site_request *);
+void tongyi_free(struct tongyi *);
+enum adapter_step tongyi_models_request(struct turn_run *, struct site_request *);
+int tongyi_models_answer(struct turn_run *, struct span body, const struct model_sink *);
+int tongyi_fail_http(struct turn_run *, int status, struct span content_type, int retry_after_s,
+                     struct span body);
 
 #endif
