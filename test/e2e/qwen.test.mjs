@@ -113,7 +113,7 @@ describe('qwen', {timeout: 180000}, () => {
     for (const r of storage.requests) assert.ok(!JSON.stringify(r.headers).includes(token));
   });
 
-  it('pictures: the storage may be the site itself; a base path is not put before it', async () => {
+  it('pictures: the storage may be the site itself', async () => {
     const {site, gateway} = await serve();
     assert.equal((await ask(gateway, {messages: [{role: 'user', content: [picture]}]})).status, 200);
     assert.equal([...site.files.values()][0].bytes.toString('base64'), PNG);

@@ -1572,7 +1572,9 @@ static void the_examples_comments_load(void **state)
     setenv("OPENROUTER_API_KEY", "k", 1);
     setenv("GEMINI_API_KEY", "k", 1);
     setenv("ANTHROPIC_API_KEY", "k", 1);
+    setenv("QWEN_PASSWORD", "k", 1);
     write_file("zai.token", "t", 0600);
+    write_file("qwen.token", "t", 0600);
     write_file("dragoman.key", "0123456789abcdef", 0600);
     buffer_char(&all, '\0');
     config_unref(good(all.p));
