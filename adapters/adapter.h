@@ -123,7 +123,8 @@ void run_drift(struct turn_run *, const char *kind);
  * call's id, a field that a model refuses. Bounded and in memory only, each site and client key
  * apart: live without what is gone. Copies; what does not fit is not kept. */
 void run_keep(struct turn_run *, struct span key, struct span value);
-/* In the run's arena; {NULL,0} = not known (any more). */
+/* {NULL,0} = not known (any more). Valid until the next run_keep: a history may ask for the same
+ * again and again, and a copy for each would have no bound. */
 struct span run_recall(struct turn_run *, struct span key);
 /* Adds a header; asserts that there is room. */
 void site_request_header(struct site_request *, struct span name, struct span value);

@@ -5,8 +5,6 @@
  * A turn in Anthropic's own words (body->same) is written as it was said. Others are repaired:
  * what the API would refuse - empty texts, a beginning by the assistant, foreign ids - is not sent.
  */
-#include <stdio.h>
-
 #include "adapters/anthropic.h"
 #include "adapters/support.h"
 #include "base/json_raw.h"
@@ -290,20 +288,11 @@ struct span anthropic_memory_key(struct turn_run *run, struct span id)
 static int write_call(struct anthropic_body *b, const struct message *m, size_t at, size_t k)
 {
     const struct tool_call *call = &m->tool_calls[k];
-    struct span id = call_id(b, call->id, at, k), name = anthropic_tool_name(b, call->name);
-    struct span input = span_trim(call->arguments);
-    struct json root;
-    char param[PART_PLACE_SIZE], behind[64];
+    struct span id = call_id(b, call->id, at, k), name = anthropic_tool_name(b, call->name), input;
     if (!id.p || !name.p)
         return fail_memory(&b->run->fail);
-    if (input.n == 0)
-        input = SPAN("{}");
-    if (json_parse(b->run->json, input, &root) != JSON_OK || !json_is(root, JSON_OBJECT)) {
-        snprintf(behind, sizeof behind, "tool_calls[%zu].function.arguments", k);
-        message_place(b->run->turn, m, behind, param);
-        return fail_param(&b->run->fail, FAIL_INVALID_VALUE, param,
-                          "%s must be the text of a JSON object", param);
-    }
+    if (call_arguments(b->run, m, k, &input))
+        return -1;
     json_begin_object(&b->w);
     json_member(&b->w, "type", SPAN("tool_use"));
     json_member(&b->w, "id", id);

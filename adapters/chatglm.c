@@ -255,7 +255,6 @@ static enum adapter_step ask_token(struct turn_run *run, struct chatglm *c,
     req->credential_step = true;
     c->visiting = !token.n;
     if (c->visiting) {
-        c->new_visitor = true;
         req->method = "POST";
         req->target = SPAN("/chatglm/user-api/guest/access");
         site_request_header(req, SPAN("Content-Type"), SPAN("application/json;charset=UTF-8"));
@@ -328,11 +327,11 @@ static enum adapter_step chatglm_next(struct turn_run *run, struct site_request 
 
 /* ---- answers ---- */
 
-/* A visitor's session that has ended is begun anew, once in a turn. A limit is no such end: then no
+/* A visitor's session that has ended is begun anew. A limit is no such end: then no
  * new visitor is made (§2). */
 static enum adapter_verdict another_visitor(struct turn_run *run, struct chatglm *c)
 {
-    if (!run->account->guest || c->visiting || c->new_visitor)
+    if (!run->account->guest || c->visiting)
         return ADAPTER_FAIL;
     account_drop(run->account, REFRESH_TOKEN);
     fail_clear(&run->fail);

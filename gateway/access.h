@@ -25,8 +25,9 @@ struct access_grant {
  * expire. */
 int access_check_key(const struct http_exchange *, int64_t wall_ms, struct access_grant *,
                      struct fail *);
-/* The same for a request that is passed through: `query_key` is the key in its query, "" = none; two
- * keys that differ are one too many (WRONG_KEY). `visitors`: the route takes keys that are not ours.
+/* The same for a request that is passed through: `query_key` is the key in its query, "" = none;
+ * two keys that differ are one too many (WRONG_KEY). `visitors`: the route takes keys that are not
+ * ours.
  */
 int access_check_route_key(const struct http_exchange *, struct span query_key, bool visitors,
                            int64_t wall_ms, struct access_grant *, struct fail *);

@@ -216,7 +216,8 @@ static const struct schema_key route_keys[] = {
     {"key_env", &value_later, .help = "name of the environment variable that holds it"},
     {"key_file", &value_later, .help = "path of the file that holds it"},
     {"inject", &value_inject, .otherwise = "''",
-     .help = "where the key goes: bearer, x-api-key, x-goog-api-key, header:NAME, query:NAME, none"},
+     .help =
+         "where the key goes: bearer, x-api-key, x-goog-api-key, header:NAME, query:NAME, none"},
     {"strip_prefix", &value_bool, AT(route_config, strip_prefix), .otherwise = "true",
      .help = "the upstream does not get to see the prefix"},
     {"methods", &value_texts, LIST(route_config, methods),

@@ -16,6 +16,9 @@ struct api;
  * static. */
 void exchange_start(struct engine *, struct http_exchange *, const struct access_grant *,
                     const struct api *, struct span path);
+/* The engine's clock rings: those whose time has come go on, those that are over are freed. */
+void exchange_clock(struct engine *);
+void exchange_free_over(struct engine *);
 /* The engine's list. */
 struct exchange *exchange_next(struct exchange *);
 /* Ends it as at a shutdown: the client gets what is there, and an error. */

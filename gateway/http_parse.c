@@ -54,34 +54,14 @@ void http_parser_reset(struct http_parser *p)
     http_parser_init(p);
 }
 
-void http_parser_drop_head(struct http_parser *p, struct span keep)
+char *http_parser_take_body(struct http_parser *p, size_t *n)
 {
-    struct http_request *r = &p->request;
-    struct header *kept = NULL;
-    struct arena arena;
+    char *body = p->body.p;
     assert(p->at == DONE);
-    arena_init(&arena);
-    for (size_t i = 0; i < r->n_headers && !kept; i++) {
-        if (!span_eq_nocase(r->headers[i].name, keep))
-            continue;
-        kept = arena_alloc(&arena, sizeof *kept);
-        if (kept)
-            *kept =
-                (struct header){arena_dup(&arena, keep), arena_dup(&arena, r->headers[i].value)};
-        if (!kept || !kept->name.p || !kept->value.p) { /* then all of it stays */
-            arena_free(&arena);
-            return;
-        }
-    }
-    arena_free(&p->arena);
-    buffer_free(&p->head);
-    p->arena = arena;
-    r->headers = kept;
-    r->n_headers = kept ? 1 : 0;
-    r->method = r->target = r->path = span_of(NULL, 0);
+    *n = p->body.n;
+    buffer_init(&p->body, p->body.limit);
+    return body;
 }
-
-void http_parser_drop_body(struct http_parser *p) { buffer_free(&p->body); }
 
 bool http_parser_is_idle(const struct http_parser *p) { return p->at <= START_LF; }
 

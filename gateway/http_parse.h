@@ -87,10 +87,8 @@ enum http_parse_event http_parser_stream_body(struct http_parser *);
 enum http_parse_event http_parser_discard_body(struct http_parser *);
 /* Bytes of the body that are still to come; UINT64_MAX when that is not known. */
 uint64_t http_parser_body_left(const struct http_parser *);
-/* After DONE: gives the head's memory back, all but the first header of that name. Method, target
- * and path are empty then. */
-void http_parser_drop_head(struct http_parser *, struct span keep);
-/* Gives the body's memory back before the reset. */
-void http_parser_drop_body(struct http_parser *);
+/* After DONE: the body is the caller's, who frees it; NULL when there was none. It has
+ * JSON_PADDING behind it. */
+char *http_parser_take_body(struct http_parser *, size_t *n);
 
 #endif

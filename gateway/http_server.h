@@ -80,18 +80,27 @@ struct span http_exchange_header(const struct http_exchange *, const char *name)
 /* All headers in order. */
 const struct header *http_exchange_headers(const struct http_exchange *, size_t *n);
 /* After on_request, when the rest of the head is needed no more: from now on the request has only
- * its first header of this name. An answer may be long in coming, and a head is as large as a chat.
- */
-void http_exchange_drop_head(struct http_exchange *, const char *keep);
-/* Body with JSON_PADDING, mutable in place; valid until the answer ends. */
-struct buffer *http_exchange_body(struct http_exchange *);
+ * its first header of each of these names. An answer may be long in coming, and a head is as large
+ * as a chat. */
+#define HTTP_KEPT_HEADERS                                                                          \
+    {                                                                                              \
+        "origin", "anthropic-beta"                                                                 \
+    }
+void http_exchange_drop_head(struct http_exchange *);
+/* Body with JSON_PADDING, mutable in place; valid until the answer ends. Never {NULL,0}. */
+struct span http_exchange_body(const struct http_exchange *);
+/* After the head was dropped, while nobody reads the body: it lies in as little memory as it needs,
+ * without padding, and elsewhere than before. Nothing when memory is short. */
+void http_exchange_pack_body(struct http_exchange *);
+/* The padding is back. 0, or -1 when memory is short. */
+int http_exchange_unpack_body(struct http_exchange *);
 /* In on_head, before it returns 0: the body is streamed. max_body does not apply. */
 void http_exchange_stream_body(struct http_exchange *);
 /* What is still to come of it: 0 = nothing (on_body is not called any more), UINT64_MAX = not known
  * (chunked). */
 uint64_t http_exchange_body_left(const struct http_exchange *);
-/* No further on_body until resumed; some 64 KiB wait with us, the rest with the client. While paused
- * the body's clock stands still. Resuming calls nothing back before it returns. */
+/* No further on_body until resumed; some 64 KiB wait with us, the rest with the client. While
+ * paused the body's clock stands still. Resuming calls nothing back before it returns. */
 void http_exchange_pause_body(struct http_exchange *);
 void http_exchange_resume_body(struct http_exchange *);
 const struct ip_address *http_exchange_peer(const struct http_exchange *);

@@ -490,9 +490,9 @@ static int retry_delay(struct span body)
 {
     uint64_t seconds = 0;
     ptrdiff_t at = span_find(body, SPAN("\"retryDelay\""));
-    struct span rest = at < 0 ? SPAN("") : span_from(body, (size_t)at + 12), word;
-    if (!span_split(&rest, '"', &word) || !span_split(&rest, '"', &word) ||
-        !span_ends(word, SPAN("s")))
+    struct span rest = at < 0 ? SPAN("") : span_from(body, (size_t)at + 12), word = SPAN("");
+    span_split(&rest, '"', &word); /* the colon */
+    if (!span_split(&rest, '"', &word) || !span_ends(word, SPAN("s")))
         return 0;
     ptrdiff_t dot = span_find_char(word, '.');
     if (!span_to_u64(span_first(word, dot < 0 ? word.n - 1 : (size_t)dot), 86400 * 7, &seconds))

@@ -34,7 +34,7 @@ enum {
     DRAIN_BYTES = 64 * 1024,
     DRAIN_MS = 1000,
     BODY_KEEP = 4 * UPSTREAM_HIGH_WATER, /* memory that a streamed body's queues keep */
-    BODY_QUEUE_MAX = 1 << 30, /* a caller that does not heed the high-water mark */
+    BODY_QUEUE_MAX = 1 << 30,            /* a caller that does not heed the high-water mark */
     LABEL_MAX = 300
 };
 

@@ -6,7 +6,7 @@ import {readFileSync, readdirSync} from 'node:fs';
 import {join} from 'node:path';
 import {afterEach, describe, it} from 'node:test';
 import OpenAI from 'openai';
-import {ChatGlm, SIGN_SECRET, answers, event, finish, jwt, say, siteError} from '../sites/chatglm.mjs';
+import {ChatGlm, SIGN_SECRET, answers, event, jwt, say, siteError} from '../sites/chatglm.mjs';
 import {within} from '../sites/site.mjs';
 import {Gateway, root, startGateway} from './lib/gateway.mjs';
 import {chat, checkBrokenStream, checkError, checkStream, user} from './lib/http.mjs';
@@ -233,10 +233,14 @@ describe('chatglm', {timeout: 180000}, () => {
     const leave = new AbortController();
     site.next((r, res, send) => {
       send(event('init'));
-      say('a', 'text', 'x', 'y').forEach(send);
-      leave.abort();
+      say('a', 'text', 'x', 'y').forEach(send); // and it does not end
     });
-    await ask(gateway, {stream: true}, {signal: leave.signal}).then((r) => r.text()).catch(() => {});
+    const reader = (await ask(gateway, {stream: true}, {signal: leave.signal})).body.getReader();
+    await reader.read(); // the answer has begun
+    leave.abort();
+    await assert.rejects(async () => {
+      for (;;) if ((await reader.read()).done) return;
+    });
     await within(5000, stopped, 'stop_stream');
     await within(5000, deleted, 'the deletion');
     assert.equal((await ask(gateway)).status, 200); // nothing is in its way

@@ -817,6 +817,27 @@ static void every_row_of_the_error_table(void **state)
     }
 }
 
+static void counts_that_cannot_be_are_none(void **state)
+{
+    struct transcript_setup setup = person("claude-sonnet-4-5", NULL);
+    struct played out;
+    transcript_play(
+        &setup, NULL,
+        SPAN(
+            "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":3,"
+            "\"cache_read_input_tokens\":9223372036854775807,\"cache_creation_input_tokens\":"
+            "9223372036854775807,\"output_tokens\":1}}}\n\n"
+            "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":"
+            "\"text\",\"text\":\"ok\"}}\n\n"
+            "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{"
+            "\"output_tokens\":9223372036854775807}}\n\n"
+            "data: {\"type\":\"message_stop\"}\n\n"),
+        NULL, 0, END_CLEAN, &out);
+    transcript_expect("counts", "{\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}",
+                      buffer_span(&out.json));
+    played_free(&out);
+}
+
 static void errors_in_the_stream(void **state)
 {
     static const struct {
@@ -1039,6 +1060,7 @@ int main(void)
         cmocka_unit_test(thinking_that_the_client_brings),
         cmocka_unit_test(a_refused_field_is_left_out_once_and_remembered),
         cmocka_unit_test(every_row_of_the_error_table),
+        cmocka_unit_test(counts_that_cannot_be_are_none),
         cmocka_unit_test(errors_in_the_stream),
         cmocka_unit_test(models_come_in_pages),
         cmocka_unit_test(messages_clients_say_what_they_said),

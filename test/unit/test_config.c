@@ -1420,6 +1420,29 @@ static void routes_have_upstreams_of_many_kinds(void **state)
     config_unref(c);
 }
 
+/* What kind of service a site is says how its key is put in, and in whose words we fail. */
+static void routes_to_sites_inject_as_the_site_wants_it(void **state)
+{
+    static const struct {
+        const char *adapter, *inject;
+        enum dialect dialect;
+    } rows[] = {{"openai", "authorization", DIALECT_OPENAI},
+                {"anthropic", "x-api-key", DIALECT_ANTHROPIC},
+                {"gemini", "x-goog-api-key", DIALECT_GOOGLE}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[300];
+        snprintf(text, sizeof text,
+                 "[[sites]]\nname = 's'\nadapter = '%s'\n[[sites.accounts]]\napi_key = 'x'\n" ROUTE
+                 "prefix = '/s'\nsite = 's'\n",
+                 rows[i].adapter);
+        struct config *c = good(text);
+        assert_ptr_equal(c->routes[0].site, &c->sites[0]);
+        assert_span(c->routes[0].inject_name, rows[i].inject);
+        assert_int_equal(c->routes[0].dialect, rows[i].dialect);
+        config_unref(c);
+    }
+}
+
 static void wrong_routes_are_refused(void **state)
 {
     static const struct {
@@ -1572,8 +1595,10 @@ static void the_examples_comments_load(void **state)
     setenv("OPENROUTER_API_KEY", "k", 1);
     setenv("GEMINI_API_KEY", "k", 1);
     setenv("ANTHROPIC_API_KEY", "k", 1);
+    setenv("CHATGLM_SIGN_SECRET", "k", 1);
     setenv("QWEN_PASSWORD", "k", 1);
     write_file("zai.token", "t", 0600);
+    write_file("chatglm.refresh", "t", 0600);
     write_file("qwen.token", "t", 0600);
     write_file("dragoman.key", "0123456789abcdef", 0600);
     buffer_char(&all, '\0');
@@ -1664,6 +1689,7 @@ int main(void)
         cmocka_unit_test(hosts_of_ours_are_loopback_names_literals_and_listeners),
         cmocka_unit_test(presets_fill_in_what_a_service_needs),
         cmocka_unit_test(routes_have_upstreams_of_many_kinds),
+        cmocka_unit_test(routes_to_sites_inject_as_the_site_wants_it),
         cmocka_unit_test(wrong_routes_are_refused),
         cmocka_unit_test(sites_of_routes_need_a_plain_key),
         cmocka_unit_test(unknown_keys_have_somewhere_to_go),

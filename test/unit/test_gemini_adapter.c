@@ -119,6 +119,36 @@ static void expect_answer(const char *event, const char *body, enum stream_end e
     buffer_free(&sse);
 }
 
+static int swallow(void *owner, const struct delta *d)
+{
+    *(int *)owner += d->kind == DELTA_TOOL_BEGIN;
+    return 0;
+}
+
+static void calls_are_bounded(void **state)
+{
+    int calls = 0;
+    const struct delta_sink sink = {swallow, &calls};
+    struct transcript_setup setup = person(NULL);
+    struct transcript_player *p = transcript_open(&setup);
+    struct site_request req;
+    struct buffer event;
+    buffer_init(&event, 1 << 20);
+    buffer_printf(&event, "data: {\"candidates\":[{\"content\":{\"parts\":[");
+    for (int i = 0; i < 129; i++)
+        buffer_printf(&event, "%s{\"functionCall\":{\"name\":\"f\"}}", i ? "," : "");
+    buffer_printf(&event, "]},\"finishReason\":\"STOP\"}]}\n\n");
+    assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+    transcript_run(p)->out = &sink;
+    assert_int_equal(
+        transcript_answer(p, 200, "text/event-stream", buffer_span(&event), NULL, 0, END_CLEAN),
+        ADAPTER_FAIL);
+    assert_int_equal(transcript_run(p)->fail.kind, FAIL_PROTOCOL);
+    assert_int_equal(calls, 128);
+    transcript_close(p);
+    buffer_free(&event);
+}
+
 static void every_finish_reason(void **state)
 {
     static const struct {
@@ -197,6 +227,12 @@ static void ends_and_oddities(void **state)
         NULL, END_CLEAN,
         "{\"content\":\"ok\",\"drift\":[\"second candidate\",\"part of an unknown "
         "kind\",\"function call without a name\",\"inline data that is no picture\"]}");
+    /* counts that cannot be are none */
+    expect_answer("{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"ok\"}]},\"finishReason\":"
+                  "\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":9223372036854775807,"
+                  "\"toolUsePromptTokenCount\":7,\"candidatesTokenCount\":9223372036854775807,"
+                  "\"thoughtsTokenCount\":2}}",
+                  NULL, END_CLEAN, "{\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2}}");
     expect_answer("[1," OK "]", NULL, END_CLEAN,
                   "{\"content\":\"ok\",\"drift\":[\"event that is no object\"]}");
     expect_answer("{\"error\":{\"status\":\"RESOURCE_EXHAUSTED\",\"message\":\"Slow.\"}}", NULL,
@@ -1147,6 +1183,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_transcript_at_every_split),
+        cmocka_unit_test(calls_are_bounded),
         cmocka_unit_test(every_finish_reason),
         cmocka_unit_test(every_block_reason),
         cmocka_unit_test(ends_and_oddities),

@@ -72,12 +72,11 @@ static int on_head(void *owner, struct http_exchange *x)
 static void echo(struct http_exchange *x)
 {
     char text[1024];
-    struct buffer *body = http_exchange_body(x);
+    struct span body = http_exchange_body(x);
     for (int i = 0; i < JSON_PADDING; i++)
-        (void)*(volatile char *)(body->p + body->n + i);
+        (void)*(volatile char *)(body.p + body.n + i);
     int n = snprintf(text, sizeof text, "%.*s %.*s %zu:%.*s", SPAN_ARGS(http_exchange_method(x)),
-                     SPAN_ARGS(http_exchange_path(x)), body->n,
-                     SPAN_ARGS(span_first(buffer_span(body), 100)));
+                     SPAN_ARGS(http_exchange_path(x)), body.n, SPAN_ARGS(span_first(body, 100)));
     answer_text(x, 200, span_of(text, (size_t)n));
 }
 
@@ -615,7 +614,7 @@ static void reading_pauses_when_too_much_is_pipelined(void **state)
             turn(t, &c);
         assert_true(sent < 64 * 1024 * 1024);
     }
-    assert_true(t->server->connections->ahead.n < 2 * HTTP_AHEAD_MAX);
+    assert_true(t->server->connections->intake->ahead.n < 2 * HTTP_AHEAD_MAX);
     answer_pending(t, SPAN("x"));
     size_t whole = sent / part.n;
     PUMP(t, &c, (buffer_clear(&c.in), t->requests >= 1 + (int)whole));
@@ -720,7 +719,7 @@ static void bodies_up_to_the_limit_are_served(void **state)
     snprintf(answer, sizeof answer, OK_HEAD "Content-Length: 116\r\n\r\nPOST /a %d:%.100s", BIG,
              t->big);
     expect(t, &c, answer);
-    assert_null(t->server->connections->parser.body.p); /* given back */
+    assert_null(t->server->connections->intake); /* given back */
     hang_up(&c);
 }
 
@@ -807,8 +806,8 @@ static void a_paused_body_waits_with_the_client(void **state)
     }
     assert_int_equal(t->pieces, 1);
     assert_true(t->body.n <= HTTP_READ_SIZE);
-    assert_true(t->server->connections->ahead.n <= HTTP_AHEAD_MAX + HTTP_READ_SIZE);
-    assert_true(sent < BIG || t->server->connections->ahead.n < BIG / 2);
+    assert_true(t->server->connections->intake->ahead.n <= HTTP_AHEAD_MAX + HTTP_READ_SIZE);
+    assert_true(sent < BIG || t->server->connections->intake->ahead.n < BIG / 2);
     t->pause_at = 0;
     http_exchange_resume_body(t->streaming);
     assert_int_equal(t->pieces, 1); /* not inside the call */

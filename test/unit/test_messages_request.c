@@ -498,20 +498,22 @@ static void counting_needs_no_limit(void **state)
     buffer_init(&body, 1 << 20);
     buffer_init(&out, 100);
     buffer_append(&body, SPAN("{\"model\":\"m\",\"stream\":7," HI "}"));
-    assert_int_equal(count_tokens_of(&estimated, json, &arena, &body, &few, &fail), 0);
+    assert_int_equal(count_tokens_of(&estimated, json, &arena, buffer_span(&body), &few, &fail), 0);
     assert_span(few.model, "m");
     buffer_clear(&body);
     buffer_append(&body, SPAN("{\"model\":\"m\",\"system\":\""));
     for (int i = 0; i < 100000; i++) /* more than the shared parser takes */
         buffer_append(&body, SPAN("word "));
     buffer_append(&body, SPAN("\"," HI "}"));
-    assert_int_equal(count_tokens_of(&estimated, json, &arena, &body, &many, &fail), 0);
+    assert_int_equal(count_tokens_of(&estimated, json, &arena, buffer_span(&body), &many, &fail),
+                     0);
     assert_true(many.tokens > few.tokens + 50000);
     count_tokens_write(&out, &few);
     assert_true(span_starts(buffer_span(&out), SPAN("{\"input_tokens\":")));
     buffer_clear(&body);
     buffer_append(&body, SPAN("{\"model\":\"m\"}"));
-    assert_int_equal(count_tokens_of(&estimated, json, &arena, &body, &few, &fail), -1);
+    assert_int_equal(count_tokens_of(&estimated, json, &arena, buffer_span(&body), &few, &fail),
+                     -1);
     assert_string_equal(fail.param, "messages");
     buffer_free(&body);
     buffer_free(&out);
