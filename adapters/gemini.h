@@ -10,7 +10,6 @@
 #define DRAGOMAN_ADAPTERS_GEMINI_H
 
 #include "adapters/support.h"
-#include "base/span_map.h"
 
 /* Optional fields that some models refuse with a 400 that names them (section 4.3). What a model
  * refused once is left out for a day: the bits are remembered under its name. */
@@ -29,17 +28,17 @@ enum gemini_refused {
 /* A function's name that Google does not take, and what goes out in its place. */
 struct gemini_name {
     struct span given, legal;
+    const struct gemini_name *next;
 };
 
 struct gemini {
     enum { GEMINI_ASK, GEMINI_ANSWER, GEMINI_OVER } at;
     /* the request */
-    struct span model;     /* without "models/" */
-    unsigned refused;      /* of enum gemini_refused */
-    unsigned sent;         /* the same: what the body that went out holds */
-    bool recalled;         /* `refused` has what was remembered */
-    struct span_map names; /* struct gemini_name, by the client's name of the function */
-    struct span_map legal; /* the same, by what Google calls it */
+    struct span model; /* without "models/" */
+    unsigned refused;  /* of enum gemini_refused */
+    unsigned sent;     /* the same: what the body that went out holds */
+    bool recalled;     /* `refused` has what was remembered */
+    const struct gemini_name *names;
     /* the answer's head */
     bool good, whole;
     int status, retry_after_s;

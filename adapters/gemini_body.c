@@ -428,7 +428,7 @@ int gemini_body(struct turn_run *run, struct gemini *g, struct span *body)
     struct body b = {.run = run, .gemini = g, .turn = run->turn, .w = json_writer(&out)};
     buffer_init(&out, BODY_LIMIT);
     g->sent = 0;
-    g->names = g->legal = (struct span_map){.arena = run->arena};
+    g->names = NULL;
     int error = write_body(&b);
     *body = span_of(NULL, 0);
     if (!error && !out.error)

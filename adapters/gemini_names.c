@@ -73,9 +73,8 @@ struct span gemini_legal_name(struct turn_run *run, struct gemini *g, struct spa
     size_t n = 0;
     if (is_legal(given))
         return given;
-    const struct gemini_name *known = span_map_get(&g->names, given);
-    if (known)
-        return known->legal;
+    if (g->names && span_eq(g->names->given, given)) /* else it is made, and listed, once more */
+        return g->names->legal;
     if (!given.n || !is_letter(given.p[0]))
         legal[n++] = '_';
     for (size_t i = 0; i < given.n && n < NAME_KEPT; i++) {
@@ -90,15 +89,16 @@ struct span gemini_legal_name(struct turn_run *run, struct gemini *g, struct spa
     struct gemini_name *name = arena_alloc(run->arena, sizeof *name);
     if (!name)
         return span_of(NULL, 0);
-    *name = (struct gemini_name){given, arena_dup(run->arena, span_of(legal, n))};
-    if (!name->legal.p || span_map_add(&g->names, given, name) ||
-        span_map_add(&g->legal, name->legal, name))
-        return span_of(NULL, 0);
+    *name = (struct gemini_name){given, arena_dup(run->arena, span_of(legal, n)), g->names};
+    g->names = name;
     return name->legal;
 }
 
 struct span gemini_given_name(const struct gemini *g, struct span legal)
 {
-    const struct gemini_name *known = span_map_get(&g->legal, legal);
-    return known ? known->given : legal;
+    for (const struct gemini_name *known = g->names; known; known = known->next) {
+        if (span_eq(known->legal, legal))
+            return known->given;
+    }
+    return legal;
 }

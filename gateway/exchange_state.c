@@ -146,7 +146,7 @@ static int begin_saving(struct exchange *e)
     struct buffer body;
     const struct api_state *state = e->api->state;
     buffer_init(&body, RECORD_LIMIT);
-    int wanted = state->record(&e->prompts, e->answer->writer, &e->answer->usage, &previous, &body);
+    int wanted = state->record(e->prompts, e->answer->writer, &e->answer->usage, &previous, &body);
     if (wanted <= 0) {
         buffer_free(&body);
         return wanted;

@@ -14,17 +14,21 @@
 #include "adapters/support.h"
 #include "base/json_raw.h"
 #include "base/json_write.h"
-#include "base/span_map.h"
 #include "gateway/chat_body.h"
 #include "gateway/request_body.h"
 
 enum { WHERE_MAX = 96, PIECES_LIMIT = 1 << 30, ECHO_LIMIT = 1 << 30, DESCRIPTION_LIMIT = 1 << 20 };
-/* A short reference may name a long item, many times: all of them count as if they had been sent.
- */
-enum { REFERRED_MAX = 32 << 20 };
+/* One item may be referred to again and again: all that references stand for, in MiB. */
+enum { REFERRED_MAX = 32 };
 
 /* Places in what was stored have no name that the client knows. */
 enum { STORED = -1 };
+
+/* An item of what was found. */
+struct known_item {
+    struct span id, item; /* raw */
+    size_t place;
+};
 
 struct reader {
     struct json_parser *json;
@@ -33,8 +37,6 @@ struct reader {
     struct responses_request *request;
     const struct response_found *found;
     size_t n_found;
-    struct span_map stored; /* items of `found` by their raw ids, once one was asked for */
-    size_t referred;        /* bytes of items that references named */
     struct fail *fail;
 
     struct message *messages;
@@ -46,8 +48,11 @@ struct reader {
     size_t cap_parts, cap_calls;
     bool ends_in_message; /* its last item was a message */
 
-    struct span_map allowed; /* with an arena: only these tools (read_allowed) */
     size_t n_ignored_tools;
+
+    struct known_item *known; /* of what was found, by id; NULL = nobody asked yet */
+    size_t n_known;
+    size_t referred; /* bytes of items that references stand for */
 };
 
 /* ---- raw values ---- */
@@ -708,30 +713,65 @@ static int read_chain(struct reader *r)
                               SPAN_ARGS(span_first(r->request->previous, 80)));
 }
 
-static int index_items(struct reader *r, struct span items)
+/* Raw ids in their order, then in the order of what was found. */
+static int by_id(const void *a, const void *b)
+{
+    const struct known_item *x = a, *y = b;
+    int order = span_compare(x->id, y->id);
+    return order ? order : (x->place > y->place) - (x->place < y->place);
+}
+
+static size_t list_known(struct span items, struct known_item *list, size_t n)
 {
     struct json_raw_iter it = json_raw_each(items);
     while (is_array(items) && json_raw_next(&it)) {
         struct span id = is_object(it.value) ? json_raw_given(it.value, "id") : SPAN("");
         if (!is_text(id))
             continue;
-        struct span *item = arena_alloc(r->arena, sizeof *item);
-        if (!item || span_map_add(&r->stored, id, item))
-            return fail_memory(r->fail);
-        *item = it.value;
+        if (list)
+            list[n] = (struct known_item){id, it.value, n};
+        n++;
     }
+    return n;
+}
+
+static size_t list_all_known(struct reader *r, struct known_item *list)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_found; i++) {
+        n = list_known(stored_items(r->found[i].body, true), list, n);
+        n = list_known(stored_items(r->found[i].body, false), list, n);
+    }
+    return n;
+}
+
+/* Before the first reference is resolved: a request may hold thousands. */
+static int know_items(struct reader *r)
+{
+    if (r->known)
+        return 0;
+    r->n_known = list_all_known(r, NULL);
+    r->known = arena_alloc(r->arena, (r->n_known + 1) * sizeof *r->known);
+    if (!r->known)
+        return fail_memory(r->fail);
+    list_all_known(r, r->known);
+    qsort(r->known, r->n_known, sizeof *r->known, by_id);
     return 0;
 }
 
-static int index_stored(struct reader *r)
+/* The first item of that raw id, {NULL,0} = there is none. */
+static struct span known_item(const struct reader *r, struct span id)
 {
-    r->stored.arena = r->arena;
-    for (size_t i = 0; i < r->n_found; i++) {
-        if (index_items(r, stored_items(r->found[i].body, true)) ||
-            index_items(r, stored_items(r->found[i].body, false)))
-            return -1;
+    size_t low = 0, high = r->n_known;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (span_compare(r->known[middle].id, id) < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
-    return 0;
+    return low < r->n_known && span_eq(r->known[low].id, id) ? r->known[low].item
+                                                             : span_of(NULL, 0);
 }
 
 static bool is_reference(struct span item)
@@ -747,17 +787,17 @@ static int resolve(struct reader *r, int index, struct span *item)
     place_of(where, index);
     if (!is_text(id))
         return invalid(r, where, "a reference with a string \"id\"");
-    if (!r->stored.arena && index_stored(r))
+    if (know_items(r))
         return -1;
-    const struct span *named = span_map_get(&r->stored, id);
-    if (named) {
-        *item = *named;
-        r->referred += named->n;
-        return r->referred <= REFERRED_MAX
-                   ? 0
-                   : fail_param(r->fail, FAIL_INVALID_VALUE, where,
-                                "the items that input refers to are larger than %d MiB together",
-                                REFERRED_MAX >> 20);
+    struct span known = known_item(r, id);
+    r->referred += known.n;
+    if (r->referred >> 20 >= REFERRED_MAX)
+        return fail_param(r->fail, FAIL_INVALID_VALUE, where,
+                          "%s is one reference too many: what input refers to is more than %d MiB",
+                          where, REFERRED_MAX);
+    if (known.p) {
+        *item = known;
+        return 0;
     }
     return fail_param(r->fail, FAIL_INVALID_VALUE, where,
                       "Item with id '%.*s' not found. Items are kept with `store`; send the item "
@@ -835,22 +875,39 @@ static int read_messages(struct reader *r, struct span body)
 
 /* ---- tools ---- */
 
-/* The tools that the model may use, by their raw names. */
-static int read_allowed(struct reader *r, struct span list)
+/* The raw names of allowed_tools, sorted. */
+struct allowed {
+    bool all; /* it was not said */
+    struct span *names;
+    size_t n;
+};
+
+static int by_name(const void *a, const void *b)
 {
-    struct json_raw_iter it = json_raw_each(list);
-    r->allowed.arena = r->arena;
+    return span_compare(*(const struct span *)a, *(const struct span *)b);
+}
+
+static int list_allowed(struct reader *r, struct span tools, struct allowed *allowed)
+{
+    struct json_raw_iter it = json_raw_each(tools);
+    *allowed = (struct allowed){.all = !tools.p};
+    if (!tools.p)
+        return 0;
+    allowed->names = arena_alloc(r->arena, (count_elements(tools) + 1) * sizeof *allowed->names);
+    if (!allowed->names)
+        return fail_memory(r->fail);
     while (json_raw_next(&it)) {
-        struct span name = is_object(it.value) ? json_raw_given(it.value, "name") : SPAN("");
-        if (name.n && span_map_add(&r->allowed, name, r))
-            return fail_memory(r->fail);
+        if (is_object(it.value))
+            allowed->names[allowed->n++] = json_raw_given(it.value, "name");
     }
+    qsort(allowed->names, allowed->n, sizeof *allowed->names, by_name);
     return 0;
 }
 
-static bool is_allowed(const struct reader *r, struct span raw_name)
+static bool is_allowed(const struct allowed *allowed, struct span raw_name)
 {
-    return !r->allowed.arena || span_map_get(&r->allowed, raw_name);
+    return allowed->all ||
+           bsearch(&raw_name, allowed->names, allowed->n, sizeof raw_name, by_name) != NULL;
 }
 
 static void copy_members(struct json_writer *w, struct span object, const char *const *names)
@@ -914,7 +971,7 @@ static int add_custom_name(struct reader *r, struct span *names, struct span raw
 }
 
 static int write_tools(struct reader *r, struct json_writer *w, struct span tools,
-                       struct span *custom_names, size_t *n)
+                       const struct allowed *allowed, struct span *custom_names, size_t *n)
 {
     struct json_raw_iter it = json_raw_each(tools);
     *n = 0;
@@ -937,7 +994,7 @@ static int write_tools(struct reader *r, struct json_writer *w, struct span tool
         }
         if (custom && add_custom_name(r, custom_names, name))
             return -1;
-        if (!is_allowed(r, name))
+        if (!is_allowed(allowed, name))
             continue;
         if (custom ? write_custom(r, w, it.value) : (write_function(w, it.value), 0))
             return -1;
@@ -946,7 +1003,7 @@ static int write_tools(struct reader *r, struct json_writer *w, struct span tool
     return 0;
 }
 
-static int read_tools(struct reader *r, struct span body)
+static int read_tools(struct reader *r, struct span body, struct span allowed)
 {
     struct span tools = json_raw_given(body, "tools");
     struct buffer out;
@@ -956,14 +1013,17 @@ static int read_tools(struct reader *r, struct span body)
     if (!is_array(tools))
         return invalid(r, "tools", "an array");
     count = count_elements(tools);
+    struct allowed names_allowed;
     struct span *names = arena_alloc(r->arena, (count ? count : 1) * sizeof *names);
     if (!names)
         return fail_memory(r->fail);
+    if (list_allowed(r, allowed, &names_allowed))
+        return -1;
     r->request->custom = names;
     buffer_init(&out, tools.n * 8 + count * 512 + DESCRIPTION_LIMIT);
     struct json_writer w = json_writer(&out);
     json_begin_array(&w);
-    int bad = write_tools(r, &w, tools, names, &n);
+    int bad = write_tools(r, &w, tools, &names_allowed, names, &n);
     json_end_array(&w);
     if (!bad && n) {
         r->turn->tools_raw = out.error ? span_of(NULL, 0) : arena_dup(r->arena, buffer_span(&out));
@@ -996,7 +1056,7 @@ static int named_choice(struct reader *r, struct span raw)
 }
 
 /* The choice before the tools: it may say which of them count. */
-static int read_choice(struct reader *r, struct span body)
+static int read_choice(struct reader *r, struct span body, struct span *allowed)
 {
     struct span raw = json_raw_given(body, "tool_choice");
     struct span type = is_object(raw) ? json_raw_given(raw, "type") : SPAN("");
@@ -1015,20 +1075,21 @@ static int read_choice(struct reader *r, struct span body)
         return named_choice(r, raw);
     if (!span_eq(type, SPAN("\"allowed_tools\"")))
         return refuse_choice(r);
-    struct span allowed = json_raw_given(raw, "tools");
-    if (!is_array(allowed))
+    *allowed = json_raw_given(raw, "tools");
+    if (!is_array(*allowed))
         return invalid(r, "tool_choice", "given the \"tools\" that are allowed");
     struct span mode = json_raw_given(raw, "mode");
     r->turn->tool_choice_raw =
         span_eq(mode, SPAN("\"required\"")) ? SPAN("\"required\"") : SPAN("\"auto\"");
-    return read_allowed(r, allowed);
+    return 0;
 }
 
 static int read_tool_fields(struct reader *r, struct span body)
 {
+    struct span allowed = {NULL, 0};
     bool parallel = true;
     struct turn *t = r->turn;
-    if (read_choice(r, body) || read_tools(r, body) ||
+    if (read_choice(r, body, &allowed) || read_tools(r, body, allowed) ||
         bool_member(r, body, "parallel_tool_calls", &parallel))
         return -1;
     t->no_parallel_tool_calls = !parallel;

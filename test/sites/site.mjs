@@ -103,7 +103,7 @@ export class Site extends EventEmitter {
     this.requests.push(record);
     try {
       this.#common(record);
-      if (/^application\/json/.test(req.headers['content-type'] ?? '')) {
+      if (body.length && /^application\/json/.test(req.headers['content-type'] ?? '')) {
         try {
           record.json = JSON.parse(new TextDecoder('utf-8', {fatal: true}).decode(body));
         } catch (error) {

@@ -222,6 +222,22 @@ static void only_what_is_new_is_sent(void **state)
     growing_free(&g);
 }
 
+/* Halves of one character come in two pieces, and the whole text with it joined. */
+static void surrogates_that_meet_are_one_character(void **state)
+{
+    struct growing g;
+    struct span fresh;
+    growing_init(&g, 64);
+    growing_append(&g, SPAN("x\xED\xA0\xBC"));
+    growing_append(&g, SPAN("\xED\xBE\x90y"));
+    assert_span_equal(buffer_span(&g.sent), SPAN("x🎐y"));
+    growing_append(&g, SPAN("\xED\xA0\xBC"));
+    growing_append(&g, SPAN("海")); /* it stays alone */
+    assert_int_equal(growing_whole(&g, SPAN("x🎐y\xED\xA0\xBC海."), &fresh), GROWTH_MORE);
+    assert_span_equal(fresh, SPAN("."));
+    growing_free(&g);
+}
+
 static void a_text_above_the_limit_says_so(void **state)
 {
     struct growing g;
@@ -457,6 +473,55 @@ static void what_is_no_picture_is_refused_with_its_place(void **state)
     }
 }
 
+static void documents_are_collected_with_the_pictures(void **state)
+{
+    struct turn_run run;
+    struct pictures uploads;
+#define DOCUMENT(name, data) "{\"type\":\"file\",\"file\":{" name "\"file_data\":\"" data "\"}}"
+    assert_int_equal(
+        collected(&uploads, &run,
+                  DOCUMENT("\"filename\":\"a.pdf\",", "data:application/pdf;base64,UERG") "," URL(
+                      "data:image/png;base64,AAEC") "," DOCUMENT("", "data:a;base64,UERG")),
+        0);
+    assert_int_equal(uploads.n, 1); /* pictures alone */
+    assert_int_equal(collect_uploads(&run, "site.example", &uploads), 0);
+    assert_int_equal(uploads.n, 3);
+    assert_span_equal(uploads.list[0].filename, SPAN("a.pdf"));
+    assert_span_equal(uploads.list[0].mime, SPAN("application/pdf"));
+    assert_span_equal(uploads.list[0].bytes, SPAN("PDF"));
+    assert_span_equal(uploads.list[1].filename, SPAN("image-2.png"));
+    assert_span_equal(uploads.list[2].filename, SPAN("document-3"));
+    assert_span_equal(uploads.list[2].mime, SPAN("application/octet-stream"));
+
+    /* a document that came as text; one that is only an id */
+    struct part parts[] = {{.kind = PART_FILE, .text = SPAN("plain")},
+                           {.kind = PART_FILE, .file_id = SPAN("f")}};
+    struct message m = {.role = ROLE_USER, .parts = parts, .n_parts = 1};
+    struct turn turn = {.messages = &m, .n_messages = 1};
+    run.turn = &turn;
+    assert_int_equal(collect_uploads(&run, "site.example", &uploads), 0);
+    assert_span_equal(uploads.list[0].bytes, SPAN("plain"));
+    assert_span_equal(uploads.list[0].mime, SPAN("text/plain"));
+    assert_span_equal(uploads.list[0].filename, SPAN("document-1.txt"));
+    m.n_parts = 2;
+    assert_int_equal(collect_uploads(&run, "site.example", &uploads), -1);
+    assert_non_null(strstr(run.fail.message, "no links"));
+}
+
+/* ---- tokens ---- */
+
+static void a_margin_of_the_sites_own(void **state)
+{
+    struct site_account account = {0};
+    struct turn_run run = {.account = &account, .arena = &arena, .now_ms = 1000000};
+    struct token_use use = {.margin_ms = 120000};
+    account_hold(&account, "t", SPAN("one"), 1000000 + 120000);
+    assert_int_equal(token_use_next(&run, &use, "t"), 1);
+    account_hold(&account, "t", SPAN("one"), 1000000 + 120001);
+    assert_int_equal(token_use_next(&run, &use, "t"), 0);
+    account_clear(&account);
+}
+
 /* ---- multipart ---- */
 
 static void a_plain_field(void **state)
@@ -484,6 +549,7 @@ int main(void)
         TEST(neighbours_are_joined_only_where_the_site_wants_it),
         TEST(pictures_are_numbered_where_they_stood),
         TEST(only_what_is_new_is_sent),
+        TEST(surrogates_that_meet_are_one_character),
         TEST(a_text_above_the_limit_says_so),
         TEST(lengths_in_characters),
         TEST(marks_become_links_at_every_split),
@@ -493,6 +559,8 @@ int main(void)
         TEST(wishes_behind_an_id),
         TEST(pictures_are_collected_in_order),
         TEST(what_is_no_picture_is_refused_with_its_place),
+        TEST(documents_are_collected_with_the_pictures),
+        TEST(a_margin_of_the_sites_own),
         TEST(a_plain_field),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
