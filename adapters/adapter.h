@@ -197,7 +197,7 @@ struct adapter {
 };
 
 extern const struct adapter adapter_anthropic, adapter_chatglm, adapter_demo, adapter_gemini,
-    adapter_kimi, adapter_openai, adapter_sophnet, adapter_zai;
+    adapter_kimi, adapter_openai, adapter_qwen, adapter_sophnet, adapter_zai;
 
 /* adapters/registry.c: all adapters, ends with NULL; by name, NULL when there is none. */
 extern const struct adapter *const adapters[];

@@ -130,6 +130,17 @@ bool request_body(struct turn_run *, struct site_request *, struct buffer *body)
 /* Header `Authorization: Bearer …`. */
 void request_bearer(struct turn_run *, struct site_request *, struct span token);
 
+/* An address that a site gave, cut for site_request: spans of it. */
+struct https_url {
+    struct span origin;     /* "https://host" or "https://host:port" */
+    struct span host, port; /* port "" = 443 */
+    struct span path;       /* without the query: "/…" */
+    struct span query;      /* without its `?`; "" = none */
+};
+/* False for other schemes, user names, hosts that are no names (letters, digits, `-` and `.`), and
+ * whatever is not visible ASCII. A `#` and what follows is left out. */
+bool read_https_url(struct span url, struct https_url *);
+
 /* ---- pictures that are uploaded before the chat (support_pictures.c) ---- */
 struct picture {
     const struct message *message;
@@ -204,6 +215,8 @@ int sources_cite(const struct sources *, const struct delta_sink *);
 
 /* An address inside a Markdown link: blanks and `)` would end it, and are percent-encoded. */
 void markdown_url(struct buffer *out, struct span url);
+/* A picture on a line of its own: `![](url)` and LF. */
+void markdown_picture(struct buffer *out, struct span url);
 
 /* Text with marks 【turn<digits><letters><digits>】, cut anywhere. */
 struct mark_filter {

@@ -12,7 +12,7 @@
 /* ---- adapter ---- */
 
 /* Named in design.md §4, not in this build yet. */
-static const char *const later_adapters[] = {"qwen", "claude_web", "chatgpt_web",
+static const char *const later_adapters[] = {"claude_web", "chatgpt_web",
                                              "grok", "ernie",      "lmarena"};
 
 static void read_adapter(struct config_reader *r, const struct schema_key *key,

@@ -18,8 +18,8 @@
 #include "gateway/request_body.h"
 
 enum { WHERE_MAX = 96, PIECES_LIMIT = 1 << 30, ECHO_LIMIT = 1 << 30, DESCRIPTION_LIMIT = 1 << 20 };
-/* One item may be referred to again and again: all that references stand for. */
-enum { REFERRED_MAX = 96 << 20 };
+/* One item may be referred to again and again: all that references stand for, in MiB. */
+enum { REFERRED_MAX = 32 };
 
 /* Places in what was stored have no name that the client knows. */
 enum { STORED = -1 };
@@ -791,8 +791,10 @@ static int resolve(struct reader *r, int index, struct span *item)
         return -1;
     struct span known = known_item(r, id);
     r->referred += known.n;
-    if (r->referred > REFERRED_MAX)
-        return invalid(r, where, "left out: the items that input refers to are too large together");
+    if (r->referred >> 20 >= REFERRED_MAX)
+        return fail_param(r->fail, FAIL_INVALID_VALUE, where,
+                          "%s is one reference too many: what input refers to is more than %d MiB",
+                          where, REFERRED_MAX);
     if (known.p) {
         *item = known;
         return 0;

@@ -536,6 +536,65 @@ static void a_plain_field(void **state)
     buffer_free(&out);
 }
 
+/* ---- addresses ---- */
+
+static void addresses_of_sites_are_cut(void **state)
+{
+    static const struct {
+        const char *url, *origin, *host, *port, *path, *query;
+    } rows[] = {
+        {"https://a.example", "https://a.example", "a.example", "", "/", ""},
+        {"https://a.example/x/y?z=1&u=/b#f", "https://a.example", "a.example", "", "/x/y",
+         "z=1&u=/b"},
+        {"https://a-1.example:8443/x", "https://a-1.example:8443", "a-1.example", "8443", "/x", ""},
+        {"https://a.example?x=/y", "https://a.example", "a.example", "", "/", "x=/y"},
+        {"https://a.example#@evil.example/x", "https://a.example", "a.example", "", "/", ""},
+    };
+    static const char *const none[] = {"",
+                                       "http://a.example/x",
+                                       "HTTPS://a.example/",
+                                       "https://",
+                                       "https:///x",
+                                       "https://u@a.example/x",
+                                       "https://u:p@a.example/x",
+                                       "https://a.example:/x",
+                                       "https://[::1]/x",
+                                       "https://a.example:0/x",
+                                       "https://a.example:65536/",
+                                       "https://a.example:x/",
+                                       "https://a_b.example/",
+                                       "https://a.example/a b",
+                                       "https://a.example/\r\nX: y",
+                                       "//a.example/x",
+                                       "https://a.example\\@b.example/",
+                                       "https://\xC3\xA4.example/"};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct https_url url;
+        assert_true(read_https_url(span_str(rows[i].url), &url));
+        assert_span_equal(url.origin, span_str(rows[i].origin));
+        assert_span_equal(url.host, span_str(rows[i].host));
+        assert_span_equal(url.port, span_str(rows[i].port));
+        assert_span_equal(url.path, span_str(rows[i].path));
+        assert_span_equal(url.query, span_str(rows[i].query));
+    }
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        struct https_url url;
+        if (read_https_url(span_str(none[i]), &url))
+            fail_msg("taken: %s", none[i]);
+    }
+    struct https_url url;
+    assert_false(read_https_url(SPAN("https://a\0.example/"), &url));
+}
+
+static void a_picture_is_a_line_of_markdown(void **state)
+{
+    struct buffer out;
+    buffer_init(&out, 100);
+    markdown_picture(&out, SPAN("https://a.example/b (c)"));
+    assert_span_equal(buffer_span(&out), SPAN("![](https://a.example/b%20(c%29)\n"));
+    buffer_free(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -561,6 +620,8 @@ int main(void)
         TEST(what_is_no_picture_is_refused_with_its_place),
         TEST(documents_are_collected_with_the_pictures),
         TEST(a_margin_of_the_sites_own),
+        TEST(addresses_of_sites_are_cut),
+        TEST(a_picture_is_a_line_of_markdown),
         TEST(a_plain_field),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

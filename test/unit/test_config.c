@@ -920,9 +920,7 @@ static void unknown_adapters_list_those_of_this_version(void **state)
 {
     refused_saying("[[sites]]\nname='x'\nadapter='opnai'\n",
                    "there is no adapter \"opnai\" (did you mean \"openai\"?); this version has: "
-                   "anthropic, chatglm, demo, gemini, kimi, openai, sophnet, zai");
-    refused_saying("[[sites]]\nname='x'\nadapter='qwen'\n",
-                   "the adapter \"qwen\" comes with a later version");
+                   "anthropic, chatglm, demo, gemini, kimi, openai, qwen, sophnet, zai");
     refused_saying("[[sites]]\nname='x'\nadapter='lmarena'\n", "comes with a later version");
 }
 
@@ -1596,9 +1594,11 @@ static void the_examples_comments_load(void **state)
     setenv("GEMINI_API_KEY", "k", 1);
     setenv("ANTHROPIC_API_KEY", "k", 1);
     setenv("CHATGLM_SIGN_SECRET", "k", 1);
+    setenv("QWEN_PASSWORD", "k", 1);
     write_file("zai.token", "t", 0600);
     write_file("chatglm.refresh", "t", 0600);
     write_file("kimi.refresh", "t", 0600);
+    write_file("qwen.token", "t", 0600);
     write_file("dragoman.key", "0123456789abcdef", 0600);
     buffer_char(&all, '\0');
     config_unref(good(all.p));
