@@ -16,7 +16,7 @@ enum { LARGE_TEXT = 256 * 1024, RECORD_LIMIT = 256 << 20 };
 
 static enum exchange_step end_with(struct exchange *e, enum end_state end)
 {
-    e->end = end;
+    e->end = (uint8_t)end;
     return STEP_FINISH;
 }
 

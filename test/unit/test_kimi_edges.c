@@ -105,14 +105,16 @@ static void a_block_without_an_id_is_one_and_the_same(void **state)
                   0, "{\"content\":\"ab\"," STOPPED "}");
 }
 
+#define BARE(op, id, kind, text)                                                                   \
+    "{" op "\"block\":{\"id\":\"" id "\",\"" kind "\":{\"content\":\"" text "\"}}}"
+
 static void events_without_mask_or_op(void **state)
 {
     expect_events("no mask",
-                  EVENTS("{\"op\":\"set\",\"block\":{\"id\":\"1\",\"think\":{\"content\":\"t\"}}}",
-                         "{\"op\":\"set\",\"block\":{\"id\":\"2\",\"text\":{\"content\":\"a\"}}}",
-                         "{\"op\":\"append\",\"block\":{\"id\":\"2\",\"text\":{\"content\":"
-                         "\"b\"}}}",
-                         "{\"block\":{\"id\":\"2\",\"text\":{\"content\":\"c\"}}}", DONE),
+                  EVENTS(BARE("\"op\":\"set\",", "1", "think", "t"),
+                         BARE("\"op\":\"set\",", "2", "text", "a"),
+                         BARE("\"op\":\"append\",", "2", "text", "b"), BARE("", "2", "text", "c"),
+                         DONE),
                   0, "{\"content\":\"abc\",\"reasoning_content\":\"t\"," STOPPED "}");
     expect_events("a mask of several, and of other parts",
                   EVENTS("{\"op\":\"set\",\"mask\":\"block.id, block.text\",\"block\":{\"id\":"
