@@ -147,6 +147,8 @@ struct pictures {
 int collect_pictures(struct turn_run *, const char *host, struct pictures *);
 /* The same with the turn's documents among them; one that is neither data nor text is refused. */
 int collect_uploads(struct turn_run *, const char *host, struct pictures *);
+/* The same without the pictures of messages before `since`, whatever they are. */
+int collect_uploads_since(struct turn_run *, const char *host, size_t since, struct pictures *);
 /* Refuses a picture for the adapter's own reason: -1. */
 int refuse_picture(struct turn_run *, const struct picture *, const char *why);
 

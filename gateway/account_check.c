@@ -315,6 +315,7 @@ static void begin_probe(struct probe *p)
         return;
     }
     switch (ask_adapter(p)) {
+    case ADAPTER_WAIT:
     case ADAPTER_DONE: conclude(p, PROBE_UNKNOWN, "nothing cheap to ask; send a message"); return;
     case ADAPTER_FAILED: conclude(p, PROBE_FAILED, p->run.fail.message); return;
     case ADAPTER_SEND: break;

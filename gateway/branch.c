@@ -120,9 +120,21 @@ void branch_release(struct branch *b)
     account_release(account, now);
 }
 
+/* A good answer; some use the account up. */
+static void note_success(struct branch *b)
+{
+    struct fail limit = {.kind = FAIL_RATE_LIMITED, .retry_after_s = b->work->run.rest_s};
+    account_met_success(b->account, b->work->run.model);
+    if (!limit.retry_after_s)
+        return;
+    snprintf(limit.message, sizeof limit.message, "%.*s limits the account after this answer",
+             SPAN_ARGS(span_first(branch_site(b)->settings.name, 60)));
+    account_met_failure(b->account, b->work->run.model, &limit, now_ms(b));
+}
+
 static enum branch_step completed(struct branch *b)
 {
-    account_met_success(b->account, b->work->run.model);
+    note_success(b);
     b->complete = true;
     return BRANCH_OVER;
 }
@@ -143,7 +155,7 @@ static enum branch_step done(struct branch *b)
         return BRANCH_RETRY;
     }
     if (branch_continues(b, FAIL_NONE)) {
-        account_met_success(b->account, b->work->run.model);
+        note_success(b);
         return BRANCH_PAUSE;
     }
     if (b->continuing && !branch_continuation_is_good(b))
@@ -667,6 +679,7 @@ static enum branch_step step_ask(struct branch *b)
         if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
             return BRANCH_OVER;
     }
+    b->local_at_ms = 0;
     b->work->request = (struct site_request){0};
     b->work->run.now_ms = clock_wall_ms();
     fail_clear(&b->work->run.fail);
@@ -677,6 +690,10 @@ static enum branch_step step_ask(struct branch *b)
     switch (b->adapter->next(&b->work->run, &b->work->request)) {
     case ADAPTER_DONE: return done(b);
     case ADAPTER_FAILED: *fail_of(b) = b->work->run.fail; return BRANCH_RETRY;
+    case ADAPTER_WAIT:
+        b->local_at_ms = now_ms(b) + (uint64_t)b->work->request.wait_ms;
+        exchange_arm_timer(b->exchange);
+        return BRANCH_WAIT;
     case ADAPTER_SEND: break;
     }
     if (site_cookies_send(b->adapter, &b->work->run, &b->work->request)) {

@@ -597,6 +597,9 @@ static void read_account(struct config_reader *r, const struct adapter *adapter,
         }
     }
     account->credentials = list;
+    struct fail fail = {0};
+    if (adapter->check_account && adapter->check_account(list, account->n_credentials, &fail))
+        config_error(r, table, "%s", fail.message);
     complain_unknown(r, table, names);
     if (adapter->needs_account && !any && !account->guest)
         complain_credentials(r, table, adapter, "this account has no credential");

@@ -919,7 +919,7 @@ static void unknown_adapters_list_those_of_this_version(void **state)
 {
     refused_saying("[[sites]]\nname='x'\nadapter='opnai'\n",
                    "there is no adapter \"opnai\" (did you mean \"openai\"?); this version has: "
-                   "anthropic, chatglm, demo, gemini, openai, sophnet, zai");
+                   "anthropic, chatglm, claude_web, demo, gemini, openai, sophnet, zai");
     refused_saying("[[sites]]\nname='x'\nadapter='kimi'\n",
                    "the adapter \"kimi\" comes with a later version");
     refused_saying("[[sites]]\nname='x'\nadapter='lmarena'\n", "comes with a later version");
