@@ -142,7 +142,18 @@ static void add_line(struct buffer *lines, struct span line)
     }
 }
 
-/* A line each: the JSON object that comes out. */
+static bool has_beginning(const struct buffer *lines, struct span beginning)
+{
+    struct span rest = buffer_span(lines), line;
+    while (span_split(&rest, '\n', &line)) {
+        if (span_starts(line, beginning))
+            return true;
+    }
+    return false;
+}
+
+/* A line each: the JSON object that comes out. As in the front, each url once, but where places are
+ * told. */
 static void keep_citation(struct transcript_player *p, const struct delta *d)
 {
     struct buffer line;
@@ -151,11 +162,13 @@ static void keep_citation(struct transcript_player *p, const struct delta *d)
     assert_true(utf8_valid(d->url) && utf8_valid(d->title));
     json_begin_object(&w);
     json_member(&w, "url", d->url);
+    bool known = has_beginning(&p->citations, buffer_span(&line));
     json_member(&w, "title", d->title);
     json_member_int(&w, "start_index", d->start);
     json_member_int(&w, "end_index", d->end);
     json_end_object(&w);
-    add_line(&p->citations, buffer_span(&line));
+    if (d->end || !known)
+        add_line(&p->citations, buffer_span(&line));
     buffer_free(&line);
 }
 
