@@ -110,6 +110,8 @@ struct turn_run {
     struct json_parser *json;
     const struct delta_sink *out;
     struct fail fail;
+    /* Set by the adapter with a good answer that used the account up: it rests so long after it. */
+    int rest_s;
     int64_t now_ms; /* wall clock (Unix, ms), refreshed before each call */
     void (*random)(void *owner, void *bytes, size_t n);
     void *random_owner;
@@ -164,6 +166,8 @@ struct adapter {
 
     /* Config check beyond types (optional): 0, or -1 with a sentence in fail (config error). */
     int (*check)(const struct site_settings *, struct fail *);
+    /* The same for the credentials of one account (optional). They are never repeated. */
+    int (*check_account)(const struct credential *, size_t n, struct fail *);
     /* The id without the suffixes that the adapter understands (-thinking …); NULL = as it is. */
     struct span (*base_model)(struct span id);
     /* The built-in list, ends with id.p == NULL; may be NULL. */
@@ -196,8 +200,8 @@ struct adapter {
     enum adapter_step (*local)(struct turn_run *, int *delay_ms);
 };
 
-extern const struct adapter adapter_anthropic, adapter_chatglm, adapter_demo, adapter_gemini,
-    adapter_kimi, adapter_openai, adapter_qwen, adapter_sophnet, adapter_zai;
+extern const struct adapter adapter_anthropic, adapter_chatglm, adapter_claude_web, adapter_demo,
+    adapter_gemini, adapter_kimi, adapter_openai, adapter_qwen, adapter_sophnet, adapter_zai;
 
 /* adapters/registry.c: all adapters, ends with NULL; by name, NULL when there is none. */
 extern const struct adapter *const adapters[];

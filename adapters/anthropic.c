@@ -148,30 +148,30 @@ static enum adapter_verdict nonsense(struct turn_run *run)
                     SPAN_ARGS(run->site->name));
 }
 
-static enum adapter_verdict on_frame(struct turn_run *run, const struct frame *frame)
+static enum adapter_verdict whole_answer(struct turn_run *run, struct anthropic *a,
+                                         struct span text)
 {
-    struct anthropic *a = run->state;
-    struct span text = span_trim(frame->data);
     struct json root;
-    if (!a->good)
-        return anthropic_refused(run, a, text);
     if (text.n == 0)
         return ADAPTER_GO_ON;
-    if (json_parse_lenient(run->json, text, &root) != JSON_OK || !json_is(root, JSON_OBJECT)) {
-        if (a->whole)
-            return nonsense(run);
-        run_drift(run, "event that is no JSON object");
-        return ADAPTER_GO_ON;
-    }
-    struct span type = json_get_text(root, "type");
-    if (type.n == 0)
-        type = frame->type;
-    if (!a->whole)
-        return anthropic_read_event(run, a, root, type);
+    if (json_parse_lenient(run->json, text, &root) != JSON_OK || !json_is(root, JSON_OBJECT))
+        return nonsense(run);
     if (json_is(json_get(root, "error"), JSON_OBJECT))
         return anthropic_error(run, json_get(root, "error"));
     return json_is(json_get(root, "content"), JSON_ARRAY) ? anthropic_read_message(run, a, root)
                                                           : nonsense(run);
+}
+
+static enum adapter_verdict on_frame(struct turn_run *run, const struct frame *frame)
+{
+    struct anthropic *a = run->state;
+    struct message_event event;
+    if (!a->good)
+        return anthropic_refused(run, a, span_trim(frame->data));
+    if (a->whole)
+        return whole_answer(run, a, span_trim(frame->data));
+    return message_event_read(run, frame, &event) ? anthropic_read_event(run, a, &event)
+                                                  : ADAPTER_GO_ON;
 }
 
 /* Without message_stop: a stop_reason says that nothing is missing. */

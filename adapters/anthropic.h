@@ -8,7 +8,7 @@
 #ifndef DRAGOMAN_ADAPTERS_ANTHROPIC_H
 #define DRAGOMAN_ADAPTERS_ANTHROPIC_H
 
-#include "adapters/adapter.h"
+#include "adapters/support.h"
 #include "base/json_write.h"
 
 /* ---- models (anthropic_model.c) ---- */
@@ -47,17 +47,7 @@ struct anthropic_name {
     struct span asked, sent;
 };
 
-enum anthropic_block_kind { BLOCK_NONE, BLOCK_TEXT, BLOCK_THINKING, BLOCK_TOOL, BLOCK_OTHER };
-enum { ANTHROPIC_OPEN_MAX = 16, ANTHROPIC_CALLS_MAX = 128 };
-
-/* A block of the answer that is being read. */
-struct anthropic_block {
-    enum anthropic_block_kind kind;
-    int64_t index;     /* the site's */
-    int call;          /* TOOL: its number among the calls */
-    bool pieces;       /* TOOL: arguments came */
-    struct span input; /* TOOL: arguments that came with its begin */
-};
+enum { ANTHROPIC_CALLS_MAX = 128 };
 
 struct anthropic {
     struct span after; /* of the model list: the last id of the page before */
@@ -73,7 +63,7 @@ struct anthropic {
     struct span content_type;
 
     /* the answer */
-    struct anthropic_block open[ANTHROPIC_OPEN_MAX];
+    struct blocks open;
     int n_calls;
     bool something, finished;
     struct span stop_reason, stop_sequence, explanation;      /* in the arena */
@@ -115,8 +105,8 @@ struct span anthropic_memory_key(struct turn_run *, struct span call_id);
 
 /* ---- the answer (anthropic_stream.c) ---- */
 
-enum adapter_verdict anthropic_read_event(struct turn_run *, struct anthropic *, struct json root,
-                                          struct span type);
+enum adapter_verdict anthropic_read_event(struct turn_run *, struct anthropic *,
+                                          const struct message_event *);
 /* The answer in one piece. */
 enum adapter_verdict anthropic_read_message(struct turn_run *, struct anthropic *, struct json);
 /* The body ended, or message_stop came. */

@@ -7,7 +7,6 @@
  * end.
  */
 #include "adapters/anthropic.h"
-#include "adapters/support.h"
 
 enum { INPUT_LIMIT = 16 * 1024 * 1024, TOKENS_MAX = INT32_MAX };
 
@@ -50,15 +49,6 @@ static void remember_thinking(struct turn_run *run, struct anthropic *a)
 }
 
 /* ---- blocks ---- */
-
-static struct anthropic_block *block_at(struct anthropic *a, int64_t index)
-{
-    for (size_t i = 0; i < ANTHROPIC_OPEN_MAX; i++) {
-        if (a->open[i].kind != BLOCK_NONE && a->open[i].index == index)
-            return &a->open[i];
-    }
-    return NULL;
-}
 
 static int put_text(struct turn_run *run, struct anthropic *a, struct span text)
 {
@@ -108,7 +98,7 @@ static struct span asked_name(const struct anthropic *a, struct span name)
     return name;
 }
 
-static int begin_call(struct turn_run *run, struct anthropic *a, struct anthropic_block *block,
+static int begin_call(struct turn_run *run, struct anthropic *a, struct block *block,
                       struct json content)
 {
     struct span id = json_get_text(content, "id");
@@ -126,31 +116,22 @@ static int begin_call(struct turn_run *run, struct anthropic *a, struct anthropi
         json_dump(&text, input);
         if (!text.error)
             mend_lone_surrogates(text.p, text.n);
-        block->input = text.error ? span_of(NULL, 0) : arena_dup(run->arena, buffer_span(&text));
+        block->beside = text.error ? span_of(NULL, 0) : arena_dup(run->arena, buffer_span(&text));
         buffer_free(&text);
-        if (!block->input.p)
+        if (!block->beside.p)
             return fail_memory(&run->fail);
     }
     return delta_tool_begin(run->out, 0, block->call, id,
                             asked_name(a, json_get_text(content, "name")));
 }
 
-static enum anthropic_block_kind kind_of(struct span type)
+static int end_block(struct turn_run *run, struct anthropic *a, struct block *block)
 {
-    if (span_eq(type, SPAN("text")))
-        return BLOCK_TEXT;
-    if (span_eq(type, SPAN("thinking")))
-        return BLOCK_THINKING;
-    return span_eq(type, SPAN("tool_use")) ? BLOCK_TOOL : BLOCK_OTHER;
-}
-
-static int end_block(struct turn_run *run, struct anthropic *a, struct anthropic_block *block)
-{
-    enum anthropic_block_kind kind = block->kind;
+    enum block_kind kind = block->kind;
     block->kind = BLOCK_NONE;
     if (kind == BLOCK_TOOL && !block->pieces)
         return delta_tool_arguments(run->out, 0, block->call,
-                                    block->input.n ? block->input : SPAN("{}"));
+                                    block->beside.n ? block->beside : SPAN("{}"));
     if (kind != BLOCK_THINKING)
         return 0;
     keep_end(a);
@@ -163,18 +144,12 @@ static int begin_block(struct turn_run *run, struct anthropic *a, int64_t index,
                        struct json content)
 {
     struct span type = json_get_text(content, "type");
-    struct anthropic_block *block = block_at(a, index);
-    for (size_t i = 0; !block && i < ANTHROPIC_OPEN_MAX; i++) {
-        if (a->open[i].kind == BLOCK_NONE)
-            block = &a->open[i];
-    }
-    if (!block) {
-        run_drift(run, "too many open blocks");
-        return 0;
-    }
-    if (block->kind != BLOCK_NONE && end_block(run, a, block))
+    struct block *block = block_find(&a->open, index);
+    if (block && end_block(run, a, block))
         return -1;
-    *block = (struct anthropic_block){.kind = kind_of(type), .index = index};
+    block = block_open(run, &a->open, index, type);
+    if (!block)
+        return 0;
     switch (block->kind) {
     case BLOCK_TEXT:
         if (put_text(run, a, json_get_text(content, "text")))
@@ -198,7 +173,7 @@ static int begin_block(struct turn_run *run, struct anthropic *a, int64_t index,
 
 static int put_delta(struct turn_run *run, struct anthropic *a, int64_t index, struct json delta)
 {
-    struct anthropic_block *block = block_at(a, index);
+    struct block *block = block_find(&a->open, index);
     struct span type = json_get_text(delta, "type");
     if (span_eq(type, SPAN("text_delta")))
         return put_text(run, a, json_get_text(delta, "text"));
@@ -309,8 +284,8 @@ static enum adapter_verdict refused_answer(struct turn_run *run, const struct an
 
 enum adapter_verdict anthropic_finish(struct turn_run *run, struct anthropic *a)
 {
-    for (size_t i = 0; i < ANTHROPIC_OPEN_MAX; i++) {
-        if (a->open[i].kind != BLOCK_NONE && end_block(run, a, &a->open[i]))
+    for (size_t i = 0; i < BLOCKS_OPEN_MAX; i++) {
+        if (a->open.open[i].kind != BLOCK_NONE && end_block(run, a, &a->open.open[i]))
             return ADAPTER_FAIL;
     }
     struct span reason = finish_reason(run, a->stop_reason);
@@ -331,35 +306,31 @@ enum adapter_verdict anthropic_finish(struct turn_run *run, struct anthropic *a)
 
 /* ---- events ---- */
 
-static int64_t index_of(struct json event)
+static int end_block_at(struct turn_run *run, struct anthropic *a, int64_t index)
 {
-    int64_t index = 0;
-    return json_int(json_get(event, "index"), &index) ? index : 0;
+    struct block *block = block_find(&a->open, index);
+    return block ? end_block(run, a, block) : 0;
 }
 
 enum adapter_verdict anthropic_read_event(struct turn_run *run, struct anthropic *a,
-                                          struct json root, struct span type)
+                                          const struct message_event *e)
 {
     int error = 0;
-    if (span_eq(type, SPAN("content_block_delta"))) {
-        error = put_delta(run, a, index_of(root), json_get(root, "delta"));
-    } else if (span_eq(type, SPAN("content_block_start"))) {
-        error = begin_block(run, a, index_of(root), json_get(root, "content_block"));
-    } else if (span_eq(type, SPAN("content_block_stop"))) {
-        struct anthropic_block *block = block_at(a, index_of(root));
-        error = block ? end_block(run, a, block) : 0;
-    } else if (span_eq(type, SPAN("message_start"))) {
-        read_usage(a, json_path(root, "message", "usage"));
-    } else if (span_eq(type, SPAN("message_delta"))) {
-        read_usage(a, json_get(root, "usage"));
-        error = read_stop(run, a, json_get(root, "delta"));
-    } else if (span_eq(type, SPAN("message_stop"))) {
-        return anthropic_finish(run, a);
-    } else if (span_eq(type, SPAN("error"))) {
-        return anthropic_error(run, json_get(root, "error"));
-    } else if (span_eq(type, SPAN("message"))) { /* a service that does not stream */
-        return anthropic_read_message(run, a, root);
-    } else if (!span_eq(type, SPAN("ping"))) {
+    switch (e->kind) {
+    case EVENT_BLOCK_DELTA: error = put_delta(run, a, e->index, e->inner); break;
+    case EVENT_BLOCK_START: error = begin_block(run, a, e->index, e->inner); break;
+    case EVENT_BLOCK_STOP: error = end_block_at(run, a, e->index); break;
+    case EVENT_MESSAGE_START: read_usage(a, json_get(e->inner, "usage")); break;
+    case EVENT_MESSAGE_DELTA:
+        read_usage(a, json_get(e->root, "usage"));
+        error = read_stop(run, a, e->inner);
+        break;
+    case EVENT_MESSAGE_STOP: return anthropic_finish(run, a);
+    case EVENT_ERROR: return anthropic_error(run, e->inner);
+    case EVENT_PING: break;
+    case EVENT_OTHER:
+        if (span_eq(e->name, SPAN("message"))) /* a service that does not stream */
+            return anthropic_read_message(run, a, e->root);
         run_drift(run, "unknown event");
     }
     return error ? ADAPTER_FAIL : ADAPTER_GO_ON;
@@ -373,7 +344,7 @@ enum adapter_verdict anthropic_read_message(struct turn_run *run, struct anthrop
     while (json_next(&it)) {
         if (begin_block(run, a, index, it.value))
             return ADAPTER_FAIL;
-        struct anthropic_block *block = block_at(a, index++);
+        struct block *block = block_find(&a->open, index++);
         if (block && end_block(run, a, block))
             return ADAPTER_FAIL;
     }

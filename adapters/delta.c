@@ -69,8 +69,18 @@ int delta_tool_arguments(const struct delta_sink *sink, int choice, int index, s
 
 int delta_citation(const struct delta_sink *sink, int choice, struct span url, struct span title)
 {
-    return put(sink, &(struct delta){
-                         .kind = DELTA_CITATION, .choice = choice, .url = url, .title = title});
+    return delta_citation_at(sink, choice, url, title, 0, 0);
+}
+
+int delta_citation_at(const struct delta_sink *sink, int choice, struct span url, struct span title,
+                      int64_t start, int64_t end)
+{
+    return put(sink, &(struct delta){.kind = DELTA_CITATION,
+                                     .choice = choice,
+                                     .url = url,
+                                     .title = title,
+                                     .start = start,
+                                     .end = end});
 }
 
 int delta_usage(const struct delta_sink *sink, const struct delta_usage *usage)

@@ -75,6 +75,9 @@ int delta_tool_begin_with(const struct delta_sink *, int choice, int index, stru
                           struct span name, struct span extra_content);
 int delta_tool_arguments(const struct delta_sink *, int choice, int index, struct span piece);
 int delta_citation(const struct delta_sink *, int choice, struct span url, struct span title);
+/* With its place in the answer, which tells two of the same url apart. */
+int delta_citation_at(const struct delta_sink *, int choice, struct span url, struct span title,
+                      int64_t start, int64_t end);
 int delta_usage(const struct delta_sink *, const struct delta_usage *);
 int delta_finish(const struct delta_sink *, int choice, struct span reason);
 /* With the site's own word and the stop text; both may be "". */

@@ -161,6 +161,8 @@ struct pictures {
 int collect_pictures(struct turn_run *, const char *host, struct pictures *);
 /* The same with the turn's documents among them; one that is neither data nor text is refused. */
 int collect_uploads(struct turn_run *, const char *host, struct pictures *);
+/* The same without the pictures of messages before `since`, whatever they are. */
+int collect_uploads_since(struct turn_run *, const char *host, size_t since, struct pictures *);
 /* Refuses a picture for the adapter's own reason: -1. */
 int refuse_picture(struct turn_run *, const struct picture *, const char *why);
 
@@ -244,6 +246,55 @@ int multipart_file(struct multipart *, struct span field, struct span filename, 
 int multipart_field(struct multipart *, struct span field, struct span value);
 int multipart_end(struct multipart *);
 struct span multipart_type(struct arena *, const struct multipart *);
+
+/* ---- answers told in blocks (support_blocks.c): Anthropic's API, and its web app ---- */
+enum message_event_kind {
+    EVENT_OTHER, /* see its name */
+    EVENT_MESSAGE_START,
+    EVENT_BLOCK_START,
+    EVENT_BLOCK_DELTA,
+    EVENT_BLOCK_STOP,
+    EVENT_MESSAGE_DELTA,
+    EVENT_MESSAGE_STOP,
+    EVENT_ERROR,
+    EVENT_PING
+};
+struct message_event {
+    enum message_event_kind kind;
+    struct span name;  /* "content_block_delta"; "" = it has none */
+    int64_t index;     /* the block's; 0 where it does not say */
+    struct json root;  /* the whole event … */
+    struct json inner; /* … and what it is about: its content_block, delta, message or error */
+};
+/* Takes the parser. The name is the data's `type`, or without one the frame's. False: there is
+ * nothing in it, or no JSON object, which is counted as drift. */
+bool message_event_read(struct turn_run *, const struct frame *, struct message_event *);
+
+enum block_kind {
+    BLOCK_NONE,
+    BLOCK_TEXT,
+    BLOCK_THINKING,
+    BLOCK_TOOL,
+    BLOCK_RESULT, /* "tool_result": what a tool of the site's found */
+    BLOCK_OTHER
+};
+enum { BLOCKS_OPEN_MAX = 16 };
+/* A block of the answer that is being read. */
+struct block {
+    enum block_kind kind;
+    int64_t index;      /* the site's */
+    int call;           /* TOOL: the adapter's number for it */
+    bool pieces;        /* something of its own came … */
+    struct span beside; /* … and where nothing did, this is it at the block's end; in the arena */
+};
+struct blocks {
+    struct block open[BLOCKS_OPEN_MAX];
+};
+/* NULL: none that is open. */
+struct block *block_find(struct blocks *, int64_t index);
+/* Who has an open one of that index ends it before (kind = BLOCK_NONE). NULL: too many are open,
+ * which is counted as drift. */
+struct block *block_open(struct turn_run *, struct blocks *, int64_t index, struct span type);
 
 /* ---- failures (support_classify.c) ---- */
 /* json_text of a lenient parse may hold lone surrogates (WTF-8): each becomes U+FFFD, in place, in

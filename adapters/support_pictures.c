@@ -70,25 +70,33 @@ static int take_document(struct turn_run *run, const char *host, struct picture 
     return document->filename.p ? 0 : fail_memory(&run->fail);
 }
 
-static bool is_wanted(const struct part *part, bool documents)
+/* Which uploads are wanted: those of messages before `since` are left out if they are pictures. */
+struct wish {
+    bool documents;
+    size_t since;
+};
+
+static bool is_wanted(const struct wish *wish, size_t message, const struct part *part)
 {
-    return part->kind == PART_IMAGE || (documents && part->kind == PART_FILE);
+    return part->kind == PART_IMAGE ? message >= wish->since
+                                    : wish->documents && part->kind == PART_FILE;
 }
 
-static size_t count_wanted(const struct turn *turn, bool documents)
+static size_t count_wanted(const struct turn *turn, const struct wish *wish)
 {
     size_t n = 0;
     for (size_t i = 0; i < turn->n_messages; i++) {
         for (size_t k = 0; k < turn->messages[i].n_parts; k++)
-            n += is_wanted(&turn->messages[i].parts[k], documents);
+            n += is_wanted(wish, i, &turn->messages[i].parts[k]);
     }
     return n;
 }
 
-static int collect(struct turn_run *run, const char *host, bool documents, struct pictures *out)
+static int collect(struct turn_run *run, const char *host, const struct wish *wish,
+                   struct pictures *out)
 {
     const struct turn *turn = run->turn;
-    size_t n = count_wanted(turn, documents);
+    size_t n = count_wanted(turn, wish);
     *out = (struct pictures){NULL, 0, 0};
     if (!n)
         return 0;
@@ -99,7 +107,7 @@ static int collect(struct turn_run *run, const char *host, bool documents, struc
         for (size_t k = 0; k < turn->messages[i].n_parts; k++) {
             const struct part *part = &turn->messages[i].parts[k];
             struct picture *one = &out->list[out->n];
-            if (!is_wanted(part, documents))
+            if (!is_wanted(wish, i, part))
                 continue;
             *one = (struct picture){.message = &turn->messages[i], .part = part};
             out->n++;
@@ -113,10 +121,16 @@ static int collect(struct turn_run *run, const char *host, bool documents, struc
 
 int collect_pictures(struct turn_run *run, const char *host, struct pictures *pictures)
 {
-    return collect(run, host, false, pictures);
+    return collect(run, host, &(struct wish){.documents = false}, pictures);
 }
 
 int collect_uploads(struct turn_run *run, const char *host, struct pictures *uploads)
 {
-    return collect(run, host, true, uploads);
+    return collect_uploads_since(run, host, 0, uploads);
+}
+
+int collect_uploads_since(struct turn_run *run, const char *host, size_t since,
+                          struct pictures *uploads)
+{
+    return collect(run, host, &(struct wish){.documents = true, .since = since}, uploads);
 }

@@ -389,8 +389,9 @@ static int keep_citation(struct answer_feed *f, const struct delta *d)
     struct arena *arena = f->answer->arena;
     if (f->n_citations >= CITATIONS_MAX)
         return 0;
-    for (size_t i = 0; i < f->n_citations; i++) {
-        if (span_eq(f->citations[i].url, d->url))
+    for (size_t i = 0; i < f->n_citations; i++) { /* each url once, but where places are told */
+        const struct citation *c = &f->citations[i];
+        if (span_eq(c->url, d->url) && (!d->end || (c->start == d->start && c->end == d->end)))
             return 0;
     }
     if (f->n_citations == f->cap_citations) {

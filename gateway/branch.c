@@ -121,9 +121,21 @@ void branch_release(struct branch *b)
     account_release(account, now);
 }
 
+/* A good answer; some use the account up. */
+static void note_success(struct branch *b)
+{
+    struct fail limit = {.kind = FAIL_RATE_LIMITED, .retry_after_s = b->work->run.rest_s};
+    account_met_success(b->account, b->work->run.model);
+    if (!limit.retry_after_s)
+        return;
+    snprintf(limit.message, sizeof limit.message, "%.*s limits the account after this answer",
+             SPAN_ARGS(span_first(branch_site(b)->settings.name, 60)));
+    account_met_failure(b->account, b->work->run.model, &limit, now_ms(b));
+}
+
 static enum branch_step completed(struct branch *b)
 {
-    account_met_success(b->account, b->work->run.model);
+    note_success(b);
     b->complete = true;
     return BRANCH_OVER;
 }
@@ -144,7 +156,7 @@ static enum branch_step done(struct branch *b)
         return BRANCH_RETRY;
     }
     if (branch_continues(b, FAIL_NONE)) {
-        account_met_success(b->account, b->work->run.model);
+        note_success(b);
         return BRANCH_PAUSE;
     }
     if (b->continuing && !branch_continuation_is_good(b))

@@ -12,8 +12,7 @@
 /* ---- adapter ---- */
 
 /* Named in design.md §4, not in this build yet. */
-static const char *const later_adapters[] = {"claude_web", "chatgpt_web",
-                                             "grok", "ernie",      "lmarena"};
+static const char *const later_adapters[] = {"chatgpt_web", "grok", "ernie", "lmarena"};
 
 static void read_adapter(struct config_reader *r, const struct schema_key *key,
                          const struct toml_node *value, void *record)
@@ -596,6 +595,9 @@ static void read_account(struct config_reader *r, const struct adapter *adapter,
         }
     }
     account->credentials = list;
+    struct fail fail = {0};
+    if (adapter->check_account && adapter->check_account(list, account->n_credentials, &fail))
+        config_error(r, table, "%s", fail.message);
     complain_unknown(r, table, names);
     if (adapter->needs_account && !any && !account->guest)
         complain_credentials(r, table, adapter, "this account has no credential");

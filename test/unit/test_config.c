@@ -918,9 +918,10 @@ static void keys_may_name_accounts(void **state)
 
 static void unknown_adapters_list_those_of_this_version(void **state)
 {
-    refused_saying("[[sites]]\nname='x'\nadapter='opnai'\n",
-                   "there is no adapter \"opnai\" (did you mean \"openai\"?); this version has: "
-                   "anthropic, chatglm, demo, gemini, kimi, openai, qwen, sophnet, zai");
+    refused_saying(
+        "[[sites]]\nname='x'\nadapter='opnai'\n",
+        "there is no adapter \"opnai\" (did you mean \"openai\"?); this version has: "
+        "anthropic, chatglm, claude_web, demo, gemini, kimi, openai, qwen, sophnet, zai");
     refused_saying("[[sites]]\nname='x'\nadapter='lmarena'\n", "comes with a later version");
 }
 

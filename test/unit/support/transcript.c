@@ -54,6 +54,7 @@ struct transcript_player {
     struct turn_run run;
     struct site_request request;
     uint64_t chance;
+    int status;                                         /* of the last answer */
     struct buffer scratch, drift, extra_top, citations; /* drift, citations: a line each */
     struct choice choices[CHOICES];
     bool has_usage;
@@ -141,6 +142,36 @@ static void add_line(struct buffer *lines, struct span line)
     }
 }
 
+static bool has_beginning(const struct buffer *lines, struct span beginning)
+{
+    struct span rest = buffer_span(lines), line;
+    while (span_split(&rest, '\n', &line)) {
+        if (span_starts(line, beginning))
+            return true;
+    }
+    return false;
+}
+
+/* A line each: the JSON object that comes out. As in the front, each url once, but where places are
+ * told. */
+static void keep_citation(struct transcript_player *p, const struct delta *d)
+{
+    struct buffer line;
+    buffer_init(&line, BIG);
+    struct json_writer w = json_writer(&line);
+    assert_true(utf8_valid(d->url) && utf8_valid(d->title));
+    json_begin_object(&w);
+    json_member(&w, "url", d->url);
+    bool known = has_beginning(&p->citations, buffer_span(&line));
+    json_member(&w, "title", d->title);
+    json_member_int(&w, "start_index", d->start);
+    json_member_int(&w, "end_index", d->end);
+    json_end_object(&w);
+    if (d->end || !known)
+        add_line(&p->citations, buffer_span(&line));
+    buffer_free(&line);
+}
+
 static void keep_usage(struct transcript_player *p, const struct delta_usage *u)
 {
     p->has_usage = true;
@@ -158,7 +189,7 @@ static int put_delta(void *owner, const struct delta *d)
     struct choice *c = &p->choices[d->choice];
     switch (d->kind) {
     case DELTA_USAGE: keep_usage(p, &d->usage); return 0;
-    case DELTA_CITATION: add_line(&p->citations, d->url); return 0;
+    case DELTA_CITATION: keep_citation(p, d); return 0;
     case DELTA_EXTRA:
         add_members(d->place == PLACE_TOP      ? &p->extra_top
                     : d->place == PLACE_CHOICE ? &c->extra_choice
@@ -373,6 +404,7 @@ enum adapter_verdict transcript_answer(struct transcript_player *p, int status,
         .retry_after_s = p->setup.retry_after_s,
     };
     enum framing framing = p->request.framing;
+    p->status = status;
     enum adapter_verdict verdict = p->setup.adapter->on_head(&p->run, &head, &framing);
     if (verdict != ADAPTER_GO_ON)
         return verdict;
@@ -417,14 +449,15 @@ static void write_extras(struct json_writer *w, const char *key, const struct bu
     buffer_free(&object);
 }
 
-static void write_lines(struct json_writer *w, const char *key, const struct buffer *lines)
+static void write_lines(struct json_writer *w, const char *key, const struct buffer *lines,
+                        void (*write)(struct json_writer *, struct span))
 {
     struct span rest = buffer_span(lines), line;
     json_key(w, key);
     json_begin_array(w);
     while (span_split(&rest, '\n', &line)) {
         if (line.n)
-            json_string(w, line);
+            write(w, line);
     }
     json_end_array(w);
 }
@@ -464,7 +497,7 @@ static void write_choice(struct transcript_player *p, struct json_writer *w, str
         json_member(w, "native", buffer_span(&c->native));
     if (c->stop.n)
         json_member(w, "stop", buffer_span(&c->stop));
-    write_lines(w, "proofs", &c->proofs);
+    write_lines(w, "proofs", &c->proofs, json_string);
     json_key(w, "extra");
     json_begin_object(w);
     write_extras(w, "top", &p->extra_top);
@@ -505,7 +538,7 @@ static void write_usage(struct transcript_player *p, struct json_writer *w)
         json_member_raw(w, "usage_raw", buffer_span(&p->usage_raw));
 }
 
-static void write_error(struct json_writer *w, const struct fail *fail)
+static void write_error(struct json_writer *w, const struct fail *fail, int64_t now_ms)
 {
     if (fail->kind == FAIL_NONE)
         return;
@@ -516,6 +549,8 @@ static void write_error(struct json_writer *w, const struct fail *fail)
     json_member(w, "message", span_str(fail->message));
     json_member(w, "param", span_str(fail->param));
     json_member_int(w, "retry_after", fail->retry_after_s);
+    if (fail->retry_after_s)
+        json_member_int(w, "resets_at", now_ms / 1000 + fail->retry_after_s);
     json_member_int(w, "upstream_status", fail->upstream_status);
     json_end_object(w);
 }
@@ -528,9 +563,12 @@ void transcript_result(struct transcript_player *p, struct played *out)
     json_begin_object(&w);
     write_choice(p, &w, &p->choices[0]);
     write_usage(p, &w);
-    write_lines(&w, "citations", &p->citations);
-    write_lines(&w, "drift", &p->drift);
-    write_error(&w, &p->run.fail);
+    write_lines(&w, "citations", &p->citations, json_raw_value);
+    write_lines(&w, "drift", &p->drift, json_string);
+    write_error(&w, &p->run.fail, p->run.now_ms);
+    if (p->run.rest_s)
+        json_member_int(&w, "rest", p->run.rest_s);
+    json_member_int(&w, "status", p->status);
     json_key(&w, "choices");
     json_begin_array(&w);
     for (size_t i = 0; i < CHOICES; i++) {
@@ -712,6 +750,8 @@ static void compare_elements(struct comparison *c, struct json want, struct json
 static void compare(struct comparison *c, struct json want, struct json got)
 {
     bool same = false;
+    if (json_is(want, JSON_STRING) && json_is(got, JSON_OBJECT)) /* a citation by its url alone */
+        got = json_get(got, "url");
     switch (json_type(want)) {
     case JSON_NULL:
         same = json_is(got, JSON_NULL) || (!c->exact && json_is(got, JSON_MISSING));

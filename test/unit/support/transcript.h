@@ -39,10 +39,11 @@ struct transcript_setup {
 
 /* What came out, rendered as one JSON object: content, reasoning_content, refusal, tool_calls [{id,
  * name, arguments}], finish_reason with native and stop, and proofs (a signature, or "redacted" and
- * its data, each) of choice 0; usage (null = not told), citations (each url
- * once, in order), extra {top, choice, delta} (members that the neutral form does not know), drift
- * (list of kinds), error (null or {kind, message, param, retry_after}), and choices: the same
- * fields of every choice. */
+ * its data, each) of choice 0; usage (null = not told), citations (objects of url, title,
+ * start_index, end_index, each once, in order; a wanted text stands for its url), extra {top,
+ * choice, delta} (members that the neutral form does not know), drift (list of kinds), error (null
+ * or {kind, message, param, retry_after, resets_at}), rest (seconds that the account rests after a
+ * good answer), status of the last answer, and choices: the same fields of every choice. */
 struct played {
     struct buffer json;
     struct fail fail;
