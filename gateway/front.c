@@ -81,7 +81,8 @@ static struct route find_response(struct span path)
     struct span id = span_from(path, sizeof "/responses/" - 1);
     ptrdiff_t slash = span_find_char(id, '/');
     bool items = slash > 0 && span_eq(span_from(id, (size_t)slash), SPAN("/input_items"));
-    if (!id.n || (slash >= 0 && !items))
+    bool word = span_eq(id, SPAN("compact")) || span_eq(id, SPAN("input_tokens")); /* OpenAI's */
+    if (!id.n || word || (slash >= 0 && !items))
         return (struct route){.kind = ROUTE_NONE};
     return (struct route){.kind = ROUTE_RESPONSE, .rest = path, .items = items};
 }

@@ -863,7 +863,7 @@ static void a_busy_conversation_is_asked_again_after_a_second(void **state)
     struct transcript_player *p = open_at_chat(&setup, &req);
     assert_int_equal(answer(p, 409, "{}"), ADAPTER_COMPLETE);
     assert_int_equal(transcript_next(p, &req), ADAPTER_WAIT);
-    assert_int_equal(req.wait_ms, 1000);
+    assert_int_equal(req.delay_ms, 1000);
     transcript_run(p)->now_ms += 999;
     assert_int_equal(transcript_next(p, &req), ADAPTER_WAIT);
     transcript_run(p)->now_ms += 1;
