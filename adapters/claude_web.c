@@ -242,7 +242,6 @@ static enum adapter_verdict take_upload(struct turn_run *run, struct claude_web 
 static enum adapter_verdict another_conversation(struct turn_run *run, struct claude_web *c)
 {
     c->made_another = true;
-    c->asked = false;
     if (c->wiggle)
         c->uploads.uploaded = 0;
     c->at = CLAUDE_WEB_CREATE;
@@ -312,6 +311,7 @@ static enum adapter_verdict claude_web_on_head(struct turn_run *run, const struc
         return claude_web_redirected(run, head->status, site_head_get(head, "location"));
     c->whole = c->at != CLAUDE_WEB_CHAT || !is_good(c) || !site_head_is(head, "text/event-stream");
     *framing = c->whole ? FRAMING_WHOLE : FRAMING_SSE;
+    c->asked = c->asked && !c->whole;
     return ADAPTER_GO_ON;
 }
 
@@ -397,7 +397,7 @@ static enum adapter_step claude_web_cleanup(struct turn_run *run, struct site_re
 {
     struct claude_web *c = run->state;
     enum adapter_step step = ADAPTER_DONE;
-    bool answering = c->at == CLAUDE_WEB_CHAT && c->stream.any_event && !c->stream.ended;
+    bool answering = c->at == CLAUDE_WEB_CHAT && c->asked && !c->stream.ended;
     req->framing = FRAMING_NONE;
     if (answering && !c->stop_told)
         step = stop_answer(run, c, req);
@@ -408,19 +408,17 @@ static enum adapter_step claude_web_cleanup(struct turn_run *run, struct site_re
 
 /* ---- the model list (§3) ---- */
 
-/* Without an organization that is asked for first; as it takes a credential, it tells a check of
- * the account all there is to know. */
 static enum adapter_step claude_web_models_request(struct turn_run *run, struct site_request *req)
 {
     struct span organization = known_organization(run);
+    if (!organization.n)
+        return ADAPTER_DONE; /* the first chat asks for it: until then the built-in list serves */
     req->method = "GET";
     req->framing = FRAMING_WHOLE;
-    req->target = SPAN("/api/organizations");
-    if (organization.n)
-        req->target = arena_printf(run->arena,
-                                   "/api/bootstrap/%.*s/app_start?statsig_hashing_algorithm=djb2"
-                                   "&growthbook_format=sdk&include_system_prompts=false",
-                                   SPAN_ARGS(organization));
+    req->target = arena_printf(run->arena,
+                               "/api/bootstrap/%.*s/app_start?statsig_hashing_algorithm=djb2"
+                               "&growthbook_format=sdk&include_system_prompts=false",
+                               SPAN_ARGS(organization));
     return claude_web_send(run, req);
 }
 
@@ -429,8 +427,6 @@ static int claude_web_list(struct turn_run *run, struct span body, const struct 
     struct json root;
     if (json_parse_lenient(run->json, body, &root) != JSON_OK)
         return -1;
-    if (json_is(root, JSON_ARRAY))
-        return take_organization(run, root) == ADAPTER_COMPLETE ? MODELS_MORE : -1;
     return claude_web_put_models(run, known_organization(run), root, sink);
 }
 
@@ -448,8 +444,6 @@ static int claude_web_list_refused(struct turn_run *run, int status, struct span
         return nonsense(run, "something that is no list of models");
     if (is_error(root))
         return claude_web_error(run, json_get(root, "error"));
-    if (json_is(root, JSON_ARRAY)) /* of organizations, none of which will do */
-        return take_organization(run, root);
     if (json_is(json_get(root, "account"), JSON_NULL))
         return claude_web_no_organization(run);
     return nonsense(run, "something that is no list of models");

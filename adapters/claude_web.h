@@ -56,7 +56,7 @@ struct claude_web {
     bool made_another; /* the first one was lost at the site */
     bool waited;       /* the site was busy with another answer of the conversation; */
     int64_t wait_until_ms;
-    bool asked, stop_told; /* the completion was asked for; the site was told to end it */
+    bool asked, stop_told; /* an answer was asked for, and not refused; it was told to end */
 
     /* the last answer's head */
     int status, retry_after_s;

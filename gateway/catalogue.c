@@ -507,9 +507,11 @@ static bool site_each(struct catalogue *c, const struct site_config *site,
 struct span catalogue_note(struct catalogue *c, const struct site_config *site, struct span model)
 {
     struct live_list *l = list_of(c, site->settings.name);
+    struct span base = site->adapter->base_model ? site->adapter->base_model(model) : model;
     for (size_t i = 0; l && i < l->n; i++) {
         const struct live_model *m = &l->models[i];
-        if (m->note.n && span_eq(m->site_id.n ? m->site_id : m->id, model))
+        struct span id = m->site_id.n ? m->site_id : m->id;
+        if (m->note.n && (span_eq(id, model) || span_eq(id, base)))
             return m->note;
     }
     return SPAN("");

@@ -984,12 +984,8 @@ static void the_list_is_the_organizations_own(void **state)
     struct turn_run *run = transcript_run(p);
     struct list l = {"", run};
     struct model_sink sink = {put_entry, &l};
-    assert_int_equal(adapter_claude_web.models_request(run, &req), ADAPTER_SEND);
-    assert_span_equal(req.target, SPAN("/api/organizations"));
-    assert_int_equal(adapter_claude_web.models_answer(
-                         run, SPAN("[" ORGANIZATION("mine", "\"chat\"") "}]"), &sink),
-                     MODELS_MORE);
-    req = (struct site_request){0};
+    assert_int_equal(adapter_claude_web.models_request(run, &req), ADAPTER_DONE);
+    assert_int_equal(account_hold(run->account, "organization", SPAN("mine"), 0), 0);
     assert_int_equal(adapter_claude_web.models_request(run, &req), ADAPTER_SEND);
     assert_span_equal(req.target,
                       SPAN("/api/bootstrap/mine/app_start?statsig_hashing_algorithm=djb2&"
@@ -1016,7 +1012,7 @@ static void lists_that_are_refused(void **state)
         enum fail_kind kind;
     } rows[] = {
         {200, "{\"account\":null}", FAIL_CREDENTIAL},
-        {200, "[]", FAIL_CREDENTIAL},
+        {200, "[]", FAIL_PROTOCOL},
         {200, "{}", FAIL_PROTOCOL},
         {200, "nonsense", FAIL_PROTOCOL},
         {200, "<html>", FAIL_CHALLENGE},
