@@ -109,6 +109,20 @@ static void a_cookie_of_the_person_is_sent_as_it_is(void **state)
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     assert_true(is(transcript_header(&req, "Cookie"), "a=1; b=2"));
     transcript_close(p);
+
+    /* Not to the server that renews tokens. */
+    static const struct credential renewed[] = {{SPAN_INIT("refresh_token"), SPAN_INIT("r")},
+                                                {SPAN_INIT("cookie"), SPAN_INIT("a=1; b=2")}};
+    static const struct option_value newer[] = {
+        {.name = SPAN_INIT("refresh"), .type = OPTION_TEXT, .text = SPAN_INIT("v2")}};
+    setup = with(renewed, 2);
+    setup.options = newer;
+    setup.n_options = 1;
+    p = transcript_open(&setup);
+    assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+    assert_true(req.origin.n > 0);
+    assert_null(transcript_header(&req, "Cookie").p);
+    transcript_close(p);
 }
 
 static void a_conversation_is_one_message(void **state)
