@@ -5,7 +5,6 @@
 #include "adapters/claude_web.h"
 
 #include "base/json_write.h"
-#include "sse/text_guard.h"
 
 /* ---- what every request carries ---- */
 
@@ -84,7 +83,7 @@ static bool is_text_type(struct span mime)
 static bool is_text(const struct picture *upload)
 {
     return upload->part->kind == PART_FILE && is_text_type(upload->mime) &&
-           utf8_valid(upload->bytes);
+           json_valid_utf8(upload->bytes);
 }
 
 /* The first message behind the assistant's last one. */

@@ -108,6 +108,9 @@ struct json json_at(struct json array, size_t i);
 /* Appends the value as compact JSON (integers and doubles exactly as simdjson read them). */
 int json_dump(struct buffer *out, struct json);
 
+/* May the bytes stand in JSON text as they are: is all of it valid UTF-8, without surrogates? */
+bool json_valid_utf8(struct span);
+
 #ifdef __cplusplus
 }
 #endif

@@ -466,4 +466,6 @@ int json_dump(struct buffer *out, struct json v)
     return out->error;
 }
 
+bool json_valid_utf8(struct span s) { return s.n == 0 || simdjson::validate_utf8(s.p, s.n); }
+
 } /* extern "C" */

@@ -1598,6 +1598,7 @@ static void the_examples_comments_load(void **state)
     setenv("QWEN_PASSWORD", "k", 1);
     write_file("zai.token", "t", 0600);
     write_file("chatglm.refresh", "t", 0600);
+    write_file("claude.session", "t", 0600);
     write_file("kimi.refresh", "t", 0600);
     write_file("qwen.token", "t", 0600);
     write_file("dragoman.key", "0123456789abcdef", 0600);

@@ -633,9 +633,19 @@ static void keys_are_renamed_everywhere(void **state)
     }
 }
 
+static void valid_utf8(void **state)
+{
+    assert_true(json_valid_utf8(SPAN("")));
+    assert_true(json_valid_utf8(SPAN("plain, \xC3\xA4, \xF0\x9F\x8D\x9E")));
+    assert_false(json_valid_utf8(SPAN("torn \xF0\x9F")));
+    assert_false(json_valid_utf8(SPAN("lone surrogate \xED\xA0\x80")));
+    assert_false(json_valid_utf8(SPAN("overlong \xC0\x80")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(valid_utf8),
         cmocka_unit_test(values_are_told_apart),
         cmocka_unit_test(anything_may_be_asked),
         cmocka_unit_test(numbers),
