@@ -1601,6 +1601,7 @@ static void the_examples_comments_load(void **state)
     write_file("claude.session", "t", 0600);
     write_file("kimi.refresh", "t", 0600);
     write_file("qwen.token", "t", 0600);
+    write_file("claude.session", "t", 0600);
     write_file("dragoman.key", "0123456789abcdef", 0600);
     buffer_char(&all, '\0');
     config_unref(good(all.p));
