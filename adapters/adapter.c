@@ -31,8 +31,7 @@ void run_keep(struct turn_run *run, struct span key, struct span value)
 
 struct span run_recall(struct turn_run *run, struct span key)
 {
-    struct span value = run->recall ? run->recall(run->memory_owner, key) : span_of(NULL, 0);
-    return value.p ? arena_dup(run->arena, value) : value;
+    return run->recall ? run->recall(run->memory_owner, key) : span_of(NULL, 0);
 }
 
 void run_drift(struct turn_run *run, const char *kind)

@@ -21,8 +21,12 @@
 #include "base/json.h"
 #include "sse/frame.h"
 
-/* ADAPTER_WAIT: nothing to send yet, ask again in request->wait_ms. */
-enum adapter_step { ADAPTER_SEND, ADAPTER_DONE, ADAPTER_FAILED, ADAPTER_WAIT };
+enum adapter_step {
+    ADAPTER_SEND,
+    ADAPTER_DONE,
+    ADAPTER_FAILED,
+    ADAPTER_WAIT /* only from next: nothing goes out; ask again after request.delay_ms */
+};
 
 /* What on_head, on_frame and on_end return. */
 enum adapter_verdict {
@@ -65,8 +69,10 @@ struct header {
 /* Filled by next; everything must live in the run's arena or be static. Zeroed by the engine before
  * each call. */
 struct site_request {
-    const char *method;                      /* "GET", "POST" … */
-    struct span target;                      /* path and query, put behind the site's prefix */
+    const char *method; /* "GET", "POST" … */
+    struct span origin; /* another one than the site's ("https://auth.site.example"), without the
+                           site's prefix and its cookies; "" = the site's */
+    struct span target; /* path and query, put behind the site's prefix */
     struct header headers[SITE_HEADERS_MAX]; /* without Host, Content-Length, Connection,
                                                 Accept-Encoding, User-Agent: the engine's */
     size_t n_headers;
@@ -75,11 +81,12 @@ struct site_request {
     bool credential_step; /* obtains a credential: only one exchange per account does it at a time;
                              the others wait and are asked `next` again */
     bool secret_target;   /* the query holds a secret: the log shows only the path */
-    int wait_ms;          /* ADAPTER_WAIT */
+    int delay_ms;         /* with ADAPTER_WAIT */
 };
 
 struct site_head {
     int status;
+    struct span reason; /* the status line's phrase, perhaps "" */
     const struct header *headers;
     size_t n_headers;
     struct span content_type; /* the value, "" = none */
@@ -123,7 +130,8 @@ void run_drift(struct turn_run *, const char *kind);
  * call's id, a field that a model refuses. Bounded and in memory only, each site and client key
  * apart: live without what is gone. Copies; what does not fit is not kept. */
 void run_keep(struct turn_run *, struct span key, struct span value);
-/* In the run's arena; {NULL,0} = not known (any more). */
+/* {NULL,0} = not known (any more). Valid until the next run_keep: a history may ask for the same
+ * again and again, and a copy for each would have no bound. */
 struct span run_recall(struct turn_run *, struct span key);
 /* Adds a header; asserts that there is room. */
 void site_request_header(struct site_request *, struct span name, struct span value);
@@ -193,7 +201,7 @@ struct adapter {
 };
 
 extern const struct adapter adapter_anthropic, adapter_chatglm, adapter_claude_web, adapter_demo,
-    adapter_gemini, adapter_openai, adapter_sophnet, adapter_zai;
+    adapter_gemini, adapter_kimi, adapter_openai, adapter_qwen, adapter_sophnet, adapter_zai;
 
 /* adapters/registry.c: all adapters, ends with NULL; by name, NULL when there is none. */
 extern const struct adapter *const adapters[];

@@ -182,8 +182,7 @@ static enum adapter_verdict on_end(struct turn_run *run, enum stream_end end)
         return anthropic_refused(run, a, SPAN(""));
     if (a->stop_reason.n)
         return anthropic_finish(run, a);
-    return fail_set(&run->fail, FAIL_CUT, "%.*s broke off in the middle of its answer; ask again",
-                    SPAN_ARGS(run->site->name));
+    return fail_broke_off(run);
 }
 
 static void destroy(struct turn_run *run)

@@ -83,6 +83,9 @@ struct anthropic_body {
     bool same; /* the turn is in Anthropic's own words: nothing is repaired or left out */
     const struct span *put_back; /* per message: blocks of thinking to begin it with */
     bool thinks;                 /* thinking is asked for */
+    /* for results without an id: messages looked at so far, the last of them with calls, and how
+     * many such results came behind it */
+    size_t passed, asking, answered;
 };
 
 /* The body of POST /v1/messages in the arena. 0, or -1 with run->fail. */

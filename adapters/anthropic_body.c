@@ -5,6 +5,8 @@
  * The hard part: what may be said depends on the model's generation. A turn in Anthropic's own
  * words is not judged here: it goes out as it was said, and the site's answer is the client's.
  */
+#include <stdlib.h>
+
 #include "adapters/anthropic.h"
 #include "base/json_raw.h"
 
@@ -12,7 +14,8 @@ enum {
     BODY_LIMIT = 256 * 1024 * 1024,
     DEFAULT_TOKENS = 8192,
     LEAST_BUDGET = 1024,
-    INSTRUCTION_LIMIT = 16 * 1024 * 1024
+    INSTRUCTION_LIMIT = 16 * 1024 * 1024,
+    SCHEMA_DEPTH_MAX = 64 /* what is deeper goes out as it is: each level is a look at all below */
 };
 
 /* ---- small readings of raw JSON ---- */
@@ -244,9 +247,9 @@ static void write_stops(struct anthropic_body *b)
 
 /* ---- the form of the answer (§4.3) ---- */
 
-static void write_schema(struct json_writer *w, struct span schema);
+static void write_schema(struct json_writer *w, struct span schema, int depth);
 
-static void write_schemas_of(struct json_writer *w, struct span raw)
+static void write_schemas_of(struct json_writer *w, struct span raw, int depth)
 {
     struct json_raw_iter it = json_raw_each(raw);
     bool object = raw_is_object(raw);
@@ -262,7 +265,7 @@ static void write_schemas_of(struct json_writer *w, struct span raw)
             buffer_char(w->out, ':');
             w->comma = false;
         }
-        write_schema(w, it.value);
+        write_schema(w, it.value, depth);
     }
     if (object)
         json_end_object(w);
@@ -271,13 +274,13 @@ static void write_schemas_of(struct json_writer *w, struct span raw)
 }
 
 /* Objects of a schema get the additionalProperties:false that the API insists on. */
-static void write_schema(struct json_writer *w, struct span schema)
+static void write_schema(struct json_writer *w, struct span schema, int depth)
 {
     static const char *const inner[] = {"properties", "$defs", "definitions", "anyOf",
                                         "allOf",      "oneOf", "prefixItems", NULL};
     bool closed = false, object = false;
     struct json_raw_iter it = json_raw_each(schema);
-    if (!raw_is_object(schema)) {
+    if (!raw_is_object(schema) || depth == SCHEMA_DEPTH_MAX) {
         json_raw_value(w, schema);
         return;
     }
@@ -296,9 +299,9 @@ static void write_schema(struct json_writer *w, struct span schema)
         buffer_char(w->out, ':');
         w->comma = false;
         if (inner[i] && container)
-            write_schemas_of(w, it.value);
+            write_schemas_of(w, it.value, depth + 1);
         else if (span_eq(it.key, SPAN("items")) && container)
-            write_schema(w, it.value);
+            write_schema(w, it.value, depth + 1);
         else
             json_raw_value(w, it.value);
     }
@@ -362,7 +365,7 @@ static void write_output_config(struct anthropic_body *b, struct span effort)
         if (b->same)
             json_raw_value(w, wanted_schema(t));
         else
-            write_schema(w, wanted_schema(t));
+            write_schema(w, wanted_schema(t), 0);
         json_end_object(w);
     }
     json_end_object(w);
@@ -438,41 +441,62 @@ static int write_tool(struct anthropic_body *b, struct span entry, int i, struct
     return 0;
 }
 
-static bool is_declared(const struct anthropic_name *names, size_t n, struct span name)
+/* Pointers to names: equal ones side by side, the first before the others. */
+static int by_name(const void *a, const void *b)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (span_eq(names[i].asked, name))
-            return true;
+    const struct anthropic_name *x = *(struct anthropic_name *const *)a;
+    const struct anthropic_name *y = *(struct anthropic_name *const *)b;
+    int order = span_compare(x->asked, y->asked);
+    return order ? order : (x > y) - (x < y);
+}
+
+/* The names of all calls in their order, each once. -1 = memory is short. */
+static int gather_names(struct anthropic_body *b, struct anthropic_name *names, size_t *n)
+{
+    const struct turn *t = b->run->turn;
+    size_t count = 0, kept = 0;
+    for (size_t i = 0; i < t->n_messages; i++) {
+        for (size_t k = 0; k < t->messages[i].n_tool_calls; k++)
+            names[count++].asked = t->messages[i].tool_calls[k].name;
     }
-    return false;
+    struct anthropic_name **sorted = arena_alloc(b->run->arena, (count + 1) * sizeof *sorted);
+    bool *again = arena_alloc(b->run->arena, count + 1);
+    if (!sorted || !again)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        sorted[i] = &names[i];
+    qsort(sorted, count, sizeof *sorted, by_name);
+    for (size_t i = 1; i < count; i++)
+        again[sorted[i] - names] = span_eq(sorted[i]->asked, sorted[i - 1]->asked);
+    for (size_t i = 0; i < count; i++) {
+        if (!again[i])
+            names[kept++].asked = names[i].asked;
+    }
+    *n = kept;
+    return 0;
 }
 
 /* Calls in the history ask for declarations, even where none are given now. */
 static int rebuild_tools(struct anthropic_body *b, struct anthropic_name *names, size_t *n)
 {
-    const struct turn *t = b->run->turn;
     struct json_writer *w = &b->w;
-    for (size_t i = 0; i < t->n_messages; i++) {
-        for (size_t k = 0; k < t->messages[i].n_tool_calls; k++) {
-            struct span name = t->messages[i].tool_calls[k].name;
-            if (is_declared(names, *n, name))
-                continue;
-            if (*n == 0) {
-                json_key(w, "tools");
-                json_begin_array(w);
-            }
-            struct span sent = anthropic_tool_name(b, name);
-            if (!sent.p)
-                return fail_memory(&b->run->fail);
-            names[(*n)++] = (struct anthropic_name){name, sent};
-            json_begin_object(w);
-            json_member(w, "name", sent);
-            write_input_schema(b, span_of(NULL, 0));
-            json_end_object(w);
-        }
+    if (gather_names(b, names, n))
+        return fail_memory(&b->run->fail);
+    if (!*n)
+        return 0;
+    json_key(w, "tools");
+    json_begin_array(w);
+    for (size_t i = 0; i < *n; i++) {
+        names[i].sent = anthropic_tool_name(b, names[i].asked);
+        if (!names[i].sent.p)
+            return fail_memory(&b->run->fail);
+        json_begin_object(w);
+        json_member(w, "name", names[i].sent);
+        write_input_schema(b, span_of(NULL, 0));
+        json_end_object(w);
     }
-    if (*n)
-        json_end_array(w);
+    json_end_array(w);
+    json_member_raw(w, "tool_choice", SPAN("{\"type\":\"none\"}"));
     return 0;
 }
 
@@ -530,8 +554,6 @@ static int write_tools(struct anthropic_body *b)
     b->a->names = names;
     if (!t->tools_raw.p && !b->same) {
         int error = rebuild_tools(b, names, &n);
-        if (!error && n)
-            json_member_raw(&b->w, "tool_choice", SPAN("{\"type\":\"none\"}"));
         b->a->n_names = n;
         return error;
     }

@@ -5,8 +5,6 @@
  * A turn in Anthropic's own words (body->same) is written as it was said. Others are repaired:
  * what the API would refuse - empty texts, a beginning by the assistant, foreign ids - is not sent.
  */
-#include <stdio.h>
-
 #include "adapters/anthropic.h"
 #include "adapters/support.h"
 #include "base/json_raw.h"
@@ -290,20 +288,11 @@ struct span anthropic_memory_key(struct turn_run *run, struct span id)
 static int write_call(struct anthropic_body *b, const struct message *m, size_t at, size_t k)
 {
     const struct tool_call *call = &m->tool_calls[k];
-    struct span id = call_id(b, call->id, at, k), name = anthropic_tool_name(b, call->name);
-    struct span input = span_trim(call->arguments);
-    struct json root;
-    char param[PART_PLACE_SIZE], behind[64];
+    struct span id = call_id(b, call->id, at, k), name = anthropic_tool_name(b, call->name), input;
     if (!id.p || !name.p)
         return fail_memory(&b->run->fail);
-    if (input.n == 0)
-        input = SPAN("{}");
-    if (json_parse(b->run->json, input, &root) != JSON_OK || !json_is(root, JSON_OBJECT)) {
-        snprintf(behind, sizeof behind, "tool_calls[%zu].function.arguments", k);
-        message_place(b->run->turn, m, behind, param);
-        return fail_param(&b->run->fail, FAIL_INVALID_VALUE, param,
-                          "%s must be the text of a JSON object", param);
-    }
+    if (call_arguments(b->run, m, k, &input))
+        return -1;
     json_begin_object(&b->w);
     json_member(&b->w, "type", SPAN("tool_use"));
     json_member(&b->w, "id", id);
@@ -315,16 +304,23 @@ static int write_call(struct anthropic_body *b, const struct message *m, size_t 
     return 0;
 }
 
-/* Which call an old client's result without an id answers: they come in the calls' order. */
+/* Which call an old client's result without an id answers: they come in the calls' order. Results
+ * are asked for in the messages' order, so that each message is looked at once. */
 static struct span answered_id(struct anthropic_body *b, size_t at)
 {
     const struct message *list = b->run->turn->messages;
-    size_t k = 0, from = at;
     if (list[at].tool_call_id.n || b->same)
         return call_id(b, list[at].tool_call_id, at, 0);
-    while (from > 0 && list[--from].n_tool_calls == 0)
-        k += list[from].role == ROLE_TOOL && !list[from].tool_call_id.n;
-    return call_id(b, span_of("", 0), from, k);
+    for (; b->passed < at; b->passed++) {
+        const struct message *m = &list[b->passed];
+        if (m->n_tool_calls) {
+            b->asking = b->passed;
+            b->answered = 0;
+        } else {
+            b->answered += m->role == ROLE_TOOL && !m->tool_call_id.n;
+        }
+    }
+    return call_id(b, span_of("", 0), b->asking, b->answered);
 }
 
 static int write_result(struct anthropic_body *b, size_t at)
@@ -365,15 +361,14 @@ static int write_result(struct anthropic_body *b, size_t at)
 static int write_blocks(struct anthropic_body *b, size_t at, bool last)
 {
     const struct message *m = &b->run->turn->messages[at];
-    size_t final = m->n_parts;
+    size_t final = m->n_parts, k = 0;
     while (last && final > 0 && !part_counts(b, m, &m->parts[final - 1]))
         final--;
     if (b->put_back && b->put_back[at].n)
         json_raw_value(&b->w, b->put_back[at]);
     for (size_t i = 0; i <= m->n_parts; i++) {
-        for (size_t k = 0; k < m->n_tool_calls; k++) {
-            size_t after = m->tool_calls[k].after;
-            if ((after < m->n_parts ? after : m->n_parts) == i && write_call(b, m, at, k))
+        for (; k < m->n_tool_calls && (i == m->n_parts || m->tool_calls[k].after <= i); k++) {
+            if (write_call(b, m, at, k))
                 return -1;
         }
         if (i < m->n_parts && part_counts(b, m, &m->parts[i]) &&

@@ -8,7 +8,7 @@
  */
 #include "adapters/anthropic.h"
 
-enum { INPUT_LIMIT = 16 * 1024 * 1024 };
+enum { INPUT_LIMIT = 16 * 1024 * 1024, TOKENS_MAX = INT32_MAX };
 
 /* ---- thinking, kept for the next turn ---- */
 
@@ -198,10 +198,11 @@ static int put_delta(struct turn_run *run, struct anthropic *a, int64_t index, s
 
 /* ---- usage ---- */
 
+/* Counts that cannot be are none: sums of them must stay numbers. */
 static void read_count(struct json usage, const char *key, int64_t *count)
 {
     int64_t n;
-    if (json_int(json_get(usage, key), &n) && n >= 0)
+    if (json_int(json_get(usage, key), &n) && n >= 0 && n <= TOKENS_MAX)
         *count = n;
 }
 
@@ -293,8 +294,7 @@ enum adapter_verdict anthropic_finish(struct turn_run *run, struct anthropic *a)
     if (!a->something && span_eq(reason, SPAN("content_filter")))
         return refused_answer(run, a);
     if (!a->something && !told)
-        return fail_set(&run->fail, FAIL_EMPTY, "%.*s ended its answer without any text; try again",
-                        SPAN_ARGS(run->site->name));
+        return fail_said_nothing(run);
     remember_thinking(run, a);
     if (a->n_calls && span_eq(reason, SPAN("stop"))) /* other services forget to say it */
         reason = SPAN("tool_calls");

@@ -1,12 +1,10 @@
 /*
- * adapters/chatglm.c - chatglm.cn: who we are, which steps a turn has (sites/chatglm.md
- * §1-§4, §8).
+ * adapters/chatglm.c - chatglm.cn: who we are, which steps a turn has (sites/chatglm.md §1-§4, §8).
  *
  * A turn is: a token when none is held (a refresh token buys it and rotates; visitors are given
  * both), an upload for each picture, and one stream; afterwards the conversation that the stream
- * made is deleted. Uploads
- * and the message are chatglm_body.c, what the answer means is chatglm_stream.c, what failures mean
- * chatglm_errors.c.
+ * made is deleted. Uploads and the message are chatglm_body.c, what the answer means is
+ * chatglm_stream.c, what failures mean chatglm_errors.c.
  */
 #include "adapters/chatglm.h"
 
@@ -257,7 +255,6 @@ static enum adapter_step ask_token(struct turn_run *run, struct chatglm *c,
     req->credential_step = true;
     c->visiting = !token.n;
     if (c->visiting) {
-        c->new_visitor = true;
         req->method = "POST";
         req->target = SPAN("/chatglm/user-api/guest/access");
         site_request_header(req, SPAN("Content-Type"), SPAN("application/json;charset=UTF-8"));
@@ -330,11 +327,11 @@ static enum adapter_step chatglm_next(struct turn_run *run, struct site_request 
 
 /* ---- answers ---- */
 
-/* A visitor's session that has ended is begun anew, once in a turn. A limit is no such end: then no
+/* A visitor's session that has ended is begun anew. A limit is no such end: then no
  * new visitor is made (§2). */
 static enum adapter_verdict another_visitor(struct turn_run *run, struct chatglm *c)
 {
-    if (!run->account->guest || c->visiting || c->new_visitor)
+    if (!run->account->guest || c->visiting)
         return ADAPTER_FAIL;
     account_drop(run->account, REFRESH_TOKEN);
     fail_clear(&run->fail);

@@ -80,8 +80,7 @@ enum chatglm_at { CHATGLM_BEGIN, CHATGLM_TOKEN, CHATGLM_UPLOAD, CHATGLM_CHAT, CH
 struct chatglm {
     enum chatglm_at at;
     bool older, search, older_upload;
-    bool new_visitor; /* this turn has asked for one */
-    bool visiting;    /* the token step under way asks for one */
+    bool visiting; /* the token step asks for a new visitor's session */
     struct span chat_mode, effort, model, assistant;
     struct token_use token;
     struct pictures pictures;

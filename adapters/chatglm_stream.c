@@ -195,9 +195,7 @@ static int show_picture(struct turn_run *run, struct chatglm_stream *s, struct s
     if (settle(run, s) || set_off(run, s, &s->answer))
         return -1;
     buffer_clear(&s->piece);
-    buffer_append(&s->piece, SPAN("![]("));
-    markdown_url(&s->piece, url);
-    buffer_append(&s->piece, SPAN(")\n"));
+    markdown_picture(&s->piece, url);
     return send_piece(run, s, &s->answer);
 }
 

@@ -160,7 +160,7 @@ static enum adapter_step next_chat(struct turn_run *run, struct claude_web *c,
                                    struct site_request *req)
 {
     if (run->now_ms < c->wait_until_ms) {
-        req->wait_ms = (int)(c->wait_until_ms - run->now_ms);
+        req->delay_ms = (int)(c->wait_until_ms - run->now_ms);
         return ADAPTER_WAIT;
     }
     return claude_web_chat(run, c, req);

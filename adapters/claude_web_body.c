@@ -5,7 +5,6 @@
 #include "adapters/claude_web.h"
 
 #include "base/json_write.h"
-#include "sse/text_guard.h"
 
 /* ---- what every request carries ---- */
 
@@ -80,11 +79,32 @@ static bool is_text_type(struct span mime)
     return span_eq_nocase(span_first(mime, 5), SPAN("text/"));
 }
 
-/* Text travels inside the message. */
-static bool is_text(const struct picture *upload)
+/* Strict UTF-8, as the reader of JSON sees it. */
+static bool is_utf8(struct turn_run *run, struct span bytes)
 {
-    return upload->part->kind == PART_FILE && is_text_type(upload->mime) &&
-           utf8_valid(upload->bytes);
+    struct buffer quoted;
+    struct json text;
+    buffer_init(&quoted, CLAUDE_WEB_BODY_LIMIT);
+    struct json_writer w = json_writer(&quoted);
+    json_string(&w, bytes);
+    bool good = !quoted.error && json_parse(run->json, buffer_span(&quoted), &text) == JSON_OK;
+    buffer_free(&quoted);
+    return good;
+}
+
+static const struct span inside = SPAN_INIT("inside");
+
+/* Text travels inside the message: no upload, no id. */
+static bool is_text(const struct picture *upload) { return upload->answer.p == inside.p; }
+
+static void find_texts(struct turn_run *run, struct pictures *uploads)
+{
+    for (size_t i = 0; i < uploads->n; i++) {
+        struct picture *upload = &uploads->list[i];
+        if (upload->part->kind == PART_FILE && is_text_type(upload->mime) &&
+            is_utf8(run, upload->bytes))
+            upload->answer = inside;
+    }
 }
 
 /* The first message behind the assistant's last one. */
@@ -99,7 +119,10 @@ static size_t last_turn(const struct turn *turn)
 int claude_web_collect(struct turn_run *run, struct claude_web *c)
 {
     bool old = site_option_bool(run->site, "old_images", true);
-    return collect_uploads_since(run, "claude.ai", old ? 0 : last_turn(run->turn), &c->uploads);
+    if (collect_uploads_since(run, "claude.ai", old ? 0 : last_turn(run->turn), &c->uploads))
+        return -1;
+    find_texts(run, &c->uploads);
+    return 0;
 }
 
 struct picture *claude_web_next_upload(struct claude_web *c)

@@ -9,7 +9,6 @@
  */
 #include "adapters/gemini.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/json_write.h"
@@ -244,43 +243,27 @@ static struct known_call *find_call(struct history *h, struct span id, size_t pl
 }
 
 /* The proof of the thinking that led to a call: from the call, else remembered, else ""; and the
- * site's own id of it. Written by gemini_stream.c as {"signature","id"}. */
+ * site's own id of it. Written by gemini_stream.c as {"signature","id"}. The proof is valid until
+ * the parser's next document. */
 static int find_proof(struct history *h, struct known_call *known, struct span *proof)
 {
     struct turn_run *run = h->run;
     struct json root;
     const struct tool_call *call = known->call;
     *proof = SPAN("");
+    if (call->extra_content.n && json_parse(run->json, call->extra_content, &root) == JSON_OK)
+        *proof = arena_dup(run->arena, json_text(json_path(root, "google", "thought_signature")));
     struct span remembered =
         call->id.n ? run_recall(run, gemini_call_key(run, call->id)) : span_of(NULL, 0);
     if (remembered.n && json_parse(run->json, remembered, &root) == JSON_OK) {
-        *proof = arena_dup(run->arena, json_get_text(root, "signature"));
         known->function_id = arena_dup(run->arena, json_get_text(root, "id"));
-        if (!proof->p || !known->function_id.p)
+        if (!known->function_id.p)
             return no_memory(h);
-    }
-    if (call->extra_content.n && json_parse(run->json, call->extra_content, &root) == JSON_OK) {
-        struct span told = json_text(json_path(root, "google", "thought_signature"));
-        if (told.n)
-            *proof = arena_dup(run->arena, told);
+        struct span signature = json_get_text(root, "signature");
+        if (!proof->n && signature.n)
+            *proof = signature;
     }
     return proof->p ? 0 : no_memory(h);
-}
-
-/* The call's arguments as an object. */
-static int read_arguments(struct history *h, const struct message *m, size_t k, struct span *args)
-{
-    struct json root;
-    char param[PART_PLACE_SIZE], behind[64];
-    *args = span_trim(m->tool_calls[k].arguments);
-    if (args->n == 0)
-        *args = SPAN("{}");
-    if (json_parse(h->run->json, *args, &root) == JSON_OK && json_is(root, JSON_OBJECT))
-        return 0;
-    snprintf(behind, sizeof behind, "tool_calls[%zu].function.arguments", k);
-    message_place(h->turn, m, behind, param);
-    return fail_param(&h->run->fail, FAIL_INVALID_VALUE, param,
-                      "%s must hold a JSON object: Gemini takes no other arguments", param);
 }
 
 /* `first`: of its content. Gemini 3 refuses it without a proof (§4.2). */
@@ -288,7 +271,7 @@ static int write_call(struct history *h, const struct message *m, size_t k,
                       struct known_call *known, bool first)
 {
     struct span args, proof;
-    if (read_arguments(h, m, k, &args) || find_proof(h, known, &proof))
+    if (call_arguments(h->run, m, k, &args) || find_proof(h, known, &proof))
         return -1;
     if (!proof.n && first && gemini_version(h->gemini->model) >= 30)
         proof = NO_PROOF;

@@ -73,10 +73,8 @@ struct span gemini_legal_name(struct turn_run *run, struct gemini *g, struct spa
     size_t n = 0;
     if (is_legal(given))
         return given;
-    for (const struct gemini_name *known = g->names; known; known = known->next) {
-        if (span_eq(known->given, given))
-            return known->legal;
-    }
+    if (g->names && span_eq(g->names->given, given)) /* else it is made, and listed, once more */
+        return g->names->legal;
     if (!given.n || !is_letter(given.p[0]))
         legal[n++] = '_';
     for (size_t i = 0; i < given.n && n < NAME_KEPT; i++) {

@@ -12,7 +12,7 @@
 
 #include "base/json_write.h"
 
-enum { PIECE_LIMIT = 64 * 1024 * 1024 };
+enum { PIECE_LIMIT = 64 * 1024 * 1024, TOKENS_MAX = INT32_MAX, CALLS_MAX = 128 };
 
 static enum adapter_verdict fail_no_memory(struct turn_run *run) { return fail_memory(&run->fail); }
 
@@ -176,6 +176,9 @@ static int put_call(struct turn_run *run, struct gemini *g, struct json call, st
         run_drift(run, "function call without a name");
         return 0;
     }
+    if (g->calls == CALLS_MAX)
+        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s made more than %d tool calls",
+                        SPAN_ARGS(run->site->name), (int)CALLS_MAX);
     keep_call(run, id, signature, given_id);
     int index = g->calls++;
     if (delta_tool_begin_with(run->out, 0, index, id, name, extra))
@@ -301,10 +304,11 @@ static int put_sources(struct turn_run *run, struct json grounding)
     return 0;
 }
 
+/* Counts that cannot be are none: sums of them must stay numbers. */
 static int64_t count(struct json usage, const char *key)
 {
     int64_t n = 0;
-    return json_int(json_get(usage, key), &n) && n > 0 ? n : 0;
+    return json_int(json_get(usage, key), &n) && n > 0 && n <= TOKENS_MAX ? n : 0;
 }
 
 /* Cumulative: the last one counts. */
@@ -458,13 +462,10 @@ static bool may_be_empty(const struct turn_run *run, const struct gemini *g)
 enum adapter_verdict gemini_end(struct turn_run *run, struct gemini *g, enum stream_end end)
 {
     if (!g->finish.n)
-        return fail_set(&run->fail, FAIL_CUT,
-                        "%.*s broke off in the middle of its answer; ask again",
-                        SPAN_ARGS(run->site->name));
+        return fail_broke_off(run);
     /* With the finish told, a reset takes nothing from the answer. */
     if (!g->text && !g->calls && !may_be_empty(run, g))
-        return fail_set(&run->fail, FAIL_EMPTY, "%.*s ended its answer without any text; try again",
-                        SPAN_ARGS(run->site->name));
+        return fail_said_nothing(run);
     if (delta_finish_as(run->out, 0, g->finish, g->native, SPAN("")))
         return ADAPTER_FAIL;
     if (g->has_usage && delta_usage(run->out, &g->usage))

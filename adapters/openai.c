@@ -7,6 +7,7 @@
  */
 #include "adapters/openai_relay.h"
 #include "adapters/openai_wire.h"
+#include "adapters/support.h"
 
 struct openai {
     bool asked;
@@ -110,7 +111,7 @@ static enum adapter_verdict on_end(struct turn_run *run, enum stream_end end)
 {
     struct openai *o = run->state;
     if (o->relaying)
-        return end == END_CLEAN ? ADAPTER_COMPLETE : openai_broke_off(run);
+        return end == END_CLEAN ? ADAPTER_COMPLETE : fail_broke_off(run);
     return openai_relay_verdict(run, o->wire.status, openai_wire_end(run, &o->wire, end));
 }
 

@@ -623,12 +623,6 @@ enum adapter_verdict openai_wire_head(struct turn_run *run, struct openai_wire *
     return ADAPTER_GO_ON;
 }
 
-enum adapter_verdict openai_broke_off(struct turn_run *run)
-{
-    return fail_set(&run->fail, FAIL_CUT, "%.*s broke off in the middle of its answer; ask again",
-                    SPAN_ARGS(run->site->name));
-}
-
 /* `done`: the site said that this is all. */
 static enum adapter_verdict finish_answer(struct turn_run *run, struct openai_wire *w, bool done)
 {
@@ -639,10 +633,9 @@ static enum adapter_verdict finish_answer(struct turn_run *run, struct openai_wi
     }
     /* A stop text at the very beginning leaves an empty answer that is whole. */
     if (!w->something && !w->lengthy && !(any && run->turn->n_stop))
-        return fail_set(&run->fail, FAIL_EMPTY, "%.*s ended its answer without any text; try again",
-                        SPAN_ARGS(run->site->name));
+        return fail_said_nothing(run);
     if (!done && (open || !any))
-        return openai_broke_off(run);
+        return fail_broke_off(run);
     for (size_t i = 0; i < w->n_calls; i++) {
         if (!w->calls[i].begun)
             run_drift(run, "tool call without a name");
@@ -703,10 +696,10 @@ enum adapter_verdict openai_wire_end(struct turn_run *run, struct openai_wire *w
     if (!w->good)
         return failure(run, w, SPAN(""));
     if (w->whole || end == END_CLEAN)
-        return end == END_CLEAN ? finish_answer(run, w, false) : openai_broke_off(run);
+        return end == END_CLEAN ? finish_answer(run, w, false) : fail_broke_off(run);
     /* A reset after the last finish_reason took nothing from the answer. */
     enum adapter_verdict verdict = finish_answer(run, w, false);
     if (verdict == ADAPTER_FAIL && run->fail.kind == FAIL_EMPTY)
-        openai_broke_off(run);
+        fail_broke_off(run);
     return verdict;
 }

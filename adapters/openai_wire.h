@@ -89,7 +89,5 @@ enum adapter_verdict openai_wire_end(struct turn_run *, struct openai_wire *, en
 /* Seconds until the end of the limit that a 429 without Retry-After tells of in its other headers;
  * 0 = it does not (openai_reset.c). */
 int openai_reset_s(const struct site_head *, int64_t now_ms);
-/* FAIL_CUT: the body ended too early. */
-enum adapter_verdict openai_broke_off(struct turn_run *);
 
 #endif

@@ -3,9 +3,17 @@
  */
 #include "adapters/adapter.h"
 
-const struct adapter *const adapters[] = {&adapter_anthropic, &adapter_chatglm, &adapter_claude_web,
-                                          &adapter_demo,      &adapter_gemini,  &adapter_openai,
-                                          &adapter_sophnet,   &adapter_zai,     NULL};
+const struct adapter *const adapters[] = {&adapter_anthropic,
+                                          &adapter_chatglm,
+                                          &adapter_claude_web,
+                                          &adapter_demo,
+                                          &adapter_gemini,
+                                          &adapter_kimi,
+                                          &adapter_openai,
+                                          &adapter_qwen,
+                                          &adapter_sophnet,
+                                          &adapter_zai,
+                                          NULL};
 
 const struct adapter *adapter_find(struct span name)
 {

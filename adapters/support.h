@@ -84,6 +84,9 @@ void message_place(const struct turn *, const struct message *, const char *behi
                    char place[PART_PLACE_SIZE]);
 /* "system", "user", "assistant", "tool". */
 struct span role_name(enum role);
+/* The arguments of a message's `k`th call, for sites that take an object only; "{}" for none. A
+ * span of the call's own. 0, or -1 with INVALID_VALUE, whose param names them. Uses the parser. */
+int call_arguments(struct turn_run *, const struct message *, size_t k, struct span *arguments);
 /* How a site's prompt marks its turns. A turn is: head of its role, ` (name)` where it has one,
  * tail, text. A tool's result stands in the common form (docs/tools.md), whatever the marks. */
 struct prompt_marks {
@@ -126,6 +129,17 @@ enum adapter_step request_ready(struct turn_run *, const struct site_request *);
 bool request_body(struct turn_run *, struct site_request *, struct buffer *body);
 /* Header `Authorization: Bearer …`. */
 void request_bearer(struct turn_run *, struct site_request *, struct span token);
+
+/* An address that a site gave, cut for site_request: spans of it. */
+struct https_url {
+    struct span origin;     /* "https://host" or "https://host:port" */
+    struct span host, port; /* port "" = 443 */
+    struct span path;       /* without the query: "/…" */
+    struct span query;      /* without its `?`; "" = none */
+};
+/* False for other schemes, user names, hosts that are no names (letters, digits, `-` and `.`), and
+ * whatever is not visible ASCII. A `#` and what follows is left out. */
+bool read_https_url(struct span url, struct https_url *);
 
 /* ---- pictures that are uploaded before the chat (support_pictures.c) ---- */
 struct picture {
@@ -203,6 +217,8 @@ int sources_cite(const struct sources *, const struct delta_sink *);
 
 /* An address inside a Markdown link: blanks and `)` would end it, and are percent-encoded. */
 void markdown_url(struct buffer *out, struct span url);
+/* A picture on a line of its own: `![](url)` and LF. */
+void markdown_picture(struct buffer *out, struct span url);
 
 /* Text with marks 【turn<digits><letters><digits>】, cut anywhere. */
 struct mark_filter {
@@ -290,6 +306,10 @@ bool looks_like_html(struct span content_type, struct span body);
 /* A site's own words on their way to a person: trimmed, one line, whole characters, cut to
  * `capacity` with its NUL, without the account's secrets; "" when they hold markup. */
 void clean_message(const struct turn_run *, char *out, size_t capacity, struct span message);
+/* The answer ended before its end was told (CUT), or was told without anything in it (EMPTY). Both
+ * fill run->fail and return -1. */
+int fail_broke_off(struct turn_run *);
+int fail_said_nothing(struct turn_run *);
 /* The generic reading of an HTTP failure for API-like sites: 401 credential, 403 credential, 402
  * credential (quota), 404/405/409/413/415/422/400 bad_request (context_length and content_filter by
  * code or wording), 429 rate_limited, 503/529 overloaded, other 5xx unavailable; HTML with a status

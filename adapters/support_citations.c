@@ -158,6 +158,13 @@ void markdown_url(struct buffer *out, struct span url)
     }
 }
 
+void markdown_picture(struct buffer *out, struct span url)
+{
+    buffer_append(out, SPAN("![]("));
+    markdown_url(out, url);
+    buffer_append(out, SPAN(")\n"));
+}
+
 static void write_link(struct sources *s, struct span key, struct buffer *out)
 {
     for (size_t i = 0; i < s->n; i++) {

@@ -430,3 +430,15 @@ int classify_error_object(struct turn_run *run, struct json error)
         r.status = 0;
     return report_failure(run, kind_of(&r), &r, 0);
 }
+
+int fail_broke_off(struct turn_run *run)
+{
+    return fail_set(&run->fail, FAIL_CUT, "%.*s broke off in the middle of its answer; ask again",
+                    SPAN_ARGS(run->site->name));
+}
+
+int fail_said_nothing(struct turn_run *run)
+{
+    return fail_set(&run->fail, FAIL_EMPTY, "%.*s ended its answer without any text; try again",
+                    SPAN_ARGS(run->site->name));
+}

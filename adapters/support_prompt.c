@@ -40,6 +40,22 @@ void message_place(const struct turn *turn, const struct message *m, const char 
         snprintf(place, PART_PLACE_SIZE, "messages[%d].%s", m->index, behind);
 }
 
+int call_arguments(struct turn_run *run, const struct message *m, size_t k, struct span *arguments)
+{
+    struct json root;
+    char param[PART_PLACE_SIZE], behind[64];
+    *arguments = span_trim(m->tool_calls[k].arguments);
+    if (arguments->n == 0)
+        *arguments = SPAN("{}");
+    if (json_parse(run->json, *arguments, &root) == JSON_OK && json_is(root, JSON_OBJECT))
+        return 0;
+    snprintf(behind, sizeof behind, "tool_calls[%zu].function.arguments", k);
+    message_place(run->turn, m, behind, param);
+    return fail_param(&run->fail, FAIL_INVALID_VALUE, param,
+                      "%s must be the text of a JSON object: %.*s takes no other arguments", param,
+                      SPAN_ARGS(run->site->name));
+}
+
 struct span role_name(enum role role)
 {
     static const struct span names[] = {SPAN_INIT("system"), SPAN_INIT("user"),

@@ -29,3 +29,48 @@ void request_bearer(struct turn_run *run, struct site_request *req, struct span 
     site_request_header(req, SPAN("Authorization"),
                         arena_printf(run->arena, "Bearer %.*s", SPAN_ARGS(token)));
 }
+
+static bool is_host(struct span host)
+{
+    for (size_t i = 0; i < host.n; i++) {
+        char c = host.p[i];
+        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+              c == '-' || c == '.'))
+            return false;
+    }
+    return host.n > 0 && host.n <= 253;
+}
+
+/* Up to the first `c`, which is left out, as is what follows; that is the result, or {NULL,0}. */
+static struct span cut_at(struct span *text, char c)
+{
+    ptrdiff_t at = span_find_char(*text, c);
+    if (at < 0)
+        return span_of(NULL, 0);
+    struct span rest = span_from(*text, (size_t)at + 1);
+    *text = span_first(*text, (size_t)at);
+    return rest;
+}
+
+bool read_https_url(struct span url, struct https_url *out)
+{
+    const struct span scheme = SPAN("https://");
+    uint64_t port;
+    for (size_t i = 0; i < url.n; i++) {
+        if ((unsigned char)url.p[i] <= ' ' || (unsigned char)url.p[i] >= 0x7F)
+            return false;
+    }
+    if (!span_starts(url, scheme))
+        return false;
+    cut_at(&url, '#');
+    struct span query = cut_at(&url, '?'), rest = span_from(url, scheme.n);
+    ptrdiff_t slash = span_find_char(rest, '/');
+    struct span place = slash < 0 ? rest : span_first(rest, (size_t)slash);
+    *out = (struct https_url){.origin = span_first(url, scheme.n + place.n),
+                              .host = place,
+                              .path = slash < 0 ? SPAN("/") : span_from(rest, (size_t)slash),
+                              .query = query};
+    out->port = cut_at(&out->host, ':');
+    return is_host(out->host) &&
+           (!out->port.p || (span_to_u64(out->port, 65535, &port) && port > 0));
+}

@@ -55,7 +55,8 @@ struct tool_call {
     struct span extra_content; /* the JSON object of that name, as an answer of ours gave it out
                                   (struct delta); {NULL,0} = none */
     struct span extra;         /* see struct turn */
-    size_t after;              /* how many of the message's parts stand before it */
+    size_t after;              /* how many of the message's parts stand before it; never less
+                                  than of the call before */
 };
 
 struct message {

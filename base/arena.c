@@ -15,7 +15,7 @@ enum { BLOCK_FIRST = 256, BLOCK_MOST = 4096, LARGE = 1024 }; /* without their he
 
 struct arena_block {
     struct arena_block *next;
-    size_t used, cap;
+    uint32_t used, cap;
     _Alignas(max_align_t) char bytes[];
 };
 
@@ -32,13 +32,21 @@ void arena_free(struct arena *a)
     arena_init(a);
 }
 
+size_t arena_used(const struct arena *a)
+{
+    size_t used = 0;
+    for (const struct arena_block *b = a->blocks; b; b = b->next)
+        used += b->used;
+    return used;
+}
+
 static struct arena_block *make_block(size_t cap)
 {
-    struct arena_block *b = malloc(sizeof *b + cap);
+    struct arena_block *b = cap <= UINT32_MAX ? malloc(sizeof *b + cap) : NULL;
     if (b) {
         b->next = NULL;
         b->used = 0;
-        b->cap = cap;
+        b->cap = (uint32_t)cap;
     }
     return b;
 }
@@ -58,7 +66,7 @@ static struct arena_block *block_for(struct arena *a, size_t n)
     if (a->blocks && a->blocks->cap - a->blocks->used >= n)
         return a->blocks;
     bool large = n > LARGE;
-    size_t cap = BLOCK_FIRST, wanted = n > a->used / 4 ? n : a->used / 4;
+    size_t cap = BLOCK_FIRST, quarter = arena_used(a) / 4, wanted = n > quarter ? n : quarter;
     while (cap < wanted && cap < BLOCK_MOST)
         cap *= 2;
     struct arena_block *b = make_block(large ? n : cap);
@@ -84,20 +92,23 @@ void *arena_alloc(struct arena *a, size_t n)
     if (!b)
         return NULL;
     void *p = b->bytes + b->used;
-    b->used += n;
-    a->used += n;
+    b->used += (uint32_t)n;
     return memset(p, 0, n);
 }
 
-struct span arena_dup(struct arena *a, struct span s)
+static struct span copy(struct arena *a, struct span s, size_t behind)
 {
-    char *p = arena_alloc(a, s.n + JSON_PADDING);
+    char *p = arena_alloc(a, s.n + behind);
     if (!p)
         return span_of(NULL, 0);
     if (s.n)
         memcpy(p, s.p, s.n);
     return span_of(p, s.n);
 }
+
+struct span arena_dup(struct arena *a, struct span s) { return copy(a, s, JSON_PADDING); }
+
+struct span arena_text(struct arena *a, struct span s) { return copy(a, s, 1); }
 
 struct span arena_printf(struct arena *a, const char *format, ...)
 {

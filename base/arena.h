@@ -13,11 +13,12 @@ struct arena_block;
 
 struct arena {
     struct arena_block *blocks; /* newest first */
-    size_t used;                /* bytes handed out, for the tests and the log */
 };
 
 void arena_init(struct arena *a);
 void arena_free(struct arena *a);
+/* Bytes handed out. */
+size_t arena_used(const struct arena *a);
 /* The next allocations, of `n` bytes together, come from one block of just this size. For who knows
  * what is usual; 0, or -1 when memory is short. */
 int arena_reserve(struct arena *a, size_t n);
@@ -25,6 +26,9 @@ int arena_reserve(struct arena *a, size_t n);
 void *arena_alloc(struct arena *a, size_t n);
 /* A copy with a NUL behind it (not counted in n) and JSON_PADDING readable bytes. */
 struct span arena_dup(struct arena *a, struct span s);
+/* A copy with a NUL behind it (not counted in n) and no more. For text that no JSON parser reads.
+ */
+struct span arena_text(struct arena *a, struct span s);
 struct span arena_printf(struct arena *a, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

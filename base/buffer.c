@@ -8,6 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* What is small is moved to a block of its size: shrinking it in place would leave a hole behind
+ * that is good for nothing, and the former block is just what the next one needs. */
+enum { FIT_MOVES = 16 * 1024 };
+
 void buffer_init(struct buffer *b, size_t limit) { *b = (struct buffer){.limit = limit}; }
 
 void buffer_free(struct buffer *b)
@@ -32,9 +36,16 @@ void buffer_shrink(struct buffer *b, size_t keep)
 
 void buffer_fit(struct buffer *b)
 {
-    char *p = b->n < b->cap ? realloc(b->p, b->n + JSON_PADDING) : NULL;
+    if (b->n == b->cap)
+        return;
+    bool moves = b->n <= FIT_MOVES;
+    char *p = moves ? malloc(b->n + JSON_PADDING) : realloc(b->p, b->n + JSON_PADDING);
     if (!p)
         return;
+    if (moves) {
+        memcpy(p, b->p, b->n);
+        free(b->p);
+    }
     memset(p + b->n, 0, JSON_PADDING);
     b->p = p;
     b->cap = b->n;

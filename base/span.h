@@ -74,6 +74,8 @@ static inline struct span span_first(struct span s, size_t n)
     return span_of(s.p, n < s.n ? n : s.n);
 }
 
+/* Order by bytes, a shorter one before what it begins: for sorting. <0, 0 or >0. */
+int span_compare(struct span a, struct span b);
 /* ASCII case-insensitive equality (header names, schemes). */
 bool span_eq_nocase(struct span a, struct span b);
 /* Position of the first `c`, or of the first `needle`; -1 when absent. */

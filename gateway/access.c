@@ -175,23 +175,29 @@ static int check_expiry(const struct key_config *key, int64_t wall_ms, struct fa
                     config_expiry_format(&key->expires, text));
 }
 
-int access_check_key(const struct http_exchange *http, int64_t wall_ms, struct access_grant *grant,
-                     struct fail *fail)
+enum { PRESENTED_MAX = 5 };
+
+/* What stands where keys stand; "" for what is not there. */
+static void find_presented(const struct http_exchange *http, struct span query_key,
+                           struct span presented[PRESENTED_MAX])
+{
+    presented[0] = meaningful(bearer(http_exchange_header(http, "authorization")));
+    presented[1] = meaningful(http_exchange_header(http, "x-api-key"));
+    presented[2] = meaningful(http_exchange_header(http, "api-key"));
+    presented[3] = meaningful(http_exchange_header(http, "x-goog-api-key"));
+    presented[4] = meaningful(query_key);
+}
+
+static int check_key(const struct http_exchange *http, const struct span presented[PRESENTED_MAX],
+                     bool visitors, int64_t wall_ms, struct access_grant *grant, struct fail *fail)
 {
     const struct config *config = http_exchange_config(http);
     const struct key_config **key = &grant->key;
-    bool visitors = any_passthrough(config);
     *grant = (struct access_grant){0};
     if (config->n_keys == 0 && !visitors)
         return 0;
-    const struct span presented[] = {
-        meaningful(bearer(http_exchange_header(http, "authorization"))),
-        meaningful(http_exchange_header(http, "x-api-key")),
-        meaningful(http_exchange_header(http, "api-key")),
-        meaningful(http_exchange_header(http, "x-goog-api-key")),
-    };
     bool any = false;
-    for (size_t i = 0; i < sizeof presented / sizeof *presented && !*key; i++) {
+    for (size_t i = 0; i < PRESENTED_MAX && !*key; i++) {
         if (!presented[i].n)
             continue;
         any = true;
@@ -221,4 +227,41 @@ int access_check_key(const struct http_exchange *http, int64_t wall_ms, struct a
                         "the key \"%.*s\" may not be used from this address",
                         SPAN_ARGS((*key)->name));
     return 0;
+}
+
+int access_check_key(const struct http_exchange *http, int64_t wall_ms, struct access_grant *grant,
+                     struct fail *fail)
+{
+    struct span presented[PRESENTED_MAX];
+    find_presented(http, span_of(NULL, 0), presented);
+    return check_key(http, presented, any_passthrough(http_exchange_config(http)), wall_ms, grant,
+                     fail);
+}
+
+int access_check_route_key(const struct http_exchange *http, struct span query_key, bool visitors,
+                           int64_t wall_ms, struct access_grant *grant, struct fail *fail)
+{
+    struct span presented[PRESENTED_MAX], first = span_of(NULL, 0);
+    find_presented(http, query_key, presented);
+    for (size_t i = 0; i < PRESENTED_MAX && http_exchange_config(http)->n_keys; i++) {
+        if (first.n && presented[i].n && !span_eq(first, presented[i]))
+            return fail_set(fail, FAIL_WRONG_KEY,
+                            "the request brings two different API keys; send one");
+        if (presented[i].n)
+            first = presented[i];
+    }
+    return check_key(http, presented, visitors, wall_ms, grant, fail);
+}
+
+bool access_has_foreign_key(const struct http_exchange *http, struct span query_key)
+{
+    struct span presented[PRESENTED_MAX];
+    bool any = false;
+    find_presented(http, query_key, presented);
+    for (size_t i = 0; i < PRESENTED_MAX; i++) {
+        if (presented[i].n && find_key(http_exchange_config(http), presented[i]))
+            return false;
+        any |= presented[i].n > 0;
+    }
+    return any;
 }

@@ -25,6 +25,14 @@ struct access_grant {
  * expire. */
 int access_check_key(const struct http_exchange *, int64_t wall_ms, struct access_grant *,
                      struct fail *);
+/* The same for a request that is passed through: `query_key` is the key in its query, "" = none;
+ * two keys that differ are one too many (WRONG_KEY). `visitors`: the route takes keys that are not
+ * ours.
+ */
+int access_check_route_key(const struct http_exchange *, struct span query_key, bool visitors,
+                           int64_t wall_ms, struct access_grant *, struct fail *);
+/* Does the request bring keys, of which none is ours? */
+bool access_has_foreign_key(const struct http_exchange *, struct span query_key);
 /* Does the grant open the site, with the client's own key or with accounts of ours? */
 bool access_opens_site(const struct access_grant *, const struct site_config *);
 /* May the grant use this public id, an alias or a model of that site? */

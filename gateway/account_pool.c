@@ -349,6 +349,11 @@ int account_pool_configure(struct account_pool *pool, struct config *config, uin
         if (configure_site(pool, config, &config->sites[i]))
             result = -1;
     }
+    for (size_t i = 0; i < config->n_routes; i++) {
+        const struct route_config *route = &config->routes[i];
+        if (route->site == &route->own && configure_site(pool, config, &route->own))
+            result = -1;
+    }
     for (struct pool_site *s = pool->sites; s; s = s->chain) {
         if (s->live) {
             wake_while_free(pool, s, now_ms); /* for a new account or a higher limit */

@@ -65,25 +65,39 @@ static void write_account(struct json_writer *w, struct span site, struct span n
     json_end_object(w);
 }
 
+struct report {
+    struct json_writer w;
+    struct account_pool *pool; /* NULL: nothing is known of their states */
+    uint64_t now_ms;
+    int64_t wall_ms;
+};
+
+static void write_site(struct report *r, const struct site_config *site)
+{
+    for (size_t i = 0; i < site->n_accounts; i++) {
+        struct span name = site->accounts[i].name;
+        const struct account *a =
+            r->pool ? account_pool_find(r->pool, site->settings.name, name) : NULL;
+        write_account(&r->w, site->settings.name, name, a, r->now_ms, r->wall_ms);
+    }
+}
+
 void account_report_json(struct buffer *out, struct account_pool *pool, const struct config *config,
                          bool running, uint64_t now_ms, int64_t wall_ms)
 {
-    struct json_writer w = json_writer(out);
-    json_begin_object(&w);
-    json_member_bool(&w, "running", running);
-    json_key(&w, "accounts");
-    json_begin_array(&w);
-    for (size_t i = 0; i < config->n_sites; i++) {
-        const struct site_config *site = &config->sites[i];
-        for (size_t k = 0; k < site->n_accounts; k++) {
-            struct span name = site->accounts[k].name;
-            const struct account *a =
-                pool ? account_pool_find(pool, site->settings.name, name) : NULL;
-            write_account(&w, site->settings.name, name, a, now_ms, wall_ms);
-        }
+    struct report r = {json_writer(out), pool, now_ms, wall_ms};
+    json_begin_object(&r.w);
+    json_member_bool(&r.w, "running", running);
+    json_key(&r.w, "accounts");
+    json_begin_array(&r.w);
+    for (size_t i = 0; i < config->n_sites; i++)
+        write_site(&r, &config->sites[i]);
+    for (size_t i = 0; i < config->n_routes; i++) {
+        if (config->routes[i].site == &config->routes[i].own)
+            write_site(&r, &config->routes[i].own);
     }
-    json_end_array(&w);
-    json_end_object(&w);
+    json_end_array(&r.w);
+    json_end_object(&r.w);
 }
 
 /* ---- a table ---- */

@@ -18,6 +18,7 @@ const struct api api_chat = {
     .name = "chat",
     .id_prefix = "chatcmpl-",
     .dialect = DIALECT_OPENAI,
+    .parses_again = true,
     .parse = parse,
     .stream_writer = chat_stream_writer,
     .whole_writer = chat_whole_writer,

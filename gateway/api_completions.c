@@ -177,6 +177,7 @@ const struct api api_completions = {
     .name = "completion",
     .id_prefix = "cmpl-",
     .dialect = DIALECT_OPENAI,
+    .parses_again = true,
     .parse = parse,
     .stream_writer = text_stream_writer,
     .whole_writer = text_whole_writer,

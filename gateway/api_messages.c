@@ -22,6 +22,7 @@ const struct api api_messages = {
     .name = "messages",
     .id_prefix = "msg_",
     .dialect = DIALECT_ANTHROPIC,
+    .parses_again = true,
     .parse = parse,
     .stream_writer = messages_stream_writer,
     .whole_writer = messages_whole_writer,

@@ -67,10 +67,11 @@ static void count_drift(void *owner, const char *kind)
               kind);
 }
 
-/* A site and a client key, of which each remembers by itself. */
 static uint64_t memory_scope(const struct branch *b)
 {
-    return span_hash(b->exchange->group, branch_site(b)->settings.name);
+    const struct access_grant *grant = &b->exchange->grant;
+    return turn_memory_scope(grant->key ? grant->key->name : SPAN(""), grant->visitor_key,
+                             branch_site(b)->settings.name);
 }
 
 static void keep_in_memory(void *owner, struct span key, struct span value)
@@ -211,7 +212,7 @@ static void on_site_head(void *owner, const struct site_head *head)
     struct branch *b = owner;
     enum framing framing = b->work->request.framing;
     b->work->run.now_ms = clock_wall_ms();
-    b->site_status = head->status;
+    b->site_status = (uint16_t)head->status;
     site_cookies_take(b->adapter, &b->work->run, &b->work->request, head);
     enum adapter_verdict verdict = b->adapter->on_head(&b->work->run, head, &framing);
     frame_decoder_init(&b->work->decoder, framing, FRAME_LIMIT);
@@ -223,7 +224,7 @@ static void on_site_head(void *owner, const struct site_head *head)
 static void end_early(struct branch *b)
 {
     drop_call(b, false);
-    b->step = completed(b);
+    b->step = (int8_t)completed(b);
     advance(b);
 }
 
@@ -256,10 +257,14 @@ static enum adapter_verdict end_of_body(struct branch *b, enum stream_end end)
     struct frame frame;
     enum adapter_verdict verdict = ADAPTER_GO_ON;
     b->work->run.now_ms = clock_wall_ms();
-    if (end == END_CLEAN && frame_decoder_end(&b->work->decoder, &frame) == FRAME_READY) {
+    enum frame_result last =
+        end == END_CLEAN ? frame_decoder_end(&b->work->decoder, &frame) : FRAME_MORE;
+    if (last == FRAME_READY) {
         verdict = b->adapter->on_frame(&b->work->run, &frame);
         answer_frame_done(b->work->feed.answer);
     }
+    if (last == FRAME_TORN) /* HTTP ended well, but inside a frame */
+        end = END_CUT;
     if (verdict == ADAPTER_GO_ON)
         verdict = b->adapter->on_end(&b->work->run, end);
     return verdict;
@@ -465,6 +470,7 @@ static int begin_run(struct branch *b)
     struct span note = catalogue_note(e->engine->catalogue, site, e->targets[b->target].model);
     if (prepare_work(b))
         return -1;
+    b->work->account_name = arena_dup(&e->arena, b->account->view.name);
     b->site_steps = 0;
     begin_answer(b);
     b->work->run = (struct turn_run){
@@ -502,12 +508,17 @@ static enum branch_step next_target(struct branch *b)
     } while (!exchange_opens(b->exchange, b->target));
     b->tried = 0;
     b->queue_until_ms = 0; /* another queue, with a patience of its own */
-    b->account_name = span_of(NULL, 0);
+    if (b->work)
+        b->work->account_name = span_of(NULL, 0);
+    if (exchange_unpark(b->exchange)) { /* this target has not seen the turn yet */
+        fail_memory(fail_of(b));
+        return BRANCH_OVER;
+    }
     return BRANCH_LEASE;
 }
 
 /* The client's own key where the site takes it, else one of the configured accounts. */
-static enum lease_result lease_account(struct branch *b, uint64_t *retry_at)
+static enum lease_result lease_account(struct branch *b, size_t *index, uint64_t *retry_at)
 {
     const struct site_config *site = branch_site(b);
     const struct access_grant *grant = &b->exchange->grant;
@@ -520,10 +531,10 @@ static enum lease_result lease_account(struct branch *b, uint64_t *retry_at)
         .conversation = b->exchange->conversation,
     };
     if (!site->keys_passthrough || !grant->visitor_key.n)
-        return account_pool_lease(pool, &wish, now_ms(b), &b->account, &b->account_index, retry_at);
+        return account_pool_lease(pool, &wish, now_ms(b), &b->account, index, retry_at);
     if (b->tried) /* it was refused: there is no other */
         return LEASE_NONE;
-    b->account_index = 0;
+    *index = 0;
     b->account = account_pool_visitor(pool, site, grant->visitor_key);
     if (!b->account)
         fail_memory(fail_of(b));
@@ -556,8 +567,8 @@ static enum branch_step wait_for_account(struct branch *b, uint64_t retry_at)
         fail_of(b)->retry_after_s = 10;
         return next_target(b);
     }
-    if (!account_pool_wait(engine_of(b)->accounts, site, &b->waiter, b->exchange->group, again,
-                           retry_at)) {
+    if (!account_pool_wait(engine_of(b)->accounts, site, &b->waiter, exchange_group(b->exchange),
+                           again, retry_at)) {
         fail_set(fail_of(b), FAIL_SERVER_BUSY,
                  "%d requests wait for an account of %.*s already (queue_max)", site->queue_max,
                  SPAN_ARGS(site->settings.name));
@@ -567,6 +578,7 @@ static enum branch_step wait_for_account(struct branch *b, uint64_t retry_at)
     if (!again)
         b->queue_until_ms = now_ms(b) + (uint64_t)site->queue_timeout_ms;
     exchange_arm_timer(b->exchange);
+    exchange_park(b->exchange);
     return BRANCH_WAIT;
 }
 
@@ -598,10 +610,10 @@ static int settle_turn(struct branch *b)
             return 0;
         }
     }
-    struct target_turn *made = arena_alloc(&e->arena, sizeof *made);
+    struct target_turn *made = arena_alloc(&e->parsed, sizeof *made);
     if (!made)
         return fail_memory(fail_of(b));
-    const struct turn *turn = turn_with_options(e->engine->json, &e->arena, b->asked, t->options,
+    const struct turn *turn = turn_with_options(e->engine->json, &e->parsed, b->asked, t->options,
                                                 t->n_options, fail_of(b));
     if (!turn)
         return -1;
@@ -611,10 +623,18 @@ static int settle_turn(struct branch *b)
     return 0;
 }
 
+static enum branch_step refuse_memory(struct branch *b)
+{
+    fail_memory(fail_of(b));
+    return BRANCH_RETRY;
+}
+
 static enum branch_step step_lease(struct branch *b)
 {
     const struct site_config *site = branch_site(b);
     uint64_t retry_at = 0;
+    size_t index = 0;
+    bool parked = b->exchange->parked; /* it waited here: target and turn go together */
     if (site->bridge) {
         fail_set(
             fail_of(b), FAIL_BRIDGE,
@@ -622,11 +642,11 @@ static enum branch_step step_lease(struct branch *b)
             site->adapter->title);
         return next_target(b);
     }
-    if (settle_turn(b))
+    if (!parked && settle_turn(b))
         return BRANCH_RETRY;
-    if (check_capabilities(b))
+    if (!parked && check_capabilities(b))
         return next_target(b);
-    switch (lease_account(b, &retry_at)) {
+    switch (lease_account(b, &index, &retry_at)) {
     case LEASE_BUSY: return wait_for_account(b, retry_at);
     case LEASE_COOLING:
         if (fail_kind_of(b) != FAIL_RATE_LIMITED)
@@ -642,10 +662,11 @@ static enum branch_step step_lease(struct branch *b)
     case LEASE_OK: break;
     }
     b->queue_until_ms = 0;
-    b->account_name = arena_dup(&b->exchange->arena, b->account->view.name);
-    b->tried |= 1ull << (b->account_index % 64);
+    b->tried |= 1ull << (index % 64);
     if (b->fail)
         fail_clear(b->fail);
+    if (parked && (exchange_unpark(b->exchange) || settle_turn(b)))
+        return refuse_memory(b);
     if (begin_run(b))
         return BRANCH_RETRY;
     return site->adapter->capabilities & CAP_LOCAL ? BRANCH_LOCAL : BRANCH_ASK;
@@ -666,6 +687,7 @@ static enum branch_step step_ask(struct branch *b)
     struct upstream_handler handler = site_handler;
     struct fail fail;
     const struct site_config *site = branch_site(b);
+    b->local_at_ms = 0;
     if (!account_credential_is_safe(b->account, &b->waiter))
         return BRANCH_WAIT;
     if (shares_failure(b))
@@ -679,7 +701,6 @@ static enum branch_step step_ask(struct branch *b)
         if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
             return BRANCH_OVER;
     }
-    b->local_at_ms = 0;
     b->work->request = (struct site_request){0};
     b->work->run.now_ms = clock_wall_ms();
     fail_clear(&b->work->run.fail);
@@ -691,7 +712,8 @@ static enum branch_step step_ask(struct branch *b)
     case ADAPTER_DONE: return done(b);
     case ADAPTER_FAILED: *fail_of(b) = b->work->run.fail; return BRANCH_RETRY;
     case ADAPTER_WAIT:
-        b->local_at_ms = now_ms(b) + (uint64_t)b->work->request.wait_ms;
+        b->site_steps--; /* no request */
+        b->local_at_ms = now_ms(b) + (uint64_t)b->work->request.delay_ms;
         exchange_arm_timer(b->exchange);
         return BRANCH_WAIT;
     case ADAPTER_SEND: break;
@@ -831,7 +853,7 @@ static void advance(struct branch *b)
         enum branch_step next = steps[b->step](b);
         if (b->step == BRANCH_OVER || next == BRANCH_WAIT) /* cancelled meanwhile, or waiting */
             break;
-        b->step = next;
+        b->step = (int8_t)next;
     }
     b->advancing = false;
     if (b->step == BRANCH_OVER)
@@ -851,8 +873,8 @@ void branch_init(struct branch *b, struct exchange *e, const struct turn *turn, 
     b->asked = turn;
     b->step = BRANCH_LEASE;
     b->waiter.wake = on_wake;
-    b->first_choice = first;
-    b->n_choices = n;
+    b->first_choice = (uint8_t)first;
+    b->n_choices = (uint8_t)n;
 }
 
 void branch_start(struct branch *b)

@@ -32,36 +32,40 @@ struct branch_work {
     struct turn_run run;
     struct site_request request;
     struct frame_decoder decoder;
+    struct span account_name; /* the last one leased for this target, for the log; in the arena */
 };
 
+/* Thousands may wait: what is small lies together. */
 struct branch {
     struct exchange *exchange;
-    const struct turn *asked;    /* as the client asked it */
-    const struct turn *turn;     /* as the current target gets it */
-    int first_choice, n_choices; /* its part of the answer */
-    enum branch_step step;
-    bool advancing, started;
-    bool complete;     /* over: its part of the answer is whole; else `fail` says why not */
-    struct fail *fail; /* in the arena, when something went wrong; else NULL */
+    const struct turn *asked; /* as the client asked it; NULL while the exchange is parked */
+    const struct turn *turn;  /* as the current target gets it; likewise */
+    struct fail *fail;        /* in the arena, when something went wrong; else NULL */
 
     /* where it goes */
-    size_t target;
-    struct account *account;  /* leased */
-    struct span account_name; /* the last one leased for this target, for the log; in the arena */
-    size_t account_index;
-    uint64_t tried; /* accounts of the current target */
-    int tries;      /* runs begun, over all targets */
     struct waiter waiter;
-    uint64_t queue_until_ms, local_at_ms; /* 0 = not waiting for it */
+    uint64_t queue_until_ms;
+    uint64_t local_at_ms;    /* the adapter is asked again then; both: 0 = not waiting for it */
+    struct account *account; /* leased */
+    uint64_t tried;          /* accounts of the current target */
 
     /* the current run */
     const struct adapter *adapter; /* NULL: none */
     struct branch_work *work;      /* in the arena; NULL before the first lease */
     struct upstream_call *call;
-    bool decoding, paused, holds_credential_step;
     struct branch_continuing *continuing; /* in the arena; NULL: no answer was truncated so far */
-    int site_steps, site_status, drifts;
+
+    uint32_t target;
     unsigned awaited_step; /* the account's credential step that it waited for; 0 = none */
+    int drifts;
+    uint16_t tries; /* runs begun, over all targets */
+    uint16_t site_status;
+    uint8_t site_steps;              /* requests of the current run */
+    uint8_t first_choice, n_choices; /* its part of the answer: of EMITTER_CHOICES */
+    int8_t step;                     /* enum branch_step */
+    bool advancing : 1, started : 1;
+    bool complete : 1; /* over: its part of the answer is whole; else `fail` says why not */
+    bool decoding : 1, paused : 1, holds_credential_step : 1;
 };
 
 /* In place, zeroed; fills choices [first, first + n) of the exchange's answer, whose feed it joins

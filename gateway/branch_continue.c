@@ -20,7 +20,7 @@ static const struct continue_config *config_of(const struct branch *b)
 bool branch_may_continue(const struct branch *b)
 {
     const struct adapter *adapter = branch_site(b)->adapter;
-    return config_of(b)->on && b->exchange->prompts.turns->n == 1 && b->n_choices == 1 &&
+    return config_of(b)->on && b->exchange->prompts->turns->n == 1 && b->n_choices == 1 &&
            !(adapter->capabilities & CAP_LOCAL) && continuation_fits(b->turn);
 }
 

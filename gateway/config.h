@@ -153,6 +153,39 @@ struct model_config {
     unsigned continue_given;           /* which were: bits by gateway/config_continue.c */
 };
 
+/* Where an account's key goes in a request that is passed through. */
+enum route_inject {
+    ROUTE_INJECT_BEARER,
+    ROUTE_INJECT_HEADER,
+    ROUTE_INJECT_QUERY,
+    ROUTE_INJECT_NONE
+};
+enum route_preset {
+    ROUTE_PRESET_NONE,
+    ROUTE_PRESET_OPENAI,
+    ROUTE_PRESET_ANTHROPIC,
+    ROUTE_PRESET_GEMINI
+};
+
+struct route_config {
+    struct site_config
+        own; /* first: an upstream and accounts of the route's own are read into it */
+    const struct site_config *site; /* &own, or one of the sites */
+    struct span prefix;             /* "/gemini" */
+    struct span site_name;          /* "" = own */
+    struct span own_key;            /* `key`; "" = accounts, or none */
+    enum route_preset preset;
+    enum dialect dialect; /* of our errors */
+    enum route_inject inject;
+    struct span inject_text; /* as configured */
+    struct span inject_name; /* of the header or query pair; static or the config's */
+    bool strip_prefix;
+    const struct span *methods;
+    size_t n_methods;
+    const struct span *paths; /* globs over the path behind the prefix */
+    size_t n_paths;
+};
+
 struct config {
     unsigned refs;
     struct arena arena;
@@ -187,6 +220,11 @@ struct config {
     size_t n_sites;
     const struct model_config *models;
     size_t n_models;
+    const struct route_config *routes;
+    size_t n_routes;
+    bool passthrough_unknown_keys;
+    /* with it: where such requests go, by dialect */
+    const struct route_config *visitor_routes[DIALECT_GOOGLE + 1];
 
     const struct span *warnings; /* whole lines, "gateway.toml:3:1: …" */
     size_t n_warnings;
@@ -206,6 +244,8 @@ void config_unref(struct config *);
  * ~/.config/dragoman/gateway.toml. False: none exists (a given one or $DRAGOMAN_CONFIG counts as
  * found even if it does not exist: loading it then says so). */
 bool config_find(const char *given, char path[CONFIG_PATH_MAX]);
+/* The name of a method that routes may have, static; NULL = none of them. */
+const char *route_method(struct span method);
 /* What keys are known by: SHA-256. */
 void config_hash_key(struct span key, unsigned char hash[32]);
 /* `dragoman check`: the resolved configuration with every secret masked ("sk-…" never appears, only

@@ -315,7 +315,7 @@ static void warn_about_the_whole(struct config_reader *r, const struct toml_node
                     config_quote(r, config->listen[i].text));
         break;
     }
-    if (config->n_sites == 0)
+    if (config->n_sites == 0 && config->n_routes == 0)
         config_warn(r, NULL, "no [[sites]] are configured: there is nothing to serve");
 }
 
@@ -331,5 +331,6 @@ void config_finish_root(struct config_reader *r, const struct toml_node *table, 
     finish_sites(r, table, config->sites, config->n_sites, names);
     finish_keys(r, table, (struct key_config *)config->keys, config->n_keys, names);
     finish_models(r, table, (struct model_config *)config->models, config->n_models, names);
+    config_finish_routes(r, table, config);
     warn_about_the_whole(r, table, config);
 }

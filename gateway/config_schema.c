@@ -36,6 +36,9 @@ static const struct schema_key server_keys[] = {
      COUNT, .help = "client connections at once"},
     {"cors_origins", &value_cors_origins, LIST(config, cors_origins), .otherwise = "['*']",
      .help = "exact origins, or \"*\""},
+    {"passthrough_unknown_keys", &value_bool, AT(config, passthrough_unknown_keys),
+     .otherwise = "false",
+     .help = "requests with a service's own key, not one of [[keys]], are passed on to it"},
     {"log_level", &value_word, AT(config, log_level), .otherwise = "'info'",
      .words = "error warn info debug", .help = "how much is logged"},
     {"log_format", &value_flag_word, AT(config, log_json), .otherwise = "'text'",
@@ -198,6 +201,53 @@ static const struct schema_key model_keys[] = {
     {0},
 };
 
+/* The offsets of site_config are those of route_config.own, its first member. */
+static const struct schema_key route_keys[] = {
+    {"prefix", &value_name, AT(route_config, prefix),
+     .help = "where it begins: /gemini; default: the preset's"},
+    {"preset", &value_word, AT(route_config, preset), .otherwise = "'none'",
+     .words = "none openai anthropic gemini", .help = "prefix, upstream and inject of a service"},
+    {"site", &value_name, AT(route_config, site_name),
+     .help = "one of [[sites]]: its address, accounts, proxy, pace"},
+    {"upstream", &value_upstream, AT(site_config, settings.origin), .otherwise = "''",
+     .help = "or scheme, host, port, path prefix; default: the preset's"},
+    {"key", &value_secret, AT(route_config, own_key),
+     .help = "the upstream's key; or one of the next two, or accounts"},
+    {"key_env", &value_later, .help = "name of the environment variable that holds it"},
+    {"key_file", &value_later, .help = "path of the file that holds it"},
+    {"inject", &value_inject, .otherwise = "''",
+     .help =
+         "where the key goes: bearer, x-api-key, x-goog-api-key, header:NAME, query:NAME, none"},
+    {"strip_prefix", &value_bool, AT(route_config, strip_prefix), .otherwise = "true",
+     .help = "the upstream does not get to see the prefix"},
+    {"methods", &value_texts, LIST(route_config, methods),
+     .otherwise = "['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']",
+     .help = "what is passed through"},
+    {"paths", &value_texts, LIST(route_config, paths), .otherwise = "['*']",
+     .help = "globs over the path behind the prefix"},
+    {"proxy", &value_proxy, AT(site_config, proxy), .otherwise = "''",
+     .help = "http://[user:pass@]host:port, socks5://…, socks5h://…"},
+    {"ca_file", &value_readable_file, AT(site_config, ca_file), .otherwise = "''",
+     .help = "PEM added to the system's trust store"},
+    {"connect_timeout", &value_duration, AT(site_config, connect_timeout_ms), .otherwise = "'15s'",
+     MILLISECONDS, .help = "until connected, proxy and TLS included"},
+    {"first_byte_timeout", &value_duration, AT(site_config, first_byte_timeout_ms),
+     .otherwise = "'300s'", MILLISECONDS, .help = "until the answer begins"},
+    {"idle_timeout", &value_duration, AT(site_config, idle_timeout_ms), .otherwise = "'300s'",
+     MILLISECONDS, .help = "silence within an answer"},
+    {"max_concurrent", &value_int, AT(site_config, max_concurrent), .otherwise = "0", COUNT,
+     .help = "requests at once per account; 0 = unlimited"},
+    {"queue_max", &value_int, AT(site_config, queue_max), .otherwise = "1000", COUNT,
+     .help = "requests that may wait for an account; more are refused"},
+    {"queue_timeout", &value_duration, AT(site_config, queue_timeout_ms), .otherwise = "'120s'",
+     MILLISECONDS, .help = "how long one waits for an account"},
+    {"pool", &value_inline_table, .otherwise = "{}", .table = &pool_schema,
+     .help = "connections per origin, proxy and account"},
+    {"accounts", &value_route_accounts, .help = "several keys, each with a name"},
+    {0},
+};
+
+static const struct schema route_schema = {"[[routes]]", route_keys, config_finish_route};
 static const struct schema server_schema = {"[server]", server_keys, config_finish_server};
 static const struct schema access_schema = {"[access]", access_keys, NULL};
 static const struct schema key_schema = {"[[keys]]", key_keys, config_finish_key};
@@ -215,8 +265,12 @@ static const struct schema_key root_keys[] = {
      .record_size = sizeof(struct site_config), .help = "upstream services"},
     {"models", &value_tables, LIST(config, models), .table = &model_schema,
      .record_size = sizeof(struct model_config), .help = "aliases and fallback chains"},
+    {"routes", &value_tables, LIST(config, routes), .table = &route_schema,
+     .record_size = sizeof(struct route_config), .help = "APIs that are passed through"},
     {0},
 };
 /* clang-format on */
 
 const struct schema schema_root = {"the file", root_keys, config_finish_root};
+
+const struct schema *config_route_schema(void) { return &route_schema; }

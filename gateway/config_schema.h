@@ -71,6 +71,8 @@ extern const struct value_type value_adapter, value_base_url, value_chat_path, v
     value_aliases, value_options, value_accounts, value_continue_causes;
 /* of models: any of a site's continue_… keys, shown where it is given */
 extern const struct value_type value_model_continue;
+/* of routes */
+extern const struct value_type value_inject, value_upstream, value_route_accounts;
 
 /* ---- reading ---- */
 
@@ -153,6 +155,15 @@ void config_read_targets(struct config_reader *, const struct toml_node *table,
 /* What holds for a target: the keys of its site, over them those of its model that were given. */
 struct continue_config config_continue_merged(const struct site_config *,
                                               const struct model_config *);
+/* Scheme, host, port and prefix of a URL into a site. What is wrong, or NULL. */
+const char *config_parse_base_url(struct config_reader *, struct span url, struct site_config *);
+/* The accounts of a site (`node`; NULL: none are configured) of a table; `title` is theirs. */
+void config_read_accounts(struct config_reader *, const struct toml_node *table,
+                          const struct toml_node *node, struct site_config *, const char *title);
+void config_print_accounts(struct buffer *, const struct site_config *, const char *title);
+/* All routes, when all sites are known. */
+void config_finish_routes(struct config_reader *, const struct toml_node *root, struct config *);
+const struct schema *config_route_schema(void);
 /* Says so when others can read a file that holds secrets. */
 void config_check_private(struct config_reader *, const struct toml_node *, const char *path);
 
@@ -166,5 +177,6 @@ void config_finish_root(struct config_reader *, const struct toml_node *table, v
 void config_finish_server(struct config_reader *, const struct toml_node *table, void *record);
 void config_finish_key(struct config_reader *, const struct toml_node *table, void *record);
 void config_finish_site(struct config_reader *, const struct toml_node *table, void *record);
+void config_finish_route(struct config_reader *, const struct toml_node *table, void *record);
 
 #endif

@@ -12,9 +12,7 @@
 /* ---- adapter ---- */
 
 /* Named in design.md §4, not in this build yet. */
-static const char *const later_adapters[] = {"anthropic", "chatglm",    "kimi",
-                                             "qwen",      "claude_web", "chatgpt_web",
-                                             "grok",      "ernie",      "lmarena"};
+static const char *const later_adapters[] = {"chatgpt_web", "grok", "ernie", "lmarena"};
 
 static void read_adapter(struct config_reader *r, const struct schema_key *key,
                          const struct toml_node *value, void *record)
@@ -110,7 +108,7 @@ static bool is_path(struct span path)
     return true;
 }
 
-static const char *parse_base_url(struct config_reader *r, struct span url,
+const char *config_parse_base_url(struct config_reader *r, struct span url,
                                   struct site_config *site)
 {
     const struct span http = SPAN("http://"), https = SPAN("https://");
@@ -162,7 +160,7 @@ static void read_base_url(struct config_reader *r, const struct schema_key *key,
     struct span url;
     if (!config_read_text(r, key->name, value, &url))
         return;
-    const char *wrong = parse_base_url(r, url, record);
+    const char *wrong = config_parse_base_url(r, url, record);
     const struct site_config *site = record;
     if (wrong)
         config_error(r, value, "\"%s\" in %s: %s", key->name, r->title, wrong);
@@ -630,25 +628,25 @@ static void check_account_names(struct config_reader *r, const struct toml_node 
 }
 
 /* `node` may be NULL: nothing configured. */
-static void read_accounts(struct config_reader *r, const struct toml_node *table,
-                          const struct toml_node *node, struct site_config *site)
+void config_read_accounts(struct config_reader *r, const struct toml_node *table,
+                          const struct toml_node *node, struct site_config *site, const char *title)
 {
+    char wanted[80];
+    snprintf(wanted, sizeof wanted, "an array of tables (%s)", title);
     size_t n = node && node->type == TOML_ARRAY ? node->count : 0;
     struct account_config *list = config_alloc(r, (n + 1) * sizeof *list);
-    if (!list || (node && !config_want(r, "accounts", node, TOML_ARRAY,
-                                       "an array of tables ([[sites.accounts]])")))
+    if (!list || (node && !config_want(r, "accounts", node, TOML_ARRAY, wanted)))
         return;
     if (n > CONFIG_LIST_MAX) {
-        config_error(r, node, "\"accounts\" in [[sites]] has more than %d entries",
+        config_error(r, node, "\"accounts\" in %s has more than %d entries", r->title,
                      CONFIG_LIST_MAX);
         return;
     }
     const char *outer = r->title;
-    r->title = "[[sites.accounts]]";
+    r->title = title;
     const struct toml_node *element = node ? node->first : NULL;
     for (size_t i = 0; i < n; i++, element = element->next) {
-        if (config_want(r, "accounts", element, TOML_TABLE,
-                        "an array of tables ([[sites.accounts]])"))
+        if (config_want(r, "accounts", element, TOML_TABLE, wanted))
             read_account(r, site->adapter, element, &list[i]);
     }
     if (n)
@@ -666,13 +664,11 @@ static void read_accounts(struct config_reader *r, const struct toml_node *table
     site->n_accounts = n;
 }
 
-static void print_accounts_block(struct buffer *out, const struct schema_key *key,
-                                 const void *record)
+void config_print_accounts(struct buffer *out, const struct site_config *site, const char *title)
 {
-    const struct site_config *site = record;
     for (size_t i = 0; i < site->n_accounts; i++) {
         const struct account_config *account = &site->accounts[i];
-        buffer_append(out, SPAN("\n  [[sites.accounts]]\n  name = "));
+        buffer_printf(out, "\n  %s\n  name = ", title);
         config_print_quoted(out, account->name);
         buffer_char(out, '\n');
         if (account->weight != 1)
@@ -694,6 +690,11 @@ static void print_accounts_block(struct buffer *out, const struct schema_key *ke
         if (account->n_credentials == 0 && !account->guest)
             buffer_append(out, SPAN("  # anonymous: no credential is sent\n"));
     }
+}
+static void print_accounts_block(struct buffer *out, const struct schema_key *key,
+                                 const void *record)
+{
+    config_print_accounts(out, record, "[[sites.accounts]]");
 }
 const struct value_type value_accounts = {.wanted = "an array of tables",
                                           .print_block = print_accounts_block};
@@ -727,7 +728,7 @@ static void settle_base_url(struct config_reader *r, const struct toml_node *tab
             "[[sites]] with adapter %s needs \"base_url\": the adapter has no site of its own",
             adapter->name);
     } else if (!given && adapter->origin[0]) {
-        const char *wrong = parse_base_url(r, span_str(adapter->origin), site);
+        const char *wrong = config_parse_base_url(r, span_str(adapter->origin), site);
         if (wrong)
             config_error(r, table, "the adapter %s has a broken origin: %s", adapter->name, wrong);
     }
@@ -759,7 +760,7 @@ void config_finish_site(struct config_reader *r, const struct toml_node *table, 
             "has none",
             adapter->name);
     read_options(r, toml_get(table, "options"), site);
-    read_accounts(r, table, toml_get(table, "accounts"), site);
+    config_read_accounts(r, table, toml_get(table, "accounts"), site, "[[sites.accounts]]");
     if (adapter->check && adapter->check(&site->settings, &fail) != 0)
         config_error(r, table, "site \"%s\": %s", config_quote(r, site->settings.name),
                      fail.message);

@@ -11,7 +11,7 @@ enum {
 }; /* larger ones get a parser of their own: the shared one stays small */
 
 int count_tokens_of(const struct token_source *source, struct json_parser *json,
-                    struct arena *arena, struct buffer *body, struct count_of_tokens *count,
+                    struct arena *arena, struct span body, struct count_of_tokens *count,
                     struct fail *fail)
 {
     static const struct messages_wish wish = {.only_counting = true};
@@ -19,9 +19,9 @@ int count_tokens_of(const struct token_source *source, struct json_parser *json,
     enum count_origin origin;
     struct turn turn;
     struct json_parser *own =
-        body->n > LARGE_BODY ? json_parser_create(body->n + JSON_PADDING) : NULL;
-    int bad = messages_request_parse(own ? own : json, arena, body->p ? body->p : (char *)"",
-                                     body->n, &wish, &turn, fail);
+        body.n > LARGE_BODY ? json_parser_create(body.n + JSON_PADDING) : NULL;
+    int bad =
+        messages_request_parse(own ? own : json, arena, (char *)body.p, body.n, &wish, &turn, fail);
     json_parser_destroy(own);
     if (bad)
         return -1;

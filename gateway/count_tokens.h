@@ -15,10 +15,11 @@ struct count_of_tokens {
     int64_t tokens;
 };
 
-/* Reads the body as /v1/messages does, but for max_tokens, and counts. `json` is for small bodies.
+/* Reads the body (mended in place, with JSON_PADDING) as /v1/messages does, but for max_tokens, and
+ * counts. `json` is for small bodies.
  * 0, or -1 with fail. */
 int count_tokens_of(const struct token_source *, struct json_parser *json, struct arena *,
-                    struct buffer *body, struct count_of_tokens *, struct fail *);
+                    struct span body, struct count_of_tokens *, struct fail *);
 /* {"input_tokens":n} */
 void count_tokens_write(struct buffer *out, const struct count_of_tokens *);
 

@@ -11,6 +11,7 @@
 #include "gateway/engine_keep.h"
 #include "gateway/exchange.h"
 #include "gateway/log.h"
+#include "gateway/passage.h"
 
 enum { DAY_MS = 24 * 3600 * 1000 };
 enum { PARSER_LIMIT = 128 * 1024 * 1024, OUT_LIMIT = 128 * 1024 * 1024 };
@@ -22,6 +23,18 @@ static void on_accounts_timer(uv_timer_t *timer)
 }
 
 static void on_day_timer(uv_timer_t *timer) { keep_tidy(timer->data); }
+
+static void on_clock(uv_timer_t *clock) { exchange_clock(clock->data); }
+
+void engine_wind_clock(struct engine *engine)
+{
+    uint64_t at = engine->over ? 0 : deadlines_next(&engine->deadlines);
+    uint64_t now = uv_now(engine->loop), wait = at > now ? at - now : 0;
+    if (at == DEADLINE_NEVER)
+        return;
+    if (!uv_is_active((uv_handle_t *)&engine->clock) || uv_timer_get_due_in(&engine->clock) > wait)
+        uv_timer_start(&engine->clock, on_clock, wait, 0);
+}
 
 static void wake_accounts_at(void *owner, uint64_t at_ms)
 {
@@ -110,9 +123,10 @@ static bool has_all_parts(const struct engine *engine)
 
 static void start_timers(struct engine *engine)
 {
+    uv_timer_init(engine->loop, &engine->clock);
     uv_timer_init(engine->loop, &engine->accounts_timer);
     uv_timer_init(engine->loop, &engine->day_timer);
-    engine->accounts_timer.data = engine->day_timer.data = engine;
+    engine->clock.data = engine->accounts_timer.data = engine->day_timer.data = engine;
     uv_timer_start(&engine->day_timer, on_day_timer, 0, DAY_MS);
     uv_unref((uv_handle_t *)&engine->day_timer);
 }
@@ -167,6 +181,10 @@ void engine_cancel_all(struct engine *engine)
         next = exchange_next(e);
         exchange_abandon(e);
     }
+    for (struct passage *p = engine->passages, *next; p; p = next) {
+        next = passage_next(p);
+        passage_abandon(p);
+    }
 }
 
 struct closing {
@@ -202,7 +220,8 @@ static void on_timer_closed(uv_handle_t *handle)
 {
     struct closing *c = handle->data;
     if (handle != (uv_handle_t *)&c->engine->day_timer)
-        return; /* the other one is closed after it */
+        return; /* the others are closed after it */
+    exchange_free_over(c->engine);
     if (c->engine->store)
         store_destroy(c->engine->store, on_store_closed, c);
     else
@@ -217,7 +236,8 @@ void engine_destroy(struct engine *engine, void (*closed)(void *), void *arg)
         abort(); /* at the very end of the program: nothing is left to lose */
     *c = (struct closing){engine, closed, arg};
     catalogue_destroy(engine->catalogue);
-    engine->accounts_timer.data = engine->day_timer.data = c;
+    engine->clock.data = engine->accounts_timer.data = engine->day_timer.data = c;
+    uv_close((uv_handle_t *)&engine->clock, on_timer_closed);
     uv_close((uv_handle_t *)&engine->accounts_timer, on_timer_closed);
     uv_close((uv_handle_t *)&engine->day_timer, on_timer_closed);
 }

@@ -11,6 +11,7 @@
 
 #include "gateway/account_pool.h"
 #include "gateway/catalogue.h"
+#include "gateway/deadlines.h"
 #include "gateway/http_server.h"
 #include "gateway/key_limits.h"
 #include "gateway/store.h"
@@ -19,6 +20,7 @@
 #include "gateway/upstream.h"
 
 struct exchange;
+struct passage;
 
 struct engine {
     uv_loop_t *loop;
@@ -26,8 +28,10 @@ struct engine {
     struct upstream *upstream;
     struct account_pool *accounts;
     struct key_limits *limits;
-    uv_timer_t accounts_timer; /* somebody waits for an account's pace */
-    uv_timer_t day_timer;      /* what is old in the store goes */
+    struct deadlines deadlines; /* of exchanges */
+    uv_timer_t clock;           /* rings for the earliest of them, and when exchanges are over */
+    uv_timer_t accounts_timer;  /* somebody waits for an account's pace */
+    uv_timer_t day_timer;       /* what is old in the store goes */
     struct catalogue *catalogue;
     struct store *store;        /* NULL for the built-in demo */
     struct turn_memory *memory; /* of adapters, from turn to turn */
@@ -36,14 +40,18 @@ struct engine {
     struct json_parser *json;   /* small bodies and site frames; never kept across a call */
     struct buffer out;          /* what one event wants to tell the client; empty between events */
     struct exchange *exchanges;
-    size_t n_exchanges;
-    int64_t started_ms;  /* wall clock */
-    struct fail no_room; /* of all that fail when there is no memory to say why */
+    struct exchange *over;    /* freed when nothing of them can be on its way back */
+    struct passage *passages; /* requests that are passed through */
+    size_t n_exchanges;       /* unfinished ones, passages too */
+    int64_t started_ms;       /* wall clock */
+    struct fail no_room;      /* of all that fail when there is no memory to say why */
     bool stopping;
 };
 
 /* Both clocks, for limits. */
 struct key_time engine_key_time(const struct engine *);
+/* After a deadline was set, or an exchange is over: the clock rings in time. */
+void engine_wind_clock(struct engine *);
 /* NULL with fail. Takes a reference of the config. `rebuild`: what was stored is moved aside first.
  */
 struct engine *engine_create(uv_loop_t *, struct config *, bool rebuild, struct fail *);

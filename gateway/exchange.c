@@ -39,10 +39,12 @@ enum {
     SILENCE_MS = 15000,      /* the head, then a comment, after this much silence (S5, S21) */
     LARGE_BODY = 256 * 1024, /* larger ones get a parser of their own: the shared one stays small */
     RUNS_BODY_MAX = 256 << 20, /* what the runs of one request may send to sites, about */
-    /* What a chat of two messages takes of its arena until it has an account: with a model's name
-     * and a target. */
-    SMALL_CHAT = sizeof(struct turn) + 2 * (sizeof(struct message) + sizeof(struct part)) +
-                 sizeof(struct branch) + 128,
+    /* What a chat takes of its arena until it has an account: with a model's name and a target. */
+    SMALL_CHAT = sizeof(struct branch) + sizeof(struct target) + 32,
+    /* And the turn of one with two messages. */
+    SMALL_TURN = sizeof(struct prompts) + sizeof(struct turn) +
+                 2 * (sizeof(struct message) + sizeof(struct part)),
+    PARKED_BODY_MAX = 64 * 1024, /* bodies up to this size are read again in no time */
     BODY_GROWTH = 1024,   /* an API may read the body in another form that is a little longer */
     OUT_KEEP = 256 * 1024 /* the shared buffer gives memory above this back */
 };
@@ -244,14 +246,14 @@ static struct span header_of(const void *http, const char *name)
 
 struct api_request exchange_request(struct exchange *e)
 {
-    struct buffer *body = http_exchange_body(e->http);
-    struct span target = http_exchange_target(e->http);
+    struct span body = http_exchange_body(e->http);
+    struct span target = e->parked ? SPAN("") : http_exchange_target(e->http);
     ptrdiff_t query = span_find_char(target, '?');
     struct api_request request = {
-        .body = body->p ? body->p : (char *)"",
-        .n = body->n,
+        .body = (char *)body.p,
+        .n = body.n,
         .type = http_exchange_header(e->http, "content-type"),
-        .path = e->path,
+        .path = span_str(e->path),
         .query = query < 0 ? SPAN("") : span_from(target, (size_t)query + 1),
         .header = header_of,
         .header_owner = e->http,
@@ -269,31 +271,36 @@ static enum exchange_step step_recall(struct exchange *e)
     return e->api->state ? exchange_recall(e) : STEP_ADMIT;
 }
 
-static int parse_body(struct exchange *e)
+static int parse_body(struct exchange *e, struct fail *fail)
 {
     struct api_request request = exchange_request(e);
-    exchange_note_body(e, NULL, "from client", span_of(request.body, request.n));
     size_t largest = request.n;
     for (size_t i = 0; i < request.n_found; i++)
         largest = request.found[i].body.n > largest ? request.found[i].body.n : largest;
     struct json_parser *own =
         largest > LARGE_BODY ? json_parser_create(largest + BODY_GROWTH) : NULL;
-    struct fail fail;
-    int bad = e->api->parse(&request, own ? own : e->engine->json, &e->arena, &e->prompts, &fail);
-    if (bad)
-        *fail_of(e) = fail;
+    if (!arena_reserve(&e->parsed, SMALL_TURN))
+        e->prompts = arena_alloc(&e->parsed, sizeof *e->prompts);
+    int bad = !e->prompts ? fail_memory(fail)
+                          : e->api->parse(&request, own ? own : e->engine->json, &e->parsed,
+                                          e->prompts, fail);
     if (own)
         json_parser_destroy(own);
     return bad;
+}
+
+uint64_t exchange_group(const struct exchange *e)
+{
+    return span_hash(SPAN_HASH, e->grant.key ? e->grant.key->name : SPAN(""));
 }
 
 /* The first words of the person, and whose key it is: they stay the same from turn to turn. */
 static void name_conversation(struct exchange *e)
 {
     enum { ENOUGH = 4096 };
-    const struct turn *turn = e->prompts.turns;
-    uint64_t h = span_hash(SPAN_HASH, e->grant.key ? e->grant.key->name : SPAN(""));
-    e->group = h;
+    assert(e->prompts); /* just made */
+    const struct turn *turn = e->prompts->turns;
+    uint64_t h = exchange_group(e);
     for (size_t i = 0; i < turn->n_messages; i++) {
         const struct message *m = &turn->messages[i];
         if (m->role != ROLE_USER)
@@ -309,14 +316,19 @@ static enum exchange_step step_admit(struct exchange *e)
 {
     if (e->api->state && e->api->state->answer)
         return exchange_answer_stored(e);
-    bool bad = parse_body(e);
-    http_exchange_drop_head(e->http, "origin"); /* what the answer's own head needs */
-    if (e->prompts.n) { /* also of a refused request: for the log, when the body is gone */
-        e->model = arena_dup(&e->arena, e->prompts.turns->model);
-        e->stream = e->prompts.turns->stream;
+    struct fail fail;
+    exchange_note_body(e, NULL, "from client", http_exchange_body(e->http));
+    bool bad = parse_body(e, &fail);
+    http_exchange_drop_head(e->http);
+    if (e->prompts &&
+        e->prompts->n) { /* also of a refused request: for the log, when the body is gone */
+        e->model = arena_text(&e->arena, e->prompts->turns->model);
+        e->stream = e->prompts->turns->stream;
     }
-    if (bad)
+    if (bad) {
+        *fail_of(e) = fail;
         return refuse(e);
+    }
     if (!e->model.p) {
         fail_memory(fail_of(e));
         return refuse(e);
@@ -352,13 +364,13 @@ static int refuse_runs(struct exchange *e)
         fail_of(e), FAIL_TOO_LARGE, "n",
         "%d choices are as many requests to the site, and with so large a prompt they are "
         "too much; ask for fewer at a time",
-        e->prompts.turns->n);
+        e->prompts->turns->n);
 }
 
 /* A branch for each turn, or for each choice of each turn. */
 static int make_branches(struct exchange *e)
 {
-    const struct prompts *p = &e->prompts;
+    const struct prompts *p = e->prompts;
     int wanted = p->turns->n;
     bool split = wanted > 1 && !sites_have_n(e);
     size_t bytes = 0;
@@ -384,22 +396,55 @@ static int make_branches(struct exchange *e)
     return 0;
 }
 
+void exchange_park(struct exchange *e)
+{
+    if (e->parked || e->answer || !e->api->parses_again || e->n_branches != 1 ||
+        e->prompts->n != 1 || http_exchange_body(e->http).n > PARKED_BODY_MAX)
+        return;
+    e->parked = true;
+    e->prompts = NULL;
+    e->target_turns = NULL;
+    e->branches->asked = e->branches->turn = NULL;
+    arena_free(&e->parsed);
+    http_exchange_pack_body(e->http);
+}
+
+int exchange_unpark(struct exchange *e)
+{
+    struct fail fail;
+    if (!e->parked)
+        return 0;
+    if (http_exchange_unpack_body(e->http))
+        return -1;
+    if (parse_body(e, &fail)) {
+        assert(fail.kind == FAIL_INTERNAL); /* it was understood before */
+        arena_free(&e->parsed);
+        e->prompts = NULL;
+        return -1;
+    }
+    e->parked = false;
+    e->branches->asked = e->prompts->turns;
+    return 0;
+}
+
 int exchange_begin_answer(struct exchange *e)
 {
     if (e->answer)
         return 0;
+    if (exchange_unpark(e))
+        return -1;
     struct answer_meta meta = {
         .id = arena_printf(&e->arena, "%s%s", e->api->id_prefix, e->request_id + 4),
         .model = e->model,
         .request_id = span_str(e->request_id),
         .created = clock_wall_ms() / 1000,
-        .include_usage = e->prompts.turns->include_usage,
+        .include_usage = e->prompts->turns->include_usage,
     };
     if (!meta.id.p)
         return -1;
     struct answer_writer *w =
-        pieces_go_out(e) ? e->api->stream_writer(&e->arena, &meta, &e->prompts, &e->engine->out)
-                         : e->api->whole_writer(&e->arena, &meta, &e->prompts);
+        pieces_go_out(e) ? e->api->stream_writer(&e->arena, &meta, e->prompts, &e->engine->out)
+                         : e->api->whole_writer(&e->arena, &meta, e->prompts);
     if (!w)
         return -1;
     struct answer *answer = arena_alloc(&e->arena, sizeof *answer);
@@ -410,6 +455,12 @@ int exchange_begin_answer(struct exchange *e)
     answer_init(answer, w, &e->arena, &e->engine->tokens, meta.id);
     e->answer = answer;
     return 0;
+}
+
+static void on_wake(struct waiter *w)
+{
+    exchange_go_on(
+        ((struct list_wait *)((char *)w - offsetof(struct list_wait, waiter)))->exchange);
 }
 
 /* A visitor's key opens the sites that take it; one of ours may be tied to some accounts. */
@@ -429,23 +480,35 @@ static enum exchange_step refuse_sites(struct exchange *e)
     return refuse(e);
 }
 
+static enum exchange_step wait_for_lists(struct exchange *e)
+{
+    e->list_wait = arena_alloc(&e->arena, sizeof *e->list_wait);
+    if (!e->list_wait) {
+        fail_memory(fail_of(e));
+        e->end = END_FAILED;
+        return STEP_FINISH;
+    }
+    e->list_wait->waiter.wake = on_wake;
+    e->list_wait->exchange = e;
+    catalogue_wait(e->engine->catalogue, &e->list_wait->waiter);
+    return STEP_WAIT;
+}
+
 static enum exchange_step step_resolve(struct exchange *e)
 {
-    size_t open = 0;
+    size_t open = 0, n_targets = 0;
     struct fail fail;
     const struct resolve_wish wish = {
-        .id = e->model, .may_wait = !e->listed, .turn_for = &e->grant, .grant = &e->grant};
+        .id = e->model, .may_wait = !e->list_wait, .turn_for = &e->grant, .grant = &e->grant};
     enum resolve_result r = catalogue_resolve(e->engine->catalogue, e->config, &wish, &e->arena,
-                                              &e->targets, &e->n_targets, &fail);
+                                              &e->targets, &n_targets, &fail);
     if (r == RESOLVE_UNKNOWN) {
         *fail_of(e) = fail;
         return refuse(e);
     }
-    if (r == RESOLVE_WAIT) {
-        e->listed = true;
-        catalogue_wait(e->engine->catalogue, &e->waiter);
-        return STEP_WAIT;
-    }
+    if (r == RESOLVE_WAIT)
+        return wait_for_lists(e);
+    e->n_targets = (uint16_t)(n_targets < UINT16_MAX ? n_targets : UINT16_MAX);
     while (open < e->n_targets && !exchange_opens(e, open))
         open++;
     if (open == e->n_targets)
@@ -477,14 +540,14 @@ static enum exchange_step fail_with(struct exchange *e, const struct branch *b)
  * (Q12). How many there are, or -1 with fail. */
 static int ask_for_missing(struct exchange *e)
 {
-    int wanted = e->prompts.turns->n, missing = 0;
+    int wanted = e->prompts->turns->n, missing = 0;
     size_t bytes = 0;
-    for (size_t i = 0; i < e->prompts.n && !e->api->relays; i++) {
+    for (size_t i = 0; i < e->prompts->n && !e->api->relays; i++) {
         const struct turn *one = NULL;
         for (int k = (int)i * wanted; k < (int)(i + 1) * wanted; k++) {
             if (answer_has_choice(e->answer, k))
                 continue;
-            one = one ? one : turn_with_one_choice(&e->arena, &e->prompts.turns[i]);
+            one = one ? one : turn_with_one_choice(&e->arena, &e->prompts->turns[i]);
             if (!one)
                 return fail_memory(fail_of(e));
             bytes += one->raw.n;
@@ -511,7 +574,7 @@ static enum exchange_step look_at_branches(struct exchange *e)
     }
     if (over < e->n_branches)
         return STEP_WAIT;
-    int missing = e->prompts.turns->n > 1 ? ask_for_missing(e) : 0;
+    int missing = e->prompts->turns->n > 1 ? ask_for_missing(e) : 0;
     if (missing > 0)
         return STEP_RUN;
     e->end = missing ? END_FAILED : END_COMPLETE;
@@ -608,7 +671,7 @@ static void end_stream(struct exchange *e)
 static void answer_whole(struct exchange *e, const struct reply_headers *h, int status,
                          struct span body)
 {
-    e->status = status;
+    e->status = (uint16_t)status;
     exchange_note_body(e, first_branch(e), "to client", body);
     count_bytes(e, body.n);
     http_answer_whole(e->http, status, h->list, h->n, body);
@@ -717,8 +780,8 @@ static void log_access(struct exchange *e)
     log_record_text(&r, "model", span_first(e->model, 128));
     if (b) {
         log_record_text(&r, "site", branch_site(b)->settings.name);
-        if (b->account_name.n)
-            log_record_text(&r, "account", b->account_name);
+        if (b->work && b->work->account_name.n)
+            log_record_text(&r, "account", b->work->account_name);
     }
     if (e->n_branches > 1)
         log_record_int(&r, "runs", (int64_t)e->n_branches);
@@ -783,7 +846,7 @@ static enum exchange_step step_finish(struct exchange *e)
     if (e->http)
         answer_client(e);
     buffer_shrink(&e->engine->out, OUT_KEEP);
-    uv_timer_stop(&e->timer);
+    deadlines_set(&e->engine->deadlines, &e->deadline, DEADLINE_NEVER);
     log_access(e);
     for (size_t i = 0; i < e->n_branches; i++)
         branch_release(&e->branches[i]);
@@ -803,24 +866,30 @@ static enum exchange_step (*const steps[])(struct exchange *) = {
 #undef X
 };
 
-static void on_timer_closed(uv_handle_t *handle)
+void exchange_free_over(struct engine *engine)
 {
-    struct exchange *e = handle->data;
-    arena_free(&e->arena); /* not before: a branch's callback may be on its way back */
-    e->magic = 0;
-    free(e);
+    while (engine->over) {
+        struct exchange *e = engine->over;
+        engine->over = e->next;
+        arena_free(&e->parsed);
+        arena_free(&e->arena);
+        e->magic = 0;
+        free(e);
+    }
 }
 
+/* The memory goes later: a branch's callback may be on its way back. */
 static void exchange_destroy(struct exchange *e)
 {
-    assert(!e->http && !e->waiter.queue && !e->tidies);
+    struct engine *engine = e->engine;
+    assert(!e->http && !(e->list_wait && e->list_wait->waiter.queue) && !e->tidies);
     if (e->prev)
         e->prev->next = e->next;
     else
-        e->engine->exchanges = e->next;
+        engine->exchanges = e->next;
     if (e->next)
         e->next->prev = e->prev;
-    e->engine->n_exchanges--;
+    engine->n_exchanges--;
     if (e->answer)
         answer_free(e->answer);
     if (e->state)
@@ -828,7 +897,10 @@ static void exchange_destroy(struct exchange *e)
     if (e->limited)
         limited_key_unref(e->limited);
     config_unref(e->config);
-    uv_close((uv_handle_t *)&e->timer, on_timer_closed);
+    deadlines_leave(&engine->deadlines, &e->deadline);
+    e->next = engine->over;
+    engine->over = e;
+    engine_wind_clock(engine);
 }
 
 void exchange_go_on(struct exchange *e)
@@ -843,16 +915,11 @@ void exchange_go_on(struct exchange *e)
         enum exchange_step next = steps[e->step](e);
         if (next == STEP_WAIT)
             break;
-        e->step = next;
+        e->step = (int8_t)next;
     }
     e->advancing = false;
     if (e->step == STEP_OVER)
         exchange_destroy(e);
-}
-
-static void on_wake(struct waiter *w)
-{
-    exchange_go_on((struct exchange *)((char *)w - offsetof(struct exchange, waiter)));
 }
 
 /* ---- clocks ---- */
@@ -884,10 +951,8 @@ static void break_silence(struct exchange *e)
     exchange_flush(e);
 }
 
-static void on_timer(uv_timer_t *timer)
+static void ring(struct exchange *e, uint64_t now)
 {
-    struct exchange *e = timer->data;
-    uint64_t now = exchange_now_ms(e);
     if (e->stream && e->http && now >= e->last_write_ms + SILENCE_MS)
         break_silence(e);
     for (size_t i = 0; i < e->n_branches && e->step < STEP_FINISH; i++)
@@ -898,18 +963,66 @@ static void on_timer(uv_timer_t *timer)
         exchange_arm_timer(e);
 }
 
-/* Lazily: a write only moves last_write_ms; the timer finds out when it fires. */
+/* Each at most once: what one sets anew for this very moment waits for the loop's next turn. */
+void exchange_clock(struct engine *engine)
+{
+    uint64_t now = uv_now(engine->loop);
+    for (size_t n = engine->deadlines.n; n; n--) {
+        struct deadline *due = deadlines_take(&engine->deadlines, now);
+        if (!due)
+            break;
+        ring((struct exchange *)((char *)due - offsetof(struct exchange, deadline)), now);
+    }
+    exchange_free_over(engine);
+    engine_wind_clock(engine);
+}
+
+/* Lazily: a write only moves last_write_ms; it is found out when the time has come. */
 void exchange_arm_timer(struct exchange *e)
 {
-    uint64_t at = next_deadline(e), now = exchange_now_ms(e);
-    if (at == UINT64_MAX)
+    struct engine *engine = e->engine;
+    uint64_t at = next_deadline(e);
+    if (at >= deadline_at(&engine->deadlines, &e->deadline)) /* or it waits for nothing */
         return;
-    uint64_t wait = at > now ? at - now : 0;
-    if (!uv_is_active((uv_handle_t *)&e->timer) || uv_timer_get_due_in(&e->timer) > wait)
-        uv_timer_start(&e->timer, on_timer, wait, 0);
+    deadlines_set(&engine->deadlines, &e->deadline, at);
+    engine_wind_clock(engine);
 }
 
 /* ---- from outside ---- */
+
+/* Ends what is under way; the answer says why. */
+static void stop(struct exchange *e, enum end_state end)
+{
+    e->end = (uint8_t)end;
+    if (e->list_wait)
+        waiter_leave(&e->list_wait->waiter);
+    for (size_t i = 0; i < e->n_branches; i++)
+        branch_cancel(&e->branches[i]);
+    e->step = STEP_FINISH;
+    exchange_go_on(e);
+}
+
+static void on_gone(struct client_work *work)
+{
+    struct exchange *e = (struct exchange *)work;
+    assert(e->magic == EXCHANGE_MAGIC);
+    e->bytes_out = http_exchange_bytes_out(e->http);
+    e->http = NULL;
+    buffer_clear(&e->engine->out);
+    if (e->step < STEP_FINISH)
+        stop(e, END_CANCELLED);
+}
+
+static void on_drained(struct client_work *work)
+{
+    struct exchange *e = (struct exchange *)work;
+    assert(e->magic == EXCHANGE_MAGIC);
+    e->drained_out = true;
+    for (size_t i = 0; i < e->n_branches && e->step < STEP_FINISH && e->drained_out; i++)
+        branch_resume(&e->branches[i]);
+}
+
+static const struct client_work_ops client_ops = {.gone = on_gone, .drained = on_drained};
 
 void exchange_start(struct engine *engine, struct http_exchange *http,
                     const struct access_grant *grant, const struct api *api, struct span path)
@@ -923,7 +1036,7 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     if (api->state) /* names what was stored; the others' are constants */
         path = arena_dup(&arena, path);
     if (!e || !path.p || (grant->visitor_key.n && !visitor_key.p) ||
-        arena_reserve(&arena, SMALL_CHAT)) {
+        arena_reserve(&arena, SMALL_CHAT) || deadlines_join(&engine->deadlines)) {
         struct fail fail;
         fail_memory(&fail);
         reply_fail(http, "req_none", api->dialect, &fail);
@@ -931,22 +1044,21 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
         free(e);
         return;
     }
+    e->work.ops = &client_ops;
     e->magic = EXCHANGE_MAGIC;
     e->engine = engine;
     e->api = api;
-    e->path = path;
+    e->path = path.p;
     e->http = http;
     e->config = config_ref(http_exchange_config(http));
     e->grant = *grant;
     e->grant.visitor_key = visitor_key;
-    e->waiter.wake = on_wake;
     e->drained_out = true;
     e->started_ms = http_exchange_started_ms(http);
     e->last_write_ms = exchange_now_ms(e);
     request_id_make(e->request_id);
     e->arena = arena;
-    uv_timer_init(engine->loop, &e->timer);
-    e->timer.data = e;
+    arena_init(&e->parsed);
     e->client = *http_exchange_peer(http);
 
     e->next = engine->exchanges;
@@ -954,38 +1066,9 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
         e->next->prev = e;
     engine->exchanges = e;
     engine->n_exchanges++;
-    http_exchange_set_user(http, e);
+    http_exchange_set_user(http, &e->work);
     exchange_go_on(e);
     /* e may be over and freed by now */
-}
-
-/* Ends what is under way; the answer says why. */
-static void stop(struct exchange *e, enum end_state end)
-{
-    e->end = end;
-    waiter_leave(&e->waiter);
-    for (size_t i = 0; i < e->n_branches; i++)
-        branch_cancel(&e->branches[i]);
-    e->step = STEP_FINISH;
-    exchange_go_on(e);
-}
-
-void exchange_client_gone(struct exchange *e)
-{
-    assert(e->magic == EXCHANGE_MAGIC);
-    e->bytes_out = http_exchange_bytes_out(e->http);
-    e->http = NULL;
-    buffer_clear(&e->engine->out);
-    if (e->step < STEP_FINISH)
-        stop(e, END_CANCELLED);
-}
-
-void exchange_drained(struct exchange *e)
-{
-    assert(e->magic == EXCHANGE_MAGIC);
-    e->drained_out = true;
-    for (size_t i = 0; i < e->n_branches && e->step < STEP_FINISH && e->drained_out; i++)
-        branch_resume(&e->branches[i]);
 }
 
 void exchange_abandon(struct exchange *e)

@@ -6,6 +6,7 @@
 
 #include "gateway/api.h"
 #include "gateway/branch.h"
+#include "gateway/client_work.h"
 #include "gateway/exchange.h"
 #include "gateway/reply.h"
 
@@ -40,6 +41,12 @@ struct target_turn {
     struct target_turn *next;
 };
 
+/* Its place among those who wait for model lists. */
+struct list_wait {
+    struct waiter waiter;
+    struct exchange *exchange;
+};
+
 /* Of an API with a state (exchange_state.c); in the arena. */
 struct exchange_state {
     struct response_call *call; /* under way, or over and not looked at yet */
@@ -50,53 +57,51 @@ struct exchange_state {
     struct span answer; /* the whole answer, when it was stored; {NULL,0} else */
 };
 
+/* Thousands may wait: what is small lies together, and what most need not is made when somebody
+ * does. */
 struct exchange {
+    struct client_work work; /* first */
     unsigned magic;
-    enum exchange_step step;
+    struct deadline deadline; /* the earliest thing that waits for time, lazily set */
     struct engine *engine;
     struct exchange *prev, *next;
     const struct api *api;
-    struct span path;            /* below the API's base; static, or in the arena */
+    const char *path;            /* below the API's base; static, or in the arena */
     struct http_exchange *http;  /* NULL: the client is gone or answered */
     struct config *config;       /* reference */
     struct limited_key *limited; /* reference; NULL = not one of ours */
-    bool holds_place;            /* it counts among the key's unfinished requests */
     struct access_grant grant;   /* its visitor_key is in the arena */
     struct arena arena;
-    struct prompts prompts;
+    struct arena parsed;              /* the turns and what was made of them, while needed */
+    struct prompts *prompts;          /* in `parsed`; NULL while the exchange is parked */
+    struct target_turn *target_turns; /* made so far, in `parsed` */
     struct span model;
-    bool stream;
-    char request_id[REQUEST_ID_SIZE];
-    struct ip_address client;
-
     uint64_t conversation; /* names it for the choice of accounts; 0 = not known */
-    uint64_t group;        /* with whom it takes turns in queues: the key */
 
-    /* where it goes */
     const struct target *targets;
-    size_t n_targets;
-    struct target_turn *target_turns; /* made so far */
-    struct waiter waiter;             /* for model lists */
-    bool listed;                      /* waited for them already */
-    struct branch *branches;          /* in the arena */
-    size_t n_branches;
-
+    struct branch *branches;      /* in the arena */
+    struct list_wait *list_wait;  /* in the arena; NULL: it never waited for model lists */
     struct exchange_state *state; /* NULL: the API has none, or it was not asked for yet */
+    struct answer *answer;        /* in the arena; NULL before the first run */
+    struct fail *fail;            /* in the arena, when something went wrong; else NULL */
 
-    /* the answer */
-    struct answer *answer; /* in the arena; NULL before the first run */
-    bool head_sent;        /* stream: status 200 is out */
-    bool drained_out;      /* the client takes more */
-    struct fail *fail;     /* in the arena, when something went wrong; else NULL */
-    enum end_state end;
-    int status;
-
-    /* clocks: one lazily armed timer */
-    uv_timer_t timer;
     uint64_t started_ms, first_delta_ms, last_write_ms;
     uint64_t bytes_out;
-    unsigned tidies; /* of branches, under way */
-    bool advancing;
+
+    char request_id[REQUEST_ID_SIZE];
+    struct ip_address client;
+    int8_t step;          /* enum exchange_step */
+    uint8_t end;          /* enum end_state */
+    bool holds_place : 1; /* it counts among the key's unfinished requests */
+    bool parked : 1;      /* see exchange_park */
+    bool stream : 1;
+    bool head_sent : 1;   /* stream: status 200 is out */
+    bool drained_out : 1; /* the client takes more */
+    bool advancing : 1;
+    uint16_t status;
+    uint16_t tidies; /* of branches, under way */
+    uint16_t n_branches;
+    uint16_t n_targets; /* more of them than this holds are never reached */
 };
 
 /* The steps of APIs with a state, and their answer out of the store (exchange_state.c). */
@@ -112,6 +117,8 @@ struct fail *exchange_fail(struct exchange *);
 uint64_t exchange_now_ms(const struct exchange *);
 /* Room for what went wrong, kept at *fail: most requests need none. */
 struct fail *exchange_room_for_fail(struct exchange *, struct fail **fail);
+/* With whom it takes turns in queues: all of the same key. */
+uint64_t exchange_group(const struct exchange *);
 /* Does the client's key open this target? */
 bool exchange_opens(const struct exchange *, size_t target);
 /* Hands what one event produced to the client, in one write. The client may turn out to be gone:
@@ -119,6 +126,11 @@ bool exchange_opens(const struct exchange *, size_t target);
  * in use any more. */
 void exchange_flush(struct exchange *);
 void exchange_go_on(struct exchange *);
+/* One that waits for its first account needs no turns: they go, and come out of the body again when
+ * it has one. Only where that is cheap; nothing otherwise. */
+void exchange_park(struct exchange *);
+/* Nothing for one that is not parked. 0, or -1 when memory is short. */
+int exchange_unpark(struct exchange *);
 /* Before the first run: answer and writer come into being. 0, or -1 when memory is short. */
 int exchange_begin_answer(struct exchange *);
 /* With log_bodies. */

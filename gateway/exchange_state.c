@@ -16,7 +16,7 @@ enum { LARGE_TEXT = 256 * 1024, RECORD_LIMIT = 256 << 20 };
 
 static enum exchange_step end_with(struct exchange *e, enum end_state end)
 {
-    e->end = end;
+    e->end = (uint8_t)end;
     return STEP_FINISH;
 }
 
@@ -146,7 +146,7 @@ static int begin_saving(struct exchange *e)
     struct buffer body;
     const struct api_state *state = e->api->state;
     buffer_init(&body, RECORD_LIMIT);
-    int wanted = state->record(&e->prompts, e->answer->writer, &e->answer->usage, &previous, &body);
+    int wanted = state->record(e->prompts, e->answer->writer, &e->answer->usage, &previous, &body);
     if (wanted <= 0) {
         buffer_free(&body);
         return wanted;

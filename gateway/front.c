@@ -12,12 +12,14 @@
 #include "base/json_write.h"
 #include "gateway/access.h"
 #include "gateway/api.h"
+#include "gateway/client_work.h"
 #include "gateway/clock.h"
 #include "gateway/count_tokens.h"
 #include "gateway/error_response.h"
 #include "gateway/exchange.h"
 #include "gateway/landing.h"
 #include "gateway/log.h"
+#include "gateway/passage.h"
 #include "gateway/reply.h"
 
 enum route_kind {
@@ -100,10 +102,19 @@ static struct route find_route(struct span path)
     return (struct route){.kind = ROUTE_NONE};
 }
 
+/* Routes of the configuration; those above are our own API. */
+static struct passage_way find_passage(const struct http_exchange *http)
+{
+    return passage_find(http, find_route(http_exchange_path(http)).kind != ROUTE_NONE);
+}
+
 /* In whose words this client reads errors and lists of models: the path says it, elsewhere the
  * header that every client of Anthropic's sends. */
 static enum dialect dialect_of(const struct http_exchange *http)
 {
+    struct passage_way way = find_passage(http);
+    if (way.route)
+        return way.route->dialect;
     struct route route = find_route(http_exchange_path(http));
     if (route.api)
         return route.api->dialect;
@@ -425,9 +436,27 @@ static int on_head(void *owner, struct http_exchange *http)
         refuse(http, &fail);
         return -1;
     }
-    if (is_method(http, "OPTIONS")) {
-        preflight(http);
+    struct passage_way way = find_passage(http);
+    if (is_method(http, "CONNECT")) {
+        fail_set(&fail, FAIL_INVALID_VALUE, "this is a gateway to configured services, no proxy");
+        refuse(http, &fail);
         return -1;
+    }
+    if (is_method(http, "OPTIONS")) {
+        if (way.route && http_exchange_header(http, "origin").n)
+            passage_preflight(http);
+        else
+            preflight(http);
+        return -1;
+    }
+    if (way.route) {
+        struct access_grant grant;
+        if (passage_check(http, &way, &grant, &fail)) {
+            refuse(http, &fail);
+            return -1;
+        }
+        http_exchange_stream_body(http);
+        return 0;
     }
     if (check_head(http, &fail)) {
         refuse(http, &fail);
@@ -442,6 +471,14 @@ static void on_request(void *owner, struct http_exchange *http)
     struct route route = find_route(http_exchange_path(http));
     struct access_grant grant = {0};
     struct fail fail;
+    struct passage_way way = find_passage(http);
+    if (way.route) {
+        if (passage_check(http, &way, &grant, &fail))
+            refuse(http, &fail);
+        else
+            passage_start(engine, http, &way, &grant);
+        return;
+    }
     /* Again, for its result: the key is not kept between head and body. */
     if (route.kind != ROUTE_LANDING && route.kind != ROUTE_HEALTH &&
         access_check_key(http, clock_wall_ms(), &grant, &fail)) {
@@ -473,14 +510,23 @@ static void on_request(void *owner, struct http_exchange *http)
 
 static void on_gone(void *owner, struct http_exchange *http, void *user)
 {
-    if (user)
-        exchange_client_gone(user);
+    struct client_work *work = user;
+    if (work)
+        work->ops->gone(work);
 }
 
 static void on_drain(void *owner, struct http_exchange *http, void *user)
 {
-    if (user)
-        exchange_drained(user);
+    struct client_work *work = user;
+    if (work)
+        work->ops->drained(work);
+}
+
+static void on_body(void *owner, struct http_exchange *http, void *user, struct span piece,
+                    bool last)
+{
+    struct client_work *work = user;
+    work->ops->body(work, piece, last);
 }
 
 /* Requests that HTTP itself refuses. Their statuses are finer than the error table's rows; the
@@ -507,5 +553,6 @@ static void on_protocol_error(void *owner, struct http_exchange *http, int statu
 
 struct http_handler front_handler(struct engine *engine)
 {
-    return (struct http_handler){on_head, on_request, on_gone, on_drain, on_protocol_error, engine};
+    return (struct http_handler){on_head,  on_request,        on_body, on_gone,
+                                 on_drain, on_protocol_error, engine};
 }

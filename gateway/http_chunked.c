@@ -95,19 +95,17 @@ static enum http_chunked_result framing_byte(struct http_chunked *d, char c,
     }
 }
 
-enum http_chunked_result http_chunked_decode(struct http_chunked *d, struct span *in,
-                                             struct buffer *out)
+static enum http_chunked_result next(struct http_chunked *d, struct span *in, struct span *piece,
+                                     const struct buffer *out)
 {
     while (in->n) {
         if (d->at == DATA) {
-            struct span piece = span_first(*in, d->left < in->n ? (size_t)d->left : in->n);
-            if (out && buffer_append(out, piece))
-                return out->error == BUFFER_FULL ? CHUNKED_TOO_BIG : CHUNKED_NO_MEMORY;
-            *in = span_from(*in, piece.n);
-            d->left -= piece.n;
+            *piece = span_first(*in, d->left < in->n ? (size_t)d->left : in->n);
+            *in = span_from(*in, piece->n);
+            d->left -= piece->n;
             if (d->left == 0)
                 d->at = DATA_CR;
-            continue;
+            return CHUNKED_DATA;
         }
         char c = in->p[0];
         *in = span_from(*in, 1);
@@ -116,4 +114,22 @@ enum http_chunked_result http_chunked_decode(struct http_chunked *d, struct span
             return result;
     }
     return CHUNKED_MORE;
+}
+
+enum http_chunked_result http_chunked_next(struct http_chunked *d, struct span *in,
+                                           struct span *piece)
+{
+    return next(d, in, piece, NULL);
+}
+
+enum http_chunked_result http_chunked_decode(struct http_chunked *d, struct span *in,
+                                             struct buffer *out)
+{
+    enum http_chunked_result result;
+    struct span piece = {NULL, 0};
+    while ((result = next(d, in, &piece, out)) == CHUNKED_DATA) {
+        if (out && buffer_append(out, piece))
+            return out->error == BUFFER_FULL ? CHUNKED_TOO_BIG : CHUNKED_NO_MEMORY;
+    }
+    return result;
 }

@@ -13,6 +13,7 @@
 
 enum http_chunked_result {
     CHUNKED_MORE,    /* all input is used */
+    CHUNKED_DATA,    /* http_chunked_next only: a piece of the body */
     CHUNKED_DONE,    /* the body is whole; what follows it is left in the input */
     CHUNKED_BAD,     /* not the chunked coding */
     CHUNKED_TOO_BIG, /* passes the limit of `out` */
@@ -28,6 +29,10 @@ struct http_chunked {
     unsigned digits; /* of the size that is being read */
 };
 
+/* Moves `in` on up to the next piece of the body, which lies in the input (DATA), or to the end of
+ * either. */
+enum http_chunked_result http_chunked_next(struct http_chunked *, struct span *in,
+                                           struct span *piece);
 /* Appends what `in` holds to `out` (NULL: counts and throws away) and moves `in` on. */
 enum http_chunked_result http_chunked_decode(struct http_chunked *, struct span *in,
                                              struct buffer *out);

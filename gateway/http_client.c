@@ -71,7 +71,7 @@ static bool is_ours(struct span name)
     return false;
 }
 
-static bool has_header(const struct site_request *r, struct span name)
+static bool has_header(const struct http_outgoing *r, struct span name)
 {
     for (size_t i = 0; i < r->n_headers; i++) {
         if (span_eq_nocase(r->headers[i].name, name))
@@ -92,14 +92,41 @@ int http_request_write(struct buffer *out, const struct site_request *r, struct 
                        struct span prefix, struct fail *fail)
 {
     struct span method = span_str(r->method);
-    if (!is_token(method))
+    bool posts = span_eq(method, SPAN("POST")) || span_eq(method, SPAN("PUT")) ||
+                 span_eq(method, SPAN("PATCH"));
+    const struct http_outgoing head = {
+        .method = method,
+        .target = r->target,
+        .headers = r->headers,
+        .n_headers = r->n_headers,
+        .length = r->body.n || posts ? (int64_t)r->body.n : HTTP_NO_BODY,
+    };
+    return http_head_write(out, &head, host, prefix, fail);
+}
+
+int http_chunk_write(struct buffer *out, struct span piece, bool last)
+{
+    if (piece.n) {
+        buffer_printf(out, "%zx\r\n", piece.n);
+        buffer_append(out, piece);
+        buffer_append(out, SPAN("\r\n"));
+    }
+    if (last)
+        buffer_append(out, SPAN("0\r\n\r\n"));
+    return out->error;
+}
+
+int http_head_write(struct buffer *out, const struct http_outgoing *r, struct span host,
+                    struct span prefix, struct fail *fail)
+{
+    if (!is_token(r->method))
         return fail_set(fail, FAIL_INTERNAL, "the request to the site has no valid method");
     if (!is_target(prefix.n ? prefix : r->target) ||
         (prefix.n && r->target.n && !is_target(r->target)))
         return fail_set(
             fail, FAIL_BAD_REQUEST,
             "the request's target holds a blank, a line break or another control character");
-    buffer_append(out, method);
+    buffer_append(out, r->method);
     buffer_char(out, ' ');
     buffer_append(out, prefix);
     buffer_append(out, r->target);
@@ -122,9 +149,10 @@ int http_request_write(struct buffer *out, const struct site_request *r, struct 
         field(out, SPAN("User-Agent"), SPAN("dragoman/" DRAGOMAN_VERSION));
     if (!has_header(r, SPAN("Accept-Encoding")))
         field(out, SPAN("Accept-Encoding"), SPAN("identity"));
-    if (r->body.n || span_eq(method, SPAN("POST")) || span_eq(method, SPAN("PUT")) ||
-        span_eq(method, SPAN("PATCH")))
-        buffer_printf(out, "Content-Length: %zu\r\n", r->body.n);
+    if (r->length >= 0)
+        buffer_printf(out, "Content-Length: %lld\r\n", (long long)r->length);
+    else if (r->length == HTTP_CHUNKED_BODY)
+        buffer_append(out, SPAN("Transfer-Encoding: chunked\r\n"));
     buffer_append(out, SPAN("Connection: keep-alive\r\n\r\n"));
     if (out->error == BUFFER_NOMEM)
         return fail_memory(fail);
@@ -253,6 +281,16 @@ static int on_meta(llhttp_t *parser, const char *at, size_t n)
     return count(answer_of(parser), n) ? 0 : HPE_USER;
 }
 
+/* The reason phrase stands before the names in `text`. */
+static int on_status(llhttp_t *parser, const char *at, size_t n)
+{
+    struct http_answer *a = answer_of(parser);
+    if (!count(a, n))
+        return HPE_USER;
+    a->reason_n += n;
+    return buffer_append(&a->text, span_of(at, n)) == 0 ? 0 : HPE_USER;
+}
+
 static int refuse(llhttp_t *parser, const char *why)
 {
     answer_of(parser)->refused = why;
@@ -264,6 +302,7 @@ static int on_message_begin(llhttp_t *parser)
     struct http_answer *a = answer_of(parser);
     buffer_clear(&a->text);
     a->n_fields = 0;
+    a->reason_n = 0;
     a->in_head = true;
     return 0;
 }
@@ -362,7 +401,7 @@ static int on_message_complete(llhttp_t *parser)
 
 static const llhttp_settings_t settings = {
     .on_message_begin = on_message_begin,
-    .on_status = on_meta,
+    .on_status = on_status,
     .on_header_field = on_header_field,
     .on_header_value = on_header_value,
     .on_headers_complete = on_headers_complete,
@@ -445,7 +484,7 @@ static bool choose_coding(struct http_answer *a)
     if (transfer.n && !span_eq_nocase(transfer, SPAN("chunked")) &&
         !span_eq_nocase(transfer, SPAN("identity")))
         return false;
-    if (coding.n == 0 || span_eq_nocase(coding, SPAN("identity")))
+    if (a->as_it_is || coding.n == 0 || span_eq_nocase(coding, SPAN("identity")))
         return true;
     bool gzip = span_eq_nocase(coding, SPAN("gzip")) || span_eq_nocase(coding, SPAN("x-gzip"));
     if (!gzip && !span_eq_nocase(coding, SPAN("deflate")))
@@ -465,6 +504,7 @@ static enum answer_event tell_head(struct http_answer *a)
     }
     a->head = (struct site_head){
         .status = a->parser.status_code, .headers = a->headers, .n_headers = a->n_fields};
+    a->head.reason = text_at(a, 0, (uint32_t)a->reason_n);
     a->head.content_type = head_value(a, SPAN("Content-Type"));
     a->meta = 0;
     if (!choose_coding(a))

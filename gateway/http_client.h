@@ -17,10 +17,25 @@
 
 enum { HTTP_HEAD_MAX = 256 * 1024, HTTP_HEADERS_MAX = 256 };
 
-/* The head of `request`: `host` is the Host header's value, `prefix` goes before the target.
- * Refuses whatever could end a line early or is the transport's to say. */
+enum { HTTP_NO_BODY = -2, HTTP_CHUNKED_BODY = -1 }; /* instead of a length */
+
+/* What a request's head is made of, whatever becomes of its body. */
+struct http_outgoing {
+    struct span method, target;
+    const struct header *headers; /* without those that are the transport's: see upstream_start */
+    size_t n_headers;
+    int64_t length; /* of the body: Content-Length, HTTP_NO_BODY or HTTP_CHUNKED_BODY */
+};
+
+/* The head: `host` is the Host header's value, `prefix` goes before the target. Refuses whatever
+ * could end a line early or is the transport's to say. */
+int http_head_write(struct buffer *out, const struct http_outgoing *, struct span host,
+                    struct span prefix, struct fail *);
+/* The same of an adapter's request, which has its body with it. */
 int http_request_write(struct buffer *out, const struct site_request *request, struct span host,
                        struct span prefix, struct fail *);
+/* A piece of a body in the chunked coding, and the end of one. An empty piece is none. */
+int http_chunk_write(struct buffer *out, struct span piece, bool last);
 
 /* Seconds until `value` (Retry-After: a number, or an HTTP-date, compared with now_s, Unix time); 0
  * = none, past or not understood. */
@@ -40,6 +55,7 @@ enum answer_event {
 struct http_answer {
     struct site_head head;
     bool keep_alive; /* after ANSWER_END: the connection may carry another request */
+    bool as_it_is;   /* to be set after a reset: a compressed body is handed out compressed */
     struct fail fail;
 
     /* private */
@@ -53,6 +69,7 @@ struct http_answer {
     struct inflater *inflater;
     const char *label;
     const char *refused; /* why one of our callbacks stopped llhttp */
+    size_t reason_n;     /* length of the reason phrase */
     size_t meta;         /* bytes of head, or of the current chunk's extensions and the trailers */
     size_t ahead; /* bytes at the front of the input that llhttp has passed and that still have to
                      be inflated */

@@ -3,8 +3,9 @@
  * out, clocks, the end.
  *
  *   (HANDSHAKE) → IDLE → HEAD → BODY → ANSWER → IDLE …            keep-alive
- *                          └→ DISCARD → IDLE                      refused before its body was read
- *                 … → FLUSH → LINGER → CLOSED                     the last answer of a connection
+ *                          ├→ STREAM → ANSWER → IDLE              its body is handed out as it
+ * comes └→ DISCARD → IDLE                      refused before its body was read … → FLUSH → LINGER
+ * → CLOSED                     the last answer of a connection
  *
  * Callbacks of libuv note what happened and end in settle(): it decides whether we read and when
  * the clock rings. Three things are hard here. A handler may answer inside its callback, later, or
@@ -22,12 +23,11 @@
 #include "gateway/log.h"
 
 enum {
-    KEEPALIVE_S = 60,           /* TCP probes: a client that lost its network is noticed at last */
+    KEEPALIVE_S = 60, /* TCP probes: a client that lost its network is noticed at last */
+    AHEAD_LIMIT = HTTP_AHEAD_MAX + 4 * HTTP_READ_SIZE,
     TLS_RECORD_MAX = 16 * 1024, /* pieces up to this size travel in one record */
     QUEUE_KEEP = 64 * 1024 /* memory of an emptied queue that stays while an answer is in work */
 };
-
-#define NEVER UINT64_MAX
 
 static void settle(struct http_connection *c);
 static void wind_clock(struct http_connection *c);
@@ -37,7 +37,7 @@ static uint64_t now_ms(const struct http_connection *c) { return uv_now(c->serve
 
 static void enter(struct http_connection *c, enum connection_state state)
 {
-    c->state = state;
+    c->state = (uint8_t)state;
     c->since_ms = now_ms(c);
 }
 
@@ -53,16 +53,71 @@ static void free_outbox(struct http_connection *c)
     c->out = NULL;
 }
 
+/* ---- what is being read ---- */
+
+/* NULL when memory is short. */
+static struct http_intake *intake(struct http_connection *c)
+{
+    if (c->intake)
+        return c->intake;
+    c->intake = calloc(1, sizeof *c->intake);
+    if (c->intake) {
+        http_parser_init(&c->intake->parser);
+        /* What one read can bring on top, plain or decrypted, still fits. */
+        buffer_init(&c->intake->ahead, AHEAD_LIMIT);
+    }
+    return c->intake;
+}
+
+static size_t n_ahead(const struct http_connection *c)
+{
+    return c->intake ? c->intake->ahead.n : 0;
+}
+
+/* For a request that is read and one that will not be. */
+static void free_intake(struct http_connection *c)
+{
+    if (!c->intake)
+        return;
+    http_parser_reset(&c->intake->parser);
+    buffer_free(&c->intake->ahead);
+    free(c->intake);
+    c->intake = NULL;
+}
+
+/* What came ahead stays. */
+void http_connection_drop_intake(struct http_connection *c)
+{
+    if (n_ahead(c))
+        http_parser_reset(&c->intake->parser);
+    else
+        free_intake(c);
+}
+
+const struct http_request *http_connection_request(const struct http_connection *c)
+{
+    static const struct http_request none = {.content_length = -1};
+    return c->intake ? &c->intake->parser.request : &none;
+}
+
+/* Keeps bytes for later; -1 when there is no room. */
+static int keep_ahead(struct http_connection *c, struct span bytes)
+{
+    if (!bytes.n)
+        return 0;
+    return intake(c) ? buffer_append(&c->intake->ahead, bytes) : -1;
+}
+
 static void free_when_closed(struct http_connection *c)
 {
-    if (c->open_handles || c->in_ready)
+    if (!c->socket_closed || c->in_ready)
         return;
     struct http_server *s = c->server;
-    http_parser_reset(&c->parser);
-    buffer_free(&c->ahead);
+    free_intake(c);
     free_outbox(c);
     if (c->tls)
         tls_stream_destroy(c->tls);
+    deadlines_leave(&s->deadlines, &c->deadline);
     c->magic = 0;
     free(c);
     http_server_handle_closed(s);
@@ -71,7 +126,7 @@ static void free_when_closed(struct http_connection *c)
 static void on_closed(uv_handle_t *handle)
 {
     struct http_connection *c = handle->data;
-    c->open_handles--;
+    c->socket_closed = true;
     free_when_closed(c);
 }
 
@@ -105,7 +160,7 @@ static void close_now(struct http_connection *c, bool reset)
     s->n_refused -= c->refused;
     if (!reset || c->is_unix || uv_tcp_close_reset(&c->socket.tcp, on_closed))
         uv_close((uv_handle_t *)&c->socket, on_closed);
-    uv_close((uv_handle_t *)&c->timer, on_closed);
+    deadlines_set(&s->deadlines, &c->deadline, DEADLINE_NEVER);
     abandon_exchange(c);
 }
 
@@ -276,8 +331,7 @@ static void say_goodbye(struct http_connection *c)
 /* No further request: what is queued leaves, then we end. */
 static void begin_end(struct http_connection *c)
 {
-    buffer_free(&c->ahead);
-    http_parser_reset(&c->parser);
+    free_intake(c);
     c->lingered = 0;
     enter(c, CONNECTION_FLUSH);
     if (http_connection_queued(c) == 0)
@@ -302,7 +356,7 @@ static void drained(struct http_connection *c)
         if (x && x->announced && x->user)
             h->on_drain(h->owner, x, x->user);
     }
-    if (c->ahead.n && !c->exchange)
+    if (n_ahead(c) && !c->exchange)
         http_server_again(c);
 }
 
@@ -326,13 +380,13 @@ static void on_written(uv_write_t *write, int status)
 
 static bool has_unread_body(const struct http_connection *c)
 {
-    const struct http_request *r = &c->parser.request;
+    const struct http_request *r = http_connection_request(c);
     return r->chunked || r->content_length > 0;
 }
 
 void http_connection_settle(struct http_connection *c)
 {
-    const struct http_request *r = &c->parser.request;
+    const struct http_request *r = http_connection_request(c);
     if (c->server->stopping)
         c->keep_alive = false;
     /* An answer before the body was asked for: a client that waits for 100 may send it all the same
@@ -340,11 +394,15 @@ void http_connection_settle(struct http_connection *c)
     if (c->state == CONNECTION_HEAD && has_unread_body(c) &&
         (r->expect_continue || r->content_length > HTTP_DISCARD_MAX))
         c->keep_alive = false;
+    /* The same in the middle of one: if the answer ends first, the rest has to be read. */
+    if (c->state == CONNECTION_STREAM && !r->chunked &&
+        http_parser_body_left(&c->intake->parser) > HTTP_DISCARD_MAX)
+        c->keep_alive = false;
 }
 
 static void await_request(struct http_connection *c)
 {
-    http_parser_reset(&c->parser);
+    http_connection_drop_intake(c);
     if (c->server->stopping)
         begin_end(c);
     else
@@ -357,7 +415,6 @@ static void forget_exchange(struct http_connection *c)
     c->exchange = NULL;
     c->wants_drain = false;
     http_exchange_free(x);
-    http_parser_drop_body(&c->parser);
 }
 
 void http_connection_answered(struct http_connection *c)
@@ -367,14 +424,14 @@ void http_connection_answered(struct http_connection *c)
         return;
     if (!c->keep_alive || c->server->stopping) {
         begin_end(c);
-    } else if (c->state == CONNECTION_HEAD &&
-               http_parser_discard_body(&c->parser) == HTTP_PARSE_MORE) {
+    } else if ((c->state == CONNECTION_HEAD || c->state == CONNECTION_STREAM) &&
+               http_parser_discard_body(&c->intake->parser) == HTTP_PARSE_MORE) {
         c->lingered = 0;
         enter(c, CONNECTION_DISCARD);
     } else {
         await_request(c);
     }
-    if (!c->processing && c->ahead.n)
+    if (!c->processing && n_ahead(c))
         http_server_again(c);
     settle(c);
 }
@@ -428,6 +485,54 @@ static void refuse_late(struct http_connection *c, const char *text)
     refuse(c, &problem);
 }
 
+/* A streamed request that cannot come to its end: its handler has begun with it. */
+static void give_up_stream(struct http_connection *c, const struct http_problem *problem)
+{
+    const struct http_handler *h = &c->server->handler;
+    struct http_exchange *x = c->exchange;
+    if (x->user)
+        h->on_gone(h->owner, x, x->user);
+    x->user = NULL;
+    if (x->started)
+        http_answer_abort(x);
+    else
+        refuse(c, problem);
+}
+
+static void stream_late(struct http_connection *c)
+{
+    struct http_problem problem = {.status = 400};
+    fail_set(&problem.fail, FAIL_INVALID_VALUE,
+             "the request's body stopped arriving: fewer bytes came than were announced");
+    give_up_stream(c, &problem);
+}
+
+/* A piece of it goes to the handler. */
+static void hand_out(struct http_connection *c, bool last)
+{
+    const struct http_handler *h = &c->server->handler;
+    struct http_exchange *x = c->exchange;
+    if (last)
+        enter(c, CONNECTION_ANSWER);
+    if (x->user)
+        h->on_body(h->owner, x, x->user, c->intake->parser.piece, last);
+}
+
+static void begin_stream(struct http_connection *c, bool body_is_coming)
+{
+    static const struct span go_on = SPAN_INIT("HTTP/1.1 100 Continue\r\n\r\n");
+    const struct http_handler *h = &c->server->handler;
+    struct http_exchange *x = c->exchange;
+    bool whole = http_parser_stream_body(&c->intake->parser) == HTTP_PARSE_DONE;
+    enter(c, whole ? CONNECTION_ANSWER : CONNECTION_STREAM);
+    x->announced = true;
+    h->on_request(h->owner, x);
+    /* Who has an answer already need not send anything; what it sends all the same is discarded. */
+    if (c->state == CONNECTION_STREAM && c->intake->parser.request.expect_continue &&
+        !body_is_coming && !c->exchange->head_sent)
+        http_connection_send(c, &go_on, 1);
+}
+
 static void request_is_whole(struct http_connection *c)
 {
     const struct http_handler *h = &c->server->handler;
@@ -442,7 +547,7 @@ static void head_is_whole(struct http_connection *c, bool body_is_coming)
     static const struct span go_on = SPAN_INIT("HTTP/1.1 100 Continue\r\n\r\n");
     const struct http_handler *h = &c->server->handler;
     struct http_problem problem;
-    c->keep_alive = c->parser.request.keep_alive;
+    c->keep_alive = c->intake->parser.request.keep_alive;
     c->exchange = http_exchange_create(c, c->since_ms);
     if (!c->exchange) {
         http_connection_close(c);
@@ -457,12 +562,16 @@ static void head_is_whole(struct http_connection *c, bool body_is_coming)
         return;
     }
     assert(c->exchange);
-    switch (http_parser_begin_body(&c->parser, c->exchange->config->max_body, &problem)) {
+    if (c->exchange->streamed) {
+        begin_stream(c, body_is_coming);
+        return;
+    }
+    switch (http_parser_begin_body(&c->intake->parser, c->exchange->config->max_body, &problem)) {
     case HTTP_PARSE_FAILED: refuse(c, &problem); break;
     case HTTP_PARSE_DONE: request_is_whole(c); break;
     default:
         enter(c, CONNECTION_BODY);
-        if (c->parser.request.expect_continue && !body_is_coming)
+        if (c->intake->parser.request.expect_continue && !body_is_coming)
             http_connection_send(c, &go_on, 1);
     }
 }
@@ -477,10 +586,15 @@ static bool step(struct http_connection *c, struct span *in)
         if (http_connection_queued(c) > HTTP_HIGH_WATER)
             return false; /* a client that reads no answers gets no further ones */
         break;
+    case CONNECTION_STREAM:
+        if (c->exchange->body_paused)
+            return false;
+        c->since_ms = now_ms(c);
+        break;
     case CONNECTION_BODY: c->since_ms = now_ms(c); break;
     case CONNECTION_DISCARD:
         c->since_ms = now_ms(c);
-        c->lingered += in->n;
+        c->lingered += (uint32_t)in->n;
         if (c->lingered > HTTP_DISCARD_MAX + HTTP_READ_SIZE)
             begin_end(c);
         break;
@@ -488,18 +602,25 @@ static bool step(struct http_connection *c, struct span *in)
     default: break;
     }
     if (c->state >= CONNECTION_FLUSH) {
-        c->lingered += in->n;
+        c->lingered += (uint32_t)in->n;
         *in = span_from(*in, in->n);
         return false;
     }
-    enum http_parse_event event = http_parser_next(&c->parser, in, &problem);
-    if (c->state == CONNECTION_IDLE && !http_parser_is_idle(&c->parser))
+    if (!intake(c)) {
+        http_connection_close(c);
+        return false;
+    }
+    enum http_parse_event event = http_parser_next(&c->intake->parser, in, &problem);
+    if (c->state == CONNECTION_IDLE && !http_parser_is_idle(&c->intake->parser))
         enter(c, CONNECTION_HEAD);
     switch (event) {
     case HTTP_PARSE_MORE: return false;
     case HTTP_PARSE_HEAD: head_is_whole(c, in->n > 0); return true;
+    case HTTP_PARSE_PIECE: hand_out(c, false); return true;
     case HTTP_PARSE_DONE:
-        if (c->state == CONNECTION_BODY)
+        if (c->state == CONNECTION_STREAM)
+            hand_out(c, true);
+        else if (c->state == CONNECTION_BODY)
             request_is_whole(c);
         else
             await_request(c);
@@ -508,6 +629,8 @@ static bool step(struct http_connection *c, struct span *in)
     }
     if (c->state == CONNECTION_DISCARD)
         begin_end(c); /* answered already */
+    else if (c->state == CONNECTION_STREAM)
+        give_up_stream(c, &problem);
     else
         refuse(c, &problem);
     return true;
@@ -517,7 +640,7 @@ static bool step(struct http_connection *c, struct span *in)
  * answered at once. */
 static void process(struct http_connection *c, struct span fresh)
 {
-    bool kept = c->ahead.n > 0;
+    bool kept = n_ahead(c) > 0;
     struct span in = fresh;
     assert(!c->processing);
     c->processing = true;
@@ -525,13 +648,13 @@ static void process(struct http_connection *c, struct span fresh)
      */
     struct buffer bytes = {0};
     if (kept) {
-        if (buffer_append(&c->ahead, fresh)) {
+        if (buffer_append(&c->intake->ahead, fresh)) {
             c->processing = false;
             http_connection_close(c);
             return;
         }
-        bytes = c->ahead;
-        buffer_init(&c->ahead, bytes.limit);
+        bytes = c->intake->ahead;
+        buffer_init(&c->intake->ahead, bytes.limit);
         in = buffer_span(&bytes);
     }
     while (in.n && step(c, &in))
@@ -539,14 +662,15 @@ static void process(struct http_connection *c, struct span fresh)
     c->processing = false;
     if (c->state >= CONNECTION_FLUSH)
         in.n = 0;
-    if (kept && in.n) {
+    bool good = true;
+    if (kept && in.n && intake(c)) {
         buffer_consume(&bytes, bytes.n - in.n);
-        c->ahead = bytes;
+        c->intake->ahead = bytes;
     } else {
-        buffer_append(&c->ahead, in);
+        good = keep_ahead(c, in) == 0;
         buffer_free(&bytes);
     }
-    if (c->ahead.error)
+    if (!good)
         http_connection_close(c);
 }
 
@@ -554,7 +678,7 @@ static void process(struct http_connection *c, struct span fresh)
 static void receive(struct http_connection *c, struct span bytes)
 {
     if (c->state == CONNECTION_ANSWER) {
-        if (buffer_append(&c->ahead, bytes))
+        if (keep_ahead(c, bytes))
             http_connection_close(c);
         return;
     }
@@ -665,14 +789,20 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 static uint64_t deadline_of(const struct http_connection *c)
 {
     const struct http_clocks *clocks = &c->server->clocks;
-    uint64_t deadline = NEVER;
-    switch (c->state) {
+    uint64_t deadline = DEADLINE_NEVER;
+    switch ((enum connection_state)c->state) {
     case CONNECTION_HANDSHAKE: deadline = c->since_ms + clocks->handshake_ms; break;
     case CONNECTION_IDLE:
         deadline = c->since_ms + (c->refused ? clocks->refused_ms : clocks->idle_ms);
         break;
     case CONNECTION_HEAD:
         deadline = c->since_ms + (c->refused ? clocks->refused_ms : clocks->head_ms);
+        break;
+    case CONNECTION_STREAM:
+        assert(c->exchange);
+        if (c->exchange->body_paused)
+            break; /* it is we who wait */
+        deadline = c->since_ms + clocks->body_ms;
         break;
     case CONNECTION_BODY:
     case CONNECTION_DISCARD: deadline = c->since_ms + clocks->body_ms; break;
@@ -709,29 +839,33 @@ static void expire(struct http_connection *c)
         refuse_late(c, "the request's head did not arrive in time");
     else if (c->state == CONNECTION_BODY)
         refuse_late(c, "the request's body stopped arriving: fewer bytes came than were announced");
+    else if (c->state == CONNECTION_STREAM)
+        stream_late(c);
     else
         http_connection_close(c); /* silently: this is how keep-alive ends */
 }
 
-static void on_timer(uv_timer_t *timer)
+void http_connection_ring(struct deadline *due)
 {
-    struct http_connection *c = timer->data;
+    struct http_connection *c =
+        (struct http_connection *)((char *)due - offsetof(struct http_connection, deadline));
+    assert(c->magic == HTTP_CONNECTION_MAGIC);
     note_progress(c);
     if (deadline_of(c) <= now_ms(c))
         expire(c);
     settle(c);
 }
 
-/* The timer is only moved when it would ring too late, so that a busy keep-alive connection leaves
- * it alone. */
+/* The deadline is only moved when it would come too late, so that a busy keep-alive connection
+ * leaves it alone. */
 static void wind_clock(struct http_connection *c)
 {
-    uint64_t now = now_ms(c), deadline = deadline_of(c);
-    if (deadline == NEVER ||
-        (uv_is_active((uv_handle_t *)&c->timer) && c->timer_due_ms <= deadline))
+    struct http_server *s = c->server;
+    uint64_t deadline = deadline_of(c);
+    if (deadline >= deadline_at(&s->deadlines, &c->deadline)) /* or there is none */
         return;
-    c->timer_due_ms = deadline > now ? deadline : now;
-    uv_timer_start(&c->timer, on_timer, c->timer_due_ms - now, 0);
+    deadlines_set(&s->deadlines, &c->deadline, deadline);
+    http_server_wind_clock(s);
 }
 
 /* After anything that happened: read or not, and when to look again. */
@@ -739,7 +873,7 @@ static void settle(struct http_connection *c)
 {
     if (c->state == CONNECTION_CLOSED)
         return;
-    bool want = !c->client_ended && c->ahead.n < HTTP_AHEAD_MAX;
+    bool want = !c->client_ended && n_ahead(c) < HTTP_AHEAD_MAX;
     if (want && !c->reading && uv_read_start(&c->socket.stream, on_alloc, on_read)) {
         http_connection_close(c);
         return;
@@ -760,14 +894,14 @@ void http_connection_again(struct http_connection *c)
     }
     if (c->broken)
         http_connection_close(c);
-    else if (c->ahead.n && c->state != CONNECTION_ANSWER)
+    else if (n_ahead(c) && c->state != CONNECTION_ANSWER)
         process(c, span_of(NULL, 0));
     settle(c);
 }
 
 void http_connection_stop(struct http_connection *c)
 {
-    bool idle = c->state == CONNECTION_IDLE && c->ahead.n == 0;
+    bool idle = c->state == CONNECTION_IDLE && n_ahead(c) == 0;
     if (idle && http_connection_queued(c))
         begin_end(c);
     else if (idle || c->state == CONNECTION_HANDSHAKE)
@@ -787,9 +921,7 @@ static int open_socket(struct http_connection *c, int fd)
         uv_pipe_init(loop, &c->socket.pipe, 0);
     else
         uv_tcp_init(loop, &c->socket.tcp);
-    uv_timer_init(loop, &c->timer);
-    c->socket.stream.data = c->timer.data = c;
-    c->open_handles = 2;
+    c->socket.stream.data = c;
     if (c->is_unix)
         return uv_pipe_open(&c->socket.pipe, fd);
     int error = uv_tcp_open(&c->socket.tcp, fd);
@@ -819,8 +951,10 @@ static int begin_tls(struct http_connection *c)
 void http_connection_create(struct http_server *s, int fd, bool is_unix,
                             const struct ip_address *peer, bool refused)
 {
-    struct http_connection *c = calloc(1, sizeof *c);
-    if (!c) {
+    const size_t socket_size = is_unix ? sizeof(uv_pipe_t) : sizeof(uv_tcp_t);
+    struct http_connection *c = calloc(1, offsetof(struct http_connection, socket) + socket_size);
+    if (!c || deadlines_join(&s->deadlines)) {
+        free(c);
         close(fd);
         return;
     }
@@ -829,9 +963,6 @@ void http_connection_create(struct http_server *s, int fd, bool is_unix,
     c->peer = *peer;
     c->is_unix = is_unix;
     c->refused = refused;
-    http_parser_init(&c->parser);
-    /* What one read can bring on top, plain or decrypted, still fits. */
-    buffer_init(&c->ahead, HTTP_AHEAD_MAX + 4 * HTTP_READ_SIZE);
     c->next = s->connections;
     if (c->next)
         c->next->prev = c;

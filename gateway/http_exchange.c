@@ -17,6 +17,14 @@ enum { ANSWER_HEAD_MAX = 2 * HTTP_HEAD_MAX };
 
 /* ---- life ---- */
 
+static void free_head(struct http_exchange *x)
+{
+    if (x->head)
+        buffer_free(x->head);
+    free(x->head);
+    x->head = NULL;
+}
+
 struct http_exchange *http_exchange_create(struct http_connection *c, uint64_t started_ms)
 {
     struct http_exchange *x = calloc(1, sizeof *x);
@@ -26,8 +34,8 @@ struct http_exchange *http_exchange_create(struct http_connection *c, uint64_t s
     x->connection = c;
     x->config = config_ref(c->server->config);
     x->started_ms = started_ms;
-    x->bodiless = span_eq(c->parser.request.method, SPAN("HEAD"));
-    buffer_init(&x->head, ANSWER_HEAD_MAX);
+    x->bodiless = span_eq(http_connection_request(c)->method, SPAN("HEAD"));
+    x->http10 = http_connection_request(c)->http10;
     return x;
 }
 
@@ -35,7 +43,9 @@ void http_exchange_free(struct http_exchange *x)
 {
     assert(x->magic == HTTP_EXCHANGE_MAGIC);
     x->magic = 0;
-    buffer_free(&x->head);
+    free_head(x);
+    free(x->kept);
+    free(x->body);
     config_unref(x->config);
     free(x);
 }
@@ -45,46 +55,140 @@ void http_exchange_free(struct http_exchange *x)
 static const struct http_request *request_of(const struct http_exchange *x)
 {
     assert(x->magic == HTTP_EXCHANGE_MAGIC);
-    return &x->connection->parser.request;
+    assert(!x->dropped);
+    return http_connection_request(x->connection);
 }
 
 struct span http_exchange_method(const struct http_exchange *x) { return request_of(x)->method; }
 
 struct span http_exchange_target(const struct http_exchange *x) { return request_of(x)->target; }
 
-bool http_exchange_is_http10(const struct http_exchange *x) { return request_of(x)->http10; }
+bool http_exchange_is_http10(const struct http_exchange *x) { return x->http10; }
 
 struct span http_exchange_path(const struct http_exchange *x) { return request_of(x)->path; }
 
 struct span http_exchange_header(const struct http_exchange *x, const char *name)
 {
-    const struct http_request *r = request_of(x);
-    for (size_t i = 0; i < r->n_headers; i++) {
-        if (span_eq_nocase(r->headers[i].name, span_str(name)))
-            return r->headers[i].value;
+    size_t n;
+    const struct header *headers = http_exchange_headers(x, &n);
+    for (size_t i = 0; i < n; i++) {
+        if (span_eq_nocase(headers[i].name, span_str(name)))
+            return headers[i].value;
     }
     return span_of(NULL, 0);
 }
 
 const struct header *http_exchange_headers(const struct http_exchange *x, size_t *n)
 {
+    if (x->dropped) {
+        *n = x->kept ? x->kept->n : 0;
+        return x->kept ? x->kept->list : NULL;
+    }
     *n = request_of(x)->n_headers;
     return request_of(x)->headers;
 }
 
-void http_exchange_drop_head(struct http_exchange *x, const char *keep)
+/* 0, or -1 when memory is short. */
+static int keep_headers(struct http_exchange *x)
 {
-    assert(x->magic == HTTP_EXCHANGE_MAGIC && x->announced);
-    http_parser_drop_head(&x->connection->parser, span_str(keep));
+    static const char *const names[] = HTTP_KEPT_HEADERS;
+    enum { NAMES = sizeof names / sizeof *names };
+    struct header found[NAMES];
+    size_t n = 0, length = 0;
+    for (size_t i = 0; i < NAMES; i++) {
+        struct span value = http_exchange_header(x, names[i]);
+        if (!value.p)
+            continue;
+        found[n++] = (struct header){span_str(names[i]), value};
+        length += value.n;
+    }
+    if (!n)
+        return 0;
+    struct http_kept *kept = malloc(sizeof *kept + n * sizeof *found + length);
+    if (!kept)
+        return -1;
+    char *text = (char *)(kept->list + n);
+    kept->n = n;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(text, found[i].value.p, found[i].value.n);
+        kept->list[i] = (struct header){found[i].name, span_of(text, found[i].value.n)};
+        text += found[i].value.n;
+    }
+    x->kept = kept;
+    return 0;
 }
 
-struct buffer *http_exchange_body(struct http_exchange *x)
+void http_exchange_drop_head(struct http_exchange *x)
 {
-    assert(x->magic == HTTP_EXCHANGE_MAGIC);
-    struct buffer *body = &x->connection->parser.body;
-    if (!body->p)
-        buffer_reserve(body, 0); /* padding behind an empty body too */
-    return body;
+    struct http_connection *c = x->connection;
+    assert(x->magic == HTTP_EXCHANGE_MAGIC && x->announced && !x->dropped);
+    if (keep_headers(x))
+        return; /* then all of it stays */
+    x->body = http_parser_take_body(&c->intake->parser, &x->body_n);
+    x->dropped = true;
+    http_connection_drop_intake(c);
+}
+
+struct span http_exchange_body(const struct http_exchange *x)
+{
+    static const char none[JSON_PADDING]; /* padding behind an empty body too */
+    assert(x->magic == HTTP_EXCHANGE_MAGIC && !x->packed);
+    const struct buffer *body = x->dropped ? NULL : &x->connection->intake->parser.body;
+    struct span text = body ? buffer_span(body) : span_of(x->body, x->body_n);
+    return text.p ? text : span_of(none, 0);
+}
+
+/* A block of just this size, not a part of the former one: what is given back is useful to the next
+ * request. */
+static int move_body(struct http_exchange *x, size_t padding)
+{
+    char *body = malloc(x->body_n + padding);
+    if (!body)
+        return -1;
+    memcpy(body, x->body, x->body_n);
+    memset(body + x->body_n, 0, padding);
+    free(x->body);
+    x->body = body;
+    return 0;
+}
+
+void http_exchange_pack_body(struct http_exchange *x)
+{
+    if (x->dropped && x->body_n && !x->packed)
+        x->packed = move_body(x, 0) == 0;
+}
+
+int http_exchange_unpack_body(struct http_exchange *x)
+{
+    if (x->packed && move_body(x, JSON_PADDING))
+        return -1;
+    x->packed = false;
+    return 0;
+}
+
+void http_exchange_stream_body(struct http_exchange *x)
+{
+    assert(x->magic == HTTP_EXCHANGE_MAGIC && !x->announced &&
+           x->connection->server->handler.on_body);
+    x->streamed = true;
+}
+
+uint64_t http_exchange_body_left(const struct http_exchange *x)
+{
+    const struct http_intake *intake = x->connection->intake;
+    return intake ? http_parser_body_left(&intake->parser) : 0;
+}
+
+void http_exchange_pause_body(struct http_exchange *x) { x->body_paused = true; }
+
+void http_exchange_resume_body(struct http_exchange *x)
+{
+    struct http_connection *c = x->connection;
+    if (!x->body_paused)
+        return;
+    x->body_paused = false;
+    c->since_ms = uv_now(c->server->loop);
+    http_server_again(c);
 }
 
 const struct ip_address *http_exchange_peer(const struct http_exchange *x)
@@ -131,17 +235,21 @@ void http_exchange_set_reason(struct http_exchange *x, const char *reason) { x->
 void http_answer_start(struct http_exchange *x, int status, const struct header *headers, size_t n,
                        int64_t length)
 {
-    const struct http_request *r = request_of(x);
     bool empty_status = status == 204 || status == 304 || status / 100 == 1;
-    struct buffer *out = &x->head;
+    const char *reason = x->reason ? x->reason : http_reason(status);
+    struct buffer *out = calloc(1, sizeof *out);
     assert(!x->started && status >= 100 && status <= 999);
+    x->head = out;
     x->started = true;
     x->left = length;
     x->bodiless |= empty_status;
-    x->chunked = length < 0 && !r->http10;
-    if (length < 0 && r->http10)
+    x->chunked = length < 0 && !x->http10;
+    if (length < 0 && x->http10)
         x->connection->keep_alive = false; /* the body ends with the connection */
-    buffer_printf(out, "HTTP/1.1 %d %s\r\n", status, x->reason ? x->reason : http_reason(status));
+    if (!out)
+        return; /* seen when the head is to leave */
+    buffer_init(out, ANSWER_HEAD_MAX);
+    buffer_printf(out, "HTTP/1.1 %d %s\r\n", status, reason);
     buffer_append(out, http_server_date(x->connection->server));
     for (size_t i = 0; i < n; i++)
         append_header(out, headers[i].name, headers[i].value);
@@ -156,12 +264,14 @@ static void finish_head(struct http_exchange *x)
 {
     struct http_connection *c = x->connection;
     http_connection_settle(c);
-    if (!c->keep_alive)
-        buffer_append(&x->head, SPAN("Connection: close\r\n"));
-    else if (c->parser.request.http10)
-        buffer_append(&x->head, SPAN("Connection: keep-alive\r\n"));
-    buffer_append(&x->head, SPAN("\r\n"));
-    if (x->head.error) { /* half a head would be a lie; nothing at all is seen as a failure */
+    if (x->head && !c->keep_alive)
+        buffer_append(x->head, SPAN("Connection: close\r\n"));
+    else if (x->head && x->http10)
+        buffer_append(x->head, SPAN("Connection: keep-alive\r\n"));
+    if (!x->head ||
+        buffer_append(
+            x->head,
+            SPAN("\r\n"))) { /* half a head would be a lie; nothing at all is seen as a failure */
         c->broken = true;
         http_server_again(c);
     }
@@ -191,7 +301,7 @@ static size_t send_piece(struct http_exchange *x, struct span piece, bool last)
     assert(x->magic == HTTP_EXCHANGE_MAGIC && x->started);
     if (!x->head_sent) {
         finish_head(x);
-        pieces[n++] = buffer_span(&x->head);
+        pieces[n++] = x->head ? buffer_span(x->head) : SPAN("");
     }
     if (!x->bodiless) {
         x->bytes_out += piece.n;
@@ -212,7 +322,7 @@ static size_t send_piece(struct http_exchange *x, struct span piece, bool last)
         n ? http_connection_send(x->connection, pieces, n) : http_connection_queued(x->connection);
     if (!x->head_sent) {
         x->head_sent = true;
-        buffer_free(&x->head);
+        free_head(x);
     }
     if (queued > HTTP_HIGH_WATER)
         x->connection->wants_drain = true;

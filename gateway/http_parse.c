@@ -54,34 +54,14 @@ void http_parser_reset(struct http_parser *p)
     http_parser_init(p);
 }
 
-void http_parser_drop_head(struct http_parser *p, struct span keep)
+char *http_parser_take_body(struct http_parser *p, size_t *n)
 {
-    struct http_request *r = &p->request;
-    struct header *kept = NULL;
-    struct arena arena;
+    char *body = p->body.p;
     assert(p->at == DONE);
-    arena_init(&arena);
-    for (size_t i = 0; i < r->n_headers && !kept; i++) {
-        if (!span_eq_nocase(r->headers[i].name, keep))
-            continue;
-        kept = arena_alloc(&arena, sizeof *kept);
-        if (kept)
-            *kept =
-                (struct header){arena_dup(&arena, keep), arena_dup(&arena, r->headers[i].value)};
-        if (!kept || !kept->name.p || !kept->value.p) { /* then all of it stays */
-            arena_free(&arena);
-            return;
-        }
-    }
-    arena_free(&p->arena);
-    buffer_free(&p->head);
-    p->arena = arena;
-    r->headers = kept;
-    r->n_headers = kept ? 1 : 0;
-    r->method = r->target = r->path = span_of(NULL, 0);
+    *n = p->body.n;
+    buffer_init(&p->body, p->body.limit);
+    return body;
 }
-
-void http_parser_drop_body(struct http_parser *p) { buffer_free(&p->body); }
 
 bool http_parser_is_idle(const struct http_parser *p) { return p->at <= START_LF; }
 
@@ -398,6 +378,10 @@ static enum http_parse_event refuse_body(struct http_parser *p, struct http_prob
 {
     p->at = FAILED;
     problem->status = 413;
+    if (p->stream || p->discard) {
+        refuse(problem, 413, "a chunk of the request body is larger than can be counted");
+        return HTTP_PARSE_FAILED;
+    }
     fail_set(&problem->fail, FAIL_TOO_LARGE,
              "the request body is larger than this gateway takes (max_body is %zu bytes)",
              p->body.limit);
@@ -421,10 +405,34 @@ enum http_parse_event http_parser_begin_body(struct http_parser *p, size_t max_b
     return p->left > max_body ? refuse_body(p, problem) : event;
 }
 
+enum http_parse_event http_parser_stream_body(struct http_parser *p)
+{
+    p->stream = true;
+    p->piece = span_of(NULL, 0);
+    return begin_body(p);
+}
+
 enum http_parse_event http_parser_discard_body(struct http_parser *p)
 {
     p->discard = true;
-    return begin_body(p);
+    if (p->at == HEAD)
+        return begin_body(p);
+    assert(p->stream && (p->at == BODY_LENGTH || p->at == BODY_CHUNKED));
+    p->stream = false;
+    return HTTP_PARSE_MORE;
+}
+
+uint64_t http_parser_body_left(const struct http_parser *p)
+{
+    switch (p->at) {
+    case HEAD:
+        if (p->request.chunked)
+            return UINT64_MAX;
+        return p->request.content_length > 0 ? (uint64_t)p->request.content_length : 0;
+    case BODY_LENGTH: return p->left;
+    case BODY_CHUNKED: return UINT64_MAX;
+    default: return 0;
+    }
 }
 
 static enum http_parse_event fail_event(struct http_parser *p)
@@ -437,14 +445,15 @@ static enum http_parse_event next_of_length(struct http_parser *p, struct span *
                                             struct http_problem *problem)
 {
     struct span piece = span_first(*in, p->left < in->n ? (size_t)p->left : in->n);
-    if (!p->discard && buffer_append(&p->body, piece)) {
+    if (!p->discard && !p->stream && buffer_append(&p->body, piece)) {
         refuse_memory(problem); /* the limit was checked at the beginning */
         return fail_event(p);
     }
     *in = span_from(*in, piece.n);
     p->left -= piece.n;
+    p->piece = piece;
     if (p->left)
-        return HTTP_PARSE_MORE;
+        return p->stream && piece.n ? HTTP_PARSE_PIECE : HTTP_PARSE_MORE;
     buffer_fit(&p->body);
     p->at = DONE;
     return HTTP_PARSE_DONE;
@@ -453,8 +462,11 @@ static enum http_parse_event next_of_length(struct http_parser *p, struct span *
 static enum http_parse_event next_of_chunked(struct http_parser *p, struct span *in,
                                              struct http_problem *problem)
 {
-    switch (http_chunked_decode(&p->chunked, in, p->discard ? NULL : &p->body)) {
+    p->piece = span_of(NULL, 0);
+    switch (p->stream ? http_chunked_next(&p->chunked, in, &p->piece)
+                      : http_chunked_decode(&p->chunked, in, p->discard ? NULL : &p->body)) {
     case CHUNKED_MORE: return HTTP_PARSE_MORE;
+    case CHUNKED_DATA: return HTTP_PARSE_PIECE;
     case CHUNKED_DONE:
         buffer_fit(&p->body);
         p->at = DONE;

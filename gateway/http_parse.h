@@ -7,8 +7,8 @@
  * ways: bare CR or LF, folded lines, blanks before a colon, control characters, two lengths, a
  * length and a coding, any coding but "chunked" end in 400.
  *
- *   loop: http_parser_next → HTTP_PARSE_HEAD; http_parser_begin_body (or _discard_body) → DONE, or
- * MORE: http_parser_next … → HTTP_PARSE_DONE; http_parser_reset
+ *   loop: http_parser_next → HTTP_PARSE_HEAD; http_parser_begin_body (or _stream_body, or
+ * _discard_body) → DONE, or MORE: http_parser_next … → HTTP_PARSE_DONE; http_parser_reset
  */
 #ifndef DRAGOMAN_GATEWAY_HTTP_PARSE_H
 #define DRAGOMAN_GATEWAY_HTTP_PARSE_H
@@ -29,7 +29,8 @@ enum {
 enum http_parse_event {
     HTTP_PARSE_MORE,  /* all input is used */
     HTTP_PARSE_HEAD,  /* the head is whole: `request` is filled */
-    HTTP_PARSE_DONE,  /* so is the body: `body` is filled */
+    HTTP_PARSE_PIECE, /* of a streamed body: `piece` lies in the input */
+    HTTP_PARSE_DONE,  /* so is the body: `body` is filled, or `piece` is its last, perhaps empty */
     HTTP_PARSE_FAILED /* refused; final until the reset, and the bytes that follow mean nothing */
 };
 
@@ -54,6 +55,7 @@ struct http_request {
 struct http_parser {
     struct http_request request;
     struct buffer body; /* with JSON_PADDING */
+    struct span piece;
     /* private */
     unsigned at;
     unsigned lines;     /* header lines so far */
@@ -62,7 +64,7 @@ struct http_parser {
     struct arena arena; /* header table and path */
     struct http_chunked chunked;
     uint64_t left; /* of a body with Content-Length */
-    bool discard;
+    bool discard, stream;
 };
 
 /* No allocation: an idle parser costs its own size. */
@@ -78,12 +80,15 @@ enum http_parse_event http_parser_next(struct http_parser *, struct span *in,
  * FAILED (413) when the announced length passes the limit, else MORE. */
 enum http_parse_event http_parser_begin_body(struct http_parser *, size_t max_body,
                                              struct http_problem *);
-/* After HEAD, instead: the body is read and thrown away. DONE or MORE. */
+/* After HEAD, instead: the body is handed out as it comes, whatever its size. DONE or MORE. */
+enum http_parse_event http_parser_stream_body(struct http_parser *);
+/* After HEAD, instead, or in the middle of a streamed body: what comes is read and thrown away.
+ * DONE or MORE. */
 enum http_parse_event http_parser_discard_body(struct http_parser *);
-/* After DONE: gives the head's memory back, all but the first header of that name. Method, target
- * and path are empty then. */
-void http_parser_drop_head(struct http_parser *, struct span keep);
-/* Gives the body's memory back before the reset. */
-void http_parser_drop_body(struct http_parser *);
+/* Bytes of the body that are still to come; UINT64_MAX when that is not known. */
+uint64_t http_parser_body_left(const struct http_parser *);
+/* After DONE: the body is the caller's, who frees it; NULL when there was none. It has
+ * JSON_PADDING behind it. */
+char *http_parser_take_body(struct http_parser *, size_t *n);
 
 #endif

@@ -284,6 +284,30 @@ static void on_again(uv_idle_t *idle)
         uv_idle_stop(idle);
 }
 
+/* Each at most once: what one sets anew for this very moment waits for the loop's next turn. */
+static void on_clock(uv_timer_t *clock)
+{
+    struct http_server *s = clock->data;
+    uint64_t now = uv_now(s->loop);
+    for (size_t n = s->deadlines.n; n; n--) {
+        struct deadline *due = deadlines_take(&s->deadlines, now);
+        if (!due)
+            break;
+        http_connection_ring(due);
+    }
+    http_server_wind_clock(s);
+}
+
+void http_server_wind_clock(struct http_server *s)
+{
+    uint64_t at = deadlines_next(&s->deadlines);
+    uint64_t now = uv_now(s->loop), wait = at > now ? at - now : 0;
+    if (at == DEADLINE_NEVER || s->destroying)
+        return;
+    if (!uv_is_active((uv_handle_t *)&s->clock) || uv_timer_get_due_in(&s->clock) > wait)
+        uv_timer_start(&s->clock, on_clock, wait, 0);
+}
+
 void http_server_again(struct http_connection *c)
 {
     struct http_server *s = c->server;
@@ -319,9 +343,10 @@ struct http_server *http_server_create(uv_loop_t *loop, struct config *config,
         return NULL;
     }
     uv_timer_init(loop, &s->accept_timer);
+    uv_timer_init(loop, &s->clock);
     uv_idle_init(loop, &s->again);
-    s->accept_timer.data = s->again.data = s;
-    s->open_handles = 2;
+    s->accept_timer.data = s->clock.data = s->again.data = s;
+    s->open_handles = 3;
     put_in_force(s, config, listeners, identity);
     return s;
 }
@@ -353,6 +378,7 @@ void http_server_destroy(struct http_server *s, void (*closed)(void *), void *ar
     for (; s->ready; s->ready = s->ready->next_ready)
         s->ready->in_ready = false; /* nobody may wait for a turn that does not come */
     uv_close((uv_handle_t *)&s->accept_timer, on_handle_closed);
+    uv_close((uv_handle_t *)&s->clock, on_handle_closed);
     uv_close((uv_handle_t *)&s->again, on_handle_closed);
 }
 

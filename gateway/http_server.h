@@ -3,7 +3,8 @@
  * answers.
  *
  * Knows RFC 9112, not OpenAI. A request is announced once its head is read; its body is gathered
- * (bounded) and announced once it is whole. Answers are written in pieces or whole; keep-alive,
+ * (bounded) and announced once it is whole, or streamed: handed out as it comes, as fast as the
+ * handler takes it. Answers are written in pieces or whole; keep-alive,
  * pipelining (answers in order, one request handled at a time per connection), HTTP/1.0, HEAD,
  * Expect and chunked coding are settled here. Limits and clocks: head 64 KiB → 431, target 8 KiB →
  * 414, body > max_body → 413 as soon as it is known (then discards for up to 2 s before closing);
@@ -29,11 +30,16 @@ struct http_handler {
     /* The head is read. Return 0 to go on (the body is gathered, Expect is answered with 100 only
      * now), or -1 after having answered: the body is then discarded. */
     int (*on_head)(void *owner, struct http_exchange *);
-    /* The body is whole: answer now or later. */
+    /* The body is whole, or is going to be streamed: answer now or later. */
     void (*on_request)(void *owner, struct http_exchange *);
+    /* A piece of a streamed body, valid during the call; `last`: the body ends with it (it may be
+     * empty). After on_request, unless http_exchange_set_user was given nothing, or the answer has
+     * ended: what still comes is thrown away then. NULL where no body is ever streamed. */
+    void (*on_body)(void *owner, struct http_exchange *, void *user, struct span piece, bool last);
     /* The client is gone (FIN or RST) before the answer was finished, or the server gives up on it.
      * The exchange is invalid after this call returns. Only called after on_request, when
-     * http_exchange_set_user was given something and http_answer_end has not been called. */
+     * http_exchange_set_user was given something and http_answer_end has not been called. A
+     * streamed body that stops coming or breaks HTTP's rules is such an end, too. */
     void (*on_gone)(void *owner, struct http_exchange *, void *user);
     /* Everything handed to http_answer_write so far has left (it was above the high-water mark
      * before). */
@@ -74,11 +80,29 @@ struct span http_exchange_header(const struct http_exchange *, const char *name)
 /* All headers in order. */
 const struct header *http_exchange_headers(const struct http_exchange *, size_t *n);
 /* After on_request, when the rest of the head is needed no more: from now on the request has only
- * its first header of this name. An answer may be long in coming, and a head is as large as a chat.
- */
-void http_exchange_drop_head(struct http_exchange *, const char *keep);
-/* Body with JSON_PADDING, mutable in place; valid until the answer ends. */
-struct buffer *http_exchange_body(struct http_exchange *);
+ * its first header of each of these names. An answer may be long in coming, and a head is as large
+ * as a chat. */
+#define HTTP_KEPT_HEADERS                                                                          \
+    {                                                                                              \
+        "origin", "anthropic-beta"                                                                 \
+    }
+void http_exchange_drop_head(struct http_exchange *);
+/* Body with JSON_PADDING, mutable in place; valid until the answer ends. Never {NULL,0}. */
+struct span http_exchange_body(const struct http_exchange *);
+/* After the head was dropped, while nobody reads the body: it lies in as little memory as it needs,
+ * without padding, and elsewhere than before. Nothing when memory is short. */
+void http_exchange_pack_body(struct http_exchange *);
+/* The padding is back. 0, or -1 when memory is short. */
+int http_exchange_unpack_body(struct http_exchange *);
+/* In on_head, before it returns 0: the body is streamed. max_body does not apply. */
+void http_exchange_stream_body(struct http_exchange *);
+/* What is still to come of it: 0 = nothing (on_body is not called any more), UINT64_MAX = not known
+ * (chunked). */
+uint64_t http_exchange_body_left(const struct http_exchange *);
+/* No further on_body until resumed; some 64 KiB wait with us, the rest with the client. While
+ * paused the body's clock stands still. Resuming calls nothing back before it returns. */
+void http_exchange_pause_body(struct http_exchange *);
+void http_exchange_resume_body(struct http_exchange *);
 const struct ip_address *http_exchange_peer(const struct http_exchange *);
 bool http_exchange_is_unix(const struct http_exchange *);
 bool http_exchange_is_http10(const struct http_exchange *);

@@ -3,14 +3,15 @@
  * sockets, http_server.c owns listeners and the list of connections, http_connection.c is one
  * client connection, http_exchange.c one answer.
  *
- * An idle connection costs one struct http_connection (well under 1 KiB) and the kernel's socket;
- * heads, bodies, answers and queues are allocated while there are some and given back after each
- * request. Bytes are read into one 64 KiB buffer that all connections of the loop share. (With TLS:
- * mbedTLS's buffers in addition, some 35 KiB.)
+ * An idle connection costs one struct http_connection (less than 400 bytes) and the kernel's
+ * socket; the parser, heads, bodies, answers and queues are allocated while there are some and
+ * given back after each request. Bytes are read into one 64 KiB buffer that all connections of the
+ * loop share. (With TLS: mbedTLS's buffers in addition, some 35 KiB.)
  */
 #ifndef DRAGOMAN_GATEWAY_HTTP_SERVER_INTERNAL_H
 #define DRAGOMAN_GATEWAY_HTTP_SERVER_INTERNAL_H
 
+#include "gateway/deadlines.h"
 #include "gateway/http_parse.h"
 #include "gateway/http_server.h"
 #include "tls/tls_stream.h"
@@ -89,6 +90,8 @@ struct http_server {
     struct tls_identity *identity;       /* NULL: plain HTTP */
     uv_timer_t accept_timer;             /* accepting pauses */
     uv_idle_t again;                     /* runs while `ready` has somebody */
+    uv_timer_t clock;                    /* rings for the earliest deadline */
+    struct deadlines deadlines;          /* of connections */
     struct http_connection *connections; /* all, doubly linked */
     struct http_connection *ready;       /* to be looked at in the next turn, singly linked */
     size_t n_connections, n_refused;
@@ -104,6 +107,8 @@ struct http_server {
 
 /* Puts the connection on the list that the next loop turn looks at. */
 void http_server_again(struct http_connection *);
+/* After a deadline was set: the clock rings in time. */
+void http_server_wind_clock(struct http_server *);
 /* A handle of the server is closed; the last one frees it. */
 void http_server_handle_closed(struct http_server *);
 /* The Date header line; formatted once a second. */
@@ -116,6 +121,7 @@ enum connection_state {
     CONNECTION_IDLE,      /* waits for the first byte of a head */
     CONNECTION_HEAD,      /* a head is arriving */
     CONNECTION_BODY,      /* a body is arriving */
+    CONNECTION_STREAM,    /* a body is arriving and handed out; its answer may be in work */
     CONNECTION_DISCARD,   /* answered already; the rest of the body is thrown away */
     CONNECTION_ANSWER,    /* the request is whole, the answer is in work */
     CONNECTION_FLUSH,     /* the last answer is in the queue; then we end */
@@ -133,40 +139,46 @@ struct http_outbox {
     size_t unsent;         /* what uv_write had left then */
 };
 
+/* What is being read of a request, or was read ahead of it. */
+struct http_intake {
+    struct http_parser parser;
+    struct buffer ahead; /* received, not yet parsed */
+};
+
+/* Ten thousand of them may wait: the fields lie without gaps, and a TCP socket takes no more of the
+ * union than its size. */
 struct http_connection {
     unsigned magic;
-    enum connection_state state;
+    struct deadline deadline;
     struct http_server *server;
     struct http_connection *next, *prev;
     struct http_connection *next_ready;
+    struct http_outbox *out;        /* NULL: the client took everything so far */
+    struct tls_stream *tls;         /* NULL: plain */
+    struct http_intake *intake;     /* NULL: nothing is being read */
+    struct http_exchange *exchange; /* the request in work, from its head to its answer's end */
+    uint64_t since_ms;              /* of the state, or of the last byte of a body */
+    uint32_t lingered;              /* bytes thrown away since FLUSH */
+    struct ip_address peer;
+    uint8_t state; /* enum connection_state */
+    bool is_unix : 1;
+    bool refused : 1;    /* over max_connections */
+    bool keep_alive : 1; /* after the request in work */
+    bool reading : 1;    /* uv_read_start is in force */
+    bool processing : 1; /* within process(): do not enter it again */
+    bool in_ready : 1;
+    bool write_busy : 1;    /* uv_write is under way */
+    bool wants_drain : 1;   /* was above the high-water mark */
+    bool client_ended : 1;  /* FIN came */
+    bool broken : 1;        /* a write failed: nothing arrives any more */
+    bool socket_closed : 1; /* uv_close has done its work */
+    bool notified : 1; /* TLS: close_notify is sent, or must not be as the answer is cut on purpose
+                        */
     union {
         uv_stream_t stream;
         uv_tcp_t tcp;
         uv_pipe_t pipe;
-    } socket;
-    uv_timer_t timer;
-    struct http_outbox *out; /* NULL: the client took everything so far */
-    struct tls_stream *tls;  /* NULL: plain */
-    struct ip_address peer;
-    struct http_parser parser;
-    struct http_exchange
-        *exchange;       /* the request in work, from its head to the end of its answer */
-    struct buffer ahead; /* received, not yet parsed */
-    uint64_t timer_due_ms;
-    uint64_t since_ms; /* of the state, or of the last byte of a body */
-    uint64_t lingered; /* bytes thrown away since FLUSH */
-    uint8_t open_handles;
-    bool is_unix;
-    bool refused;    /* over max_connections */
-    bool keep_alive; /* after the request in work */
-    bool reading;    /* uv_read_start is in force */
-    bool processing; /* within process(): do not enter it again */
-    bool in_ready;
-    bool write_busy;   /* uv_write is under way */
-    bool wants_drain;  /* was above the high-water mark */
-    bool client_ended; /* FIN came */
-    bool broken;       /* a write failed: nothing arrives any more */
-    bool notified; /* TLS: close_notify is sent, or must not be as the answer is cut on purpose */
+    } socket; /* last: see http_connection_create */
 };
 
 /* Takes over the connected socket. `refused`: it gets a 503 only. */
@@ -176,6 +188,8 @@ void http_connection_create(struct http_server *, int fd, bool is_unix,
 void http_connection_close(struct http_connection *);
 /* The server stops: idle ones close, the others end after their answer. */
 void http_connection_stop(struct http_connection *);
+/* Its deadline has come. */
+void http_connection_ring(struct deadline *);
 /* What the server's idle handle found in `ready`. */
 void http_connection_again(struct http_connection *);
 /* An answer is owed or not all of it has left. */
@@ -199,20 +213,41 @@ void http_connection_cut(struct http_connection *, bool reset);
 
 struct http_exchange {
     unsigned magic;
+    bool announced : 1; /* on_request was called */
+    bool started : 1;   /* http_answer_start was called */
+    bool head_sent : 1;
+    bool bodiless : 1; /* HEAD, 204, 304 */
+    bool chunked : 1;
+    bool http10 : 1;      /* the request is */
+    bool dropped : 1;     /* http_exchange_drop_head was called: the connection's parser is gone */
+    bool packed : 1;      /* the body has no padding */
+    bool streamed : 1;    /* its body is handed out as it comes */
+    bool body_paused : 1; /* but not now */
     struct http_connection *connection;
     struct config *config;
     void *user;
     uint64_t started_ms;
     uint64_t bytes_out;
-    const char *reason; /* of the status line; NULL = the status's own */
-    struct buffer head; /* the answer's, until it leaves */
-    int64_t left;       /* of the announced length; -1: chunked or until close */
-    bool announced;     /* on_request was called */
-    bool started;       /* http_answer_start was called */
-    bool head_sent;
-    bool bodiless; /* HEAD, 204, 304 */
-    bool chunked;
+    struct buffer *head; /* the answer's, until it leaves; NULL before and after */
+    union {
+        const char *reason; /* before the start: of the status line; NULL = the status's own */
+        int64_t left;       /* then: of the announced length; -1: chunked or until close */
+    };
+    struct http_kept *kept; /* headers of a dropped head; NULL = none */
+    char *body;             /* of a request whose head was dropped; NULL = none */
+    size_t body_n;
 };
+
+/* Headers that outlive their head; one block with their texts. */
+struct http_kept {
+    size_t n;
+    struct header list[];
+};
+
+/* The request that is being read; an empty one when there is none. */
+const struct http_request *http_connection_request(const struct http_connection *);
+/* The request in work is understood: what was needed to read it is given back. */
+void http_connection_drop_intake(struct http_connection *);
 
 struct http_exchange *http_exchange_create(struct http_connection *, uint64_t started_ms);
 void http_exchange_free(struct http_exchange *);

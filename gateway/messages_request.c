@@ -18,6 +18,9 @@
 #include "gateway/request_body.h"
 
 enum { STOPS_MAX = 256, PLACE_LENGTH = 96, TOOLS_LIMIT = 1 << 28 };
+/* The API's own limit of messages (sites/anthropic.md §1). It has none of blocks, but they may be
+ * as small as ten bytes and become many times that here. */
+enum { MESSAGES_MAX = 100000, BLOCKS_MAX = 200000 };
 
 /* One request being read. */
 struct reader {
@@ -27,6 +30,7 @@ struct reader {
     struct fail *fail;
     struct message *messages; /* room for all that may come */
     size_t n_messages;
+    size_t n_blocks; /* that there was room made for */
 };
 
 /* ---- raw values ---- */
@@ -310,8 +314,22 @@ static int read_string(struct reader *r, struct span raw, struct message *m)
     return 0;
 }
 
+static int too_many(struct reader *r)
+{
+    char what[80];
+    snprintf(what, sizeof what, "at most %d, with at most %d blocks in all", MESSAGES_MAX,
+             BLOCKS_MAX);
+    invalid(r, "messages", what);
+    return -1;
+}
+
 static struct part *make_parts(struct reader *r, size_t n)
 {
+    r->n_blocks += n;
+    if (r->n_blocks > BLOCKS_MAX) {
+        too_many(r);
+        return NULL;
+    }
     struct part *parts = arena_alloc(r->arena, (n ? n : 1) * sizeof *parts);
     if (!parts)
         fail_memory(r->fail);
@@ -472,8 +490,10 @@ static int read_assistant(struct reader *r, struct span raw, const char *place, 
     struct span type = {NULL, 0};
     size_t n = count_elements(raw);
     struct part *parts = make_parts(r, n);
+    if (!parts)
+        return -1;
     struct tool_call *calls = arena_alloc(r->arena, (n ? n : 1) * sizeof *calls);
-    if (!parts || !calls)
+    if (!calls)
         return fail_memory(r->fail);
     m->parts = parts;
     m->tool_calls = calls;
@@ -507,13 +527,16 @@ static int read_assistant(struct reader *r, struct span raw, const char *place, 
 /* What every message of the client's becomes at most: one for each block, and one. */
 static int make_messages(struct reader *r, struct span system, struct span list)
 {
-    size_t most = system.p ? 1 : 0;
+    size_t most = system.p ? 1 : 0, n = 0;
     struct json_raw_iter it = json_raw_each(list);
     while (json_raw_next(&it)) {
         struct span content =
             is_object(it.value) ? json_raw_given(it.value, "content") : span_of(NULL, 0);
         most += 1 + (is_array(content) ? count_elements(content) : 0);
+        n++;
     }
+    if (n > MESSAGES_MAX || most > MESSAGES_MAX + BLOCKS_MAX)
+        return too_many(r);
     r->messages = arena_alloc(r->arena, most * sizeof *r->messages);
     return r->messages ? 0 : fail_memory(r->fail);
 }

@@ -106,10 +106,12 @@ static int find_one(struct response_call *c, struct store_file *file, const char
     return c->bytes <= FOUND_BYTES_MAX ? 1 : -1;
 }
 
-/* Going on from a response keeps those before it alive; once a day is enough. */
+/* Going on from a response keeps those before it alive. Once a day is enough, or when half of a
+ * shorter time is over. */
 static int renew(const struct response_call *c, struct store_file *file, const struct row *row)
 {
-    if (c->alone || row->stored.expires_ms > c->now_ms + c->ttl_ms - A_DAY_MS)
+    int64_t used_ms = c->ttl_ms / 2 < A_DAY_MS ? c->ttl_ms / 2 : A_DAY_MS;
+    if (c->alone || row->stored.expires_ms > c->now_ms + c->ttl_ms - used_ms)
         return 0;
     return store_file_renew_response(file, row->id, c->now_ms + c->ttl_ms);
 }

@@ -18,9 +18,17 @@
 #include "gateway/request_body.h"
 
 enum { WHERE_MAX = 96, PIECES_LIMIT = 1 << 30, ECHO_LIMIT = 1 << 30, DESCRIPTION_LIMIT = 1 << 20 };
+/* One item may be referred to again and again: all that references stand for, in MiB. */
+enum { REFERRED_MAX = 32 };
 
 /* Places in what was stored have no name that the client knows. */
 enum { STORED = -1 };
+
+/* An item of what was found. */
+struct known_item {
+    struct span id, item; /* raw */
+    size_t place;
+};
 
 struct reader {
     struct json_parser *json;
@@ -41,6 +49,10 @@ struct reader {
     bool ends_in_message; /* its last item was a message */
 
     size_t n_ignored_tools;
+
+    struct known_item *known; /* of what was found, by id; NULL = nobody asked yet */
+    size_t n_known;
+    size_t referred; /* bytes of items that references stand for */
 };
 
 /* ---- raw values ---- */
@@ -701,16 +713,65 @@ static int read_chain(struct reader *r)
                               SPAN_ARGS(span_first(r->request->previous, 80)));
 }
 
-static bool find_in(struct span items, struct span raw_id, struct span *item)
+/* Raw ids in their order, then in the order of what was found. */
+static int by_id(const void *a, const void *b)
+{
+    const struct known_item *x = a, *y = b;
+    int order = span_compare(x->id, y->id);
+    return order ? order : (x->place > y->place) - (x->place < y->place);
+}
+
+static size_t list_known(struct span items, struct known_item *list, size_t n)
 {
     struct json_raw_iter it = json_raw_each(items);
     while (is_array(items) && json_raw_next(&it)) {
-        if (is_object(it.value) && span_eq(json_raw_given(it.value, "id"), raw_id)) {
-            *item = it.value;
-            return true;
-        }
+        struct span id = is_object(it.value) ? json_raw_given(it.value, "id") : SPAN("");
+        if (!is_text(id))
+            continue;
+        if (list)
+            list[n] = (struct known_item){id, it.value, n};
+        n++;
     }
-    return false;
+    return n;
+}
+
+static size_t list_all_known(struct reader *r, struct known_item *list)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_found; i++) {
+        n = list_known(stored_items(r->found[i].body, true), list, n);
+        n = list_known(stored_items(r->found[i].body, false), list, n);
+    }
+    return n;
+}
+
+/* Before the first reference is resolved: a request may hold thousands. */
+static int know_items(struct reader *r)
+{
+    if (r->known)
+        return 0;
+    r->n_known = list_all_known(r, NULL);
+    r->known = arena_alloc(r->arena, (r->n_known + 1) * sizeof *r->known);
+    if (!r->known)
+        return fail_memory(r->fail);
+    list_all_known(r, r->known);
+    qsort(r->known, r->n_known, sizeof *r->known, by_id);
+    return 0;
+}
+
+/* The first item of that raw id, {NULL,0} = there is none. */
+static struct span known_item(const struct reader *r, struct span id)
+{
+    size_t low = 0, high = r->n_known;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (span_compare(r->known[middle].id, id) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < r->n_known && span_eq(r->known[low].id, id) ? r->known[low].item
+                                                             : span_of(NULL, 0);
 }
 
 static bool is_reference(struct span item)
@@ -726,10 +787,17 @@ static int resolve(struct reader *r, int index, struct span *item)
     place_of(where, index);
     if (!is_text(id))
         return invalid(r, where, "a reference with a string \"id\"");
-    for (size_t i = 0; i < r->n_found; i++) {
-        if (find_in(stored_items(r->found[i].body, true), id, item) ||
-            find_in(stored_items(r->found[i].body, false), id, item))
-            return 0;
+    if (know_items(r))
+        return -1;
+    struct span known = known_item(r, id);
+    r->referred += known.n;
+    if (r->referred >> 20 >= REFERRED_MAX)
+        return fail_param(r->fail, FAIL_INVALID_VALUE, where,
+                          "%s is one reference too many: what input refers to is more than %d MiB",
+                          where, REFERRED_MAX);
+    if (known.p) {
+        *item = known;
+        return 0;
     }
     return fail_param(r->fail, FAIL_INVALID_VALUE, where,
                       "Item with id '%.*s' not found. Items are kept with `store`; send the item "
@@ -807,17 +875,39 @@ static int read_messages(struct reader *r, struct span body)
 
 /* ---- tools ---- */
 
-/* May the model use the tool? `names` is the list of allowed_tools, {NULL,0} = all. */
-static bool is_allowed(struct span names, struct span raw_name)
+/* The raw names of allowed_tools, sorted. */
+struct allowed {
+    bool all; /* it was not said */
+    struct span *names;
+    size_t n;
+};
+
+static int by_name(const void *a, const void *b)
 {
-    struct json_raw_iter it = json_raw_each(names);
-    if (!names.p)
-        return true;
+    return span_compare(*(const struct span *)a, *(const struct span *)b);
+}
+
+static int list_allowed(struct reader *r, struct span tools, struct allowed *allowed)
+{
+    struct json_raw_iter it = json_raw_each(tools);
+    *allowed = (struct allowed){.all = !tools.p};
+    if (!tools.p)
+        return 0;
+    allowed->names = arena_alloc(r->arena, (count_elements(tools) + 1) * sizeof *allowed->names);
+    if (!allowed->names)
+        return fail_memory(r->fail);
     while (json_raw_next(&it)) {
-        if (is_object(it.value) && span_eq(json_raw_given(it.value, "name"), raw_name))
-            return true;
+        if (is_object(it.value))
+            allowed->names[allowed->n++] = json_raw_given(it.value, "name");
     }
-    return false;
+    qsort(allowed->names, allowed->n, sizeof *allowed->names, by_name);
+    return 0;
+}
+
+static bool is_allowed(const struct allowed *allowed, struct span raw_name)
+{
+    return allowed->all ||
+           bsearch(&raw_name, allowed->names, allowed->n, sizeof raw_name, by_name) != NULL;
 }
 
 static void copy_members(struct json_writer *w, struct span object, const char *const *names)
@@ -881,7 +971,7 @@ static int add_custom_name(struct reader *r, struct span *names, struct span raw
 }
 
 static int write_tools(struct reader *r, struct json_writer *w, struct span tools,
-                       struct span allowed, struct span *custom_names, size_t *n)
+                       const struct allowed *allowed, struct span *custom_names, size_t *n)
 {
     struct json_raw_iter it = json_raw_each(tools);
     *n = 0;
@@ -923,14 +1013,17 @@ static int read_tools(struct reader *r, struct span body, struct span allowed)
     if (!is_array(tools))
         return invalid(r, "tools", "an array");
     count = count_elements(tools);
+    struct allowed names_allowed;
     struct span *names = arena_alloc(r->arena, (count ? count : 1) * sizeof *names);
     if (!names)
         return fail_memory(r->fail);
+    if (list_allowed(r, allowed, &names_allowed))
+        return -1;
     r->request->custom = names;
     buffer_init(&out, tools.n * 8 + count * 512 + DESCRIPTION_LIMIT);
     struct json_writer w = json_writer(&out);
     json_begin_array(&w);
-    int bad = write_tools(r, &w, tools, allowed, names, &n);
+    int bad = write_tools(r, &w, tools, &names_allowed, names, &n);
     json_end_array(&w);
     if (!bad && n) {
         r->turn->tools_raw = out.error ? span_of(NULL, 0) : arena_dup(r->arena, buffer_span(&out));

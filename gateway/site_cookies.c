@@ -78,7 +78,7 @@ int site_cookies_send(const struct adapter *adapter, struct turn_run *run, struc
 {
     struct cookie_jar jar = {0};
     struct buffer jars, all;
-    if (!adapter->keeps_cookies)
+    if (!adapter->keeps_cookies || req->origin.n)
         return 0;
     struct cookie_place place = place_of(run, req);
     if (!place.path.p)
@@ -125,7 +125,7 @@ void site_cookies_take(const struct adapter *adapter, const struct turn_run *run
 {
     struct cookie_jar jar = {0};
     bool read = false, changed = false;
-    if (!adapter->keeps_cookies)
+    if (!adapter->keeps_cookies || req->origin.n)
         return;
     const struct cookie_place place = place_of(run, req);
     for (size_t i = 0; place.path.p && i < head->n_headers; i++) {

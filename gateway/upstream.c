@@ -24,6 +24,7 @@
 
 #include "gateway/http_client.h"
 #include "gateway/net_streams.h"
+#include "gateway/other_origin.h"
 
 enum {
     UPSTREAM_MAGIC = 0x75707374,
@@ -32,6 +33,8 @@ enum {
     REQUEST_HEAD_MAX = 256 * 1024,
     DRAIN_BYTES = 64 * 1024,
     DRAIN_MS = 1000,
+    BODY_KEEP = 4 * UPSTREAM_HIGH_WATER, /* memory that a streamed body's queues keep */
+    BODY_QUEUE_MAX = 1 << 30,            /* a caller that does not heed the high-water mark */
     LABEL_MAX = 300
 };
 
@@ -59,6 +62,7 @@ struct connection {
     unsigned served; /* calls before this one */
     bool got_bytes;  /* of the running call's answer */
     bool written;    /* its request left whole */
+    bool writing;    /* a write is under way */
     bool delivered;  /* something in this read that on_read_done is owed for */
     bool wake;       /* DRAINING: what was held back has to be read on */
 };
@@ -117,16 +121,23 @@ struct upstream_call {
     TAILQ_ENTRY(upstream_call) waiting;
     struct connection *conn;
     struct upstream_handler handler;
+    struct upstream_body_handler body_handler;
     struct buffer head;
-    struct span body;
+    struct span body; /* with the head; streamed calls have none */
     bool is_head_method, paused, retried;
-    bool wake;   /* resumed: read on as soon as the timer fires */
-    bool doomed; /* `fail` is to be told as soon as the timer fires */
+    bool streamed, chunked;
+    bool body_ended;       /* upstream_send said `last` */
+    bool above;            /* the high-water mark was passed: on_drain is owed */
+    struct buffer sending; /* of a streamed body: in the stream's hands */
+    struct buffer queue;   /* waits behind it */
+    uint64_t sent;         /* bytes of finished writes: progress, for the first-byte clock */
+    bool wake;             /* resumed: read on as soon as the timer fires */
+    bool doomed;           /* `fail` is to be told as soon as the timer fires */
     struct fail fail;
     uv_timer_t timer;
     uint64_t deadline, armed; /* 0 = none */
     int64_t connect_ms, first_byte_ms, idle_ms;
-    size_t unsent; /* when the first-byte clock last looked */
+    uint64_t progress; /* when the first-byte clock last looked */
 };
 
 static void connection_close(struct connection *);
@@ -178,6 +189,8 @@ static void on_call_closed(uv_handle_t *handle)
     if (call->head.p)
         explicit_bzero(call->head.p, call->head.n); /* it carries credentials */
     buffer_free(&call->head);
+    buffer_free(&call->sending);
+    buffer_free(&call->queue);
     free(call);
     pool_release(pool);
     net_release(net);
@@ -259,6 +272,22 @@ static void call_timed_out(struct upstream_call *call)
 
 static void call_read_on(struct upstream_call *call);
 
+/* A large body is still leaving, or a streamed one still coming: the site has nothing to answer
+ * yet.
+ */
+static bool is_getting_on(struct upstream_call *call)
+{
+    const struct connection *conn = call->conn;
+    if (call->phase != CALL_SENT || conn->written)
+        return false;
+    if (call->streamed && !call->body_ended && !conn->writing)
+        return true;
+    uint64_t progress = call->sent - byte_stream_unsent(conn->stream);
+    bool moved = progress != call->progress;
+    call->progress = progress;
+    return moved;
+}
+
 static void on_call_timer(uv_timer_t *timer)
 {
     struct upstream_call *call = timer->data;
@@ -269,13 +298,8 @@ static void on_call_timer(uv_timer_t *timer)
     }
     uint64_t now = now_of(call->pool->upstream);
     if (call->deadline && !(call->paused && call->phase >= CALL_SENT)) {
-        if (call->phase == CALL_SENT && now >= call->deadline && !call->conn->written) {
-            size_t unsent = byte_stream_unsent(call->conn->stream);
-            if (unsent != call->unsent) /* a large body is still leaving: the site has nothing to
-                                           answer yet */
-                call->deadline = now + (uint64_t)call->first_byte_ms;
-            call->unsent = unsent;
-        }
+        if (now >= call->deadline && is_getting_on(call))
+            call->deadline = now + (uint64_t)call->first_byte_ms;
         if (now >= call->deadline) {
             call_timed_out(call);
             return;
@@ -415,6 +439,23 @@ static void connection_close(struct connection *conn)
     byte_stream_close(conn->stream);
 }
 
+/* A streamed body begins anew: what was sent of it goes into the queue again. */
+static bool rewind_body(struct upstream_call *call)
+{
+    struct span sent = {NULL, 0};
+    if (!call->streamed)
+        return true;
+    if (!call->body_handler.on_again || !call->body_handler.on_again(call->handler.owner, &sent))
+        return false;
+    buffer_clear(&call->sending);
+    buffer_clear(&call->queue);
+    if (call->chunked)
+        http_chunk_write(&call->queue, sent, call->body_ended);
+    else
+        buffer_append(&call->queue, sent);
+    return call->queue.error == BUFFER_OK;
+}
+
 /* The connection is of no use any more. Its call is tried again on a fresh one where that is safe,
  * else it ends. */
 static void connection_failed(struct connection *conn, const struct fail *fail)
@@ -425,7 +466,7 @@ static void connection_failed(struct connection *conn, const struct fail *fail)
                  conn->state == CONNECTION_BUSY;
     pool->users++;
     connection_close(conn);
-    if (again) {
+    if (again && rewind_body(call)) {
         call->retried = true;
         call_open(call);
     } else if (call) {
@@ -580,12 +621,46 @@ static void on_stream_eof(void *up)
 
 static void on_stream_fail(void *up, const struct fail *fail) { connection_failed(up, fail); }
 
+/* The queue, whole, becomes what is being sent. */
+static void take_queue(struct upstream_call *call)
+{
+    struct buffer empty = call->sending;
+    assert(empty.n == 0);
+    call->sending = call->queue;
+    call->queue = empty;
+}
+
+/* What waits of a streamed body goes out. */
+static void send_queue(struct connection *conn, struct upstream_call *call)
+{
+    take_queue(call);
+    struct span piece = buffer_span(&call->sending);
+    call->sent += piece.n;
+    conn->writing = true;
+    byte_stream_write(conn->stream, &piece, 1);
+}
+
 static void on_stream_written(void *up)
 {
     struct connection *conn = up;
-    conn->written = true;
-    if (conn->call && conn->call->phase == CALL_SENT)
-        call_clock(conn->call, conn->call->first_byte_ms);
+    struct upstream_call *call = conn->call;
+    conn->writing = false;
+    if (call && call->streamed) {
+        buffer_shrink(&call->sending, BODY_KEEP);
+        if (call->queue.n) {
+            send_queue(conn, call);
+            return;
+        }
+        conn->written = call->body_ended;
+    } else {
+        conn->written = true;
+    }
+    if (call && call->phase == CALL_SENT)
+        call_clock(call, call->first_byte_ms);
+    if (call && call->above) { /* last: it may send, or cancel */
+        call->above = false;
+        call->body_handler.on_drain(call->handler.owner);
+    }
 }
 
 /* ---- sending a call's request ---- */
@@ -594,14 +669,21 @@ static void connection_send(struct connection *conn, struct upstream_call *call)
 {
     conn->state = CONNECTION_BUSY;
     conn->call = call;
-    conn->got_bytes = conn->written = conn->delivered = conn->wake = false;
+    conn->got_bytes = conn->written = conn->writing = conn->delivered = conn->wake = false;
     conn->drained = 0;
     call->conn = conn;
     call->phase = CALL_SENT;
-    call->unsent = SIZE_MAX;
+    call->progress = UINT64_MAX;
     http_answer_reset(&conn->answer, call->is_head_method);
+    conn->answer.as_it_is = call->streamed;
     call_clock(call, call->first_byte_ms);
+    if (call->streamed) { /* what came of the body meanwhile goes with the head */
+        take_queue(call);
+        call->body = buffer_span(&call->sending);
+    }
     struct span pieces[2] = {buffer_span(&call->head), call->body};
+    call->sent = pieces[0].n + pieces[1].n;
+    conn->writing = true;
     byte_stream_write(conn->stream, pieces, call->body.n ? 2 : 1);
     if (call->paused)
         byte_stream_read_stop(conn->stream);
@@ -833,17 +915,11 @@ static struct pool *pool_for(struct upstream *u, const struct site_config *site,
 
 /* ---- what upstream.h promises ---- */
 
-struct upstream_call *upstream_start(struct upstream *u, const struct site_config *site,
-                                     struct span account_name, const struct site_request *request,
-                                     const struct upstream_handler *handler, struct fail *fail)
+/* Takes over `head`. */
+static struct upstream_call *call_start(struct upstream *u, const struct site_config *site,
+                                        struct span account_name, struct buffer head,
+                                        const struct upstream_call *like, struct fail *fail)
 {
-    assert(u->magic == UPSTREAM_MAGIC && !u->closing);
-    struct buffer head;
-    buffer_init(&head, REQUEST_HEAD_MAX);
-    if (http_request_write(&head, request, site->host_header, site->settings.prefix, fail) != 0) {
-        buffer_free(&head);
-        return NULL;
-    }
     struct upstream_call *call = calloc(1, sizeof *call);
     struct pool *pool = call ? pool_for(u, site, account_name) : NULL;
     if (!pool) {
@@ -852,12 +928,12 @@ struct upstream_call *upstream_start(struct upstream *u, const struct site_confi
         fail_memory(fail);
         return NULL;
     }
+    *call = *like;
     call->magic = CALL_MAGIC;
     call->pool = pool;
-    call->handler = *handler;
     call->head = head;
-    call->body = request->body;
-    call->is_head_method = strcmp(request->method, "HEAD") == 0;
+    buffer_init(&call->sending, BODY_QUEUE_MAX);
+    buffer_init(&call->queue, BODY_QUEUE_MAX);
     call->connect_ms = site->connect_timeout_ms;
     call->first_byte_ms = site->first_byte_timeout_ms;
     call->idle_ms = site->idle_timeout_ms;
@@ -871,6 +947,81 @@ struct upstream_call *upstream_start(struct upstream *u, const struct site_confi
     if (call->phase == CALL_WAITING)
         call_clock(call, call->first_byte_ms);
     return call;
+}
+
+struct upstream_call *upstream_start(struct upstream *u, const struct site_config *site,
+                                     struct span account_name, const struct site_request *request,
+                                     const struct upstream_handler *handler, struct fail *fail)
+{
+    assert(u->magic == UPSTREAM_MAGIC && !u->closing);
+    struct buffer head;
+    struct site_config other;
+    if (request->origin.n) {
+        if (other_origin(site, request->origin, &other, fail))
+            return NULL;
+        site = &other;
+    }
+    buffer_init(&head, REQUEST_HEAD_MAX);
+    if (http_request_write(&head, request, site->host_header, site->settings.prefix, fail) != 0) {
+        buffer_free(&head);
+        return NULL;
+    }
+    const struct upstream_call like = {.handler = *handler,
+                                       .body = request->body,
+                                       .is_head_method = strcmp(request->method, "HEAD") == 0};
+    return call_start(u, site, account_name, head, &like, fail);
+}
+
+struct upstream_call *upstream_open(struct upstream *u, const struct site_config *site,
+                                    struct span account_name, const struct http_outgoing *request,
+                                    const struct upstream_handler *handler,
+                                    const struct upstream_body_handler *body_handler,
+                                    struct fail *fail)
+{
+    assert(u->magic == UPSTREAM_MAGIC && !u->closing && body_handler->on_drain);
+    struct buffer head;
+    buffer_init(&head, REQUEST_HEAD_MAX);
+    if (http_head_write(&head, request, site->host_header, site->settings.prefix, fail) != 0) {
+        buffer_free(&head);
+        return NULL;
+    }
+    const struct upstream_call like = {.handler = *handler,
+                                       .body_handler = *body_handler,
+                                       .streamed = true,
+                                       .chunked = request->length == HTTP_CHUNKED_BODY,
+                                       .body_ended =
+                                           request->length == HTTP_NO_BODY || request->length == 0,
+                                       .is_head_method = span_eq(request->method, SPAN("HEAD"))};
+    return call_start(u, site, account_name, head, &like, fail);
+}
+
+size_t upstream_send(struct upstream_call *call, struct span piece, bool last)
+{
+    assert(call->magic == CALL_MAGIC && call->streamed && !call->body_ended);
+    struct connection *conn = call->conn;
+    call->body_ended = last;
+    if (call->chunked)
+        http_chunk_write(&call->queue, piece, last);
+    else
+        buffer_append(&call->queue, piece);
+    if (call->queue.error) { /* half a body must not look like a whole one */
+        struct fail fail;
+        fail_memory(&fail);
+        call_doom(call, &fail);
+        return 0;
+    }
+    if (conn && call->phase >= CALL_SENT && !conn->writing) {
+        if (call->queue.n) {
+            call_clock(call, call->phase == CALL_SENT ? call->first_byte_ms : call->idle_ms);
+            send_queue(conn, call);
+        } else if (last) {
+            conn->written = true;
+        }
+    }
+    size_t waiting = call->queue.n + (conn && conn->writing ? byte_stream_unsent(conn->stream) : 0);
+    if (waiting > UPSTREAM_HIGH_WATER)
+        call->above = true;
+    return waiting;
 }
 
 void upstream_pause(struct upstream_call *call)

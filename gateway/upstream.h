@@ -7,6 +7,9 @@
  * Each read of the socket calls on_body at most a few times and then on_read_done once, so that the
  * receiver can write once per read. A request that dies on a *reused* connection before a byte of
  * the answer came is sent once more on a fresh one. Redirects are not followed (they are answers).
+ *
+ * A streamed call (upstream_open) sends a body of any size as it comes, and hands out the answer's
+ * body in the content coding that it has.
  */
 #ifndef DRAGOMAN_GATEWAY_UPSTREAM_H
 #define DRAGOMAN_GATEWAY_UPSTREAM_H
@@ -18,6 +21,9 @@
 
 struct upstream;
 struct upstream_call;
+struct http_outgoing; /* http_client.h */
+
+enum { UPSTREAM_HIGH_WATER = 64 * 1024 };
 
 struct upstream_handler {
     void (*on_head)(void *owner, const struct site_head *);
@@ -32,6 +38,17 @@ struct upstream_handler {
     void *owner;
 };
 
+/* More that a streamed call tells its owner. */
+struct upstream_body_handler {
+    /* Everything given to upstream_send has left, and there had been more
+     * than UPSTREAM_HIGH_WATER. */
+    void (*on_drain)(void *owner);
+    /* The request has to go out once more, on a fresh connection: all that was given to
+     * upstream_send so far, valid until the call returns; false when it was not kept (the call then
+     * ends). May be NULL. */
+    bool (*on_again)(void *owner, struct span *sent);
+};
+
 struct upstream *upstream_create(uv_loop_t *);
 /* Closes idle connections and cancels nothing: callers cancel their calls first. `closed` when
  * every handle is closed; then it is freed. */
@@ -41,12 +58,24 @@ void upstream_forget_idle(struct upstream *);
 
 /* Starts a request. The request's spans must live until on_end or cancel. `site` is kept alive by
  * the caller (config reference). `account_name` separates pools. Never calls back before it
- * returns. NULL with fail when memory is short. Adds Host, User-Agent (dragoman/VERSION),
- * Accept-Encoding: identity, Content-Length (with a body, and for POST/PUT/PATCH) and Connection:
- * keep-alive. */
+ * returns. NULL with fail when memory is short, or the request's other origin is none. Adds Host,
+ * User-Agent (dragoman/VERSION), Accept-Encoding: identity, Content-Length (with a body, and for
+ * POST/PUT/PATCH) and Connection: keep-alive. */
 struct upstream_call *upstream_start(struct upstream *, const struct site_config *site,
                                      struct span account_name, const struct site_request *,
                                      const struct upstream_handler *, struct fail *);
+/* The same with a body that is still to come (or HTTP_NO_BODY). The head is copied; `site` is kept
+ * alive by the caller. No Content-Length, Transfer-Encoding, Host, Connection, Expect, TE, Trailer
+ * and Upgrade among the headers: ours. */
+struct upstream_call *upstream_open(struct upstream *, const struct site_config *site,
+                                    struct span account_name, const struct http_outgoing *,
+                                    const struct upstream_handler *,
+                                    const struct upstream_body_handler *, struct fail *);
+/* The next piece of its body (copied), at any time after upstream_open; `last` ends it, once. All
+ * pieces together have the announced length. Never calls back before it returns. Returns the bytes
+ * that wait to leave: above UPSTREAM_HIGH_WATER the caller should stop until on_drain. While
+ * nothing waits and the body has not ended, first_byte_timeout stands still. */
+size_t upstream_send(struct upstream_call *, struct span piece, bool last);
 /* Stops and starts reading from the site's socket (back-pressure). While paused the idle clock
  * stands still. */
 void upstream_pause(struct upstream_call *);

@@ -437,6 +437,7 @@ static struct item *add_item(struct responses *r, enum item_kind kind)
     if (!item)
         return NULL;
     start(r);
+    r->bytes += sizeof *item; /* also of those with hardly any text: an answer has an end */
     *item = (struct item){.kind = kind, .index = r->n_items++};
     snprintf(item->id, sizeof item->id, "%s_%.*s_%d", id_prefixes[kind],
              SPAN_ARGS(span_first(r->tail, 32)), item->index);

@@ -88,9 +88,9 @@ describe('targets', () => {
     });
   }
 
-  it('knows no target but a path for CONNECT and *', async () => {
-    isError(await ask(gateway.port, head('CONNECT 127.0.0.1:80 HTTP/1.1')), 404, 'unknown_url');
-    isError(await ask(gateway.port, head('CONNECT [::1]:80 HTTP/1.1')), 404, 'unknown_url');
+  it('is no proxy, and knows no target but a path for *', async () => {
+    isError(await ask(gateway.port, head('CONNECT 127.0.0.1:80 HTTP/1.1')), 400, 'invalid_value');
+    isError(await ask(gateway.port, head('CONNECT [::1]:80 HTTP/1.1')), 400, 'invalid_value');
     isError(await ask(gateway.port, get('*')), 404, 'unknown_url');
     isError(await ask(gateway.port, post(hello, [], {target: '*'})), 404, 'unknown_url');
   });

@@ -72,10 +72,18 @@ static uint64_t parse(struct span text, size_t piece)
             check_request(&p);
             hash = mix(hash, p.request.target.p, p.request.target.n);
             hash = mix(hash, &p.request.n_headers, sizeof p.request.n_headers);
-            event = requests % 3 == 2 ? http_parser_discard_body(&p)
-                                      : http_parser_begin_body(&p, MAX_BODY, &problem);
+            switch (requests % 4) {
+            case 2: event = http_parser_discard_body(&p); break;
+            case 3: event = http_parser_stream_body(&p); break;
+            default: event = http_parser_begin_body(&p, MAX_BODY, &problem);
+            }
+        } else if (p.stream && (event == HTTP_PARSE_PIECE || event == HTTP_PARSE_DONE)) {
+            CHECK(p.piece.n || event == HTTP_PARSE_DONE);
+            CHECK(!p.piece.n || (p.piece.p >= text.p && p.piece.p + p.piece.n <= in.p));
+            hash = mix(hash, p.piece.p, p.piece.n);
         }
         CHECK(in.n < given || event == HTTP_PARSE_DONE);
+        CHECK(event != HTTP_PARSE_PIECE || http_parser_body_left(&p) > 0);
         CHECK(event != HTTP_PARSE_MORE || in.n == 0 || p.request.method.n);
         at += given - in.n;
         if (event == HTTP_PARSE_FAILED) {

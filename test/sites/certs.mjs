@@ -1,5 +1,5 @@
-// Certificates for the stand-ins, made anew for every run: an authority, a good server, an expired one, one for another host,
-// and one that nobody has signed.
+// Certificates for the stand-ins, made anew for every run: an authority, a good server, an object storage at its public name, an
+// expired one, one for another host, and one that nobody has signed.
 import {execFileSync} from 'node:child_process';
 import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
@@ -26,7 +26,7 @@ function sign(directory, name, names, from, to) {
 
 const stamp = (days) => new Date(Date.now() + days * 86400e3).toISOString().replace(/[-:T]/g, '').slice(2, 14) + 'Z';
 
-/** {directory, ca (path), caText, good, expired, wrongHost, selfSigned}; the latter four are {key, cert} for node's https. */
+/** {directory, ca (path), caText, good, storage, expired, wrongHost, selfSigned}; the latter five are {key, cert} for node's https. */
 export function certificates() {
   if (made) return made;
   const directory = mkdtempSync(join(tmpdir(), 'dragoman-certs-'));
@@ -39,9 +39,10 @@ export function certificates() {
   makeKey(directory, 'ca');
   openssl(directory, 'req', '-x509', '-new', '-key', 'ca.key', '-subj', '/CN=dragoman test authority', '-days', '3',
     '-addext', 'basicConstraints=critical,CA:TRUE', '-addext', 'keyUsage=critical,keyCertSign,cRLSign', '-out', 'ca.pem');
-  for (const name of ['good', 'expired', 'wronghost', 'selfsigned']) makeKey(directory, name);
+  for (const name of ['good', 'storage', 'expired', 'wronghost', 'selfsigned']) makeKey(directory, name);
   const here = 'DNS:localhost,IP:127.0.0.1';
   sign(directory, 'good', here, stamp(-1), stamp(2));
+  sign(directory, 'storage', 'DNS:bucket.oss-accelerate.aliyuncs.com', stamp(-1), stamp(2));
   sign(directory, 'expired', here, stamp(-10), stamp(-1));
   sign(directory, 'wronghost', 'DNS:other.example', stamp(-1), stamp(2));
   openssl(directory, 'req', '-x509', '-new', '-key', 'selfsigned.key', '-subj', '/CN=localhost', '-days', '3',
@@ -51,7 +52,7 @@ export function certificates() {
   });
   made = {
     directory, ca: join(directory, 'ca.pem'), caText: readFileSync(join(directory, 'ca.pem'), 'utf8'),
-    good: pair('good'), expired: pair('expired'), wrongHost: pair('wronghost'), selfSigned: pair('selfsigned'),
+    good: pair('good'), storage: pair('storage'), expired: pair('expired'), wrongHost: pair('wronghost'), selfSigned: pair('selfsigned'),
   };
   return made;
 }

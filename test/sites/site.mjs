@@ -19,6 +19,7 @@ export class Site extends EventEmitter {
     this.host = host;
     this.requests = [];   // {method, path, query, url, headers, body, json, socket, aborted: Promise<number>}
     this.violations = []; // sentences
+    this.authority = null; // Host's value, where it is not host and port
     this.ownHeaders = []; // of FOREIGN: those that this site wants
     this.plans = [];      // answers to come, first in, first out
     this.sockets = new Set();
@@ -103,7 +104,7 @@ export class Site extends EventEmitter {
     this.requests.push(record);
     try {
       this.#common(record);
-      if (/^application\/json/.test(req.headers['content-type'] ?? '')) {
+      if (body.length && /^application\/json/.test(req.headers['content-type'] ?? '')) {
         try {
           record.json = JSON.parse(new TextDecoder('utf-8', {fatal: true}).decode(body));
         } catch (error) {
@@ -120,7 +121,7 @@ export class Site extends EventEmitter {
   }
 
   #common(r) {
-    this.same('Host', r.headers.host, `${this.host}:${this.port}`);
+    this.same('Host', r.headers.host, this.authority ?? `${this.host}:${this.port}`);
     for (const name of FOREIGN) this.check(!(name in r.headers) || this.ownHeaders.includes(name), `the header ${name} has no business here`);
     for (const name of Object.keys(r.headers)) this.check(!/^(sec-|x-stainless|cf-)/.test(name), `foreign header ${name}`);
     this.check(/^dragoman\b/.test(r.headers['user-agent'] ?? ''), `User-Agent ${r.headers['user-agent']} is not the gateway's own`);

@@ -21,6 +21,7 @@ enum { HEADERS_MAX = 8 };
 
 struct asked {
     struct http_connection connection;
+    struct http_intake intake;
     struct http_exchange exchange;
     struct header headers[HEADERS_MAX];
 };
@@ -43,11 +44,12 @@ static const struct http_exchange *ask(struct asked *a, struct config *config, c
     memset(a, 0, sizeof *a);
     a->exchange.magic = HTTP_EXCHANGE_MAGIC;
     a->exchange.connection = &a->connection;
+    a->connection.intake = &a->intake;
     a->exchange.config = config;
     a->connection.is_unix = !peer;
     if (peer)
         assert_true(ip_parse(span_str(peer), &a->connection.peer));
-    struct http_request *r = &a->connection.parser.request;
+    struct http_request *r = &a->intake.parser.request;
     r->headers = a->headers;
     for (; headers && headers[0]; headers += 2) {
         assert_true(r->n_headers < HEADERS_MAX);
@@ -198,7 +200,7 @@ static void the_absolute_form_names_a_host_too(void **state)
         struct asked a;
         struct fail fail = {0};
         const struct http_exchange *x = ask(&a, config, "127.0.0.1", HEADERS("Host", rows[i].host));
-        a.connection.parser.request.target = span_str(rows[i].target);
+        a.intake.parser.request.target = span_str(rows[i].target);
         if (access_check_address(x, &fail) != (rows[i].wanted ? -1 : 0) ||
             fail.kind != rows[i].wanted)
             fail_msg("%s, Host %s: %s", rows[i].target, rows[i].host, fail.message);
@@ -214,7 +216,7 @@ static void a_host_is_needed(void **state)
     assert_int_equal(access_check_address(ask(&a, config, "127.0.0.1", NULL), &fail), -1);
     assert_int_equal(fail.kind, FAIL_INVALID_VALUE);
     ask(&a, config, "127.0.0.1", NULL);
-    a.connection.parser.request.http10 = true; /* HTTP/1.0 has none */
+    a.exchange.http10 = true; /* HTTP/1.0 has none */
     assert_int_equal(access_check_address(&a.exchange, &fail), 0);
     config_unref(config);
 }

@@ -4,6 +4,7 @@
  * error table.
  */
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/json_raw.h"
 #include "gateway/messages_request.h"
@@ -331,9 +332,51 @@ static void tools_of_the_history(void **state)
         "\"f\",\"arguments\":\"{}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":"
         "\"1\"},{\"role\":\"tool\",\"tool_call_id\":\"b\",\"content\":\"2\"}]}",
         "{\"tools\":[" F "],\"tool_choice\":{\"type\":\"none\"}}", false);
+    /* in the order in which they were called, each once */
+    expect_request(
+        "claude-sonnet-4-5",
+        "{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":"
+        "\"assistant\",\"tool_calls\":[{\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":"
+        "\"z\",\"arguments\":\"{}\"}},{\"id\":\"b\",\"type\":\"function\",\"function\":{\"name\":"
+        "\"f\",\"arguments\":\"{}\"}},{\"id\":\"c\",\"type\":\"function\",\"function\":{\"name\":"
+        "\"z\",\"arguments\":\"{}\"}}]}]}",
+        "{\"tools\":[{\"name\":\"z\",\"input_schema\":{\"type\":\"object\",\"properties\":{}}}," F
+        "]}",
+        false);
 }
 
 /* The answer's names are the client's. */
+/* The time of a request grows with its length, not with its square: it is all the loop's. */
+static void large_histories_take_no_time(void **state)
+{
+    enum { N = 60000, SECONDS = 10 };
+    struct buffer body;
+    struct site_request req;
+    buffer_init(&body, 1 << 28);
+    buffer_printf(&body, "{\"model\":\"x\"," HI ",");
+    body.n -= 2; /* the list goes on */
+    buffer_printf(&body, ",{\"role\":\"assistant\",\"tool_calls\":[");
+    for (int i = 0; i < N; i++)
+        buffer_printf(&body,
+                      "%s{\"id\":\"c%d\",\"type\":\"function\",\"function\":{\"name\":\"f%d\","
+                      "\"arguments\":\"{}\"}}",
+                      i ? "," : "", i, i);
+    buffer_printf(&body, "]}");
+    for (int i = 0; i < N; i++)
+        buffer_printf(&body, ",{\"role\":\"function\",\"name\":\"f\",\"content\":\"r\"}");
+    buffer_printf(&body, "]}");
+    buffer_char(&body, '\0');
+    struct transcript_setup setup = person("claude-opus-4-5", body.p);
+    struct transcript_player *p = open_player(&setup);
+    clock_t before = clock();
+    assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+    assert_true(clock() - before < (clock_t)SECONDS * CLOCKS_PER_SEC);
+    assert_true(span_find(req.body, SPAN("\"tool_use_id\":\"call_1_59999\"")) > 0);
+    assert_true(span_find(req.body, SPAN("{\"name\":\"f59999\",\"input_schema\"")) > 0);
+    transcript_close(p);
+    buffer_free(&body);
+}
+
 static void names_come_back(void **state)
 {
     struct transcript_setup setup =
@@ -774,6 +817,27 @@ static void every_row_of_the_error_table(void **state)
     }
 }
 
+static void counts_that_cannot_be_are_none(void **state)
+{
+    struct transcript_setup setup = person("claude-sonnet-4-5", NULL);
+    struct played out;
+    transcript_play(
+        &setup, NULL,
+        SPAN(
+            "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":3,"
+            "\"cache_read_input_tokens\":9223372036854775807,\"cache_creation_input_tokens\":"
+            "9223372036854775807,\"output_tokens\":1}}}\n\n"
+            "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":"
+            "\"text\",\"text\":\"ok\"}}\n\n"
+            "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{"
+            "\"output_tokens\":9223372036854775807}}\n\n"
+            "data: {\"type\":\"message_stop\"}\n\n"),
+        NULL, 0, END_CLEAN, &out);
+    transcript_expect("counts", "{\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}",
+                      buffer_span(&out.json));
+    played_free(&out);
+}
+
 static void errors_in_the_stream(void **state)
 {
     static const struct {
@@ -987,6 +1051,7 @@ int main(void)
         cmocka_unit_test(files_and_pictures),
         cmocka_unit_test(tools),
         cmocka_unit_test(tools_of_the_history),
+        cmocka_unit_test(large_histories_take_no_time),
         cmocka_unit_test(names_come_back),
         cmocka_unit_test(generations),
         cmocka_unit_test(budgets_that_do_not_fit),
@@ -995,6 +1060,7 @@ int main(void)
         cmocka_unit_test(thinking_that_the_client_brings),
         cmocka_unit_test(a_refused_field_is_left_out_once_and_remembered),
         cmocka_unit_test(every_row_of_the_error_table),
+        cmocka_unit_test(counts_that_cannot_be_are_none),
         cmocka_unit_test(errors_in_the_stream),
         cmocka_unit_test(models_come_in_pages),
         cmocka_unit_test(messages_clients_say_what_they_said),

@@ -222,6 +222,22 @@ static void only_what_is_new_is_sent(void **state)
     growing_free(&g);
 }
 
+/* Halves of one character come in two pieces, and the whole text with it joined. */
+static void surrogates_that_meet_are_one_character(void **state)
+{
+    struct growing g;
+    struct span fresh;
+    growing_init(&g, 64);
+    growing_append(&g, SPAN("x\xED\xA0\xBC"));
+    growing_append(&g, SPAN("\xED\xBE\x90y"));
+    assert_span_equal(buffer_span(&g.sent), SPAN("x🎐y"));
+    growing_append(&g, SPAN("\xED\xA0\xBC"));
+    growing_append(&g, SPAN("海")); /* it stays alone */
+    assert_int_equal(growing_whole(&g, SPAN("x🎐y\xED\xA0\xBC海."), &fresh), GROWTH_MORE);
+    assert_span_equal(fresh, SPAN("."));
+    growing_free(&g);
+}
+
 static void a_text_above_the_limit_says_so(void **state)
 {
     struct growing g;
@@ -457,6 +473,55 @@ static void what_is_no_picture_is_refused_with_its_place(void **state)
     }
 }
 
+static void documents_are_collected_with_the_pictures(void **state)
+{
+    struct turn_run run;
+    struct pictures uploads;
+#define DOCUMENT(name, data) "{\"type\":\"file\",\"file\":{" name "\"file_data\":\"" data "\"}}"
+    assert_int_equal(
+        collected(&uploads, &run,
+                  DOCUMENT("\"filename\":\"a.pdf\",", "data:application/pdf;base64,UERG") "," URL(
+                      "data:image/png;base64,AAEC") "," DOCUMENT("", "data:a;base64,UERG")),
+        0);
+    assert_int_equal(uploads.n, 1); /* pictures alone */
+    assert_int_equal(collect_uploads(&run, "site.example", &uploads), 0);
+    assert_int_equal(uploads.n, 3);
+    assert_span_equal(uploads.list[0].filename, SPAN("a.pdf"));
+    assert_span_equal(uploads.list[0].mime, SPAN("application/pdf"));
+    assert_span_equal(uploads.list[0].bytes, SPAN("PDF"));
+    assert_span_equal(uploads.list[1].filename, SPAN("image-2.png"));
+    assert_span_equal(uploads.list[2].filename, SPAN("document-3"));
+    assert_span_equal(uploads.list[2].mime, SPAN("application/octet-stream"));
+
+    /* a document that came as text; one that is only an id */
+    struct part parts[] = {{.kind = PART_FILE, .text = SPAN("plain")},
+                           {.kind = PART_FILE, .file_id = SPAN("f")}};
+    struct message m = {.role = ROLE_USER, .parts = parts, .n_parts = 1};
+    struct turn turn = {.messages = &m, .n_messages = 1};
+    run.turn = &turn;
+    assert_int_equal(collect_uploads(&run, "site.example", &uploads), 0);
+    assert_span_equal(uploads.list[0].bytes, SPAN("plain"));
+    assert_span_equal(uploads.list[0].mime, SPAN("text/plain"));
+    assert_span_equal(uploads.list[0].filename, SPAN("document-1.txt"));
+    m.n_parts = 2;
+    assert_int_equal(collect_uploads(&run, "site.example", &uploads), -1);
+    assert_non_null(strstr(run.fail.message, "no links"));
+}
+
+/* ---- tokens ---- */
+
+static void a_margin_of_the_sites_own(void **state)
+{
+    struct site_account account = {0};
+    struct turn_run run = {.account = &account, .arena = &arena, .now_ms = 1000000};
+    struct token_use use = {.margin_ms = 120000};
+    account_hold(&account, "t", SPAN("one"), 1000000 + 120000);
+    assert_int_equal(token_use_next(&run, &use, "t"), 1);
+    account_hold(&account, "t", SPAN("one"), 1000000 + 120001);
+    assert_int_equal(token_use_next(&run, &use, "t"), 0);
+    account_clear(&account);
+}
+
 /* ---- multipart ---- */
 
 static void a_plain_field(void **state)
@@ -469,6 +534,114 @@ static void a_plain_field(void **state)
     assert_span_equal(buffer_span(&out), SPAN("--B\r\nContent-Disposition: form-data; name="
                                               "\"from\"\r\n\r\nchat\r\n--B--\r\n"));
     buffer_free(&out);
+}
+
+/* ---- addresses ---- */
+
+static void addresses_of_sites_are_cut(void **state)
+{
+    static const struct {
+        const char *url, *origin, *host, *port, *path, *query;
+    } rows[] = {
+        {"https://a.example", "https://a.example", "a.example", "", "/", ""},
+        {"https://a.example/x/y?z=1&u=/b#f", "https://a.example", "a.example", "", "/x/y",
+         "z=1&u=/b"},
+        {"https://a-1.example:8443/x", "https://a-1.example:8443", "a-1.example", "8443", "/x", ""},
+        {"https://a.example?x=/y", "https://a.example", "a.example", "", "/", "x=/y"},
+        {"https://a.example#@evil.example/x", "https://a.example", "a.example", "", "/", ""},
+    };
+    static const char *const none[] = {"",
+                                       "http://a.example/x",
+                                       "HTTPS://a.example/",
+                                       "https://",
+                                       "https:///x",
+                                       "https://u@a.example/x",
+                                       "https://u:p@a.example/x",
+                                       "https://a.example:/x",
+                                       "https://[::1]/x",
+                                       "https://a.example:0/x",
+                                       "https://a.example:65536/",
+                                       "https://a.example:x/",
+                                       "https://a_b.example/",
+                                       "https://a.example/a b",
+                                       "https://a.example/\r\nX: y",
+                                       "//a.example/x",
+                                       "https://a.example\\@b.example/",
+                                       "https://\xC3\xA4.example/"};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct https_url url;
+        assert_true(read_https_url(span_str(rows[i].url), &url));
+        assert_span_equal(url.origin, span_str(rows[i].origin));
+        assert_span_equal(url.host, span_str(rows[i].host));
+        assert_span_equal(url.port, span_str(rows[i].port));
+        assert_span_equal(url.path, span_str(rows[i].path));
+        assert_span_equal(url.query, span_str(rows[i].query));
+    }
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        struct https_url url;
+        if (read_https_url(span_str(none[i]), &url))
+            fail_msg("taken: %s", none[i]);
+    }
+    struct https_url url;
+    assert_false(read_https_url(SPAN("https://a\0.example/"), &url));
+}
+
+static void a_picture_is_a_line_of_markdown(void **state)
+{
+    struct buffer out;
+    buffer_init(&out, 100);
+    markdown_picture(&out, SPAN("https://a.example/b (c)"));
+    assert_span_equal(buffer_span(&out), SPAN("![](https://a.example/b%20(c%29)\n"));
+    buffer_free(&out);
+}
+
+/* ---- answers told in blocks ---- */
+
+static bool read_event(struct json_parser *json, struct message_event *e, const char *name,
+                       const char *data)
+{
+    struct turn_run run = {.json = json};
+    struct frame frame = {.type = span_str(name), .data = span_str(data)};
+    return message_event_read(&run, &frame, e);
+}
+
+static void events_of_messages_are_told_apart(void **state)
+{
+    struct json_parser *json = json_parser_create(1 << 20);
+    struct message_event e;
+    assert_non_null(json);
+    assert_true(
+        read_event(json, &e, "", "{\"type\":\"content_block_delta\",\"index\":3,\"delta\":{}}"));
+    assert_int_equal(e.kind, EVENT_BLOCK_DELTA);
+    assert_int_equal(e.index, 3);
+    assert_true(json_is(e.inner, JSON_OBJECT));
+    assert_true(read_event(json, &e, "message_stop", "{\"index\":\"x\"}")); /* the frame's name */
+    assert_int_equal(e.kind, EVENT_MESSAGE_STOP);
+    assert_int_equal(e.index, 0);
+    assert_true(
+        read_event(json, &e, "ping", "{\"type\":\"brand_new\"}")); /* the data's comes first */
+    assert_int_equal(e.kind, EVENT_OTHER);
+    assert_span_equal(e.name, SPAN("brand_new"));
+    assert_false(read_event(json, &e, "ping", " "));
+    assert_false(read_event(json, &e, "ping", "[1]"));
+    assert_false(read_event(json, &e, "ping", "nonsense"));
+    json_parser_destroy(json);
+}
+
+static void open_blocks_are_found_by_their_index(void **state)
+{
+    struct turn_run run = {0};
+    struct blocks b = {0};
+    assert_null(block_find(&b, 0));
+    for (int64_t i = 0; i < BLOCKS_OPEN_MAX; i++)
+        assert_non_null(block_open(&run, &b, 100 + i, i ? SPAN("text") : SPAN("tool_result")));
+    assert_null(block_open(&run, &b, 5, SPAN("text")));
+    assert_int_equal(block_find(&b, 100)->kind, BLOCK_RESULT);
+    assert_int_equal(block_find(&b, 101)->kind, BLOCK_TEXT);
+    block_find(&b, 100)->kind = BLOCK_NONE;
+    assert_null(block_find(&b, 100));
+    assert_int_equal(block_open(&run, &b, 5, SPAN("thinking"))->kind, BLOCK_THINKING);
+    assert_int_equal(block_find(&b, 5)->kind, BLOCK_THINKING);
 }
 
 int main(void)
@@ -484,6 +657,7 @@ int main(void)
         TEST(neighbours_are_joined_only_where_the_site_wants_it),
         TEST(pictures_are_numbered_where_they_stood),
         TEST(only_what_is_new_is_sent),
+        TEST(surrogates_that_meet_are_one_character),
         TEST(a_text_above_the_limit_says_so),
         TEST(lengths_in_characters),
         TEST(marks_become_links_at_every_split),
@@ -493,7 +667,13 @@ int main(void)
         TEST(wishes_behind_an_id),
         TEST(pictures_are_collected_in_order),
         TEST(what_is_no_picture_is_refused_with_its_place),
+        TEST(documents_are_collected_with_the_pictures),
+        TEST(a_margin_of_the_sites_own),
+        TEST(addresses_of_sites_are_cut),
+        TEST(a_picture_is_a_line_of_markdown),
         TEST(a_plain_field),
+        TEST(events_of_messages_are_told_apart),
+        TEST(open_blocks_are_found_by_their_index),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

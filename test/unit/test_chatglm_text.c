@@ -112,6 +112,11 @@ static void empty_texts_say_nothing(void **state)
 {
     expect(PIECES("", "", "a", "", "b", "=ab"), "||a||b|");
     expect(PIECES("="), "!");
+    chatglm_text_free(&text);
+    memset(&text, 0, sizeof text);
+    chatglm_text_init(&text);
+    form = FORM_UNKNOWN;
+    expect(PIECES("ab", "", "abc", "abcd"), "ab|||cd");
 }
 
 /* Two fragments that are halves of one character, and the whole with it. */

@@ -695,6 +695,18 @@ static void texts_travel_inside_other_files_are_uploaded(void **state)
     transcript_close(p);
 }
 
+static void a_text_that_is_none_is_uploaded(void **state)
+{
+    struct transcript_setup setup =
+        setup_of("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
+                 "\"file\",\"file\":{\"filename\":\"a.txt\",\"file_data\":"
+                 "\"data:text/plain;base64,w6nD\"}}]}]}");
+    struct site_request req;
+    struct transcript_player *p = open_at_chat(&setup, &req);
+    assert_true(span_find(req.body, SPAN("filename=\"a.txt\"")) > 0);
+    transcript_close(p);
+}
+
 static void refused_uploads(void **state)
 {
     static const struct {
@@ -863,7 +875,7 @@ static void a_busy_conversation_is_asked_again_after_a_second(void **state)
     struct transcript_player *p = open_at_chat(&setup, &req);
     assert_int_equal(answer(p, 409, "{}"), ADAPTER_COMPLETE);
     assert_int_equal(transcript_next(p, &req), ADAPTER_WAIT);
-    assert_int_equal(req.wait_ms, 1000);
+    assert_int_equal(req.delay_ms, 1000);
     transcript_run(p)->now_ms += 999;
     assert_int_equal(transcript_next(p, &req), ADAPTER_WAIT);
     transcript_run(p)->now_ms += 1;
@@ -1058,6 +1070,7 @@ int main(void)
         cmocka_unit_test(pictures_are_uploaded_in_order),
         cmocka_unit_test(the_options_of_uploads),
         cmocka_unit_test(texts_travel_inside_other_files_are_uploaded),
+        cmocka_unit_test(a_text_that_is_none_is_uploaded),
         cmocka_unit_test(refused_uploads),
         cmocka_unit_test(the_organization_is_asked_for_once),
         cmocka_unit_test(organizations_that_will_not_do),

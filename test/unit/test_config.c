@@ -424,7 +424,8 @@ static void all_errors_are_reported_in_the_files_order(void **state)
             "\"inof\" (did you mean \"info\"?)\n"
             "t.toml:8:1: unknown key \"x\" in [server] (known here: listen, workers, data_dir, "
             "secret_key, secret_key_env, secret_key_file, max_body, responses_ttl, responses_max, "
-            "max_connections, cors_origins, log_level, log_format, log_file, log_max_size, log_keep, log_bodies, watch, tls_cert, "
+            "max_connections, cors_origins, passthrough_unknown_keys, log_level, log_format, "
+            "log_file, log_max_size, log_keep, log_bodies, watch, tls_cert, "
             "tls_key)\n");
 }
 
@@ -917,11 +918,10 @@ static void keys_may_name_accounts(void **state)
 
 static void unknown_adapters_list_those_of_this_version(void **state)
 {
-    refused_saying("[[sites]]\nname='x'\nadapter='opnai'\n",
-                   "there is no adapter \"opnai\" (did you mean \"openai\"?); this version has: "
-                   "anthropic, chatglm, claude_web, demo, gemini, openai, sophnet, zai");
-    refused_saying("[[sites]]\nname='x'\nadapter='kimi'\n",
-                   "the adapter \"kimi\" comes with a later version");
+    refused_saying(
+        "[[sites]]\nname='x'\nadapter='opnai'\n",
+        "there is no adapter \"opnai\" (did you mean \"openai\"?); this version has: "
+        "anthropic, chatglm, claude_web, demo, gemini, kimi, openai, qwen, sophnet, zai");
     refused_saying("[[sites]]\nname='x'\nadapter='lmarena'\n", "comes with a later version");
 }
 
@@ -1340,6 +1340,189 @@ static void hosts_of_ours_are_loopback_names_literals_and_listeners(void **state
     config_unref(c);
 }
 
+/* ---- routes ---- */
+
+#define ROUTE "[[routes]]\n"
+
+static void presets_fill_in_what_a_service_needs(void **state)
+{
+    static const struct {
+        const char *name, *prefix, *origin, *inject;
+        enum dialect dialect;
+    } rows[] = {
+        {"openai", "/openai", "https://api.openai.com", "authorization", DIALECT_OPENAI},
+        {"anthropic", "/anthropic", "https://api.anthropic.com", "x-api-key", DIALECT_ANTHROPIC},
+        {"gemini", "/gemini", "https://generativelanguage.googleapis.com", "x-goog-api-key",
+         DIALECT_GOOGLE}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[200];
+        snprintf(text, sizeof text, ROUTE "preset = '%s'\nkey = 'k'\n", rows[i].name);
+        struct config *c = good(text);
+        const struct route_config *r = &c->routes[0];
+        assert_int_equal(c->n_routes, 1);
+        assert_int_equal(c->n_warnings, 0);
+        assert_ptr_equal(r->site, &r->own);
+        assert_span(r->prefix, rows[i].prefix);
+        assert_span(r->site->settings.origin, rows[i].origin);
+        assert_span(r->inject_name, rows[i].inject);
+        assert_int_equal(r->dialect, rows[i].dialect);
+        assert_true(r->strip_prefix);
+        assert_int_equal(r->n_methods, 6);
+        assert_int_equal(r->own.n_accounts, 1);
+        assert_span(r->own.accounts[0].credentials[0].value, "k");
+        assert_true(r->own.pool.reuse);
+        assert_int_equal(r->own.connect_timeout_ms, 15000);
+        assert_int_equal(r->own.idle_timeout_ms, 300000);
+        config_unref(c);
+    }
+}
+
+static void routes_have_upstreams_of_many_kinds(void **state)
+{
+    struct config *c = good(
+        DEMO "[[sites]]\nname = 'o'\nadapter = 'openai'\nbase_url = 'https://h/v1'\n"
+             "[[sites.accounts]]\napi_key = 'x'\n" ROUTE "prefix = '/o'\nsite = 'o'\n" ROUTE
+             "prefix = '/a/b'\nupstream = 'http://127.0.0.1:81/base/'\ninject = 'query:tok'\n"
+             "methods = ['GET']\npaths = ['/x*']\nstrip_prefix = false\n" ROUTE
+             "preset = 'gemini'\nupstream = 'https://mirror/'\ninject = 'header:X-K'\n"
+             "[[routes.accounts]]\nname = 'one'\nkey = '1'\nweight = 3\n"
+             "[[routes.accounts]]\nkey = '2'\n" ROUTE "prefix = '/none'\nupstream = 'http://h'\n");
+    assert_int_equal(c->n_routes, 4);
+    const struct route_config *r = c->routes;
+    assert_ptr_equal(r[0].site, &c->sites[1]);
+    assert_int_equal(r[0].inject, ROUTE_INJECT_BEARER);
+    assert_span(r[1].own.settings.name, "route.a.b");
+    assert_span(r[1].own.settings.prefix, "/base");
+    assert_int_equal(r[1].inject, ROUTE_INJECT_QUERY);
+    assert_span(r[1].inject_name, "tok");
+    assert_false(r[1].strip_prefix);
+    assert_span(r[2].own.settings.origin, "https://mirror");
+    assert_span(r[2].inject_name, "X-K");
+    assert_int_equal(r[2].own.n_accounts, 2);
+    assert_span(r[2].own.accounts[0].name, "one");
+    assert_int_equal(r[2].own.accounts[0].weight, 3);
+    assert_int_equal(r[3].own.n_accounts, 1); /* anonymous */
+    assert_int_equal(r[3].own.accounts[0].n_credentials, 0);
+
+    struct buffer out;
+    buffer_init(&out, 1 << 20);
+    config_print(c, &out);
+    struct span shown = buffer_span(&out);
+    assert_true(
+        span_find(shown, SPAN("[[routes]]\nprefix = \"/o\"\npreset = \"none\"\nsite = \"o\"\n")) >
+        0);
+    assert_true(span_find(shown, SPAN("upstream = \"http://127.0.0.1:81/base\"\n")) > 0);
+    assert_true(span_find(shown, SPAN("inject = \"query:tok\"\n")) > 0);
+    assert_true(span_find(shown, SPAN("  [[routes.accounts]]\n  name = \"one\"\n  weight = 3\n  "
+                                      "key = set (1 characters)\n")) > 0);
+    buffer_free(&out);
+    config_unref(c);
+}
+
+/* What kind of service a site is says how its key is put in, and in whose words we fail. */
+static void routes_to_sites_inject_as_the_site_wants_it(void **state)
+{
+    static const struct {
+        const char *adapter, *inject;
+        enum dialect dialect;
+    } rows[] = {{"openai", "authorization", DIALECT_OPENAI},
+                {"anthropic", "x-api-key", DIALECT_ANTHROPIC},
+                {"gemini", "x-goog-api-key", DIALECT_GOOGLE}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[300];
+        snprintf(text, sizeof text,
+                 "[[sites]]\nname = 's'\nadapter = '%s'\n[[sites.accounts]]\napi_key = 'x'\n" ROUTE
+                 "prefix = '/s'\nsite = 's'\n",
+                 rows[i].adapter);
+        struct config *c = good(text);
+        assert_ptr_equal(c->routes[0].site, &c->sites[0]);
+        assert_span(c->routes[0].inject_name, rows[i].inject);
+        assert_int_equal(c->routes[0].dialect, rows[i].dialect);
+        config_unref(c);
+    }
+}
+
+static void wrong_routes_are_refused(void **state)
+{
+    static const struct {
+        const char *text, *says;
+    } rows[] = {
+        {ROUTE "upstream = 'http://h'\n", "needs \"prefix\""},
+        {ROUTE "prefix = '/x'\n", "where do its requests go?"},
+        {ROUTE "prefix = 'x'\nupstream = 'http://h'\n", "must begin with /"},
+        {ROUTE "prefix = '/'\nupstream = 'http://h'\n", "must begin with /"},
+        {ROUTE "prefix = '/x/'\nupstream = 'http://h'\n", "must not end with /"},
+        {ROUTE "prefix = '/x//y'\nupstream = 'http://h'\n", "hold //"},
+        {ROUTE "prefix = '/x/../y'\nupstream = 'http://h'\n", ". or .."},
+        {ROUTE "prefix = '/x y'\nupstream = 'http://h'\n", "letters, digits"},
+        {ROUTE "prefix = '/x%2f'\nupstream = 'http://h'\n", "letters, digits"},
+        {ROUTE "prefix = '/v1'\nupstream = 'http://h'\n", "own API"},
+        {ROUTE "prefix = '/v1/x'\nupstream = 'http://h'\n", "own API"},
+        {ROUTE "prefix = '/health'\nupstream = 'http://h'\n", "own API"},
+        {ROUTE "preset = 'gemni'\n", "did you mean \"gemini\""},
+        {ROUTE "preset = 'openai'\nupstream = 'ftp://h'\n", "http:// or https://"},
+        {ROUTE "preset = 'openai'\nupstream = 'http://u:p@h'\n", "user or a password"},
+        {ROUTE "preset = 'openai'\ninject = 'cookie'\n", "\"inject\" in [[routes]] must be"},
+        {ROUTE "preset = 'openai'\ninject = 'header:'\n", "must be"},
+        {ROUTE "preset = 'openai'\ninject = 'header:Host'\n", "must be"},
+        {ROUTE "preset = 'openai'\ninject = 'header:a b'\n", "must be"},
+        {ROUTE "preset = 'openai'\ninject = 'query:a&b'\n", "must be"},
+        {ROUTE "preset = 'openai'\nmethods = ['get']\n", "may hold GET"},
+        {ROUTE "preset = 'openai'\nmethods = ['CONNECT']\n", "may hold GET"},
+        {ROUTE "preset = 'openai'\nkey = 'a'\nkey_env = 'HOME'\n", "given more than once"},
+        {ROUTE "preset = 'openai'\nkey = 'a'\n[[routes.accounts]]\nkey = 'b'\n",
+         "both a key and accounts"},
+        {ROUTE "preset = 'openai'\n[[routes.accounts]]\ntoken = 'b'\n",
+         "unknown key \"token\" in [[routes.accounts]]"},
+        {ROUTE "preset = 'openai'\n" ROUTE "preset = 'openai'\n", "already"},
+        {ROUTE "prefix = '/a/b'\nupstream = 'http://h'\n" ROUTE
+               "prefix = '/a.b'\nupstream = 'http://h'\n",
+         "differ in . and / only"},
+        {ROUTE "preset = 'openai'\nsite = 'nowhere'\n", "no site \"nowhere\""},
+        {DEMO ROUTE "prefix = '/x'\nsite = 'demo'\n", "answers by itself"},
+        {DEMO ROUTE "prefix = '/x'\nsite = 'demo'\nupstream = 'http://h'\n",
+         "leave out \"upstream\""},
+        {DEMO ROUTE "prefix = '/x'\nsite = 'demo'\nkey_file = 'x'\n", "leave out \"key_file\""},
+        {ROUTE "preset = 'openai'\npath = ['*']\n", "did you mean \"paths\""},
+        {SERVER "passthrough_unknown_keys = true\n" DEMO, "needs [[keys]]"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        refused_saying(rows[i].text, rows[i].says);
+}
+
+/* Which accounts have something to put in as it is, and which have cookies or the like. */
+static void sites_of_routes_need_a_plain_key(void **state)
+{
+    for (size_t i = 0; adapters[i]; i++) {
+        bool plain = false;
+        for (const struct credential_field *f = adapters[i]->credentials; f && f->name; f++)
+            plain |= strcmp(f->name, "api_key") == 0 || strcmp(f->name, "token") == 0;
+        if (plain || (adapters[i]->capabilities & CAP_LOCAL))
+            continue;
+        char text[300];
+        snprintf(text, sizeof text,
+                 "[[sites]]\nname = 's'\nadapter = '%s'\n[[sites.accounts]]\n%s = 'x'\n" ROUTE
+                 "prefix = '/s'\nsite = 's'\n",
+                 adapters[i]->name, adapters[i]->credentials[0].name);
+        refused_saying(text, "neither an api_key nor a token");
+    }
+}
+
+static void unknown_keys_have_somewhere_to_go(void **state)
+{
+    struct config *c = good(SERVER "passthrough_unknown_keys = true\n[[keys]]\nkey = 'k'\n" ROUTE
+                                   "prefix = '/x'\npreset = 'anthropic'\nupstream = 'http://h'\n");
+    assert_ptr_equal(c->visitor_routes[DIALECT_ANTHROPIC], &c->routes[0]);
+    const struct route_config *google = c->visitor_routes[DIALECT_GOOGLE];
+    assert_span(google->site->settings.origin, "https://generativelanguage.googleapis.com");
+    assert_span(c->visitor_routes[DIALECT_OPENAI]->site->host, "api.openai.com");
+    assert_int_equal(c->n_routes, 1);
+    config_unref(c);
+    c = good(DEMO);
+    assert_null(c->visitor_routes[DIALECT_OPENAI]);
+    config_unref(c);
+}
+
 /* ---- documentation ---- */
 
 static char *read_text(const char *path)
@@ -1411,7 +1594,13 @@ static void the_examples_comments_load(void **state)
     setenv("OPENROUTER_API_KEY", "k", 1);
     setenv("GEMINI_API_KEY", "k", 1);
     setenv("ANTHROPIC_API_KEY", "k", 1);
+    setenv("CHATGLM_SIGN_SECRET", "k", 1);
+    setenv("QWEN_PASSWORD", "k", 1);
     write_file("zai.token", "t", 0600);
+    write_file("chatglm.refresh", "t", 0600);
+    write_file("kimi.refresh", "t", 0600);
+    write_file("qwen.token", "t", 0600);
+    write_file("claude.session", "t", 0600);
     write_file("dragoman.key", "0123456789abcdef", 0600);
     buffer_char(&all, '\0');
     config_unref(good(all.p));
@@ -1499,6 +1688,12 @@ int main(void)
         cmocka_unit_test(the_demo_needs_no_file),
         cmocka_unit_test(a_config_lives_as_long_as_somebody_holds_it),
         cmocka_unit_test(hosts_of_ours_are_loopback_names_literals_and_listeners),
+        cmocka_unit_test(presets_fill_in_what_a_service_needs),
+        cmocka_unit_test(routes_have_upstreams_of_many_kinds),
+        cmocka_unit_test(routes_to_sites_inject_as_the_site_wants_it),
+        cmocka_unit_test(wrong_routes_are_refused),
+        cmocka_unit_test(sites_of_routes_need_a_plain_key),
+        cmocka_unit_test(unknown_keys_have_somewhere_to_go),
         cmocka_unit_test(every_key_is_documented),
         cmocka_unit_test(every_key_stands_in_the_example),
         cmocka_unit_test(the_example_loads),

@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "adapters/gemini.h"
 #include "base/json_raw.h"
@@ -118,6 +119,36 @@ static void expect_answer(const char *event, const char *body, enum stream_end e
     buffer_free(&sse);
 }
 
+static int swallow(void *owner, const struct delta *d)
+{
+    *(int *)owner += d->kind == DELTA_TOOL_BEGIN;
+    return 0;
+}
+
+static void calls_are_bounded(void **state)
+{
+    int calls = 0;
+    const struct delta_sink sink = {swallow, &calls};
+    struct transcript_setup setup = person(NULL);
+    struct transcript_player *p = transcript_open(&setup);
+    struct site_request req;
+    struct buffer event;
+    buffer_init(&event, 1 << 20);
+    buffer_printf(&event, "data: {\"candidates\":[{\"content\":{\"parts\":[");
+    for (int i = 0; i < 129; i++)
+        buffer_printf(&event, "%s{\"functionCall\":{\"name\":\"f\"}}", i ? "," : "");
+    buffer_printf(&event, "]},\"finishReason\":\"STOP\"}]}\n\n");
+    assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+    transcript_run(p)->out = &sink;
+    assert_int_equal(
+        transcript_answer(p, 200, "text/event-stream", buffer_span(&event), NULL, 0, END_CLEAN),
+        ADAPTER_FAIL);
+    assert_int_equal(transcript_run(p)->fail.kind, FAIL_PROTOCOL);
+    assert_int_equal(calls, 128);
+    transcript_close(p);
+    buffer_free(&event);
+}
+
 static void every_finish_reason(void **state)
 {
     static const struct {
@@ -196,6 +227,12 @@ static void ends_and_oddities(void **state)
         NULL, END_CLEAN,
         "{\"content\":\"ok\",\"drift\":[\"second candidate\",\"part of an unknown "
         "kind\",\"function call without a name\",\"inline data that is no picture\"]}");
+    /* counts that cannot be are none */
+    expect_answer("{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"ok\"}]},\"finishReason\":"
+                  "\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":9223372036854775807,"
+                  "\"toolUsePromptTokenCount\":7,\"candidatesTokenCount\":9223372036854775807,"
+                  "\"thoughtsTokenCount\":2}}",
+                  NULL, END_CLEAN, "{\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":2}}");
     expect_answer("[1," OK "]", NULL, END_CLEAN,
                   "{\"content\":\"ok\",\"drift\":[\"event that is no object\"]}");
     expect_answer("{\"error\":{\"status\":\"RESOURCE_EXHAUSTED\",\"message\":\"Slow.\"}}", NULL,
@@ -611,6 +648,28 @@ static void tools_and_tool_choice(void **state)
 
 /* Names that Google does not take go out in another form, the same in tools, choice and history,
  * and come back as they were. */
+/* The time of a request grows with its length, not with its square: it is all the loop's. */
+static void many_names_take_no_time(void **state)
+{
+    enum { N = 60000, SECONDS = 10 };
+    struct buffer body;
+    struct site_request req;
+    buffer_init(&body, 1 << 28);
+    buffer_printf(&body, "{\"model\":\"x\"," HI ",\"tools\":[");
+    for (int i = 0; i < N; i++)
+        buffer_printf(&body, "%s{\"type\":\"function\",\"function\":{\"name\":\"a name %d\"}}",
+                      i ? "," : "", i);
+    buffer_printf(&body, "]}");
+    buffer_char(&body, '\0');
+    struct transcript_setup setup = person(body.p);
+    struct transcript_player *p = transcript_open(&setup);
+    clock_t before = clock();
+    assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+    assert_true(clock() - before < (clock_t)SECONDS * CLOCKS_PER_SEC);
+    transcript_close(p);
+    buffer_free(&body);
+}
+
 static void names_go_there_and_back(void **state)
 {
     struct site_request req;
@@ -1124,6 +1183,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_transcript_at_every_split),
+        cmocka_unit_test(calls_are_bounded),
         cmocka_unit_test(every_finish_reason),
         cmocka_unit_test(every_block_reason),
         cmocka_unit_test(ends_and_oddities),
@@ -1136,6 +1196,7 @@ int main(void)
         cmocka_unit_test(messages_of_other_fronts),
         cmocka_unit_test(parameters),
         cmocka_unit_test(tools_and_tool_choice),
+        cmocka_unit_test(many_names_take_no_time),
         cmocka_unit_test(names_go_there_and_back),
         cmocka_unit_test(thinking),
         cmocka_unit_test(options_of_the_site),

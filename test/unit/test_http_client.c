@@ -137,6 +137,47 @@ static void lengths_are_told(void **state)
     buffer_free(&small);
 }
 
+static void heads_of_streamed_bodies(void **state)
+{
+    static const struct {
+        int64_t length;
+        const char *wanted;
+    } rows[] = {{0, "Content-Length: 0\r\n"},
+                {5000000000, "Content-Length: 5000000000\r\n"},
+                {HTTP_CHUNKED_BODY, "Transfer-Encoding: chunked\r\n"},
+                {HTTP_NO_BODY, ""}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct header headers[] = {{SPAN_INIT("User-Agent"), SPAN_INIT("x")}};
+        struct http_outgoing r = {SPAN_INIT("PUT"), SPAN_INIT("/x"), headers, 1, rows[i].length};
+        struct buffer out, want;
+        struct fail fail;
+        buffer_init(&out, 1000);
+        buffer_init(&want, 1000);
+        buffer_printf(
+            &want,
+            "PUT /p/x HTTP/1.1\r\nHost: h\r\nUser-Agent: x\r\nAccept-Encoding: identity\r\n"
+            "%sConnection: keep-alive\r\n\r\n",
+            rows[i].wanted);
+        assert_int_equal(http_head_write(&out, &r, SPAN("h"), SPAN("/p"), &fail), 0);
+        assert_span_equal(buffer_span(&out), buffer_span(&want));
+        buffer_free(&out);
+        buffer_free(&want);
+    }
+}
+
+static void chunks_are_written(void **state)
+{
+    struct buffer out;
+    buffer_init(&out, 1000);
+    assert_int_equal(http_chunk_write(&out, SPAN("0123456789abcdefg"), false), 0);
+    http_chunk_write(&out, SPAN(""), false);
+    http_chunk_write(&out, SPAN("x"), true);
+    http_chunk_write(&out, SPAN(""), true);
+    assert_span_equal(buffer_span(&out),
+                      SPAN("11\r\n0123456789abcdefg\r\n1\r\nx\r\n0\r\n\r\n0\r\n\r\n"));
+    buffer_free(&out);
+}
+
 /* ---- reading ---- */
 
 /* What was heard, as text: "200 N" of the head (N headers), the body, "end" or "broken:kind". */
@@ -543,6 +584,8 @@ int main(void)
         cmocka_unit_test(trailers_are_bounded),
         cmocka_unit_test(many_chunks_are_fine),
         cmocka_unit_test(the_rest_is_left),
+        cmocka_unit_test(heads_of_streamed_bodies),
+        cmocka_unit_test(chunks_are_written),
         cmocka_unit_test(heads_are_bounded),
         cmocka_unit_test(codings_at_every_split),
         cmocka_unit_test(what_follows_the_data_is_skipped),

@@ -44,6 +44,11 @@ struct test {
     int error_status; /* of the last on_protocol_error */
     bool closed;
     char *big;
+    /* of "/stream…": what came of the body */
+    struct buffer body;
+    struct http_exchange *streaming;
+    int pieces, lasts;
+    size_t pause_at; /* bytes; 0 = never */
 };
 
 static void answer_text(struct http_exchange *x, int status, struct span body)
@@ -56,6 +61,8 @@ static int on_head(void *owner, struct http_exchange *x)
 {
     struct test *t = owner;
     t->heads++;
+    if (span_starts(http_exchange_path(x), SPAN("/stream")))
+        http_exchange_stream_body(x);
     if (!span_eq(http_exchange_path(x), SPAN("/refuse")))
         return 0;
     answer_text(x, 401, SPAN("no"));
@@ -65,12 +72,11 @@ static int on_head(void *owner, struct http_exchange *x)
 static void echo(struct http_exchange *x)
 {
     char text[1024];
-    struct buffer *body = http_exchange_body(x);
+    struct span body = http_exchange_body(x);
     for (int i = 0; i < JSON_PADDING; i++)
-        (void)*(volatile char *)(body->p + body->n + i);
+        (void)*(volatile char *)(body.p + body.n + i);
     int n = snprintf(text, sizeof text, "%.*s %.*s %zu:%.*s", SPAN_ARGS(http_exchange_method(x)),
-                     SPAN_ARGS(http_exchange_path(x)), body->n,
-                     SPAN_ARGS(span_first(buffer_span(body), 100)));
+                     SPAN_ARGS(http_exchange_path(x)), body.n, SPAN_ARGS(span_first(body, 100)));
     answer_text(x, 200, span_of(text, (size_t)n));
 }
 
@@ -79,7 +85,18 @@ static void on_request(void *owner, struct http_exchange *x)
     struct test *t = owner;
     struct span path = http_exchange_path(x);
     t->requests++;
-    if (span_eq(path, SPAN("/later"))) {
+    if (span_eq(path, SPAN("/stream/no"))) {
+        answer_text(x, 403, SPAN("no"));
+    } else if (span_starts(path, SPAN("/stream"))) {
+        t->streaming = x;
+        http_exchange_set_user(x, t);
+        if (span_eq(path, SPAN("/stream/early"))) {
+            http_answer_start(x, 200, NULL, 0, -1);
+            http_answer_write(x, SPAN("early"));
+        }
+        if (http_exchange_body_left(x) == 0)
+            answer_text(x, 200, SPAN("empty"));
+    } else if (span_eq(path, SPAN("/later"))) {
         assert_true(t->n_pending < PENDING_MAX);
         t->pending[t->n_pending++] = x;
         http_exchange_set_user(x, t);
@@ -124,9 +141,30 @@ static void on_gone(void *owner, struct http_exchange *x, void *user)
     struct test *t = owner;
     assert_ptr_equal(user, t);
     assert_ptr_equal(http_exchange_user(x), t);
-    assert_true(span_eq(http_exchange_path(x), SPAN("/later"))); /* still readable */
+    assert_true(span_eq(http_exchange_path(x), SPAN("/later")) || x == t->streaming);
     forget(t, x);
     t->gone++;
+}
+
+static void on_body(void *owner, struct http_exchange *x, void *user, struct span piece, bool last)
+{
+    struct test *t = owner;
+    assert_ptr_equal(user, t);
+    assert_ptr_equal(x, t->streaming);
+    t->pieces++;
+    t->lasts += last;
+    buffer_append(&t->body, piece);
+    if (t->pause_at && t->body.n >= t->pause_at)
+        http_exchange_pause_body(x);
+    if (last)
+        assert_int_equal(http_exchange_body_left(x), 0);
+    if (last && span_eq(http_exchange_path(x), SPAN("/stream/early"))) {
+        http_answer_end(x, SPAN(" and late"));
+    } else if (last || span_ends(buffer_span(&t->body), SPAN("STOP"))) {
+        char text[64];
+        int n = snprintf(text, sizeof text, "%zu in %d", t->body.n, t->pieces);
+        answer_text(x, 200, span_of(text, (size_t)n));
+    }
 }
 
 static void on_drain(void *owner, struct http_exchange *x, void *user)
@@ -152,7 +190,7 @@ static void on_protocol_error(void *owner, struct http_exchange *x, int status,
 }
 
 static const struct http_handler handler = {
-    on_head, on_request, on_gone, on_drain, on_protocol_error, NULL,
+    on_head, on_request, on_body, on_gone, on_drain, on_protocol_error, NULL,
 };
 
 static void on_server_closed(void *arg) { ((struct test *)arg)->closed = true; }
@@ -190,6 +228,7 @@ static int set_up_idle(void **state)
     assert_non_null(t);
     signal(SIGPIPE, SIG_IGN);
     assert_int_equal(uv_loop_init(&t->loop), 0);
+    buffer_init(&t->body, 1 << 30);
     t->listen[0] = tcp_address("127.0.0.1:0", "127.0.0.1");
     t->config = make_config(t->listen, 1);
     t->big = malloc(BIG);
@@ -222,6 +261,7 @@ static int tear_down(void **state)
     assert_int_equal(t->config->refs, 1);
     config_unref(t->config);
     free(t->big);
+    buffer_free(&t->body);
     free(t);
     return 0;
 }
@@ -574,7 +614,7 @@ static void reading_pauses_when_too_much_is_pipelined(void **state)
             turn(t, &c);
         assert_true(sent < 64 * 1024 * 1024);
     }
-    assert_true(t->server->connections->ahead.n < 2 * HTTP_AHEAD_MAX);
+    assert_true(t->server->connections->intake->ahead.n < 2 * HTTP_AHEAD_MAX);
     answer_pending(t, SPAN("x"));
     size_t whole = sent / part.n;
     PUMP(t, &c, (buffer_clear(&c.in), t->requests >= 1 + (int)whole));
@@ -679,7 +719,186 @@ static void bodies_up_to_the_limit_are_served(void **state)
     snprintf(answer, sizeof answer, OK_HEAD "Content-Length: 116\r\n\r\nPOST /a %d:%.100s", BIG,
              t->big);
     expect(t, &c, answer);
-    assert_null(t->server->connections->parser.body.p); /* given back */
+    assert_null(t->server->connections->intake); /* given back */
+    hang_up(&c);
+}
+
+/* ---- streamed bodies ---- */
+
+static void expect_streamed(struct test *t, const char *body)
+{
+    assert_int_equal(t->lasts, 1);
+    assert_int_equal(t->body.n, strlen(body));
+    assert_memory_equal(t->body.p, body, t->body.n);
+    buffer_clear(&t->body);
+    t->pieces = t->lasts = 0;
+}
+
+static void streamed_bodies_come_in_pieces(void **state)
+{
+    struct test *t = *state;
+    struct client c = connect_to(t);
+    send_text(t, &c, "POST /stream HTTP/1.1\r\nContent-Length: 10\r\n\r\nhello");
+    PUMP(t, &c, t->pieces == 1);
+    assert_int_equal(http_exchange_body_left(t->streaming), 5);
+    send_text(t, &c, "w");
+    PUMP(t, &c, t->pieces == 2);
+    send_text(t, &c, "orld");
+    expect(t, &c, OK_HEAD "Content-Length: 7\r\n\r\n10 in 3");
+    expect_streamed(t, "helloworld");
+    send_text(t, &c, "PUT /stream HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhe\r\n");
+    PUMP(t, &c, t->pieces == 1);
+    assert_true(http_exchange_body_left(t->streaming) == UINT64_MAX);
+    send_text(t, &c, "3\r\nllo\r\n0\r\nA: b\r\n\r\nGET /stream HTTP/1.1\r\n\r\n");
+    expect(t, &c, OK_HEAD "Content-Length: 6\r\n\r\n5 in 3");
+    expect_streamed(t, "hello");
+    expect(t, &c, OK_HEAD "Content-Length: 5\r\n\r\nempty");
+    expect_alive(t, &c);
+    hang_up(&c);
+}
+
+static void streamed_bodies_may_be_split_anywhere(void **state)
+{
+    static const char chunked[] = "POST /stream HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                  "5\r\nhello\r\n6;e\r\n world\r\n0\r\nT: x\r\n\r\n";
+    static const char plain[] = "POST /stream HTTP/1.1\r\nContent-Length: 11\r\n\r\nhello world";
+    struct test *t = *state;
+    for (int form = 0; form < 2; form++) {
+        struct span text = span_str(form ? chunked : plain);
+        struct client c = connect_to(t);
+        for (size_t cut = 1; cut < text.n; cut++) {
+            send_span(t, &c, span_first(text, cut));
+            send_span(t, &c, span_from(text, cut));
+            PUMP(t, &c, t->lasts == 1 && span_find(buffer_span(&c.in), SPAN("\r\n\r\n11 in ")) > 0);
+            expect_streamed(t, "hello world");
+            turn(t, &c);
+            buffer_clear(&c.in);
+        }
+        hang_up(&c);
+    }
+}
+
+static void streamed_bodies_have_no_limit(void **state)
+{
+    struct test *t = *state;
+    struct client c = connect_to(t);
+    send_text(t, &c, "POST /stream HTTP/1.1\r\nContent-Length: 3145728\r\n\r\n");
+    send_span(t, &c, span_of(t->big, BIG));
+    PUMP(t, &c, t->lasts == 1);
+    assert_int_equal(t->body.n, BIG);
+    assert_memory_equal(t->body.p, t->big, BIG);
+    PUMP(t, &c, c.in.n > 0);
+    hang_up(&c);
+}
+
+static void a_paused_body_waits_with_the_client(void **state)
+{
+    struct test *t = *state;
+    struct client c = connect_to(t);
+    t->pause_at = 1;
+    send_text(t, &c, "POST /stream HTTP/1.1\r\nContent-Length: 3145728\r\n\r\n");
+    size_t sent = 0, same = 0;
+    while (sent < BIG && same < 200) { /* until nobody takes any more */
+        ssize_t n = send(c.fd, t->big + sent, BIG - sent, MSG_NOSIGNAL);
+        sent += n > 0 ? (size_t)n : 0;
+        same = n > 0 ? 0 : same + 1;
+        turn(t, &c);
+    }
+    assert_int_equal(t->pieces, 1);
+    assert_true(t->body.n <= HTTP_READ_SIZE);
+    assert_true(t->server->connections->intake->ahead.n <= HTTP_AHEAD_MAX + HTTP_READ_SIZE);
+    assert_true(sent < BIG || t->server->connections->intake->ahead.n < BIG / 2);
+    t->pause_at = 0;
+    http_exchange_resume_body(t->streaming);
+    assert_int_equal(t->pieces, 1); /* not inside the call */
+    send_span(t, &c, span_of(t->big + sent, BIG - sent));
+    PUMP(t, &c, t->lasts == 1);
+    assert_memory_equal(t->body.p, t->big, BIG);
+    hang_up(&c);
+}
+
+static void streamed_bodies_that_wait_are_asked_for(void **state)
+{
+    struct test *t = *state;
+    struct client c = connect_to(t);
+    send_text(t, &c, "POST /stream HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    expect(t, &c, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_int_equal(t->requests, 1);
+    send_text(t, &c, "hi");
+    expect(t, &c, OK_HEAD "Content-Length: 6\r\n\r\n2 in 1");
+    expect_streamed(t, "hi");
+    send_text(t, &c,
+              "POST /stream/no HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    expect(t, &c, "HTTP/1.1 403 Forbidden\r\n"); /* and no 100 before it */
+    hang_up(&c);
+}
+
+static void an_answer_may_come_before_the_body_is_whole(void **state)
+{
+    struct test *t = *state;
+    struct client c = connect_to(t);
+    send_text(t, &c, "POST /stream HTTP/1.1\r\nContent-Length: 20\r\n\r\n1234STOP");
+    expect(t, &c, OK_HEAD "Content-Length: 6\r\n\r\n8 in 1");
+    send_text(t, &c, "the rest is");
+    send_text(t, &c, "."); /* thrown away */
+    expect_alive(t, &c);
+    assert_int_equal(t->pieces, 1);
+    hang_up(&c);
+    /* so much to come that it is not worth reading */
+    buffer_clear(&t->body);
+    c = connect_to(t);
+    send_text(t, &c, "POST /stream HTTP/1.1\r\nContent-Length: 200000000\r\n\r\nSTOP");
+    expect(t, &c, OK_HEAD "Content-Length: 6\r\nConnection: close\r\n\r\n4 in 2");
+    expect_end(t, &c);
+    /* both at once */
+    buffer_clear(&t->body);
+    c = connect_to(t);
+    send_text(t, &c, "POST /stream/early HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
+    expect(t, &c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nearly\r\n");
+    send_text(t, &c, "1\r\nx\r\n0\r\n\r\n");
+    expect(t, &c, "9\r\n and late\r\n0\r\n\r\n");
+    expect_alive(t, &c);
+    hang_up(&c);
+}
+
+static void a_streamed_body_that_breaks_off_ends_the_request(void **state)
+{
+    struct test *t = *state;
+    struct client c = connect_to(t);
+    send_text(t, &c, "POST /stream HTTP/1.1\r\nContent-Length: 20\r\n\r\n1234");
+    PUMP(t, &c, t->pieces == 1);
+    hang_up(&c);
+    PUMP(t, &c, t->gone == 1);
+    /* not chunked at all */
+    c = connect_to(t);
+    send_text(t, &c, "POST /stream HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\nzz");
+    expect(t, &c, "HTTP/1.1 400 Bad Request\r\n");
+    assert_int_equal(t->gone, 2);
+    PUMP(t, &c, c.ended);
+    hang_up(&c);
+    /* the same when the answer has begun: it is cut */
+    c = connect_to(t);
+    send_text(t, &c, "POST /stream/early HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz");
+    expect(t, &c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nearly\r\n");
+    expect_end(t, &c);
+    assert_int_equal(t->gone, 3);
+}
+
+static void a_streamed_body_that_falls_silent_is_given_up(void **state)
+{
+    struct test *t = *state;
+    struct client c = connect_to(t);
+    t->server->clocks.body_ms = 60;
+    t->pause_at = 4;
+    send_text(t, &c, "POST /stream HTTP/1.1\r\nContent-Length: 20\r\n\r\n1234");
+    PUMP(t, &c, t->pieces == 1);
+    uint64_t until = uv_hrtime() + 200000000;
+    PUMP(t, &c, uv_hrtime() > until); /* paused: it is we who wait */
+    assert_int_equal(t->gone, 0);
+    t->pause_at = 0;
+    http_exchange_resume_body(t->streaming);
+    expect(t, &c, "HTTP/1.1 400 Bad Request\r\n");
+    assert_int_equal(t->gone, 1);
     hang_up(&c);
 }
 
@@ -1284,6 +1503,14 @@ int main(void)
         WITH_SERVER(large_bodies_are_refused_early),
         WITH_SERVER(an_unread_body_does_not_cost_the_answer),
         WITH_SERVER(bodies_up_to_the_limit_are_served),
+        WITH_SERVER(streamed_bodies_come_in_pieces),
+        WITH_SERVER(streamed_bodies_may_be_split_anywhere),
+        WITH_SERVER(streamed_bodies_have_no_limit),
+        WITH_SERVER(a_paused_body_waits_with_the_client),
+        WITH_SERVER(streamed_bodies_that_wait_are_asked_for),
+        WITH_SERVER(an_answer_may_come_before_the_body_is_whole),
+        WITH_SERVER(a_streamed_body_that_breaks_off_ends_the_request),
+        WITH_SERVER(a_streamed_body_that_falls_silent_is_given_up),
         WITH_SERVER(nonsense_is_refused),
         WITH_SERVER(long_heads_are_refused),
         WITH_SERVER(connections_over_the_limit_get_503),

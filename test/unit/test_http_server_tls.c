@@ -65,7 +65,7 @@ static void on_request(void *owner, struct http_exchange *x)
         http_answer_write(x, SPAN("half"));
         http_answer_abort(x);
     } else {
-        http_answer_whole(x, 200, NULL, 0, buffer_span(http_exchange_body(x)));
+        http_answer_whole(x, 200, NULL, 0, http_exchange_body(x));
     }
 }
 
@@ -91,7 +91,8 @@ static int set_up(void **state)
     struct fail fail = {0};
     assert_non_null(t);
     signal(SIGPIPE, SIG_IGN);
-    struct http_handler handler = {on_head, on_request, on_gone, on_drain, on_protocol_error, t};
+    struct http_handler handler = {on_head,  on_request,        NULL, on_gone,
+                                   on_drain, on_protocol_error, t};
     uv_loop_init(&t->loop);
     t->listen =
         (struct listen_address){.text = SPAN("127.0.0.1:0"), .host = SPAN("127.0.0.1"), .port = 0};
@@ -362,7 +363,8 @@ static void a_broken_handshake_ends_the_connection(void **state)
 static void a_missing_certificate_is_said(void **state)
 {
     struct test *t = *state;
-    struct http_handler handler = {on_head, on_request, on_gone, on_drain, on_protocol_error, t};
+    struct http_handler handler = {on_head,  on_request,        NULL, on_gone,
+                                   on_drain, on_protocol_error, t};
     struct fail fail = {0};
     struct config wrong = *t->config;
     wrong.tls_cert = SPAN("/nonexistent.pem");

@@ -515,6 +515,31 @@ static void raw_members(void **state)
 
 /* Raw text that ends anywhere is walked to its end and no further (exact memory; the address
  * sanitizer looks), and so are keys with torn escapes. */
+static void raw_texts_end_at_their_own_quote(void **state)
+{
+    static const char *const values[] = {
+        "\"\"",           "\"\\\\\"",   "\"\\\"\"",           "\"\\\\\\\"\"",
+        "\"a\\\"b\\\\\"", "\"{[,:]}\"", "\"\\u0022\\\"\\n\"", "\"\\\\\\\\\"",
+    };
+    enum { N = sizeof values / sizeof *values };
+    struct buffer list;
+    buffer_init(&list, 4096);
+    for (size_t i = 0; i < N; i++)
+        buffer_printf(&list, "%s%s", i ? "," : "[", values[i]);
+    buffer_char(&list, ']');
+    struct json_parser *json = json_parser_create(4096);
+    struct json root;
+    assert_int_equal(json_parse(json, buffer_span(&list), &root), JSON_OK);
+    struct json_raw_iter it = json_raw_each(buffer_span(&list));
+    for (size_t i = 0; i < N; i++) {
+        assert_true(json_raw_next(&it));
+        assert_span_equal(it.value, span_str(values[i]));
+    }
+    assert_false(json_raw_next(&it));
+    json_parser_destroy(json);
+    buffer_free(&list);
+}
+
 static void raw_text_ends_anywhere(void **state)
 {
     const struct span whole =
@@ -631,6 +656,7 @@ int main(void)
         cmocka_unit_test(any_double_reads_back_the_same),
         cmocka_unit_test(every_byte_is_escaped_anywhere),
         cmocka_unit_test(raw_members),
+        cmocka_unit_test(raw_texts_end_at_their_own_quote),
         cmocka_unit_test(raw_text_ends_anywhere),
         cmocka_unit_test(renaming_at_its_limits),
         cmocka_unit_test(keys_are_renamed_everywhere),

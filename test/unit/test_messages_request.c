@@ -19,7 +19,7 @@ static void parse_with(struct parsed *p, const char *text, const struct messages
 {
     *p = (struct parsed){0};
     arena_init(&p->arena);
-    p->json = json_parser_create(1 << 20);
+    p->json = json_parser_create(1 << 23);
     struct span body = arena_dup(&p->arena, span_str(text));
     p->result = messages_request_parse(p->json, &p->arena, (char *)(uintptr_t)body.p, body.n, wish,
                                        &p->turn, &p->fail);
@@ -390,6 +390,31 @@ static void a_schema_of_the_answer(void **state)
     }
 }
 
+static void expect_too_many(const char *before, const char *one, size_t n, const char *behind)
+{
+    struct buffer body;
+    buffer_init(&body, 1 << 24);
+    buffer_append(&body, span_str(before));
+    for (size_t i = 0; i < n; i++)
+        buffer_printf(&body, "%s%s", i ? "," : "", one);
+    buffer_append(&body, span_str(behind));
+    buffer_char(&body, '\0');
+    expect_refusal(body.p, "messages", "at most 100000, with at most 200000 blocks");
+    buffer_free(&body);
+}
+
+/* A block of ten bytes becomes some hundred here. */
+static void messages_and_blocks_are_bounded(void **state)
+{
+    static const char assistant[] = HEAD "\"messages\":[{\"role\":\"assistant\",\"content\":[",
+                      result[] = HEAD
+                      "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\","
+                      "\"tool_use_id\":\"t\",\"content\":[";
+    expect_too_many(HEAD "\"messages\":[", "{\"role\":\"user\",\"content\":\"\"}", 100001, "]}");
+    expect_too_many(assistant, "{\"type\":\"x\"}", 200001, "]}]}");
+    expect_too_many(result, "{\"type\":\"x\"}", 200001, "]}]}]}");
+}
+
 static void refusals_name_the_place(void **state)
 {
     expect_refusal("{\"max_tokens\":1," HI "}", "model", "is required");
@@ -498,20 +523,22 @@ static void counting_needs_no_limit(void **state)
     buffer_init(&body, 1 << 20);
     buffer_init(&out, 100);
     buffer_append(&body, SPAN("{\"model\":\"m\",\"stream\":7," HI "}"));
-    assert_int_equal(count_tokens_of(&estimated, json, &arena, &body, &few, &fail), 0);
+    assert_int_equal(count_tokens_of(&estimated, json, &arena, buffer_span(&body), &few, &fail), 0);
     assert_span(few.model, "m");
     buffer_clear(&body);
     buffer_append(&body, SPAN("{\"model\":\"m\",\"system\":\""));
     for (int i = 0; i < 100000; i++) /* more than the shared parser takes */
         buffer_append(&body, SPAN("word "));
     buffer_append(&body, SPAN("\"," HI "}"));
-    assert_int_equal(count_tokens_of(&estimated, json, &arena, &body, &many, &fail), 0);
+    assert_int_equal(count_tokens_of(&estimated, json, &arena, buffer_span(&body), &many, &fail),
+                     0);
     assert_true(many.tokens > few.tokens + 50000);
     count_tokens_write(&out, &few);
     assert_true(span_starts(buffer_span(&out), SPAN("{\"input_tokens\":")));
     buffer_clear(&body);
     buffer_append(&body, SPAN("{\"model\":\"m\"}"));
-    assert_int_equal(count_tokens_of(&estimated, json, &arena, &body, &few, &fail), -1);
+    assert_int_equal(count_tokens_of(&estimated, json, &arena, buffer_span(&body), &few, &fail),
+                     -1);
     assert_string_equal(fail.param, "messages");
     buffer_free(&body);
     buffer_free(&out);
@@ -537,6 +564,7 @@ int main(void)
         cmocka_unit_test(choices_of_tools),
         cmocka_unit_test(wishes_for_thinking),
         cmocka_unit_test(a_schema_of_the_answer),
+        cmocka_unit_test(messages_and_blocks_are_bounded),
         cmocka_unit_test(refusals_name_the_place),
         cmocka_unit_test(threads_are_refused),
         cmocka_unit_test(no_json_is_refused),

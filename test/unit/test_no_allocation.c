@@ -118,6 +118,11 @@ static void steady(const struct transcript_setup *setup, write_event *event, siz
     answer_feed_begin(&s.feed, &rules);
     s.run->out = &s.feed.sink;
     assert_int_equal(transcript_next(s.player, &request), ADAPTER_SEND);
+    if (request.framing == FRAMING_WHOLE) { /* a chat is made first */
+        transcript_answer(s.player, 200, "application/json",
+                          SPAN("{\"success\":true,\"data\":{\"id\":\"c\"}}"), NULL, 0, END_CLEAN);
+        assert_int_equal(transcript_next(s.player, &request), ADAPTER_SEND);
+    }
     enum framing framing = request.framing;
     assert_int_equal(setup->adapter->on_head(s.run, &head, &framing), ADAPTER_GO_ON);
     frame_decoder_init(&s.decoder, framing, FRAME_LIMIT);
@@ -167,6 +172,12 @@ static const struct transcript_setup zai = {.adapter = &adapter_zai,
                                             .credentials = token,
                                             .n_credentials = 1};
 
+static const struct transcript_setup qwen = {.adapter = &adapter_qwen,
+                                             .body = STREAM,
+                                             .model = "qwen3.6-plus",
+                                             .credentials = token,
+                                             .n_credentials = 1};
+
 static void plain_event(struct buffer *out, int i)
 {
     buffer_printf(out, CHUNK("{\"content\":\"word %d 春眠\\n \"}", ""), i);
@@ -174,6 +185,17 @@ static void plain_event(struct buffer *out, int i)
 
 static void openai_text(void **state) { steady(&openai, plain_event, 0, "word 19999 春眠\\n "); }
 static void sophnet_text(void **state) { steady(&sophnet, plain_event, 0, "word 19999 春眠\\n "); }
+
+static void qwen_event(struct buffer *out, int i)
+{
+    buffer_printf(out,
+                  "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"word %d\","
+                  "\"phase\":\"%s\",\"status\":\"typing\"}}],\"response_id\":\"r\",\"usage\":{"
+                  "\"input_tokens\":1,\"output_tokens\":%d,\"total_tokens\":%d}}\n\n",
+                  i, i % 2 ? "answer" : "think", i, i + 1);
+}
+
+static void qwen_text(void **state) { steady(&qwen, qwen_event, 0, "word 19999"); }
 
 static void reasoning_event(struct buffer *out, int i)
 {
@@ -260,6 +282,7 @@ int main(void)
         cmocka_unit_test(openai_extras),
         cmocka_unit_test(openai_tool_arguments),
         cmocka_unit_test(sophnet_text),
+        cmocka_unit_test(qwen_text),
         cmocka_unit_test(zai_text),
         cmocka_unit_test(zai_thinking),
     };

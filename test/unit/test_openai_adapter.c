@@ -473,10 +473,10 @@ static void a_long_stream_takes_no_memory(void **state)
                                          "\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1,"
                                          "\"total_tokens\":2}}")};
     assert_int_equal(adapter_openai.on_frame(run, &frame), ADAPTER_GO_ON);
-    size_t used = run->arena->used;
+    size_t used = arena_used(run->arena);
     for (int i = 0; i < 2000; i++)
         assert_int_equal(adapter_openai.on_frame(run, &frame), ADAPTER_GO_ON);
-    assert_int_equal(run->arena->used, used);
+    assert_int_equal(arena_used(run->arena), used);
     transcript_close(p);
 }
 

@@ -192,6 +192,20 @@ static void they_end_and_are_renewed(void **state)
     expect_chain(b, "r3", "me", "r1=one;r3=three;");
 }
 
+static void short_lives_are_renewed_as_well(void **state)
+{
+    enum { HOUR = 60 * 60 * 1000 };
+    struct bench *b = *state;
+    b->limits.ttl_ms = HOUR;
+    save(b, "r1", "me", "", "one");
+    for (int i = 0; i < 4; i++) {
+        b->now_ms += HOUR / 2;
+        expect_chain(b, "r1", "me", "r1=one;");
+    }
+    b->now_ms += HOUR;
+    expect_chain(b, "r1", "me", "");
+}
+
 static void what_is_too_much_goes(void **state)
 {
     struct bench *b = *state;
@@ -262,6 +276,7 @@ int main(void)
         TEST(nobody_sees_anothers),
         TEST(a_chain_with_a_hole_is_none),
         TEST(they_end_and_are_renewed),
+        TEST(short_lives_are_renewed_as_well),
         TEST(what_is_too_much_goes),
         TEST(nobody_waits_for_a_call_that_was_freed),
         TEST(they_are_encrypted_with_a_secret),

@@ -5,6 +5,7 @@
 #include "gateway/responses_request.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "test/unit/support/cmocka_all.h"
 
@@ -298,6 +299,84 @@ static void a_chain_is_put_in_front(void **state)
     refused(b, HEAD HELLO ",\"previous_response_id\":\"resp_2\"}", FAIL_INTERNAL, "");
 }
 
+static void allowed_tools(void **state)
+{
+    struct bench *b = *state;
+    good(b, HEAD HELLO ",\"tools\":[{\"type\":\"function\",\"name\":\"a\"},{\"type\":\"custom\","
+                       "\"name\":\"b\"},{\"type\":\"function\",\"name\":\"c\"}],\"tool_choice\":{"
+                       "\"type\":\"allowed_tools\",\"mode\":\"required\",\"tools\":[{\"type\":"
+                       "\"function\",\"name\":\"c\"},{\"type\":\"mcp\"},{\"type\":\"function\","
+                       "\"name\":\"a\"}]}}");
+    assert_true(span_eq(b->turn.tools_raw,
+                        SPAN("[{\"type\":\"function\",\"function\":{\"name\":\"a\"}},{\"type\":"
+                             "\"function\",\"function\":{\"name\":\"c\"}}]")));
+    assert_true(span_eq(b->turn.tool_choice_raw, SPAN("\"required\"")));
+}
+
+/* The time of a request grows with its length, not with its square: it is all the loop's. */
+static void large_requests_take_no_time(void **state)
+{
+    enum { N = 50000, SECONDS = 10 };
+    struct bench *b = *state;
+    struct buffer body, stored;
+    buffer_init(&stored, 1 << 28);
+    buffer_init(&body, 1 << 28);
+    json_parser_destroy(b->json);
+    b->json = json_parser_create(1 << 24);
+    buffer_printf(&stored, "{\"response\":{\"output\":[]},\"input\":[");
+    buffer_printf(&body, HEAD "\"input\":[");
+    for (int i = 0; i < N; i++) {
+        buffer_printf(&stored, "%s{\"id\":\"msg_r_i%d\",\"role\":\"user\",\"content\":\"%d\"}",
+                      i ? "," : "", i, i);
+        buffer_printf(&body, "%s{\"type\":\"item_reference\",\"id\":\"msg_r_i%d\"}", i ? "," : "",
+                      N - 1 - i);
+    }
+    buffer_printf(&stored, "]}");
+    buffer_printf(&body, "],\"tools\":[");
+    for (int i = 0; i < N; i++)
+        buffer_printf(&body, "%s{\"type\":\"function\",\"name\":\"f%d\"}", i ? "," : "", i);
+    buffer_printf(&body, "],\"tool_choice\":{\"type\":\"allowed_tools\",\"tools\":[");
+    for (int i = 0; i < N; i++)
+        buffer_printf(&body, "%s{\"name\":\"f%d\"}", i ? "," : "", N - 1 - i);
+    buffer_printf(&body, "]}}");
+    buffer_char(&body, '\0');
+    b->n_found = 1;
+    b->found[0] = (struct response_found){.id = SPAN("resp_r"), .body = buffer_span(&stored)};
+    clock_t before = clock();
+    assert_int_equal(parse(b, body.p), 0);
+    assert_true(clock() - before < (clock_t)SECONDS * CLOCKS_PER_SEC);
+    assert_int_equal(b->turn.n_messages, N);
+    assert_true(span_eq(b->turn.messages[0].parts->text, SPAN("49999")));
+    assert_true(span_find(b->turn.tools_raw, SPAN("\"f49999\"")) > 0);
+    buffer_free(&body);
+    buffer_free(&stored);
+}
+
+static void what_references_stand_for_is_bounded(void **state)
+{
+    enum { LONG = 1 << 20, TIMES = 33 };
+    struct bench *b = *state;
+    struct buffer body, stored;
+    buffer_init(&stored, 1 << 22);
+    buffer_init(&body, 1 << 22);
+    json_parser_destroy(b->json);
+    b->json = json_parser_create(1 << 22);
+    buffer_printf(&stored, "{\"input\":[{\"id\":\"msg_r_0\",\"role\":\"user\",\"content\":\"");
+    for (int i = 0; i < LONG; i++)
+        buffer_char(&stored, 'a');
+    buffer_printf(&stored, "\"}]}");
+    buffer_printf(&body, HEAD "\"input\":[");
+    for (int i = 0; i < TIMES; i++)
+        buffer_printf(&body, "%s{\"type\":\"item_reference\",\"id\":\"msg_r_0\"}", i ? "," : "");
+    buffer_printf(&body, "]}");
+    buffer_char(&body, '\0');
+    b->n_found = 1;
+    b->found[0] = (struct response_found){.id = SPAN("resp_r"), .body = buffer_span(&stored)};
+    refused(b, body.p, FAIL_INVALID_VALUE, "input[31]");
+    buffer_free(&body);
+    buffer_free(&stored);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -310,6 +389,9 @@ int main(void)
         TEST(tools_in_the_chat_apis_form),
         TEST(what_a_body_needs_of_the_store),
         TEST(a_chain_is_put_in_front),
+        TEST(allowed_tools),
+        TEST(large_requests_take_no_time),
+        TEST(what_references_stand_for_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

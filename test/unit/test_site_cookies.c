@@ -99,6 +99,22 @@ static void who_keeps_none_is_left_alone(void **state)
     assert_span_equal(sends(b, &forgets, "own=1"), SPAN("own=1"));
 }
 
+/* Another host of a site's is not the site: it neither sees its cookies nor sets any. */
+static void another_host_gets_none(void **state)
+{
+    struct bench *b = *state;
+    const struct header cookie = {SPAN("Set-Cookie"), SPAN("sid=2")};
+    const struct site_head head = {.status = 200, .headers = &cookie, .n_headers = 1};
+    struct site_request req = {
+        .method = "PUT", .origin = SPAN("https://storage.example"), .target = SPAN("/api/chat")};
+    answers(b, &keeps, "sid=1", NULL);
+    assert_int_equal(site_cookies_send(&keeps, &b->run, &req), 0);
+    assert_int_equal(req.n_headers, 0);
+    site_cookies_take(&keeps, &b->run, &req, &head);
+    assert_int_equal(b->changes, 1);
+    assert_span_equal(sends(b, &keeps, NULL), SPAN("sid=1"));
+}
+
 static void a_configured_cookie_stays_until_the_site_renews_it(void **state)
 {
     struct bench *b = *state;
@@ -156,6 +172,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
         TEST(what_came_is_sent_again),
         TEST(who_keeps_none_is_left_alone),
+        TEST(another_host_gets_none),
         TEST(a_configured_cookie_stays_until_the_site_renews_it),
         TEST(the_site_is_told_by_its_origin_and_prefix),
         TEST(the_last_cookies_end_drops_the_jar),

@@ -22,6 +22,29 @@ static void kept_and_found(void **state)
     turn_memory_destroy(NULL);
 }
 
+static void every_client_has_a_scope_of_its_own(void **state)
+{
+    static const struct {
+        struct span key, visitor, site;
+    } clients[] = {
+        {SPAN_INIT(""), SPAN_INIT(""), SPAN_INIT("gemini")},
+        {SPAN_INIT("cherry"), SPAN_INIT(""), SPAN_INIT("gemini")},
+        {SPAN_INIT("cherryg"), SPAN_INIT(""), SPAN_INIT("emini")}, /* the same letters in a row */
+        {SPAN_INIT("cherry"), SPAN_INIT(""), SPAN_INIT("anthropic")},
+        {SPAN_INIT(""), SPAN_INIT("sk-a"), SPAN_INIT("gemini")}, /* visitors, each with its key */
+        {SPAN_INIT(""), SPAN_INIT("sk-b"), SPAN_INIT("gemini")},
+        {SPAN_INIT(""), SPAN_INIT("cherry"), SPAN_INIT("gemini")},
+    };
+    enum { N = sizeof clients / sizeof *clients };
+    uint64_t scopes[N];
+    for (size_t i = 0; i < N; i++) {
+        scopes[i] = turn_memory_scope(clients[i].key, clients[i].visitor, clients[i].site);
+        assert_int_equal(scopes[i] & 1, clients[i].visitor.n > 0);
+        for (size_t k = 0; k < i; k++)
+            assert_int_not_equal(scopes[i], scopes[k]);
+    }
+}
+
 static void a_day_later_it_is_gone(void **state)
 {
     struct turn_memory *m = turn_memory_create();
@@ -72,6 +95,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kept_and_found),
+        cmocka_unit_test(every_client_has_a_scope_of_its_own),
         cmocka_unit_test(a_day_later_it_is_gone),
         cmocka_unit_test(the_oldest_makes_room),
         cmocka_unit_test(bytes_are_bounded),

@@ -4,6 +4,7 @@
  */
 #include <zlib.h>
 
+#include "gateway/http_client.h"
 #include "support/cmocka_all.h"
 #include "support/upstream_bench.h"
 
@@ -939,6 +940,203 @@ static void sites_may_answer_before_they_read_it_all(void **state)
     heard_free(&h);
 }
 
+/* ---- streamed requests ---- */
+
+static struct span sent_to(struct bench *b, size_t i)
+{
+    return buffer_span(&b->site.connections[i]->received);
+}
+
+static void streamed_bodies_leave_as_they_come(void **state)
+{
+    struct bench *b = *state;
+    struct heard h = {0};
+    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST),
+                                 FAKE_SAY("HTTP/1.1 200 Fine\r\nContent-Length: 2\r\n\r\nok"),
+                                 DO(FAKE_REQUEST), FAKE_SAY(OK_HELLO))));
+    bench_open(b, &h, "/up", 10);
+    assert_int_equal(upstream_send(h.call, SPAN("hello"), false), 5); /* waits for the connection */
+    bench_until(b, b->site.accepted && span_ends(sent_to(b, 0), SPAN("\r\n\r\nhello")));
+    upstream_send(h.call, SPAN("wor"), false);
+    upstream_send(h.call, SPAN("ld"), true);
+    bench_until(b, h.ends);
+    expect_body(&h, "ok");
+    assert_string_equal(h.reason, "Fine");
+    assert_true(span_find(sent_to(b, 0), SPAN("\r\nContent-Length: 10\r\n")) > 0);
+    assert_true(span_ends(sent_to(b, 0), SPAN("\r\n\r\nhelloworld")));
+    assert_int_equal(h.drains, 0);
+    assert_int_equal(upstream_counters(b->upstream).idle, 1);
+    heard_free(&h);
+    /* none at all: nothing to send */
+    struct heard none = {0};
+    bench_open(b, &none, "/up", 0);
+    bench_until(b, none.ends);
+    assert_true(span_find_last(sent_to(b, 0), SPAN("Content-Length: 0\r\n")) > 0);
+    heard_free(&none);
+}
+
+static void streamed_bodies_without_a_length_are_chunked(void **state)
+{
+    struct bench *b = *state;
+    struct heard h = {0};
+    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_HEAD), FAKE_SAY(OK_HELLO))));
+    h.pause_at = AT_HEAD;
+    bench_open(b, &h, "/up", HTTP_CHUNKED_BODY);
+    upstream_send(h.call, SPAN("hello world, hello world"), false);
+    upstream_send(h.call, SPAN(""), false);
+    bench_until(b, h.heads);
+    upstream_send(h.call, SPAN("!"), false);
+    upstream_send(h.call, SPAN(""), true);
+    bench_until(b, span_ends(sent_to(b, 0), SPAN("0\r\n\r\n")));
+    upstream_resume(h.call);
+    bench_until(b, h.ends);
+    expect_body(&h, "hello");
+    assert_true(span_find(sent_to(b, 0), SPAN("\r\nTransfer-Encoding: chunked\r\n")) > 0);
+    assert_true(span_find_nocase(sent_to(b, 0), SPAN("content-length")) < 0);
+    assert_true(span_ends(sent_to(b, 0),
+                          SPAN("\r\n\r\n18\r\nhello world, hello world\r\n1\r\n!\r\n0\r\n\r\n")));
+    heard_free(&h);
+}
+
+static void a_full_upstream_says_so_and_when_it_is_not(void **state)
+{
+    struct bench *b = *state;
+    struct heard h = {0};
+    static char piece[64 * 1024];
+    size_t waiting = 0, sent = 0;
+    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_HEAD), DO(FAKE_DEAF), DO(FAKE_END))));
+    bench_open(b, &h, "/up", 1 << 30);
+    for (int i = 0; i < 4000 && waiting <= UPSTREAM_HIGH_WATER; i++) {
+        waiting = upstream_send(h.call, span_of(piece, sizeof piece), false);
+        sent += sizeof piece;
+        bench_turn(b, uv_hrtime(), "");
+    }
+    bench_settle(b);
+    assert_true(waiting > UPSTREAM_HIGH_WATER);
+    assert_true(sent < 200u << 20);
+    assert_int_equal(h.drains, 0);
+    upstream_cancel(h.call, false);
+    heard_free(&h);
+}
+
+static void a_drained_upstream_wants_more(void **state)
+{
+    struct bench *b = *state;
+    struct heard h = {0};
+    static char piece[1 << 20];
+    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY(OK_HELLO))));
+    bench_open(b, &h, "/up", 3 << 20);
+    int owed = 0;
+    for (int i = 1; i <= 3; i++) { /* the first waits for the connection */
+        bool full =
+            upstream_send(h.call, span_of(piece, sizeof piece), i == 3) > UPSTREAM_HIGH_WATER;
+        assert_true(full || i > 1);
+        owed += full;
+        bench_until(b, h.drains == owed);
+    }
+    bench_until(b, h.ends);
+    expect_body(&h, "hello");
+    assert_int_equal(sent_to(b, 0).n - (size_t)span_find(sent_to(b, 0), SPAN("\r\n\r\n")) - 4,
+                     3 << 20);
+    heard_free(&h);
+}
+
+static void goes_out_again(struct bench *b, struct heard *h)
+{
+    struct heard first = {0};
+    bench_serve(b,
+                SCRIPTS(STEPS(DO(FAKE_REQUEST), FAKE_SAY(OK_HELLO), DO(FAKE_HEAD), DO(FAKE_RESET)),
+                        keep_alive));
+    call_once(b, &first, NULL);
+    bench_open(b, h, "/up", 8);
+    upstream_send(h->call, SPAN("kept"), false);
+    buffer_append(&h->kept, SPAN("kept"));
+    bench_until(b, h->agains);
+    if (h->keeps)
+        upstream_send(h->call, SPAN(" too"), true);
+    bench_until(b, h->ends);
+    heard_free(&first);
+}
+
+static void streamed_bodies_go_out_again_where_they_were_kept(void **state)
+{
+    struct bench *b = *state;
+    struct heard h = {.keeps = true};
+    goes_out_again(b, &h);
+    expect_body(&h, "hello");
+    assert_true(span_ends(sent_to(b, 1), SPAN("\r\n\r\nkept too")));
+    heard_free(&h);
+}
+
+static void and_fail_where_they_were_not(void **state)
+{
+    struct heard h = {.keeps = false};
+    goes_out_again(*state, &h);
+    expect_fail(&h, FAIL_UNREACHABLE, "");
+    heard_free(&h);
+}
+
+static void a_slow_sender_is_waited_for(void **state)
+{
+    struct bench *b = *state;
+    struct heard h = {0};
+    b->config.first_byte_timeout_ms = 60;
+    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST), DO(FAKE_END))));
+    bench_open(b, &h, "/up", 2);
+    upstream_send(h.call, SPAN("h"), false);
+    uint64_t until = uv_hrtime() + 250000000;
+    bench_until(b, uv_hrtime() > until);
+    assert_int_equal(h.ends, 0);
+    upstream_send(h.call, SPAN("i"), true); /* now it is the site's turn */
+    bench_until(b, h.ends);
+    expect_fail(&h, FAIL_TIMEOUT, "first_byte_timeout");
+    heard_free(&h);
+}
+
+static void streamed_answers_stay_compressed(void **state)
+{
+    struct bench *b = *state;
+    struct heard h = {0};
+    bench_serve(
+        b,
+        SCRIPTS(STEPS(
+            DO(FAKE_REQUEST),
+            FAKE_SAY(
+                "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\nnot gzip!"),
+            DO(FAKE_REQUEST),
+            FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 2\r\n\r\nxx"),
+            DO(FAKE_REQUEST),
+            FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\nnot "
+                     "gzip!"))));
+    bench_open(b, &h, "/", 0);
+    bench_until(b, h.ends);
+    expect_body(&h, "not gzip!");
+    heard_free(&h);
+    struct heard c = {0}, d = {0};
+    bench_open(b, &c, "/", 0);
+    bench_until(b, c.ends);
+    expect_body(&c, "xx");
+    heard_free(&c);
+    call_once(b, &d, NULL); /* the connection's next call is another matter */
+    expect_fail(&d, FAIL_CUT, "damaged");
+    heard_free(&d);
+}
+
+static void a_streamed_call_may_end_before_its_body(void **state)
+{
+    struct bench *b = *state;
+    struct heard h = {0};
+    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_HEAD),
+                                 FAKE_SAY("HTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno"))));
+    bench_open(b, &h, "/", 1000);
+    upstream_send(h.call, SPAN("some"), false);
+    bench_until(b, h.ends);
+    expect_body(&h, "no");
+    assert_int_equal(upstream_counters(b->upstream).idle,
+                     0); /* the site still waits for the rest */
+    heard_free(&h);
+}
+
 /* ---- cancelling ---- */
 
 static const struct fake_step endless[] = {
@@ -1176,6 +1374,15 @@ int main(void)
         TEST(a_call_may_be_paused_before_it_is_connected),
         TEST(large_bodies_leave_whole),
         TEST(sites_may_answer_before_they_read_it_all),
+        TEST(streamed_bodies_leave_as_they_come),
+        TEST(streamed_bodies_without_a_length_are_chunked),
+        TEST(a_full_upstream_says_so_and_when_it_is_not),
+        TEST(a_drained_upstream_wants_more),
+        TEST(streamed_bodies_go_out_again_where_they_were_kept),
+        TEST(and_fail_where_they_were_not),
+        TEST(a_slow_sender_is_waited_for),
+        TEST(streamed_answers_stay_compressed),
+        TEST(a_streamed_call_may_end_before_its_body),
         TEST(cancel_at_the_head),
         TEST(cancel_in_the_body),
         TEST(cancel_after_a_read),

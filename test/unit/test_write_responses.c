@@ -322,6 +322,21 @@ static void what_was_not_stored_says_so(void **state)
     stop(&b);
 }
 
+/* Items cost room of their own, however little text they have. */
+static void tiny_items_come_to_an_end(void **state)
+{
+    enum { ENOUGH = 600000 };
+    struct bench b;
+    int n = 0;
+    start(&b, false);
+    b.request.encrypted = false;
+    while (n < ENOUGH && delta_signature(&b.feed.sink, 0, SPAN("s")) == 0)
+        n++;
+    assert_in_range(n, 1000, ENOUGH - 1);
+    assert_true(b.answer.full);
+    stop(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +350,7 @@ int main(void)
         cmocka_unit_test(a_failure_is_the_last_event),
         cmocka_unit_test(citations_belong_to_the_last_text),
         cmocka_unit_test(what_was_not_stored_says_so),
+        cmocka_unit_test(tiny_items_come_to_an_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

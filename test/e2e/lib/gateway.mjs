@@ -29,8 +29,8 @@ function toml(value) {
 
 const table = (object) => Object.entries(object).map(([k, v]) => `${k} = ${toml(v)}\n`).join('');
 
-/** {server, access, keys: [], sites: [{…, accounts: []}], models: []} as gateway.toml. */
-export function configText({server = {}, access, keys = [], sites = [], models = []}) {
+/** {server, access, keys: [], sites: [{…, accounts: []}], models: [], routes: [{…, accounts: []}]} as gateway.toml. */
+export function configText({server = {}, access, keys = [], sites = [], models = [], routes = []}) {
   let text = `[server]\n${table(server)}`;
   if (access) text += `[access]\n${table(access)}`;
   for (const key of keys) text += `[[keys]]\n${table(key)}`;
@@ -39,6 +39,10 @@ export function configText({server = {}, access, keys = [], sites = [], models =
     for (const account of accounts) text += `[[sites.accounts]]\n${table(account)}`;
   }
   for (const model of models) text += `[[models]]\n${table(model)}`;
+  for (const {accounts = [], ...route} of routes) {
+    text += `[[routes]]\n${table(route)}`;
+    for (const account of accounts) text += `[[routes.accounts]]\n${table(account)}`;
+  }
   return text;
 }
 

@@ -8,6 +8,7 @@
 #include <signal.h>
 
 #include "cmocka_all.h"
+#include "gateway/http_client.h"
 
 static const uint64_t WATCHDOG_NS = 20000000000;
 
@@ -134,6 +135,7 @@ static void on_head(void *owner, const struct site_head *head)
     h->status = head->status;
     h->retry_after_s = head->retry_after_s;
     h->n_headers = head->n_headers;
+    snprintf(h->reason, sizeof h->reason, "%.*s", SPAN_ARGS(head->reason));
     snprintf(h->content_type, sizeof h->content_type, "%.*s", SPAN_ARGS(head->content_type));
     h->heard_while_paused += h->paused;
     act(h, AT_HEAD);
@@ -189,8 +191,44 @@ void bench_call(struct bench *b, struct heard *h, const char *target, struct spa
     assert_int_equal(h->heads + h->ends, 0);
 }
 
+static void on_drain(void *owner)
+{
+    struct heard *h = owner;
+    assert_non_null(h->call);
+    h->drains++;
+}
+
+static bool on_again(void *owner, struct span *sent)
+{
+    struct heard *h = owner;
+    h->agains++;
+    *sent = buffer_span(&h->kept);
+    return h->keeps;
+}
+
+void bench_open(struct bench *b, struct heard *h, const char *target, int64_t length)
+{
+    static const struct header headers[] = {{SPAN_INIT("X-Test"), SPAN_INIT("one")}};
+    const struct http_outgoing request = {.method = SPAN("POST"),
+                                          .target = span_str(target),
+                                          .headers = headers,
+                                          .n_headers = 1,
+                                          .length = length};
+    struct upstream_handler handler = {on_head, on_body, on_read_done, on_end, h};
+    struct upstream_body_handler body_handler = {on_drain, on_again};
+    struct fail fail;
+    h->bench = b;
+    buffer_init(&h->body, (size_t)1 << 30);
+    buffer_init(&h->kept, (size_t)1 << 30);
+    h->call = upstream_open(b->upstream, &b->config, SPAN("main"), &request, &handler,
+                            &body_handler, &fail);
+    assert_non_null(h->call);
+    assert_int_equal(h->heads + h->ends, 0);
+}
+
 void heard_free(struct heard *h)
 {
+    buffer_free(&h->kept);
     if (h->forget_body)
         h->body.n = 0;
     buffer_free(&h->body);

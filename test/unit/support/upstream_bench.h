@@ -30,6 +30,11 @@ struct heard {
     bool paused;
     size_t heard_while_paused;
     void (*on_end)(struct heard *);
+    /* of a streamed call */
+    int drains, agains;
+    char reason[32];
+    struct buffer kept; /* what is sent again */
+    bool keeps;
 };
 
 struct bench {
@@ -51,6 +56,8 @@ void bench_serve(struct bench *, const struct fake_step *const *scripts);
 void bench_serve_one(struct bench *, const struct fake_step *steps);
 /* GET of a path, or a POST when there is a body. `h` is cleared but for what it is told to do. */
 void bench_call(struct bench *, struct heard *, const char *target, struct span body);
+/* A streamed POST; `length` as in struct http_outgoing. */
+void bench_open(struct bench *, struct heard *, const char *target, int64_t length);
 /* Runs the loop until the condition holds; fails the test after 20 s. */
 #define bench_until(b, condition)                                                                  \
     do {                                                                                           \
