@@ -63,6 +63,7 @@ static void count_drift(void *owner, const char *kind)
 {
     struct branch *b = owner;
     b->drifts++;
+    engine_note_drift(engine_of(b), branch_site(b), kind);
     log_debug("%s: %s answered something unknown: %s", b->exchange->request_id, b->adapter->name,
               kind);
 }
