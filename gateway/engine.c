@@ -80,6 +80,7 @@ static struct engine *give_up(struct engine *engine)
     json_parser_destroy(engine->json);
     turn_memory_destroy(engine->memory);
     drift_destroy(engine->drift);
+    capture_folder_destroy(engine->captures);
     config_unref(engine->config);
     free(engine);
     return NULL;
@@ -118,6 +119,7 @@ static void make_parts(struct engine *engine)
     engine->json = json_parser_create(PARSER_LIMIT);
     engine->memory = turn_memory_create();
     engine->drift = drift_create();
+    engine->captures = capture_folder_create(engine->loop);
     engine->tokens = token_file_source(&engine->token_file);
     engine->upstream = upstream_create(engine->loop);
     if (engine->config->file.n) /* the built-in demo keeps nothing */
@@ -220,6 +222,7 @@ static void on_upstream_closed(void *arg)
     json_parser_destroy(engine->json);
     turn_memory_destroy(engine->memory);
     drift_destroy(engine->drift);
+    capture_folder_destroy(engine->captures);
     token_file_close(&engine->token_file);
     buffer_free(&engine->out);
     config_unref(engine->config);

@@ -10,6 +10,7 @@
 #include <uv.h>
 
 #include "gateway/account_pool.h"
+#include "gateway/capture.h"
 #include "gateway/catalogue.h"
 #include "gateway/deadlines.h"
 #include "gateway/drift.h"
@@ -37,6 +38,7 @@ struct engine {
     struct store *store;        /* NULL for the built-in demo */
     struct turn_memory *memory; /* of adapters, from turn to turn */
     struct drift *drift;        /* what adapters did not understand */
+    struct capture_folder *captures;
     struct token_file token_file;
     struct token_source tokens; /* over it */
     struct json_parser *json;   /* small bodies and site frames; never kept across a call */
