@@ -112,27 +112,28 @@ static bool is_check(const struct cli *cli)
     return cli->command == CLI_ACCOUNTS && cli->verb && strcmp(cli->verb, "check") == 0;
 }
 
-/* The words behind replay. 1 = it is none of them, -1 with `error`. */
-static int take_replay(struct cli *cli, int argc, char *const *argv, int *i, struct buffer *error)
+/* The words behind replay; `next` is what follows, NULL at the end. The number of words that were
+ * taken; 0 = it is none of them, -1 with `error`. */
+static int take_replay(struct cli *cli, const char *word, const char *next, struct buffer *error)
 {
-    const char *word = argv[*i];
     if (strcmp(word, "--every-split") == 0) {
         cli->every_split = true;
-    } else if (strncmp(word, "--adapter=", 10) == 0) {
-        cli->adapter = word + 10;
-    } else if (strcmp(word, "--adapter") == 0) {
-        *i += 1;
-        if (*i >= argc)
-            return refuse(error, "no name after ", word);
-        cli->adapter = argv[*i];
-    } else if (word[0] == '-') {
         return 1;
-    } else if (cli->name) {
-        return refuse(error, "one word too many: ", word);
-    } else {
-        cli->name = word;
     }
-    return 0;
+    if (strncmp(word, "--adapter=", 10) == 0) {
+        cli->adapter = word + 10;
+        return 1;
+    }
+    if (strcmp(word, "--adapter") == 0) {
+        cli->adapter = next;
+        return next ? 2 : refuse(error, "no name after ", word);
+    }
+    if (word[0] == '-')
+        return 0;
+    if (cli->name)
+        return refuse(error, "one word too many: ", word);
+    cli->name = word;
+    return 1;
 }
 
 int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error)
@@ -150,11 +151,13 @@ int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error
             continue;
         }
         if (chosen >= 0 && commands[chosen].command == CLI_REPLAY) {
-            int taken = take_replay(cli, argc, argv, &i, error);
+            int taken = take_replay(cli, word, i + 1 < argc ? argv[i + 1] : NULL, error);
             if (taken < 0)
                 return -1;
-            if (taken == 0)
+            if (taken) {
+                i += taken - 1;
                 continue;
+            }
         }
         if (chosen >= 0 && commands[chosen].verbs[0] && word[0] != '-') {
             if (take_verb(cli, commands[chosen].verbs, word, error))
