@@ -65,6 +65,7 @@ static struct engine *give_up(struct engine *engine)
     key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);
     turn_memory_destroy(engine->memory);
+    conversation_book_destroy(engine->conversations);
     config_unref(engine->config);
     free(engine);
     return NULL;
@@ -102,6 +103,7 @@ static void make_parts(struct engine *engine)
     buffer_init(&engine->out, OUT_LIMIT);
     engine->json = json_parser_create(PARSER_LIMIT);
     engine->memory = turn_memory_create();
+    engine->conversations = conversation_book_create(keep_conversation, engine);
     engine->tokens = token_file_source(&engine->token_file);
     engine->upstream = upstream_create(engine->loop);
     if (engine->config->file.n) /* the built-in demo keeps nothing */
@@ -117,8 +119,8 @@ static void make_parts(struct engine *engine)
 
 static bool has_all_parts(const struct engine *engine)
 {
-    return engine->json && engine->memory && (engine->store || !engine->config->file.n) &&
-           engine->limits && engine->catalogue;
+    return engine->json && engine->memory && engine->conversations &&
+           (engine->store || !engine->config->file.n) && engine->limits && engine->catalogue;
 }
 
 static void start_timers(struct engine *engine)
@@ -201,6 +203,7 @@ static void on_upstream_closed(void *arg)
     key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);
     turn_memory_destroy(engine->memory);
+    conversation_book_destroy(engine->conversations);
     token_file_close(&engine->token_file);
     buffer_free(&engine->out);
     config_unref(engine->config);

@@ -11,6 +11,7 @@
 
 #include "gateway/account_pool.h"
 #include "gateway/catalogue.h"
+#include "gateway/conversation_reuse.h"
 #include "gateway/deadlines.h"
 #include "gateway/http_server.h"
 #include "gateway/key_limits.h"
@@ -33,8 +34,9 @@ struct engine {
     uv_timer_t accounts_timer;  /* somebody waits for an account's pace */
     uv_timer_t day_timer;       /* what is old in the store goes */
     struct catalogue *catalogue;
-    struct store *store;        /* NULL for the built-in demo */
-    struct turn_memory *memory; /* of adapters, from turn to turn */
+    struct store *store;                     /* NULL for the built-in demo */
+    struct turn_memory *memory;              /* of adapters, from turn to turn */
+    struct conversation_book *conversations; /* that sites hold for us */
     struct token_file token_file;
     struct token_source tokens; /* over it */
     struct json_parser *json;   /* small bodies and site frames; never kept across a call */
