@@ -34,6 +34,11 @@ struct span run_recall(struct turn_run *run, struct span key)
     return run->recall ? run->recall(run->memory_owner, key) : span_of(NULL, 0);
 }
 
+void run_conversation(struct turn_run *run, struct span state)
+{
+    run->conversation_end = arena_dup(run->arena, state);
+}
+
 void run_drift(struct turn_run *run, const char *kind)
 {
     if (run->drift)

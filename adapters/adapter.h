@@ -57,7 +57,9 @@ enum capability {
     CAP_LOCAL = 1 << 12, /* answers by itself, without any request (demo): see `local` */
     CAP_STOP = 1 << 13,  /* heeds `stop` exactly; where it does not, the gateway cuts the text */
     CAP_MAX_TOKENS = 1 << 14, /* heeds max_tokens; where it does not, the gateway counts and cuts */
-    CAP_RELAY = 1 << 15       /* takes turns with a relay */
+    CAP_RELAY = 1 << 15,      /* takes turns with a relay */
+    CAP_CONVERSATION = 1 << 16 /* goes on in a conversation that the site holds: see
+                                  turn_run.conversation */
 };
 
 enum { SITE_HEADERS_MAX = 24 };
@@ -115,6 +117,14 @@ struct turn_run {
     int64_t now_ms; /* wall clock (Unix, ms), refreshed before each call */
     void (*random)(void *owner, void *bytes, size_t n);
     void *random_owner;
+    /* Where the site has what came before: the adapter's own text, as it gave it to
+     * run_conversation in the turn before; the turn holds the new messages alone then, and they go
+     * there. "" = all of the turn goes into a new one. A failure before any content that may mean
+     * that the site does not know it any more is followed by a run with all of the turn. */
+    struct span conversation;
+    struct span conversation_end; /* of run_conversation */
+    bool conversation_kept; /* the engine's: it will be gone on with, and is not to be removed by
+                               cleanup; else one that was handed in is ours to remove, too */
     /* Counts something the adapter did not understand (its kind's name, never content); may be
      * NULL. */
     void (*drift)(void *owner, const char *kind);
@@ -133,6 +143,10 @@ void run_keep(struct turn_run *, struct span key, struct span value);
 /* {NULL,0} = not known (any more). Valid until the next run_keep: a history may ask for the same
  * again and again, and a copy for each would have no bound. */
 struct span run_recall(struct turn_run *, struct span key);
+/* With a good, whole answer: the conversation ends with it, and can be gone on with by this text of
+ * the adapter's own (ids). Copies; without memory it is not gone on with. Nobody may ask for it:
+ * then cleanup removes the conversation as ever. */
+void run_conversation(struct turn_run *, struct span state);
 /* Adds a header; asserts that there is room. */
 void site_request_header(struct site_request *, struct span name, struct span value);
 

@@ -297,6 +297,8 @@ static int begin(struct turn_run *run, struct chatglm *c)
     chatglm_stream_init(&c->stream);
     choose_model(run, c);
     c->at = CHATGLM_TOKEN;
+    if (run->conversation.n) /* it was made for us, and is removed as if by this turn */
+        c->conversations[c->n_conversations++] = run->conversation;
     return collect_uploads(run, "chatglm.cn", &c->pictures);
 }
 
@@ -477,7 +479,8 @@ static enum adapter_step chatglm_cleanup(struct turn_run *run, struct site_reque
     req->framing = FRAMING_NONE;
     if (s->message_id.n && !s->ended && !c->stop_told)
         step = stop_stream(run, c, req);
-    else if (c->n_conversations && site_option_bool(run->site, "delete_chat", true))
+    else if (c->n_conversations && !run->conversation_kept &&
+             site_option_bool(run->site, "delete_chat", true))
         step = delete_conversations(run, c, req);
     return step == ADAPTER_SEND ? step : ADAPTER_DONE;
 }
@@ -527,7 +530,8 @@ const struct adapter adapter_chatglm = {
     .origin = "https://chatglm.cn",
     .credentials = chatglm_credentials,
     .options = chatglm_options,
-    .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_FILE | CAP_REASONING | CAP_SEARCH,
+    .capabilities =
+        CAP_SYSTEM | CAP_IMAGE | CAP_FILE | CAP_REASONING | CAP_SEARCH | CAP_CONVERSATION,
     .offers_guest = true,
     .needs_account = true,
     .max_concurrent = 1,

@@ -162,8 +162,8 @@ enum adapter_step chatglm_send_chat(struct turn_run *run, struct chatglm *c,
     struct json_writer w = json_writer(&body);
     json_begin_object(&w);
     json_member(&w, "assistant_id", c->assistant);
-    json_member(&w, "conversation_id",
-                SPAN("")); /* the site makes one; an invented one is refused */
+    /* without one the site makes it; an invented one is refused */
+    json_member(&w, "conversation_id", run->conversation);
     json_member(&w, "project_id", SPAN(""));
     json_member(&w, "chat_type", SPAN("user_chat"));
     json_key(&w, "meta_data");

@@ -356,6 +356,8 @@ static enum adapter_verdict finish(struct turn_run *run, struct chatglm *c, stru
         return fail_set(&run->fail, FAIL_EMPTY, "chatglm.cn ended its answer without any text");
     if (sources_cite(&s->sources, run->out) || delta_finish(run->out, 0, reason))
         return ADAPTER_FAIL;
+    if (span_eq(reason, SPAN("stop")) && c->n_conversations)
+        run_conversation(run, c->conversations[c->n_conversations - 1]);
     c->at = CHATGLM_OVER;
     return ADAPTER_COMPLETE;
 }

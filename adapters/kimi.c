@@ -196,6 +196,8 @@ static void write_chat(struct json_writer *w, const struct turn_run *run, const 
 {
     const struct kimi_model *model = &k->model;
     json_begin_object(w);
+    if (k->parent.n)
+        json_member(w, "chat_id", k->chat_id);
     json_member(w, "scenario", model->scenario);
     if (model->kimiplus_id.n)
         json_member(w, "kimiplusId", model->kimiplus_id);
@@ -208,6 +210,8 @@ static void write_chat(struct json_writer *w, const struct turn_run *run, const 
                                   : SPAN("[]"));
     json_key(w, "message");
     json_begin_object(w);
+    if (k->parent.n)
+        json_member(w, "parent_id", k->parent);
     json_member(w, "role", SPAN("user"));
     write_blocks(w, k, prompt);
     json_member(w, "scenario", model->scenario);
@@ -254,12 +258,25 @@ static enum adapter_step send_chat(struct turn_run *run, struct kimi *k, struct 
 
 /* ---- the steps ---- */
 
+/* As kimi_stream.c told it. */
+static int go_on_in_chat(struct turn_run *run, struct kimi *k)
+{
+    struct span chat, rest = run->conversation;
+    if (!rest.n)
+        return 0;
+    if (!span_split(&rest, '/', &chat) || !is_path_id(chat) || !is_path_id(rest) || k->rest)
+        return fail_set(&run->fail, FAIL_PROTOCOL, "the chat at " KIMI_HOST " is of another form");
+    k->chat_id = chat;
+    k->parent = rest;
+    return 0;
+}
+
 /* Every reason against the turn is told before any request. */
 static int begin(struct turn_run *run, struct kimi *k)
 {
     k->begun = true;
     k->rest = span_eq(site_option_text(run->site, "api", SPAN("")), SPAN("rest"));
-    if ((!k->rest && kimi_choose_model(run, &k->model)) ||
+    if (go_on_in_chat(run, k) || (!k->rest && kimi_choose_model(run, &k->model)) ||
         collect_pictures(run, KIMI_HOST, &k->pictures))
         return -1;
     if (k->pictures.n > KIMI_PICTURES_MAX)
@@ -378,7 +395,8 @@ static enum adapter_step kimi_cleanup(struct turn_run *run, struct site_request 
 {
     struct kimi *k = run->state;
     struct buffer body;
-    if (!k->chat_id.n || !k->session.value.n || !site_option_bool(run->site, "delete_chat", true))
+    if (!k->chat_id.n || run->conversation_kept || !k->session.value.n ||
+        !site_option_bool(run->site, "delete_chat", true))
         return ADAPTER_DONE;
     if (k->rest)
         return kimi_rest_cleanup(run, k, req);
@@ -421,7 +439,7 @@ const struct adapter adapter_kimi = {
     .origin = "https://" KIMI_HOST,
     .credentials = kimi_credentials,
     .options = kimi_options,
-    .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_REASONING | CAP_SEARCH,
+    .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_REASONING | CAP_SEARCH | CAP_CONVERSATION,
     .needs_account = true,
     .max_concurrent = 2,
     .state_size = sizeof(struct kimi),

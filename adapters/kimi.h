@@ -95,7 +95,8 @@ struct kimi {
     size_t ready; /* pictures that the site has read */
     int polls, all_polls;
     bool waited;
-    struct span chat_id; /* of the chat that our request made */
+    struct span chat_id; /* of the chat that our requests made */
+    struct span parent;  /* the message in it that ours follows; "" = a new chat */
     /* the current answer */
     bool whole; /* one frame, no stream */
     int status, retry_after_s;

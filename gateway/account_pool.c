@@ -468,10 +468,14 @@ struct choice {
 };
 
 /* The account that answered the conversation last; 0 = none. */
-static uint64_t favourite(struct pool_site *s, uint64_t conversation)
+static uint64_t favourite(struct pool_site *s, const struct lease_wish *wish)
 {
-    const struct affinity *affinity = affinity_of(s, conversation);
-    return affinity && affinity->conversation == conversation ? affinity->account_id : 0;
+    const struct affinity *affinity = affinity_of(s, wish->conversation);
+    for (size_t i = 0; i < s->n_accounts && wish->holder.n; i++) {
+        if (span_eq(span_str(s->accounts[i]->name), wish->holder))
+            return s->accounts[i]->id;
+    }
+    return affinity && affinity->conversation == wish->conversation ? affinity->account_id : 0;
 }
 
 /* Looks at the ready accounts, or at the expired and challenged ones. With many accounts this is
@@ -481,7 +485,7 @@ static struct choice choose(struct pool_site *s, const struct lease_wish *wish, 
 {
     struct choice c = {.cool_until = UINT64_MAX};
     uint64_t model = account_model_hash(wish->model);
-    uint64_t favourite_id = favourite(s, wish->conversation);
+    uint64_t favourite_id = favourite(s, wish);
     bool tied = wish->key && wish->key->n_accounts;
     for (size_t i = 0; i < s->n_accounts; i++) {
         struct account *a = s->accounts[i];

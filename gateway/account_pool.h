@@ -64,6 +64,7 @@ struct lease_wish {
     struct span model;            /* as the site calls it */
     uint64_t tried;        /* bit i = the i-th account of the config; from 64 on they share bits */
     uint64_t conversation; /* the same account as for the last turn, while it is ready; 0 = any */
+    struct span holder;    /* rather than that: the account of this name, while it is ready */
 };
 /* Takes an account, by the site's strategy. */
 enum lease_result account_pool_lease(struct account_pool *, const struct lease_wish *,

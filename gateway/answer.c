@@ -11,6 +11,7 @@
 #include <assert.h>
 
 #include "base/json_raw.h"
+#include "gateway/conversation_reuse.h"
 #include "gateway/stop_filter.h"
 #include "gateway/text_joiner.h"
 #include "gateway/think_splitter.h"
@@ -250,6 +251,8 @@ static int limited_text(struct answer_choice *c, struct span text)
         return 0;
     if (limit_text(c, &c->text, &text, &over) || end_thinking(c) || (text.n && write_text(c, text)))
         return -1;
+    if (c->feed->rules.told)
+        conversation_told_add(c->feed->rules.told, text);
     return over ? cut_at_limit(c) : 0;
 }
 

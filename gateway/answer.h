@@ -19,6 +19,7 @@
 #include "gateway/token_count.h"
 
 struct answer_choice;
+struct conversation_told;
 
 struct answer {
     struct answer_writer *writer;
@@ -45,7 +46,9 @@ struct answer_rules {
     size_t n_stops;           /* 0 = the site heeds them, or there are none */
     int64_t max_tokens;       /* likewise, of each choice; 0 = no limit */
     bool max_includes_reasoning;
-    bool may_continue; /* keeps what a continuation needs; only feeds of one choice */
+    bool may_continue;              /* keeps what a continuation needs; only feeds of one choice */
+    struct conversation_told *told; /* hears the text that the client gets; NULL = nobody does; only
+                                       feeds of one choice */
 };
 
 /* What a run that is over has left, for who decides whether it is continued. */

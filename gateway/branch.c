@@ -14,6 +14,7 @@
 #include "adapters/support.h"
 #include "gateway/account_events.h"
 #include "gateway/branch_continue.h"
+#include "gateway/branch_reuse.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
@@ -152,6 +153,7 @@ static void note_success(struct branch *b)
 static enum branch_step completed(struct branch *b)
 {
     note_success(b);
+    branch_keep_conversation(b);
     b->complete = true;
     return BRANCH_OVER;
 }
@@ -448,6 +450,7 @@ static struct answer_rules rules_for(const struct branch *b)
         .max_tokens = t->has_max_tokens && !(has & CAP_MAX_TOKENS) ? t->max_tokens : 0,
         .max_includes_reasoning = t->max_includes_reasoning,
         .may_continue = branch_may_continue(b),
+        .told = branch_told(b),
     };
 }
 
@@ -513,6 +516,8 @@ static int begin_run(struct branch *b)
     if (!b->work->run.state || !b->work->run.model_note.p)
         return fail_memory(fail_of(b));
     b->adapter = site->adapter;
+    if (branch_take_conversation(b))
+        return fail_memory(fail_of(b));
     if (e->config->capture_dir.n)
         b->work->capture =
             capture_begin(e->config, &b->work->run, site->adapter, e->grant.visitor_key);
@@ -551,6 +556,7 @@ static enum lease_result lease_account(struct branch *b, size_t *index, uint64_t
         .model = b->exchange->targets[b->target].model,
         .tried = b->tried,
         .conversation = b->exchange->conversation,
+        .holder = branch_holder(b),
     };
     if (!site->keys_passthrough || !grant->visitor_key.n)
         return account_pool_lease(pool, &wish, now_ms(b), &b->account, index, retry_at);
@@ -668,6 +674,8 @@ static enum branch_step step_lease(struct branch *b)
         return BRANCH_RETRY;
     if (!parked && check_capabilities(b))
         return next_target(b);
+    if (!parked && branch_read_conversation(b))
+        return refuse_memory(b);
     switch (lease_account(b, &index, &retry_at)) {
     case LEASE_BUSY: return wait_for_account(b, retry_at);
     case LEASE_COOLING:
@@ -811,11 +819,25 @@ static bool another_target_may_help(enum fail_kind kind)
            kind == FAIL_UNSUPPORTED || kind == FAIL_UNKNOWN_URL;
 }
 
+/* The site does not know the conversation any more, as far as one can tell: the same account is
+ * asked again, with the whole history. */
+static enum branch_step tell_everything(struct branch *b)
+{
+    log_debug("%s: %.*s does not go on in its conversation: the whole history is sent",
+              b->exchange->request_id, SPAN_ARGS(branch_site(b)->settings.name));
+    start_tidy(b);
+    b->adapter = NULL;
+    fail_clear(b->fail);
+    return begin_run(b) ? BRANCH_RETRY : BRANCH_ASK;
+}
+
 static enum branch_step step_retry(struct branch *b)
 {
     enum fail_kind kind = fail_kind_of(b);
     struct span model = b->exchange->targets[b->target].model;
     end_capture(b, b->fail);
+    if (branch_conversation_is_gone(b, kind))
+        return tell_everything(b);
     if (b->account &&
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
         account_met_failure(b->account, model, fail_of(b), now_ms(b));

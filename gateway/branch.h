@@ -55,6 +55,7 @@ struct branch {
     struct branch_work *work;      /* in the arena; NULL before the first lease */
     struct upstream_call *call;
     struct branch_continuing *continuing; /* in the arena; NULL: no answer was truncated so far */
+    struct branch_reuse *reuse; /* in the arena; NULL: it has nothing to do with conversations */
 
     uint32_t target;
     unsigned awaited_step; /* the account's credential step that it waited for; 0 = none */

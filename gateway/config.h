@@ -120,6 +120,7 @@ struct site_config {
     size_t n_models;
     int64_t models_cache_ttl_ms;
     struct continue_config continuing;
+    bool reuse_conversations; /* with adapters that can (CAP_CONVERSATION) */
     struct {
         int max, max_idle;       /* connections per (origin, proxy, account); 0 = unlimited */
         int64_t idle_timeout_ms; /* an idle one is closed after this */

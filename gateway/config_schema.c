@@ -168,6 +168,8 @@ static const struct schema_key site_keys[] = {
     {"models_cache_ttl", &value_duration, AT(site_config, models_cache_ttl_ms),
      .otherwise = "'300s'", .max = INT64_C(86400000),
      .help = "how long a list fetched from the site is used"},
+    {"reuse_conversations", &value_bool, AT(site_config, reuse_conversations), .otherwise = "false",
+     .help = "a chat goes on in the conversation that the site holds (docs/reuse.md)"},
     {"continue_truncated", &value_bool, AT(site_config, continuing.on), .otherwise = "false",
      .help = "an answer that was truncated is gone on with (docs/continue.md)"},
     {"continue_max", &value_int, AT(site_config, continuing.max), .otherwise = "2", .min = 1,

@@ -759,6 +759,11 @@ void config_finish_site(struct config_reader *r, const struct toml_node *table, 
             "\"keys.passthrough\" in [[sites]] needs an adapter whose accounts have an api_key; %s "
             "has none",
             adapter->name);
+    if (site->reuse_conversations && !(adapter->capabilities & CAP_CONVERSATION))
+        config_error(r, toml_get(table, "reuse_conversations"),
+                     "\"reuse_conversations\" in [[sites]] needs an adapter that can go on in a "
+                     "conversation of its site; %s cannot",
+                     adapter->name);
     read_options(r, toml_get(table, "options"), site);
     config_read_accounts(r, table, toml_get(table, "accounts"), site, "[[sites.accounts]]");
     if (adapter->check && adapter->check(&site->settings, &fail) != 0)

@@ -81,6 +81,7 @@ static struct engine *give_up(struct engine *engine)
     turn_memory_destroy(engine->memory);
     drift_destroy(engine->drift);
     capture_folder_destroy(engine->captures);
+    conversation_book_destroy(engine->conversations);
     config_unref(engine->config);
     free(engine);
     return NULL;
@@ -120,6 +121,7 @@ static void make_parts(struct engine *engine)
     engine->memory = turn_memory_create();
     engine->drift = drift_create();
     engine->captures = capture_folder_create(engine->loop);
+    engine->conversations = conversation_book_create(keep_conversation, engine);
     engine->tokens = token_file_source(&engine->token_file);
     engine->upstream = upstream_create(engine->loop);
     if (engine->config->file.n) /* the built-in demo keeps nothing */
@@ -137,7 +139,7 @@ static void make_parts(struct engine *engine)
 
 static bool has_all_parts(const struct engine *engine)
 {
-    return engine->json && engine->memory && engine->drift &&
+    return engine->json && engine->memory && engine->drift && engine->conversations &&
            (engine->store || !engine->config->file.n) && engine->limits && engine->catalogue;
 }
 
@@ -223,6 +225,7 @@ static void on_upstream_closed(void *arg)
     turn_memory_destroy(engine->memory);
     drift_destroy(engine->drift);
     capture_folder_destroy(engine->captures);
+    conversation_book_destroy(engine->conversations);
     token_file_close(&engine->token_file);
     buffer_free(&engine->out);
     config_unref(engine->config);

@@ -12,6 +12,7 @@
 #include "gateway/account_pool.h"
 #include "gateway/capture.h"
 #include "gateway/catalogue.h"
+#include "gateway/conversation_reuse.h"
 #include "gateway/deadlines.h"
 #include "gateway/drift.h"
 #include "gateway/http_server.h"
@@ -35,9 +36,10 @@ struct engine {
     uv_timer_t accounts_timer;  /* somebody waits for an account's pace */
     uv_timer_t day_timer;       /* what is old in the store goes */
     struct catalogue *catalogue;
-    struct store *store;        /* NULL for the built-in demo */
-    struct turn_memory *memory; /* of adapters, from turn to turn */
-    struct drift *drift;        /* what adapters did not understand */
+    struct store *store;                     /* NULL for the built-in demo */
+    struct turn_memory *memory;              /* of adapters, from turn to turn */
+    struct conversation_book *conversations; /* that sites hold for us */
+    struct drift *drift;                     /* what adapters did not understand */
     struct capture_folder *captures;
     struct token_file token_file;
     struct token_source tokens; /* over it */

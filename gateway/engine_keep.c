@@ -108,6 +108,7 @@ void keep_tidy(struct engine *engine)
     if (!engine->store)
         return;
     account_pool_each(engine->accounts, keep_again, engine);
+    conversation_book_prune(engine->conversations, wall);
     store_prune(engine->store, clock_day(wall) - KEPT_DAYS, wall - KEPT_DAYS * DAY_MS);
 }
 
@@ -140,6 +141,34 @@ void keep_models(void *owner, struct span site, int64_t fetched_ms, struct span 
         store_save_models(engine->store,
                           &(struct store_models){text.p, fetched_ms, text.p + site.n + 1});
     buffer_free(&text);
+}
+
+static void hex_of(const struct conversation_hash *h, char hex[2 * CONVERSATION_HASH + 1])
+{
+    for (int i = 0; i < CONVERSATION_HASH; i++)
+        snprintf(hex + 2 * i, 3, "%02x", h->bytes[i]);
+}
+
+void keep_conversation(void *owner, const struct conversation *c, bool kept)
+{
+    struct engine *engine = owner;
+    char hex[2 * CONVERSATION_HASH + 1];
+    struct arena arena;
+    if (!engine->store)
+        return;
+    hex_of(&c->hash, hex);
+    arena_init(&arena);
+    const struct store_conversation row = {
+        .hash = hex,
+        .site = arena_printf(&arena, "%.*s", SPAN_ARGS(c->site)).p,
+        .account = arena_printf(&arena, "%.*s", SPAN_ARGS(c->account)).p,
+        .state = kept ? arena_printf(&arena, "%.*s", SPAN_ARGS(c->state)).p : NULL,
+        .expires_ms = c->expires_ms,
+        .credentials = (int64_t)c->credentials,
+    };
+    if (!kept || (row.site && row.account && row.state)) /* else it does not survive a restart */
+        store_save_conversation(engine->store, &row);
+    arena_free(&arena);
 }
 
 /* ---- and back ---- */
@@ -227,6 +256,30 @@ static void restore_models(void *owner, const struct store_models *row)
     catalogue_restore(engine->catalogue, span_str(row->site), span_str(row->json));
 }
 
+static int digit_of(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static void restore_conversation(void *owner, const struct store_conversation *row)
+{
+    struct engine *engine = owner;
+    struct conversation c = {.site = span_str(row->site),
+                             .account = span_str(row->account),
+                             .state = span_str(row->state),
+                             .credentials = (uint64_t)row->credentials,
+                             .expires_ms = row->expires_ms};
+    if (strlen(row->hash) != 2 * sizeof c.hash.bytes)
+        return;
+    for (size_t i = 0; i < sizeof c.hash.bytes; i++) {
+        int high = digit_of(row->hash[2 * i]), low = digit_of(row->hash[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return;
+        c.hash.bytes[i] = (unsigned char)(high << 4 | low);
+    }
+    conversation_book_restore(engine->conversations, &c);
+}
+
 struct store_reader keep_reader(struct engine *engine)
 {
     return (struct store_reader){
@@ -235,5 +288,6 @@ struct store_reader keep_reader(struct engine *engine)
         .account = restore_account,
         .counter = restore_counter,
         .models = restore_models,
+        .conversation = restore_conversation,
     };
 }

@@ -124,6 +124,12 @@ static void hand_over(void *arg, const struct store_row *row)
         if (reader->meta)
             reader->meta(reader->owner, text[0], text[1]);
         break;
+    case TABLE_CONVERSATION:
+        if (reader->conversation)
+            reader->conversation(reader->owner,
+                                 &(struct store_conversation){text[0], text[1], text[2], text[3],
+                                                              number[0], number[1]});
+        break;
     case TABLE_RESPONSE: /* read when somebody asks */
     case TABLE_COUNT: break;
     }
@@ -464,6 +470,16 @@ void store_save_meta(struct store *s, const char *name, const char *value)
 {
     save(s, &(struct store_row){.table = TABLE_META, .forget = !value, .text = {name, value}}, NULL,
          NULL);
+}
+
+void store_save_conversation(struct store *s, const struct store_conversation *c)
+{
+    save(s,
+         &(struct store_row){.table = TABLE_CONVERSATION,
+                             .forget = !c->state,
+                             .text = {c->hash, c->site, c->account, c->state},
+                             .number = {c->expires_ms, c->credentials}},
+         NULL, NULL);
 }
 
 void store_save_response_then(struct store *s, const struct store_response *r,

@@ -62,6 +62,15 @@ struct store_models {
     const char *json;   /* NULL in a save: forget it */
 };
 
+/* A conversation that a site holds for us (conversation_reuse.h); known by hash. */
+struct store_conversation {
+    const char *hash; /* hex */
+    const char *site, *account;
+    const char *state; /* NULL in a save: forget it */
+    int64_t expires_ms;
+    int64_t credentials;
+};
+
 /* A response that clients go on from; known by id (response_store.h). It is not among the rows that
  * are read at the start. */
 struct store_response {
@@ -90,6 +99,8 @@ struct store_reader {
     void (*counter)(void *owner, const struct store_counter *);
     void (*models)(void *owner, const struct store_models *);
     void (*meta)(void *owner, const char *name, const char *value);
+    /* The one that ends first comes first. */
+    void (*conversation)(void *owner, const struct store_conversation *);
 };
 
 enum store_opened {
@@ -123,8 +134,10 @@ void store_save_credential_then(struct store *, const struct store_credential *,
 void store_save_account(struct store *, const struct store_account *);
 void store_save_counter(struct store *, const struct store_counter *);
 void store_save_models(struct store *, const struct store_models *);
+void store_save_conversation(struct store *, const struct store_conversation *);
 /* What is older goes, with the next write (at once): counters of days before `day`, states of
- * accounts saved before `changed_ms`. When that fails it is left for the next time. */
+ * accounts saved, and conversations that ended, before `changed_ms`. When that fails it is left for
+ * the next time. */
 void store_prune(struct store *, int64_t day, int64_t changed_ms);
 /* Single values by name; `value` NULL forgets. */
 void store_save_meta(struct store *, const char *name, const char *value);

@@ -79,6 +79,10 @@ static const char *const migrations[] = {
     " created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, bytes INTEGER NOT NULL,"
     " format INTEGER NOT NULL CHECK(format IN (0, 1)), body BLOB NOT NULL);"
     "CREATE INDEX response_end ON response(expires_ms, bytes, id);",
+
+    "CREATE TABLE conversation("
+    " hash TEXT PRIMARY KEY, site TEXT NOT NULL, account TEXT NOT NULL, state TEXT NOT NULL,"
+    " expires_ms INTEGER NOT NULL, credentials INTEGER NOT NULL) WITHOUT ROWID;",
 };
 
 enum { LATEST = sizeof migrations / sizeof migrations[0] };
@@ -92,6 +96,7 @@ const struct store_shape store_shapes[TABLE_COUNT] = {
     [TABLE_MODELS] = {.texts = 2, .numbers = 1, .key_texts = 1},
     [TABLE_META] = {.texts = 2, .numbers = 0, .key_texts = 1},
     [TABLE_RESPONSE] = {.texts = 4, .numbers = 2, .key_texts = 1},
+    [TABLE_CONVERSATION] = {.texts = 4, .numbers = 2, .key_texts = 1},
 };
 
 /* Columns and parameters: the texts, then the numbers; the format of what may be sealed is the
@@ -121,6 +126,11 @@ static const struct {
                         " expires_ms, format, bytes)"
                         " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, length(?4))",
                         "DELETE FROM response WHERE id = ?1", NULL},
+    [TABLE_CONVERSATION] = {"INSERT OR REPLACE INTO conversation(hash, site, account, state,"
+                            " expires_ms, credentials) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+                            "DELETE FROM conversation WHERE hash = ?1",
+                            "SELECT hash, site, account, state, expires_ms, credentials"
+                            " FROM conversation ORDER BY expires_ms"},
 };
 
 /* ---- life ---- */
@@ -767,7 +777,9 @@ static int delete_old(struct store_file *f, const void *arg)
 {
     const struct store_age *age = arg;
     return delete_before(f, "DELETE FROM counter WHERE day < ?1", age->day) ||
-                   delete_before(f, "DELETE FROM account WHERE changed_ms < ?1", age->changed_ms)
+                   delete_before(f, "DELETE FROM account WHERE changed_ms < ?1", age->changed_ms) ||
+                   delete_before(f, "DELETE FROM conversation WHERE expires_ms < ?1",
+                                 age->changed_ms)
                ? -1
                : 0;
 }

@@ -18,6 +18,7 @@ enum store_table {
     TABLE_MODELS,
     TABLE_META,
     TABLE_RESPONSE,
+    TABLE_CONVERSATION,
     TABLE_COUNT
 };
 

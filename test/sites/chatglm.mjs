@@ -244,13 +244,21 @@ export class ChatGlm extends Site {
     const account = this.account(r, res);
     if (!account) return;
     this.keys('body', b, ['assistant_id', 'conversation_id', 'project_id', 'chat_type', 'meta_data', 'messages']);
-    this.same('constants', [b.conversation_id, b.project_id, b.chat_type], ['', '', 'user_chat']);
+    this.same('constants', [b.project_id, b.chat_type], ['', 'user_chat']);
     this.check(/^[a-z0-9]{24,}$/.test(b.assistant_id), `assistant_id ${b.assistant_id}`);
     this.metaData(b.meta_data);
     this.same('messages', b.messages.length, 1);
     this.keys('message', b.messages[0], ['role', 'content']);
     this.same('role', b.messages[0].role, 'user');
     this.content(b.messages[0].content);
+    const former = this.conversations.get(b.conversation_id);
+    if (b.conversation_id && (former?.uid !== account.uid || former.assistant !== b.assistant_id || former.deleted || former.forgotten)) {
+      if (this.forgets === 'silently') {
+        this.sseHead(res);
+        return res.end();
+      }
+      return this.refuse(res, 200, 40004, 'conversation not found');
+    }
     if ([...this.conversations.values()].some((c) => c.running && c.uid === account.uid)) return this.refuse(res, 200, 10061, '请等待其他对话生成完毕');
     return this.answer(r, res, account);
   }
@@ -265,7 +273,9 @@ export class ChatGlm extends Site {
       }
       return this.json(res, plan.status, plan.json, plan.headers);
     }
-    const conversation = {id: hex().slice(0, 24), message: hex().slice(0, 24), uid: account.uid, assistant: r.json.assistant_id, running: true, deleted: false};
+    const conversation = this.conversations.get(r.json.conversation_id)
+      ?? {id: hex().slice(0, 24), uid: account.uid, assistant: r.json.assistant_id, deleted: false};
+    Object.assign(conversation, {message: hex().slice(0, 24), running: true});
     this.conversations.set(conversation.id, conversation);
     const send = (value) => res.write(`event:message\ndata: ${JSON.stringify({id: conversation.message, conversation_id: conversation.id, assistant_id: r.json.assistant_id, last_error: {}, ...value})}\n\n`);
     this.sseHead(res);

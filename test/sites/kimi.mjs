@@ -198,10 +198,11 @@ export class Kimi extends Site {
 
   checkChat(b) {
     const newer = typeof b.options?.model === 'string';
-    this.keys('body', b, ['scenario', 'tools', 'message', 'options', ...(newer ? ['project_id'] : [])], ['kimiplusId', 'agentMode']);
+    const goesOn = 'chat_id' in b;
+    this.keys('body', b, ['scenario', 'tools', 'message', 'options', ...(newer ? ['project_id'] : []), ...(goesOn ? ['chat_id'] : [])], ['kimiplusId', 'agentMode']);
     this.check(/^SCENARIO_[A-Z0-9_]+$/.test(b.scenario), `scenario ${b.scenario}`);
     this.check(JSON.stringify(b.tools) === '[]' || JSON.stringify(b.tools) === '[{"type":"TOOL_TYPE_SEARCH","search":{}}]', 'tools');
-    this.keys('message', b.message, ['role', 'blocks', 'scenario', ...(newer ? ['is_goal'] : [])]);
+    this.keys('message', b.message, ['role', 'blocks', 'scenario', ...(newer ? ['is_goal'] : []), ...(goesOn ? ['parent_id'] : [])]);
     this.same('message.role', b.message.role, 'user');
     this.same('message.scenario', b.message.scenario, b.scenario);
     this.keys('options', b.options, newer ? ['thinking', 'enable_plugin', 'reasoning_effort', 'model'] : ['thinking']);
@@ -229,9 +230,9 @@ export class Kimi extends Site {
   }
 
   /** What every answer begins with. */
-  preamble(res, text) {
-    const id = `19b7-${this.chats.size + 1}`;
-    this.chats.set(id, {text, deleted: false});
+  preamble(res, text, r) {
+    const former = r?.json.chat_id, id = former ?? `19b7-${this.chats.size + 1}`;
+    if (!former) this.chats.set(id, {text, deleted: false});
     this.send(res, heartbeat);
     this.send(res, {op: 'set', eventOffset: 1, chat: {id, name: 'untitled'}});
     this.send(res, {op: 'set', mask: 'message', eventOffset: 2, message: {id: 'm-user', role: 'user', status: 'MESSAGE_STATUS_COMPLETED', blocks: [{messageId: '', text: {content: text}}]}});
@@ -243,6 +244,15 @@ export class Kimi extends Site {
     r.json = this.unwrapped(r);
     const text = this.checkChat(r.json);
     if (!this.allowed(r, res)) return;
+    if (r.json.chat_id) {
+      this.same('parent_id', r.json.message.parent_id, 'm-asst');
+      const chat = this.chats.get(r.json.chat_id);
+      if (!chat || chat.deleted || chat.forgotten) {
+        this.streamHead(res);
+        this.send(res, {error: {code: 'not_found', message: 'chat not found'}}, 2);
+        return res.end();
+      }
+    }
     const plan = this.plans.shift() ?? 'plain';
     if (typeof plan === 'function') return plan.call(this, r, res, text);
     if (plan.json) return this.json(res, plan.status, plan.json, plan.headers);
@@ -256,7 +266,7 @@ export class Kimi extends Site {
       this.send(res, plan.end, 2);
       return res.end();
     }
-    this.preamble(res, text);
+    this.preamble(res, text, r);
     const events = answers[plan];
     for (const event of events) this.send(res, event);
     this.send(res, {}, 2);

@@ -732,6 +732,32 @@ static void a_conversation_stays_with_its_account(void **state)
     stop(b);
 }
 
+/* Who holds a conversation comes before who was asked last, as long as it may be asked. */
+static void the_holder_of_a_conversation_is_asked_first(void **state)
+{
+    for (size_t i = 0; i < 3; i++) {
+        struct bench *b = start(SITE("max_concurrent = 1", THREE));
+        if (i)
+            configure(b, i == 1 ? SITE("max_concurrent = 1\nstrategy = \"least_busy\"", THREE)
+                                : SITE("max_concurrent = 1\nstrategy = \"fill_first\"", THREE));
+        account_release(lease_turn(b, 77, 0), 0);
+        struct lease_wish wish = {.site = site(b), .conversation = 77, .holder = SPAN("c")};
+        struct account *held = NULL, *other = NULL;
+        size_t index;
+        uint64_t at;
+        assert_int_equal(account_pool_lease(b->pool, &wish, 0, &held, &index, &at), LEASE_OK);
+        assert_string_equal(held->name, "c");
+        assert_int_equal(account_pool_lease(b->pool, &wish, 0, &other, &index, &at), LEASE_OK);
+        assert_string_not_equal(other->name, "c"); /* it is busy */
+        account_release(held, 0);
+        account_release(other, 0);
+        wish.holder = SPAN("gone");
+        assert_int_equal(account_pool_lease(b->pool, &wish, 0, &other, &index, &at), LEASE_OK);
+        account_release(other, 0);
+        stop(b);
+    }
+}
+
 /* A pace makes wait, and says until when. */
 static void a_pace_is_waited_for(void **state)
 {
@@ -788,6 +814,7 @@ int main(void)
         cmocka_unit_test(fill_first_fills_the_first),
         cmocka_unit_test(least_busy_asks_the_idlest),
         cmocka_unit_test(a_conversation_stays_with_its_account),
+        cmocka_unit_test(the_holder_of_a_conversation_is_asked_first),
         cmocka_unit_test(a_pace_is_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1500,6 +1500,7 @@ static void sites_of_routes_need_a_plain_key(void **state)
             plain |= strcmp(f->name, "api_key") == 0 || strcmp(f->name, "token") == 0;
         if (plain || (adapters[i]->capabilities & CAP_LOCAL))
             continue;
+        assert_non_null(adapters[i]->credentials);
         char text[300];
         snprintf(text, sizeof text,
                  "[[sites]]\nname = 's'\nadapter = '%s'\n[[sites.accounts]]\n%s = 'x'\n" ROUTE

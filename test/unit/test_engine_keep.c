@@ -69,6 +69,7 @@ static void begin(struct bench *b, const char *text)
     struct store_reader reader = keep_reader(&b->engine);
     reader.models = NULL;
     b->engine.accounts = account_pool_create(&hooks, 1);
+    b->engine.conversations = conversation_book_create(keep_conversation, &b->engine);
     b->engine.store = store_create(&b->loop, span_str(b->data_dir), span_str(""));
     configure(b, text);
     uv_update_time(&b->loop);
@@ -89,6 +90,7 @@ static void end(struct bench *b)
     store_destroy(b->engine.store, NULL, NULL);
     uv_run(&b->loop, UV_RUN_DEFAULT);
     account_pool_destroy(b->engine.accounts);
+    conversation_book_destroy(b->engine.conversations);
 }
 
 static void restart(struct bench *b, const char *text)
@@ -312,6 +314,48 @@ static void rows_of_days_and_accounts_long_gone_go(void **state)
     assert_int_equal(sql(b, "SELECT count(*) FROM credential WHERE name = 'session'"), 1);
 }
 
+static struct conversation conversation_until(int64_t expires_ms, unsigned char first)
+{
+    return (struct conversation){.hash = {{first, 0x0F, 0xA0}},
+                                 .site = SPAN("s"),
+                                 .account = SPAN("a"),
+                                 .credentials = UINT64_MAX,
+                                 .state = SPAN("chat/1"),
+                                 .expires_ms = expires_ms};
+}
+
+static void conversations_survive_until_they_end(void **state)
+{
+    struct bench *b = *state;
+    int64_t now = clock_wall_ms();
+    const struct conversation good = conversation_until(now + 600000, 0xFF),
+                              over = conversation_until(now - 1, 1),
+                              used = conversation_until(now + 600000, 2);
+    begin(b, ONE);
+    conversation_book_keep(b->engine.conversations, &good);
+    conversation_book_keep(b->engine.conversations, &over);
+    conversation_book_keep(b->engine.conversations, &used);
+    conversation_book_forget(b->engine.conversations, &used.hash);
+    end(b);
+    assert_int_equal(sql(b, "SELECT count(*) FROM conversation"), 2);
+    sql(b, "INSERT INTO conversation SELECT 'zz' || substr(hash, 3), site, account, state,"
+           " expires_ms, credentials FROM conversation WHERE hash LIKE 'ff%'");
+    sql(b, "INSERT INTO conversation VALUES('aa', 's', 'a', 'x', 9999999999999, 0)");
+    begin(b, ONE);
+    const struct conversation *found =
+        conversation_book_find(b->engine.conversations, &good.hash, now);
+    assert_non_null(found);
+    assert_span_equal(found->site, SPAN("s"));
+    assert_span_equal(found->account, SPAN("a"));
+    assert_span_equal(found->state, SPAN("chat/1"));
+    assert_true(found->credentials == UINT64_MAX && found->expires_ms == good.expires_ms);
+    keep_tidy(&b->engine);
+    assert_null(conversation_book_find(b->engine.conversations, &over.hash, 0));
+    end(b);
+    assert_int_equal(sql(b, "SELECT count(*) FROM conversation WHERE hash LIKE '01%'"), 0);
+    assert_int_equal(sql(b, "SELECT count(*) FROM conversation WHERE hash LIKE 'ff%'"), 1);
+}
+
 /* A few hundred; then the one that left first is forgotten. */
 static void those_who_left_are_not_remembered_without_end(void **state)
 {
@@ -350,6 +394,7 @@ int main(void)
         TEST(what_happens_while_it_is_gone_counts),
         TEST(another_credential_is_a_new_beginning_also_after_a_restart),
         TEST(rows_of_days_and_accounts_long_gone_go),
+        TEST(conversations_survive_until_they_end),
         TEST(those_who_left_are_not_remembered_without_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

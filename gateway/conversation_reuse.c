@@ -1,0 +1,397 @@
+/*
+ * gateway/conversation_reuse.c - see conversation_reuse.h.
+ *
+ * A history's hash is a chain: that of what came before, and the digest of the next message. Every
+ * text is hashed behind its length, so that no two histories are the same run of bytes. The book is
+ * a ring in the order of keeping, whose entries hang in the chains of a hash table.
+ */
+#include "gateway/conversation_reuse.h"
+
+#include <mbedtls/sha256.h>
+#include <mbedtls/version.h>
+#include <stdlib.h>
+
+#if MBEDTLS_VERSION_MAJOR < 3
+#define mbedtls_sha256_starts mbedtls_sha256_starts_ret
+#define mbedtls_sha256_update mbedtls_sha256_update_ret
+#define mbedtls_sha256_finish mbedtls_sha256_finish_ret
+#endif
+
+/* ---- digests ---- */
+
+static void begin(mbedtls_sha256_context *c)
+{
+    mbedtls_sha256_init(c);
+    mbedtls_sha256_starts(c, 0);
+}
+
+static void add_bytes(mbedtls_sha256_context *c, const void *p, size_t n)
+{
+    if (n)
+        mbedtls_sha256_update(c, p, n);
+}
+
+static void add_number(mbedtls_sha256_context *c, uint64_t n)
+{
+    unsigned char bytes[8];
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (unsigned char)(n >> (8 * i));
+    add_bytes(c, bytes, sizeof bytes);
+}
+
+static void add_text(mbedtls_sha256_context *c, struct span text)
+{
+    add_number(c, text.n);
+    add_bytes(c, text.p, text.n);
+}
+
+static void add_hash(mbedtls_sha256_context *c, const struct conversation_hash *h)
+{
+    add_bytes(c, h->bytes, sizeof h->bytes);
+}
+
+static struct conversation_hash end(mbedtls_sha256_context *c)
+{
+    struct conversation_hash h;
+    mbedtls_sha256_finish(c, h.bytes);
+    mbedtls_sha256_free(c);
+    return h;
+}
+
+/* ---- the text of an answer ---- */
+
+enum { PENDING_MAX = 256 };
+
+/* White space at the end so far waits for what follows; a run of more counts from its beginning, in
+ * whatever pieces it comes. */
+struct conversation_told {
+    mbedtls_sha256_context digest;
+    bool begun;
+    size_t n_pending;
+    char pending[PENDING_MAX];
+};
+
+static bool is_blank(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+
+void conversation_told_begin(struct conversation_told *t)
+{
+    begin(&t->digest);
+    t->begun = false;
+    t->n_pending = 0;
+}
+
+struct conversation_told *conversation_told_create(struct arena *arena)
+{
+    struct conversation_told *t = arena_alloc(arena, sizeof *t);
+    if (t)
+        conversation_told_begin(t);
+    return t;
+}
+
+static void flush_pending(struct conversation_told *t)
+{
+    add_bytes(&t->digest, t->pending, t->n_pending);
+    t->n_pending = 0;
+}
+
+static void add_blanks(struct conversation_told *t, const char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (t->n_pending == PENDING_MAX)
+            flush_pending(t);
+        t->pending[t->n_pending++] = p[i];
+    }
+}
+
+void conversation_told_add(struct conversation_told *t, struct span text)
+{
+    size_t first = 0, last = text.n;
+    while (last && is_blank(text.p[last - 1]))
+        last--;
+    while (first < last && is_blank(text.p[first]))
+        first++;
+    if (t->begun)
+        add_blanks(t, text.p, first);
+    if (first == last) { /* nothing but blanks */
+        if (t->begun)
+            add_blanks(t, text.p + first, text.n - first);
+        return;
+    }
+    flush_pending(t);
+    t->begun = true;
+    add_bytes(&t->digest, text.p + first, last - first);
+    add_blanks(t, text.p + last, text.n - last);
+}
+
+static struct conversation_hash told_end(struct conversation_told *t) { return end(&t->digest); }
+
+/* ---- messages ---- */
+
+static void add_part(mbedtls_sha256_context *c, const struct part *p)
+{
+    add_number(c, (uint64_t)p->kind);
+    add_text(c, p->text);
+    add_text(c, p->base64.p ? p->mime : p->url); /* a data: URL is told by what is in it */
+    add_text(c, p->base64);
+    add_text(c, p->filename);
+    add_text(c, p->file_id);
+}
+
+static void add_tool_calls(mbedtls_sha256_context *c, const struct message *m)
+{
+    add_number(c, m->n_tool_calls);
+    for (size_t i = 0; i < m->n_tool_calls; i++) {
+        add_text(c, m->tool_calls[i].id);
+        add_text(c, m->tool_calls[i].name);
+        add_text(c, m->tool_calls[i].arguments);
+    }
+}
+
+/* Behind our own <think>…</think> (reasoning = "think"), which some clients take out. */
+static struct span without_thinking(struct span text)
+{
+    struct span rest = text;
+    while (rest.n && is_blank(rest.p[0]))
+        rest = span_from(rest, 1);
+    ptrdiff_t close = span_find(rest, SPAN("</think>"));
+    if (!span_starts(rest, SPAN("<think>")) || close < 0)
+        return text;
+    return span_from(rest, (size_t)close + sizeof "</think>" - 1);
+}
+
+static bool is_told(const struct part *p) { return p->kind == PART_TEXT; }
+static bool is_thinking(const struct part *p)
+{
+    return p->kind == PART_THINKING || p->kind == PART_REDACTED;
+}
+
+/* An answer that is nothing but text has the digest that conversation_answered makes of it. */
+static void add_answer(mbedtls_sha256_context *c, const struct message *m)
+{
+    struct conversation_told told;
+    size_t others = 0, texts = 0;
+    conversation_told_begin(&told);
+    for (size_t i = 0; i < m->n_parts; i++) {
+        const struct part *p = &m->parts[i];
+        if (is_told(p))
+            conversation_told_add(&told, texts++ ? p->text : without_thinking(p->text));
+        else
+            others += !is_thinking(p);
+    }
+    struct conversation_hash text = told_end(&told);
+    add_hash(c, &text);
+    add_number(c, others);
+    for (size_t i = 0; i < m->n_parts; i++) {
+        if (!is_told(&m->parts[i]) && !is_thinking(&m->parts[i]))
+            add_part(c, &m->parts[i]);
+    }
+    add_tool_calls(c, m);
+}
+
+static struct conversation_hash after(const struct conversation_hash *before,
+                                      const struct message *m)
+{
+    mbedtls_sha256_context c;
+    begin(&c);
+    add_hash(&c, before);
+    add_number(&c, (uint64_t)m->role);
+    if (m->role == ROLE_ASSISTANT) {
+        add_answer(&c, m);
+        return end(&c);
+    }
+    add_text(&c, m->name);
+    add_text(&c, m->tool_call_id);
+    add_number(&c, m->is_error);
+    add_number(&c, m->n_parts);
+    for (size_t i = 0; i < m->n_parts; i++)
+        add_part(&c, &m->parts[i]);
+    return end(&c);
+}
+
+struct conversation_hash conversation_answered(const struct conversation_hash *whole,
+                                               struct conversation_told *told)
+{
+    mbedtls_sha256_context c;
+    struct conversation_hash text = told_end(told);
+    begin(&c);
+    add_hash(&c, whole);
+    add_number(&c, ROLE_ASSISTANT);
+    add_hash(&c, &text);
+    add_number(&c, 0); /* other parts */
+    add_number(&c, 0); /* tool calls */
+    return end(&c);
+}
+
+/* ---- turns ---- */
+
+/* The version goes up when the same history is hashed otherwise. */
+static struct conversation_hash beginning(const struct conversation_scope *s, const struct turn *t)
+{
+    mbedtls_sha256_context c;
+    begin(&c);
+    add_text(&c, SPAN("dragoman conversation 1"));
+    add_text(&c, s->key);
+    add_text(&c, s->site);
+    add_text(&c, s->origin);
+    add_text(&c, s->model);
+    add_number(&c, (uint64_t)t->reasoning);
+    add_text(&c, t->reasoning_effort);
+    add_text(&c, t->thinking_raw);
+    add_text(&c, t->tools_raw);
+    add_text(&c, t->tool_choice_raw);
+    add_text(&c, t->response_format_raw);
+    return end(&c);
+}
+
+void conversation_turn_read(struct conversation_turn *c, const struct conversation_scope *scope,
+                            const struct turn *turn)
+{
+    *c = (struct conversation_turn){.whole = beginning(scope, turn)};
+    for (size_t i = 0; i < turn->n_messages; i++) {
+        const struct message *m = &turn->messages[i];
+        c->whole = after(&c->whole, m);
+        c->can_keep = m->role != ROLE_ASSISTANT;
+        if (m->role == ROLE_ASSISTANT) {
+            c->before = c->whole;
+            c->held = i + 1;
+        } else if (m->role == ROLE_SYSTEM) {
+            c->held = 0;
+        }
+    }
+    if (c->held == turn->n_messages)
+        c->held = 0;
+}
+
+/* ---- the book ---- */
+
+enum { BUCKETS = CONVERSATIONS_MAX };
+
+struct entry {
+    struct conversation c; /* its texts are in `texts` */
+    char *texts;           /* NULL = free, or gone */
+    struct entry *chain;
+};
+
+struct conversation_book {
+    void (*changed)(void *owner, const struct conversation *, bool kept);
+    void *owner;
+    struct entry ring[CONVERSATIONS_MAX];
+    size_t first, n; /* the oldest, and how many there are behind it */
+    struct entry *buckets[BUCKETS];
+};
+
+struct conversation_book *
+conversation_book_create(void (*changed)(void *, const struct conversation *, bool), void *owner)
+{
+    struct conversation_book *b = calloc(1, sizeof *b);
+    if (b) {
+        b->changed = changed;
+        b->owner = owner;
+    }
+    return b;
+}
+
+static struct entry **bucket_of(const struct conversation_book *b,
+                                const struct conversation_hash *h)
+{
+    size_t at = (size_t)h->bytes[0] | (size_t)h->bytes[1] << 8;
+    return (struct entry **)&b->buckets[at % BUCKETS];
+}
+
+static struct entry *find(const struct conversation_book *b, const struct conversation_hash *h)
+{
+    struct entry *e = *bucket_of(b, h);
+    while (e && memcmp(&e->c.hash, h, sizeof *h) != 0)
+        e = e->chain;
+    return e;
+}
+
+static void drop(struct conversation_book *b, struct entry *e, bool tell)
+{
+    if (!e || !e->texts)
+        return;
+    struct entry **at = bucket_of(b, &e->c.hash);
+    while (*at != e)
+        at = &(*at)->chain;
+    *at = e->chain;
+    if (tell && b->changed)
+        b->changed(b->owner, &e->c, false);
+    free(e->texts);
+    *e = (struct entry){.texts = NULL};
+}
+
+static void drop_oldest(struct conversation_book *b, bool tell)
+{
+    drop(b, &b->ring[b->first], tell);
+    b->first = (b->first + 1) % CONVERSATIONS_MAX;
+    b->n--;
+}
+
+void conversation_book_destroy(struct conversation_book *b)
+{
+    while (b && b->n)
+        drop_oldest(b, false);
+    free(b);
+}
+
+static struct span put(char **at, struct span text)
+{
+    struct span copy = span_of(*at, text.n);
+    if (text.n)
+        memcpy(*at, text.p, text.n);
+    *at += text.n;
+    return copy;
+}
+
+static struct entry *insert(struct conversation_book *b, const struct conversation *c, bool tell)
+{
+    char *texts = malloc(c->site.n + c->account.n + c->state.n + 1), *at = texts;
+    if (!texts)
+        return NULL;
+    drop(b, find(b, &c->hash), false);
+    if (b->n == CONVERSATIONS_MAX)
+        drop_oldest(b, tell);
+    struct entry *e = &b->ring[(b->first + b->n++) % CONVERSATIONS_MAX];
+    struct entry **bucket = bucket_of(b, &c->hash);
+    *e = (struct entry){.c = *c, .texts = texts, .chain = *bucket};
+    e->c.site = put(&at, c->site);
+    e->c.account = put(&at, c->account);
+    e->c.state = put(&at, c->state);
+    *bucket = e;
+    return e;
+}
+
+bool conversation_book_keep(struct conversation_book *b, const struct conversation *c)
+{
+    struct entry *e = c->state.n <= CONVERSATION_STATE_MAX ? insert(b, c, true) : NULL;
+    if (e && b->changed)
+        b->changed(b->owner, &e->c, true);
+    return e != NULL;
+}
+
+void conversation_book_restore(struct conversation_book *b, const struct conversation *c)
+{
+    if (c->state.n <= CONVERSATION_STATE_MAX)
+        insert(b, c, false);
+}
+
+const struct conversation *conversation_book_find(const struct conversation_book *b,
+                                                  const struct conversation_hash *h, int64_t now_ms)
+{
+    const struct entry *e = find(b, h);
+    return e && e->c.expires_ms > now_ms ? &e->c : NULL;
+}
+
+void conversation_book_forget(struct conversation_book *b, const struct conversation_hash *h)
+{
+    drop(b, find(b, h), true);
+}
+
+void conversation_book_prune(struct conversation_book *b, int64_t now_ms)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        struct entry *e = &b->ring[(b->first + i) % CONVERSATIONS_MAX];
+        if (e->texts && e->c.expires_ms <= now_ms)
+            drop(b, e, true);
+    }
+}
