@@ -452,7 +452,8 @@ int anthropic_write_messages(struct anthropic_body *b)
             continue;
         }
         enum role side = side_of(b, &t->messages[i]);
-        size_t to = i + 1, next = i + 1;
+        size_t to = i + 1;
+        size_t next = to;
         for (; next < end; next++) {
             if (!message_counts(b, &t->messages[next]))
                 continue;

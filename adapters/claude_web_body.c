@@ -79,11 +79,19 @@ static bool is_text_type(struct span mime)
     return span_eq_nocase(span_first(mime, 5), SPAN("text/"));
 }
 
-/* Text travels inside the message. */
-static bool is_text(const struct picture *upload)
+static const struct span inside = SPAN_INIT("inside");
+
+/* Text travels inside the message: no upload, no id. */
+static bool is_text(const struct picture *upload) { return upload->answer.p == inside.p; }
+
+static void find_texts(struct pictures *uploads)
 {
-    return upload->part->kind == PART_FILE && is_text_type(upload->mime) &&
-           json_valid_utf8(upload->bytes);
+    for (size_t i = 0; i < uploads->n; i++) {
+        struct picture *upload = &uploads->list[i];
+        if (upload->part->kind == PART_FILE && is_text_type(upload->mime) &&
+            json_valid_utf8(upload->bytes))
+            upload->answer = inside;
+    }
 }
 
 /* The first message behind the assistant's last one. */
@@ -98,7 +106,10 @@ static size_t last_turn(const struct turn *turn)
 int claude_web_collect(struct turn_run *run, struct claude_web *c)
 {
     bool old = site_option_bool(run->site, "old_images", true);
-    return collect_uploads_since(run, "claude.ai", old ? 0 : last_turn(run->turn), &c->uploads);
+    if (collect_uploads_since(run, "claude.ai", old ? 0 : last_turn(run->turn), &c->uploads))
+        return -1;
+    find_texts(&c->uploads);
+    return 0;
 }
 
 struct picture *claude_web_next_upload(struct claude_web *c)

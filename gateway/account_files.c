@@ -119,7 +119,7 @@ int account_files_report(struct config *config, struct buffer *report, struct bu
         bool known = read_files(&f, config, &why) == 0;
         if (!known)
             buffer_printf(remarks, "what was stored is not shown: %s\n", why.message);
-        account_report_json(report, known ? f.pool : NULL, config, false, uv_now(&f.loop),
+        account_report_json(report, known ? f.pool : NULL, NULL, config, false, uv_now(&f.loop),
                             clock_wall_ms());
     }
     close_files(&f);

@@ -82,8 +82,29 @@ static void write_site(struct report *r, const struct site_config *site)
     }
 }
 
-void account_report_json(struct buffer *out, struct account_pool *pool, const struct config *config,
-                         bool running, uint64_t now_ms, int64_t wall_ms)
+static void write_drift(struct report *r, const struct drift *drift)
+{
+    struct drift_row row;
+    size_t at = 0;
+    json_key(&r->w, "drift");
+    json_begin_array(&r->w);
+    while (drift && drift_next(drift, &at, r->now_ms, &row)) {
+        if (!row.last_hour)
+            continue;
+        json_begin_object(&r->w);
+        json_member_repaired(&r->w, "site", row.site); /* it may have been cut */
+        json_member_repaired(&r->w, "kind", row.kind);
+        json_member_int(&r->w, "last_hour", (int64_t)row.last_hour);
+        json_member_int(&r->w, "total", (int64_t)row.total);
+        json_member_int(&r->w, "last", (r->wall_ms - (int64_t)(r->now_ms - row.last_ms)) / 1000);
+        json_end_object(&r->w);
+    }
+    json_end_array(&r->w);
+}
+
+void account_report_json(struct buffer *out, struct account_pool *pool, const struct drift *drift,
+                         const struct config *config, bool running, uint64_t now_ms,
+                         int64_t wall_ms)
 {
     struct report r = {json_writer(out), pool, now_ms, wall_ms};
     json_begin_object(&r.w);
@@ -97,6 +118,7 @@ void account_report_json(struct buffer *out, struct account_pool *pool, const st
             write_site(&r, &config->routes[i].own);
     }
     json_end_array(&r.w);
+    write_drift(&r, drift);
     json_end_object(&r.w);
 }
 
@@ -179,6 +201,44 @@ static void print_rows(struct buffer *out, const struct row *rows, size_t n)
     }
 }
 
+/* "14:05:12 (3 min ago)" */
+static void put_past(char *cell, int64_t at_s, int64_t wall_ms)
+{
+    time_t at = (time_t)at_s;
+    struct tm tm;
+    char clock[32];
+    int64_t ago = wall_ms / 1000 - at_s;
+    localtime_r(&at, &tm);
+    strftime(clock, sizeof clock, "%H:%M:%S", &tm);
+    if (ago < 120)
+        snprintf(cell, CELL, "%s (%lld s ago)", clock, (long long)(ago > 0 ? ago : 0));
+    else
+        snprintf(cell, CELL, "%s (%lld min ago)", clock, (long long)(ago + 30) / 60);
+}
+
+/* Nothing when there is none. -1 when memory is short. */
+static int print_drift(struct buffer *out, struct json drift, struct arena *arena, int64_t wall_ms)
+{
+    static const struct row titles = {{"SITE", "DRIFT IN THE LAST HOUR", "TIMES", "LAST"}};
+    size_t n = 1;
+    if (!json_is(drift, JSON_ARRAY) || !json_size(drift))
+        return 0;
+    struct row *rows = arena_alloc(arena, (json_size(drift) + 1) * sizeof *rows);
+    if (!rows)
+        return -1;
+    rows[0] = titles;
+    for (struct json_iter it = json_each(drift); json_next(&it); n++) {
+        put_text(rows[n].cells[0], json_get_text(it.value, "site"));
+        put_text(rows[n].cells[1], json_get_text(it.value, "kind"));
+        snprintf(rows[n].cells[2], CELL, "%lld",
+                 (long long)number(json_get(it.value, "last_hour")));
+        put_past(rows[n].cells[3], number(json_get(it.value, "last")), wall_ms);
+    }
+    buffer_char(out, '\n');
+    print_rows(out, rows, n);
+    return 0;
+}
+
 static size_t count_rows(struct json accounts)
 {
     size_t n = 1;
@@ -217,7 +277,8 @@ int account_report_table(struct buffer *out, struct span json, int64_t wall_ms)
         }
         if (rows) {
             print_rows(out, rows, n);
-            result = out->error ? -1 : 0;
+            result = print_drift(out, json_get(root, "drift"), &arena, wall_ms);
+            result = out->error ? -1 : result;
         }
     }
     arena_free(&arena);

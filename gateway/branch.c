@@ -64,6 +64,8 @@ static void count_drift(void *owner, const char *kind)
 {
     struct branch *b = owner;
     b->drifts++;
+    engine_note_drift(engine_of(b), branch_site(b), kind);
+    capture_drift(b->work->capture, kind);
     log_debug("%s: %s answered something unknown: %s", b->exchange->request_id, b->adapter->name,
               kind);
 }
@@ -99,12 +101,26 @@ static void drop_call(struct branch *b, bool finished)
     b->decoding = false;
 }
 
+/* The run is over: what failed, or had drift, is written down. */
+static void end_capture(struct branch *b, const struct fail *fail)
+{
+    struct capture *capture = b->work ? b->work->capture : NULL;
+    if (!capture)
+        return;
+    b->work->capture = NULL;
+    if (capture_has_answer(capture) && (fail || capture_has_drift(capture)))
+        capture_keep(engine_of(b)->captures, capture, &b->work->run, fail, b->exchange->request_id);
+    else
+        capture_drop(capture);
+}
+
 static void start_tidy(struct branch *);
 
 void branch_release(struct branch *b)
 {
     drop_call(b, false);
     waiter_leave(&b->waiter);
+    end_capture(b, NULL);
     if (!b->account)
         return;
     struct account *account = b->account;
@@ -215,6 +231,7 @@ static void on_site_head(void *owner, const struct site_head *head)
     enum framing framing = b->work->request.framing;
     b->work->run.now_ms = clock_wall_ms();
     b->site_status = (uint16_t)head->status;
+    capture_head(b->work->capture, head);
     site_cookies_take(b->adapter, &b->work->run, &b->work->request, head);
     enum adapter_verdict verdict = b->adapter->on_head(&b->work->run, head, &framing);
     frame_decoder_init(&b->work->decoder, framing, FRAME_LIMIT);
@@ -234,6 +251,7 @@ static void on_site_body(void *owner, struct span bytes)
 {
     struct branch *b = owner;
     exchange_note_body(b->exchange, b, "from site", bytes);
+    capture_body(b->work->capture, bytes);
     enum adapter_verdict verdict = frames_in(b, bytes);
     exchange_note_first_delta(b->exchange);
     if (verdict == ADAPTER_GO_ON && b->continuing && answer_feed_started_over(&b->work->feed))
@@ -277,6 +295,7 @@ static void on_site_end(void *owner, enum stream_end end, const struct fail *fai
     struct branch *b = owner;
     enum adapter_verdict verdict = ADAPTER_FAIL;
     b->call = NULL; /* it is gone already */
+    capture_end(b->work->capture, &b->work->run, end, fail);
     b->paused = false;
     if (b->decoding)
         verdict = end_of_body(b, end);
@@ -499,6 +518,9 @@ static int begin_run(struct branch *b)
     b->adapter = site->adapter;
     if (branch_take_conversation(b))
         return fail_memory(fail_of(b));
+    if (e->config->capture_dir.n)
+        b->work->capture =
+            capture_begin(e->config, &b->work->run, site->adapter, e->grant.visitor_key);
     return 0;
 }
 
@@ -736,6 +758,7 @@ static enum branch_step step_ask(struct branch *b)
         b->holds_credential_step = true;
     }
     handler.owner = b;
+    capture_request(b->work->capture, &b->work->run, &b->work->request);
     exchange_note_body(b->exchange, b, "to site", b->work->request.body);
     b->call = upstream_start(engine_of(b)->upstream, site, b->account->view.name, &b->work->request,
                              &handler, &fail);
@@ -812,6 +835,7 @@ static enum branch_step step_retry(struct branch *b)
 {
     enum fail_kind kind = fail_kind_of(b);
     struct span model = b->exchange->targets[b->target].model;
+    end_capture(b, b->fail);
     if (branch_conversation_is_gone(b, kind))
         return tell_everything(b);
     if (b->account &&

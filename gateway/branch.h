@@ -32,6 +32,7 @@ struct branch_work {
     struct turn_run run;
     struct site_request request;
     struct frame_decoder decoder;
+    struct capture *capture;  /* of the current run, with capture_dir; else NULL */
     struct span account_name; /* the last one leased for this target, for the log; in the arena */
 };
 

@@ -66,10 +66,17 @@ struct catalogue {
     struct target_turns *turns;
     catalogue_keep *keep;
     void *keep_owner;
+    void (*drift)(void *owner, const struct site_config *, const char *kind);
     struct live_list *lists;
     struct wait_queue queue;
     size_t running;
 };
+
+void catalogue_on_drift(struct catalogue *c,
+                        void (*drift)(void *owner, const struct site_config *, const char *kind))
+{
+    c->drift = drift;
+}
 
 struct catalogue *catalogue_create(uv_loop_t *loop, struct upstream *upstream,
                                    struct account_pool *pool, catalogue_keep *keep, void *owner)
@@ -372,6 +379,13 @@ static bool fetch_ask(struct fetch *f)
     return f->call != NULL;
 }
 
+static void count_drift(void *owner, const char *kind)
+{
+    const struct fetch *f = owner;
+    if (f->catalogue->drift)
+        f->catalogue->drift(f->catalogue->keep_owner, f->site, kind);
+}
+
 static bool fetch_prepare(struct fetch *f)
 {
     static const struct delta_sink nowhere;
@@ -384,6 +398,8 @@ static bool fetch_prepare(struct fetch *f)
         .json = f->catalogue->json,
         .out = &nowhere,
         .random = clock_random,
+        .drift = count_drift,
+        .drift_owner = f,
     };
     return f->run.state && fetch_ask(f);
 }

@@ -29,6 +29,10 @@ typedef void catalogue_keep(void *owner, struct span site, int64_t fetched_ms, s
 
 struct catalogue *catalogue_create(uv_loop_t *, struct upstream *, struct account_pool *,
                                    catalogue_keep *, void *owner);
+/* Who hears what an adapter did not understand in a site's list; `owner` is that of
+ * catalogue_create. */
+void catalogue_on_drift(struct catalogue *,
+                        void (*)(void *owner, const struct site_config *, const char *kind));
 /* Cancels fetches. Waiters must have left. */
 void catalogue_destroy(struct catalogue *);
 /* The sites and models from now on (first call and reloads); keeps a reference. Lists of sites that

@@ -12,6 +12,7 @@
 #include "gateway/account_report.h"
 #include "gateway/clock.h"
 #include "gateway/control.h"
+#include "gateway/replay.h"
 
 enum { OUTPUT_MAX = 64 << 20, ERRORS_MAX = 1 << 20, PATIENCE_S = 10 };
 
@@ -27,6 +28,7 @@ static const struct {
     {"models", CLI_MODELS, true, {NULL}},
     {"accounts", CLI_ACCOUNTS, true, {"clear", "check"}},
     {"keys", CLI_KEYS, false, {"new"}},
+    {"replay", CLI_REPLAY, false, {NULL}},
     {"--version", CLI_VERSION, false, {NULL}},
     {"--help", CLI_HELP, false, {NULL}},
     {"-h", CLI_HELP, false, {NULL}},
@@ -48,6 +50,9 @@ static const char usage[] =
     "account\n"
     "  dragoman accounts clear SITE/ACCOUNT   end a cool-down\n"
     "  dragoman keys new NAME       make a client key; prints it once, and what to paste\n"
+    "  dragoman replay FILE [--adapter NAME] [--every-split]   a captured answer through its "
+    "adapter, "
+    "without network\n"
     "  dragoman --version | --help\n"
     "\n"
     "The configuration is looked for in: -c, $DRAGOMAN_CONFIG, ./gateway.toml, "
@@ -107,6 +112,29 @@ static bool is_check(const struct cli *cli)
     return cli->command == CLI_ACCOUNTS && cli->verb && strcmp(cli->verb, "check") == 0;
 }
 
+/* The words behind replay. 1 = it is none of them, -1 with `error`. */
+static int take_replay(struct cli *cli, int argc, char *const *argv, int *i, struct buffer *error)
+{
+    const char *word = argv[*i];
+    if (strcmp(word, "--every-split") == 0) {
+        cli->every_split = true;
+    } else if (strncmp(word, "--adapter=", 10) == 0) {
+        cli->adapter = word + 10;
+    } else if (strcmp(word, "--adapter") == 0) {
+        *i += 1;
+        if (*i >= argc)
+            return refuse(error, "no name after ", word);
+        cli->adapter = argv[*i];
+    } else if (word[0] == '-') {
+        return 1;
+    } else if (cli->name) {
+        return refuse(error, "one word too many: ", word);
+    } else {
+        cli->name = word;
+    }
+    return 0;
+}
+
 int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error)
 {
     int chosen = -1;
@@ -120,6 +148,13 @@ int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error
                 return refuse(error, "more than one configuration file: ", file);
             cli->file = file;
             continue;
+        }
+        if (chosen >= 0 && commands[chosen].command == CLI_REPLAY) {
+            int taken = take_replay(cli, argc, argv, &i, error);
+            if (taken < 0)
+                return -1;
+            if (taken == 0)
+                continue;
         }
         if (chosen >= 0 && commands[chosen].verbs[0] && word[0] != '-') {
             if (take_verb(cli, commands[chosen].verbs, word, error))
@@ -157,6 +192,8 @@ int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error
         return refuse(error, "a name is missing after ", cli->verb);
     if (cli->command == CLI_KEYS && !cli->verb)
         return refuse(error, "say what to do: dragoman keys ", "new NAME");
+    if (cli->command == CLI_REPLAY && !cli->name)
+        return refuse(error, "say which file: dragoman replay ", "FILE");
     if (cli->file && chosen >= 0 && !commands[chosen].takes_file)
         return refuse(error, "-c makes no sense with ", commands[chosen].name);
     if (cli->rebuild && cli->command != CLI_SERVE)
@@ -436,6 +473,17 @@ static bool is_key_name(const char *name)
     return *name;
 }
 
+static int print_replay(const struct cli *cli, FILE *out, FILE *err)
+{
+    struct fail fail = {0};
+    enum replay_result result = replay(cli->name, cli->adapter, cli->every_split, out, &fail);
+    if (result != REPLAY_PLAYED)
+        fprintf(err, "dragoman: %s\n", fail.message);
+    if (fflush(out) || result == REPLAY_FAILED)
+        return EXIT_RUNTIME;
+    return result == REPLAY_USAGE ? EXIT_USAGE : EXIT_FINE;
+}
+
 int cli_run(const struct cli *cli, int (*serve)(struct config *, const char *file, bool rebuild),
             FILE *out, FILE *err)
 {
@@ -450,6 +498,8 @@ int cli_run(const struct cli *cli, int (*serve)(struct config *, const char *fil
         fprintf(err, "dragoman: a key's name may hold letters, digits, blanks and . _ - @\n");
         return EXIT_USAGE;
     }
+    if (cli->command == CLI_REPLAY)
+        return print_replay(cli, out, err);
     struct config *config = open_config(cli, path, err);
     if (!config)
         return EXIT_USAGE;

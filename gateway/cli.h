@@ -18,6 +18,7 @@ enum cli_command {
     CLI_MODELS,
     CLI_ACCOUNTS,
     CLI_KEYS,
+    CLI_REPLAY,
     CLI_VERSION,
     CLI_HELP
 };
@@ -27,8 +28,10 @@ struct cli {
     const char *file; /* of -c; NULL = search (config_find) */
     bool json;        /* --json */
     const char *verb; /* accounts: "clear", "check"; keys: "new"; NULL = none */
-    const char *name; /* what the verb is about: "site/account", a key's name */
-    bool rebuild;     /* serve: move the data file aside and start anew */
+    const char *name; /* what the verb is about: "site/account", a key's name; replay: the file */
+    const char *adapter; /* replay: of --adapter; NULL = as the file says */
+    bool every_split;    /* replay: --every-split */
+    bool rebuild;        /* serve: move the data file aside and start anew */
 };
 
 /* 0, or -1 with one line in `error`. */

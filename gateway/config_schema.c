@@ -51,6 +51,8 @@ static const struct schema_key server_keys[] = {
      .help = "rotated files that are kept"},
     {"log_bodies", &value_bool, AT(config, log_bodies), .otherwise = "false",
      .help = "log request and answer bodies too"},
+    {"capture_dir", &value_path, AT(config, capture_dir), .otherwise = "''",
+     .help = "failed turns are written into this folder, secrets masked; empty = not"},
     {"watch", &value_bool, AT(config, watch), .otherwise = "false",
      .help = "reload when this file changes, as on SIGHUP"},
     {"tls_cert", &value_readable_file, AT(config, tls_cert), .otherwise = "''",

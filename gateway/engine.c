@@ -50,6 +50,20 @@ struct key_time engine_key_time(const struct engine *engine)
     return (struct key_time){uv_now(engine->loop), clock_wall_ms()};
 }
 
+void engine_note_drift(struct engine *engine, const struct site_config *site, const char *kind)
+{
+    struct span name = site->settings.name;
+    if (drift_count(engine->drift, name, span_str(kind), uv_now(engine->loop)))
+        log_warn("%.*s answered something that the adapter %s does not know: %s (said once an "
+                 "hour; dragoman accounts has the count)",
+                 SPAN_ARGS(span_first(name, 60)), site->adapter->name, kind);
+}
+
+static void on_list_drift(void *owner, const struct site_config *site, const char *kind)
+{
+    engine_note_drift(owner, site, kind);
+}
+
 static void nothing(void *arg) {}
 
 /* What was made so far, for a start that failed half-way. */
@@ -65,6 +79,8 @@ static struct engine *give_up(struct engine *engine)
     key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);
     turn_memory_destroy(engine->memory);
+    drift_destroy(engine->drift);
+    capture_folder_destroy(engine->captures);
     conversation_book_destroy(engine->conversations);
     config_unref(engine->config);
     free(engine);
@@ -103,6 +119,8 @@ static void make_parts(struct engine *engine)
     buffer_init(&engine->out, OUT_LIMIT);
     engine->json = json_parser_create(PARSER_LIMIT);
     engine->memory = turn_memory_create();
+    engine->drift = drift_create();
+    engine->captures = capture_folder_create(engine->loop);
     engine->conversations = conversation_book_create(keep_conversation, engine);
     engine->tokens = token_file_source(&engine->token_file);
     engine->upstream = upstream_create(engine->loop);
@@ -115,11 +133,13 @@ static void make_parts(struct engine *engine)
     if (engine->upstream && engine->accounts)
         engine->catalogue =
             catalogue_create(engine->loop, engine->upstream, engine->accounts, keep_models, engine);
+    if (engine->catalogue)
+        catalogue_on_drift(engine->catalogue, on_list_drift);
 }
 
 static bool has_all_parts(const struct engine *engine)
 {
-    return engine->json && engine->memory && engine->conversations &&
+    return engine->json && engine->memory && engine->drift && engine->conversations &&
            (engine->store || !engine->config->file.n) && engine->limits && engine->catalogue;
 }
 
@@ -203,6 +223,8 @@ static void on_upstream_closed(void *arg)
     key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);
     turn_memory_destroy(engine->memory);
+    drift_destroy(engine->drift);
+    capture_folder_destroy(engine->captures);
     conversation_book_destroy(engine->conversations);
     token_file_close(&engine->token_file);
     buffer_free(&engine->out);

@@ -10,9 +10,11 @@
 #include <uv.h>
 
 #include "gateway/account_pool.h"
+#include "gateway/capture.h"
 #include "gateway/catalogue.h"
 #include "gateway/conversation_reuse.h"
 #include "gateway/deadlines.h"
+#include "gateway/drift.h"
 #include "gateway/http_server.h"
 #include "gateway/key_limits.h"
 #include "gateway/store.h"
@@ -37,6 +39,8 @@ struct engine {
     struct store *store;                     /* NULL for the built-in demo */
     struct turn_memory *memory;              /* of adapters, from turn to turn */
     struct conversation_book *conversations; /* that sites hold for us */
+    struct drift *drift;                     /* what adapters did not understand */
+    struct capture_folder *captures;
     struct token_file token_file;
     struct token_source tokens; /* over it */
     struct json_parser *json;   /* small bodies and site frames; never kept across a call */
@@ -54,6 +58,8 @@ struct engine {
 struct key_time engine_key_time(const struct engine *);
 /* After a deadline was set, or an exchange is over: the clock rings in time. */
 void engine_wind_clock(struct engine *);
+/* A site answered something that its adapter does not know: counted, and said once an hour. */
+void engine_note_drift(struct engine *, const struct site_config *, const char *kind);
 /* NULL with fail. Takes a reference of the config. `rebuild`: what was stored is moved aside first.
  */
 struct engine *engine_create(uv_loop_t *, struct config *, bool rebuild, struct fail *);

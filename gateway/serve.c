@@ -251,8 +251,8 @@ static void on_control(void *owner, struct span line, struct control_caller *cal
         return;
     }
     if (span_eq(line, SPAN("accounts")))
-        account_report_json(control_reply(caller), s->engine->accounts, s->engine->config, true,
-                            uv_now(&s->loop), clock_wall_ms());
+        account_report_json(control_reply(caller), s->engine->accounts, s->engine->drift,
+                            s->engine->config, true, uv_now(&s->loop), clock_wall_ms());
     else if (span_starts(line, SPAN("clear ")))
         clear_account(s, span_from(line, 6), control_reply(caller));
     else

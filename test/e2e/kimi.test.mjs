@@ -77,7 +77,7 @@ describe('kimi', {timeout: 240000}, () => {
   // ---- tokens ----
 
   it('tokens end and rotate while it runs, and each refresh token is used once', async () => {
-    const {site, gateway} = await serve({site: {lifeS: 1}}); // worth nothing to the gateway after the turn that obtained it
+    const {site, gateway} = await serve({site: {lifeS: 20}}); // worth nothing to the gateway after the turn that obtained it
     for (let i = 1; i <= 4; i++) {
       assert.equal((await ask(gateway, {stream: i % 2 === 0})).status, 200);
       assert.equal(site.refreshes, i);
@@ -110,7 +110,7 @@ describe('kimi', {timeout: 240000}, () => {
   });
 
   it('a rotated token survives kill -9 at the moment of its first use', async () => {
-    const site = await new Kimi({lifeS: 1}).start();
+    const site = await new Kimi({lifeS: 20}).start();
     running.push(site);
     const first = await new Gateway(configured(site)).start();
     running.push(first);

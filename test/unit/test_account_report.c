@@ -15,6 +15,7 @@ static const char SITES[] =
 struct bench {
     struct config *config;
     struct account_pool *pool;
+    struct drift *drift;
     struct buffer json, table;
 };
 
@@ -30,6 +31,8 @@ static int set_up(void **state)
     buffer_free(&errors);
     b->pool = account_pool_create(&(struct account_pool_hooks){0}, 1);
     assert_int_equal(account_pool_configure(b->pool, b->config, 0), 0);
+    b->drift = drift_create();
+    assert_non_null(b->drift);
     *state = b;
     return 0;
 }
@@ -38,6 +41,7 @@ static int tear_down(void **state)
 {
     struct bench *b = *state;
     account_pool_destroy(b->pool);
+    drift_destroy(b->drift);
     config_unref(b->config);
     buffer_free(&b->json);
     buffer_free(&b->table);
@@ -53,7 +57,7 @@ static struct account *account(struct bench *b, const char *name)
 /* Monotonic time 1,000 ms; 1970-01-01 00:01:40. */
 static void report(struct bench *b)
 {
-    account_report_json(&b->json, b->pool, b->config, true, 1000, 100000);
+    account_report_json(&b->json, b->pool, b->drift, b->config, true, 1000, 100000);
     assert_int_equal(account_report_table(&b->table, buffer_span(&b->json), 100000), 0);
 }
 
@@ -106,11 +110,32 @@ static void long_words_in_any_language_are_fine(void **state)
 static void without_a_gateway_there_are_names_only(void **state)
 {
     struct bench *b = *state;
-    account_report_json(&b->json, NULL, b->config, false, 0, 100000);
+    account_report_json(&b->json, NULL, NULL, b->config, false, 0, 100000);
     assert_span_equal(buffer_span(&b->json),
                       SPAN("{\"running\":false,\"accounts\":[{\"site\":\"s\",\"account\":\"a\","
-                           "\"state\":null},{\"site\":\"s\",\"account\":\"b\",\"state\":null}]}"));
+                           "\"state\":null},{\"site\":\"s\",\"account\":\"b\",\"state\":null}],"
+                           "\"drift\":[]}"));
     assert_int_equal(account_report_table(&b->table, SPAN("{"), 0), -1);
+}
+
+static void drift_of_the_last_hour_is_told(void **state)
+{
+    struct bench *b = *state;
+    report(b);
+    assert_true(span_find(buffer_span(&b->table), SPAN("DRIFT")) < 0);
+    buffer_clear(&b->json);
+    buffer_clear(&b->table);
+    drift_count(b->drift, SPAN("s"), SPAN("unknown event"), 400);
+    drift_count(b->drift, SPAN("s"), SPAN("unknown event"), 500);
+    report(b);
+    expect_in(&b->json, ",\"drift\":[{\"site\":\"s\",\"kind\":\"unknown event\",\"last_hour\":2,"
+                        "\"total\":2,\"last\":99}]}");
+    expect_in(&b->table, "\n\nSITE  DRIFT IN THE LAST HOUR  TIMES  LAST\n"
+                         "s     unknown event           2      ");
+    expect_in(&b->table, "(1 s ago)\n");
+    buffer_clear(&b->json);
+    account_report_json(&b->json, b->pool, b->drift, b->config, true, 2 * DRIFT_HOUR_MS, 100000);
+    expect_in(&b->json, "\"drift\":[]");
 }
 
 int main(void)
@@ -118,6 +143,7 @@ int main(void)
 #define WITH_BENCH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         WITH_BENCH(states_are_told),
+        WITH_BENCH(drift_of_the_last_hour_is_told),
         WITH_BENCH(long_words_in_any_language_are_fine),
         WITH_BENCH(without_a_gateway_there_are_names_only),
     };

@@ -124,6 +124,26 @@ static void a_try_that_failed_leaves_nothing(void **state)
     stop(&b);
 }
 
+static void an_address_is_cited_once_or_in_each_of_its_places(void **state)
+{
+    const struct answer_rules rules = {0};
+    const struct span url = SPAN("https://a.example"), title = SPAN("A");
+    struct bench b;
+    start(&b, 1, &rules);
+    delta_text(&b.feeds[0].sink, 0, SPAN("12345678"));
+    delta_citation(&b.feeds[0].sink, 0, SPAN("https://b.example"), title);
+    delta_citation(&b.feeds[0].sink, 0, SPAN("https://b.example"), SPAN("another title"));
+    delta_citation_at(&b.feeds[0].sink, 0, url, title, 1, 3);
+    delta_citation_at(&b.feeds[0].sink, 0, url, title, 1, 3);
+    delta_citation_at(&b.feeds[0].sink, 0, url, title, 5, 8);
+    struct span body = end(&b);
+    size_t n = 0;
+    for (ptrdiff_t at; (at = span_find(body, SPAN("\"url_citation\":"))) >= 0; n++)
+        body = span_from(body, (size_t)at + 1);
+    assert_int_equal(n, 3);
+    stop(&b);
+}
+
 /* What a run told before its first piece stays with it while another one of the same answer is
  * already told to the client: it may still fail and be tried again. */
 static void members_of_a_run_wait_for_its_first_piece(void **state)
@@ -273,6 +293,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_filters_at_every_cut),
         cmocka_unit_test(a_try_that_failed_leaves_nothing),
+        cmocka_unit_test(an_address_is_cited_once_or_in_each_of_its_places),
         cmocka_unit_test(members_of_a_run_wait_for_its_first_piece),
         cmocka_unit_test(usage_is_summed),
         cmocka_unit_test(a_cut_answer_is_counted_here),

@@ -595,6 +595,55 @@ static void a_picture_is_a_line_of_markdown(void **state)
     buffer_free(&out);
 }
 
+/* ---- answers told in blocks ---- */
+
+static bool read_event(struct json_parser *json, struct message_event *e, const char *name,
+                       const char *data)
+{
+    struct turn_run run = {.json = json};
+    struct frame frame = {.type = span_str(name), .data = span_str(data)};
+    return message_event_read(&run, &frame, e);
+}
+
+static void events_of_messages_are_told_apart(void **state)
+{
+    struct json_parser *json = json_parser_create(1 << 20);
+    struct message_event e;
+    assert_non_null(json);
+    assert_true(
+        read_event(json, &e, "", "{\"type\":\"content_block_delta\",\"index\":3,\"delta\":{}}"));
+    assert_int_equal(e.kind, EVENT_BLOCK_DELTA);
+    assert_int_equal(e.index, 3);
+    assert_true(json_is(e.inner, JSON_OBJECT));
+    assert_true(read_event(json, &e, "message_stop", "{\"index\":\"x\"}")); /* the frame's name */
+    assert_int_equal(e.kind, EVENT_MESSAGE_STOP);
+    assert_int_equal(e.index, 0);
+    assert_true(
+        read_event(json, &e, "ping", "{\"type\":\"brand_new\"}")); /* the data's comes first */
+    assert_int_equal(e.kind, EVENT_OTHER);
+    assert_span_equal(e.name, SPAN("brand_new"));
+    assert_false(read_event(json, &e, "ping", " "));
+    assert_false(read_event(json, &e, "ping", "[1]"));
+    assert_false(read_event(json, &e, "ping", "nonsense"));
+    json_parser_destroy(json);
+}
+
+static void open_blocks_are_found_by_their_index(void **state)
+{
+    struct turn_run run = {0};
+    struct blocks b = {0};
+    assert_null(block_find(&b, 0));
+    for (int64_t i = 0; i < BLOCKS_OPEN_MAX; i++)
+        assert_non_null(block_open(&run, &b, 100 + i, i ? SPAN("text") : SPAN("tool_result")));
+    assert_null(block_open(&run, &b, 5, SPAN("text")));
+    assert_int_equal(block_find(&b, 100)->kind, BLOCK_RESULT);
+    assert_int_equal(block_find(&b, 101)->kind, BLOCK_TEXT);
+    block_find(&b, 100)->kind = BLOCK_NONE;
+    assert_null(block_find(&b, 100));
+    assert_int_equal(block_open(&run, &b, 5, SPAN("thinking"))->kind, BLOCK_THINKING);
+    assert_int_equal(block_find(&b, 5)->kind, BLOCK_THINKING);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -623,6 +672,8 @@ int main(void)
         TEST(addresses_of_sites_are_cut),
         TEST(a_picture_is_a_line_of_markdown),
         TEST(a_plain_field),
+        TEST(events_of_messages_are_told_apart),
+        TEST(open_blocks_are_found_by_their_index),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

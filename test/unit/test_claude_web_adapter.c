@@ -695,6 +695,18 @@ static void texts_travel_inside_other_files_are_uploaded(void **state)
     transcript_close(p);
 }
 
+static void a_text_that_is_none_is_uploaded(void **state)
+{
+    struct transcript_setup setup =
+        setup_of("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
+                 "\"file\",\"file\":{\"filename\":\"a.txt\",\"file_data\":"
+                 "\"data:text/plain;base64,w6nD\"}}]}]}");
+    struct site_request req;
+    struct transcript_player *p = open_at_chat(&setup, &req);
+    assert_true(span_find(req.body, SPAN("filename=\"a.txt\"")) > 0);
+    transcript_close(p);
+}
+
 static void refused_uploads(void **state)
 {
     static const struct {
@@ -837,6 +849,33 @@ static void a_whole_line_of_cookies(void **state)
 }
 
 /* ---- conversations ---- */
+
+static void odd_answers_to_a_creation(void **state)
+{
+    static const struct {
+        int status;
+        const char *body;
+        enum fail_kind kind;
+    } rows[] = {
+        {201, "[]", FAIL_PROTOCOL},
+        {201, "nonsense", FAIL_PROTOCOL},
+        {201, "", FAIL_PROTOCOL},
+        {204, "", FAIL_PROTOCOL},
+        {200, "<html>", FAIL_CHALLENGE},
+        {200, ERROR("overloaded_error", "x"), FAIL_OVERLOADED},
+        {404, ERROR("not_found_error", "no such organization"), FAIL_BAD_REQUEST},
+        {409, "{}", FAIL_UNAVAILABLE},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct transcript_setup setup = setup_of(NULL);
+        struct site_request req;
+        struct transcript_player *p = transcript_open(&setup);
+        assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+        assert_int_equal(answer(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
+        assert_int_equal(transcript_run(p)->fail.kind, rows[i].kind);
+        transcript_close(p);
+    }
+}
 
 static void a_lost_conversation_is_made_anew_once(void **state)
 {
@@ -1058,11 +1097,13 @@ int main(void)
         cmocka_unit_test(pictures_are_uploaded_in_order),
         cmocka_unit_test(the_options_of_uploads),
         cmocka_unit_test(texts_travel_inside_other_files_are_uploaded),
+        cmocka_unit_test(a_text_that_is_none_is_uploaded),
         cmocka_unit_test(refused_uploads),
         cmocka_unit_test(the_organization_is_asked_for_once),
         cmocka_unit_test(organizations_that_will_not_do),
         cmocka_unit_test(credentials_are_checked_in_the_config),
         cmocka_unit_test(a_whole_line_of_cookies),
+        cmocka_unit_test(odd_answers_to_a_creation),
         cmocka_unit_test(a_lost_conversation_is_made_anew_once),
         cmocka_unit_test(a_busy_conversation_is_asked_again_after_a_second),
         cmocka_unit_test(temporary_chats_are_left_alone),

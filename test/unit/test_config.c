@@ -120,6 +120,7 @@ static void an_empty_file_gives_the_documented_defaults(void **state)
     assert_false(c->log_json);
     assert_int_equal(c->log_file.n, 0);
     assert_false(c->log_bodies);
+    assert_int_equal(c->capture_dir.n, 0);
     assert_int_equal(c->tls_cert.n + c->tls_key.n, 0);
     assert_int_equal(c->n_allow + c->n_deny + c->n_trusted_proxies + c->n_keys + c->n_models, 0);
     assert_int_equal(c->n_warnings, 0);
@@ -425,7 +426,7 @@ static void all_errors_are_reported_in_the_files_order(void **state)
             "t.toml:8:1: unknown key \"x\" in [server] (known here: listen, workers, data_dir, "
             "secret_key, secret_key_env, secret_key_file, max_body, responses_ttl, responses_max, "
             "max_connections, cors_origins, passthrough_unknown_keys, log_level, log_format, "
-            "log_file, log_max_size, log_keep, log_bodies, watch, tls_cert, "
+            "log_file, log_max_size, log_keep, log_bodies, capture_dir, watch, tls_cert, "
             "tls_key)\n");
 }
 
@@ -1499,6 +1500,7 @@ static void sites_of_routes_need_a_plain_key(void **state)
             plain |= strcmp(f->name, "api_key") == 0 || strcmp(f->name, "token") == 0;
         if (plain || (adapters[i]->capabilities & CAP_LOCAL))
             continue;
+        assert_non_null(adapters[i]->credentials);
         char text[300];
         snprintf(text, sizeof text,
                  "[[sites]]\nname = 's'\nadapter = '%s'\n[[sites.accounts]]\n%s = 'x'\n" ROUTE
