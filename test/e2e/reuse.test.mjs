@@ -4,7 +4,7 @@ import {once} from 'node:events';
 import {afterEach, describe, it} from 'node:test';
 import OpenAI from 'openai';
 import {ChatGlm, SIGN_SECRET, jwt} from '../sites/chatglm.mjs';
-import {Kimi} from '../sites/kimi.mjs';
+import {Kimi, answers, envelope} from '../sites/kimi.mjs';
 import {within} from '../sites/site.mjs';
 import {Gateway, run, startGateway} from './lib/gateway.mjs';
 
@@ -33,6 +33,27 @@ describe('reuse_conversations', {timeout: 60000}, () => {
     await create(history);
     const {told, whole} = sites.chatglm;
     assert.deepEqual(site.chatRequests().map(told).at(-1), [false, whole(history)]);
+    await gateway.stop();
+    await site.stop();
+    assert.deepEqual(site.violations, []);
+  });
+});
+
+describe('an answer that we cut', {timeout: 60000}, () => {
+  it('is not gone on with, even when the site has said all of it in one piece', async () => {
+    const site = await sites.kimi.start();
+    const gateway = await startGateway({sites: [sites.kimi.config(site, {reuse_conversations: true})]});
+    const client = new OpenAI({apiKey: 'any', baseURL: gateway.base, maxRetries: 0});
+    const deleted = once(site, 'deleted');
+    site.next(function plan(r, res, text) {
+      this.streamHead(res);
+      this.chats.set('19b7-1', {text, deleted: false});
+      const begun = [{chat: {id: '19b7-1'}}, {message: {id: 'm-asst', role: 'assistant'}}];
+      res.end(Buffer.concat([...begun, ...answers.plain].map((value) => envelope(value)))); // in one record
+    });
+    const answer = await client.chat.completions.create({model: sites.kimi.model, messages: [user('one')], stop: ['world']});
+    assert.equal(answer.choices[0].message.content, '你好, ');
+    await within(5000, deleted, 'the removal');
     await gateway.stop();
     await site.stop();
     assert.deepEqual(site.violations, []);

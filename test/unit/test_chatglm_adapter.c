@@ -748,6 +748,37 @@ static void what_we_made_is_deleted_and_nothing_else(void **state)
     transcript_close(p);
 }
 
+static void a_conversation_is_gone_on_with(void **state)
+{
+    struct transcript_setup setup = with_access(NULL);
+    struct site_request req;
+    struct transcript_player *p = transcript_open(&setup);
+    struct turn_run *run = transcript_run(p);
+    run->conversation = SPAN("c1");
+    assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+    assert_true(span_find(req.body, SPAN("\"conversation_id\":\"c1\"")) > 0);
+    assert_int_equal(stream(p, ANSWER FINISH), ADAPTER_COMPLETE);
+    assert_span_equal(run->conversation_end, SPAN("c1"));
+    run->conversation_kept = true;
+    assert_int_equal(tidy(p, &req), ADAPTER_DONE);
+    run->conversation_kept = false; /* nobody wants it: it goes */
+    assert_int_equal(tidy(p, &req), ADAPTER_SEND);
+    transcript_expect_same(
+        "delete", "{\"conversation_ids\":[\"c1\"],\"assistant_id\":\"" MAIN "\"}", req.body);
+    transcript_close(p);
+
+    /* the site answered nothing: it is ours all the same, and not gone on with */
+    p = transcript_open(&setup);
+    transcript_run(p)->conversation = SPAN("c1");
+    transcript_next(p, &req);
+    assert_int_equal(stream(p, ""), ADAPTER_FAIL);
+    expect_fail(p, FAIL_EMPTY, "");
+    assert_int_equal(transcript_run(p)->conversation_end.n, 0);
+    assert_int_equal(tidy(p, &req), ADAPTER_SEND);
+    assert_span_equal(req.target, SPAN(DELETE));
+    transcript_close(p);
+}
+
 static void an_answer_that_nobody_waits_for_is_stopped_first(void **state)
 {
     struct transcript_setup setup = with_access(NULL);
@@ -856,6 +887,7 @@ int main(void)
         TEST(what_cannot_be_uploaded_is_refused_before_any_request),
         TEST(every_row_of_the_error_table),
         TEST(what_we_made_is_deleted_and_nothing_else),
+        TEST(a_conversation_is_gone_on_with),
         TEST(an_answer_that_nobody_waits_for_is_stopped_first),
         TEST(the_conversation_of_a_refused_try_goes_too),
         TEST(the_sites_own_list),

@@ -99,6 +99,67 @@ static void a_plain_chat(void **state)
     transcript_close(p);
 }
 
+/* Until the chat's request; what the run says of the chat's end afterwards. */
+static struct span chat_of(struct transcript_player *p, const char *conversation,
+                           const char *wanted)
+{
+    static const char events[] = "\0\0\0\0\x17"
+                                 "{\"chat\":{\"id\":\"chat1\"}}"
+                                 "\0\0\0\0\x2a"
+                                 "{\"message\":{\"id\":\"m2\",\"role\":\"assistant\"}}"
+                                 "\0\0\0\0\x30"
+                                 "{\"op\":\"append\",\"block\":{\"text\":{\"content\":\"a\"}}}"
+                                 "\0\0\0\0\x0b"
+                                 "{\"done\":{}}";
+    struct site_request req;
+    transcript_run(p)->conversation = span_str(conversation);
+    assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+    transcript_expect_same("chat", wanted, payload(req.body));
+    assert_int_equal(transcript_answer(p, 200, "application/connect+json",
+                                       span_of(events, sizeof events - 1), NULL, 0, END_CLEAN),
+                     ADAPTER_COMPLETE);
+    assert_int_equal(transcript_next(p, &req), ADAPTER_DONE);
+    return transcript_run(p)->conversation_end;
+}
+
+static void a_chat_is_gone_on_with(void **state)
+{
+    struct transcript_setup setup = kimi_setup();
+    struct site_request req;
+    setup.body = "{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":\"two\"}]}";
+    struct transcript_player *p = transcript_open(&setup);
+    struct span told =
+        chat_of(p, "chat1/m1",
+                "{\"chat_id\":\"chat1\",\"scenario\":\"SCENARIO_K2D5\",\"tools\":[],\"message\":{"
+                "\"parent_id\":\"m1\",\"role\":\"user\",\"blocks\":[{\"message_id\":\"\",\"text\":{"
+                "\"content\":\"two\"}}],\"scenario\":\"SCENARIO_K2D5\"},\"options\":{\"thinking\":"
+                "false}}");
+    assert_true(is(told, "chat1/m2"));
+    transcript_run(p)->conversation_kept = true;
+    req = (struct site_request){0};
+    assert_int_equal(adapter_kimi.cleanup(transcript_run(p), &req), ADAPTER_DONE);
+    transcript_run(p)->conversation_kept = false; /* nobody wants it: it goes */
+    assert_int_equal(adapter_kimi.cleanup(transcript_run(p), &req), ADAPTER_SEND);
+    transcript_expect_same("removal", "{\"chat_id\":\"chat1\"}", req.body);
+    transcript_close(p);
+}
+
+/* What another version wrote down: the whole history is asked for by a failure. */
+static void a_chat_of_another_form_is_not_gone_on_with(void **state)
+{
+    static const char *const wrong[] = {"chat1", "/m1", "chat1/", "chat1/m1/m2", "a b/m1"};
+    struct site_request req;
+    for (size_t i = 0; i <= sizeof wrong / sizeof *wrong; i++) {
+        bool rest = i == sizeof wrong / sizeof *wrong;
+        struct transcript_setup setup = rest ? kimi_rest_setup() : kimi_setup();
+        struct transcript_player *p = transcript_open(&setup);
+        transcript_run(p)->conversation = span_str(rest ? "chat1/m1" : wrong[i]);
+        assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
+        assert_int_equal(transcript_run(p)->fail.kind, FAIL_PROTOCOL);
+        transcript_close(p);
+    }
+}
+
 static void a_cookie_of_the_person_is_sent_as_it_is(void **state)
 {
     static const struct credential both[] = {{SPAN_INIT("token"), SPAN_INIT("t")},
@@ -807,6 +868,8 @@ int main(void)
         cmocka_unit_test(recorded_answers),
         cmocka_unit_test(a_recorded_answer_of_the_older_form),
         cmocka_unit_test(a_plain_chat),
+        cmocka_unit_test(a_chat_is_gone_on_with),
+        cmocka_unit_test(a_chat_of_another_form_is_not_gone_on_with),
         cmocka_unit_test(a_cookie_of_the_person_is_sent_as_it_is),
         cmocka_unit_test(a_conversation_is_one_message),
         cmocka_unit_test(models_and_wishes),
