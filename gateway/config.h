@@ -209,7 +209,7 @@ struct config {
     size_t log_max_size;  /* bytes, then it is rotated; 0 = never */
     int log_keep;         /* rotated files that stay */
     bool log_bodies;
-    struct span capture_dir; /* "" = failed turns are not captured */
+    struct span capture_dir;       /* "" = failed turns are not captured */
     bool watch;                    /* reload when the file changes */
     struct span tls_cert, tls_key; /* "" = plain HTTP */
 
