@@ -220,13 +220,14 @@ static void hide_members(char *text, size_t n)
         size_t end = i > open && text[i - 1] == '\\' ? i - 1 : i;
         struct span name = span_of(text + open, end > open ? end - open : 0);
         open = i + 1;
-        size_t at = i + 1;
+        size_t at = open;
         while (at < n && (text[at] == ' ' || text[at] == ':' || text[at] == '\\'))
             at++;
         if (at >= n || text[at] != '"' || !memchr(text + i, ':', at - i) || name.n > 64 ||
             !names_a_secret(name))
             continue;
-        size_t value = at + 1, stop = value;
+        size_t value = at + 1;
+        size_t stop = value;
         while (stop < n && text[stop] != '"' && text[stop] != '\\' && text[stop] != ' ' &&
                (unsigned char)text[stop] >= 0x20)
             stop++;
