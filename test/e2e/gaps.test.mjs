@@ -69,8 +69,20 @@ describe('n > 1 at a site that gives one choice at a time', () => {
       this.sseHead(res);
       this.event(res, say('this goes on'));
     });
-    site.next('internal');
-    const text = await (await ask({n: 2, stream: true})).text();
+    let firstPiece;
+    const begun = new Promise((resolve) => (firstPiece = resolve));
+    site.next(async function (r, res) {
+      await begun; // a failure before the first piece is a status, not an event
+      this.sseHead(res);
+      for (const event of answers.internal) this.event(res, event);
+      res.end();
+    });
+    const answer = await ask({n: 2, stream: true});
+    let text = '';
+    for await (const piece of answer.body.pipeThrough(new TextDecoderStream())) {
+      text += piece;
+      if (text.includes('this goes on')) firstPiece();
+    }
     assert.match(text.trim().split('\n\n').at(-1), /^data: \{"error":/);
     assert.doesNotMatch(text, /\[DONE\]/);
     await within(2000, other.aborted, 'the end of the other request');
