@@ -115,19 +115,35 @@ static struct wish wish_of(const struct anthropic_body *b)
     return w;
 }
 
+/* Does the message begin with thinking that the client kept, with its proof? */
+static bool begins_with_thinking(const struct message *m)
+{
+    for (size_t i = 0; i < m->n_parts; i++) {
+        const struct part *p = &m->parts[i];
+        if (p->kind == PART_THINKING || p->kind == PART_REDACTED) {
+            if (p->signature.n)
+                return true;
+        } else if (!anthropic_is_blank(p->text)) {
+            return false;
+        }
+    }
+    return false;
+}
+
 /* Thinking that belongs to the calls of the history, kept from former answers: in front of their
- * messages again. False when there is none for one of them. */
+ * messages again, unless they bring it themselves. False when there is none for one of them. */
 static bool recall_thinking(struct anthropic_body *b, struct span *found)
 {
     const struct turn *t = b->run->turn;
     bool all = true;
     for (size_t i = 0; i < t->n_messages; i++) {
         const struct message *m = &t->messages[i];
-        for (size_t k = 0; k < m->n_tool_calls && !found[i].n; k++) {
+        bool own = begins_with_thinking(m);
+        for (size_t k = 0; k < m->n_tool_calls && !found[i].n && !own; k++) {
             if (m->tool_calls[k].id.n)
                 found[i] = run_recall(b->run, anthropic_memory_key(b->run, m->tool_calls[k].id));
         }
-        all &= m->n_tool_calls == 0 || found[i].n > 0;
+        all &= m->n_tool_calls == 0 || found[i].n > 0 || own;
     }
     return all;
 }

@@ -49,7 +49,9 @@ static bool part_counts(const struct anthropic_body *b, const struct message *m,
     case PART_REFUSAL: return !anthropic_is_blank(p->text);
     case PART_IMAGE:
     case PART_FILE: return m->role != ROLE_ASSISTANT;
-    default: return false; /* thinking without what this site would know it by */
+    case PART_THINKING:
+    case PART_REDACTED: return b->put_back && m->role == ROLE_ASSISTANT && p->signature.n;
+    default: return false;
     }
 }
 
@@ -79,7 +81,7 @@ size_t anthropic_first_message(const struct turn *t)
 static int refuse_part(struct anthropic_body *b, const struct message *m, const struct part *p,
                        const char *what)
 {
-    char param[PLACE_SIZE];
+    char param[PART_PLACE_SIZE];
     part_place(b->run->turn, m, p, param);
     return fail_param(&b->run->fail, FAIL_UNSUPPORTED, param, "Anthropic does not take %s", what);
 }
@@ -291,7 +293,7 @@ static int write_call(struct anthropic_body *b, const struct message *m, size_t 
     struct span id = call_id(b, call->id, at, k), name = anthropic_tool_name(b, call->name);
     struct span input = span_trim(call->arguments);
     struct json root;
-    char param[PLACE_SIZE], behind[64];
+    char param[PART_PLACE_SIZE], behind[64];
     if (!id.p || !name.p)
         return fail_memory(&b->run->fail);
     if (input.n == 0)

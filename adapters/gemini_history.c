@@ -122,8 +122,8 @@ static struct span sound_type(struct history *h, struct span mime)
 static int refuse_part(struct history *h, const struct message *m, const struct part *p,
                        const char *why)
 {
-    char param[PLACE_SIZE];
-    part_place(h->run->turn, m, p, param);
+    char param[PART_PLACE_SIZE];
+    part_place(h->turn, m, p, param);
     return fail_param(&h->run->fail, FAIL_UNSUPPORTED, param, "%s cannot be sent to %.*s: %s",
                       param, SPAN_ARGS(h->run->site->name), why);
 }
@@ -271,14 +271,14 @@ static int find_proof(struct history *h, struct known_call *known, struct span *
 static int read_arguments(struct history *h, const struct message *m, size_t k, struct span *args)
 {
     struct json root;
-    char param[PLACE_SIZE], behind[64];
+    char param[PART_PLACE_SIZE], behind[64];
     *args = span_trim(m->tool_calls[k].arguments);
     if (args->n == 0)
         *args = SPAN("{}");
     if (json_parse(h->run->json, *args, &root) == JSON_OK && json_is(root, JSON_OBJECT))
         return 0;
     snprintf(behind, sizeof behind, "tool_calls[%zu].function.arguments", k);
-    message_place(h->run->turn, m, behind, param);
+    message_place(h->turn, m, behind, param);
     return fail_param(&h->run->fail, FAIL_INVALID_VALUE, param,
                       "%s must hold a JSON object: Gemini takes no other arguments", param);
 }
@@ -403,13 +403,13 @@ static int find_results(struct history *h, const struct message *messages, size_
 {
     for (size_t i = 0; i < n; i++) {
         const struct message *m = &messages[i];
-        char param[PLACE_SIZE];
+        char param[PART_PLACE_SIZE];
         results[i].message = m;
         results[i].call = find_call(h, m->tool_call_id, place);
         results[i].place = results[i].call ? results[i].call->place : place + i;
         if (results[i].call || m->name.n) /* the old role "function" tells the name alone */
             continue;
-        message_place(h->run->turn, m, "tool_call_id", param);
+        message_place(h->turn, m, "tool_call_id", param);
         return fail_param(&h->run->fail, FAIL_INVALID_VALUE, param,
                           "%s is the id of no tool call before it: Gemini needs to know which "
                           "function was called",

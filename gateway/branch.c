@@ -352,7 +352,7 @@ static int refuse_part(struct branch *b, enum part_kind kind, const char *what)
         for (size_t k = 0; k < m->n_parts; k++) {
             if (m->parts[k].kind != kind)
                 continue;
-            char param[PLACE_SIZE];
+            char param[PART_PLACE_SIZE];
             part_place(b->turn, m, &m->parts[k], param);
             return fail_param(fail_of(b), FAIL_UNSUPPORTED, param, "%s cannot take %s",
                               branch_site(b)->adapter->title, what);

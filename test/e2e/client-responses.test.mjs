@@ -8,6 +8,9 @@ import {after, afterEach, before, describe, it} from 'node:test';
 import {createOpenAI} from '@ai-sdk/openai';
 import {generateText, jsonSchema, stepCountIs, streamText, tool} from 'ai';
 import OpenAI from 'openai';
+import {Anthropic} from '../sites/anthropic.mjs';
+import {Gemini} from '../sites/gemini.mjs';
+import {OpenAiSite} from '../sites/openai.mjs';
 import {done, say, usage} from '../sites/zai.mjs';
 import {KEY, answerPiece, settled, startUsual} from './lib/clients.mjs';
 import {Gateway, startGateway} from './lib/gateway.mjs';
@@ -249,6 +252,15 @@ describe('responses: a service, Z.ai, the demo site', {timeout: 120000}, () => {
         assert.deepEqual([answer.status, answer.headers.get('allow')], [status, allow], `${method} ${path}`);
         assert.ok((await answer.json()).error.message);
       }
+      const {id} = await client.responses.create({model: 'demo/echo', input: 'x'});
+      for (const path of [`/responses/${id}`, `/responses/${id}/input_items`]) {
+        const head = await fetch(gateway.base + path, {method: 'HEAD'});
+        assert.deepEqual([head.status, head.headers.get('content-type'), await head.text()], [200, 'application/json', '']);
+      }
+      const preflight = await fetch(`${gateway.base}/responses/${id}`, {method: 'OPTIONS', headers: {origin: 'https://app.example', 'access-control-request-method': 'DELETE'}});
+      assert.match(preflight.headers.get('access-control-allow-methods'), /DELETE/);
+      for (const query of ['limit=0', 'limit=x', 'order=up', 'after=nobody']) assert.equal((await fetch(`${gateway.base}/responses/${id}/input_items?${query}`)).status, 400, query);
+      assert.equal((await fetch(`${gateway.base}/responses/${id}?stream=true`)).status, 400);
     });
   });
 
@@ -320,10 +332,53 @@ describe('responses: a service, Z.ai, the demo site', {timeout: 120000}, () => {
   });
 });
 
+// Both refuse their own thinking without its proof. Each round meets a gateway that was just started: it knows what the client or
+// the data file brings, nothing else.
+describe('responses: proofs of thinking through tools, over restarts', {timeout: 120000}, () => {
+  const weather = {type: 'function', name: 'weather', description: 'of a city', parameters: {type: 'object', required: ['city'], properties: {city: {type: 'string'}}}};
+  const services = [
+    ['anthropic/claude-sonnet-4-5', Anthropic, {adapter: 'anthropic', api_key: 'sk-ant-test'}],
+    ['gemini/gemini-3-flash-preview', Gemini, {adapter: 'gemini', api_key: 'AIza-test'}],
+  ];
+  for (const [model, Service, {adapter, api_key}] of services) {
+    for (const store of [true, false]) {
+      it(`${model}, ${store ? 'with previous_response_id' : 'with encrypted_content alone'}`, async () => {
+        const site = await new Service().start(), data_dir = mkdtempSync(join(tmpdir(), 'dragoman-e2e-proofs-'));
+        const config = {server: {data_dir}, sites: [{name: adapter, adapter, ...site.config(), ...(adapter === 'anthropic' ? {base_url: site.origin} : {}), accounts: [{name: 'me', api_key}]}]};
+        const ask = async (body) => {
+          const gateway = await startGateway(config);
+          try {
+            return checkStream(await (await respond(gateway.base, {model, tools: [weather], stream: true, store, include: ['reasoning.encrypted_content'], reasoning: {effort: 'high', summary: 'auto'}, ...body})).text());
+          } finally {
+            await gateway.stop();
+          }
+        };
+        try {
+          let input = [{role: 'user', content: 'two steps'}], previous;
+          for (let round = 0; round < 3; round++) {
+            const r = await ask({input, ...(store && previous ? {previous_response_id: previous.id} : {})});
+            const calls = r.output.filter((i) => i.type === 'function_call');
+            const results = calls.map((c) => ({type: 'function_call_output', call_id: c.call_id, output: '4 degrees'}));
+            input = [...(store ? [] : [...input, ...r.output.map(({status, ...item}) => item)]), ...(results.length ? results : [{role: 'user', content: 'And?'}])];
+            previous = r;
+          }
+          assert.deepEqual([site.violations, site.refusals ?? []], [[], []]);
+          const sent = JSON.stringify(site.chatRequests().at(-1).json);
+          const proofs = adapter === 'anthropic' ? [...site.signed.keys()] : [...site.signatures.keys()];
+          assert.ok(proofs.length >= 2 && proofs.slice(0, 2).every((p) => sent.includes(p)), `${proofs} in ${sent}`);
+        } finally {
+          await site.stop();
+          rmSync(data_dir, {recursive: true, force: true});
+        }
+      });
+    }
+  }
+});
+
 describe('responses: keys, restarts, limits', {timeout: 120000}, () => {
   const running = [];
   afterEach(async () => {
-    for (const g of running.splice(0)) await g.stop();
+    for (const thing of running.splice(0).reverse()) await thing.stop();
   });
   const OTHER = 'sk-gateway-other';
   const demo = {name: 'demo', adapter: 'demo'};
@@ -345,6 +400,18 @@ describe('responses: keys, restarts, limits', {timeout: 120000}, () => {
     await assert.rejects(other.responses.create({model: 'demo/echo', input: [{type: 'item_reference', id: r.output[0].id}]}), OpenAI.BadRequestError);
     assert.equal((await ours.responses.retrieve(r.id)).output_text ?? 'secret', 'secret');
     await assert.rejects(sdk(gateway, 'sk-wrong').responses.retrieve(r.id), OpenAI.AuthenticationError);
+  });
+
+  it('two visitors with keys of their own never see each other\'s', async () => {
+    const site = await new OpenAiSite({keys: ['sk-visitor-one', 'sk-visitor-two']}).start();
+    running.push(site);
+    const gateway = await start({keys: [{name: 'ours', key: KEY}],
+      sites: [{name: 'up', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, models: ['gpt-test']}), keys: {passthrough: true}, accounts: [{name: 'a', api_key: 'sk-upstream'}]}]});
+    const one = sdk(gateway, 'sk-visitor-one'), two = sdk(gateway, 'sk-visitor-two');
+    const r = await one.responses.create({model: 'up/gpt-test', input: 'secret'});
+    assert.equal((await one.responses.retrieve(r.id)).id, r.id);
+    await assert.rejects(two.responses.retrieve(r.id), OpenAI.NotFoundError);
+    await assert.rejects(sdk(gateway, KEY).responses.retrieve(r.id), OpenAI.NotFoundError);
   });
 
   for (const secret of [undefined, 'a secret of more than sixteen letters']) {
@@ -386,6 +453,13 @@ describe('responses: keys, restarts, limits', {timeout: 120000}, () => {
     const streamed = await sdk(gateway).responses.stream({model: 'demo/echo', input: 'x'}).finalResponse();
     assert.equal(streamed.store, false);
     await assert.rejects(sdk(gateway).responses.create({model: 'demo/echo', input: 'x', previous_response_id: r.id}), (e) => e.code === 'previous_response_not_found');
+  });
+
+  it('a data directory that cannot be had: answered, and not stored', async () => {
+    const gateway = await start({server: {data_dir: '/dev/null/nowhere'}});
+    const r = await sdk(gateway).responses.create({model: 'demo/echo', input: 'x'});
+    assert.deepEqual([r.output_text, r.store], ['x', false]);
+    await assert.rejects(sdk(gateway).responses.retrieve(r.id), (e) => e.status === 500 && e.code === 'internal_error');
   });
 
   it('what is too much goes, what ends first first', async () => {

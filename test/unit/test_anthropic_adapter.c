@@ -592,6 +592,42 @@ static void thinking_is_put_back(void **state)
                    "{\"messages\":[{},{\"content\":[" BLOCKS SAID "]},{}]}", false);
 }
 
+/* A client of OpenAI's Responses API keeps it itself: nothing is needed of the memory. */
+static void thinking_that_the_client_brings(void **state)
+{
+    static const struct part text = {.kind = PART_TEXT, .text = SPAN_INIT("I look.")};
+    struct transcript_setup setup = person("claude-sonnet-4-5", LOOP);
+    const struct part proven[] = {
+        {.kind = PART_THINKING, .text = SPAN("先 \"think\""), .signature = SPAN("c2ln")},
+        {.kind = PART_REDACTED, .signature = SPAN("ZGF0")},
+        text};
+    const struct part unproven[] = {{.kind = PART_THINKING, .text = SPAN("hm")}, text};
+    for (int with = 0; with < 2; with++) {
+        struct site_request req;
+        n_kept = 0;
+        struct transcript_player *p = open_player(&setup);
+        struct turn turn = *transcript_run(p)->turn;
+        struct message messages[4];
+        assert_int_equal(turn.n_messages, 4);
+        memcpy(messages, turn.messages, sizeof messages);
+        messages[1].parts = with ? proven : unproven;
+        messages[1].n_parts = with ? 3 : 2;
+        struct tool_call calls[2] = {messages[1].tool_calls[0], messages[1].tool_calls[1]};
+        calls[0].after = calls[1].after = messages[1].n_parts;
+        messages[1].tool_calls = calls;
+        turn.messages = messages;
+        transcript_run(p)->turn = &turn;
+        assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+        transcript_expect(LOOP,
+                          with ? "{\"thinking\":{\"type\":\"enabled\"},\"messages\":[{},{"
+                                 "\"content\":[" BLOCKS SAID "]},{}]}"
+                               : "{\"thinking\":null,\"messages\":[{},{\"content\":[" SAID
+                                 "]},{}]}",
+                          req.body);
+        transcript_close(p);
+    }
+}
+
 /* ---- fields that a model refuses ---- */
 
 static void a_refused_field_is_left_out_once_and_remembered(void **state)
@@ -956,6 +992,7 @@ int main(void)
         cmocka_unit_test(budgets_that_do_not_fit),
         cmocka_unit_test(headers),
         cmocka_unit_test(thinking_is_put_back),
+        cmocka_unit_test(thinking_that_the_client_brings),
         cmocka_unit_test(a_refused_field_is_left_out_once_and_remembered),
         cmocka_unit_test(every_row_of_the_error_table),
         cmocka_unit_test(errors_in_the_stream),
