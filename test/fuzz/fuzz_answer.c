@@ -1,9 +1,11 @@
 /*
  * test/fuzz/fuzz_answer.c - text on its way to a client through every filter of an answer: leaked
- * thinking, stop texts, token limits, streamed and whole, chat and completions.
+ * thinking, the seams of continuations, stop texts, token limits, streamed and whole, chat and
+ * completions.
  *
- * Input: two bytes of choices, then the text; each 0xFF cuts a piece. What must hold: no finding;
- * each way ends; what is streamed is lines of events with JSON.
+ * Input: two bytes of choices, then the text; each 0xFF cuts a piece; behind a piece that begins
+ * with 0xFE the next run goes on. What must hold: no finding; each way ends; what is streamed is
+ * lines of events with JSON.
  */
 #include <assert.h>
 
@@ -12,6 +14,18 @@
 #include "test/fuzz/check_events.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* As gateway/branch_continue.c does it. */
+static void go_on(struct answer_feed *feed, const struct turn *turn)
+{
+    struct answer_run_state state;
+    assert(answer_feed_run_over(feed, &state) == 0);
+    if (state.other || state.cut)
+        return;
+    assert(utf8_valid(state.text));
+    answer_feed_set_aside(feed);
+    answer_feed_continue(feed, turn);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -27,11 +41,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .n_stops = data[0] & 16 ? 3 : 0,
         .max_tokens = data[1] & 15,
         .max_includes_reasoning = data[1] & 16,
+        .may_continue = data[1] & 128,
     };
     const struct answer_meta meta = {
         .id = SPAN("chatcmpl-1"), .model = SPAN("m"), .created = 1, .include_usage = data[0] & 32};
     const struct turn turn = {.n = 1};
-    const struct prompts prompts = {&turn, 1, NULL};
+    const struct prompts prompts = {.turns = &turn, .n = 1};
     struct json_parser *json = json_parser_create(1 << 24);
     struct arena arena;
     struct buffer out, body;
@@ -55,6 +70,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         int r =
             reasoning ? delta_reasoning(&feed.sink, 0, piece) : delta_text(&feed.sink, 0, piece);
         assert(r == 0);
+        if (rules.may_continue && span_starts(piece, SPAN("\xFE")))
+            go_on(&feed, &turn);
         reasoning = data[1] & 64 ? !reasoning : reasoning;
         text = cut < 0 ? SPAN("") : span_from(text, (size_t)cut + 1);
     }
