@@ -186,8 +186,8 @@ struct adapter {
     enum adapter_step (*local)(struct turn_run *, int *delay_ms);
 };
 
-extern const struct adapter adapter_anthropic, adapter_demo, adapter_gemini, adapter_openai,
-    adapter_sophnet, adapter_zai;
+extern const struct adapter adapter_anthropic, adapter_chatglm, adapter_demo, adapter_gemini,
+    adapter_openai, adapter_sophnet, adapter_zai;
 
 /* adapters/registry.c: all adapters, ends with NULL; by name, NULL when there is none. */
 extern const struct adapter *const adapters[];

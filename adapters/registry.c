@@ -4,8 +4,8 @@
 #include "adapters/adapter.h"
 
 const struct adapter *const adapters[] = {
-    &adapter_anthropic, &adapter_demo, &adapter_gemini, &adapter_openai, &adapter_sophnet,
-    &adapter_zai,       NULL};
+    &adapter_anthropic, &adapter_chatglm, &adapter_demo, &adapter_gemini,
+    &adapter_openai,    &adapter_sophnet, &adapter_zai,  NULL};
 
 const struct adapter *adapter_find(struct span name)
 {

@@ -47,12 +47,13 @@ int64_t jwt_expires_ms(struct turn_run *, struct span token);
  * is not would be held, and fail every request until it ends. */
 bool token_can_be_sent(struct span token);
 
-/* One held token over one try: part of the adapter's state. It is renewed a minute before its end,
+/* One held token over one try: part of the adapter's state. It is renewed a while before its end,
  * or when the site refuses it: at most once in a try. */
 struct token_use {
     struct span value; /* what this try sends; in the arena. Empty: none yet */
     bool renewed;      /* this try has obtained one */
     bool refused;      /* this try was refused */
+    int64_t margin_ms; /* renewed so long before its end; 0 = REFRESH_MARGIN_MS */
 };
 /* In `next`, whenever the token is needed. 0: `value` is there; 1: ask the site for one, as a
  * credential_step (when another exchange is at it, `next` is asked again after it: come here
@@ -74,7 +75,8 @@ bool token_use_refused(struct turn_run *, struct token_use *, const char *held);
 struct span message_text(struct arena *, const struct message *);
 /* Where the client said it, for `param` of failures: "messages[2].content[1]", or of a message as a
  * whole "messages[2]" and `.behind`. The Responses API has a list of items in place of messages:
- * there it is "input[2]"; what it took from an earlier answer is "previous_response_id". */
+ * there it is "input[2]"; what it took from an earlier answer is "previous_response_id".
+ * Anthropic's API has its "system" before the list. */
 enum { PART_PLACE_SIZE = 96 };
 void part_place(const struct turn *, const struct message *, const struct part *,
                 char place[PART_PLACE_SIZE]);
@@ -143,6 +145,8 @@ struct pictures {
  * part's place) for one that is no data: URL, no picture or no base64. `host` names the site in
  * the sentence. */
 int collect_pictures(struct turn_run *, const char *host, struct pictures *);
+/* The same with the turn's documents among them; one that is neither data nor text is refused. */
+int collect_uploads(struct turn_run *, const char *host, struct pictures *);
 /* Refuses a picture for the adapter's own reason: -1. */
 int refuse_picture(struct turn_run *, const struct picture *, const char *why);
 
@@ -163,7 +167,8 @@ void growing_free(struct growing *);
 /* `whole` is the text so far. With GROWTH_MORE `*fresh` is the part of `whole` that is new, and
  * counts as sent; else it is "" and nothing changes. Costs a comparison of what was sent. */
 enum growth growing_whole(struct growing *, struct span whole, struct span *fresh);
-/* A piece that came by itself was sent. */
+/* A piece that came by itself was sent. Surrogates that meet become one character, as they are in
+ * the whole text. */
 void growing_append(struct growing *, struct span piece);
 /* From now on `whole` is what was sent. */
 void growing_restart(struct growing *, struct span whole);
@@ -193,6 +198,9 @@ void sources_add(struct arena *, struct sources *, struct span key, struct span 
 /* The annotations, once, at the end: sources in order of their numbers, then those without a key in
  * order of appearance; each url once. 0 or the sink's answer. */
 int sources_cite(const struct sources *, const struct delta_sink *);
+
+/* An address inside a Markdown link: blanks and `)` would end it, and are percent-encoded. */
+void markdown_url(struct buffer *out, struct span url);
 
 /* Text with marks 【turn<digits><letters><digits>】, cut anywhere. */
 struct mark_filter {

@@ -145,8 +145,7 @@ static enum mark read_mark(struct span s, struct span *key, size_t *length)
     return MARK_WHOLE;
 }
 
-/* In a Markdown link a blank or a `)` would end the address. */
-static void write_url(struct span url, struct buffer *out)
+void markdown_url(struct buffer *out, struct span url)
 {
     for (size_t i = 0; i < url.n; i++) {
         struct span byte = span_of(url.p + i, 1);
@@ -168,7 +167,7 @@ static void write_link(struct sources *s, struct span key, struct buffer *out)
         if (!source->number)
             source->number = ++s->used;
         buffer_printf(out, " [%d](", source->number);
-        write_url(source->url, out);
+        markdown_url(out, source->url);
         buffer_char(out, ')');
         return;
     }

@@ -24,7 +24,31 @@ enum growth growing_whole(struct growing *g, struct span whole, struct span *fre
     return GROWTH_MORE;
 }
 
-void growing_append(struct growing *g, struct span piece) { buffer_append(&g->sent, piece); }
+/* A lone surrogate of a lenient parse: three bytes, ED A0..AF xx (high) or ED B0..BF xx (low). */
+static bool is_surrogate(const char *p, unsigned char kind)
+{
+    return (unsigned char)p[0] == 0xED && ((unsigned char)p[1] & 0xF0) == kind;
+}
+
+static unsigned surrogate_bits(const char *p)
+{
+    return ((unsigned)p[1] & 0x0F) << 6 | ((unsigned)p[2] & 0x3F);
+}
+
+void growing_append(struct growing *g, struct span piece)
+{
+    struct buffer *b = &g->sent;
+    if (b->n >= 3 && piece.n >= 3 && is_surrogate(b->p + b->n - 3, 0xA0) &&
+        is_surrogate(piece.p, 0xB0)) {
+        unsigned c = 0x10000 + (surrogate_bits(b->p + b->n - 3) << 10 | surrogate_bits(piece.p));
+        const char joined[4] = {(char)(0xF0 | c >> 18), (char)(0x80 | (c >> 12 & 0x3F)),
+                                (char)(0x80 | (c >> 6 & 0x3F)), (char)(0x80 | (c & 0x3F))};
+        b->n -= 3;
+        buffer_append(b, span_of(joined, 4));
+        piece = span_from(piece, 3);
+    }
+    buffer_append(b, piece);
+}
 
 void growing_restart(struct growing *g, struct span whole)
 {

@@ -1,6 +1,6 @@
 /*
- * adapters/support_pictures.c - the pictures of a turn, checked and decoded before any request goes
- * out (adapters/support.h).
+ * adapters/support_pictures.c - the pictures and documents of a turn, checked and decoded before
+ * any request goes out (adapters/support.h).
  */
 #include "adapters/support.h"
 
@@ -13,19 +13,18 @@ int refuse_picture(struct turn_run *run, const struct picture *picture, const ch
     return fail_param(&run->fail, FAIL_UNSUPPORTED, param, "%s", why);
 }
 
-/* The type becomes a header of the upload and the ending of the file's name. */
-static bool is_picture_type(struct span mime)
+/* "type/subtype". The type becomes a header of the upload, and a picture's the ending of its name.
+ */
+static bool is_mime(struct span mime)
 {
-    if (!span_eq_nocase(span_first(mime, 6), SPAN("image/")))
-        return false;
-    struct span subtype = span_from(mime, 6);
-    for (size_t i = 0; i < subtype.n; i++) {
-        char c = subtype.p[i];
+    ptrdiff_t slash = span_find_char(mime, '/');
+    for (size_t i = 0; i < mime.n; i++) {
+        char c = mime.p[i];
         if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-              c == '-' || c == '+' || c == '.'))
+              c == '-' || c == '+' || c == '.' || (ptrdiff_t)i == slash))
             return false;
     }
-    return subtype.n > 0 && subtype.n <= 32;
+    return slash > 0 && (size_t)slash + 1 < mime.n && mime.n <= 96;
 }
 
 static int take_picture(struct turn_run *run, const char *host, struct picture *picture, size_t nth)
@@ -36,7 +35,7 @@ static int take_picture(struct turn_run *run, const char *host, struct picture *
         snprintf(why, sizeof why, "only pictures as data: URLs can be sent to %s, not links", host);
         return refuse_picture(run, picture, why);
     }
-    if (!is_picture_type(part->mime))
+    if (!is_mime(part->mime) || !span_eq_nocase(span_first(part->mime, 6), SPAN("image/")))
         return refuse_picture(run, picture,
                               "the data: URL names no picture type such as image/png");
     picture->mime = part->mime;
@@ -48,36 +47,76 @@ static int take_picture(struct turn_run *run, const char *host, struct picture *
     return picture->filename.p ? 0 : fail_memory(&run->fail);
 }
 
-static size_t count_pictures(const struct turn *turn)
+static int take_document(struct turn_run *run, const char *host, struct picture *document,
+                         size_t nth)
+{
+    const struct part *part = document->part;
+    bool text = !part->base64.p && part->text.p;
+    if (!text && !part->base64.p) {
+        char why[160];
+        snprintf(why, sizeof why, "only documents with their data can be sent to %s, no links",
+                 host);
+        return refuse_picture(run, document, why);
+    }
+    document->bytes = text ? part->text : base64_decode(run->arena, part->base64);
+    document->mime = text                  ? SPAN("text/plain")
+                     : is_mime(part->mime) ? part->mime
+                                           : SPAN("application/octet-stream");
+    if (!document->bytes.n)
+        return refuse_picture(run, document, "the document has no data, or it is not base64");
+    document->filename = part->filename.n
+                             ? part->filename
+                             : arena_printf(run->arena, "document-%zu%s", nth, text ? ".txt" : "");
+    return document->filename.p ? 0 : fail_memory(&run->fail);
+}
+
+static bool is_wanted(const struct part *part, bool documents)
+{
+    return part->kind == PART_IMAGE || (documents && part->kind == PART_FILE);
+}
+
+static size_t count_wanted(const struct turn *turn, bool documents)
 {
     size_t n = 0;
     for (size_t i = 0; i < turn->n_messages; i++) {
         for (size_t k = 0; k < turn->messages[i].n_parts; k++)
-            n += turn->messages[i].parts[k].kind == PART_IMAGE;
+            n += is_wanted(&turn->messages[i].parts[k], documents);
     }
     return n;
 }
 
-int collect_pictures(struct turn_run *run, const char *host, struct pictures *pictures)
+static int collect(struct turn_run *run, const char *host, bool documents, struct pictures *out)
 {
     const struct turn *turn = run->turn;
-    size_t n = count_pictures(turn);
-    *pictures = (struct pictures){NULL, 0, 0};
+    size_t n = count_wanted(turn, documents);
+    *out = (struct pictures){NULL, 0, 0};
     if (!n)
         return 0;
-    pictures->list = arena_alloc(run->arena, n * sizeof *pictures->list);
-    if (!pictures->list)
+    out->list = arena_alloc(run->arena, n * sizeof *out->list);
+    if (!out->list)
         return fail_memory(&run->fail);
     for (size_t i = 0; i < turn->n_messages; i++) {
         for (size_t k = 0; k < turn->messages[i].n_parts; k++) {
             const struct part *part = &turn->messages[i].parts[k];
-            struct picture *picture = &pictures->list[pictures->n];
-            if (part->kind != PART_IMAGE)
+            struct picture *one = &out->list[out->n];
+            if (!is_wanted(part, documents))
                 continue;
-            *picture = (struct picture){.message = &turn->messages[i], .part = part};
-            if (take_picture(run, host, picture, ++pictures->n))
+            *one = (struct picture){.message = &turn->messages[i], .part = part};
+            out->n++;
+            if (part->kind == PART_IMAGE ? take_picture(run, host, one, out->n)
+                                         : take_document(run, host, one, out->n))
                 return -1;
         }
     }
     return 0;
+}
+
+int collect_pictures(struct turn_run *run, const char *host, struct pictures *pictures)
+{
+    return collect(run, host, false, pictures);
+}
+
+int collect_uploads(struct turn_run *run, const char *host, struct pictures *uploads)
+{
+    return collect(run, host, true, uploads);
 }

@@ -13,11 +13,17 @@
 
 enum { PROMPT_LIMIT = 256 * 1024 * 1024 };
 
+/* What stands before the client's list of messages. */
+static const char *place_before(const struct turn *turn)
+{
+    return turn->dialect == DIALECT_ANTHROPIC ? "system" : "previous_response_id";
+}
+
 void part_place(const struct turn *turn, const struct message *m, const struct part *part,
                 char place[PART_PLACE_SIZE])
 {
     if (m->index < 0)
-        snprintf(place, PART_PLACE_SIZE, "previous_response_id");
+        snprintf(place, PART_PLACE_SIZE, "%s", place_before(turn));
     else
         snprintf(place, PART_PLACE_SIZE, "%s[%d].%s[%d]", turn->list ? turn->list : "messages",
                  m->index, turn->list && m->role == ROLE_TOOL ? "output" : "content", part->index);
@@ -27,7 +33,7 @@ void message_place(const struct turn *turn, const struct message *m, const char 
                    char place[PART_PLACE_SIZE])
 {
     if (m->index < 0)
-        snprintf(place, PART_PLACE_SIZE, "previous_response_id");
+        snprintf(place, PART_PLACE_SIZE, "%s", place_before(turn));
     else if (turn->list)
         snprintf(place, PART_PLACE_SIZE, "%s[%d]", turn->list, m->index);
     else

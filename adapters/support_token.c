@@ -37,7 +37,8 @@ int token_use_next(struct turn_run *run, struct token_use *use, const char *held
 {
     if (use->value.n) /* what this try obtained itself serves, however near its end is */
         return 0;
-    struct span value = account_held(run->account, held, run->now_ms, REFRESH_MARGIN_MS);
+    struct span value = account_held(run->account, held, run->now_ms,
+                                     use->margin_ms ? use->margin_ms : REFRESH_MARGIN_MS);
     return value.n ? keep(run, use, value) : 1;
 }
 

@@ -760,10 +760,10 @@ static enum branch_step step_retry(struct branch *b)
     if (b->work && (b->work->feed.committed || b->continuing)) {
         if (branch_continues(b, kind))
             return BRANCH_PAUSE;
-        if (b->continuing)
-            return give_up_continuing(b);
         /* With its finish reason, what broke afterwards took nothing from the answer. */
         b->complete = answer_feed_is_finished(&b->work->feed);
+        if (b->continuing && !(b->complete && branch_continuation_is_good(b)))
+            return give_up_continuing(b);
         return BRANCH_OVER;
     }
     if (b->holds_credential_step && kind != FAIL_INTERNAL) /* that would be ours alone */

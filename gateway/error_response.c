@@ -134,6 +134,10 @@ static void write_anthropic(struct json_writer *w, const struct fail *f)
     json_begin_object(w);
     json_member(w, "type", span_str(anthropic_type(status)));
     json_member_repaired(w, "message", span_str(message));
+    if (f->kind == FAIL_UNSUPPORTED && span_eq(place, SPAN("thread"))) /* the SDK understands it */
+        json_member_raw(w, "details",
+                        SPAN("{\"error_code\":\"thread_unsupported_request\","
+                             "\"unsupported\":[\"thread\"]}"));
     json_end_object(w);
 }
 

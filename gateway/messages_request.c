@@ -852,6 +852,17 @@ static int read_parameters(struct reader *r, const struct messages_wish *wish)
                : 0;
 }
 
+/* A message thread: the server would keep the conversation, and later requests would hold only what
+ * is new. To ignore it would lose the history; refused in these words (gateway/error_response.c)
+ * Anthropic's SDK goes on without it by itself. */
+static int refuse_thread(struct reader *r)
+{
+    if (!json_raw_given(r->turn->raw, "thread").p)
+        return 0;
+    return fail_param(r->fail, FAIL_UNSUPPORTED, "thread",
+                      "thread: conversations are not kept here; send all messages each time");
+}
+
 static int read_model(struct reader *r)
 {
     struct span raw = json_raw_given(r->turn->raw, "model");
@@ -875,8 +886,8 @@ int messages_request_parse(struct json_parser *json, struct arena *arena, char *
     if (!turn->betas.p)
         return fail_memory(fail);
     if (request_body_open(json, body, n, &turn->raw, fail) || read_model(&r) ||
-        read_stream(&r, wish) || read_messages(&r) || read_parameters(&r, wish) ||
-        read_extra(&r, turn->raw, known, &turn->extra))
+        read_stream(&r, wish) || refuse_thread(&r) || read_messages(&r) ||
+        read_parameters(&r, wish) || read_extra(&r, turn->raw, known, &turn->extra))
         return -1;
     return wish->only_counting ? 0 : chat_body_write(arena, turn, &turn->raw, fail);
 }

@@ -2,7 +2,8 @@
  * gateway/messages_request.h - the reading half of Anthropic's Messages API: a request body becomes
  * a turn (clients.md §2.8).
  *
- * Pure. Unknown fields, block kinds and betas are never a reason to refuse: they travel in the
+ * Pure. Unknown fields, block kinds and betas are never a reason to refuse (but for `thread`, which
+ * says that the history is elsewhere): they travel in the
  * turn's extras and PART_FOREIGN parts, which sites of the same dialect get back. Explicit nulls
  * count as absent. A refusal begins with the place in the client's own words, as Anthropic's does
  * ("messages.2.content.0.source: …").
@@ -36,8 +37,8 @@ struct messages_wish {
 };
 
 /* `body` is mended in place (lone surrogates) and must outlive the turn, with JSON_PADDING behind
- * it. 0, or -1 with fail (INVALID_JSON, INVALID_VALUE). The turn's model and stream are set as soon
- * as they are understood. */
+ * it. 0, or -1 with fail (INVALID_JSON, INVALID_VALUE, UNSUPPORTED). The turn's model and stream
+ * are set as soon as they are understood. */
 int messages_request_parse(struct json_parser *, struct arena *, char *body, size_t n,
                            const struct messages_wish *, struct turn *, struct fail *);
 

@@ -1,6 +1,7 @@
 // Anthropic's Messages API behind OpenAI's SDK, through a stand-in that refuses what the real service refuses.
 import assert from 'node:assert/strict';
 import {afterEach, describe, it} from 'node:test';
+import Sdk from '@anthropic-ai/sdk';
 import OpenAI from 'openai';
 import {Anthropic, MODELS} from '../sites/anthropic.mjs';
 import {startGateway} from './lib/gateway.mjs';
@@ -175,6 +176,32 @@ describe('anthropic', {timeout: 120000}, () => {
     for (const code of ['upstream_cut', 'upstream_cut', 'upstream_overloaded']) {
       const answer = checkBrokenStream(await (await ask({stream: true})).text());
       assert.deepEqual([answer.content, answer.error.code], ['Half', code]);
+    }
+  });
+
+  it("loses nothing of what Anthropic's own SDK says", async () => {
+    const {gateway, site, sent} = await serve({options: {betas: 'ours-2025'}});
+    const client = new Sdk({apiKey: 'none', baseURL: gateway.base.replace(/\/v1$/, ''), maxRetries: 0});
+    const cache_control = {type: 'ephemeral'};
+    const body = {
+      model: 'claude-sonnet-4-5', max_tokens: 3000, thinking: {type: 'enabled', budget_tokens: 1500}, metadata: {user_id: 'u-1'},
+      system: [{type: 'text', text: 'Be brief.', cache_control}],
+      tools: [{name: 'get_weather', description: 'of a city', input_schema: {type: 'object', properties: {city: {type: 'string'}}}, cache_control}],
+      tool_choice: {type: 'auto', disable_parallel_tool_use: true},
+      messages: [{role: 'user', content: [{type: 'document', source: {type: 'text', media_type: 'text/plain', data: 'Oslo'}, title: 't', citations: {enabled: true}}, {type: 'text', text: 'Weather?', cache_control}]}],
+    };
+    for (let round = 0; round < 3; round++) {
+      const answer = await client.messages.stream(body, {headers: {'anthropic-beta': 'mine-2025'}}).finalMessage();
+      const {stream, ...said} = sent();
+      assert.deepEqual([stream, said], [true, {...body, model: 'claude-sonnet-4-5'}]);
+      assert.equal(site.chatRequests().at(-1).headers['anthropic-beta'], 'ours-2025,mine-2025');
+      const calls = answer.content.filter((c) => c.type === 'tool_use');
+      assert.deepEqual([answer.stop_reason, answer.usage.input_tokens, answer.usage.cache_read_input_tokens, answer.usage.cache_creation_input_tokens, answer.usage.output_tokens],
+        [round < 2 ? 'tool_use' : 'end_turn', 12, 5, 3, 15]);
+      if (round === 2) break;
+      assert.equal(calls.length, round + 1);
+      body.messages.push({role: 'assistant', content: answer.content},
+        {role: 'user', content: calls.map((c) => ({type: 'tool_result', tool_use_id: c.id, is_error: true, content: [{type: 'text', text: 'broken', cache_control}]}))});
     }
   });
 });

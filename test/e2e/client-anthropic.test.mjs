@@ -5,6 +5,8 @@ import {betaTool} from '@anthropic-ai/sdk/helpers/beta/json-schema';
 import assert from 'node:assert/strict';
 import net from 'node:net';
 import {after, afterEach, before, describe, it} from 'node:test';
+import {Anthropic as Official} from '../sites/anthropic.mjs';
+import {Gemini} from '../sites/gemini.mjs';
 import {OpenAiSite} from '../sites/openai.mjs';
 import {Zai, jwt} from '../sites/zai.mjs';
 import {KEY, active, answerPiece, leftAtOnce, saysHello, settled} from './lib/clients.mjs';
@@ -117,6 +119,8 @@ describe("Anthropic's SDK", {timeout: 120000}, () => {
       {role: 'user', content: '2+2'}, {role: 'assistant', content: message.content}, {role: 'user', content: 'Sure?'}]});
     assert.equal(zai.chatRequests().at(-1).json.features.enable_thinking, false);
     assert.ok(!JSON.stringify(zai.chatRequests().at(-1).json.messages).includes('I check'));
+    const alone = await raw('/v1/messages', {model: 'demo/echo', max_tokens: 9, messages: [{role: 'assistant', content: message.content.slice(0, 1)}]});
+    assert.equal((await alone.json()).type, 'message');
   });
 
   it('a thinking budget reaches OpenAI-like services as an effort', async () => {
@@ -173,6 +177,7 @@ describe("Anthropic's SDK", {timeout: 120000}, () => {
     let text;
     for await (const stream of runner) text = (await stream.finalMessage()).content.map((b) => b.text ?? '').join('');
     assert.deepEqual([seen, text], [[41], 'x is 41']);
+    assert.deepEqual([sent().messages.map((m) => m.role), sent().tools.length, 'thread' in sent()], [['user', 'assistant', 'tool'], 1, false]);
   });
 
   it('calls whose arguments come side by side become blocks one after the other', async () => {
@@ -252,6 +257,7 @@ describe("Anthropic's SDK", {timeout: 120000}, () => {
     await fails(ask({model: 'up/gpt-test', tools: [{type: 'web_search_20250305', name: 'web_search'}]}), Anthropic.BadRequestError, 'invalid_request_error', /^tools: .*built-in tools/);
     await fails(ask({model: 'up/gpt-test', messages: [{role: 'user', content: [{type: 'search_result', source: 's', title: 't', content: []}]}]}),
       Anthropic.BadRequestError, 'invalid_request_error', /^messages\.0\.content\.0: /);
+    await fails(ask({model: 'up/gpt-test', system: [{type: 'never_seen'}]}), Anthropic.BadRequestError, 'invalid_request_error', /^system: /);
     await fails(client.get('/v1/nothing/here'), Anthropic.NotFoundError, 'not_found_error', /nothing at/);
     await fails(client.get('/v1/messages'), Anthropic.APIError, 'invalid_request_error', /use POST/);
     await fails(client.models.retrieve('no/such'), Anthropic.NotFoundError, 'not_found_error', /no model/);
@@ -359,6 +365,94 @@ describe("Anthropic's SDK", {timeout: 120000}, () => {
     assert.deepEqual(Object.keys(sent()).sort(), ['max_completion_tokens', 'messages', 'model', 'reasoning_effort', 'stream', 'stream_options', 'temperature', 'tool_choice', 'tools']);
     assert.equal(sent().tools.length, 24);
     assert.ok(!JSON.stringify(sent()).includes('cache_control'));
+  });
+});
+
+// The same SDK before the services of Anthropic and Google: its own words unchanged, and words of somebody else.
+describe("Anthropic's SDK before official APIs", {timeout: 120000}, () => {
+  let official, gemini, gateway, client;
+  const sent = () => official.chatRequests().at(-1);
+  before(async () => {
+    official = await new Official().start();
+    gemini = await new Gemini().start();
+    gateway = await startGateway({keys: [{name: 'ours', key: KEY}], sites: [
+      {name: 'anthropic', adapter: 'anthropic', ...official.config(), accounts: [{name: 'a', api_key: 'sk-ant-test'}]},
+      {name: 'gemini', adapter: 'gemini', ...gemini.config(), accounts: [{name: 'a', api_key: 'AIza-test'}]}]});
+    client = new Anthropic({apiKey: KEY, baseURL: gateway.origin, maxRetries: 0});
+  });
+  after(async () => {
+    await gateway?.stop();
+    await official?.stop();
+    await gemini?.stop();
+  });
+  afterEach(() => {
+    assert.deepEqual([official.violations, official.plans, official.refusals.splice(0)], [[], [], official.expected ?? []]);
+    assert.deepEqual([gemini.violations, gemini.plans], [[], []]);
+    official.expected = [];
+  });
+
+  for (const [model, thinking] of [['anthropic/claude-sonnet-4-5', {type: 'enabled', budget_tokens: 2000}], ['anthropic/claude-opus-4-7', {type: 'adaptive', display: 'summarized'}]]) {
+    it(`${model}: the runner of tools carries the thinking, with its proofs, through three steps`, async () => {
+      const seen = [];
+      const tool = betaTool({name: 'get_weather', description: 'of a city', inputSchema: {type: 'object', properties: {city: {type: 'string'}, n: {type: 'number'}}},
+        run: ({city, n}) => (seen.push([city, n]), '4 degrees')});
+      const runner = client.beta.messages.toolRunner({model, max_tokens: 8000, stream: true, thinking, tools: [tool], betas: ['interleaved-thinking-2025-05-14'],
+        system: [{type: 'text', text: 'Be brief.', cache_control: {type: 'ephemeral'}}], messages: [{role: 'user', content: [{type: 'text', text: 'Weather?', cache_control: {type: 'ephemeral', ttl: '1h'}}]}]});
+      let last;
+      for await (const stream of runner) last = await stream.finalMessage();
+      assert.deepEqual(seen, [['札幌', 1], ['札幌', 3], ['札幌', 2]]);
+      assert.deepEqual([last.content.map((b) => b.type), last.content[1].text, last.stop_reason], [['thinking', 'text'], '雪 falls softly ❄️.', 'end_turn']);
+      assert.deepEqual([last.usage.input_tokens, last.usage.cache_creation_input_tokens, last.usage.cache_read_input_tokens, last.usage.output_tokens], [12, 3, 5, 15]);
+      const {json: first} = official.chatRequests().at(-3), {json, headers} = sent(); // the SDK takes the marks of what was answered away
+      assert.equal(headers['anthropic-beta'], 'interleaved-thinking-2025-05-14');
+      assert.deepEqual([first.thinking, first.max_tokens, first.system, first.messages[0].content], [thinking, 8000, [{type: 'text', text: 'Be brief.', cache_control: {type: 'ephemeral'}}],
+        [{type: 'text', text: 'Weather?', cache_control: {type: 'ephemeral', ttl: '1h'}}]]);
+      assert.deepEqual(json.messages[1].content.map((b) => b.type), ['thinking', 'text', 'tool_use']);
+    });
+  }
+
+  it('what the service refuses is told with its own sentence', async () => {
+    official.expected = ['`temperature` and `top_p` cannot both be specified for this model. Please use only one.'];
+    await assert.rejects(client.messages.create({model: 'anthropic/claude-sonnet-4-5', ...hi('x'), temperature: 1, top_p: 0.9}),
+      (e) => e instanceof Anthropic.BadRequestError && e.error.error.message.includes(official.expected[0]));
+  });
+
+  it('stop words of its own, thinking that nobody can read, an error behind the head', async () => {
+    official.next(function (r, res) {
+      this.begin(res, r.json.model);
+      this.write(res, 0, {type: 'redacted_thinking', data: 'Emw+'});
+      this.text(res, 1, 'Let me');
+      this.end(res, 'pause_turn');
+    }, function (r, res) {
+      this.begin(res, r.json.model);
+      this.text(res, 0, 'One');
+      this.end(res, 'stop_sequence', {stop_sequence: 'two'});
+    }, function (r, res) {
+      this.begin(res, r.json.model);
+      this.text(res, 0, 'Half');
+      this.put(res, 'error', {error: {type: 'overloaded_error', message: 'Overloaded'}});
+      res.end();
+    });
+    const ask = (more) => client.messages.stream({model: 'anthropic/claude-sonnet-4-5', ...hi('x'), ...more}).finalMessage();
+    const paused = await ask();
+    assert.deepEqual([paused.content, paused.stop_reason], [[{type: 'redacted_thinking', data: 'Emw+'}, {type: 'text', text: 'Let me'}], 'pause_turn']);
+    const stopped = await ask({stop_sequences: ['two']});
+    assert.deepEqual([stopped.stop_reason, stopped.stop_sequence, sent().json.stop_sequences], ['stop_sequence', 'two', ['two']]);
+    await assert.rejects(ask(), (e) => e.error.error.type === 'overloaded_error');
+  });
+
+  it('gemini: texts, thoughts, pictures, and calls with their results', async () => {
+    const model = 'gemini/gemini-2.5-flash';
+    const said = await client.messages.create({model, thinking: {type: 'enabled', budget_tokens: 1024}, ...hi('Größe 你好 🌍'), max_tokens: 4000});
+    assert.deepEqual([said.content.map((b) => b.type), said.content[0].thinking, said.content.at(-1).text, said.stop_reason], [['thinking', 'text'], '**Plan**\nLet me see.', 'Größe 你好 🌍', 'end_turn']);
+    const tools = [{name: 'get_weather', input_schema: {type: 'object', properties: {city: {type: 'string'}}}}];
+    const messages = [{role: 'user', content: 'tools'}];
+    const first = await client.messages.stream({model, max_tokens: 1000, tools, messages}).finalMessage();
+    const calls = first.content.filter((b) => b.type === 'tool_use');
+    assert.ok(first.stop_reason === 'tool_use' && calls.length > 0, JSON.stringify(first));
+    const second = await client.messages.create({model, max_tokens: 1000, tools, messages: [...messages, {role: 'assistant', content: first.content},
+      {role: 'user', content: calls.map((c) => ({type: 'tool_result', tool_use_id: c.id, content: '4 degrees'}))}]});
+    assert.ok(second.content.length > 0);
   });
 });
 

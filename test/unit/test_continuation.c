@@ -439,6 +439,27 @@ static void given_up(void **state)
     stop(&b);
 }
 
+/* Thoughts that stand in the text are no text to go on with, and end before what comes of it. */
+static void thoughts_in_the_text(void **state)
+{
+    struct bench b;
+    struct answer_run_state s;
+    const struct delta_sink *sink =
+        start(&b, (struct answer_rules){.reasoning = REASONING_THINK}, false);
+    delta_reasoning(sink, 0, SPAN("hm"));
+    delta_finish(sink, 0, SPAN("stop"));
+    go_on(&b, &s);
+    assert_true(s.thoughts && !s.text.n);
+    delta_reasoning(sink, 0, SPAN("again"));
+    delta_text(sink, 0, SPAN("Four"));
+    go_on(&b, &s);
+    assert_span_equal(s.text, SPAN("Four"));
+    delta_text(sink, 0, SPAN("teen."));
+    end(&b);
+    expect(&b, "\"content\":\"<think>\\nhm\\n</think>\\n\\nFourteen.\"");
+    stop(&b);
+}
+
 static void calls_and_pictures_are_told_apart(void **state)
 {
     struct bench b;
@@ -475,6 +496,7 @@ int main(void)
         cmocka_unit_test(what_no_site_told_is_counted),
         cmocka_unit_test(the_order_of_a_stream_stays),
         cmocka_unit_test(given_up),
+        cmocka_unit_test(thoughts_in_the_text),
         cmocka_unit_test(calls_and_pictures_are_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,8 +115,8 @@ static void bodies_in_other_dialects(void **state)
     assert_string_equal(http_reason(529), "Overloaded");
 }
 
-static void check_message(enum fail_kind kind, const char *param, const char *message,
-                          const char *wanted)
+static void check_error(enum fail_kind kind, const char *param, const char *message,
+                        const char *wanted)
 {
     const struct error_context context = {0};
     char body[400];
@@ -127,10 +127,18 @@ static void check_message(enum fail_kind kind, const char *param, const char *me
     error_body(&out, DIALECT_ANTHROPIC, &fail, &context);
     snprintf(body, sizeof body,
              "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":"
-             "\"%s\"}}",
+             "%s}}",
              wanted);
     assert_span_equal(buffer_span(&out), span_str(body));
     buffer_free(&out);
+}
+
+static void check_message(enum fail_kind kind, const char *param, const char *message,
+                          const char *wanted)
+{
+    char quoted[200];
+    snprintf(quoted, sizeof quoted, "\"%s\"", wanted);
+    check_error(kind, param, message, quoted);
 }
 
 /* Anthropic's errors have no place for the field but the message: it begins with it, once. */
@@ -144,6 +152,9 @@ static void the_field_in_anthropics_words(void **state)
     check_message(FAIL_UNSUPPORTED, "stop", "none", "stop_sequences: none");
     check_message(FAIL_METHOD, "POST, OPTIONS", "use POST", "use POST");
     check_message(FAIL_INVALID_JSON, "", "no JSON", "no JSON");
+    check_error(FAIL_UNSUPPORTED, "thread", "thread: no",
+                "\"thread: no\",\"details\":{\"error_code\":\"thread_unsupported_request\","
+                "\"unsupported\":[\"thread\"]}");
 }
 
 /* Messages may quote what somebody sent: the answer is JSON all the same. */

@@ -464,6 +464,19 @@ static void refusals_name_the_place(void **state)
                    "a string");
 }
 
+/* Its later requests would hold only what is new. */
+static void threads_are_refused(void **state)
+{
+    struct parsed p;
+    parse(&p, HEAD HI ",\"thread\":{\"type\":\"create\"}}");
+    assert_int_equal(p.result, -1);
+    assert_int_equal(p.fail.kind, FAIL_UNSUPPORTED);
+    assert_string_equal(p.fail.param, "thread");
+    done(&p);
+    good(&p, HEAD HI ",\"thread\":null}");
+    done(&p);
+}
+
 static void no_json_is_refused(void **state)
 {
     struct parsed p;
@@ -525,6 +538,7 @@ int main(void)
         cmocka_unit_test(wishes_for_thinking),
         cmocka_unit_test(a_schema_of_the_answer),
         cmocka_unit_test(refusals_name_the_place),
+        cmocka_unit_test(threads_are_refused),
         cmocka_unit_test(no_json_is_refused),
         cmocka_unit_test(counting_needs_no_limit),
     };
