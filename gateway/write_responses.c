@@ -58,7 +58,8 @@ struct responses {
     size_t bytes; /* of all items */
     struct item *first, *last;
     int n_items;
-    const char *reason; /* incomplete_details; NULL = complete */
+    const char *reason;      /* incomplete_details; NULL = complete */
+    struct span own_members; /* "dragoman_…": of the last Response, "" = none */
     bool finished;
 };
 
@@ -279,6 +280,10 @@ static void write_response(struct json_writer *w, const struct responses *r, con
     buffer_append(w->out, r->request->echo);
     json_member_bool(w, "store", r->stored && (begun || (r->finished && !fail)));
     write_usage(w, usage);
+    if (!begun && r->own_members.n) {
+        buffer_char(w->out, ',');
+        buffer_append(w->out, r->own_members);
+    }
     json_end_object(w);
 }
 
@@ -690,11 +695,26 @@ static int put_citations(struct answer_writer *w, int choice, const struct citat
     return state_of(r);
 }
 
-/* Members of other protocols have no place here. */
+/* Members of other protocols have no place here; what we say ourselves stands in the Response. */
 static int put_extra(struct answer_writer *w, enum extra_place place, int choice,
                      struct span members)
 {
-    return 0;
+    struct responses *r = RESPONSES_OF(w);
+    if (place != EXTRA_TOP || span_find(members, SPAN("\"dragoman_")) < 0)
+        return 0;
+    struct json_raw_iter it = json_raw_members(members);
+    buffer_clear(&r->scratch);
+    while (json_raw_next(&it)) {
+        if (!span_starts(it.key, SPAN("dragoman_")))
+            continue;
+        if (r->scratch.n)
+            buffer_char(&r->scratch, ',');
+        struct json_writer own = json_writer(&r->scratch);
+        json_key_span(&own, it.key);
+        json_raw_value(&own, it.value);
+    }
+    r->own_members = arena_dup(r->arena, buffer_span(&r->scratch));
+    return r->scratch.error || !r->own_members.p ? BUFFER_NOMEM : 0;
 }
 
 static int end_items(struct responses *r, const char *last_status)

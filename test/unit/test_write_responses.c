@@ -337,6 +337,20 @@ static void tiny_items_come_to_an_end(void **state)
     stop(&b);
 }
 
+static void what_we_did_stands_in_the_response(void **state)
+{
+    struct bench b;
+    start(&b, true);
+    delta_text(&b.feed.sink, 0, SPAN("So"));
+    delta_extra(&b.feed.sink, PLACE_TOP, 0, SPAN("\"system_fingerprint\":\"fp\""));
+    delta_extra(&b.feed.sink, PLACE_TOP, 0,
+                SPAN("\"x\":[1],\"dragoman_continued\":{\"times\":1},\"dragoman_b\":2"));
+    end(&b);
+    expect(last_event(&b), ",\"dragoman_continued\":{\"times\":1},\"dragoman_b\":2}");
+    assert_true(span_find(buffer_span(&b.out), SPAN("fingerprint")) < 0);
+    stop(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +365,7 @@ int main(void)
         cmocka_unit_test(citations_belong_to_the_last_text),
         cmocka_unit_test(what_was_not_stored_says_so),
         cmocka_unit_test(tiny_items_come_to_an_end),
+        cmocka_unit_test(what_we_did_stands_in_the_response),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
