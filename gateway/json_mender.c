@@ -274,20 +274,27 @@ int json_mender_read(struct json_mender *m, struct span *in, bool last,
     return m->stopped;
 }
 
+static enum mend_state state_behind(const struct json_mender *m)
+{
+    return m->state == MEND_IN_COMMENT ? m->behind : m->state;
+}
+
 bool json_mender_closable(const struct json_mender *m)
 {
-    return m->done || m->state == MEND_AT_ELEMENT || m->state == MEND_AT_KEY;
+    enum mend_state state = state_behind(m);
+    return m->done || state == MEND_AT_ELEMENT || state == MEND_AT_KEY;
 }
 
 int json_mender_close(struct json_mender *m, const struct mend_sink *sink)
 {
     struct mend_step s = {.m = m, .last = true, .sink = sink};
-    if (m->state == MEND_IN_KEY)
+    enum mend_state state = state_behind(m);
+    if (state == MEND_IN_KEY)
         mend_put(&s, MEND_KEY, buffer_span(&m->key));
-    if (m->state == MEND_IN_STRING || m->state == MEND_IN_WORDS)
+    if (state == MEND_IN_STRING || state == MEND_IN_WORDS)
         mend_put(&s, MEND_STRING_END, SPAN(""));
-    else if (m->state == MEND_IN_KEY || m->state == MEND_AT_COLON ||
-             (m->state == MEND_AT_VALUE && m->depth))
+    else if (state == MEND_IN_KEY || state == MEND_AT_COLON ||
+             (state == MEND_AT_VALUE && m->depth))
         mend_put(&s, MEND_WORD, SPAN("null"));
     while (m->depth)
         pop(&s);
