@@ -187,15 +187,13 @@ static bool read_part(struct arena *arena, const struct reader *r, struct tool_c
 }
 
 /* A case that expects nothing, or calls with arguments that are no JSON, tests nothing. */
-static void check_case(const struct reader *r, const struct tool_case *c)
+static void check_case(const char *file, const struct tool_case *c)
 {
     if (!c->in.n || (!c->n_items && !c->open) || (c->n_items && c->open))
-        fail_msg("%s:%zu: \"%.*s\" has no input, or no expectation", r->file, r->line,
-                 SPAN_ARGS(c->name));
+        fail_msg("%s: \"%.*s\" has no input, or no expectation", file, SPAN_ARGS(c->name));
     for (size_t i = 0; i < c->n_items; i++) {
         if (c->items[i].kind == ITEM_CALL && !tool_is_object(c->items[i].text))
-            fail_msg("%s:%zu: \"%.*s\" expects arguments that are no object", r->file, r->line,
-                     SPAN_ARGS(c->name));
+            fail_msg("%s: \"%.*s\" expects arguments that are no object", file, SPAN_ARGS(c->name));
     }
 }
 
@@ -216,8 +214,6 @@ static void read_file(struct tool_corpus *corpus)
     while (next_section(&r, &s)) {
         if (span_eq(s.keyword, SPAN("@case"))) {
             assert_true(corpus->n < CASES_MAX);
-            if (c)
-                check_case(&r, c);
             c = &corpus->cases[corpus->n++];
             c->name = s.argument;
             c->tools = tools;
@@ -226,8 +222,9 @@ static void read_file(struct tool_corpus *corpus)
             fail_msg("%s:%zu: a section outside of a case", r.file, s.line);
         }
     }
-    assert_non_null(c);
-    check_case(&r, c);
+    assert_true(corpus->n > 0);
+    for (size_t i = 0; i < corpus->n; i++)
+        check_case(corpus->file, &corpus->cases[i]);
 }
 
 static int by_name(const void *a, const void *b)
