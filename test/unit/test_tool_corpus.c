@@ -285,6 +285,89 @@ static void text_without_marks_is_never_held(void **state)
     assert_int_equal(failed, 0);
 }
 
+/* ---- sizes ---- */
+
+/* `open` n times, `middle`, `close` n times, between a head and a tail. */
+static void nest(struct buffer *out, struct span head, struct span open, size_t n,
+                 struct span middle, struct span close, struct span tail)
+{
+    buffer_clear(out);
+    buffer_append(out, head);
+    for (size_t i = 0; i < n; i++)
+        buffer_append(out, open);
+    buffer_append(out, middle);
+    for (size_t i = 0; i < n; i++)
+        buffer_append(out, close);
+    buffer_append(out, tail);
+}
+
+static void play_pieces(const struct tool_list *tools, struct span in, size_t piece,
+                        struct tool_played *out)
+{
+    size_t n = in.n / piece;
+    size_t *cuts = calloc(n + 1, sizeof *cuts);
+    assert_non_null(cuts);
+    for (size_t i = 0; i < n; i++)
+        cuts[i] = (i + 1) * piece;
+    tool_play(tools, in, cuts, n, TOOL_END_WHOLE, out);
+    free(cuts);
+    if (out->wrong[0])
+        fail_msg("%s", out->wrong);
+}
+
+static void deep_and_large_calls(void **state)
+{
+    struct arena arena;
+    struct tool_list tools;
+    struct buffer in;
+    struct tool_played p;
+    arena_init(&arena);
+    tool_corpus_tools(&arena, &tools);
+    tool_played_init(&p, &tools);
+    buffer_init(&in, TEXT_MAX);
+
+    /* nested as deep as no schema is */
+    nest(&in, SPAN("<tool_call>{\"name\": \"remember\", \"arguments\": {\"a\": "),
+         SPAN("[{\"b\": "), 100, SPAN("1"), SPAN("}]"), SPAN("}}</tool_call>"));
+    play_pieces(&tools, buffer_span(&in), 7, &p);
+    assert_int_equal(p.n_items, 1);
+    assert_int_equal(p.items[0].kind, ITEM_CALL);
+
+    /* half a megabyte of content in one argument, and more behind it */
+    nest(&in,
+         SPAN("<tool_call>{\"name\": \"write_file\", \"arguments\": {\"path\": \"a\", "
+              "\"content\": \""),
+         SPAN("all work and no play\\n"), 25000, SPAN("\"}}</tool_call> so"), SPAN(""), SPAN(""));
+    play_pieces(&tools, buffer_span(&in), 4000, &p);
+    assert_int_equal(p.n_items, 2);
+    assert_int_equal(p.items[0].kind, ITEM_CALL);
+    assert_true(p.items[0].n > 25000 * 22);
+    assert_span_equal(tool_played_text(&p, 1), SPAN(" so"));
+
+    /* arguments before the name are held, up to a limit; what is more is text */
+    nest(&in, SPAN("<tool_call>{\"arguments\": {\"city\": \""), SPAN("x"), TOOL_HELD_MAX / 2,
+         SPAN("\"}, \"name\": \"get_weather\"}</tool_call>"), SPAN(""), SPAN(""));
+    play_pieces(&tools, buffer_span(&in), 4000, &p);
+    assert_int_equal(p.n_items, 1);
+    assert_int_equal(p.items[0].kind, ITEM_CALL);
+    nest(&in, SPAN("<tool_call>{\"arguments\": {\"city\": \""), SPAN("x"), TOOL_HELD_MAX + 1,
+         SPAN("\"}, \"name\": \"get_weather\"}</tool_call>"), SPAN(""), SPAN(""));
+    play_pieces(&tools, buffer_span(&in), 4000, &p);
+    assert_int_equal(p.n_items, 1);
+    assert_span_equal(tool_played_text(&p, 0), buffer_span(&in));
+
+    /* white space behind a call is its text's, however much it is */
+    nest(&in, SPAN("<tool_call>{\"name\": \"get_time\"}</tool_call>"), SPAN(" \n"), 100000,
+         SPAN("so"), SPAN(""), SPAN(""));
+    play_pieces(&tools, buffer_span(&in), 4000, &p);
+    assert_int_equal(p.n_items, 2);
+    assert_int_equal(p.items[1].n, 200002);
+
+    tool_played_free(&p);
+    buffer_free(&in);
+    arena_free(&arena);
+}
+
 /* ---- hostile input ---- */
 
 struct count {
@@ -423,6 +506,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_case_whole_and_cut_at_every_byte),
         cmocka_unit_test(all_text_and_all_calls_of_random_mixes),
         cmocka_unit_test(text_without_marks_is_never_held),
+        cmocka_unit_test(deep_and_large_calls),
         cmocka_unit_test(a_megabyte_of_beginnings_takes_no_time),
         cmocka_unit_test(a_refusal_stops_it_and_is_handed_back),
     };
