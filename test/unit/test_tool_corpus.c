@@ -6,11 +6,33 @@
 #include "test/unit/support/cmocka_all.h"
 #include "test/unit/support/tool_corpus.h"
 #include "test/unit/support/tool_dialects.h"
+#include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { TEXT_MAX = 4 * 1024 * 1024, RANDOM_CUTS = 6, MIXES = 400, PROSES = 60, SHOWN_MAX = 400 };
 
 static const char *only; /* cases whose "file: name" holds it; NULL = all */
+
+/* ---- a parser that does not come back ---- */
+
+enum { PATIENCE_S = 20 };
+
+static char running[256];
+
+static void tell_and_die(int number)
+{
+    ssize_t told = write(STDERR_FILENO, running, strlen(running));
+    (void)told;
+    abort();
+}
+
+/* What runs from now on has so much time. */
+static void watch(const char *what, struct span name)
+{
+    snprintf(running, sizeof running, "does not come back: %s: %.*s\n", what, SPAN_ARGS(name));
+    alarm(PATIENCE_S);
+}
 
 /* ---- the corpus ---- */
 
@@ -72,6 +94,7 @@ static bool case_passes(const char *file, const struct tool_case *c)
 {
     struct tool_played whole;
     struct buffer why;
+    watch(file, c->name);
     buffer_init(&why, TEXT_MAX);
     tool_played_init(&whole, &c->tools);
     tool_play(&c->tools, c->in, NULL, 0, c->end, &whole);
@@ -216,6 +239,7 @@ static void all_text_and_all_calls_of_random_mixes(void **state)
     for (uint64_t seed = 1; seed <= MIXES && !only; seed++) {
         struct tool_random random = {seed * UINT64_C(0x9E3779B97F4A7C15)};
         buffer_clear(&why);
+        watch("a random mix", span_of(NULL, 0));
         make_mix(&m, &random);
         struct span in = buffer_span(&m.in);
         tool_play(&tools, in, NULL, 0, TOOL_END_WHOLE, &whole);
@@ -274,6 +298,7 @@ static void text_without_marks_is_never_held(void **state)
     for (uint64_t seed = 1; seed <= PROSES && !only; seed++) {
         struct tool_random random = {seed * UINT64_C(0xD1B54A32D192ED03)};
         buffer_clear(&text);
+        watch("random prose", span_of(NULL, 0));
         tool_random_prose(&random, &text);
         failed += !passes_at_once(&tools, buffer_span(&text));
         buffer_clear(&text);
@@ -325,6 +350,7 @@ static void deep_and_large_calls(void **state)
     tool_corpus_tools(&arena, &tools);
     tool_played_init(&p, &tools);
     buffer_init(&in, TEXT_MAX);
+    watch("deep and large calls", span_of(NULL, 0));
 
     /* nested as deep as no schema is */
     nest(&in, SPAN("<tool_call>{\"name\": \"remember\", \"arguments\": {\"a\": "),
@@ -427,13 +453,14 @@ static void a_megabyte_of_beginnings_takes_no_time(void **state)
         SPAN_INIT("```tool_code\n"),
         SPAN_INIT("<tool_call>get_time<arg_key>"),
     };
-    enum { SIZE = 1024 * 1024, PIECE = 1500, LIMIT_MS = 10000 };
+    enum { SIZE = 1024 * 1024, PIECE = 1500, LIMIT_MS = 5000 };
     struct arena arena;
     struct tool_list tools;
     arena_init(&arena);
     tool_corpus_tools(&arena, &tools);
     for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings && !only; i++) {
         struct buffer in;
+        watch("a megabyte", beginnings[i]);
         buffer_init(&in, TEXT_MAX);
         while (in.n < SIZE)
             buffer_append(&in, beginnings[i]);
@@ -481,6 +508,7 @@ static void a_refusal_stops_it_and_is_handed_back(void **state)
                   "\"Paris\"}}</tool_call> Two. <tool_call>{\"name\": \"get_time\"}</tool_call>.");
     struct arena arena;
     struct tool_list tools;
+    watch("a refusal", span_of(NULL, 0));
     arena_init(&arena);
     tool_corpus_tools(&arena, &tools);
     for (int events = 0; events < 6; events++) {
@@ -501,6 +529,7 @@ static void a_refusal_stops_it_and_is_handed_back(void **state)
 int main(int argc, char **argv)
 {
     only = argc > 1 ? argv[1] : NULL;
+    signal(SIGALRM, tell_and_die);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_corpus_is_large_and_no_case_is_there_twice),
         cmocka_unit_test(every_case_whole_and_cut_at_every_byte),
