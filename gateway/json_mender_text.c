@@ -489,7 +489,7 @@ struct span mend_number(struct span t, char room[MEND_NUMBER_MAX])
     size_t n = 0, at = 0;
     if (mend_is_number(t))
         return t;
-    if (!t.n || t.n + 3 > MEND_NUMBER_MAX)
+    if (!t.n || t.n + 3 > MEND_NUMBER_MAX || !strpbrk(t.p, "0123456789"))
         return span_of(NULL, 0);
     if (t.n > 2 && t.p[0] == '0' && (t.p[1] | 0x20) == 'x' && t.n <= 17 &&
         strspn(t.p + 2, "0123456789abcdefABCDEF") >= t.n - 2) {

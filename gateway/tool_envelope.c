@@ -472,9 +472,9 @@ static void structure(struct tool_envelope *e, enum mend_token token, struct spa
     }
 }
 
-int tool_envelope_put(void *owner, enum mend_token token, struct span text)
+int tool_envelope_put(void *envelope, enum mend_token token, struct span text)
 {
-    struct tool_envelope *e = owner;
+    struct tool_envelope *e = envelope;
     if (e->route != ROUTE_NONE)
         pass(e, token, text);
     else

@@ -273,7 +273,7 @@ static bool may_be_mark(const struct normal *n)
 enum mark_match tool_marks_match(struct span text, unsigned roles, bool line_begins,
                                  const struct mark **mark, size_t *n)
 {
-    struct normal normal;
+    struct normal normal = {.n = 0};
     normalise(&normal, text);
     bool small = text.n && text.p[0] >= 'a' && text.p[0] != 'f'; /* "action:" is no mark */
     if (!normal.ended && !may_be_mark(&normal))

@@ -1,12 +1,10 @@
 /*
  * test/unit/test_tool_parser.c - calls in every dialect, whole and cut at every byte; text that is
- * none, byte for byte; what is held back; linear time. The big corpus is test/tools/.
+ * none, byte for byte. What is held back, and linear time, are test_tool_corpus.c's.
  */
 #include "gateway/tool_parser.h"
 #include "test/unit/support/cmocka_all.h"
 #include "test/unit/support/tool_run.h"
-
-#include <time.h>
 
 static const char tools[] =
     "[{\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"parameters\":{\"type\":"
