@@ -58,8 +58,10 @@ enum capability {
     CAP_STOP = 1 << 13,  /* heeds `stop` exactly; where it does not, the gateway cuts the text */
     CAP_MAX_TOKENS = 1 << 14, /* heeds max_tokens; where it does not, the gateway counts and cuts */
     CAP_RELAY = 1 << 15,      /* takes turns with a relay */
-    CAP_CONVERSATION = 1 << 16 /* goes on in a conversation that the site holds: see
-                                  turn_run.conversation */
+    CAP_CONVERSATION = 1 << 16, /* goes on in a conversation that the site holds: see
+                                   turn_run.conversation */
+    CAP_IMAGE_URL = 1 << 17 /* the site takes pictures by their http(s) URL; where it does not, the
+                               gateway may fetch them */
 };
 
 enum { SITE_HEADERS_MAX = 24 };

@@ -141,6 +141,29 @@ struct https_url {
  * whatever is not visible ASCII. A `#` and what follows is left out. */
 bool read_https_url(struct span url, struct https_url *);
 
+/* ---- what is in a part (support_parts.c) ---- */
+/* The type of a picture, read off its first bytes (64 are enough): png, jpeg, gif, webp, bmp, avif,
+ * heic, heif; "" for anything else. Static. */
+struct span picture_type_of(struct span bytes);
+/* "type/subtype" of letters, digits, `-`, `+` and `.`: may become a header, and the ending of a
+ * name. */
+bool is_media_type(struct span);
+/* Are its bytes with us: as base64, or fetched from its URL? */
+bool part_has_data(const struct part *);
+/* The bytes, decoded at most once in an exchange. {NULL,0}: there are none, they are no base64, or
+ * memory is short. */
+struct span part_bytes(struct turn_run *, const struct part *);
+/* The same as base64: the client's own, or of what was fetched. {NULL,0} likewise. */
+struct span part_base64(struct turn_run *, const struct part *);
+/* SHA-256 of `bytes`, which are the part's; made once in an exchange. {NULL,0} without memory. */
+enum { PART_DIGEST = 32 };
+struct span part_digest(struct turn_run *, const struct part *, struct span bytes);
+/* What a picture is: by its first bytes, else what the client calls it if that is a picture's type,
+ * else "". */
+struct span part_picture_type(struct turn_run *, const struct part *);
+/* What a document is: what the client calls it; where it has no name for it, by its first bytes. */
+struct span part_document_type(struct turn_run *, const struct part *);
+
 /* ---- pictures that are uploaded before the chat (support_pictures.c) ---- */
 struct picture {
     const struct message *message;

@@ -18,6 +18,7 @@
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
+#include "gateway/exchange_pictures.h"
 #include "gateway/log.h"
 #include "gateway/site_cookies.h"
 
@@ -657,6 +658,22 @@ static enum branch_step refuse_memory(struct branch *b)
     return BRANCH_RETRY;
 }
 
+/* Sites that take pictures by their URL get the URL, unless the configuration says otherwise. */
+static bool wants_bytes(const struct branch *b)
+{
+    return !(branch_site(b)->adapter->capabilities & (CAP_IMAGE_URL | CAP_LOCAL));
+}
+
+static enum pictures_state fetch_pictures(struct branch *b)
+{
+    struct fail fail;
+    enum pictures_state pictures = exchange_fetch_pictures(b->exchange, b->turn, &fail);
+    b->awaits_pictures = pictures == PICTURES_COMING;
+    if (pictures == PICTURES_FAILED)
+        *fail_of(b) = fail;
+    return pictures;
+}
+
 static enum branch_step step_lease(struct branch *b)
 {
     const struct site_config *site = branch_site(b);
@@ -674,6 +691,11 @@ static enum branch_step step_lease(struct branch *b)
         return BRANCH_RETRY;
     if (!parked && check_capabilities(b))
         return next_target(b);
+    if (!parked && wants_bytes(b)) {
+        enum pictures_state pictures = fetch_pictures(b);
+        if (pictures != PICTURES_HERE)
+            return pictures == PICTURES_COMING ? BRANCH_WAIT : next_target(b);
+    }
     if (!parked && branch_read_conversation(b))
         return refuse_memory(b);
     switch (lease_account(b, &index, &retry_at)) {
@@ -930,6 +952,14 @@ void branch_start(struct branch *b)
         b->target++;
     assert(b->target < b->exchange->n_targets); /* the exchange looked */
     advance(b);
+}
+
+void branch_go_on(struct branch *b)
+{
+    if (b->awaits_pictures && b->step == BRANCH_LEASE) {
+        b->awaits_pictures = false;
+        advance(b);
+    }
 }
 
 void branch_cancel(struct branch *b)

@@ -65,7 +65,7 @@ struct branch {
     uint8_t site_steps;              /* requests of the current run */
     uint8_t first_choice, n_choices; /* its part of the answer: of EMITTER_CHOICES */
     int8_t step;                     /* enum branch_step */
-    bool advancing : 1, started : 1;
+    bool advancing : 1, started : 1, awaits_pictures : 1;
     bool complete : 1; /* over: its part of the answer is whole; else `fail` says why not */
     bool decoding : 1, paused : 1, holds_credential_step : 1;
 };
@@ -80,6 +80,8 @@ void branch_cancel(struct branch *);
 /* The lease goes back and the site's clean-up begins. Whoever waits for the account may begin
  * inside this call. */
 void branch_release(struct branch *);
+/* What it waited for before its lease (exchange_pictures.h) has come, or will not come. */
+void branch_go_on(struct branch *);
 /* If it waits for a busy account: the time that it is willing to wait begins again. */
 void branch_wait_anew(struct branch *);
 /* The client does not take more, or takes more again. */

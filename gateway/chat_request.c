@@ -165,6 +165,13 @@ static int read_audio_part(struct reader *r, struct span audio, const char *para
     return part->base64.n ? 0 : invalid(r, param, "given \"input_audio\": {\"data\", \"format\"}");
 }
 
+/* For what is in it, when somebody asks. */
+static int make_room(struct reader *r, struct part *part)
+{
+    part->data = arena_alloc(r->arena, sizeof *part->data);
+    return part->data ? 0 : fail_memory(r->fail);
+}
+
 static int read_part(struct reader *r, struct span raw, const char *param, struct part *part)
 {
     struct span type = {NULL, 0};
@@ -182,16 +189,22 @@ static int read_part(struct reader *r, struct span raw, const char *param, struc
     if (span_eq(type, SPAN("image_url"))) {
         part->kind = PART_IMAGE;
         r->turn->has_images = true;
+        if (make_room(r, part))
+            return -1;
         return read_url(r, json_raw_given(raw, "image_url"), param, part);
     }
     if (span_eq(type, SPAN("input_audio"))) {
         part->kind = PART_AUDIO;
         r->turn->has_audio = true;
+        if (make_room(r, part))
+            return -1;
         return read_audio_part(r, json_raw_given(raw, "input_audio"), param, part);
     }
     if (span_eq(type, SPAN("file"))) {
         part->kind = PART_FILE;
         r->turn->has_files = true;
+        if (make_room(r, part))
+            return -1;
         return read_file_part(r, json_raw_given(raw, "file"), param, part);
     }
     if (span_eq(type, SPAN("video_url"))) {

@@ -10,6 +10,7 @@
 #include "gateway/clock.h"
 #include "gateway/engine_keep.h"
 #include "gateway/exchange.h"
+#include "gateway/image_fetch.h"
 #include "gateway/log.h"
 #include "gateway/passage.h"
 
@@ -75,6 +76,7 @@ static struct engine *give_up(struct engine *engine)
         store_destroy(engine->store, NULL, NULL);
     if (engine->upstream)
         upstream_destroy(engine->upstream, nothing, NULL);
+    image_fetcher_destroy(engine->images);
     account_pool_destroy(engine->accounts);
     key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);
@@ -124,6 +126,7 @@ static void make_parts(struct engine *engine)
     engine->conversations = conversation_book_create(keep_conversation, engine);
     engine->tokens = token_file_source(&engine->token_file);
     engine->upstream = upstream_create(engine->loop);
+    engine->images = engine->upstream ? image_fetcher_create(engine->upstream) : NULL;
     if (engine->config->file.n) /* the built-in demo keeps nothing */
         engine->store =
             store_create(engine->loop, engine->config->data_dir, engine->config->secret_key);
@@ -139,8 +142,9 @@ static void make_parts(struct engine *engine)
 
 static bool has_all_parts(const struct engine *engine)
 {
-    return engine->json && engine->memory && engine->drift && engine->conversations &&
-           (engine->store || !engine->config->file.n) && engine->limits && engine->catalogue;
+    return engine->json && engine->memory && engine->images && engine->drift &&
+           engine->conversations && (engine->store || !engine->config->file.n) && engine->limits &&
+           engine->catalogue;
 }
 
 static void start_timers(struct engine *engine)
@@ -219,6 +223,7 @@ static void on_upstream_closed(void *arg)
 {
     struct closing *c = arg;
     struct engine *engine = c->engine;
+    image_fetcher_destroy(engine->images);
     account_pool_destroy(engine->accounts);
     key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);

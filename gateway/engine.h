@@ -23,6 +23,7 @@
 #include "gateway/upstream.h"
 
 struct exchange;
+struct image_fetcher;
 struct passage;
 
 struct engine {
@@ -39,6 +40,7 @@ struct engine {
     struct store *store;                     /* NULL for the built-in demo */
     struct turn_memory *memory;              /* of adapters, from turn to turn */
     struct conversation_book *conversations; /* that sites hold for us */
+    struct image_fetcher *images;            /* that clients give by their URL */
     struct drift *drift;                     /* what adapters did not understand */
     struct capture_folder *captures;
     struct token_file token_file;

@@ -180,6 +180,13 @@ static int read_payload(struct reader *r, struct span source, const char *place,
                : 0;
 }
 
+/* For what is in it, when somebody asks. */
+static int make_room(struct reader *r, struct part *part)
+{
+    part->data = arena_alloc(r->arena, sizeof *part->data);
+    return part->data ? 0 : fail_memory(r->fail);
+}
+
 static int read_image(struct reader *r, struct span raw, const char *place, struct part *p)
 {
     static const char *const known[] = {"type", "source", NULL};
@@ -199,7 +206,7 @@ static int read_image(struct reader *r, struct span raw, const char *place, stru
         return 0;
     }
     r->turn->has_images = true;
-    return read_extra(r, raw, known, &p->extra);
+    return make_room(r, p) ? -1 : read_extra(r, raw, known, &p->extra);
 }
 
 /* The texts of a document's own blocks, a line each; false when there is anything else. */
@@ -276,6 +283,8 @@ static int read_document(struct reader *r, struct span raw, const char *place, s
         return 0;
     }
     r->turn->has_files = true;
+    if (make_room(r, p))
+        return -1;
     return p->extra.n ? 0 : read_extra(r, raw, known, &p->extra);
 }
 

@@ -292,11 +292,20 @@ static int split_data_url(struct reader *r, const char *where, struct part *part
     return 0;
 }
 
+/* For what is in it, when somebody asks. */
+static int make_room(struct reader *r, struct part *part)
+{
+    part->data = arena_alloc(r->arena, sizeof *part->data);
+    return part->data ? 0 : fail_memory(r->fail);
+}
+
 static int read_image(struct reader *r, struct span raw, const char *where, struct part *part)
 {
     struct span url = json_raw_given(raw, "image_url");
     part->kind = PART_IMAGE;
     r->turn->has_images = true;
+    if (make_room(r, part))
+        return -1;
     if (is_object(url)) /* as in chats */
         url = json_raw_given(url, "url");
     if (!url.p && json_raw_given(raw, "file_id").p)
@@ -315,7 +324,7 @@ static int read_file(struct reader *r, struct span raw, const char *where, struc
 {
     part->kind = PART_FILE;
     r->turn->has_files = true;
-    if (text_member(r, raw, "filename", where, &part->filename) ||
+    if (make_room(r, part) || text_member(r, raw, "filename", where, &part->filename) ||
         text_member(r, raw, "file_id", where, &part->file_id) ||
         text_member(r, raw, "file_url", where, &part->url) ||
         text_member(r, raw, "file_data", where, &part->url))
@@ -330,6 +339,8 @@ static int read_audio(struct reader *r, struct span raw, const char *where, stru
     struct span audio = json_raw_given(raw, "input_audio");
     part->kind = PART_AUDIO;
     r->turn->has_audio = true;
+    if (make_room(r, part))
+        return -1;
     if (!is_object(audio) || text_member(r, audio, "data", where, &part->base64) ||
         text_member(r, audio, "format", where, &part->mime) || !part->base64.n)
         return invalid(r, where, "given \"input_audio\": {\"data\", \"format\"}");
