@@ -135,6 +135,10 @@ struct turn_run {
     void (*keep)(void *owner, struct span key, struct span value);
     struct span (*recall)(void *owner, struct span key); /* valid until the next keep */
     void *memory_owner;
+    /* See upload_keep and upload_recall (support.h); both NULL where nothing is remembered. */
+    void (*keep_upload)(void *owner, struct span key, struct span value, int64_t expires_ms);
+    struct span (*recall_upload)(void *owner, struct span key); /* valid until the next call */
+    void *uploads_owner;
 };
 
 void run_drift(struct turn_run *, const char *kind);

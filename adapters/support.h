@@ -186,6 +186,19 @@ int collect_pictures(struct turn_run *, const char *host, struct pictures *);
 int collect_uploads(struct turn_run *, const char *host, struct pictures *);
 /* The same without the pictures of messages before `since`, whatever they are. */
 int collect_uploads_since(struct turn_run *, const char *host, size_t since, struct pictures *);
+/* What the account's site still has of earlier turns (docs/pictures.md): known by the SHA-256 of
+ * the content, for this account alone. `way` names how it got there, where a site has several.
+ * upload_recall: true when the site has it: id, answer and filename are those that upload_keep was
+ * given. upload_keep: it can be used in other conversations of the account, for `keep_ms` more.
+ * A turn that fails before its first content, as if the site had forgotten one of them, is run once
+ * more without any that is recalled. */
+bool upload_recall(struct turn_run *, const struct pictures *, struct picture *, const char *way);
+void upload_keep(struct turn_run *, const struct pictures *, const struct picture *,
+                 const char *way, int64_t keep_ms);
+/* The next one that has to be uploaded; those that are recalled count as uploaded. NULL = none is
+ * left. */
+struct picture *next_upload(struct turn_run *, struct pictures *, const char *way);
+#define UPLOAD_KEEP_MS (INT64_C(24) * 3600 * 1000)
 /* Refuses a picture for the adapter's own reason: -1. */
 int refuse_picture(struct turn_run *, const struct picture *, const char *why);
 

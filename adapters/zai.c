@@ -672,7 +672,7 @@ static enum adapter_step zai_next(struct turn_run *run, struct site_request *req
         z->at = ZAI_UPLOAD;
         __attribute__((fallthrough));
     case ZAI_UPLOAD:
-        if (z->pictures.uploaded < z->pictures.n)
+        if (next_upload(run, &z->pictures, "file"))
             return upload_picture(run, z, req);
         z->at = z->v2 ? ZAI_NEW_CHAT : ZAI_CHAT;
         if (z->v2)
@@ -759,6 +759,7 @@ static enum adapter_verdict take_upload(struct turn_run *run, struct zai *z, str
     if (!is_plain(picture->id))
         return fail_set(&run->fail, FAIL_PROTOCOL,
                         "chat.z.ai answered the upload of a picture without an id");
+    upload_keep(run, &z->pictures, picture, "file", UPLOAD_KEEP_MS); /* files are the account's */
     z->pictures.uploaded++;
     return ADAPTER_COMPLETE;
 }

@@ -15,6 +15,7 @@
 #include "gateway/account_events.h"
 #include "gateway/branch_continue.h"
 #include "gateway/branch_reuse.h"
+#include "gateway/branch_uploads.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
@@ -514,6 +515,7 @@ static int begin_run(struct branch *b)
         .recall = recall_from_memory,
         .memory_owner = b,
     };
+    branch_offer_uploads(b);
     if (!b->work->run.state || !b->work->run.model_note.p)
         return fail_memory(fail_of(b));
     b->adapter = site->adapter;
@@ -841,12 +843,12 @@ static bool another_target_may_help(enum fail_kind kind)
            kind == FAIL_UNSUPPORTED || kind == FAIL_UNKNOWN_URL;
 }
 
-/* The site does not know the conversation any more, as far as one can tell: the same account is
- * asked again, with the whole history. */
-static enum branch_step tell_everything(struct branch *b)
+/* The site does not know a conversation or a file any more, as far as one can tell: the same
+ * account is asked again, with all of it. */
+static enum branch_step run_again(struct branch *b, const char *why)
 {
-    log_debug("%s: %.*s does not go on in its conversation: the whole history is sent",
-              b->exchange->request_id, SPAN_ARGS(branch_site(b)->settings.name));
+    log_debug("%s: %.*s %s", b->exchange->request_id, SPAN_ARGS(branch_site(b)->settings.name),
+              why);
     start_tidy(b);
     b->adapter = NULL;
     fail_clear(b->fail);
@@ -859,7 +861,9 @@ static enum branch_step step_retry(struct branch *b)
     struct span model = b->exchange->targets[b->target].model;
     end_capture(b, b->fail);
     if (branch_conversation_is_gone(b, kind))
-        return tell_everything(b);
+        return run_again(b, "does not go on in its conversation: the whole history is sent");
+    if (branch_uploads_are_gone(b, kind))
+        return run_again(b, "may have forgotten files: they are uploaded again");
     if (b->account &&
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
         account_met_failure(b->account, model, fail_of(b), now_ms(b));

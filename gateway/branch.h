@@ -55,6 +55,7 @@ struct branch {
     struct branch_work *work;      /* in the arena; NULL before the first lease */
     struct upstream_call *call;
     struct branch_continuing *continuing; /* in the arena; NULL: no answer was truncated so far */
+    struct branch_upload *uploads;        /* files that the current run was told of; in the arena */
     struct branch_reuse *reuse; /* in the arena; NULL: it has nothing to do with conversations */
 
     uint32_t target;
@@ -66,7 +67,8 @@ struct branch {
     uint8_t first_choice, n_choices; /* its part of the answer: of EMITTER_CHOICES */
     int8_t step;                     /* enum branch_step */
     bool advancing : 1, started : 1, awaits_pictures : 1;
-    bool complete : 1; /* over: its part of the answer is whole; else `fail` says why not */
+    bool uploads_anew : 1; /* a site forgot some: no run is told of any more */
+    bool complete : 1;     /* over: its part of the answer is whole; else `fail` says why not */
     bool decoding : 1, paused : 1, holds_credential_step : 1;
 };
 

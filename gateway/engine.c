@@ -84,6 +84,7 @@ static struct engine *give_up(struct engine *engine)
     drift_destroy(engine->drift);
     capture_folder_destroy(engine->captures);
     conversation_book_destroy(engine->conversations);
+    upload_book_destroy(engine->uploads);
     config_unref(engine->config);
     free(engine);
     return NULL;
@@ -124,6 +125,7 @@ static void make_parts(struct engine *engine)
     engine->drift = drift_create();
     engine->captures = capture_folder_create(engine->loop);
     engine->conversations = conversation_book_create(keep_conversation, engine);
+    engine->uploads = upload_book_create(keep_upload, engine);
     engine->tokens = token_file_source(&engine->token_file);
     engine->upstream = upstream_create(engine->loop);
     engine->images = engine->upstream ? image_fetcher_create(engine->upstream) : NULL;
@@ -142,7 +144,7 @@ static void make_parts(struct engine *engine)
 
 static bool has_all_parts(const struct engine *engine)
 {
-    return engine->json && engine->memory && engine->images && engine->drift &&
+    return engine->json && engine->memory && engine->images && engine->uploads && engine->drift &&
            engine->conversations && (engine->store || !engine->config->file.n) && engine->limits &&
            engine->catalogue;
 }
@@ -231,6 +233,7 @@ static void on_upstream_closed(void *arg)
     drift_destroy(engine->drift);
     capture_folder_destroy(engine->captures);
     conversation_book_destroy(engine->conversations);
+    upload_book_destroy(engine->uploads);
     token_file_close(&engine->token_file);
     buffer_free(&engine->out);
     config_unref(engine->config);

@@ -20,6 +20,7 @@
 #include "gateway/store.h"
 #include "gateway/token_file.h"
 #include "gateway/turn_memory.h"
+#include "gateway/upload_book.h"
 #include "gateway/upstream.h"
 
 struct exchange;
@@ -40,6 +41,7 @@ struct engine {
     struct store *store;                     /* NULL for the built-in demo */
     struct turn_memory *memory;              /* of adapters, from turn to turn */
     struct conversation_book *conversations; /* that sites hold for us */
+    struct upload_book *uploads;             /* files that sites have of us */
     struct image_fetcher *images;            /* that clients give by their URL */
     struct drift *drift;                     /* what adapters did not understand */
     struct capture_folder *captures;

@@ -342,9 +342,9 @@ static int begin_call(struct image_fetch *f, struct fail *fail)
         .host_header = f->url.host_header,
         .only = &f->rule,
         .ca_file = SPAN(""),
-        .connect_timeout_ms = f->config->fetch.total_ms,
-        .first_byte_timeout_ms = f->config->fetch.total_ms,
-        .idle_timeout_ms = f->config->fetch.total_ms,
+        .connect_timeout_ms = 0, /* no clocks but its owner's, which is for all of it */
+        .first_byte_timeout_ms = 0,
+        .idle_timeout_ms = 0,
         .pool = {.max = 1},
     };
     f->request = (struct site_request){.method = "GET", .target = f->url.target};
