@@ -221,9 +221,9 @@ void metrics_count_request(struct metrics *m, const struct metrics_request *r)
     site->continuations += (uint64_t)r->continuations;
 }
 
-void metrics_count_failure(struct metrics *m, struct span name, enum fail_kind kind)
+void metrics_count_failure(struct metrics *m, struct span site, enum fail_kind kind)
 {
-    struct metrics_site *site = site_for(m, label(name));
-    if (site)
-        site->failures[kind]++;
+    struct metrics_site *s = site_for(m, label(site));
+    if (s)
+        s->failures[kind]++;
 }
