@@ -70,6 +70,7 @@ static void begin(struct bench *b, const char *text)
     reader.models = NULL;
     b->engine.accounts = account_pool_create(&hooks, 1);
     b->engine.conversations = conversation_book_create(keep_conversation, &b->engine);
+    b->engine.uploads = upload_book_create(keep_upload, &b->engine);
     b->engine.store = store_create(&b->loop, span_str(b->data_dir), span_str(""));
     configure(b, text);
     uv_update_time(&b->loop);
@@ -91,6 +92,7 @@ static void end(struct bench *b)
     uv_run(&b->loop, UV_RUN_DEFAULT);
     account_pool_destroy(b->engine.accounts);
     conversation_book_destroy(b->engine.conversations);
+    upload_book_destroy(b->engine.uploads);
 }
 
 static void restart(struct bench *b, const char *text)
