@@ -32,7 +32,8 @@ struct branch_work {
     struct turn_run run;
     struct site_request request;
     struct frame_decoder decoder;
-    struct capture *capture;  /* of the current run, with capture_dir; else NULL */
+    struct branch_upload *uploads; /* files that the current run was told of; in the arena */
+    struct capture *capture;       /* of the current run, with capture_dir; else NULL */
     struct span account_name; /* the last one leased for this target, for the log; in the arena */
 };
 
@@ -55,7 +56,6 @@ struct branch {
     struct branch_work *work;      /* in the arena; NULL before the first lease */
     struct upstream_call *call;
     struct branch_continuing *continuing; /* in the arena; NULL: no answer was truncated so far */
-    struct branch_upload *uploads;        /* files that the current run was told of; in the arena */
     struct branch_reuse *reuse; /* in the arena; NULL: it has nothing to do with conversations */
 
     uint32_t target;

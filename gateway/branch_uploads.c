@@ -43,15 +43,15 @@ static struct span recall(void *owner, struct span key)
     struct branch_upload *told = u ? arena_alloc(&b->exchange->arena, sizeof *told) : NULL;
     if (!told)
         return span_of(NULL, 0);
-    *told = (struct branch_upload){hash, b->uploads};
-    b->uploads = told;
+    *told = (struct branch_upload){hash, b->work->uploads};
+    b->work->uploads = told;
     return u->value;
 }
 
 void branch_offer_uploads(struct branch *b)
 {
     struct turn_run *run = &b->work->run;
-    b->uploads = NULL;
+    b->work->uploads = NULL;
     run->keep_upload = keep;
     run->recall_upload = recall;
     run->uploads_owner = b;
@@ -66,12 +66,12 @@ static bool may_mean_gone(enum fail_kind kind)
 
 bool branch_uploads_are_gone(struct branch *b, enum fail_kind kind)
 {
-    if (!b->uploads || !b->adapter || b->work->feed.committed || b->continuing ||
+    if (!b->work || !b->work->uploads || !b->adapter || b->work->feed.committed || b->continuing ||
         b->holds_credential_step || !may_mean_gone(kind))
         return false;
-    for (const struct branch_upload *told = b->uploads; told; told = told->next)
+    for (const struct branch_upload *told = b->work->uploads; told; told = told->next)
         upload_book_forget(book_of(b), &told->hash);
-    b->uploads = NULL;
+    b->work->uploads = NULL;
     b->uploads_anew = true;
     return true;
 }
