@@ -183,6 +183,14 @@ static int take_content(struct turn_run *run, struct qwen_stream *s, enum phase 
 
 /* ---- the end ---- */
 
+/* The chat goes on behind this answer (§6). Guests' chats are nobody's, and of two answers the page
+ * has its person choose one. */
+static void tell_chat(struct turn_run *run, const struct qwen *c)
+{
+    if (!run->account->guest && !c->stream.two_answers)
+        tell_conversation(run, (struct span[]){c->chat_id, c->stream.response_id}, 2);
+}
+
 static int64_t count_of(struct json usage, const char *name, const char *older)
 {
     int64_t n;
@@ -222,6 +230,8 @@ static enum adapter_verdict finish(struct turn_run *run, struct qwen *c, struct 
         return fail_set(&run->fail, FAIL_EMPTY,
                         "chat.qwen.ai ended its answer without any text; the account may be at its "
                         "limit");
+    if (span_eq(reason, SPAN("stop")))
+        tell_chat(run, c);
     if (sources_cite(&s->sources, run->out) || delta_finish(run->out, 0, reason))
         return ADAPTER_FAIL;
     c->at = QWEN_OVER;
