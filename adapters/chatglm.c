@@ -445,6 +445,7 @@ static enum adapter_step stop_stream(struct turn_run *run, struct chatglm *c,
     json_member(&w, "history_id", c->stream.message_id);
     json_end_object(&w);
     c->stop_told = true;
+    req->holds_account = true;
     req->target = SPAN("/chatglm/mainchat-api/stream/stop_stream");
     return chatglm_post_json(run, c, req, &body, c->token.value);
 }
