@@ -252,6 +252,8 @@ static enum adapter_verdict take_block(struct turn_run *run, struct kimi *k, str
 static int take_chat(struct turn_run *run, struct kimi *k, struct json chat)
 {
     struct span id = json_get_text(chat, "id");
+    if (k->parent.n && !kimi_stream_has_output(&k->stream))
+        return check_conversation(run, KIMI_HOST, k->chat_id, id);
     if (k->chat_id.n || !is_path_id(id))
         return 0;
     k->chat_id = arena_dup(run->arena, id);

@@ -253,9 +253,13 @@ static enum adapter_verdict fail_event(struct turn_run *run, struct qwen *c, str
 
 /* ---- events ---- */
 
-static int take_created(struct turn_run *run, struct qwen_stream *s, struct json created)
+static int take_created(struct turn_run *run, struct qwen *c, struct json created)
 {
+    struct qwen_stream *s = &c->stream;
     struct span id = json_get_text(created, "response_id");
+    if (c->parent.n && !s->any_answer && !s->any_reasoning &&
+        check_conversation(run, "chat.qwen.ai", c->chat_id, json_get_text(created, "chat_id")))
+        return -1;
     if (!id.n)
         return 0;
     if (s->response_id.n) {
@@ -306,7 +310,7 @@ enum adapter_verdict qwen_stream_event(struct turn_run *run, struct qwen *c, str
     take_usage(s, json_get(root, "usage"));
     struct json choices = json_get(root, "choices"), created = json_get(root, "response.created");
     if (json_is(created, JSON_OBJECT))
-        return take_created(run, s, created) ? ADAPTER_FAIL : ADAPTER_GO_ON;
+        return take_created(run, c, created) ? ADAPTER_FAIL : ADAPTER_GO_ON;
     if (json_is(choices, JSON_ARRAY)) {
         struct json delta = json_get(json_at(choices, 0), "delta");
         if (json_is(delta, JSON_OBJECT))

@@ -117,6 +117,10 @@ void tell_conversation(struct turn_run *, const struct span *ids, size_t n);
  * the turn goes into a new conversation; -1 with run->fail: of another form, as another version
  * wrote it down (the whole history is asked for by that). */
 int read_conversation(struct turn_run *, const char *host, struct span *ids, size_t n);
+/* Before any content: the site says that it answers in `told`, where we went on in `held` ("" = in
+ * none). 0, or -1 with run->fail when it is another one, whose answer knows nothing of what came
+ * before. */
+int check_conversation(struct turn_run *, const char *host, struct span held, struct span told);
 
 /* ---- model ids with wishes behind them (support_model.c) ---- */
 struct model_wish {

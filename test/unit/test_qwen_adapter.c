@@ -816,6 +816,8 @@ static void a_forgotten_chat(void **state)
         {"application/json", "{\"success\":true}", FAIL_PROTOCOL},
         {"text/event-stream", "data: {\"error\":{\"code\":\"Not_Found\"}}\n\n", FAIL_BAD_REQUEST},
         {"text/event-stream", "data: {\"error\":\"internal_error\"}\n\n", FAIL_UNAVAILABLE},
+        {"text/event-stream", "data: {\"response.created\":{\"chat_id\":\"chat-2\"}}\n\n",
+         FAIL_PROTOCOL},
         {"text/event-stream", "", FAIL_EMPTY},
         {"text/event-stream", CREATED("\"r-2\"") FINISHED, FAIL_EMPTY},
     };
