@@ -15,6 +15,7 @@
 #include "base/json_raw.h"
 #include "base/json_write.h"
 #include "gateway/chat_body.h"
+#include "gateway/reasoning_wish.h"
 #include "gateway/request_body.h"
 
 enum { WHERE_MAX = 96, PIECES_LIMIT = 1 << 30, ECHO_LIMIT = 1 << 30, DESCRIPTION_LIMIT = 1 << 20 };
@@ -1120,20 +1121,13 @@ static int read_limit(struct reader *r, struct span body)
 
 static int read_effort(struct reader *r, struct span body)
 {
-    struct turn *t = r->turn;
     struct span reasoning = json_raw_given(body, "reasoning");
-    if (!reasoning.p)
-        return 0;
-    if (!is_object(reasoning))
+    if (reasoning.p && !is_object(reasoning))
         return invalid(r, "reasoning", "an object with \"effort\"");
-    if (text_member(r, reasoning, "effort", "reasoning.effort", &t->reasoning_effort))
-        return -1;
-    if (t->reasoning_effort.n)
-        t->reasoning = span_eq(t->reasoning_effort, SPAN("none")) ||
-                               span_eq(t->reasoning_effort, SPAN("minimal"))
-                           ? REASONING_OFF
-                           : REASONING_ON;
-    return 0;
+    struct span effort = json_raw_given(reasoning, "effort");
+    if (effort.p && !is_text(effort))
+        return invalid(r, "reasoning.effort", "a string");
+    return reasoning_wish_read(r->json, r->arena, body, r->turn, r->fail);
 }
 
 /* text.format is flat, the chat API's response_format is nested. */
