@@ -24,7 +24,7 @@ static bool is_told(struct span body)
     bool told = has_word(body) || json_raw_given(body, "enable_thinking").p;
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         struct span object = json_raw_given(body, places[i][0]);
-        told |= object.n && object.p[0] == '{' && json_raw_given(object, places[i][1]).p;
+        told |= json_raw_is_object(object) && json_raw_given(object, places[i][1]).p;
     }
     return told;
 }
@@ -45,15 +45,15 @@ static struct span word_of(enum effort effort)
 int sophnet_tell_reasoning(struct turn_run *run, struct body_edit *edits)
 {
     const struct turn *t = run->turn;
-    struct span word = word_of(effort_named(t->reasoning_effort));
+    bool on = t->reasoning == REASONING_ON;
+    struct span word = on ? word_of(effort_named(t->reasoning_effort)) : span_of(NULL, 0);
     int n = 0;
     if (t->reasoning == REASONING_UNSET)
         return 0;
-    if (!is_told(t->raw))
+    if (!on || !is_told(t->raw)) /* a no wins, whatever else is there */
         edits[n++] = (struct body_edit){.key = "enable_thinking",
-                                        .value = t->reasoning == REASONING_ON ? SPAN("true")
-                                                                              : SPAN("false")};
-    if (!has_word(t->raw)) /* a word that the site would refuse is left out */
+                                        .value = on ? SPAN("true") : SPAN("false")};
+    if (!on || !has_word(t->raw)) /* a word that the site would refuse is left out */
         edits[n++] = (struct body_edit){.key = "reasoning_effort", .value = word};
     if (t->reasoning_budget && !json_raw_given(t->raw, "thinking").p) {
         struct span budget =

@@ -16,7 +16,7 @@ struct place {
 static struct span at(struct span body, struct place place)
 {
     struct span object = place.object ? json_raw_given(body, place.object) : body;
-    return object.n && object.p[0] == '{' ? json_raw_given(object, place.key) : span_of(NULL, 0);
+    return json_raw_is_object(object) ? json_raw_given(object, place.key) : span_of(NULL, 0);
 }
 
 static bool is_true(struct span v) { return span_eq(v, SPAN("true")); }
@@ -34,7 +34,7 @@ static int read_word(struct json_parser *json, struct arena *arena, struct span 
     *word = SPAN("");
     for (size_t i = 0; i < sizeof places / sizeof *places && !word->n; i++) {
         struct span raw = at(body, places[i]);
-        if (!raw.n || raw.p[0] != '"')
+        if (!json_raw_is_text(raw))
             continue;
         if (request_body_text(json, arena, raw, word, fail))
             return -1;
@@ -108,6 +108,6 @@ int reasoning_wish_read(struct json_parser *json, struct arena *arena, struct sp
     t->reasoning_budget = t->reasoning == REASONING_ON && budget > 0 ? budget : 0;
     t->reasoning_hidden = is_true(at(body, (struct place){"reasoning", "exclude"})) ||
                           is_false(json_raw_given(body, "include_reasoning"));
-    t->thinking_raw = thinking.n && thinking.p[0] == '{' ? thinking : span_of(NULL, 0);
+    t->thinking_raw = json_raw_is_object(thinking) ? thinking : span_of(NULL, 0);
     return 0;
 }
