@@ -267,6 +267,8 @@ static void options_keep_what_the_body_cannot_say(void **state)
         .max_includes_reasoning = true,
         .reasoning = REASONING_ON,
         .thinking_raw = SPAN("{\"type\":\"enabled\",\"budget_tokens\":2048}"),
+        .reasoning_budget = 2048,
+        .reasoning_hidden = true,
         .tools_raw = SPAN("[{\"type\":\"bash_20250124\",\"name\":\"bash\"}]"),
         .tools_foreign = true,
         .tools_wanted = true,
@@ -288,6 +290,7 @@ static void options_keep_what_the_body_cannot_say(void **state)
     assert_int_equal(with->reasoning, REASONING_ON);
     assert_true(span_eq(with->reasoning_effort, SPAN("")));
     assert_true(span_eq(with->thinking_raw, t.thinking_raw));
+    assert_true(with->reasoning_budget == 2048 && with->reasoning_hidden);
     assert_true(span_eq(with->tools_raw, t.tools_raw));
     assert_true(with->tools_foreign && with->tools_wanted && with->no_parallel_tool_calls);
     assert_true(with->stream && with->include_usage && with->has_images && with->has_foreign);
@@ -313,6 +316,8 @@ static void options_replace_what_they_name(void **state)
         .max_includes_reasoning = true,
         .reasoning = REASONING_ON,
         .thinking_raw = SPAN("{\"type\":\"enabled\",\"budget_tokens\":2048}"),
+        .reasoning_budget = 2048,
+        .reasoning_hidden = true,
         .tools_raw = SPAN("[{\"type\":\"bash_20250124\",\"name\":\"bash\"}]"),
         .tools_foreign = true,
         .tools_wanted = true,
@@ -324,6 +329,7 @@ static void options_replace_what_they_name(void **state)
     assert_true(with->max_tokens == 8 && !with->max_includes_reasoning);
     assert_true(span_eq(with->reasoning_effort, SPAN("high")));
     assert_null(with->thinking_raw.p);
+    assert_true(with->reasoning_budget == 0 && with->reasoning_hidden);
     assert_null(with->tools_raw.p);
     assert_false(with->tools_foreign);
     assert_false(with->tools_wanted);
