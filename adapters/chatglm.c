@@ -524,6 +524,11 @@ static int chatglm_models_answer(struct turn_run *run, struct span body,
     return 0;
 }
 
+static const struct capability_note notes[] = {
+    {CAP_SEARCH, "`-search`"},
+    {0},
+};
+
 const struct adapter adapter_chatglm = {
     .name = "chatglm",
     .title = "ChatGLM (chatglm.cn)",
@@ -532,6 +537,7 @@ const struct adapter adapter_chatglm = {
     .options = chatglm_options,
     .capabilities =
         CAP_SYSTEM | CAP_IMAGE | CAP_FILE | CAP_REASONING | CAP_SEARCH | CAP_CONVERSATION,
+    .notes = notes,
     .offers_guest = true,
     .needs_account = true,
     .max_concurrent = 1,

@@ -433,13 +433,22 @@ static enum adapter_step kimi_models_request(struct turn_run *run, struct site_r
     return kimi_send_json(run, &k, req, &body, true);
 }
 
+static const char *const sign_in[] = {"refresh_token", "token", NULL};
+
+static const struct capability_note notes[] = {
+    {CAP_SEARCH, "`-search`"},
+    {0},
+};
+
 const struct adapter adapter_kimi = {
     .name = "kimi",
     .title = "Kimi (" KIMI_HOST ")",
     .origin = "https://" KIMI_HOST,
     .credentials = kimi_credentials,
+    .sign_in = sign_in,
     .options = kimi_options,
     .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_REASONING | CAP_SEARCH | CAP_CONVERSATION,
+    .notes = notes,
     .needs_account = true,
     .max_concurrent = 2,
     .state_size = sizeof(struct kimi),

@@ -689,6 +689,11 @@ static int models_refused(struct turn_run *run, int status, struct span content_
     return chat_failure(run, status, content_type, retry_after_s, body);
 }
 
+static const struct capability_note notes[] = {
+    {CAP_SEARCH, "`-Search`"},
+    {0},
+};
+
 const struct adapter adapter_sophnet = {
     .name = "sophnet",
     .title = "SophNet (sophnet.com)",
@@ -697,6 +702,7 @@ const struct adapter adapter_sophnet = {
     .options = options,
     .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_TOOLS | CAP_REASONING | CAP_RESPONSE_FORMAT |
                     CAP_LOGPROBS | CAP_N | CAP_SEARCH | CAP_USAGE | CAP_STOP | CAP_MAX_TOKENS,
+    .notes = notes,
     .offers_guest = true,
     .needs_account = true,
     .state_size = sizeof(struct sophnet),

@@ -899,6 +899,12 @@ static int zai_models_answer(struct turn_run *run, struct span body, const struc
     return 0;
 }
 
+static const struct capability_note notes[] = {
+    {CAP_IMAGE, "with a token"},
+    {CAP_SEARCH, "`-search`"},
+    {0},
+};
+
 const struct adapter adapter_zai = {
     .name = "zai",
     .title = "Z.ai (chat.z.ai)",
@@ -906,6 +912,7 @@ const struct adapter adapter_zai = {
     .credentials = zai_credentials,
     .options = zai_options,
     .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_REASONING | CAP_SEARCH | CAP_USAGE,
+    .notes = notes,
     .offers_guest = true,
     .needs_account = true,
     .max_concurrent = 1,
