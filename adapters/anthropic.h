@@ -90,9 +90,8 @@ struct anthropic_body {
 
 /* The body of POST /v1/messages in the arena. 0, or -1 with run->fail. */
 int anthropic_write_body(struct turn_run *, struct anthropic *, struct span *body);
-/* Raw JSON: is it this text, is it an object? False for what is absent. */
+/* Is it this raw JSON? False for what is absent. */
 bool anthropic_raw_is(struct span raw, const char *json);
-bool anthropic_raw_is_object(struct span raw);
 /* Is this field still to be written: not in the client's own words? */
 bool anthropic_is_open(const struct anthropic_body *, const char *key);
 /* `tools` and `tool_choice`. 0, or -1 with run->fail. */

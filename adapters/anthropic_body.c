@@ -22,8 +22,6 @@ bool anthropic_raw_is(struct span raw, const char *json)
     return raw.p && span_eq(raw, span_str(json));
 }
 
-bool anthropic_raw_is_object(struct span raw) { return raw.p && raw.n && raw.p[0] == '{'; }
-
 bool anthropic_is_open(const struct anthropic_body *b, const char *key)
 {
     return !json_raw_has(b->run->turn->extra, span_str(key)) || !b->same;
@@ -239,7 +237,7 @@ static void write_schema(struct json_writer *w, struct span schema, int depth);
 static void write_schemas_of(struct json_writer *w, struct span raw, int depth)
 {
     struct json_raw_iter it = json_raw_each(raw);
-    bool object = anthropic_raw_is_object(raw);
+    bool object = json_raw_is_object(raw);
     if (object)
         json_begin_object(w);
     else
@@ -267,7 +265,7 @@ static void write_schema(struct json_writer *w, struct span schema, int depth)
                                         "allOf",      "oneOf", "prefixItems", NULL};
     bool closed = false, object = false;
     struct json_raw_iter it = json_raw_each(schema);
-    if (!anthropic_raw_is_object(schema) || depth == SCHEMA_DEPTH_MAX) {
+    if (!json_raw_is_object(schema) || depth == SCHEMA_DEPTH_MAX) {
         json_raw_value(w, schema);
         return;
     }
@@ -301,7 +299,7 @@ static struct span wanted_schema(const struct turn *t)
 {
     struct span schema =
         json_raw_given(json_raw_given(t->response_format_raw, "json_schema"), "schema");
-    return anthropic_raw_is_object(schema) ? schema : span_of(NULL, 0);
+    return json_raw_is_object(schema) ? schema : span_of(NULL, 0);
 }
 
 static bool has_format(const struct anthropic_body *b)

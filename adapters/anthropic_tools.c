@@ -23,7 +23,7 @@ static struct span raw_text(struct turn_run *run, struct span raw)
 static void write_input_schema(struct anthropic_body *b, struct span parameters)
 {
     json_key(&b->w, "input_schema");
-    if (!anthropic_raw_is_object(parameters)) {
+    if (!json_raw_is_object(parameters)) {
         json_raw_value(&b->w, SPAN("{\"type\":\"object\",\"properties\":{}}"));
     } else if (b->same || json_raw_given(parameters, "type").p) {
         json_raw_value(&b->w, parameters);
@@ -59,7 +59,7 @@ static int write_tool(struct anthropic_body *b, struct span entry, int i, struct
         return fail_param(&b->run->fail, FAIL_UNSUPPORTED, param,
                           "Anthropic knows tools of the type \"function\" only");
     }
-    if (!anthropic_raw_is_object(function))
+    if (!json_raw_is_object(function))
         function = entry;
     struct span description = json_raw_given(function, "description");
     struct span strict = json_raw_given(function, "strict");
@@ -168,12 +168,12 @@ static int write_choice(struct anthropic_body *b)
         type = SPAN("none");
     } else if (anthropic_raw_is(raw, "\"required\"")) {
         type = SPAN("any");
-    } else if (anthropic_raw_is_object(raw) &&
+    } else if (json_raw_is_object(raw) &&
                anthropic_raw_is(json_raw_given(raw, "type"), "\"function\"")) {
         type = SPAN("tool");
         struct span function = json_raw_given(raw, "function");
-        name = raw_text(b->run,
-                        json_raw_given(anthropic_raw_is_object(function) ? function : raw, "name"));
+        name =
+            raw_text(b->run, json_raw_given(json_raw_is_object(function) ? function : raw, "name"));
         if (!name.p)
             return fail_param(&b->run->fail, FAIL_INVALID_VALUE, "tool_choice",
                               "tool_choice must name a function");

@@ -223,10 +223,7 @@ static int use_lone_token(struct turn_run *run, struct chatglm *c)
                         "chatglm_refresh_token of chatglm.cn into refresh_token",
                         SPAN_ARGS(name));
     if (!token_can_be_sent(token))
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
-                        "the token of account \"%.*s\" holds blanks or other characters that no "
-                        "token has: copy it again",
-                        SPAN_ARGS(name));
+        return fail_unfit_token(run, "token");
     int64_t end = jwt_expires_ms(run, token);
     if (end && end <= run->now_ms)
         return fail_set(&run->fail, FAIL_CREDENTIAL,
@@ -261,10 +258,7 @@ static enum adapter_step ask_token(struct turn_run *run, struct chatglm *c,
         return chatglm_send(run, c, req, SPAN(""));
     }
     if (!token_can_be_sent(token)) {
-        fail_set(&run->fail, FAIL_CREDENTIAL,
-                 "the refresh_token of account \"%.*s\" holds blanks or other characters that no "
-                 "token has: copy it again",
-                 SPAN_ARGS(run->account->name));
+        fail_unfit_token(run, REFRESH_TOKEN);
         return ADAPTER_FAILED;
     }
     req->target = SPAN("/chatglm/user-api/user/refresh");

@@ -27,6 +27,14 @@ bool token_can_be_sent(struct span token)
     return token.n > 0 && token.n <= TOKEN_MAX;
 }
 
+int fail_unfit_token(struct turn_run *run, const char *name)
+{
+    return fail_set(&run->fail, FAIL_CREDENTIAL,
+                    "the %s of account \"%.*s\" holds blanks or other characters that no token "
+                    "has: copy it again",
+                    name, SPAN_ARGS(run->account->name));
+}
+
 static int keep(struct turn_run *run, struct token_use *use, struct span value)
 {
     use->value = arena_dup(run->arena, value);

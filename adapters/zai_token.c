@@ -51,10 +51,7 @@ static int find_own_token(struct turn_run *run, struct zai *z)
                         "chat.z.ai's Local Storage",
                         SPAN_ARGS(run->account->name));
     if (!zai_is_plain(token))
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
-                        "the token of account \"%.*s\" holds blanks or other characters that no "
-                        "token has: copy it again",
-                        SPAN_ARGS(run->account->name));
+        return fail_unfit_token(run, "token");
     z->token = arena_dup(run->arena, token);
     return z->token.p ? 0 : fail_memory(&run->fail);
 }

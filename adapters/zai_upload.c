@@ -29,14 +29,9 @@ enum adapter_step zai_upload_picture(struct turn_run *run, struct zai *z, struct
     struct multipart form = {&body, make_uuid(run)};
     buffer_init(&body, ZAI_BODY_LIMIT);
     multipart_file(&form, SPAN("file"), picture->filename, picture->mime, picture->bytes);
-    multipart_end(&form);
-    struct span type = multipart_type(run->arena, &form);
-    if (!request_body(run, req, &body) || !form.boundary.p)
+    if (!multipart_post(run, req, &form))
         return step_out_of_memory(run);
-    req->method = "POST";
     req->target = SPAN("/api/v1/files/");
-    req->framing = FRAMING_WHOLE;
-    site_request_header(req, SPAN("Content-Type"), type);
     site_request_header(req, SPAN("Accept"), SPAN("*/*"));
     zai_add_headers(run, z, req);
     return request_ready(run, req);
