@@ -108,10 +108,7 @@ static bool is_device_id(struct span id) { return id.n == 32 && is_path_id(id); 
 /* The device of the access token; before there is one our own, made once per account and kept. */
 static struct span device_id(struct turn_run *run, struct span token)
 {
-    struct json payload;
-    struct span text = jwt_payload(run->arena, token), id = SPAN("");
-    if (text.p && json_parse_lenient(run->json, text, &payload) == JSON_OK)
-        id = json_get_text(payload, DEVICE_ID);
+    struct span id = json_get_text(jwt_claims(run, token), DEVICE_ID);
     if (!is_device_id(id))
         id = account_held(run->account, DEVICE_ID, 0, 0);
     id = id.n ? arena_dup(run->arena, id) : make_hex_id(run);
@@ -195,10 +192,7 @@ enum adapter_step chatglm_post_json(struct turn_run *run, const struct chatglm *
 /* Whether a JWT says that it is an access token, which in refresh_token is a slip. */
 static bool is_access_token(struct turn_run *run, struct span token)
 {
-    struct json payload;
-    struct span text = jwt_payload(run->arena, token);
-    return text.p && json_parse_lenient(run->json, text, &payload) == JSON_OK &&
-           span_eq(json_get_text(payload, "type"), SPAN("access"));
+    return span_eq(json_get_text(jwt_claims(run, token), "type"), SPAN("access"));
 }
 
 static struct span refresh_token(struct turn_run *run)

@@ -45,6 +45,9 @@ struct span format_utc(struct arena *, int64_t unix_ms, const char *format)
 
 /* ---- tokens that end (support_token.c) ---- */
 enum { REFRESH_MARGIN_MS = 60 * 1000 };
+/* What a JWT says, or {NULL,0} when the token is none. Nothing is verified. Takes the parser: the
+ * document before is gone. */
+struct json jwt_claims(struct turn_run *, struct span token);
 /* When a JWT ends (`exp`), Unix ms; 0 when it is none or does not say. Nothing is verified. Takes
  * the parser: texts of its document are gone afterwards. */
 int64_t jwt_expires_ms(struct turn_run *, struct span token);

@@ -8,13 +8,20 @@
 
 enum { TOKEN_MAX = 8192 };
 
+struct json jwt_claims(struct turn_run *run, struct span token)
+{
+    struct span payload = token.n ? jwt_payload(run->arena, token) : token;
+    struct json claims = {NULL, 0};
+    if (!payload.n || json_parse_lenient(run->json, payload, &claims) != JSON_OK)
+        return (struct json){NULL, 0};
+    return claims;
+}
+
 int64_t jwt_expires_ms(struct turn_run *run, struct span token)
 {
-    struct span payload = jwt_payload(run->arena, token);
-    struct json root;
     int64_t exp;
-    bool told = payload.p && json_parse_lenient(run->json, payload, &root) == JSON_OK &&
-                json_int(json_get(root, "exp"), &exp) && exp > 0 && exp < INT64_MAX / 1000;
+    bool told = json_int(json_get(jwt_claims(run, token), "exp"), &exp) && exp > 0 &&
+                exp < INT64_MAX / 1000;
     return told ? exp * 1000 : 0;
 }
 
