@@ -38,6 +38,10 @@ struct span sophnet_project(const struct turn_run *);
 struct span sophnet_without_search(struct span id);
 /* 0, or -1 with run->fail. */
 int sophnet_write_body(struct turn_run *, enum sophnet_door, struct span *body);
+/* The edits of the client's body that the turn's wish for reasoning needs (sophnet_reasoning.c):
+ * how many, or -1 with run->fail. */
+enum { SOPHNET_REASONING_EDITS = 3 };
+int sophnet_tell_reasoning(struct turn_run *, struct body_edit *edits);
 /* {NULL,0} when memory is short. */
 struct span sophnet_chat_target(struct turn_run *, enum sophnet_door);
 

@@ -187,7 +187,7 @@ static int write_messages(struct turn_run *run, enum sophnet_door door, struct s
 
 int sophnet_write_body(struct turn_run *run, enum sophnet_door door, struct span *body)
 {
-    struct body_edit edits[8 + OPENAI_DEFAULTS_MAX];
+    struct body_edit edits[8 + SOPHNET_REASONING_EDITS + OPENAI_DEFAULTS_MAX];
     struct span model = model_of(run), messages, stop;
     bool search = door == SOPHNET_PLAYGROUND && sophnet_without_search(model).n != model.n;
     size_t n = 0;
@@ -220,6 +220,10 @@ int sophnet_write_body(struct turn_run *run, enum sophnet_door door, struct span
         if (search)
             edits[n++] = (struct body_edit){.key = "webSearchEnable", .value = SPAN("true")};
     }
+    int reasoning = door == SOPHNET_OFFICIAL ? sophnet_tell_reasoning(run, edits + n) : 0;
+    if (reasoning < 0)
+        return -1;
+    n += (size_t)reasoning;
     int defaults = openai_defaults(run, edits + n);
     return defaults < 0 ? -1 : openai_edit_body(run, edits, n + (size_t)defaults, body);
 }

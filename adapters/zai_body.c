@@ -363,10 +363,8 @@ static void write_files(struct turn_run *run, const struct zai *z, struct json_w
     json_end_array(w);
 }
 
-static void write_features_v2(const struct turn_run *run, const struct zai *z,
-                              struct json_writer *w)
+static void write_features_v2(const struct zai *z, struct json_writer *w)
 {
-    struct span effort = run->turn->reasoning_effort;
     json_key(w, "features");
     json_begin_object(w);
     json_member_bool(w, "image_generation", false);
@@ -377,9 +375,9 @@ static void write_features_v2(const struct turn_run *run, const struct zai *z,
     json_member_bool(w, "enable_thinking", z->thinking);
     /* Only models that list the capability take an effort; of the known ones it is the newest. */
     if (z->thinking && span_starts(z->public_model, SPAN("glm-5.3"))) {
-        if (span_eq(effort, SPAN("high")))
+        if (z->effort == EFFORT_HIGH)
             json_member(w, "reasoning_effort", SPAN("high"));
-        else if (span_eq(effort, SPAN("xhigh")))
+        else if (z->effort > EFFORT_HIGH)
             json_member(w, "reasoning_effort", SPAN("max"));
     }
     json_end_object(w);
@@ -406,7 +404,7 @@ enum adapter_step zai_send_chat_v2(struct turn_run *run, struct zai *z, struct s
     json_member(&w, "signature_prompt", signed_prompt);
     write_params(run->turn, &w);
     json_member_raw(&w, "extra", SPAN("{}"));
-    write_features_v2(run, z, &w);
+    write_features_v2(z, &w);
     write_variables(run, z, &w);
     json_member(&w, "chat_id", z->chat_id);
     json_member(&w, "id", z->message_id);

@@ -39,6 +39,7 @@ void zai_choose_model(const struct turn_run *run, struct zai *z)
     struct span id = wish.id;
     bool no_search = false;
     z->thinking = wish.reasoning == REASONING_ON;
+    z->effort = wish.effort;
     z->model = z->public_model = id;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         if (!span_eq(id, models[i].id) && !span_eq(id, models[i].site_id))
