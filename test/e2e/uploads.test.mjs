@@ -10,6 +10,7 @@ import {Kimi} from '../sites/kimi.mjs';
 import {OpenAiSite} from '../sites/openai.mjs';
 import {PictureServer, dataUrl, png} from '../sites/pictures.mjs';
 import {Qwen, jwt as qwenJwt} from '../sites/qwen.mjs';
+import {Sophnet} from '../sites/sophnet.mjs';
 import {SIGNING_KEY, Zai, jwt} from '../sites/zai.mjs';
 import {startGateway} from './lib/gateway.mjs';
 import {chat, checkError} from './lib/http.mjs';
@@ -163,11 +164,13 @@ const matrix = {
   claude_web: ['', no, '', '', no],
   anthropic: ['', '', '', '', no],
   gemini: ['', no, '', '', ''],
+  sophnet: ['', '', no, no, no],
   openai: ['', '', '', '', ''],
 };
 const others = {
   anthropic: {model: 'site/claude-sonnet-4-6', start: () => new Anthropic().start(), config: {adapter: 'anthropic', accounts: [{name: 'me', api_key: 'sk-ant-test'}]}},
   gemini: {model: 'site/gemini-2.5-flash', start: () => new Gemini().start(), config: {adapter: 'gemini', accounts: [{name: 'me', api_key: 'AIza-test'}]}},
+  sophnet: {model: 'site/DeepSeek-V3-Fast', start: () => new Sophnet().start(), config: {adapter: 'sophnet', accounts: [{name: 'me', api_key: 'soph-key'}]}},
   openai: {model: 'site/gpt-test', start: () => new OpenAiSite().start(), config: {adapter: 'openai', accounts: [{name: 'me', api_key: 'sk-upstream'}]}, prefix: '/v1'},
 };
 
