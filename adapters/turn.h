@@ -34,6 +34,17 @@ enum part_kind {
     PART_FOREIGN   /* known to sites that speak the turn's dialect alone: its raw JSON in `text` */
 };
 
+/* What is in a part: found out when somebody first asks (part_bytes in adapters/support.h), or
+ * fetched from where its URL points; once in an exchange, whatever runs and targets it takes. Lives
+ * as long as the exchange. */
+struct part_data {
+    bool decoded; /* `bytes` is what the base64 says: {NULL,0} = it is none */
+    bool fetched; /* `bytes` is what stood at the URL */
+    struct span bytes;
+    struct span base64; /* of what was fetched; {NULL,0} = nobody asked yet */
+    struct span digest; /* SHA-256 of `bytes`, 32 bytes; {NULL,0} likewise */
+};
+
 struct part {
     enum part_kind kind;
     struct span text; /* TEXT, REFUSAL, THINKING, FOREIGN; FILE whose content came as plain text */
@@ -43,11 +54,12 @@ struct part {
     struct span mime; /* of a data: URL ("image/png"), or of the input_audio format */
     struct span base64; /* payload of a data: URL or of input_audio, not decoded; {NULL,0} = remote
                            URL or file_id */
-    struct span filename; /* FILE */
-    struct span file_id;  /* FILE */
-    struct span extra;    /* see struct turn */
-    int index;            /* position in the client's content array, for error messages:
-                             messages[i].content[index] */
+    struct span filename;   /* FILE */
+    struct span file_id;    /* FILE */
+    struct span extra;      /* see struct turn */
+    struct part_data *data; /* IMAGE, AUDIO, FILE: room for what is in it; NULL = nothing is kept */
+    int index;              /* position in the client's content array, for error messages:
+                               messages[i].content[index] */
 };
 
 struct tool_call {
@@ -143,11 +155,16 @@ struct turn {
     struct span response_format_raw; /* {NULL,0} when absent, null or {"type":"text"} */
     bool logprobs;
 
-    enum reasoning_wish reasoning; /* from reasoning_effort, reasoning, thinking, enable_thinking,
-                                      chat_template_kwargs */
-    struct span reasoning_effort;  /* as given ("low" …), "" = not given */
+    /* The wish for reasoning, out of all the fields that clients have for it
+     * (gateway/reasoning_wish.h, docs/reasoning.md). Suffixes of model ids are read by adapters
+     * (read_model_wish in support.h), which see the turn's wish there as well. */
+    enum reasoning_wish reasoning; /* "minimal" is OFF: sites with levels look at the effort */
+    struct span reasoning_effort; /* the client's word ("low" …), "" = none, or not to be heard */
+    int64_t reasoning_budget;     /* in tokens; 0 = not given. Only with ON */
+    bool reasoning_hidden;        /* it may think, but the answer leaves without it */
     struct span thinking_raw; /* the object of Anthropic's API ({"type", "budget_tokens" …}), which
-                                 chat clients send as well; {NULL,0} = not given */
+                                 chat clients send as well: for sites of that dialect, to be sent
+                                 on as it is; {NULL,0} = not given */
 
     struct relay relay;
 

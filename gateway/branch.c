@@ -15,9 +15,11 @@
 #include "gateway/account_events.h"
 #include "gateway/branch_continue.h"
 #include "gateway/branch_reuse.h"
+#include "gateway/branch_uploads.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
+#include "gateway/exchange_pictures.h"
 #include "gateway/log.h"
 #include "gateway/site_cookies.h"
 
@@ -31,7 +33,8 @@ struct tidy {
     struct exchange *exchange;
     const struct adapter *adapter;
     const struct site_config *site;
-    struct account *account; /* pinned, not leased */
+    struct account *account; /* pinned */
+    bool leased;             /* as well, until the request under way is answered */
     struct turn_run run;
     struct site_request request;
     struct upstream_call *call;
@@ -114,7 +117,8 @@ static void end_capture(struct branch *b, const struct fail *fail)
         capture_drop(capture);
 }
 
-static void start_tidy(struct branch *);
+static struct tidy *start_tidy(struct branch *);
+static bool keeps_lease(struct tidy *);
 
 void branch_release(struct branch *b)
 {
@@ -126,8 +130,8 @@ void branch_release(struct branch *b)
     struct account *account = b->account;
     bool credential_step = b->holds_credential_step;
     b->holds_credential_step = false;
-    if (b->adapter)
-        start_tidy(b);
+    struct tidy *tidy = b->adapter ? start_tidy(b) : NULL;
+    bool kept = tidy && keeps_lease(tidy);
     b->adapter = NULL;
     b->account = NULL;
     /* Last: whoever waits may begin inside these calls, and may even bring this exchange to its
@@ -135,7 +139,8 @@ void branch_release(struct branch *b)
     uint64_t now = now_ms(b);
     if (credential_step)
         account_credential_done(account);
-    account_release(account, now);
+    if (!kept)
+        account_release(account, now);
 }
 
 /* A good answer; some use the account up. */
@@ -340,7 +345,11 @@ static void on_tidy_read(void *owner) {}
 static void on_tidy_end(void *owner, enum stream_end end, const struct fail *fail)
 {
     struct tidy *t = owner;
+    bool leased = t->leased;
     t->call = NULL;
+    t->leased = false;
+    if (leased) /* whoever waits may begin inside; the pin and the exchange last beyond it */
+        account_release(t->account, exchange_now_ms(t->exchange));
     tidy_next(t);
 }
 
@@ -362,13 +371,21 @@ static void tidy_next(struct tidy *t)
         tidy_end(t);
 }
 
-static void start_tidy(struct branch *b)
+/* The lease that its run had goes on with the request under way. */
+static bool keeps_lease(struct tidy *t)
+{
+    t->leased = t->call && t->request.holds_account;
+    return t->leased;
+}
+
+/* NULL: memory is short, and nothing is put away. */
+static struct tidy *start_tidy(struct branch *b)
 {
     struct tidy *t = arena_alloc(&b->exchange->arena, sizeof *t);
     if (!t) {
         if (b->adapter->destroy)
             b->adapter->destroy(&b->work->run);
-        return;
+        return NULL;
     }
     *t = (struct tidy){.exchange = b->exchange,
                        .adapter = b->adapter,
@@ -378,6 +395,7 @@ static void start_tidy(struct branch *b)
     account_pin(t->account);
     b->exchange->tidies++;
     tidy_next(t);
+    return t;
 }
 
 /* ---- what the site can do ---- */
@@ -443,8 +461,9 @@ static struct answer_rules rules_for(const struct branch *b)
     const struct turn *t = b->turn;
     unsigned has = site->adapter->capabilities;
     return (struct answer_rules){
-        .reasoning =
-            key && key->reasoning >= 0 ? (enum reasoning_style)key->reasoning : site->reasoning,
+        .reasoning = t->reasoning_hidden          ? REASONING_DROP
+                     : key && key->reasoning >= 0 ? (enum reasoning_style)key->reasoning
+                                                  : site->reasoning,
         .stops = t->stop,
         .n_stops = has & CAP_STOP ? 0 : t->n_stop,
         .max_tokens = t->has_max_tokens && !(has & CAP_MAX_TOKENS) ? t->max_tokens : 0,
@@ -513,6 +532,7 @@ static int begin_run(struct branch *b)
         .recall = recall_from_memory,
         .memory_owner = b,
     };
+    branch_offer_uploads(b);
     if (!b->work->run.state || !b->work->run.model_note.p)
         return fail_memory(fail_of(b));
     b->adapter = site->adapter;
@@ -657,6 +677,22 @@ static enum branch_step refuse_memory(struct branch *b)
     return BRANCH_RETRY;
 }
 
+/* Sites that take pictures by their URL get the URL, unless the configuration says otherwise. */
+static bool wants_bytes(const struct branch *b)
+{
+    return !(branch_site(b)->adapter->capabilities & (CAP_IMAGE_URL | CAP_LOCAL));
+}
+
+static enum pictures_state fetch_pictures(struct branch *b)
+{
+    struct fail fail;
+    enum pictures_state pictures = exchange_fetch_pictures(b->exchange, b->turn, &fail);
+    b->awaits_pictures = pictures == PICTURES_COMING;
+    if (pictures == PICTURES_FAILED)
+        *fail_of(b) = fail;
+    return pictures;
+}
+
 static enum branch_step step_lease(struct branch *b)
 {
     const struct site_config *site = branch_site(b);
@@ -674,6 +710,11 @@ static enum branch_step step_lease(struct branch *b)
         return BRANCH_RETRY;
     if (!parked && check_capabilities(b))
         return next_target(b);
+    if (!parked && wants_bytes(b)) {
+        enum pictures_state pictures = fetch_pictures(b);
+        if (pictures != PICTURES_HERE)
+            return pictures == PICTURES_COMING ? BRANCH_WAIT : next_target(b);
+    }
     if (!parked && branch_read_conversation(b))
         return refuse_memory(b);
     switch (lease_account(b, &index, &retry_at)) {
@@ -819,13 +860,13 @@ static bool another_target_may_help(enum fail_kind kind)
            kind == FAIL_UNSUPPORTED || kind == FAIL_UNKNOWN_URL;
 }
 
-/* The site does not know the conversation any more, as far as one can tell: the same account is
- * asked again, with the whole history. */
-static enum branch_step tell_everything(struct branch *b)
+/* The site does not know a conversation or a file any more, as far as one can tell: the same
+ * account is asked again, with all of it. */
+static enum branch_step run_again(struct branch *b, const char *why)
 {
-    log_debug("%s: %.*s does not go on in its conversation: the whole history is sent",
-              b->exchange->request_id, SPAN_ARGS(branch_site(b)->settings.name));
-    start_tidy(b);
+    log_debug("%s: %.*s %s", b->exchange->request_id, SPAN_ARGS(branch_site(b)->settings.name),
+              why);
+    (void)start_tidy(b);
     b->adapter = NULL;
     fail_clear(b->fail);
     return begin_run(b) ? BRANCH_RETRY : BRANCH_ASK;
@@ -837,10 +878,13 @@ static enum branch_step step_retry(struct branch *b)
     struct span model = b->exchange->targets[b->target].model;
     end_capture(b, b->fail);
     if (branch_conversation_is_gone(b, kind))
-        return tell_everything(b);
+        return run_again(b, "does not go on in its conversation: the whole history is sent");
+    if (branch_uploads_are_gone(b, kind))
+        return run_again(b, "may have forgotten files: they are uploaded again");
     if (b->account &&
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
         account_met_failure(b->account, model, fail_of(b), now_ms(b));
+        metrics_count_failure(engine_of(b)->metrics, branch_site(b)->settings.name, kind);
     }
     if (b->work && (b->work->feed.committed || b->continuing)) {
         if (branch_continues(b, kind))
@@ -930,6 +974,14 @@ void branch_start(struct branch *b)
         b->target++;
     assert(b->target < b->exchange->n_targets); /* the exchange looked */
     advance(b);
+}
+
+void branch_go_on(struct branch *b)
+{
+    if (b->awaits_pictures && b->step == BRANCH_LEASE) {
+        b->awaits_pictures = false;
+        advance(b);
+    }
 }
 
 void branch_cancel(struct branch *b)

@@ -10,6 +10,7 @@
 #include "gateway/clock.h"
 #include "gateway/engine_keep.h"
 #include "gateway/exchange.h"
+#include "gateway/image_fetch.h"
 #include "gateway/log.h"
 #include "gateway/passage.h"
 
@@ -75,13 +76,17 @@ static struct engine *give_up(struct engine *engine)
         store_destroy(engine->store, NULL, NULL);
     if (engine->upstream)
         upstream_destroy(engine->upstream, nothing, NULL);
+    image_fetcher_destroy(engine->images);
     account_pool_destroy(engine->accounts);
     key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);
     turn_memory_destroy(engine->memory);
     drift_destroy(engine->drift);
+    metrics_destroy(engine->metrics);
+    loop_busy_stop(engine->busy);
     capture_folder_destroy(engine->captures);
     conversation_book_destroy(engine->conversations);
+    upload_book_destroy(engine->uploads);
     config_unref(engine->config);
     free(engine);
     return NULL;
@@ -120,10 +125,14 @@ static void make_parts(struct engine *engine)
     engine->json = json_parser_create(PARSER_LIMIT);
     engine->memory = turn_memory_create();
     engine->drift = drift_create();
+    engine->metrics = metrics_create();
+    engine->busy = loop_busy_start(engine->loop);
     engine->captures = capture_folder_create(engine->loop);
     engine->conversations = conversation_book_create(keep_conversation, engine);
+    engine->uploads = upload_book_create(keep_upload, engine);
     engine->tokens = token_file_source(&engine->token_file);
     engine->upstream = upstream_create(engine->loop);
+    engine->images = engine->upstream ? image_fetcher_create(engine->upstream) : NULL;
     if (engine->config->file.n) /* the built-in demo keeps nothing */
         engine->store =
             store_create(engine->loop, engine->config->data_dir, engine->config->secret_key);
@@ -139,8 +148,9 @@ static void make_parts(struct engine *engine)
 
 static bool has_all_parts(const struct engine *engine)
 {
-    return engine->json && engine->memory && engine->drift && engine->conversations &&
-           (engine->store || !engine->config->file.n) && engine->limits && engine->catalogue;
+    return engine->json && engine->memory && engine->images && engine->uploads && engine->drift &&
+           engine->metrics && engine->conversations && (engine->store || !engine->config->file.n) &&
+           engine->limits && engine->catalogue;
 }
 
 static void start_timers(struct engine *engine)
@@ -219,13 +229,16 @@ static void on_upstream_closed(void *arg)
 {
     struct closing *c = arg;
     struct engine *engine = c->engine;
+    image_fetcher_destroy(engine->images);
     account_pool_destroy(engine->accounts);
     key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);
     turn_memory_destroy(engine->memory);
     drift_destroy(engine->drift);
+    metrics_destroy(engine->metrics);
     capture_folder_destroy(engine->captures);
     conversation_book_destroy(engine->conversations);
+    upload_book_destroy(engine->uploads);
     token_file_close(&engine->token_file);
     buffer_free(&engine->out);
     config_unref(engine->config);
@@ -261,6 +274,7 @@ void engine_destroy(struct engine *engine, void (*closed)(void *), void *arg)
         abort(); /* at the very end of the program: nothing is left to lose */
     *c = (struct closing){engine, closed, arg};
     catalogue_destroy(engine->catalogue);
+    loop_busy_stop(engine->busy);
     engine->clock.data = engine->accounts_timer.data = engine->day_timer.data = c;
     uv_close((uv_handle_t *)&engine->clock, on_timer_closed);
     uv_close((uv_handle_t *)&engine->accounts_timer, on_timer_closed);

@@ -17,12 +17,16 @@
 #include "gateway/drift.h"
 #include "gateway/http_server.h"
 #include "gateway/key_limits.h"
+#include "gateway/loop_busy.h"
+#include "gateway/metrics.h"
 #include "gateway/store.h"
 #include "gateway/token_file.h"
 #include "gateway/turn_memory.h"
+#include "gateway/upload_book.h"
 #include "gateway/upstream.h"
 
 struct exchange;
+struct image_fetcher;
 struct passage;
 
 struct engine {
@@ -39,7 +43,11 @@ struct engine {
     struct store *store;                     /* NULL for the built-in demo */
     struct turn_memory *memory;              /* of adapters, from turn to turn */
     struct conversation_book *conversations; /* that sites hold for us */
+    struct upload_book *uploads;             /* files that sites have of us */
+    struct image_fetcher *images;            /* that clients give by their URL */
     struct drift *drift;                     /* what adapters did not understand */
+    struct metrics *metrics;                 /* of GET /metrics */
+    struct loop_busy *busy;                  /* NULL: libuv cannot tell */
     struct capture_folder *captures;
     struct token_file token_file;
     struct token_source tokens; /* over it */
