@@ -170,6 +170,7 @@ void tool_play(const struct tool_list *tools, struct span in, const size_t *cuts
     }
     if (!out->result)
         out->result = tool_parser_end(parser, end, &sink);
+    out->invented = tool_parser_invented(parser);
     check_end(out, parser);
     tool_parser_destroy(parser);
 }
@@ -306,16 +307,16 @@ bool tool_case_holds(const struct tool_case *c, const struct tool_played *p, str
     if (c->open && holds)
         return true;
     if (!c->open) {
-        bool equal = c->n_items == p->n_items;
+        bool equal = c->n_items == p->n_items && c->invented == p->invented;
         for (size_t i = 0; equal && i < c->n_items; i++)
             equal = same_item(&c->items[i], p, i);
         if (equal)
             return holds;
-        buffer_printf(why, "  expected\n");
+        buffer_printf(why, "  expected%s\n", c->invented ? " (and an invented result)" : "");
         for (size_t i = 0; i < c->n_items; i++)
             tell_item(why, c->items[i].kind, c->items[i].name, c->items[i].text);
     }
-    buffer_printf(why, "  came\n");
+    buffer_printf(why, "  came%s\n", p->invented ? " (and an invented result)" : "");
     for (size_t i = 0; i < p->n_items; i++)
         tell_item(why, p->items[i].kind, tool_played_name(p, i), tool_played_text(p, i));
     return false;
