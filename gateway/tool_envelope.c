@@ -85,6 +85,8 @@ static enum envelope_role role_of(struct span key)
         {SPAN_INIT("id"), ROLE_LABEL},
         {SPAN_INIT("type"), ROLE_LABEL},
         {SPAN_INIT("index"), ROLE_LABEL},
+        {SPAN_INIT("role"), ROLE_LABEL},
+        {SPAN_INIT("content"), ROLE_LABEL},
         {SPAN_INIT("call_id"), ROLE_LABEL},
         {SPAN_INIT("tool_call_id"), ROLE_LABEL},
     };
@@ -210,7 +212,7 @@ static void begin_record(struct tool_envelope *e, struct buffer *record)
     e->recorder = json_writer(record);
 }
 
-/* An argument beside the name, or one whose name is not told: the only one that there is. */
+/* An argument beside the name. */
 static void begin_argument(struct tool_envelope *e, struct span key)
 {
     begin(e, true);
@@ -218,28 +220,10 @@ static void begin_argument(struct tool_envelope *e, struct span key)
     e->route = ROUTE_ARGUMENT;
 }
 
-/* The tool's only property, or its only required one; NULL = which one is meant is not plain. */
-static const struct tool_property *only_property(const struct tool *tool)
-{
-    const struct tool_property *found = NULL;
-    if (tool->n_properties == 1)
-        return tool->properties;
-    for (size_t i = 0; i < tool->n_properties; i++) {
-        if (!tool->properties[i].required)
-            continue;
-        if (found)
-            return NULL;
-        found = &tool->properties[i];
-    }
-    return found;
-}
-
-/* The value of "arguments" that is no object: an argument of that name, or the only one. */
+/* The value of "arguments" that is no object: an argument of that name, or none of a call. */
 static void begin_odd_argument(struct tool_envelope *e)
 {
     const struct tool_property *p = property(e);
-    if (!p)
-        p = only_property(e->tool);
     if (!p || e->begun)
         e->route = ROUTE_SKIP;
     else
@@ -293,6 +277,9 @@ static void route_other(struct tool_envelope *e, enum mend_token token, struct s
             begin_argument(e, buffer_span(&e->key));
     } else if (e->replaying || e->begun) {
         e->route = ROUTE_SKIP;
+    } else if (e->strict) {
+        e->route = ROUTE_SKIP; /* an answer in JSON, not a call */
+        fail(e);
     } else {
         record_member(e);
     }

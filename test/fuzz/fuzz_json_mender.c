@@ -48,7 +48,8 @@ static void check_same(struct json_parser *json, struct span text, struct span m
 {
     struct json root;
     struct buffer before, after;
-    if (json_parse(json, text, &root) || (!json_is(root, JSON_OBJECT) && !json_is(root, JSON_ARRAY)))
+    if (json_parse(json, text, &root) ||
+        (!json_is(root, JSON_OBJECT) && !json_is(root, JSON_ARRAY)))
         return;
     buffer_init(&before, 1 << 26);
     buffer_init(&after, 1 << 26);
