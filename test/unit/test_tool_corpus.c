@@ -417,9 +417,9 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* A megabyte of one beginning, over and over: what is no call leaves, in time that grows with the
- * length only. The bound is generous; a quadratic parser misses it a hundredfold. */
-static void a_megabyte_of_beginnings_takes_no_time(void **state)
+/* Half a megabyte of one beginning, over and over: what is no call leaves, in time that grows with
+ * the length only. The bound is generous; a quadratic parser misses it a hundredfold. */
+static void half_a_megabyte_of_beginnings_takes_no_time(void **state)
 {
     static const struct span beginnings[] = {
         SPAN_INIT("<tool_"),
@@ -453,14 +453,14 @@ static void a_megabyte_of_beginnings_takes_no_time(void **state)
         SPAN_INIT("```tool_code\n"),
         SPAN_INIT("<tool_call>get_time<arg_key>"),
     };
-    enum { SIZE = 1024 * 1024, PIECE = 1500, LIMIT_MS = 5000 };
+    enum { SIZE = 512 * 1024, PIECE = 1500, LIMIT_MS = 4000 };
     struct arena arena;
     struct tool_list tools;
     arena_init(&arena);
     tool_corpus_tools(&arena, &tools);
     for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings && !only; i++) {
         struct buffer in;
-        watch("a megabyte", beginnings[i]);
+        watch("half a megabyte", beginnings[i]);
         buffer_init(&in, TEXT_MAX);
         while (in.n < SIZE)
             buffer_append(&in, beginnings[i]);
@@ -476,9 +476,9 @@ static void a_megabyte_of_beginnings_takes_no_time(void **state)
         int end = tool_parser_end(parser, TOOL_END_WHOLE, &sink);
         assert_true(end == TOOL_PARSER_OK || end == TOOL_PARSER_HALF);
         if (now_ms() - start > LIMIT_MS)
-            fail_msg("a megabyte of %.*s took too long", SPAN_ARGS(beginnings[i]));
+            fail_msg("half a megabyte of %.*s took too long", SPAN_ARGS(beginnings[i]));
         if (!tool_parser_calls(parser) && count.text != in.n)
-            fail_msg("of a megabyte of %.*s only %zu bytes left", SPAN_ARGS(beginnings[i]),
+            fail_msg("of half a megabyte of %.*s only %zu bytes left", SPAN_ARGS(beginnings[i]),
                      count.text);
         tool_parser_destroy(parser);
         buffer_free(&in);
@@ -536,7 +536,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(all_text_and_all_calls_of_random_mixes),
         cmocka_unit_test(text_without_marks_is_never_held),
         cmocka_unit_test(deep_and_large_calls),
-        cmocka_unit_test(a_megabyte_of_beginnings_takes_no_time),
+        cmocka_unit_test(half_a_megabyte_of_beginnings_takes_no_time),
         cmocka_unit_test(a_refusal_stops_it_and_is_handed_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

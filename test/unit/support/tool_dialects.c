@@ -58,12 +58,11 @@ static const struct span examples[] = {
     SPAN_INIT("`[TOOL_CALLS]`"),
     SPAN_INIT("`x`"),
     SPAN_INIT("`<tool_call>{\"name\": \"get_time\", \"arguments\": {}}</tool_call>`"),
-    SPAN_INIT("for example:\n```\n<tool_call>{\"name\": \"get_time\", \"arguments\": "
+    SPAN_INIT("so\n```\n<tool_call>{\"name\": \"get_time\", \"arguments\": "
               "{}}</tool_call>\n```\n"),
-    SPAN_INIT("for example:\n```xml\n<function=get_time>\n</function>\n```\n"),
-    SPAN_INIT("for example:\n\n```c\nif (a < b) { c[0] = \"`\"; }\n```\n\n"),
-    SPAN_INIT(
-        "for example:\n~~~\n[TOOL_CALLS] [{\"name\": \"get_time\", \"arguments\": {}}]\n~~~\n"),
+    SPAN_INIT("so\n```xml\n<function=get_time>\n</function>\n```\n"),
+    SPAN_INIT("so\n\n```c\nif (a < b) { c[0] = \"`\"; }\n```\n\n"),
+    SPAN_INIT("so\n~~~\n[TOOL_CALLS] [{\"name\": \"get_time\", \"arguments\": {}}]\n~~~\n"),
 };
 
 static void write_words(struct tool_random *r, struct buffer *out, const struct span *others,
@@ -269,6 +268,8 @@ static const struct json_dialect json_dialects[] = {
      SPAN_INIT("}<|action_end|>")},
     {SPAN_INIT("<|START_ACTION|>[{\"tool_call_id\": \"0\", \"tool_name\": \""),
      SPAN_INIT("\", \"parameters\": "), SPAN_INIT("}]<|END_ACTION|>")},
+    {SPAN_INIT("```tool_call\n{\"name\": \""), SPAN_INIT("\", \"arguments\": "),
+     SPAN_INIT("}\n```")},
 };
 
 static void write_json_call(struct tool_random *r, struct buffer *out, const struct call *c)
