@@ -124,9 +124,22 @@ struct span tool_played_name(const struct tool_played *p, size_t item)
     return span_of(p->log.p + p->items[item].name_at, p->items[item].name_n);
 }
 
-/* What must be true of every run, whatever was in it. */
-static void check_end(struct tool_played *p, const struct tool_parser *parser)
+/* Is `part` what is left of `whole` when some of it is taken out? */
+static bool is_left_of(struct span part, struct span whole)
 {
+    size_t i = 0;
+    for (size_t k = 0; i < part.n && k < whole.n; k++)
+        i += part.p[i] == whole.p[k];
+    return i == part.n;
+}
+
+/* What must be true of every run, whatever was in it. */
+static void check_end(struct tool_played *p, const struct tool_parser *parser, struct span in)
+{
+    if (!is_left_of(buffer_span(&p->text), in))
+        wrong(p, "text that was not there");
+    if (!p->calls && !p->result && !span_eq(buffer_span(&p->text), in))
+        wrong(p, "no call, and not all of the text");
     if (p->log.error || p->text.error)
         wrong(p, "more came out than can be");
     if (p->inside != (p->result == TOOL_PARSER_HALF))
@@ -171,7 +184,7 @@ void tool_play(const struct tool_list *tools, struct span in, const size_t *cuts
     if (!out->result)
         out->result = tool_parser_end(parser, end, &sink);
     out->invented = tool_parser_invented(parser);
-    check_end(out, parser);
+    check_end(out, parser, in);
     tool_parser_destroy(parser);
 }
 
