@@ -214,7 +214,7 @@ static void at_key(struct mend_step *s)
     char c = s->in.p[0];
     if (between(s, true) || stops(s))
         return;
-    bool call = mend_level(m) == '(';
+    bool call = mend_level(m) == '(' && !m->doubled[m->depth - 1];
     if (c == '}' || c == ']' || c == ')') {
         close_bracket(s, c);
     } else if (call && (strchr("[(\"'", c) || (c == '{' && m->keyed))) {

@@ -264,12 +264,20 @@ static enum mark_match match(const struct mark *m, const struct normal *n)
     return m->named && n->text[length] == '>' ? MARK_NO : MARK_YES;
 }
 
+/* A quick look at the second character: most places are no mark's beginning. */
+static bool may_be_mark(const struct normal *n)
+{
+    return n->n > 1 && (n->text[0] != '<' || strchr("acefgimnopst|/", n->text[1]));
+}
+
 enum mark_match tool_marks_match(struct span text, unsigned roles, bool line_begins,
                                  const struct mark **mark, size_t *n)
 {
     struct normal normal;
     normalise(&normal, text);
     bool small = text.n && text.p[0] >= 'a' && text.p[0] != 'f'; /* "action:" is no mark */
+    if (!normal.ended && !may_be_mark(&normal))
+        return MARK_NO;
     enum mark_match best = take_namespace(&normal) ? MARK_MORE : MARK_NO;
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
         const struct mark *m = &marks[i];
