@@ -313,6 +313,8 @@ int json_mender_close(struct json_mender *m, const struct mend_sink *sink)
 {
     struct mend_step s = {.m = m, .last = true, .sink = sink};
     enum mend_state state = state_behind(m);
+    if (m->done && !m->depth)
+        return m->stopped;
     if (state == MEND_IN_KEY)
         mend_put(&s, MEND_KEY, buffer_span(&m->key));
     if (state == MEND_IN_STRING || state == MEND_IN_WORDS)

@@ -362,8 +362,10 @@ static int closing_quote(const struct mend_step *s)
     case 'q':
         if (in.n < 3 && !s->last && in.p[0] == '\xe2')
             return -1;
-        n = in.p[0] == '\\' ? 0 : quote_at(in, &kind);
-        return kind == quote || (quote == 's' && in.p[0] == '"') ? (n > 1 ? 3 : 1) : 0;
+        if (in.p[0] == '"' || in.p[0] == '\\')
+            return quote == 's' && in.p[0] == '"';
+        n = quote_at(in, &kind);
+        return kind == quote ? (int)n : 0;
     default: return in.p[0] == quote;
     }
 }
@@ -504,7 +506,7 @@ struct span mend_number(struct span t, char room[MEND_NUMBER_MAX])
         if (t.p[at] != '_' || !between)
             room[n++] = t.p[at];
     }
-    if (room[n - 1] == '.')
+    if (n && room[n - 1] == '.')
         room[n++] = '0';
     return mend_is_number(span_of(room, n)) ? span_of(room, n) : span_of(NULL, 0);
 }

@@ -34,6 +34,7 @@ static void begin_call(struct tool_envelope *e)
     e->begun = e->flat = e->replaying = false;
     e->had_arguments = e->preset != NULL;
     e->route = ROUTE_NONE;
+    e->inner = 0;
     buffer_shrink(&e->name, NAME_MAX_LENGTH);
     buffer_shrink(&e->arguments, 0);
     buffer_shrink(&e->members, 0);
@@ -102,7 +103,8 @@ static const struct tool_property *property(const struct tool_envelope *e)
     return e->tool ? tool_find_property(e->tool, buffer_span(&e->key)) : NULL;
 }
 
-static void fail(struct tool_envelope *e) { e->failed = true; }
+/* A call that has begun is one: what is odd in it is left out. */
+static void fail(struct tool_envelope *e) { e->failed = e->failed || !e->begun; }
 
 static void check(struct tool_envelope *e, int error)
 {
@@ -412,10 +414,13 @@ static void pass(struct tool_envelope *e, enum mend_token token, struct span tex
 
 static void push(struct tool_envelope *e, enum envelope_level level)
 {
-    if (e->depth == ENVELOPE_DEPTH_MAX)
-        fail(e);
-    else
+    if (e->depth < ENVELOPE_DEPTH_MAX) {
         e->levels[e->depth++] = level;
+        return;
+    }
+    e->route = ROUTE_SKIP;
+    e->inner = 1;
+    fail(e);
 }
 
 static void end_call(struct tool_envelope *e)

@@ -1,6 +1,6 @@
 /*
- * test/unit/test_json_mender.c - what models write for JSON, and the strict JSON that is made of it:
- * whole and cut at every byte.
+ * test/unit/test_json_mender.c - what models write for JSON, and the strict JSON that is made of
+ * it: whole and cut at every byte.
  */
 #include "base/json.h"
 #include "gateway/json_mender.h"
@@ -43,6 +43,7 @@ static const struct sample values[] = {
     {"{a: True, b: False, c: None, d: NaN, e: undefined}",
      "{\"a\":true,\"b\":false,\"c\":null,\"d\":null,\"e\":null}"},
     {"[+1, .5, 5., 1_000, 0x1f, -0]", "[1,0.5,5.0,1000,31,-0]"},
+    {"[+, -, ., _]", "[\"+\",\"-\",\".\",\"_\"]"},
     {"{a: new york, b: http://x.y/z?q=1, c: 007}",
      "{\"a\":\"new york\",\"b\":\"http://x.y/z?q=1\",\"c\":\"007\"}"},
     {"{a: Paris, France, b: 1}", "{\"a\":\"Paris, France\",\"b\":1}"},
@@ -141,7 +142,8 @@ static int nothing(void *owner, enum mend_token token, struct span text) { retur
 /* What is left unread never grows beyond the look ahead. */
 static void hostile_text_is_read_in_bounds(void **state)
 {
-    static const char *const texts[] = {"\"", "\",\"", "{", "[\"", "'\" ", "\\", "{\"a\":\"\"", "a "};
+    static const char *const texts[] = {"\"",   "\",\"", "{",           "[\"",
+                                        "'\" ", "\\",    "{\"a\":\"\"", "a "};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         const struct mend_sink sink = {nothing, NULL, NULL};
         struct json_mender m;

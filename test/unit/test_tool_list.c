@@ -18,8 +18,7 @@ static void one_with(const char *parameters, struct tool_list *list)
     struct buffer raw;
     struct fail fail;
     buffer_init(&raw, 1 << 16);
-    buffer_printf(&raw,
-                  "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":%s}}]",
+    buffer_printf(&raw, "[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":%s}}]",
                   parameters);
     struct span kept = arena_dup(&arena, buffer_span(&raw)); /* spans of the list are of it */
     buffer_free(&raw);
@@ -104,12 +103,12 @@ static void what_is_wrong_is_named(void **state)
     assert_int_equal(read_list("[{\"function\":{\"name\":\"\"}}]", &list, &fail), -1);
     assert_int_equal(fail.kind, FAIL_INVALID_VALUE);
     assert_string_equal(fail.param, "tools[0].function.name");
-    assert_int_equal(
-        read_list("[{\"function\":{\"name\":\"a\"}},{\"function\":{\"name\":\"a\"}}]", &list, &fail),
-        -1);
+    assert_int_equal(read_list("[{\"function\":{\"name\":\"a\"}},{\"function\":{\"name\":\"a\"}}]",
+                               &list, &fail),
+                     -1);
     assert_string_equal(fail.param, "tools[1].function.name");
-    assert_int_equal(
-        read_list("[{\"function\":{\"name\":\"a\",\"parameters\":[]}}]", &list, &fail), -1);
+    assert_int_equal(read_list("[{\"function\":{\"name\":\"a\",\"parameters\":[]}}]", &list, &fail),
+                     -1);
     assert_string_equal(fail.param, "tools[0].function.parameters");
 }
 
@@ -137,14 +136,16 @@ static void what_a_name_means(void **state)
     };
     struct tool_list list;
     struct fail fail;
-    const char *raw = "[{\"function\":{\"name\":\"get_weather\"}},{\"function\":{\"name\":\"a.b\"}},"
-                      "{\"function\":{\"name\":\"Read\"}},{\"function\":{\"name\":\"read\"}}]";
+    const char *raw =
+        "[{\"function\":{\"name\":\"get_weather\"}},{\"function\":{\"name\":\"a.b\"}},"
+        "{\"function\":{\"name\":\"Read\"}},{\"function\":{\"name\":\"read\"}}]";
     assert_int_equal(read_list(raw, &list, &fail), 0);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct tool *tool = tool_list_find_like(&list, span_str(rows[i].name));
         bool right = rows[i].tool ? tool && span_eq(tool->name, span_str(rows[i].tool)) : !tool;
         if (!right)
-            fail_msg("\"%s\" means \"%.*s\"", rows[i].name, SPAN_ARGS(tool ? tool->name : SPAN("")));
+            fail_msg("\"%s\" means \"%.*s\"", rows[i].name,
+                     SPAN_ARGS(tool ? tool->name : SPAN("")));
     }
 }
 

@@ -121,7 +121,8 @@ static void texts_take_the_types_that_are_wanted(void **state)
         tool_values_end(&v);
         buffer_printf(&wanted, "{\"%s\":%s}", rows[i].key, rows[i].wanted);
         if (!span_eq(buffer_span(&out), buffer_span(&wanted)))
-            fail_msg("%s as %s gives %.*s", rows[i].text, rows[i].key, SPAN_ARGS(buffer_span(&out)));
+            fail_msg("%s as %s gives %.*s", rows[i].text, rows[i].key,
+                     SPAN_ARGS(buffer_span(&out)));
         tool_values_free(&v);
         buffer_free(&out);
         buffer_free(&wanted);
