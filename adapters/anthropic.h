@@ -2,8 +2,8 @@
  * adapters/anthropic.h - what the files of the anthropic adapter share (docs/sites/anthropic.md).
  *
  * anthropic.c is who we are and what happens when; anthropic_model.c what a model understands;
- * anthropic_body.c and anthropic_messages.c make the request; anthropic_stream.c reads the answer;
- * anthropic_errors.c says what failures mean.
+ * anthropic_body.c, anthropic_tools.c and anthropic_messages.c make the request; anthropic_stream.c
+ * reads the answer; anthropic_errors.c says what failures mean.
  */
 #ifndef DRAGOMAN_ADAPTERS_ANTHROPIC_H
 #define DRAGOMAN_ADAPTERS_ANTHROPIC_H
@@ -42,6 +42,9 @@ enum anthropic_field {
     FIELD_EFFORT = 1 << 4
 };
 
+/* What Anthropic's own ids begin with: suffixes behind them are ours. */
+#define ANTHROPIC_FAMILY SPAN("claude-")
+
 /* A tool whose name the site would refuse goes under another one. */
 struct anthropic_name {
     struct span asked, sent;
@@ -53,6 +56,7 @@ struct anthropic {
     struct span after; /* of the model list: the last id of the page before */
     bool asked, again; /* again: the site refused a field; ask once more without it */
     struct anthropic_model model;
+    struct model_wish wish;
     unsigned left_out, sent; /* of enum anthropic_field */
     const struct anthropic_name *names;
     size_t n_names;
@@ -74,13 +78,15 @@ struct anthropic {
     struct span first_call; /* id, in the arena: what the blocks are kept under */
 };
 
-/* ---- the request (anthropic_body.c, anthropic_messages.c) ---- */
+/* ---- the request (anthropic_body.c, anthropic_tools.c, anthropic_messages.c) ---- */
 
 struct anthropic_body {
     struct turn_run *run;
     struct anthropic *a;
     struct json_writer w;
-    bool same; /* the turn is in Anthropic's own words: nothing is repaired or left out */
+    bool same;         /* the turn is in Anthropic's own words: nothing is repaired or left out */
+    bool own_thinking; /* `thinking` goes out as the client wrote it: the same, and no suffix of the
+                          model's id says otherwise */
     const struct span *put_back; /* per message: blocks of thinking to begin it with */
     bool thinks;                 /* thinking is asked for */
     /* for results without an id: messages looked at so far, the last of them with calls, and how
@@ -90,6 +96,12 @@ struct anthropic_body {
 
 /* The body of POST /v1/messages in the arena. 0, or -1 with run->fail. */
 int anthropic_write_body(struct turn_run *, struct anthropic *, struct span *body);
+/* Is it this raw JSON? False for what is absent. */
+bool anthropic_raw_is(struct span raw, const char *json);
+/* Is this field still to be written: not in the client's own words? */
+bool anthropic_is_open(const struct anthropic_body *, const char *key);
+/* `tools` and `tool_choice`. 0, or -1 with run->fail. */
+int anthropic_write_tools(struct anthropic_body *);
 /* `system` is written from the messages before this one. */
 size_t anthropic_first_message(const struct turn *);
 int anthropic_write_system(struct anthropic_body *, struct span instruction);

@@ -59,6 +59,7 @@ static bool demo_model_of(struct span id, enum demo_model *model)
 {
     static const struct span names[] = {SPAN_INIT("echo"), SPAN_INIT("reasoner"),
                                         SPAN_INIT("tools"), SPAN_INIT("slow")};
+    id = base_model_id(id);
     if (span_starts(id, SPAN("demo/")))
         id = span_from(id, 5);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -399,10 +400,11 @@ static int plan_reply(struct turn_run *run, struct demo *d, const struct message
         d->text = json_reply(run, text);
     else
         d->text = echo_reply(run, m);
-    if (d->model == DEMO_REASONER)
+    bool thinks = d->model == DEMO_REASONER && read_model_wish(run).reasoning != REASONING_OFF;
+    if (thinks)
         d->thought = arena_printf(run->arena, "The person says %lld words. I shall say them again.",
                                   (long long)count_words(text));
-    return d->text.p && (d->thought.p || d->model != DEMO_REASONER) ? 0 : fail_memory(&run->fail);
+    return d->text.p && (d->thought.p || !thinks) ? 0 : fail_memory(&run->fail);
 }
 
 static int plan(struct turn_run *run, struct demo *d)
@@ -540,6 +542,11 @@ static enum adapter_step demo_local(struct turn_run *run, int *delay_ms)
     return d->at == DEMO_END ? end_choice(run, d) : ADAPTER_SEND;
 }
 
+static const struct capability_note notes[] = {
+    {CAP_IMAGE, "described"},
+    {0},
+};
+
 const struct adapter adapter_demo = {
     .name = "demo",
     .title = "the built-in demo site",
@@ -547,6 +554,7 @@ const struct adapter adapter_demo = {
     .capabilities = CAP_LOCAL | CAP_SYSTEM | CAP_IMAGE | CAP_AUDIO | CAP_FILE | CAP_VIDEO |
                     CAP_TOOLS | CAP_REASONING | CAP_RESPONSE_FORMAT | CAP_N | CAP_USAGE | CAP_STOP |
                     CAP_MAX_TOKENS,
+    .notes = notes,
     .state_size = sizeof(struct demo),
     .base_model = demo_base_model,
     .models = demo_models,

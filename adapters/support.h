@@ -14,9 +14,16 @@
 struct span make_uuid(struct turn_run *);
 /* 32 lower-case hex digits from run->random. */
 struct span make_hex_id(struct turn_run *);
-/* What may stand in a path: letters, digits, `-` and `_`, 1 to 128 of them. An id of the site that
- * is anything else could make a path of another meaning (`.`, nothing at all). */
+/* What may stand in a path: letters, digits, `-` and `_`, 1 to PATH_ID_MAX of them. An id of the
+ * site that is anything else could make a path of another meaning (`.`, nothing at all). */
+enum { PATH_ID_MAX = 128 };
 bool is_path_id(struct span);
+/* For a function whose name a site does not take: the first hundred characters of it, `_` for each
+ * that `takes` refuses, another `_` before them where `begins` (NULL = takes) refuses the first,
+ * and a hash of the whole, so that different names stay different. It depends on the name alone:
+ * calls of former turns fit without anything remembered. At most 109 bytes. */
+struct span make_legal_name(struct arena *, struct span name, bool (*takes)(char),
+                            bool (*begins)(char));
 struct span hex_encode(struct arena *, struct span bytes);
 /* Digests as lower-case hex; hmac_sha256 as 32 bytes, for signatures made of several. MD5 only
  * because sites sign with it. */
@@ -39,6 +46,9 @@ struct span format_utc(struct arena *, int64_t unix_ms, const char *format)
 
 /* ---- tokens that end (support_token.c) ---- */
 enum { REFRESH_MARGIN_MS = 60 * 1000 };
+/* What a JWT says, or {NULL,0} when the token is none. Nothing is verified. Takes the parser: the
+ * document before is gone. */
+struct json jwt_claims(struct turn_run *, struct span token);
 /* When a JWT ends (`exp`), Unix ms; 0 when it is none or does not say. Nothing is verified. Takes
  * the parser: texts of its document are gone afterwards. */
 int64_t jwt_expires_ms(struct turn_run *, struct span token);
@@ -46,6 +56,8 @@ int64_t jwt_expires_ms(struct turn_run *, struct span token);
 /* Is it what a header can carry: visible ASCII, 1 to 8192 bytes? A token that a site gave and that
  * is not would be held, and fail every request until it ends. */
 bool token_can_be_sent(struct span token);
+/* The account's configured credential of that name cannot: FAIL_CREDENTIAL, -1. */
+int fail_unfit_token(struct turn_run *, const char *name);
 
 /* One held token over one try: part of the adapter's state. It is renewed a while before its end,
  * or when the site refuses it: at most once in a try. */
@@ -108,16 +120,56 @@ struct span flatten_with(struct arena *, const struct prompt_marks *, const stru
 /* flatten_with `role: text`, each turn on a line of its own. */
 struct span flatten_messages(struct arena *, const struct message *, size_t n);
 
+/* ---- conversations that are gone on with (support_conversation.c) ---- */
+/* run_conversation by the site's ids for it: the conversation, its last answer, and what else the
+ * adapter needs. Where one is no path id nothing is told. */
+void tell_conversation(struct turn_run *, const struct span *ids, size_t n);
+/* In the first `next`: the `n` ids that tell_conversation told, spans of run->conversation. 1; 0:
+ * the turn goes into a new conversation; -1 with run->fail: of another form, as another version
+ * wrote it down (the whole history is asked for by that). */
+int read_conversation(struct turn_run *, const char *host, struct span *ids, size_t n);
+/* Before any content: the site says that it answers in `told`, where we went on in `held` ("" = in
+ * none). 0, or -1 with run->fail when it is another one, whose answer knows nothing of what came
+ * before. */
+int check_conversation(struct turn_run *, const char *host, struct span held, struct span told);
+
+/* ---- wishes for reasoning (support_reasoning.c, docs/reasoning.md) ---- */
+enum effort {
+    EFFORT_OPEN, /* nothing was said: the site's own */
+    EFFORT_NONE,
+    EFFORT_MINIMAL,
+    EFFORT_LOW,
+    EFFORT_MEDIUM,
+    EFFORT_HIGH,
+    EFFORT_XHIGH,
+    EFFORT_MAX
+};
+/* OPEN for a word that is none of them; upper or lower case. */
+enum effort effort_named(struct span word);
+/* For sites that take words: below 1024 tokens minimal, 4096 low, 16384 medium, else high. OPEN for
+ * none (0). */
+enum effort effort_of_budget(int64_t tokens);
+
 /* ---- model ids with wishes behind them (support_model.c) ---- */
+/* What is wanted of the model: by its id's suffixes, which win, and by the turn. */
 struct model_wish {
     struct span id;                /* without suffixes */
     enum reasoning_wish reasoning; /* `-thinking`, `-nothinking`; of several the last of the id
                                       counts; without one what the client asks for */
+    enum effort effort;            /* for sites that take words: the client's, else by its budget.
+                                      With OFF: NONE, or MINIMAL where the client said so */
+    int64_t budget;                /* for sites that take tokens, first of all; 0 = none. With ON
+                                      alone */
     bool search;                   /* `-search` */
 };
 struct model_wish read_model_wish(const struct turn_run *);
 /* For adapter->base_model. */
 struct span base_model_id(struct span id);
+/* The same for APIs, which serve models of all kinds: only `-thinking` and `-nothinking`, and only
+ * behind ids that begin with `family` ("claude-"), whose own ids never end so. Others' do
+ * ("kimi-k2-thinking"). */
+struct model_wish read_family_wish(const struct turn_run *, struct span id, struct span family);
+struct span family_model_id(struct span id, struct span family);
 
 /* ---- requests (support_request.c) ---- */
 /* ADAPTER_FAILED with run->fail. */
@@ -246,6 +298,9 @@ int multipart_file(struct multipart *, struct span field, struct span filename, 
 int multipart_field(struct multipart *, struct span field, struct span value);
 int multipart_end(struct multipart *);
 struct span multipart_type(struct arena *, const struct multipart *);
+/* The end: a POST of the form, whose answer is read whole. Its buffer is freed. False without
+ * memory. */
+bool multipart_post(struct turn_run *, struct site_request *, struct multipart *);
 
 /* ---- answers told in blocks (support_blocks.c): Anthropic's API, and its web app ---- */
 enum message_event_kind {
@@ -295,6 +350,14 @@ struct block *block_find(struct blocks *, int64_t index);
 /* Who has an open one of that index ends it before (kind = BLOCK_NONE). NULL: too many are open,
  * which is counted as drift. */
 struct block *block_open(struct turn_run *, struct blocks *, int64_t index, struct span type);
+
+/* What a stop_reason is in OpenAI's words. */
+struct stop_row {
+    struct span said, reason;
+};
+/* The row's reason; "stop" where nothing is said, and for what is not known, which is counted as
+ * drift. */
+struct span stop_reason_of(struct turn_run *, const struct stop_row *, size_t n, struct span said);
 
 /* ---- failures (support_classify.c) ---- */
 /* json_text of a lenient parse may hold lone surrogates (WTF-8): each becomes U+FFFD, in place, in

@@ -17,6 +17,7 @@
 #include "base/json_raw.h"
 #include "base/json_write.h"
 #include "gateway/error_response.h"
+#include "gateway/sealed_reasoning.h"
 
 enum item_kind { ITEM_REASONING, ITEM_MESSAGE, ITEM_CALL, ITEM_CUSTOM };
 enum content_kind { CONTENT_TEXT, CONTENT_REFUSAL };
@@ -818,7 +819,7 @@ static void write_input_item(struct json_writer *w, struct span id, size_t index
     char own[64];
     struct span type = json_raw_given(item, "type"), content = json_raw_given(item, "content");
     ptrdiff_t prefix = span_find_char(id, '_');
-    bool text = content.n && content.p[0] == '"';
+    bool text = json_raw_is_text(content);
     struct json_raw_iter it = json_raw_each(item);
     json_begin_object(w);
     if (!json_raw_given(item, "id").p) {
