@@ -17,7 +17,7 @@ static size_t mutants = 4; /* of each case */
 
 /* ---- a parser that does not come back ---- */
 
-enum { PATIENCE_S = 20 };
+enum { PATIENCE_S = 60 };
 
 static char running[256];
 
@@ -501,10 +501,10 @@ static int count_bytes(void *owner, const struct tool_event *e)
     return 0;
 }
 
-static int64_t now_ms(void)
+static int64_t used_ms(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
@@ -559,14 +559,14 @@ static void half_a_megabyte_of_beginnings_takes_no_time(void **state)
         struct tool_event_sink sink = {count_bytes, &count};
         struct tool_parser *parser = tool_parser_create(&tools);
         assert_non_null(parser);
-        int64_t start = now_ms();
+        int64_t start = used_ms();
         for (size_t at = 0; at < in.n; at += PIECE)
             assert_int_equal(
                 tool_parser_feed(parser, span_first(span_from(buffer_span(&in), at), PIECE), &sink),
                 0);
         int end = tool_parser_end(parser, TOOL_END_WHOLE, &sink);
         assert_true(end == TOOL_PARSER_OK || end == TOOL_PARSER_HALF);
-        if (now_ms() - start > LIMIT_MS)
+        if (used_ms() - start > LIMIT_MS)
             fail_msg("half a megabyte of %.*s took too long", SPAN_ARGS(beginnings[i]));
         if (!tool_parser_calls(parser) && count.text != in.n)
             fail_msg("of half a megabyte of %.*s only %zu bytes left", SPAN_ARGS(beginnings[i]),
