@@ -12,11 +12,12 @@
 
 enum { TEXT_MAX = 4 * 1024 * 1024, RANDOM_CUTS = 6, MIXES = 400, PROSES = 60, SHOWN_MAX = 400 };
 
-static const char *only; /* cases whose "file: name" holds it; NULL = all */
+static const char *only;   /* cases whose "file: name" holds it; NULL = all */
+static size_t mutants = 4; /* of each case */
 
 /* ---- a parser that does not come back ---- */
 
-enum { PATIENCE_S = 20 };
+enum { PATIENCE_S = 60 };
 
 static char running[256];
 
@@ -122,6 +123,96 @@ static void every_case_whole_and_cut_at_every_byte(void **state)
     tool_corpus_free(files, n_files);
     if (failed)
         fail_msg("%zu of %zu cases fail", failed, n);
+}
+
+/* Takes bytes out, puts some in, doubles a stretch. */
+static void mutate(struct tool_random *random, struct span in, struct buffer *out)
+{
+    static const struct span pieces[] = {
+        SPAN_INIT("<"),           SPAN_INIT(">"),
+        SPAN_INIT("{"),           SPAN_INIT("}"),
+        SPAN_INIT("\""),          SPAN_INIT("\\"),
+        SPAN_INIT("\n"),          SPAN_INIT("'"),
+        SPAN_INIT("`"),           SPAN_INIT("["),
+        SPAN_INIT("]"),           SPAN_INIT(","),
+        SPAN_INIT("<tool_call>"), SPAN_INIT("</tool_call>"),
+        SPAN_INIT("```\n"),       SPAN_INIT("\xE5"),
+        SPAN_INIT("/*"),          SPAN_INIT("#"),
+        SPAN_INIT("\\u"),         SPAN_INIT(" "),
+        SPAN_INIT("</function>"), SPAN_INIT("Action: get_time\n"),
+        SPAN_INIT("\r"),          SPAN_INIT("("),
+    };
+    size_t at = tool_random_below(random, in.n + 1);
+    size_t n = tool_random_below(random, 12);
+    buffer_append(out, span_first(in, at));
+    switch (tool_random_below(random, 4)) {
+    case 0: buffer_append(out, span_from(in, at + n)); return;              /* n are gone */
+    case 1: buffer_append(out, span_from(in, at > n ? at - n : 0)); return; /* n are there twice */
+    case 2: return;                                                         /* the rest is gone */
+    default:
+        buffer_append(out, pieces[tool_random_below(random, sizeof pieces / sizeof *pieces)]);
+        buffer_append(out, span_from(in, at));
+    }
+}
+
+/* Nobody knows what is to be made of it, but it must not hang on the cuts. */
+static bool mutant_holds(const struct tool_case *c, uint64_t seed, struct buffer *in,
+                         struct buffer *why)
+{
+    static const enum tool_end ends[] = {TOOL_END_WHOLE, TOOL_END_LIMIT, TOOL_END_CUT};
+    struct tool_random random = {span_hash(seed, c->in) | 1};
+    enum tool_end end = ends[tool_random_below(&random, 3)];
+    struct tool_played whole, cut;
+    size_t times = 1 + tool_random_below(&random, 2);
+    buffer_clear(in);
+    mutate(&random, c->in, in);
+    for (size_t i = 1; i < times; i++) {
+        struct buffer again = *in;
+        buffer_init(in, TEXT_MAX);
+        mutate(&random, buffer_span(&again), in);
+        buffer_free(&again);
+    }
+    tool_played_init(&whole, &c->tools);
+    tool_played_init(&cut, &c->tools);
+    tool_play(&c->tools, buffer_span(in), NULL, 0, end, &whole);
+    bool holds = !whole.wrong[0];
+    if (!holds)
+        buffer_printf(why, "  %s\n", whole.wrong);
+    tool_play_bytes(&c->tools, buffer_span(in), end, &cut);
+    holds = cut_agrees(&whole, &cut, "byte by byte,", in->n, why) && holds;
+    for (int i = 0; holds && i < RANDOM_CUTS; i++)
+        holds = random_cuts_agree(&c->tools, buffer_span(in), end, &whole, &cut, &random, why);
+    tool_played_free(&whole);
+    tool_played_free(&cut);
+    return holds;
+}
+
+static void spoilt_cases_do_not_hang_on_the_cuts_either(void **state)
+{
+    size_t n_files, failed = 0;
+    struct buffer in, why;
+    struct tool_corpus *files = tool_corpus_read(&n_files);
+    buffer_init(&in, TEXT_MAX);
+    buffer_init(&why, TEXT_MAX);
+    for (size_t i = 0; i < n_files; i++) {
+        for (size_t k = 0; k < files[i].n * mutants; k++) {
+            const struct tool_case *c = &files[i].cases[k / mutants];
+            if (!is_wanted(files[i].file, c->name))
+                continue;
+            watch("a spoilt case", c->name);
+            buffer_clear(&why);
+            if (mutant_holds(c, k, &in, &why))
+                continue;
+            if (failed++ < 20)
+                fprintf(stderr, "%s: %.*s, spoilt %zu:\n  in\n    [%.*s]\n%.*s", files[i].file,
+                        SPAN_ARGS(c->name), k, SPAN_ARGS(buffer_span(&in)),
+                        SPAN_ARGS(buffer_span(&why)));
+        }
+    }
+    buffer_free(&in);
+    buffer_free(&why);
+    tool_corpus_free(files, n_files);
+    assert_int_equal(failed, 0);
 }
 
 static void the_corpus_is_large_and_no_case_is_there_twice(void **state)
@@ -410,16 +501,16 @@ static int count_bytes(void *owner, const struct tool_event *e)
     return 0;
 }
 
-static int64_t now_ms(void)
+static int64_t used_ms(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* A megabyte of one beginning, over and over: what is no call leaves, in time that grows with the
- * length only. The bound is generous; a quadratic parser misses it a hundredfold. */
-static void a_megabyte_of_beginnings_takes_no_time(void **state)
+/* Half a megabyte of one beginning, over and over: what is no call leaves, in time that grows with
+ * the length only. The bound is generous; a quadratic parser misses it a hundredfold. */
+static void half_a_megabyte_of_beginnings_takes_no_time(void **state)
 {
     static const struct span beginnings[] = {
         SPAN_INIT("<tool_"),
@@ -453,14 +544,14 @@ static void a_megabyte_of_beginnings_takes_no_time(void **state)
         SPAN_INIT("```tool_code\n"),
         SPAN_INIT("<tool_call>get_time<arg_key>"),
     };
-    enum { SIZE = 1024 * 1024, PIECE = 1500, LIMIT_MS = 5000 };
+    enum { SIZE = 512 * 1024, PIECE = 1500, LIMIT_MS = 4000 };
     struct arena arena;
     struct tool_list tools;
     arena_init(&arena);
     tool_corpus_tools(&arena, &tools);
     for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings && !only; i++) {
         struct buffer in;
-        watch("a megabyte", beginnings[i]);
+        watch("half a megabyte", beginnings[i]);
         buffer_init(&in, TEXT_MAX);
         while (in.n < SIZE)
             buffer_append(&in, beginnings[i]);
@@ -468,17 +559,17 @@ static void a_megabyte_of_beginnings_takes_no_time(void **state)
         struct tool_event_sink sink = {count_bytes, &count};
         struct tool_parser *parser = tool_parser_create(&tools);
         assert_non_null(parser);
-        int64_t start = now_ms();
+        int64_t start = used_ms();
         for (size_t at = 0; at < in.n; at += PIECE)
             assert_int_equal(
                 tool_parser_feed(parser, span_first(span_from(buffer_span(&in), at), PIECE), &sink),
                 0);
         int end = tool_parser_end(parser, TOOL_END_WHOLE, &sink);
         assert_true(end == TOOL_PARSER_OK || end == TOOL_PARSER_HALF);
-        if (now_ms() - start > LIMIT_MS)
-            fail_msg("a megabyte of %.*s took too long", SPAN_ARGS(beginnings[i]));
+        if (used_ms() - start > LIMIT_MS)
+            fail_msg("half a megabyte of %.*s took too long", SPAN_ARGS(beginnings[i]));
         if (!tool_parser_calls(parser) && count.text != in.n)
-            fail_msg("of a megabyte of %.*s only %zu bytes left", SPAN_ARGS(beginnings[i]),
+            fail_msg("of half a megabyte of %.*s only %zu bytes left", SPAN_ARGS(beginnings[i]),
                      count.text);
         tool_parser_destroy(parser);
         buffer_free(&in);
@@ -528,15 +619,17 @@ static void a_refusal_stops_it_and_is_handed_back(void **state)
 
 int main(int argc, char **argv)
 {
-    only = argc > 1 ? argv[1] : NULL;
+    only = argc > 1 && argv[1][0] ? argv[1] : NULL;
+    mutants = argc > 2 ? (size_t)strtoul(argv[2], NULL, 10) : mutants;
     signal(SIGALRM, tell_and_die);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_corpus_is_large_and_no_case_is_there_twice),
         cmocka_unit_test(every_case_whole_and_cut_at_every_byte),
+        cmocka_unit_test(spoilt_cases_do_not_hang_on_the_cuts_either),
         cmocka_unit_test(all_text_and_all_calls_of_random_mixes),
         cmocka_unit_test(text_without_marks_is_never_held),
         cmocka_unit_test(deep_and_large_calls),
-        cmocka_unit_test(a_megabyte_of_beginnings_takes_no_time),
+        cmocka_unit_test(half_a_megabyte_of_beginnings_takes_no_time),
         cmocka_unit_test(a_refusal_stops_it_and_is_handed_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,9 +11,9 @@
 #include <dirent.h>
 
 static const struct span keywords[] = {
-    SPAN_INIT("@tools"), SPAN_INIT("@case"), SPAN_INIT("@in"),
-    SPAN_INIT("@end"),   SPAN_INIT("@text"), SPAN_INIT("@call"),
-    SPAN_INIT("@half"),  SPAN_INIT("@asis"), SPAN_INIT("@open"),
+    SPAN_INIT("@tools"), SPAN_INIT("@case"),     SPAN_INIT("@in"),   SPAN_INIT("@end"),
+    SPAN_INIT("@text"),  SPAN_INIT("@call"),     SPAN_INIT("@half"), SPAN_INIT("@asis"),
+    SPAN_INIT("@open"),  SPAN_INIT("@invented"),
 };
 
 enum { FILES_MAX = 64, CASES_MAX = 256, CASE_ITEMS_MAX = 32, FILE_MAX = 256 * 1024 };
@@ -179,6 +179,8 @@ static bool read_part(struct arena *arena, const struct reader *r, struct tool_c
         add_item(c, (struct tool_item){ITEM_HALF, s->argument, s->body});
     else if (span_eq(s->keyword, SPAN("@tools")))
         read_tools(arena, s->body, &c->tools);
+    else if (span_eq(s->keyword, SPAN("@invented")))
+        c->invented = true;
     else if (span_eq(s->keyword, SPAN("@open")))
         c->open = true;
     else

@@ -25,7 +25,8 @@ struct tool_item {
 struct tool_case {
     struct span name, in;
     enum tool_end end;
-    bool open; /* what is made of it is not said */
+    bool invented; /* a result, which is dropped */
+    bool open;     /* what is made of it is not said */
     struct tool_list tools;
     const struct tool_item *items;
     size_t n_items;
@@ -58,8 +59,9 @@ struct tool_played {
     size_t n_items;
     int result;      /* of the end, or of the feed that failed */
     char wrong[160]; /* what broke a rule of the header; "" = nothing */
-    bool inside;     /* of a call */
-    int calls;       /* that have begun */
+    bool invented;
+    bool inside; /* of a call */
+    int calls;   /* that have begun */
     const struct tool_list *tools;
 };
 

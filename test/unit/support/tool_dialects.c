@@ -41,7 +41,7 @@ static const struct span punctuation[] = {
 };
 
 static const struct span lookalikes[] = {
-    SPAN_INIT("<tool_box>"),   SPAN_INIT("a < b"),      SPAN_INIT("List<function>"),
+    SPAN_INIT("<tool_box>"),   SPAN_INIT("a < b"),      SPAN_INIT("List<funct>"),
     SPAN_INIT("<b>bold</b>"),  SPAN_INIT("[1]"),        SPAN_INIT("[link](u)"),
     SPAN_INIT("{x}"),          SPAN_INIT("{\"a\": 1}"), SPAN_INIT("<3"),
     SPAN_INIT("<tool_"),       SPAN_INIT("[TOOL_"),     SPAN_INIT("<|im_start|>"),
@@ -58,7 +58,8 @@ static const struct span examples[] = {
     SPAN_INIT("`[TOOL_CALLS]`"),
     SPAN_INIT("`x`"),
     SPAN_INIT("`<tool_call>{\"name\": \"get_time\", \"arguments\": {}}</tool_call>`"),
-    SPAN_INIT("so\n```\n<tool_call>{\"name\": \"get_time\", \"arguments\": {}}</tool_call>\n```\n"),
+    SPAN_INIT("so\n```\n<tool_call>{\"name\": \"get_time\", \"arguments\": "
+              "{}}</tool_call>\n```\n"),
     SPAN_INIT("so\n```xml\n<function=get_time>\n</function>\n```\n"),
     SPAN_INIT("so\n\n```c\nif (a < b) { c[0] = \"`\"; }\n```\n\n"),
     SPAN_INIT("so\n~~~\n[TOOL_CALLS] [{\"name\": \"get_time\", \"arguments\": {}}]\n~~~\n"),
@@ -395,10 +396,10 @@ bool tool_may_be_held(struct span text, size_t held)
     bool in_a_word = held < text.n && is_word(rest.p[-1]);
     if (!held || is_bracket_and_letters(rest))
         return true;
-    if (span_starts(rest, SPAN("Action:")) && held <= 16 && !in_a_word)
+    if (span_eq_nocase(span_first(rest, 7), SPAN("action:")) && held <= 16 && !in_a_word)
         return true; /* the tool's name may follow */
     for (size_t i = 0; i < sizeof word_marks / sizeof *word_marks; i++) {
-        if (span_starts(word_marks[i], rest) && !in_a_word)
+        if (span_eq_nocase(span_first(word_marks[i], held), rest) && !in_a_word)
             return true;
     }
     return false;

@@ -124,9 +124,22 @@ struct span tool_played_name(const struct tool_played *p, size_t item)
     return span_of(p->log.p + p->items[item].name_at, p->items[item].name_n);
 }
 
-/* What must be true of every run, whatever was in it. */
-static void check_end(struct tool_played *p, const struct tool_parser *parser)
+/* Is `part` what is left of `whole` when some of it is taken out? */
+static bool is_left_of(struct span part, struct span whole)
 {
+    size_t i = 0;
+    for (size_t k = 0; i < part.n && k < whole.n; k++)
+        i += part.p[i] == whole.p[k];
+    return i == part.n;
+}
+
+/* What must be true of every run, whatever was in it. */
+static void check_end(struct tool_played *p, const struct tool_parser *parser, struct span in)
+{
+    if (!is_left_of(buffer_span(&p->text), in))
+        wrong(p, "text that was not there");
+    if (!p->calls && !p->result && !span_eq(buffer_span(&p->text), in))
+        wrong(p, "no call, and not all of the text");
     if (p->log.error || p->text.error)
         wrong(p, "more came out than can be");
     if (p->inside != (p->result == TOOL_PARSER_HALF))
@@ -170,7 +183,8 @@ void tool_play(const struct tool_list *tools, struct span in, const size_t *cuts
     }
     if (!out->result)
         out->result = tool_parser_end(parser, end, &sink);
-    check_end(out, parser);
+    out->invented = tool_parser_invented(parser);
+    check_end(out, parser, in);
     tool_parser_destroy(parser);
 }
 
@@ -306,16 +320,16 @@ bool tool_case_holds(const struct tool_case *c, const struct tool_played *p, str
     if (c->open && holds)
         return true;
     if (!c->open) {
-        bool equal = c->n_items == p->n_items;
+        bool equal = c->n_items == p->n_items && c->invented == p->invented;
         for (size_t i = 0; equal && i < c->n_items; i++)
             equal = same_item(&c->items[i], p, i);
         if (equal)
             return holds;
-        buffer_printf(why, "  expected\n");
+        buffer_printf(why, "  expected%s\n", c->invented ? " (and an invented result)" : "");
         for (size_t i = 0; i < c->n_items; i++)
             tell_item(why, c->items[i].kind, c->items[i].name, c->items[i].text);
     }
-    buffer_printf(why, "  came\n");
+    buffer_printf(why, "  came%s\n", p->invented ? " (and an invented result)" : "");
     for (size_t i = 0; i < p->n_items; i++)
         tell_item(why, p->items[i].kind, tool_played_name(p, i), tool_played_text(p, i));
     return false;
