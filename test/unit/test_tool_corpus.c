@@ -125,36 +125,6 @@ static void every_case_whole_and_cut_at_every_byte(void **state)
         fail_msg("%zu of %zu cases fail", failed, n);
 }
 
-/* Takes bytes out, puts some in, doubles a stretch. */
-static void mutate(struct tool_random *random, struct span in, struct buffer *out)
-{
-    static const struct span pieces[] = {
-        SPAN_INIT("<"),           SPAN_INIT(">"),
-        SPAN_INIT("{"),           SPAN_INIT("}"),
-        SPAN_INIT("\""),          SPAN_INIT("\\"),
-        SPAN_INIT("\n"),          SPAN_INIT("'"),
-        SPAN_INIT("`"),           SPAN_INIT("["),
-        SPAN_INIT("]"),           SPAN_INIT(","),
-        SPAN_INIT("<tool_call>"), SPAN_INIT("</tool_call>"),
-        SPAN_INIT("```\n"),       SPAN_INIT("\xE5"),
-        SPAN_INIT("/*"),          SPAN_INIT("#"),
-        SPAN_INIT("\\u"),         SPAN_INIT(" "),
-        SPAN_INIT("</function>"), SPAN_INIT("Action: get_time\n"),
-        SPAN_INIT("\r"),          SPAN_INIT("("),
-    };
-    size_t at = tool_random_below(random, in.n + 1);
-    size_t n = tool_random_below(random, 12);
-    buffer_append(out, span_first(in, at));
-    switch (tool_random_below(random, 4)) {
-    case 0: buffer_append(out, span_from(in, at + n)); return;              /* n are gone */
-    case 1: buffer_append(out, span_from(in, at > n ? at - n : 0)); return; /* n are there twice */
-    case 2: return;                                                         /* the rest is gone */
-    default:
-        buffer_append(out, pieces[tool_random_below(random, sizeof pieces / sizeof *pieces)]);
-        buffer_append(out, span_from(in, at));
-    }
-}
-
 /* Nobody knows what is to be made of it, but it must not hang on the cuts. */
 static bool mutant_holds(const struct tool_case *c, uint64_t seed, struct buffer *in,
                          struct buffer *why)
@@ -165,11 +135,11 @@ static bool mutant_holds(const struct tool_case *c, uint64_t seed, struct buffer
     struct tool_played whole, cut;
     size_t times = 1 + tool_random_below(&random, 2);
     buffer_clear(in);
-    mutate(&random, c->in, in);
+    tool_spoil(&random, c->in, in);
     for (size_t i = 1; i < times; i++) {
         struct buffer again = *in;
         buffer_init(in, TEXT_MAX);
-        mutate(&random, buffer_span(&again), in);
+        tool_spoil(&random, buffer_span(&again), in);
         buffer_free(&again);
     }
     tool_played_init(&whole, &c->tools);

@@ -366,6 +366,37 @@ struct span tool_random_call(struct tool_random *r, struct buffer *out, struct b
     return name;
 }
 
+/* ---- spoiling ---- */
+
+void tool_spoil(struct tool_random *random, struct span in, struct buffer *out)
+{
+    static const struct span pieces[] = {
+        SPAN_INIT("<"),           SPAN_INIT(">"),
+        SPAN_INIT("{"),           SPAN_INIT("}"),
+        SPAN_INIT("\""),          SPAN_INIT("\\"),
+        SPAN_INIT("\n"),          SPAN_INIT("'"),
+        SPAN_INIT("`"),           SPAN_INIT("["),
+        SPAN_INIT("]"),           SPAN_INIT(","),
+        SPAN_INIT("<tool_call>"), SPAN_INIT("</tool_call>"),
+        SPAN_INIT("```\n"),       SPAN_INIT("\xE5"),
+        SPAN_INIT("/*"),          SPAN_INIT("#"),
+        SPAN_INIT("\\u"),         SPAN_INIT(" "),
+        SPAN_INIT("</function>"), SPAN_INIT("Action: get_time\n"),
+        SPAN_INIT("\r"),          SPAN_INIT("("),
+    };
+    size_t at = tool_random_below(random, in.n + 1);
+    size_t n = tool_random_below(random, 12);
+    buffer_append(out, span_first(in, at));
+    switch (tool_random_below(random, 4)) {
+    case 0: buffer_append(out, span_from(in, at + n)); return;              /* n are gone */
+    case 1: buffer_append(out, span_from(in, at > n ? at - n : 0)); return; /* n are there twice */
+    case 2: return;                                                         /* the rest is gone */
+    default:
+        buffer_append(out, pieces[tool_random_below(random, sizeof pieces / sizeof *pieces)]);
+        buffer_append(out, span_from(in, at));
+    }
+}
+
 /* ---- what may wait ---- */
 
 /* Words that begin a call without a bracket in front, each at the beginning of a line. */

@@ -26,6 +26,9 @@ void tool_random_lookalikes(struct tool_random *, struct buffer *out);
 /* Appends a call; `arguments` gets the JSON object that it must give. Returns the tool's name. */
 struct span tool_random_call(struct tool_random *, struct buffer *out, struct buffer *arguments);
 
+/* Appends `in` with bytes taken out, put in, doubled, or its end cut off. */
+void tool_spoil(struct tool_random *, struct span in, struct buffer *out);
+
 /* May the last `held` bytes of a text be held back, because a call could begin so? */
 bool tool_may_be_held(struct span text, size_t held);
 
