@@ -48,7 +48,7 @@ static void write_arguments(struct buffer *out, struct span arguments)
     struct span text = span_trim(arguments);
     if (!text.n)
         text = SPAN("{}");
-    if (!json_raw_is_object(text)) {
+    if (!json_check_object(text)) {
         write_string(out, text);
         return;
     }

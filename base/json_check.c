@@ -131,7 +131,7 @@ static int step(struct check *c, enum wanted wanted)
     return word(c) ? WANT_NEXT : -1;
 }
 
-bool json_raw_is_object(struct span text)
+bool json_check_object(struct span text)
 {
     struct span inner = span_trim(text);
     struct check c;

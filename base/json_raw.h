@@ -57,7 +57,7 @@ int json_raw_append_member(struct buffer *out, struct span raw_key, struct span 
  * strings beside escapes and control characters is not looked at. Linear, without memory; deeper
  * than JSON_CHECK_DEPTH is none. */
 enum { JSON_CHECK_DEPTH = 512 };
-bool json_raw_is_object(struct span text);
+bool json_check_object(struct span text);
 /* Copies a value without white space between its tokens. Returns the buffer's error. */
 int json_raw_compact(struct buffer *out, struct span value);
 

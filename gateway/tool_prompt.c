@@ -12,20 +12,17 @@
 
 /* ---- the wish ---- */
 
-static bool is_object(struct span raw) { return raw.n && raw.p[0] == '{'; }
-static bool is_text(struct span raw) { return raw.n && raw.p[0] == '"'; }
-
 /* The name that an entry of tool_choice gives: {"type", "function": {"name"}}, or {"name"}. */
 static struct span raw_name_of(struct span entry)
 {
     struct span function = json_raw_given(entry, "function");
-    return json_raw_given(is_object(function) ? function : entry, "name");
+    return json_raw_given(json_raw_is_object(function) ? function : entry, "name");
 }
 
 /* NULL: the list has no tool of that (raw, quoted) name. */
 static const struct tool *find_raw(const struct tool_list *list, struct span raw)
 {
-    for (size_t i = 0; is_text(raw) && i < list->n; i++) {
+    for (size_t i = 0; json_raw_is_text(raw) && i < list->n; i++) {
         if (json_raw_key_is(span_of(raw.p + 1, raw.n - 2), list->tools[i].name))
             return &list->tools[i];
     }
@@ -60,18 +57,18 @@ static int take_allowed(struct arena *arena, struct span choice, struct tool_wis
                         struct fail *fail)
 {
     struct span inner = json_raw_given(choice, "allowed_tools");
-    struct span allowed = json_raw_given(is_object(inner) ? inner : choice, "tools");
-    struct span mode = json_raw_given(is_object(inner) ? inner : choice, "mode");
+    struct span allowed = json_raw_given(json_raw_is_object(inner) ? inner : choice, "tools");
+    struct span mode = json_raw_given(json_raw_is_object(inner) ? inner : choice, "mode");
     struct tool *kept = arena_alloc(arena, (wish->list.n + 1) * sizeof *kept);
     size_t n = 0;
     if (!kept)
         return fail_memory(fail);
-    if (!allowed.n || allowed.p[0] != '[')
+    if (!json_raw_is_array(allowed))
         return fail_param(fail, FAIL_INVALID_VALUE, "tool_choice",
                           "tool_choice must have the \"tools\" that are allowed");
     struct json_raw_iter it = json_raw_each(allowed);
     while (json_raw_next(&it)) {
-        struct span raw = is_object(it.value) ? raw_name_of(it.value) : span_of(NULL, 0);
+        struct span raw = json_raw_is_object(it.value) ? raw_name_of(it.value) : span_of(NULL, 0);
         const struct tool *tool = find_raw(&wish->list, raw);
         bool twice = false;
         for (size_t i = 0; tool && i < n; i++)
@@ -92,7 +89,8 @@ int tool_wish_read(struct arena *arena, struct json_parser *json, const struct t
 {
     struct span choice = turn->tool_choice_raw;
     int bad = 0;
-    *wish = (struct tool_wish){.choice = TOOL_CHOICE_AUTO, .one_call = turn->no_parallel_tool_calls};
+    *wish =
+        (struct tool_wish){.choice = TOOL_CHOICE_AUTO, .one_call = turn->no_parallel_tool_calls};
     if (turn->tools_wanted && tool_list_read(arena, json, turn->tools_raw, &wish->list, fail))
         return -1;
     if (wish->list.n > TOOLS_EMULATED_MAX)
@@ -100,7 +98,7 @@ int tool_wish_read(struct arena *arena, struct json_parser *json, const struct t
                           TOOLS_EMULATED_MAX);
     if (span_eq(choice, SPAN("\"required\"")) || span_eq(choice, SPAN("\"any\"")))
         wish->choice = TOOL_CHOICE_REQUIRED;
-    else if (is_object(choice) && wish->list.n)
+    else if (json_raw_is_object(choice) && wish->list.n)
         bad = span_eq(json_raw_given(choice, "type"), SPAN("\"allowed_tools\""))
                   ? take_allowed(arena, choice, wish, fail)
                   : take_named(arena, choice, wish, fail);

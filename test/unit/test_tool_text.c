@@ -95,9 +95,9 @@ static void json_objects_are_told_from_what_is_none(void **state)
                                       "{\"a\":]}",
                                       "{:1}"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
-        assert_true(json_raw_is_object(span_str(good[i])));
+        assert_true(json_check_object(span_str(good[i])));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_false(json_raw_is_object(span_str(bad[i])));
+        assert_false(json_check_object(span_str(bad[i])));
 }
 
 /* The same opinion as the parser's, whatever one byte of a text is turned into. */
@@ -115,7 +115,7 @@ static void the_parser_agrees(void **state)
             struct span changed = span_of(copy, sizeof text - 1);
             bool parsed =
                 json_parse_lenient(json, changed, &root) == JSON_OK && json_is(root, JSON_OBJECT);
-            assert_int_equal(json_raw_is_object(changed), parsed);
+            assert_int_equal(json_check_object(changed), parsed);
         }
     }
     json_parser_destroy(json);
@@ -129,7 +129,7 @@ static void depth_has_an_end(void **state)
         memset(text + 5, '[', n);
         memset(text + 5 + n, ']', n);
         text[5 + 2 * n] = '}';
-        assert_int_equal(json_raw_is_object(span_of(text, 6 + 2 * n)), !more);
+        assert_int_equal(json_check_object(span_of(text, 6 + 2 * n)), !more);
     }
 }
 
