@@ -415,7 +415,7 @@ static int finish_with_calls(struct answer_choice *c, const struct finish_note *
     if (c->tools && c->tools->torn && !span_eq(note->reason, SPAN("length")))
         return 0; /* it is cut, and so ends without a reason */
     if (c->tools && c->tools->calls && span_eq(note->reason, SPAN("stop")))
-        called.reason = SPAN("tool_calls");
+        called = (struct finish_note){.reason = SPAN("tool_calls")};
     return finish(c, &called);
 }
 
