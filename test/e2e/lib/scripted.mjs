@@ -83,7 +83,7 @@ export async function startScriptedService(model, {piece = 5, ...more} = {}) {
         for (const content of cut(text, piece)) say({content});
         if (finish !== 'cut') say({}, finish);
       });
-      if (finish === 'cut') return res.destroy();
+      if (finish === 'cut') return res.write(': the end\n\n', () => res.destroy());
       res.end('data: [DONE]\n\n');
     });
   });
