@@ -9,8 +9,8 @@ import {createOpenAICompatible} from 'ai7-openai-compatible';
 import assert from 'node:assert/strict';
 import {afterEach, describe, it} from 'node:test';
 import OpenAI from 'openai';
-import {run as runProgram, startDemo, startGateway} from './lib/gateway.mjs';
-import {chat, checkBrokenStream, checkError, checkStream, parseEvents, user} from './lib/http.mjs';
+import {startDemo, startGateway} from './lib/gateway.mjs';
+import {chat, checkBrokenStream, checkError, checkStream, user} from './lib/http.mjs';
 import {checkStream as checkResponses, respond} from './lib/responses.mjs';
 import {KIND_NAMES, startScripted, startScriptedService} from './lib/scripted.mjs';
 
@@ -61,24 +61,24 @@ const bench = () => {
 
 /* Each library's own loop: [final text, calls]. */
 const LOOPS = {
-  'openai runTools': async (base, model, stream) => {
+  'openai runTools': async (base, model, stream, question = QUESTION) => {
     const {calls, run} = bench(), client = new OpenAI({apiKey: 'any', baseURL: base, maxRetries: 0});
     const completions = client.chat.completions.runTools ? client.chat.completions : client.beta.chat.completions;
-    const runner = completions.runTools({model, stream, ...user(QUESTION), tools: functions.map((f) => ({...f, function: {...f.function, parse: JSON.parse, function: (args) => run(f.function.name, args)}}))});
+    const runner = completions.runTools({model, stream, ...user(question), tools: functions.map((f) => ({...f, function: {...f.function, parse: JSON.parse, function: (args) => run(f.function.name, args)}}))});
     return [await runner.finalContent(), calls];
   },
-  'AI SDK': async (base, model, stream) => {
+  'AI SDK': async (base, model, stream, question = QUESTION) => {
     const {calls, run} = bench();
     const tools = Object.fromEntries(Object.entries(SCHEMAS).map(([name, [description, schema]]) => [name, tool({description, inputSchema: jsonSchema(schema), execute: async (args) => run(name, args)})]));
-    const result = await (stream ? streamText : generateText)({model: createOpenAICompatible({name: 'd', baseURL: base, apiKey: 'any'})(model), prompt: QUESTION, tools, stopWhen: isStepCount(6), maxRetries: 0, onError: () => {}});
+    const result = await (stream ? streamText : generateText)({model: createOpenAICompatible({name: 'd', baseURL: base, apiKey: 'any'})(model), prompt: question, tools, stopWhen: isStepCount(6), maxRetries: 0, onError: () => {}});
     const text = await result.text;
     assert.deepEqual((await result.steps).map((s) => s.finishReason), ['tool-calls', 'tool-calls', 'tool-calls', 'stop']);
     return [text, calls];
   },
-  LangChain: async (base, model, stream) => {
+  LangChain: async (base, model, stream, question = QUESTION) => {
     const {calls, run} = bench();
     const bound = new ChatOpenAI({model, apiKey: 'any', maxRetries: 0, configuration: {baseURL: base}}).bindTools(functions);
-    const messages = [new HumanMessage(QUESTION)];
+    const messages = [new HumanMessage(question)];
     for (let step = 0; step < 6; step++) {
       let answer;
       if (!stream) answer = await bound.invoke(messages);
@@ -90,10 +90,10 @@ const LOOPS = {
     }
     return [null, calls];
   },
-  'Anthropic toolRunner': async (base, model, stream) => {
+  'Anthropic toolRunner': async (base, model, stream, question = QUESTION) => {
     const {calls, run} = bench(), client = new Anthropic({apiKey: 'any', baseURL: base.replace(/\/v1$/, ''), maxRetries: 0});
     const tools = Object.entries(SCHEMAS).map(([name, [description, inputSchema]]) => betaTool({name, description, inputSchema, run: (args) => run(name, args)}));
-    const runner = client.beta.messages.toolRunner({model, max_tokens: 1000, stream, tools, messages: [{role: 'user', content: QUESTION}]});
+    const runner = client.beta.messages.toolRunner({model, max_tokens: 1000, stream, tools, messages: [{role: 'user', content: question}]});
     let last;
     for await (const message of runner) last = stream ? await message.finalMessage() : message;
     assert.equal(last.stop_reason, 'end_turn');
@@ -145,6 +145,17 @@ describe('tools of sites without any', {timeout: 240000}, () => {
     const [choice] = (await response.json()).choices;
     return {content: choice.message.content, finish: choice.finish_reason, calls: (choice.message.tool_calls ?? []).map((c) => [c.function.name, JSON.parse(c.function.arguments)]), ids: (choice.message.tool_calls ?? []).map((c) => c.id)};
   };
+
+  it('the demo site, by its own tools: all four loops, one function after another', async () => {
+    const gateway = keep(await startDemo());
+    const task = 'find_city, then get_weather, then pack.';
+    for (const [name, loop] of Object.entries(LOOPS)) {
+      for (const stream of [true, false]) {
+        const [text, calls] = await loop(gateway.base, 'demo/tools', stream, task);
+        assert.deepEqual([text, calls.map(([called]) => called)], ['The tool says: packed', Object.keys(SCHEMAS)], name);
+      }
+    }
+  });
 
   it('what streams, and when: text before a call at once, a call in pieces, no mark in any of them', async () => {
     const {gateway, model} = await web('qwen', () => `First, the city.\n${call(...WANTED[0])}\n${call(...WANTED[1])}\n`, {piece: 3});
