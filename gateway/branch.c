@@ -546,6 +546,8 @@ static int begin_run(struct branch *b)
     if (e->config->capture_dir.n)
         b->work->capture =
             capture_begin(e->config, &b->work->run, site->adapter, e->grant.visitor_key);
+    if (b->work->feed.rules.tools)
+        capture_emulated_tools(b->work->capture, b->turn->tools_raw);
     return 0;
 }
 
