@@ -893,6 +893,7 @@ static enum branch_step step_retry(struct branch *b)
     if (b->account &&
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
         account_met_failure(b->account, model, fail_of(b), now_ms(b));
+        metrics_count_failure(engine_of(b)->metrics, branch_site(b)->settings.name, kind);
     }
     if (b->work && (b->work->feed.committed || b->continuing)) {
         if (branch_continues(b, kind))
