@@ -7,9 +7,12 @@ import {ChatOpenAI} from '@langchain/openai';
 import {generateText, isStepCount, jsonSchema, streamText, tool} from 'ai7';
 import {createOpenAICompatible} from 'ai7-openai-compatible';
 import assert from 'node:assert/strict';
+import {mkdtempSync, readdirSync, rmSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
 import {afterEach, describe, it} from 'node:test';
 import OpenAI from 'openai';
-import {startDemo, startGateway} from './lib/gateway.mjs';
+import {run as runProgram, startDemo, startGateway} from './lib/gateway.mjs';
 import {chat, checkBrokenStream, checkError, checkStream, user} from './lib/http.mjs';
 import {checkStream as checkResponses, respond} from './lib/responses.mjs';
 import {KIND_NAMES, startScripted, startScriptedService} from './lib/scripted.mjs';
@@ -294,6 +297,25 @@ describe('tools of sites without any', {timeout: 240000}, () => {
     const zai = await serve(failing);
     const late = checkBrokenStream(await (await ask(zai.gateway, zai.model, {stream: true})).text());
     assert.deepEqual([late.content.trimEnd(), late.error.code], ['Now.', 'upstream_failed']);
+  });
+
+  it('a captured answer is played again: text, the call, and that it is half', async () => {
+    const captures = mkdtempSync(join(tmpdir(), 'dragoman-tools-'));
+    try {
+      const {gateway, model} = await serve(await startScriptedService(() => 'Now. <tool_call>{"name": "pack", "arguments": {"items": ["umb'), {server: {capture_dir: captures}});
+      checkBrokenStream(await (await ask(gateway, model, {stream: true})).text());
+      await gateway.stop();
+      running.splice(running.indexOf(gateway), 1);
+      const [file] = readdirSync(captures).filter((name) => name.endsWith('.sse'));
+      for (const words of [[], ['--every-split']]) {
+        const lines = (await runProgram(['replay', join(captures, file), ...words])).stdout.trim().split('\n').map((line) => JSON.parse(line));
+        assert.deepEqual([lines.filter((l) => l.delta === 'text').map((l) => l.text).join(''), lines.find((l) => l.delta === 'tool').name, lines.at(-1).half_call], ['Now. ', 'pack', true]);
+        assert.ok(lines.filter((l) => l.delta === 'arguments').map((l) => l.text).join('').startsWith('{"items'));
+        if (words.length) assert.equal(lines.at(-1).different, 0);
+      }
+    } finally {
+      rmSync(captures, {recursive: true});
+    }
   });
 
   it('our own limit of tokens counts calls as well', async () => {
