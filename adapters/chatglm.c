@@ -69,10 +69,9 @@ static bool is_assistant(struct span id)
     return id.n >= 24;
 }
 
-static void choose_newer_mode(const struct turn_run *run, struct chatglm *c, bool thinking)
+static void choose_newer_mode(struct chatglm *c, const struct model_wish *wish)
 {
-    struct span effort = run->turn->reasoning_effort;
-    bool most = span_eq(effort, SPAN("xhigh")) || span_eq(effort, SPAN("max"));
+    bool thinking = wish->reasoning == REASONING_ON, most = wish->effort > EFFORT_HIGH;
     c->chat_mode = !thinking ? SPAN("normal") : most ? SPAN("deep_thinking") : SPAN("thinking");
     c->effort = !thinking ? SPAN("low") : most ? SPAN("max") : SPAN("high");
 }
@@ -96,7 +95,7 @@ static void choose_model(const struct turn_run *run, struct chatglm *c)
         }
     }
     if (!c->older)
-        choose_newer_mode(run, c, thinking);
+        choose_newer_mode(c, &wish);
     else
         c->chat_mode = mode.n || !thinking ? mode : SPAN("zero");
 }
@@ -445,26 +444,35 @@ static enum adapter_step stop_stream(struct turn_run *run, struct chatglm *c,
     json_member(&w, "history_id", c->stream.message_id);
     json_end_object(&w);
     c->stop_told = true;
+    req->holds_account = true;
     req->target = SPAN("/chatglm/mainchat-api/stream/stop_stream");
     return chatglm_post_json(run, c, req, &body, c->token.value);
 }
 
-/* Only what our own requests made. */
+/* Only what our own requests made; of these the last may be gone on with. */
+static size_t n_to_delete(const struct turn_run *run, const struct chatglm *c)
+{
+    return c->n_conversations - (c->n_conversations && run->conversation_kept ? 1 : 0);
+}
+
 static enum adapter_step delete_conversations(struct turn_run *run, struct chatglm *c,
                                               struct site_request *req)
 {
+    size_t n = n_to_delete(run, c);
     struct buffer body;
     buffer_init(&body, CHATGLM_BODY_LIMIT);
     struct json_writer w = json_writer(&body);
     json_begin_object(&w);
     json_key(&w, "conversation_ids");
     json_begin_array(&w);
-    for (size_t i = 0; i < c->n_conversations; i++)
+    for (size_t i = 0; i < n; i++)
         json_string(&w, c->conversations[i]);
     json_end_array(&w);
     json_member(&w, "assistant_id", c->assistant);
     json_end_object(&w);
-    c->n_conversations = 0;
+    if (n < c->n_conversations)
+        c->conversations[0] = c->conversations[n];
+    c->n_conversations -= n;
     req->target = SPAN("/chatglm/mainchat-api/conversation/bulk_delete");
     return chatglm_post_json(run, c, req, &body, c->token.value);
 }
@@ -479,8 +487,7 @@ static enum adapter_step chatglm_cleanup(struct turn_run *run, struct site_reque
     req->framing = FRAMING_NONE;
     if (s->message_id.n && !s->ended && !c->stop_told)
         step = stop_stream(run, c, req);
-    else if (c->n_conversations && !run->conversation_kept &&
-             site_option_bool(run->site, "delete_chat", true))
+    else if (n_to_delete(run, c) && site_option_bool(run->site, "delete_chat", true))
         step = delete_conversations(run, c, req);
     return step == ADAPTER_SEND ? step : ADAPTER_DONE;
 }

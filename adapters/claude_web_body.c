@@ -1,6 +1,7 @@
 /*
  * adapters/claude_web_body.c - what we send to claude.ai: a conversation, uploads, and one prompt
- * that holds the whole history (sites/claude_web.md §4).
+ * that holds the whole history, or what is new in a conversation that goes on
+ * (sites/claude_web.md §4).
  */
 #include "adapters/claude_web.h"
 
@@ -63,6 +64,27 @@ enum adapter_step claude_web_create(struct turn_run *run, struct claude_web *c,
                                SPAN_ARGS(c->organization));
     req->framing = FRAMING_WHOLE;
     return claude_web_post_json(run, req, &body);
+}
+
+#define TEMPORARY "temporary"
+#define LASTING   "lasting"
+
+void claude_web_tell_conversation(struct turn_run *run, const struct claude_web *c)
+{
+    struct span kind = c->temporary ? SPAN(TEMPORARY) : SPAN(LASTING);
+    tell_conversation(run, (struct span[]){c->conversation, c->stream.answer, kind}, 3);
+}
+
+int claude_web_go_on(struct turn_run *run, struct claude_web *c)
+{
+    struct span ids[3];
+    int held = read_conversation(run, "claude.ai", ids, 3);
+    if (held <= 0)
+        return held;
+    c->conversation = ids[0];
+    c->parent = ids[1];
+    c->temporary = !span_eq(ids[2], SPAN(LASTING));
+    return 1;
 }
 
 /* ---- uploads (§4.2) ---- */
@@ -201,27 +223,23 @@ static void write_files(struct json_writer *w, const struct claude_web *c)
     json_end_array(w);
 }
 
-static struct span effort(const struct turn *turn)
+static struct span effort(enum effort wanted)
 {
-    static const struct {
-        struct span asked, sent;
-    } words[] = {
-        {SPAN_INIT("minimal"), SPAN_INIT("low")},   {SPAN_INIT("low"), SPAN_INIT("low")},
-        {SPAN_INIT("medium"), SPAN_INIT("medium")}, {SPAN_INIT("high"), SPAN_INIT("high")},
-        {SPAN_INIT("xhigh"), SPAN_INIT("max")},     {SPAN_INIT("max"), SPAN_INIT("max")},
-    };
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (span_eq(turn->reasoning_effort, words[i].asked))
-            return words[i].sent;
+    switch (wanted) {
+    case EFFORT_MINIMAL:
+    case EFFORT_LOW: return SPAN("low");
+    case EFFORT_MEDIUM: return SPAN("medium");
+    case EFFORT_XHIGH:
+    case EFFORT_MAX: return SPAN("max");
+    default: return SPAN("high");
     }
-    return SPAN("high");
 }
 
 static void write_wishes(struct json_writer *w, const struct claude_web *c, const struct turn *turn)
 {
     json_member(w, "thinking_mode", c->thinking ? c->thinking_mode : SPAN("off"));
     if (c->thinking)
-        json_member(w, "effort", effort(turn));
+        json_member(w, "effort", effort(c->effort));
     if (c->search) /* an empty list may be refused */
         json_member_raw(w, "tools", SPAN("[{\"type\":\"web_search_v0\",\"name\":\"web_search\"}]"));
     if (turn->has_max_tokens)
@@ -248,6 +266,8 @@ enum adapter_step claude_web_chat(struct turn_run *run, struct claude_web *c,
     write_attachments(&w, c, pasted ? prompt : SPAN(""));
     write_files(&w, c);
     json_member_raw(&w, "sync_sources", SPAN("[]"));
+    if (c->parent.n)
+        json_member(&w, "parent_message_uuid", c->parent);
     write_wishes(&w, c, run->turn);
     json_end_object(&w);
     req->target =

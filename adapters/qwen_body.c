@@ -1,6 +1,7 @@
 /*
  * adapters/qwen_body.c - what we send to chat.qwen.ai: a chat is made, then one message that holds
- * the whole conversation goes into it (sites/qwen.md §5.1, §5.2).
+ * the whole conversation goes into it (sites/qwen.md §5.1, §5.2). Where the chat goes on, what is
+ * new goes behind its last answer.
  */
 #include "adapters/qwen.h"
 
@@ -92,17 +93,6 @@ enum adapter_verdict qwen_take_chat(struct turn_run *run, struct qwen *c, struct
 
 /* ---- the message (§5.2) ---- */
 
-/* The number that the client gave for its reasoning, in OpenAI-like sites' words or Anthropic's; 0
- * = none. */
-static int64_t thinking_budget(const struct turn *turn)
-{
-    uint64_t budget;
-    struct span given = json_raw_given(turn->raw, "thinking_budget");
-    if (!given.n)
-        given = json_raw_given(turn->thinking_raw, "budget_tokens");
-    return span_to_u64(given, INT32_MAX, &budget) ? (int64_t)budget : 0;
-}
-
 /* The site's own tools would run unasked. */
 static void write_no_tools(struct json_writer *w)
 {
@@ -114,18 +104,17 @@ static void write_no_tools(struct json_writer *w)
     json_member(w, "tool_choice", SPAN("none"));
 }
 
-static void write_features(const struct turn_run *run, const struct qwen *c, struct json_writer *w)
+static void write_features(const struct qwen *c, struct json_writer *w)
 {
     bool thinking = c->wish.reasoning == REASONING_ON;
-    int64_t budget = thinking_budget(run->turn);
     json_begin_object(w);
     json_member_bool(w, "thinking_enabled", thinking);
     json_member_bool(w, "auto_thinking", thinking);
     json_member(w, "thinking_mode", thinking ? SPAN("Thinking") : SPAN("Fast"));
     if (thinking)
         json_member(w, "thinking_format", SPAN("detail"));
-    if (thinking && budget > 0)
-        json_member_int(w, "thinking_budget", budget);
+    if (thinking && c->wish.budget)
+        json_member_int(w, "thinking_budget", c->wish.budget);
     json_member(w, "output_schema", SPAN("phase")); /* without it all text is lost */
     json_member(w, "research_mode", SPAN("normal"));
     json_member_bool(w, "auto_search", c->wish.search);
@@ -142,13 +131,21 @@ static void write_files(const struct qwen *c, struct json_writer *w)
     json_end_array(w);
 }
 
+static void write_parent(struct json_writer *w, const struct qwen *c, const char *key)
+{
+    if (c->parent.n)
+        json_member(w, key, c->parent);
+    else
+        json_member_raw(w, key, SPAN("null"));
+}
+
 static void write_message(struct turn_run *run, const struct qwen *c, struct json_writer *w,
                           struct span prompt)
 {
     json_begin_object(w);
     json_member(w, "fid", make_uuid(run));
-    json_member_raw(w, "parentId", SPAN("null"));
-    json_member_raw(w, "parent_id", SPAN("null"));
+    write_parent(w, c, "parentId");
+    write_parent(w, c, "parent_id");
     json_key(w, "childrenIds");
     json_begin_array(w);
     json_string(w, make_uuid(run));
@@ -169,7 +166,7 @@ static void write_message(struct turn_run *run, const struct qwen *c, struct jso
     json_end_object(w);
     json_end_object(w);
     json_key(w, "feature_config");
-    write_features(run, c, w);
+    write_features(c, w);
     json_end_object(w);
 }
 
@@ -188,7 +185,7 @@ enum adapter_step qwen_send_chat(struct turn_run *run, struct qwen *c, struct si
     json_member(&w, "chat_id", c->chat_id);
     json_member(&w, "chat_mode", chat_mode(run));
     json_member(&w, "model", c->wish.id);
-    json_member_raw(&w, "parent_id", SPAN("null"));
+    write_parent(&w, c, "parent_id");
     json_key(&w, "messages");
     json_begin_array(&w);
     write_message(run, c, &w, prompt);

@@ -14,8 +14,9 @@
 struct span make_uuid(struct turn_run *);
 /* 32 lower-case hex digits from run->random. */
 struct span make_hex_id(struct turn_run *);
-/* What may stand in a path: letters, digits, `-` and `_`, 1 to 128 of them. An id of the site that
- * is anything else could make a path of another meaning (`.`, nothing at all). */
+/* What may stand in a path: letters, digits, `-` and `_`, 1 to PATH_ID_MAX of them. An id of the
+ * site that is anything else could make a path of another meaning (`.`, nothing at all). */
+enum { PATH_ID_MAX = 128 };
 bool is_path_id(struct span);
 struct span hex_encode(struct arena *, struct span bytes);
 /* Digests as lower-case hex; hmac_sha256 as 32 bytes, for signatures made of several. MD5 only
@@ -121,16 +122,56 @@ struct span flatten_with(struct arena *, const struct prompt_marks *, const stru
 /* flatten_with `role: text`, each turn on a line of its own. */
 struct span flatten_messages(struct arena *, const struct message *, size_t n);
 
+/* ---- conversations that are gone on with (support_conversation.c) ---- */
+/* run_conversation by the site's ids for it: the conversation, its last answer, and what else the
+ * adapter needs. Where one is no path id nothing is told. */
+void tell_conversation(struct turn_run *, const struct span *ids, size_t n);
+/* In the first `next`: the `n` ids that tell_conversation told, spans of run->conversation. 1; 0:
+ * the turn goes into a new conversation; -1 with run->fail: of another form, as another version
+ * wrote it down (the whole history is asked for by that). */
+int read_conversation(struct turn_run *, const char *host, struct span *ids, size_t n);
+/* Before any content: the site says that it answers in `told`, where we went on in `held` ("" = in
+ * none). 0, or -1 with run->fail when it is another one, whose answer knows nothing of what came
+ * before. */
+int check_conversation(struct turn_run *, const char *host, struct span held, struct span told);
+
+/* ---- wishes for reasoning (support_reasoning.c, docs/reasoning.md) ---- */
+enum effort {
+    EFFORT_OPEN, /* nothing was said: the site's own */
+    EFFORT_NONE,
+    EFFORT_MINIMAL,
+    EFFORT_LOW,
+    EFFORT_MEDIUM,
+    EFFORT_HIGH,
+    EFFORT_XHIGH,
+    EFFORT_MAX
+};
+/* OPEN for a word that is none of them; upper or lower case. */
+enum effort effort_named(struct span word);
+/* For sites that take words: below 1024 tokens minimal, 4096 low, 16384 medium, else high. OPEN for
+ * none (0). */
+enum effort effort_of_budget(int64_t tokens);
+
 /* ---- model ids with wishes behind them (support_model.c) ---- */
+/* What is wanted of the model: by its id's suffixes, which win, and by the turn. */
 struct model_wish {
     struct span id;                /* without suffixes */
     enum reasoning_wish reasoning; /* `-thinking`, `-nothinking`; of several the last of the id
                                       counts; without one what the client asks for */
+    enum effort effort;            /* for sites that take words: the client's, else by its budget.
+                                      With OFF: NONE, or MINIMAL where the client said so */
+    int64_t budget;                /* for sites that take tokens, first of all; 0 = none. With ON
+                                      alone */
     bool search;                   /* `-search` */
 };
 struct model_wish read_model_wish(const struct turn_run *);
 /* For adapter->base_model. */
 struct span base_model_id(struct span id);
+/* The same for APIs, which serve models of all kinds: only `-thinking` and `-nothinking`, and only
+ * behind ids that begin with `family` ("claude-"), whose own ids never end so. Others' do
+ * ("kimi-k2-thinking"). */
+struct model_wish read_family_wish(const struct turn_run *, struct span id, struct span family);
+struct span family_model_id(struct span id, struct span family);
 
 /* ---- requests (support_request.c) ---- */
 /* ADAPTER_FAILED with run->fail. */
