@@ -54,8 +54,8 @@ bool json_raw_key_is(struct span raw_key, struct span name);
  * Returns the buffer's error. */
 int json_raw_append_member(struct buffer *out, struct span raw_key, struct span value);
 
-/* Is foreign text one JSON object and nothing else, but for white space? By grammar alone: what is in
- * strings beside escapes and control characters is not looked at. Linear, without memory; deeper
+/* Is foreign text one JSON object and nothing else, but for white space? By grammar alone: what is
+ * in strings beside escapes and control characters is not looked at. Linear, without memory; deeper
  * than JSON_CHECK_DEPTH is none. */
 enum { JSON_CHECK_DEPTH = 512 };
 bool json_check_object(struct span text);

@@ -109,10 +109,7 @@ const struct turn *branch_again_turn(const struct branch *b)
     return b->again ? b->again->turn : NULL;
 }
 
-bool branch_holds_answer(const struct branch *b)
-{
-    return !b->continuing && branch_wants_call(b);
-}
+bool branch_holds_answer(const struct branch *b) { return !b->continuing && branch_wants_call(b); }
 
 void branch_forget_again(struct branch *b)
 {
