@@ -23,6 +23,25 @@ void mend_put(struct mend_step *s, enum mend_token token, struct span text)
 
 bool mend_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
+size_t mend_blank_at(struct span text)
+{
+    static const struct span wide[] = {SPAN_INIT("\xc2\xa0"), SPAN_INIT("\xe3\x80\x80"),
+                                       SPAN_INIT("\xef\xbb\xbf")};
+    if (text.n && mend_blank(text.p[0]))
+        return 1;
+    for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) {
+        if (span_starts(text, wide[i]))
+            return wide[i].n;
+    }
+    return 0;
+}
+
+bool mend_half_blank(struct span in)
+{
+    return in.n > 0 && in.n < 3 &&
+           (span_eq(in, SPAN("\xc2")) || in.p[0] == '\xe3' || in.p[0] == '\xef');
+}
+
 /* ---- levels ---- */
 
 char mend_level(const struct json_mender *m) { return m->depth ? m->levels[m->depth - 1] : 0; }
@@ -121,9 +140,14 @@ static bool backslash(struct mend_step *s)
 static bool between(struct mend_step *s, bool commas)
 {
     struct span in = s->in;
-    while (s->used < in.n && (mend_blank(in.p[s->used]) || (commas && in.p[s->used] == ',')))
-        s->used++;
-    if (s->used)
+    for (;;) {
+        struct span rest = span_from(in, s->used);
+        size_t n = commas && span_starts(rest, SPAN(",")) ? 1 : mend_blank_at(rest);
+        s->used += n;
+        if (!n)
+            break;
+    }
+    if (s->used || (!s->last && mend_half_blank(in)))
         return true;
     if (in.p[0] == '\\')
         return backslash(s);
@@ -190,7 +214,7 @@ static void at_key(struct mend_step *s)
     char c = s->in.p[0];
     if (between(s, true) || stops(s))
         return;
-    bool call = mend_level(m) == '(';
+    bool call = mend_level(m) == '(' && !m->doubled[m->depth - 1];
     if (c == '}' || c == ']' || c == ')') {
         close_bracket(s, c);
     } else if (call && (strchr("[(\"'", c) || (c == '{' && m->keyed))) {
@@ -274,20 +298,28 @@ int json_mender_read(struct json_mender *m, struct span *in, bool last,
     return m->stopped;
 }
 
+static enum mend_state state_behind(const struct json_mender *m)
+{
+    return m->state == MEND_IN_COMMENT ? m->behind : m->state;
+}
+
 bool json_mender_closable(const struct json_mender *m)
 {
-    return m->done || m->state == MEND_AT_ELEMENT || m->state == MEND_AT_KEY;
+    enum mend_state state = state_behind(m);
+    return m->done || state == MEND_AT_ELEMENT || state == MEND_AT_KEY;
 }
 
 int json_mender_close(struct json_mender *m, const struct mend_sink *sink)
 {
     struct mend_step s = {.m = m, .last = true, .sink = sink};
-    if (m->state == MEND_IN_KEY)
+    enum mend_state state = state_behind(m);
+    if (m->done && !m->depth)
+        return m->stopped;
+    if (state == MEND_IN_KEY)
         mend_put(&s, MEND_KEY, buffer_span(&m->key));
-    if (m->state == MEND_IN_STRING || m->state == MEND_IN_WORDS)
+    if (state == MEND_IN_STRING || state == MEND_IN_WORDS)
         mend_put(&s, MEND_STRING_END, SPAN(""));
-    else if (m->state == MEND_IN_KEY || m->state == MEND_AT_COLON ||
-             (m->state == MEND_AT_VALUE && m->depth))
+    else if (state == MEND_IN_KEY || state == MEND_AT_COLON || (state == MEND_AT_VALUE && m->depth))
         mend_put(&s, MEND_WORD, SPAN("null"));
     while (m->depth)
         pop(&s);

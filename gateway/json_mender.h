@@ -90,6 +90,9 @@ bool json_mender_closable(const struct json_mender *);
 int json_mender_close(struct json_mender *, const struct mend_sink *);
 /* What JSON and models take for white space. */
 bool mend_blank(char);
+/* How many bytes at the text's front are one blank, also of those outside ASCII (U+00A0, U+3000,
+ * U+FEFF); 0 = none. */
+size_t mend_blank_at(struct span);
 /* A token as strict JSON. */
 void mend_write(struct json_writer *, enum mend_token, struct span text);
 /* The number that is meant, as JSON writes it (in `room`, or the text itself); {NULL,0} = none. The

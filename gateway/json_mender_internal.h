@@ -18,6 +18,8 @@ struct mend_step {
 };
 
 void mend_put(struct mend_step *, enum mend_token, struct span text);
+/* A blank outside ASCII of which only the beginning is there. */
+bool mend_half_blank(struct span);
 char mend_level(const struct json_mender *); /* the innermost, 0 = none */
 void mend_value_over(struct json_mender *);
 

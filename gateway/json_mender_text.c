@@ -31,9 +31,13 @@ static struct look look_at(const struct mend_step *s, size_t from)
 
 static bool skip_blanks(struct look *l)
 {
-    while (l->at < l->t.n && mend_blank(l->t.p[l->at]))
-        l->at++;
-    return l->at < l->t.n;
+    for (;;) {
+        struct span rest = span_from(l->t, l->at);
+        size_t blank = l->more && mend_half_blank(rest) ? rest.n : mend_blank_at(rest);
+        l->at += blank;
+        if (!blank)
+            return l->at < l->t.n;
+    }
 }
 
 static bool is_word_char(char c)
@@ -49,11 +53,11 @@ static bool is_letter(char c)
 
 static bool is_closer(char c) { return c == '}' || c == ']' || c == ')'; }
 
-static enum verdict colon_follows(struct look *l, bool call)
+static enum verdict colon_follows(struct look *l, bool equals)
 {
     if (!skip_blanks(l))
         return at_end(l);
-    return l->t.p[l->at] == ':' || (call && l->t.p[l->at] == '=') ? YES : NO;
+    return l->t.p[l->at] == ':' || (equals && l->t.p[l->at] == '=') ? YES : NO;
 }
 
 /* A key, in quotes or bare, with its colon. */
@@ -77,7 +81,7 @@ static enum verdict key_follows(struct look *l, bool call)
     if (l->at >= l->t.n)
         return at_end(l);
     l->at++;
-    return colon_follows(l, false);
+    return colon_follows(l, true);
 }
 
 static bool is_constant(struct span word);
@@ -99,7 +103,9 @@ static enum verdict element_follows(struct look *l)
 /* Is the comma before l->at one of the structure? */
 static enum verdict comma_separates(struct look *l, char level)
 {
-    if (!skip_blanks(l))
+    while (skip_blanks(l) && l->t.p[l->at] == ',')
+        l->at++;
+    if (l->at == l->t.n)
         return at_end(l);
     char c = l->t.p[l->at];
     if (is_closer(c) || c == '/' || c == '#')
@@ -146,6 +152,16 @@ static enum verdict closers_fit(struct look *l, int depth)
     return mark_follows(l);
 }
 
+/* A comment, behind white space. */
+static enum verdict comment_follows(const struct look *l)
+{
+    struct span here = span_from(l->t, l->at);
+    if (here.n < 2)
+        return at_end(l);
+    bool comment = here.p[1] == '/' || here.p[1] == '*';
+    return comment && l->at > 0 ? YES : NO;
+}
+
 /* Does the string's quote, behind which `l` stands, end it? */
 static enum verdict string_ends(const struct json_mender *m, struct look *l)
 {
@@ -169,7 +185,7 @@ static enum verdict string_ends(const struct json_mender *m, struct look *l)
     if (c == '\\' && (l->t.p[l->at + 1] == 'n' || l->t.p[l->at + 1] == 'r'))
         return m->quote == '\\' ? YES : NO;
     if (c == '/')
-        return l->at + 1 < l->t.n ? (l->t.p[l->at + 1] == '/' && l->at > 0 ? YES : NO) : at_end(l);
+        return comment_follows(l);
     if (level == '{' && (c == '"' || c == '\'' || (is_letter(c) && l->at > 0) || c == '\\'))
         return key_follows(l, false);
     if (level == '[' && (c == '"' || c == '\''))
@@ -270,8 +286,6 @@ static int32_t hex_at(struct span in, size_t at, size_t n)
 /* Of \uXXXX; pairs of surrogates are one character, a lone one is U+FFFD. 0 = more is needed. */
 static size_t read_unicode(struct mend_step *s)
 {
-    if (s->in.n < 6 && !s->last)
-        return 0;
     int32_t c = hex_at(s->in, 2, 4), low = -1;
     if (c < 0)
         return 1; /* a backslash */
@@ -290,10 +304,18 @@ static size_t read_unicode(struct mend_step *s)
     return 6;
 }
 
+/* \uXXXX or \xXX that is not whole. */
+static bool half_escape(const struct mend_step *s)
+{
+    char c = s->in.p[1];
+    size_t whole = c == 'u' ? 6 : c == 'x' ? 4 : 0;
+    return s->in.n < whole && (s->in.n == 2 || hex_at(s->in, 2, s->in.n - 2) >= 0);
+}
+
 /* An unknown escape is the backslash itself. */
 static void read_escape(struct mend_step *s)
 {
-    static const char from[] = "nrtbf\"\\/'`\n", to[] = "\n\r\t\b\f\"\\/'`\n";
+    static const char from[] = "nrtbf\"\\/'`", to[] = "\n\r\t\b\f\"\\/'`";
     if (s->in.n < 2) {
         s->used = s->last;
         return;
@@ -306,10 +328,12 @@ static void read_escape(struct mend_step *s)
         return;
     }
     s->used = 1;
+    if (half_escape(s)) { /* the text ends in it */
+        s->used = s->last ? s->in.n : 0;
+        return;
+    }
     if (c == 'u')
         s->used = read_unicode(s);
-    else if (c == 'x' && s->in.n < 4 && !s->last)
-        s->used = 0;
     else if (c == 'x' && hex_at(s->in, 2, 2) >= 0) {
         put_character(s, (uint32_t)hex_at(s->in, 2, 2));
         s->used = 4;
@@ -338,8 +362,10 @@ static int closing_quote(const struct mend_step *s)
     case 'q':
         if (in.n < 3 && !s->last && in.p[0] == '\xe2')
             return -1;
-        n = in.p[0] == '\\' ? 0 : quote_at(in, &kind);
-        return kind == quote || (quote == 's' && in.p[0] == '"') ? (n > 1 ? 3 : 1) : 0;
+        if (in.p[0] == '"' || in.p[0] == '\\')
+            return quote == 's' && in.p[0] == '"';
+        n = quote_at(in, &kind);
+        return kind == quote ? (int)n : 0;
     default: return in.p[0] == quote;
     }
 }
@@ -480,7 +506,7 @@ struct span mend_number(struct span t, char room[MEND_NUMBER_MAX])
         if (t.p[at] != '_' || !between)
             room[n++] = t.p[at];
     }
-    if (room[n - 1] == '.')
+    if (n && room[n - 1] == '.')
         room[n++] = '0';
     return mend_is_number(span_of(room, n)) ? span_of(room, n) : span_of(NULL, 0);
 }

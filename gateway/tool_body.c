@@ -98,18 +98,19 @@ static size_t blanks(struct span in)
     return n;
 }
 
-void tool_body_begin_value(struct tool_step *s, struct span key, bool string, size_t used)
+void tool_body_begin_value(struct tool_step *s, struct span key, enum tool_text_kind kind,
+                           size_t used)
 {
     s->p->begins = true;
-    s->p->trims = false;
-    tool_values_begin_text(&s->p->out.values, key, string);
+    s->p->trims = s->p->lines = false;
+    tool_values_begin_text(&s->p->out.values, key, kind);
     tool_step_go(s, AT_VALUE, used);
 }
 
 void tool_body_parameter(struct tool_step *s)
 {
     struct span inside;
-    if (s->in.n && !tool_step_read_tag(s, &inside)) {
+    if (!tool_step_read_tag(s, &inside)) {
         if (s->p->failed) { /* no tag: the call goes on without it */
             s->p->failed = false;
             tool_step_go(s, AT_MEMBERS, 0);
@@ -117,9 +118,12 @@ void tool_body_parameter(struct tool_step *s)
         return;
     }
     struct span key = tool_tag_attribute(inside, "name", true);
-    bool string = span_eq_nocase(tool_tag_attribute(inside, "string", false), SPAN("true"));
+    struct span string = tool_tag_attribute(inside, "string", false);
+    enum tool_text_kind kind = span_eq_nocase(string, SPAN("true"))    ? TEXT_IS_STRING
+                               : span_eq_nocase(string, SPAN("false")) ? TEXT_IS_JSON
+                                                                       : TEXT_BY_SCHEMA;
     buffer_clear(&s->p->closing);
-    tool_body_begin_value(s, key, string, s->used);
+    tool_body_begin_value(s, key, kind, s->used);
 }
 
 void tool_body_members(struct tool_step *s)
@@ -136,6 +140,7 @@ void tool_body_members(struct tool_step *s)
     }
     enum mark_match found = tool_step_match(s, 0, roles, false, &mark, &n);
     if (found == MARK_YES && mark->role == MARK_PARAMETER) {
+        s->p->opened = mark;
         tool_step_go(s, AT_PARAMETER, n);
     } else if (found == MARK_YES && mark->role == MARK_KEY) {
         tool_step_go(s, AT_KEY, n);
@@ -148,7 +153,7 @@ void tool_body_members(struct tool_step *s)
         if (own == MARK_YES) {
             buffer_clear(&p->closing);
             buffer_append(&p->closing, property->name);
-            tool_body_begin_value(s, property->name, false, n);
+            tool_body_begin_value(s, property->name, TEXT_BY_SCHEMA, n);
             return;
         }
         enum mark_match end = tool_step_closing_tag(s, s->in, p->tool->name, &n);
@@ -189,7 +194,8 @@ void tool_body_keyed(struct tool_step *s)
         s->used = n;
     } else if (found == MARK_YES) {
         buffer_clear(&s->p->closing);
-        tool_body_begin_value(s, buffer_span(&s->p->key), false, n);
+        s->p->opened = mark;
+        tool_body_begin_value(s, buffer_span(&s->p->key), TEXT_BY_SCHEMA, n);
     } else {
         tool_step_go(s, AT_MEMBERS, 0);
     }
@@ -215,9 +221,27 @@ static enum mark_match value_ends(const struct tool_step *s, size_t from, size_t
         return tool_step_closing_tag(s, span_from(s->in, from), buffer_span(&p->closing), n);
     unsigned roles = MARK_PARAMETER_END | MARK_END | (from ? MARK_PARAMETER | MARK_KEY : 0u);
     enum mark_match found = tool_step_match(s, from, roles, false, &mark, n);
-    if (found == MARK_YES && mark->role != MARK_PARAMETER_END)
+    if (found != MARK_YES)
+        return found;
+    if (mark->role != MARK_PARAMETER_END)
         *n = 0; /* the value's own end is missing */
-    return found;
+    else if (!tool_mark_closes(mark, p->opened))
+        return MARK_NO; /* <param> in a <parameter> is the value's */
+    return MARK_YES;
+}
+
+enum { LINE_HALF = 3 };
+
+/* The length of the line break at the front, 0 = none, LINE_HALF = more is needed to tell. */
+static size_t line_break(const struct tool_step *s)
+{
+    if (s->in.p[0] == '\n')
+        return 1;
+    if (s->in.p[0] != '\r')
+        return 0;
+    if (s->in.n < 2)
+        return s->last ? 0 : LINE_HALF;
+    return s->in.p[1] == '\n' ? 2 : 0;
 }
 
 void tool_body_value(struct tool_step *s)
@@ -226,32 +250,36 @@ void tool_body_value(struct tool_step *s)
     struct span in = s->in;
     size_t n = 0, taken = 0;
     if (p->begins) {
+        size_t line = line_break(s);
+        if (line == LINE_HALF)
+            return;
         p->begins = false;
-        p->trims = in.p[0] == '\n';
+        p->trims = line > 0;
         if (p->trims) {
-            s->used = 1;
+            s->used = line;
             return;
         }
     }
-    while (n < in.n && in.p[n] != '<' && in.p[n] != '\n')
+    while (n < in.n && in.p[n] != '<' && in.p[n] != '\n' && in.p[n] != '\r')
         n++;
     if (n) {
         add_text(s, n);
         return;
     }
-    size_t from = in.p[0] == '\n';
-    if (from == in.n && !s->last)
+    size_t from = line_break(s);
+    if (from == LINE_HALF || (from == in.n && !s->last))
         return;
     bool tag = from < in.n && in.p[from] == '<';
     enum mark_match ends = tag ? value_ends(s, from, &taken) : MARK_NO;
     if (ends == MARK_MORE)
         return;
     if (ends == MARK_NO) {
+        p->lines |= from > 0;
         add_text(s, 1);
         return;
     }
-    if (from && !p->trims)
-        tool_values_add_text(&p->out.values, SPAN("\n"));
+    if (from && !p->trims && p->lines && (taken || p->closing.n))
+        tool_values_add_text(&p->out.values, span_first(in, from));
     tool_values_end_text(&p->out.values);
     tool_step_go(s, AT_MEMBERS, from + taken);
 }
@@ -276,7 +304,7 @@ void tool_body_begin_line(struct tool_step *s)
         return;
     }
     tool_step_begin_call(s);
-    tool_values_begin_text(&s->p->out.values, only->name, true);
+    tool_values_begin_text(&s->p->out.values, only->name, TEXT_IS_STRING);
     tool_step_go(s, AT_LINE, 0);
 }
 

@@ -34,6 +34,7 @@ static void begin_call(struct tool_envelope *e)
     e->begun = e->flat = e->replaying = false;
     e->had_arguments = e->preset != NULL;
     e->route = ROUTE_NONE;
+    e->inner = 0;
     buffer_shrink(&e->name, NAME_MAX_LENGTH);
     buffer_shrink(&e->arguments, 0);
     buffer_shrink(&e->members, 0);
@@ -85,6 +86,8 @@ static enum envelope_role role_of(struct span key)
         {SPAN_INIT("id"), ROLE_LABEL},
         {SPAN_INIT("type"), ROLE_LABEL},
         {SPAN_INIT("index"), ROLE_LABEL},
+        {SPAN_INIT("role"), ROLE_LABEL},
+        {SPAN_INIT("content"), ROLE_LABEL},
         {SPAN_INIT("call_id"), ROLE_LABEL},
         {SPAN_INIT("tool_call_id"), ROLE_LABEL},
     };
@@ -100,7 +103,8 @@ static const struct tool_property *property(const struct tool_envelope *e)
     return e->tool ? tool_find_property(e->tool, buffer_span(&e->key)) : NULL;
 }
 
-static void fail(struct tool_envelope *e) { e->failed = true; }
+/* A call that has begun is one: what is odd in it is left out. */
+static void fail(struct tool_envelope *e) { e->failed = e->failed || !e->begun; }
 
 static void check(struct tool_envelope *e, int error)
 {
@@ -210,7 +214,7 @@ static void begin_record(struct tool_envelope *e, struct buffer *record)
     e->recorder = json_writer(record);
 }
 
-/* An argument beside the name, or one whose name is not told: the only one that there is. */
+/* An argument beside the name. */
 static void begin_argument(struct tool_envelope *e, struct span key)
 {
     begin(e, true);
@@ -218,28 +222,10 @@ static void begin_argument(struct tool_envelope *e, struct span key)
     e->route = ROUTE_ARGUMENT;
 }
 
-/* The tool's only property, or its only required one; NULL = which one is meant is not plain. */
-static const struct tool_property *only_property(const struct tool *tool)
-{
-    const struct tool_property *found = NULL;
-    if (tool->n_properties == 1)
-        return tool->properties;
-    for (size_t i = 0; i < tool->n_properties; i++) {
-        if (!tool->properties[i].required)
-            continue;
-        if (found)
-            return NULL;
-        found = &tool->properties[i];
-    }
-    return found;
-}
-
-/* The value of "arguments" that is no object: an argument of that name, or the only one. */
+/* The value of "arguments" that is no object: an argument of that name, or none of a call. */
 static void begin_odd_argument(struct tool_envelope *e)
 {
     const struct tool_property *p = property(e);
-    if (!p)
-        p = only_property(e->tool);
     if (!p || e->begun)
         e->route = ROUTE_SKIP;
     else
@@ -293,6 +279,9 @@ static void route_other(struct tool_envelope *e, enum mend_token token, struct s
             begin_argument(e, buffer_span(&e->key));
     } else if (e->replaying || e->begun) {
         e->route = ROUTE_SKIP;
+    } else if (e->strict) {
+        e->route = ROUTE_SKIP; /* an answer in JSON, not a call */
+        fail(e);
     } else {
         record_member(e);
     }
@@ -425,10 +414,13 @@ static void pass(struct tool_envelope *e, enum mend_token token, struct span tex
 
 static void push(struct tool_envelope *e, enum envelope_level level)
 {
-    if (e->depth == ENVELOPE_DEPTH_MAX)
-        fail(e);
-    else
+    if (e->depth < ENVELOPE_DEPTH_MAX) {
         e->levels[e->depth++] = level;
+        return;
+    }
+    e->route = ROUTE_SKIP;
+    e->inner = 1;
+    fail(e);
 }
 
 static void end_call(struct tool_envelope *e)

@@ -163,6 +163,8 @@ void tool_head_open(struct tool_step *s, const struct mark *mark, size_t used)
 {
     struct tool_parser *p = s->p;
     p->marked = true;
+    p->own_tag = NULL;
+    p->second_mark = p->gap ? p->held.n + used + mark->tag : 0;
     p->listed = false;
     p->tool = NULL;
     p->separated = false;
@@ -200,6 +202,7 @@ static void head_mark(struct tool_step *s, const struct mark *mark, size_t n)
             break;
         }
         tool_step_begin_call(s);
+        p->opened = mark;
         tool_step_go(s, mark->role == MARK_KEY ? AT_KEY : AT_PARAMETER, n);
         break;
     default: tool_step_fail(s);
@@ -215,13 +218,22 @@ static void own_tag(struct tool_step *s)
     size_t n = 0;
     enum mark_match found = p->tool ? tool_step_property_tag(s, p->tool, &property, &n)
                                     : tool_step_tool_tag(s, &tool, &n);
+    enum mark_match end =
+        p->own_tag ? tool_step_closing_tag(s, s->in, p->own_tag->name, &n) : MARK_NO;
+    if (end == MARK_MORE)
+        return;
+    if (end == MARK_YES) { /* <NAME></NAME> */
+        tool_step_begin_call(s);
+        tool_step_end_call(s, n);
+        return;
+    }
     if (found == MARK_NO) {
         tool_step_fail(s);
     } else if (found == MARK_YES && p->tool) {
         tool_step_begin_call(s);
         buffer_clear(&p->closing);
         buffer_append(&p->closing, property->name);
-        tool_body_begin_value(s, property->name, false, n);
+        tool_body_begin_value(s, property->name, TEXT_BY_SCHEMA, n);
     } else if (found == MARK_YES) {
         p->tool = tool;
         s->used = n;
@@ -268,6 +280,18 @@ void tool_head_header(struct tool_step *s)
     tool_named(s, span_first(name, n));
 }
 
+/* A word that is no name, but says what follows. */
+static bool is_kind(struct span name)
+{
+    static const struct span words[] = {SPAN_INIT("json"), SPAN_INIT("tool_call"), SPAN_INIT("xml"),
+                                        SPAN_INIT("function_call")};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (span_eq_nocase(name, words[i]))
+            return true;
+    }
+    return false;
+}
+
 /* A name of its own. What follows it tells whether it may be one. */
 void tool_head_name(struct tool_step *s)
 {
@@ -306,6 +330,8 @@ void tool_head_name(struct tool_step *s)
     }
     if (separator == MARK_YES && !tool_list_find(p->list, name) && span_eq(name, SPAN("function")))
         return; /* DeepSeek: the kind of the call, then its name */
+    if (is_kind(name) && next > n && strchr("{[<", in.p[next]))
+        return; /* "json", "tool_call": what follows is the call */
     if (p->listed && !call) {
         s->used = 0;
         tool_step_fail(s);
@@ -400,7 +426,7 @@ void tool_head_start(struct tool_step *s)
         tool_body_begin_json(s, MEND_FORM_VALUE, 0);
     else if (c == '(' && p->tool)
         tool_body_begin_json(s, MEND_FORM_CALL, 1);
-    else if (c == '`')
+    else if (c == '`' && (p->marked || p->tool))
         inner_fence(s);
     else if (is_name_char(c) && !p->tool && (p->marked || p->listed))
         tool_step_go(s, AT_NAME, 0);

@@ -253,17 +253,12 @@ static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }
 
 static bool alike(struct span a, struct span b)
 {
-    size_t i = 0, j = 0;
-    for (;;) {
-        while (i < a.n && is_joint(a.p[i]))
-            i++;
-        while (j < b.n && is_joint(b.p[j]))
-            j++;
-        if (i == a.n || j == b.n)
-            return i == a.n && j == b.n && i > 0;
-        if (lower(a.p[i++]) != lower(b.p[j++]))
+    for (size_t i = 0; i < a.n && a.n == b.n; i++) {
+        bool joints = is_joint(a.p[i]) && is_joint(b.p[i]);
+        if (!joints && lower(a.p[i]) != lower(b.p[i]))
             return false;
     }
+    return a.n == b.n;
 }
 
 /* The only tool like that name, or NULL. */
@@ -293,7 +288,7 @@ const struct tool *tool_list_find_like(const struct tool_list *list, struct span
     const struct tool *tool = tool_list_find(list, name);
     if (tool)
         return tool;
-    struct span rest = without_number(name);
+    struct span rest = without_number(span_trim(name));
     if (span_ends(rest, SPAN(".call")))
         rest = span_first(rest, rest.n - 5);
     while (rest.n) {

@@ -5,17 +5,22 @@
 
 enum { NORMAL_MAX = 48 }; /* longer than any row */
 
-#define TAG(role, text)                                                                            \
+#define TAG(what, form)                                                                            \
     {                                                                                              \
-        SPAN_INIT(text), role, true, false, false                                                  \
+        .text = SPAN_INIT(form), .role = what, .tag = true                                         \
     }
-#define MARK(role, text)                                                                           \
+/* A common word: only with attributes. */
+#define NAMED(what, form)                                                                          \
     {                                                                                              \
-        SPAN_INIT(text), role, false, false, false                                                 \
+        .text = SPAN_INIT(form), .role = what, .tag = true, .named = true                          \
     }
-#define LINE(role, text)                                                                           \
+#define MARK(what, form)                                                                           \
     {                                                                                              \
-        SPAN_INIT(text), role, false, true, false                                                  \
+        .text = SPAN_INIT(form), .role = what                                                      \
+    }
+#define LINE(what, form)                                                                           \
+    {                                                                                              \
+        .text = SPAN_INIT(form), .role = what, .line = true                                        \
     }
 
 static const struct mark marks[] = {
@@ -39,10 +44,10 @@ static const struct mark marks[] = {
     MARK(MARK_END, "</tool_use>"),
     TAG(MARK_OPEN, "<tool_code"),
     MARK(MARK_END, "</tool_code>"),
-    TAG(MARK_OPEN, "<tool"),
+    NAMED(MARK_OPEN, "<tool"),
     MARK(MARK_END, "</tool>"),
     /* Qwen3-Coder, Llama: <function=NAME> */
-    TAG(MARK_OPEN, "<function"),
+    NAMED(MARK_OPEN, "<function"),
     MARK(MARK_END, "</function>"),
     /* Anthropic, DeepSeek's DSML */
     TAG(MARK_OPEN, "<function_calls"),
@@ -87,6 +92,8 @@ static const struct mark marks[] = {
     MARK(MARK_OPEN, "<|tool_calls_section_begin|>"),
     MARK(MARK_SEPARATOR, "<|tool_call_argument_begin|>"),
     MARK(MARK_END, "<|tool_calls_section_end|>"),
+    MARK(MARK_OPEN, "<|tool_call_section_begin|>"),
+    MARK(MARK_END, "<|tool_call_section_end|>"),
     /* Mistral */
     MARK(MARK_OPEN, "[tool_calls]"),
     MARK(MARK_OPEN, "[tool_call]"),
@@ -103,10 +110,12 @@ static const struct mark marks[] = {
     MARK(MARK_CHANNEL, "<|channel|>"),
     MARK(MARK_CHANNEL, "<|start|>"),
     MARK(MARK_END, "<|call|>"),
+    MARK(MARK_END, "<|end|>"),
+    MARK(MARK_END, "<|return|>"),
     /* Granite, Phi, LFM */
     MARK(MARK_OPEN, "<|tool_call|>"),
     MARK(MARK_END, "<|/tool_call|>"),
-    {SPAN_INIT("functools["), MARK_OPEN, false, true, true},
+    {.text = SPAN_INIT("functools["), .role = MARK_OPEN, .line = true, .keeps = true},
     MARK(MARK_OPEN, "<|tool_call_start|>"),
     /* FunctionGemma */
     MARK(MARK_OPEN, "<start_function_call>"),
@@ -196,13 +205,15 @@ static void normalise(struct normal *n, struct span text)
         size_t used = next_character(span_from(text, at), &c);
         if (!used)
             return;
-        if (n->n == NORMAL_MAX || (n->n && c == '<')) {
+        if (n->n == NORMAL_MAX || (n->n && (c == '<' || (c == '[' && n->text[0] == '[')))) {
             n->ended = false;
             return;
         }
         if (c == ' ' && n->n > 1 && n->text[1] == '|' && !dsml(n))
             c = '_'; /* "<|tool calls begin|>" */
         at += used;
+        if (c == ' ' && n->n > 2 && n->text[1] == '/')
+            continue; /* "</tool_call >" */
         n->text[n->n] = c;
         n->taken[n->n++] = (unsigned char)at;
         if (c == '>' || c == ']' || c == '\n') {
@@ -248,7 +259,15 @@ static enum mark_match match(const struct mark *m, const struct normal *n)
         return MARK_NO;
     if (n->n < length + m->tag)
         return n->ended ? MARK_MORE : MARK_NO;
-    return !m->tag || ends_tag_name(n->text[length]) ? MARK_YES : MARK_NO;
+    if (m->tag && !ends_tag_name(n->text[length]))
+        return MARK_NO;
+    return m->named && n->text[length] == '>' ? MARK_NO : MARK_YES;
+}
+
+/* A quick look at the second character: most places are no mark's beginning. */
+static bool may_be_mark(const struct normal *n)
+{
+    return n->n > 1 && (n->text[0] != '<' || strchr("acefgimnopst|/", n->text[1]));
 }
 
 enum mark_match tool_marks_match(struct span text, unsigned roles, bool line_begins,
@@ -256,10 +275,13 @@ enum mark_match tool_marks_match(struct span text, unsigned roles, bool line_beg
 {
     struct normal normal;
     normalise(&normal, text);
+    bool small = text.n && text.p[0] >= 'a' && text.p[0] != 'f'; /* "action:" is no mark */
+    if (!normal.ended && !may_be_mark(&normal))
+        return MARK_NO;
     enum mark_match best = take_namespace(&normal) ? MARK_MORE : MARK_NO;
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
         const struct mark *m = &marks[i];
-        if (!(m->role & roles) || (m->line && !line_begins) ||
+        if (!(m->role & roles) || (m->line && (!line_begins || small)) ||
             (normal.n && m->text.p[0] != normal.text[0]) ||
             (normal.n > 1 && m->text.p[1] != normal.text[1]))
             continue;
@@ -273,4 +295,12 @@ enum mark_match tool_marks_match(struct span text, unsigned roles, bool line_beg
             best = MARK_MORE;
     }
     return best;
+}
+
+bool tool_mark_closes(const struct mark *end, const struct mark *open)
+{
+    struct span name = span_from(open->text, 1);
+    name.n -= !open->tag; /* '>' */
+    return open->text.p[0] == '<' && span_starts(span_from(end->text, 2), name) &&
+           end->text.n == name.n + 3;
 }

@@ -30,7 +30,8 @@ struct mark {
     struct span text; /* in the normal form */
     enum mark_role role;
     bool tag;   /* attributes may follow; '>' ends it */
-    bool line;  /* only at a line's beginning */
+    bool named; /* attributes must follow */
+    bool line;  /* only at a line's beginning, and with a capital letter if it is one */
     bool keeps; /* its last byte belongs to what follows */
 };
 
@@ -40,6 +41,9 @@ enum mark_match { MARK_NO, MARK_MORE, MARK_YES };
  * that it takes (a tag's up to its name's end). MORE: one may, when the text goes on. */
 enum mark_match tool_marks_match(struct span text, unsigned roles, bool line_begins,
                                  const struct mark **mark, size_t *n);
+/* Does the one end what the other opened: </parameter> a <parameter>, </arg_value> an <arg_value>?
+ */
+bool tool_mark_closes(const struct mark *end, const struct mark *open);
 /* All rows, for tests. */
 const struct mark *tool_marks(size_t *n);
 

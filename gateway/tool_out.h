@@ -7,6 +7,7 @@
 
 #include "gateway/tool_parser.h"
 #include "gateway/tool_values.h"
+#include "sse/text_guard.h"
 
 enum { ARGUMENTS_PIECE = 16 * 1024 }; /* so many bytes of arguments leave at once */
 
@@ -17,6 +18,8 @@ struct tool_out {
     bool open;                          /* the last of them has not ended */
     struct buffer arguments;            /* not out yet */
     struct tool_values values;          /* of the open call */
+    struct text_guard guard;            /* arguments are whole characters */
+    struct buffer scratch;
 };
 
 void tool_out_init(struct tool_out *);

@@ -67,7 +67,8 @@ static void give_text(struct tool_parser *p, struct span text)
     note_recent(p, text);
 }
 
-static bool is_dropped_in_gap(char c) { return mend_blank(c) || c == '}' || c == ']'; }
+/* Behind a call: means nothing before another one, or at the end. */
+static bool is_dropped_in_gap(char c) { return mend_blank(c) || (c && strchr("}],;", c)); }
 
 /* What was held is text after all. */
 static void give_held(struct tool_parser *p)
@@ -83,14 +84,33 @@ static void give_held(struct tool_parser *p)
 
 /* ---- where a call may begin ---- */
 
+enum entry_kind {
+    ENTRY_MARK,
+    ENTRY_TOOL_TAG,
+    ENTRY_OWN_END,
+    ENTRY_FENCE,
+    ENTRY_FENCE_END,
+    ENTRY_BARE
+};
+
+struct entry {
+    enum entry_kind kind;
+    const struct mark *mark;
+    const struct tool *tool;
+    size_t n;
+    bool call; /* a fence's info says that calls are in it */
+};
+
 /* A fence's first line, if a call may stand in the fence: YES and its length. */
-static enum mark_match fence_line(const struct tool_step *s, size_t from, size_t *n)
+static enum mark_match fence_line(const struct tool_step *s, size_t from, struct entry *e)
 {
+    enum { FIRST_OF_CALLS = 4 };
     static const struct span infos[] = {
-        SPAN_INIT(""),          SPAN_INIT("json"),          SPAN_INIT("xml"),
-        SPAN_INIT("tool_call"), SPAN_INIT("tool_calls"),    SPAN_INIT("tool_code"),
-        SPAN_INIT("python"),    SPAN_INIT("function_call"), SPAN_INIT("tool-call"),
-        SPAN_INIT("tool_use"),
+        SPAN_INIT(""),          SPAN_INIT("json"),
+        SPAN_INIT("xml"),       SPAN_INIT("python"),
+        SPAN_INIT("tool_call"), SPAN_INIT("tool_calls"),
+        SPAN_INIT("tool_code"), SPAN_INIT("tool-call"),
+        SPAN_INIT("tool_use"),  SPAN_INIT("function_call"),
     };
     struct span in = span_from(s->in, from);
     size_t run = 0;
@@ -105,7 +125,8 @@ static enum mark_match fence_line(const struct tool_step *s, size_t from, size_t
     struct span info = span_trim(end < 0 ? line : span_first(line, (size_t)end));
     for (size_t i = 0; i < sizeof infos / sizeof *infos; i++) {
         if (end >= 0 && span_eq_nocase(info, infos[i])) {
-            *n = run + (size_t)end + 1;
+            e->n = run + (size_t)end + 1;
+            e->call = i >= FIRST_OF_CALLS;
             return MARK_YES;
         }
         if (end < 0 && line.n < NAME_LENGTH_MAX && info.n <= infos[i].n &&
@@ -135,15 +156,6 @@ static bool announces_example(const struct tool_parser *p)
     return false;
 }
 
-enum entry_kind { ENTRY_MARK, ENTRY_TOOL_TAG, ENTRY_FENCE, ENTRY_FENCE_END, ENTRY_BARE };
-
-struct entry {
-    enum entry_kind kind;
-    const struct mark *mark;
-    const struct tool *tool;
-    size_t n;
-};
-
 /* The end of the fence that the call before it stands in. */
 static enum mark_match fence_end(const struct tool_step *s, size_t from, struct entry *e)
 {
@@ -168,14 +180,26 @@ static enum mark_match find_entry(const struct tool_step *s, size_t from, struct
         if (p->gap && p->fenced)
             return fence_end(s, from, e);
         e->kind = ENTRY_FENCE;
-        return line ? fence_line(s, from, &e->n) : MARK_NO;
+        return line ? fence_line(s, from, e) : MARK_NO;
     }
     enum mark_match found = tool_step_match(s, from, roles, line, &e->mark, &e->n);
     if (found == MARK_YES)
         return found;
+    if (found == MARK_NO && p->gap && s->last && c == '<' &&
+        tool_marks_match(s->in, MARK_END, false, &e->mark, &e->n) == MARK_MORE && s->in.n > 2) {
+        e->kind = ENTRY_OWN_END; /* the close mark is not whole, and nothing follows */
+        e->n = s->in.n;
+        return MARK_YES;
+    }
     if (c == '<') {
         struct tool_step here = *s;
         here.in = span_from(s->in, from);
+        enum mark_match own = p->gap && p->own_tag
+                                  ? tool_step_closing_tag(s, here.in, p->own_tag->name, &e->n)
+                                  : MARK_NO;
+        e->kind = ENTRY_OWN_END;
+        if (own != MARK_NO)
+            return own;
         enum mark_match tag = tool_step_tool_tag(&here, &e->tool, &e->n);
         e->kind = ENTRY_TOOL_TAG;
         if (tag != MARK_NO)
@@ -191,7 +215,8 @@ static enum mark_match find_entry(const struct tool_step *s, size_t from, struct
 static void enter(struct tool_step *s, const struct entry *e)
 {
     struct tool_parser *p = s->p;
-    p->tool = NULL;
+    p->tool = p->own_tag = NULL;
+    p->second_mark = 0;
     p->begun = p->listed = p->any = p->separated = p->failed = false;
     switch (e->kind) {
     case ENTRY_MARK:
@@ -207,7 +232,7 @@ static void enter(struct tool_step *s, const struct entry *e)
         }
         break;
     case ENTRY_TOOL_TAG:
-        p->tool = e->tool;
+        p->tool = p->own_tag = e->tool;
         p->marked = false;
         tool_step_go(s, AT_START, e->n);
         break;
@@ -217,13 +242,15 @@ static void enter(struct tool_step *s, const struct entry *e)
         p->listed = true;
         tool_step_go(s, AT_START, e->n);
         break;
+    case ENTRY_OWN_END:
     case ENTRY_FENCE_END:
-        p->fenced = false;
+        p->fenced = p->fenced && e->kind == ENTRY_OWN_END;
         buffer_clear(&p->held);
         s->used = e->n;
         break;
     case ENTRY_BARE:
         p->marked = p->marked && p->gap;
+        p->started = true; /* if it is none, the same byte is not tried again */
         tool_step_go(s, AT_START, 0);
         break;
     }
@@ -249,7 +276,7 @@ static bool is_entry_byte(const struct tool_parser *p, char c)
 {
     if (c == '<' || c == '[')
         return true;
-    if (text_code_line_begins(&p->code) && strchr("aAfFoO*`", c) && c)
+    if (text_code_line_begins(&p->code) && c && strchr("AfO*`", c))
         return true;
     return c == '{' && !p->started;
 }
@@ -273,7 +300,7 @@ static size_t scan_text(struct tool_step *s, enum mark_match *found, struct entr
             if (*found == MARK_YES && e->kind == ENTRY_FENCE) {
                 if (i) /* the text before it leaves first: it may announce an example */
                     return i;
-                if (announces_example(p))
+                if (p->started && (!e->call || announces_example(p)))
                     *found = MARK_NO;
             }
             if (*found == MARK_YES || (*found == MARK_MORE && !s->last))
@@ -489,6 +516,8 @@ int tool_parser_end(struct tool_parser *p, enum tool_end how, const struct tool_
     struct span rest = buffer_span(&p->unread);
     bool word = half_word(p);
     p->out.sink = sink;
+    if (p->state == AT_VALUE)
+        rest = SPAN(""); /* what may be a mark's beginning */
     if (word)
         half = p->begun ? TOOL_PARSER_HALF : 0;
     else
@@ -496,7 +525,9 @@ int tool_parser_end(struct tool_parser *p, enum tool_end how, const struct tool_
     bool text = p->state == AT_TEXT || p->state == AT_INVENTED;
     if (!text && !word)
         half = end_call(p);
-    text = p->state == AT_TEXT || p->state == AT_INVENTED || (p->any && held_is_rest(p));
+    text =
+        p->state == AT_TEXT || p->state == AT_INVENTED || (p->any && held_is_rest(p)) ||
+        (p->state == AT_START && span_trim(buffer_span(&p->held)).n && p->held.n == p->second_mark);
     if (!text && !p->begun) {
         give_held(p);
         give_text(p, rest);

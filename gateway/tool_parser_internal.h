@@ -56,10 +56,14 @@ struct tool_parser {
     bool any;       /* of a list: a call of it is over */
     bool separated; /* "Action Input:" stood behind the name */
     const struct tool *tool;
-    struct buffer key;     /* of the parameter */
-    struct buffer closing; /* the tag that ends the value; empty = the marks that do */
-    bool trims;  /* the value began with a line break: the last one is not its own either */
-    bool begins; /* nothing of the value was there */
+    struct buffer key;          /* of the parameter */
+    struct buffer closing;      /* NAME, where </NAME> ends the value; empty = `ends_value` does */
+    const struct mark *opened;  /* what opened the value: ends_value is of its kind */
+    const struct tool *own_tag; /* the call was opened by <NAME> of its tool */
+    size_t second_mark;         /* so much of what is held is a mark right behind a call */
+    bool trims;                 /* the value began with a line break: its last one is layout, too */
+    bool lines;                 /* there is a line break in the value */
+    bool begins;                /* nothing of the value was there */
 };
 
 /* What a state's function sees: the front of the text. It says how much of it is read; nothing,
@@ -107,7 +111,7 @@ void tool_head_header(struct tool_step *);
 
 void tool_body_begin_json(struct tool_step *, enum mend_form, size_t used);
 void tool_body_begin_line(struct tool_step *);
-void tool_body_begin_value(struct tool_step *, struct span key, bool string, size_t used);
+void tool_body_begin_value(struct tool_step *, struct span key, enum tool_text_kind, size_t used);
 void tool_body_json(struct tool_step *);
 /* At the end of the text. 0, or -1: more than brackets miss, or it is none. */
 int tool_body_close_json(struct tool_step *);

@@ -323,11 +323,13 @@ void tool_values_put(struct tool_values *v, enum mend_token token, struct span t
     }
 }
 
-void tool_values_begin_text(struct tool_values *v, struct span key, bool string)
+void tool_values_begin_text(struct tool_values *v, struct span key, enum tool_text_kind kind)
 {
     put_key(v, key);
     v->open_text = true;
-    if (v->types == TOOL_TYPE_STRING || (string && v->types & TOOL_TYPE_STRING)) {
+    bool silent = v->types == TOOL_TYPE_ANY && kind == TEXT_BY_SCHEMA;
+    bool string = silent || (kind == TEXT_IS_STRING && v->types & TOOL_TYPE_STRING);
+    if (string || v->types == TOOL_TYPE_STRING) {
         v->mode = VALUES_STRING;
         open_string(&v->writer);
     } else {

@@ -46,10 +46,12 @@ void tool_values_free(struct tool_values *);
 void tool_values_begin(struct tool_values *, const struct tool *, struct buffer *out);
 /* A token of the members: of a key or of its value. */
 void tool_values_put(struct tool_values *, enum mend_token, struct span text);
-/* A member whose value is text: the key, the text in any pieces, its end. Where the types allow a
- * string and something else, it is the something else that the text is JSON of; `string`: it is a
- * string whenever it may be one. */
-void tool_values_begin_text(struct tool_values *, struct span key, bool string);
+/* What a value that is text is: JSON says that it is JSON where it can be, STRING that it is a
+ * string where it may be; SCHEMA: JSON where the types name something else than a string, and a
+ * string where they do not say. */
+enum tool_text_kind { TEXT_BY_SCHEMA, TEXT_IS_STRING, TEXT_IS_JSON };
+/* A member whose value is text: the key, the text in any pieces, its end. */
+void tool_values_begin_text(struct tool_values *, struct span key, enum tool_text_kind);
 void tool_values_add_text(struct tool_values *, struct span text);
 void tool_values_end_text(struct tool_values *);
 /* "}" */
