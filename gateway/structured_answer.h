@@ -1,0 +1,36 @@
+/*
+ * gateway/structured_answer.h - is an answer what `response_format` asked for, and where in a whole
+ * answer is it?
+ *
+ * Pure; bounded in time and memory, whatever the answer and the schema are.
+ */
+#ifndef DRAGOMAN_GATEWAY_STRUCTURED_ANSWER_H
+#define DRAGOMAN_GATEWAY_STRUCTURED_ANSWER_H
+
+#include "gateway/json_schema.h"
+#include "gateway/structured_output.h"
+
+enum { STRUCTURED_CHECKED_MAX = 8 * 1024 * 1024 }; /* bytes of an answer that is still looked at */
+
+enum structured_kind {
+    STRUCTURED_VALID,
+    STRUCTURED_INVALID,
+    STRUCTURED_UNCHECKED /* too long, too deep or too intricate to tell, or memory is short */
+};
+
+struct structured_verdict {
+    enum structured_kind kind;
+    struct json_schema_report error; /* of the last two */
+};
+
+/* The text, all of it. */
+void structured_judge(const struct structured_wish *, struct span text,
+                      struct structured_verdict *);
+/* The JSON in a whole answer, and what it is worth: without a fence and words around it; with
+ * several pieces of JSON, the first one that is as it should be, else the first one; with none,
+ * what is nearly JSON, mended. Without all that the whole text. In `text`, or in `room`, which is
+ * empty and the caller's to free. */
+struct span structured_pick(const struct structured_wish *, struct span text, struct buffer *room,
+                            struct structured_verdict *);
+
+#endif
