@@ -145,6 +145,15 @@ bool json_raw_next(struct json_raw_iter *it)
     return true;
 }
 
+size_t json_raw_count(struct span text)
+{
+    struct json_raw_iter it = json_raw_each(text);
+    size_t n = 0;
+    while (json_raw_next(&it))
+        n++;
+    return n;
+}
+
 int json_raw_append_member(struct buffer *out, struct span raw_key, struct span value)
 {
     if (out->n && out->p[out->n - 1] != '{')

@@ -11,6 +11,19 @@
 #include "base/arena.h"
 #include "base/buffer.h"
 
+/* What a value is: its first character says so. False for {NULL,0}. */
+static inline bool json_raw_is_text(struct span v) { return v.n && v.p[0] == '"'; }
+static inline bool json_raw_is_array(struct span v) { return v.n && v.p[0] == '['; }
+static inline bool json_raw_is_object(struct span v) { return v.n && v.p[0] == '{'; }
+static inline bool json_raw_is_bool(struct span v)
+{
+    return v.n && (v.p[0] == 't' || v.p[0] == 'f');
+}
+static inline bool json_raw_is_number(struct span v)
+{
+    return v.n && (v.p[0] == '-' || (v.p[0] >= '0' && v.p[0] <= '9'));
+}
+
 /* Members of an object or elements of an array, in order:
  *     struct json_raw_iter it = json_raw_each(text);
  *     while (json_raw_next(&it)) use(it.key, it.value);
@@ -25,6 +38,8 @@ struct json_raw_iter json_raw_each(struct span text);
 /* The same over an object's inside, without its braces. */
 struct json_raw_iter json_raw_members(struct span members);
 bool json_raw_next(struct json_raw_iter *);
+/* How many there are; 0 for other values. */
+size_t json_raw_count(struct span text);
 /* The raw value of the last member of that (decoded) name, {NULL,0} when absent. */
 struct span json_raw_get(struct span object, const char *key);
 /* The same, but an explicit null counts as absent. */
@@ -37,6 +52,14 @@ bool json_raw_key_is(struct span raw_key, struct span name);
 /* Adds a member to the inside of an object: a comma before it unless it is the first behind '{'.
  * Returns the buffer's error. */
 int json_raw_append_member(struct buffer *out, struct span raw_key, struct span value);
+
+/* Is foreign text one JSON object and nothing else, but for white space? By grammar alone: what is in
+ * strings beside escapes and control characters is not looked at. Linear, without memory; deeper
+ * than JSON_CHECK_DEPTH is none. */
+enum { JSON_CHECK_DEPTH = 512 };
+bool json_check_object(struct span text);
+/* Copies a value without white space between its tokens. Returns the buffer's error. */
+int json_raw_compact(struct buffer *out, struct span value);
 
 /* One renaming rule of `field_aliases`, of which there may be so many. */
 enum { JSON_ALIASES_MAX = 64 };

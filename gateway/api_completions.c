@@ -51,7 +51,7 @@ static int list_prompts(struct span object, struct span found[PROMPTS_MAX], size
 {
     struct span prompt = json_raw_given(object, "prompt");
     *n = 0;
-    if (prompt.n && prompt.p[0] == '"') {
+    if (json_raw_is_text(prompt)) {
         found[(*n)++] = prompt;
         return 0;
     }

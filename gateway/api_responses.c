@@ -172,7 +172,7 @@ struct item_list {
 static void add_items(struct item_list *list, struct span items, bool counting)
 {
     struct json_raw_iter it = json_raw_each(items);
-    while (items.n && items.p[0] == '[' && json_raw_next(&it)) {
+    while (json_raw_is_array(items) && json_raw_next(&it)) {
         if (!counting)
             list->items[list->n] = it.value;
         list->n++;
@@ -204,7 +204,7 @@ static void turn_around(struct item_list *list)
 static struct span item_id(struct span item)
 {
     struct span id = json_raw_given(item, "id");
-    return id.n > 1 && id.p[0] == '"' ? id : SPAN("null");
+    return json_raw_is_text(id) ? id : SPAN("null");
 }
 
 static bool has_id(struct span item, struct span id)

@@ -26,20 +26,11 @@ struct reader {
     struct fail *fail;
 };
 
-/* ---- raw values ---- */
-
-static bool raw_is_text(struct span v) { return v.n && v.p[0] == '"'; }
-static bool raw_is_array(struct span v) { return v.n && v.p[0] == '['; }
-static bool raw_is_object(struct span v) { return v.n && v.p[0] == '{'; }
-static bool raw_is_bool(struct span v) { return v.n && (v.p[0] == 't' || v.p[0] == 'f'); }
-static bool raw_is_number(struct span v)
-{
-    return v.n && (v.p[0] == '-' || (v.p[0] >= '0' && v.p[0] <= '9'));
-}
+/* ---- members ---- */
 
 static int invalid(struct reader *r, const char *param, const char *wanted)
 {
-    return fail_param(r->fail, FAIL_INVALID_VALUE, param, "%s must be %s", param, wanted);
+    return request_body_invalid(r->fail, param, wanted);
 }
 
 static int read_text(struct reader *r, struct span raw, struct span *text)
@@ -51,24 +42,12 @@ static int read_text(struct reader *r, struct span raw, struct span *text)
 static int text_member(struct reader *r, struct span object, const char *key, const char *param,
                        struct span *text)
 {
-    struct span v = json_raw_given(object, key);
-    if (!v.p)
-        return 0;
-    if (!raw_is_text(v))
-        return invalid(r, param, "a string");
-    return read_text(r, v, text);
+    return request_body_text_member(r->json, r->arena, object, key, param, text, r->fail);
 }
 
 static int number_member(struct reader *r, const char *key, bool *has, double *value)
 {
-    struct span v = json_raw_given(r->turn->raw, key);
-    if (!v.p)
-        return 0;
-    if (!raw_is_number(v))
-        return invalid(r, key, "a number");
-    *value = strtod(v.p, NULL); /* ends at the value's end: a delimiter follows */
-    *has = true;
-    return 0;
+    return request_body_number_member(r->turn->raw, key, key, has, value, r->fail);
 }
 
 static int int_member(struct reader *r, const char *key, bool *has, int64_t *value)
@@ -89,22 +68,7 @@ static int int_member(struct reader *r, const char *key, bool *has, int64_t *val
 static int bool_member(struct reader *r, struct span object, const char *key, const char *param,
                        bool *value)
 {
-    struct span v = json_raw_given(object, key);
-    if (!v.p)
-        return 0;
-    if (!raw_is_bool(v))
-        return invalid(r, param, "true or false");
-    *value = v.p[0] == 't';
-    return 0;
-}
-
-static size_t count_elements(struct span raw)
-{
-    size_t n = 0;
-    struct json_raw_iter it = json_raw_each(raw);
-    while (json_raw_next(&it))
-        n++;
-    return n;
+    return request_body_bool_member(object, key, param, value, r->fail);
 }
 
 /* ---- messages ---- */
@@ -130,9 +94,9 @@ static int split_data_url(struct reader *r, const char *param, struct part *part
 /* `value` is "url" or {"url": "…"}. */
 static int read_url(struct reader *r, struct span value, const char *param, struct part *part)
 {
-    if (raw_is_object(value))
+    if (json_raw_is_object(value))
         value = json_raw_given(value, "url");
-    if (!raw_is_text(value))
+    if (!json_raw_is_text(value))
         return invalid(r, param, "an object with a string \"url\"");
     if (read_text(r, value, &part->url))
         return -1;
@@ -143,7 +107,7 @@ static int read_url(struct reader *r, struct span value, const char *param, stru
 
 static int read_file_part(struct reader *r, struct span file, const char *param, struct part *part)
 {
-    if (!raw_is_object(file))
+    if (!json_raw_is_object(file))
         return invalid(r, param, "an object with \"file\": {\"file_data\" or \"file_id\"}");
     if (text_member(r, file, "filename", param, &part->filename) ||
         text_member(r, file, "file_id", param, &part->file_id) ||
@@ -157,7 +121,7 @@ static int read_file_part(struct reader *r, struct span file, const char *param,
 static int read_audio_part(struct reader *r, struct span audio, const char *param,
                            struct part *part)
 {
-    if (!raw_is_object(audio))
+    if (!json_raw_is_object(audio))
         return invalid(r, param, "an object with \"input_audio\": {\"data\", \"format\"}");
     if (text_member(r, audio, "data", param, &part->base64) ||
         text_member(r, audio, "format", param, &part->mime))
@@ -168,14 +132,14 @@ static int read_audio_part(struct reader *r, struct span audio, const char *para
 static int read_part(struct reader *r, struct span raw, const char *param, struct part *part)
 {
     struct span type = {NULL, 0};
-    if (!raw_is_object(raw))
+    if (!json_raw_is_object(raw))
         return invalid(r, param, "an object with a \"type\"");
     if (text_member(r, raw, "type", param, &type))
         return -1;
     if (span_eq(type, SPAN("text"))) {
         struct span text = json_raw_given(raw, "text");
         part->kind = PART_TEXT;
-        if (!text.p || !raw_is_text(text))
+        if (!text.p || !json_raw_is_text(text))
             return invalid(r, param, "a text part with a string \"text\"");
         return read_text(r, text, &part->text);
     }
@@ -215,7 +179,7 @@ static int read_content(struct reader *r, struct span raw, struct message *m)
     snprintf(param, sizeof param, "messages[%d].content", m->index);
     if (!raw.p)
         return 0;
-    if (raw_is_text(raw)) {
+    if (json_raw_is_text(raw)) {
         struct part *part = arena_alloc(r->arena, sizeof *part);
         if (!part)
             return fail_memory(r->fail);
@@ -225,10 +189,10 @@ static int read_content(struct reader *r, struct span raw, struct message *m)
         m->n_parts = part->text.n ? 1 : 0;
         return 0;
     }
-    if (!raw_is_array(raw))
+    if (!json_raw_is_array(raw))
         return invalid(r, param, "a string, an array of parts, or null");
 
-    size_t n = count_elements(raw);
+    size_t n = json_raw_count(raw);
     struct part *parts = arena_alloc(r->arena, (n ? n : 1) * sizeof *parts);
     if (!parts)
         return fail_memory(r->fail);
@@ -247,12 +211,12 @@ static int read_content(struct reader *r, struct span raw, struct message *m)
 static int read_function(struct reader *r, struct span function, const char *param,
                          struct tool_call *call)
 {
-    if (!raw_is_object(function))
+    if (!json_raw_is_object(function))
         return invalid(r, param, "given a \"function\" object");
     if (text_member(r, function, "name", param, &call->name))
         return -1;
     struct span arguments = json_raw_given(function, "arguments");
-    if (raw_is_text(arguments))
+    if (json_raw_is_text(arguments))
         return read_text(r, arguments, &call->arguments);
     call->arguments = arguments.p ? arguments : SPAN("{}"); /* an object: its JSON text */
     return 0;
@@ -267,9 +231,9 @@ static int read_tool_calls(struct reader *r, struct span raw, struct message *m)
         return 0;
 
     snprintf(param, sizeof param, "messages[%d].tool_calls", m->index);
-    if (calls.p && !raw_is_array(calls))
+    if (calls.p && !json_raw_is_array(calls))
         return invalid(r, param, "an array");
-    size_t n = calls.p ? count_elements(calls) : 1;
+    size_t n = calls.p ? json_raw_count(calls) : 1;
     struct tool_call *list = arena_alloc(r->arena, (n ? n : 1) * sizeof *list);
     if (!list)
         return fail_memory(r->fail);
@@ -282,7 +246,7 @@ static int read_tool_calls(struct reader *r, struct span raw, struct message *m)
     struct json_raw_iter it = json_raw_each(calls);
     for (int i = 0; json_raw_next(&it); i++) {
         snprintf(param, sizeof param, "messages[%d].tool_calls[%d]", m->index, i);
-        if (!raw_is_object(it.value))
+        if (!json_raw_is_object(it.value))
             return invalid(r, param, "an object");
         if (text_member(r, it.value, "id", param, &list[i].id))
             return -1;
@@ -293,7 +257,7 @@ static int read_tool_calls(struct reader *r, struct span raw, struct message *m)
             return -1;
         list[i].after = m->n_parts;
         struct span extra = json_raw_given(it.value, "extra_content"); /* echoed back, or foreign */
-        if (raw_is_object(extra))
+        if (json_raw_is_object(extra))
             list[i].extra_content = extra;
     }
     return 0;
@@ -327,7 +291,7 @@ static int read_message(struct reader *r, struct span raw, struct message *m)
 {
     char param[PATH_MAX_LENGTH];
     snprintf(param, sizeof param, "messages[%d]", m->index);
-    if (!raw_is_object(raw))
+    if (!json_raw_is_object(raw))
         return invalid(r, param, "an object with \"role\" and \"content\"");
     if (read_role(r, raw, m) || read_content(r, json_raw_given(raw, "content"), m) ||
         read_tool_calls(r, raw, m))
@@ -341,15 +305,15 @@ static int read_message(struct reader *r, struct span raw, struct message *m)
     /* Extensions that clients echo back: taken when they are text, never a reason to refuse (Q1).
      */
     struct span reasoning = json_raw_given(raw, "reasoning_content");
-    return raw_is_text(reasoning) ? read_text(r, reasoning, &m->reasoning) : 0;
+    return json_raw_is_text(reasoning) ? read_text(r, reasoning, &m->reasoning) : 0;
 }
 
 static int read_messages(struct reader *r)
 {
     struct span raw = json_raw_given(r->turn->raw, "messages");
-    if (!raw_is_array(raw))
+    if (!json_raw_is_array(raw))
         return invalid(r, "messages", "an array of messages");
-    size_t n = count_elements(raw);
+    size_t n = json_raw_count(raw);
     if (n == 0)
         return invalid(r, "messages", "an array of at least one message");
     struct message *messages = arena_alloc(r->arena, n * sizeof *messages);
@@ -373,9 +337,9 @@ static int read_stop(struct reader *r)
     struct span raw = json_raw_given(r->turn->raw, "stop");
     if (!raw.p)
         return 0;
-    if (!raw_is_text(raw) && !raw_is_array(raw))
+    if (!json_raw_is_text(raw) && !json_raw_is_array(raw))
         return invalid(r, "stop", "a string or an array of strings");
-    size_t n = raw_is_text(raw) ? 1 : count_elements(raw);
+    size_t n = json_raw_is_text(raw) ? 1 : json_raw_count(raw);
     if (n > STOPS_MAX)
         return invalid(r, "stop", "at most 64 strings");
     struct span *stops = arena_alloc(r->arena, (n ? n : 1) * sizeof *stops);
@@ -384,15 +348,15 @@ static int read_stop(struct reader *r)
     size_t kept = 0;
     struct json_raw_iter it = json_raw_each(raw);
     struct span value = raw;
-    while (raw_is_text(raw) ? kept == 0 : json_raw_next(&it)) {
-        if (!raw_is_text(raw))
+    while (json_raw_is_text(raw) ? kept == 0 : json_raw_next(&it)) {
+        if (!json_raw_is_text(raw))
             value = it.value;
-        if (!raw_is_text(value))
+        if (!json_raw_is_text(value))
             return invalid(r, "stop", "a string or an array of strings");
         if (read_text(r, value, &stops[kept]))
             return -1;
         if (stops[kept].n == 0) { /* an empty text stops nothing */
-            if (raw_is_text(raw))
+            if (json_raw_is_text(raw))
                 break;
             continue;
         }
@@ -407,7 +371,7 @@ static int read_stop(struct reader *r)
 static int wrap_functions(struct reader *r, struct span functions)
 {
     struct buffer out;
-    buffer_init(&out, functions.n * 2 + count_elements(functions) * 64 + 64);
+    buffer_init(&out, functions.n * 2 + json_raw_count(functions) * 64 + 64);
     struct json_writer w = json_writer(&out);
     json_begin_array(&w);
     struct json_raw_iter it = json_raw_each(functions);
@@ -429,25 +393,25 @@ static int read_tools(struct reader *r)
     struct span tools = json_raw_given(t->raw, "tools");
     struct span functions = json_raw_given(t->raw, "functions");
     struct span choice = json_raw_given(t->raw, "tool_choice");
-    if (tools.p && !raw_is_array(tools))
+    if (tools.p && !json_raw_is_array(tools))
         return invalid(r, "tools", "an array");
-    if (functions.p && !raw_is_array(functions))
+    if (functions.p && !json_raw_is_array(functions))
         return invalid(r, "functions", "an array");
     struct json_raw_iter it = json_raw_each(tools.p ? tools : functions);
     for (int i = 0; json_raw_next(&it); i++) {
         char param[PATH_MAX_LENGTH];
         snprintf(param, sizeof param, "%s[%d]", tools.p ? "tools" : "functions", i);
-        if (!raw_is_object(it.value))
+        if (!json_raw_is_object(it.value))
             return invalid(r, param, "an object");
     }
-    if (tools.p && count_elements(tools))
+    if (tools.p && json_raw_count(tools))
         t->tools_raw = tools;
-    else if (functions.p && count_elements(functions) && wrap_functions(r, functions))
+    else if (functions.p && json_raw_count(functions) && wrap_functions(r, functions))
         return -1;
 
     if (!choice.p && !tools.p)
         choice = json_raw_given(t->raw, "function_call");
-    if (choice.p && !raw_is_text(choice) && !raw_is_object(choice))
+    if (choice.p && !json_raw_is_text(choice) && !json_raw_is_object(choice))
         return invalid(r, "tool_choice", "\"none\", \"auto\", \"required\" or an object");
     t->tool_choice_raw = choice;
     bool none = choice.p && span_eq(choice, SPAN("\"none\""));
@@ -461,7 +425,7 @@ static int read_response_format(struct reader *r)
     struct span raw = json_raw_given(r->turn->raw, "response_format");
     if (!raw.p)
         return 0;
-    if (!raw_is_object(raw))
+    if (!json_raw_is_object(raw))
         return invalid(r, "response_format", "an object with a \"type\"");
     if (text_member(r, raw, "type", "response_format", &type))
         return -1;
@@ -490,16 +454,16 @@ static int read_reasoning(struct reader *r)
     struct span thinking = json_raw_given(t->raw, "thinking");
     struct span kwargs = json_raw_given(t->raw, "chat_template_kwargs");
     struct span switches[4] = {json_raw_given(t->raw, "enable_thinking")};
-    if (raw_is_object(reasoning)) {
+    if (json_raw_is_object(reasoning)) {
         struct span effort = json_raw_given(reasoning, "effort");
-        if (!t->reasoning_effort.n && raw_is_text(effort) &&
+        if (!t->reasoning_effort.n && json_raw_is_text(effort) &&
             read_text(r, effort, &t->reasoning_effort))
             return -1;
         switches[1] = json_raw_given(reasoning, "enabled");
     }
-    if (raw_is_object(thinking))
+    if (json_raw_is_object(thinking))
         t->thinking_raw = thinking;
-    if (raw_is_object(kwargs)) {
+    if (json_raw_is_object(kwargs)) {
         switches[2] = json_raw_given(kwargs, "enable_thinking");
         switches[3] = json_raw_given(kwargs, "thinking");
     }
@@ -507,7 +471,7 @@ static int read_reasoning(struct reader *r)
         t->reasoning = effort_means_off(t->reasoning_effort) ? REASONING_OFF : REASONING_ON;
         return 0;
     }
-    if (raw_is_object(thinking)) {
+    if (json_raw_is_object(thinking)) {
         struct span type = json_raw_given(thinking, "type");
         if (span_eq(type, SPAN("\"enabled\"")))
             t->reasoning = REASONING_ON;
@@ -515,7 +479,7 @@ static int read_reasoning(struct reader *r)
             t->reasoning = REASONING_OFF;
     }
     for (size_t i = 0; i < 4 && t->reasoning == REASONING_UNSET; i++) {
-        if (raw_is_bool(switches[i]))
+        if (json_raw_is_bool(switches[i]))
             t->reasoning = switches[i].p[0] == 't' ? REASONING_ON : REASONING_OFF;
     }
     return 0;
@@ -527,7 +491,7 @@ static int read_stream(struct reader *r)
     struct span options = json_raw_given(t->raw, "stream_options");
     if (bool_member(r, t->raw, "stream", "stream", &t->stream))
         return -1;
-    if (options.p && !raw_is_object(options))
+    if (options.p && !json_raw_is_object(options))
         return invalid(r, "stream_options", "an object");
     return bool_member(r, options, "include_usage", "stream_options.include_usage",
                        &t->include_usage);

@@ -140,7 +140,7 @@ static struct span write_body(struct arena *arena, const struct turn *asked,
     while (json_raw_next(&it)) {
         struct span to = it.value;
         buffer_clear(&value);
-        if (json_raw_key_is(it.key, SPAN("messages")) && to.n && to.p[0] == '[') {
+        if (json_raw_key_is(it.key, SPAN("messages")) && json_raw_is_array(to)) {
             write_messages(&value, to, text);
             to = buffer_span(&value);
         } else if (turn->has_max_tokens && is_limit(it.key) && !span_eq(to, SPAN("null"))) {

@@ -75,6 +75,7 @@ struct exchange {
     struct arena parsed;              /* the turns and what was made of them, while needed */
     struct prompts *prompts;          /* in `parsed`; NULL while the exchange is parked */
     struct target_turn *target_turns; /* made so far, in `parsed` */
+    struct emulated_turn *emulated_turns; /* likewise (branch_tools.h) */
     struct span model;
     uint64_t conversation; /* names it for the choice of accounts; 0 = not known */
 

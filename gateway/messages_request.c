@@ -33,11 +33,7 @@ struct reader {
     size_t n_blocks; /* that there was room made for */
 };
 
-/* ---- raw values ---- */
-
-static bool is_text(struct span v) { return v.n && v.p[0] == '"'; }
-static bool is_array(struct span v) { return v.n && v.p[0] == '['; }
-static bool is_object(struct span v) { return v.n && v.p[0] == '{'; }
+/* ---- members ---- */
 
 /* Where something stands in the body, in the client's words; a longer one than any is cut. */
 static void set_place(char place[PLACE_LENGTH], const char *format, ...)
@@ -75,24 +71,17 @@ static int optional_text(struct reader *r, struct span object, const char *place
     struct span v = json_raw_given(object, key);
     if (!v.p)
         return 0;
-    return is_text(v) ? read_text(r, v, text) : invalid_member(r, place, key, "must be a string");
+    return json_raw_is_text(v) ? read_text(r, v, text)
+                               : invalid_member(r, place, key, "must be a string");
 }
 
 static int needed_text(struct reader *r, struct span object, const char *place, const char *key,
                        struct span *text)
 {
     struct span v = json_raw_given(object, key);
-    return is_text(v) ? read_text(r, v, text)
-                      : invalid_member(r, place, key, v.p ? "must be a string" : "is required");
-}
-
-static size_t count_elements(struct span raw)
-{
-    size_t n = 0;
-    struct json_raw_iter it = json_raw_each(raw);
-    while (json_raw_next(&it))
-        n++;
-    return n;
+    return json_raw_is_text(v)
+               ? read_text(r, v, text)
+               : invalid_member(r, place, key, v.p ? "must be a string" : "is required");
 }
 
 /* ---- extras ---- */
@@ -144,8 +133,9 @@ static void make_foreign(struct reader *r, struct span raw, struct part *p)
 static bool are_our_citations(struct span citations)
 {
     struct json_raw_iter it = json_raw_each(citations);
-    while (is_array(citations) && json_raw_next(&it)) {
-        if (is_object(it.value) && span_eq(json_raw_get(it.value, "encrypted_index"), SPAN("\"\"")))
+    while (json_raw_is_array(citations) && json_raw_next(&it)) {
+        if (json_raw_is_object(it.value) &&
+            span_eq(json_raw_get(it.value, "encrypted_index"), SPAN("\"\"")))
             return true;
     }
     return false;
@@ -168,8 +158,8 @@ static int read_source(struct reader *r, struct span raw, const char *place,
 {
     *source = json_raw_given(raw, "source");
     set_place(below, "%s.source", place);
-    return is_object(*source) ? needed_text(r, *source, below, "type", type)
-                              : invalid(r, below, "must be an object with a \"type\"");
+    return json_raw_is_object(*source) ? needed_text(r, *source, below, "type", type)
+                                       : invalid(r, below, "must be an object with a \"type\"");
 }
 
 static int read_payload(struct reader *r, struct span source, const char *place, struct part *p)
@@ -208,7 +198,7 @@ static bool gather_texts(struct reader *r, struct span blocks, struct buffer *ou
     struct json_raw_iter it = json_raw_each(blocks);
     while (json_raw_next(&it)) {
         struct span text, raw = json_raw_given(it.value, "text");
-        if (!is_object(it.value) || !is_text(raw) ||
+        if (!json_raw_is_object(it.value) || !json_raw_is_text(raw) ||
             !span_eq(json_raw_given(it.value, "type"), SPAN("\"text\"")) ||
             read_text(r, raw, &text))
             return false;
@@ -226,10 +216,10 @@ static int read_document_blocks(struct reader *r, struct span raw, struct span s
     static const char *const known[] = {"type", NULL};
     struct span content = json_raw_given(source, "content");
     struct buffer out;
-    if (is_text(content))
+    if (json_raw_is_text(content))
         return read_text(r, content, &p->text) || read_extra(r, raw, known, &p->extra) ? -1 : 1;
     buffer_init(&out, content.n + 1);
-    bool good = is_array(content) && gather_texts(r, content, &out);
+    bool good = json_raw_is_array(content) && gather_texts(r, content, &out);
     p->text = good ? arena_dup(r->arena, buffer_span(&out)) : span_of("", 0);
     buffer_free(&out);
     if (!p->text.p)
@@ -295,8 +285,8 @@ static int read_block(struct reader *r, struct span raw, struct span type, const
 
 static int read_type(struct reader *r, struct span raw, const char *place, struct span *type)
 {
-    return is_object(raw) ? needed_text(r, raw, place, "type", type)
-                          : invalid(r, place, "must be an object with a \"type\"");
+    return json_raw_is_object(raw) ? needed_text(r, raw, place, "type", type)
+                                   : invalid(r, place, "must be an object with a \"type\"");
 }
 
 /* ---- content ---- */
@@ -343,11 +333,11 @@ static int read_plain(struct reader *r, struct span raw, const char *place, int 
 {
     char below[PLACE_LENGTH];
     struct span type = {NULL, 0};
-    if (is_text(raw))
+    if (json_raw_is_text(raw))
         return read_string(r, raw, m);
-    if (!is_array(raw))
+    if (!json_raw_is_array(raw))
         return invalid(r, place, "must be a string or a list of blocks");
-    struct part *parts = make_parts(r, count_elements(raw));
+    struct part *parts = make_parts(r, json_raw_count(raw));
     if (!parts)
         return -1;
     m->parts = parts;
@@ -398,7 +388,7 @@ static int read_user(struct reader *r, struct span raw, const char *place, int i
     struct span type = {NULL, 0};
     struct message *open = NULL;
     size_t before = r->n_messages;
-    struct part *parts = make_parts(r, count_elements(raw));
+    struct part *parts = make_parts(r, json_raw_count(raw));
     if (!parts)
         return -1;
     struct json_raw_iter it = json_raw_each(raw);
@@ -438,7 +428,7 @@ static int read_tool_use(struct reader *r, struct span raw, const char *place,
     if (needed_text(r, raw, place, "id", &call->id) ||
         needed_text(r, raw, place, "name", &call->name))
         return -1;
-    if (input.p && !is_object(input))
+    if (input.p && !json_raw_is_object(input))
         return invalid_member(r, place, "input", "must be an object");
     call->arguments = input.p ? input : SPAN("{}");
     return read_extra(r, raw, known, &call->extra);
@@ -488,7 +478,7 @@ static int read_assistant(struct reader *r, struct span raw, const char *place, 
 {
     char below[PLACE_LENGTH];
     struct span type = {NULL, 0};
-    size_t n = count_elements(raw);
+    size_t n = json_raw_count(raw);
     struct part *parts = make_parts(r, n);
     if (!parts)
         return -1;
@@ -531,8 +521,8 @@ static int make_messages(struct reader *r, struct span system, struct span list)
     struct json_raw_iter it = json_raw_each(list);
     while (json_raw_next(&it)) {
         struct span content =
-            is_object(it.value) ? json_raw_given(it.value, "content") : span_of(NULL, 0);
-        most += 1 + (is_array(content) ? count_elements(content) : 0);
+            json_raw_is_object(it.value) ? json_raw_given(it.value, "content") : span_of(NULL, 0);
+        most += 1 + (json_raw_is_array(content) ? json_raw_count(content) : 0);
         n++;
     }
     if (n > MESSAGES_MAX || most > MESSAGES_MAX + BLOCKS_MAX)
@@ -550,17 +540,17 @@ static int read_message(struct reader *r, struct span raw, int index)
     int bad;
     set_place(place, "messages.%d", index);
     set_place(below, "messages.%d.content", index);
-    if (!is_object(raw))
+    if (!json_raw_is_object(raw))
         return invalid(r, place, "must be an object with \"role\" and \"content\"");
     if (needed_text(r, raw, place, "role", &role))
         return -1;
     content = json_raw_given(raw, "content");
-    if (!is_text(content) && !is_array(content))
+    if (!json_raw_is_text(content) && !json_raw_is_array(content))
         return invalid(r, below,
                        content.p ? "must be a string or a list of blocks" : "is required");
-    if (span_eq(role, SPAN("user")) && is_array(content)) {
+    if (span_eq(role, SPAN("user")) && json_raw_is_array(content)) {
         bad = read_user(r, content, below, index, &m);
-    } else if (span_eq(role, SPAN("assistant")) && is_array(content)) {
+    } else if (span_eq(role, SPAN("assistant")) && json_raw_is_array(content)) {
         m = add_message(r, ROLE_ASSISTANT, index);
         bad = read_assistant(r, content, below, m);
     } else if (span_eq(role, SPAN("user")) || span_eq(role, SPAN("assistant"))) {
@@ -579,7 +569,7 @@ static int read_messages(struct reader *r)
 {
     struct span system = json_raw_given(r->turn->raw, "system");
     struct span list = json_raw_given(r->turn->raw, "messages");
-    if (!is_array(list))
+    if (!json_raw_is_array(list))
         return invalid(r, "messages", list.p ? "must be a list of messages" : "is required");
     if (make_messages(r, system, list))
         return -1;
@@ -622,7 +612,7 @@ static int write_tool(struct reader *r, struct json_writer *w, struct span tool,
     struct span schema = json_raw_given(tool, "input_schema"), name = {NULL, 0};
     if (needed_text(r, tool, place, "name", &name))
         return -1;
-    if (!is_object(schema))
+    if (!json_raw_is_object(schema))
         return invalid_member(r, place, "input_schema", "must be an object");
     json_begin_object(w);
     json_member(w, "type", SPAN("function"));
@@ -649,7 +639,7 @@ static int write_tools(struct reader *r, struct json_writer *w, struct span tool
     json_begin_array(w);
     for (int i = 0; json_raw_next(&it); i++) {
         set_place(place, "tools.%d", i);
-        if (!is_object(it.value))
+        if (!json_raw_is_object(it.value))
             return invalid(r, place, "must be an object");
         type = SPAN("custom");
         if (optional_text(r, it.value, place, "type", &type))
@@ -672,9 +662,9 @@ static int read_tools(struct reader *r)
     struct buffer out;
     if (!tools.p)
         return 0;
-    if (!is_array(tools))
+    if (!json_raw_is_array(tools))
         return invalid(r, "tools", "must be a list of tools");
-    if (!count_elements(tools))
+    if (!json_raw_count(tools))
         return 0;
     buffer_init(&out, TOOLS_LIMIT);
     struct json_writer w = json_writer(&out);
@@ -690,7 +680,7 @@ static int read_tools(struct reader *r)
 static int read_named_choice(struct reader *r, struct span choice)
 {
     struct span name = json_raw_given(choice, "name");
-    if (!is_text(name))
+    if (!json_raw_is_text(name))
         return invalid(r, "tool_choice.name", name.p ? "must be a string" : "is required");
     r->turn->tool_choice_raw = arena_printf(
         r->arena, "{\"type\":\"function\",\"function\":{\"name\":%.*s}}", SPAN_ARGS(name));
@@ -704,7 +694,7 @@ static int read_tool_choice(struct reader *r)
     t->tools_wanted = t->tools_raw.p;
     if (!choice.p)
         return 0;
-    if (!is_object(choice))
+    if (!json_raw_is_object(choice))
         return invalid(r, "tool_choice", "must be an object with a \"type\"");
     if (needed_text(r, choice, "tool_choice", "type", &type))
         return -1;
@@ -782,8 +772,8 @@ static int read_stops(struct reader *r)
     struct span raw = json_raw_given(r->turn->raw, "stop_sequences");
     if (!raw.p)
         return 0;
-    size_t n = is_array(raw) ? count_elements(raw) : 0;
-    if (!is_array(raw) || n > STOPS_MAX)
+    size_t n = json_raw_is_array(raw) ? json_raw_count(raw) : 0;
+    if (!json_raw_is_array(raw) || n > STOPS_MAX)
         return invalid(r, "stop_sequences", "must be a list of at most 256 strings");
     struct span *stops = arena_alloc(r->arena, (n ? n : 1) * sizeof *stops);
     if (!stops)
@@ -792,7 +782,7 @@ static int read_stops(struct reader *r)
     for (int i = 0; json_raw_next(&it); i++) {
         char place[PLACE_LENGTH];
         set_place(place, "stop_sequences.%d", i);
-        if (!is_text(it.value))
+        if (!json_raw_is_text(it.value))
             return invalid(r, place, "must be a string");
         if (read_text(r, it.value, &stops[r->turn->n_stop]))
             return -1;
@@ -807,7 +797,7 @@ static int read_stops(struct reader *r)
 static int read_format(struct reader *r, struct span format)
 {
     struct span schema = json_raw_given(format, "schema");
-    if (!is_object(format) || !is_object(schema) ||
+    if (!json_raw_is_object(format) || !json_raw_is_object(schema) ||
         !span_eq(json_raw_given(format, "type"), SPAN("\"json_schema\"")))
         return 0; /* whatever it is, the service of the dialect will know */
     struct buffer out;
@@ -833,7 +823,7 @@ static int read_thinking_wish(struct reader *r)
     struct span thinking = json_raw_given(t->raw, "thinking"), type = {NULL, 0};
     if (!thinking.p)
         return 0;
-    if (!is_object(thinking))
+    if (!json_raw_is_object(thinking))
         return invalid(r, "thinking", "must be an object with a \"type\"");
     if (needed_text(r, thinking, "thinking", "type", &type))
         return -1;
@@ -849,10 +839,10 @@ static int read_output_wishes(struct reader *r)
 {
     struct turn *t = r->turn;
     struct span config = json_raw_given(t->raw, "output_config");
-    if (config.p && !is_object(config))
+    if (config.p && !json_raw_is_object(config))
         return invalid(r, "output_config", "must be an object");
     struct span effort = json_raw_given(config, "effort");
-    if (effort.p && !is_text(effort))
+    if (effort.p && !json_raw_is_text(effort))
         return invalid(r, "output_config.effort", "must be a string");
     if (effort.p && t->reasoning != REASONING_OFF) {
         if (read_text(r, effort, &t->reasoning_effort))
@@ -891,7 +881,7 @@ static int read_model(struct reader *r)
     struct span raw = json_raw_given(r->turn->raw, "model");
     if (!raw.p)
         return invalid(r, "model", "is required: the id of a model (GET /v1/models lists them)");
-    if (!is_text(raw) || raw.n == 2)
+    if (!json_raw_is_text(raw) || raw.n == 2)
         return invalid(r, "model", "must be the id of a model (GET /v1/models lists them)");
     return read_text(r, raw, &r->turn->model);
 }

@@ -3,6 +3,8 @@
  */
 #include "gateway/request_body.h"
 
+#include <stdlib.h>
+
 #include "base/json_raw.h"
 
 static int refuse_json(struct fail *fail, int error)
@@ -44,7 +46,7 @@ int request_body_model(struct json_parser *json, struct arena *arena, struct spa
                        struct span *model, struct fail *fail)
 {
     struct span raw = json_raw_given(object, "model");
-    if (raw.n <= 2 || raw.p[0] != '"')
+    if (raw.n <= 2 || !json_raw_is_text(raw))
         return fail_param(fail, FAIL_INVALID_VALUE, "model",
                           "model must be a string: the id of a model (GET /v1/models lists them)");
     return request_body_text(json, arena, raw, model, fail);
@@ -63,4 +65,45 @@ int request_body_text(struct json_parser *json, struct arena *arena, struct span
         return fail_memory(fail); /* the whole body parsed: only memory can fail */
     *text = arena_dup(arena, json_text(root));
     return text->p ? 0 : fail_memory(fail);
+}
+
+int request_body_invalid(struct fail *fail, const char *param, const char *wanted)
+{
+    return fail_param(fail, FAIL_INVALID_VALUE, param, "%s must be %s", param, wanted);
+}
+
+int request_body_text_member(struct json_parser *json, struct arena *arena, struct span object,
+                             const char *key, const char *param, struct span *value,
+                             struct fail *fail)
+{
+    struct span raw = json_raw_given(object, key);
+    if (!raw.p)
+        return 0;
+    return json_raw_is_text(raw) ? request_body_text(json, arena, raw, value, fail)
+                                 : request_body_invalid(fail, param, "a string");
+}
+
+int request_body_bool_member(struct span object, const char *key, const char *param, bool *value,
+                             struct fail *fail)
+{
+    struct span raw = json_raw_given(object, key);
+    if (!raw.p)
+        return 0;
+    if (!json_raw_is_bool(raw))
+        return request_body_invalid(fail, param, "true or false");
+    *value = raw.p[0] == 't';
+    return 0;
+}
+
+int request_body_number_member(struct span object, const char *key, const char *param, bool *has,
+                               double *value, struct fail *fail)
+{
+    struct span raw = json_raw_given(object, key);
+    if (!raw.p)
+        return 0;
+    if (!json_raw_is_number(raw))
+        return request_body_invalid(fail, param, "a number");
+    *value = strtod(raw.p, NULL); /* ends at the value's end: a delimiter follows */
+    *has = true;
+    return 0;
 }

@@ -24,4 +24,16 @@ int request_body_model(struct json_parser *, struct arena *, struct span object,
 int request_body_text(struct json_parser *, struct arena *, struct span raw, struct span *text,
                       struct fail *);
 
+/* "<param> must be <wanted>": INVALID_VALUE. -1. */
+int request_body_invalid(struct fail *, const char *param, const char *wanted);
+/* Optional members of the type: absent or null leaves *value alone; another type is
+ * INVALID_VALUE. */
+int request_body_text_member(struct json_parser *, struct arena *, struct span object,
+                             const char *key, const char *param, struct span *value, struct fail *);
+int request_body_bool_member(struct span object, const char *key, const char *param, bool *value,
+                             struct fail *);
+/* `*has` becomes true where there is one. */
+int request_body_number_member(struct span object, const char *key, const char *param, bool *has,
+                               double *value, struct fail *);
+
 #endif

@@ -55,23 +55,11 @@ struct reader {
     size_t referred; /* bytes of items that references stand for */
 };
 
-/* ---- raw values ---- */
-
-/* A value's first character says what it is; '\0' = there is none. */
-static char first_of(struct span v) { return v.p && v.n ? v.p[0] : '\0'; }
-
-static bool is_text(struct span v) { return first_of(v) == '"'; }
-static bool is_array(struct span v) { return first_of(v) == '['; }
-static bool is_object(struct span v) { return first_of(v) == '{'; }
-static bool is_bool(struct span v) { return first_of(v) == 't' || first_of(v) == 'f'; }
-static bool is_number(struct span v)
-{
-    return first_of(v) == '-' || (first_of(v) >= '0' && first_of(v) <= '9');
-}
+/* ---- members ---- */
 
 static int invalid(struct reader *r, const char *param, const char *wanted)
 {
-    return fail_param(r->fail, FAIL_INVALID_VALUE, param, "%s must be %s", param, wanted);
+    return request_body_invalid(r->fail, param, wanted);
 }
 
 static int unsupported(struct reader *r, const char *param, const char *why)
@@ -88,43 +76,18 @@ static int read_text(struct reader *r, struct span raw, struct span *text)
 static int text_member(struct reader *r, struct span object, const char *key, const char *param,
                        struct span *text)
 {
-    struct span v = json_raw_given(object, key);
-    if (!v.p)
-        return 0;
-    return is_text(v) ? read_text(r, v, text) : invalid(r, param, "a string");
+    return request_body_text_member(r->json, r->arena, object, key, param, text, r->fail);
 }
 
 static int bool_member(struct reader *r, struct span object, const char *key, bool *value)
 {
-    struct span v = json_raw_given(object, key);
-    if (!v.p)
-        return 0;
-    if (!is_bool(v))
-        return invalid(r, key, "true or false");
-    *value = v.p[0] == 't';
-    return 0;
+    return request_body_bool_member(object, key, key, value, r->fail);
 }
 
 static int number_member(struct reader *r, struct span object, const char *key, bool *has,
                          double *value)
 {
-    struct span v = json_raw_given(object, key);
-    if (!v.p)
-        return 0;
-    if (!is_number(v))
-        return invalid(r, key, "a number");
-    *value = strtod(v.p, NULL); /* ends at the value's end: a delimiter follows */
-    *has = true;
-    return 0;
-}
-
-static size_t count_elements(struct span raw)
-{
-    size_t n = 0;
-    struct json_raw_iter it = json_raw_each(raw);
-    while (json_raw_next(&it))
-        n++;
-    return n;
+    return request_body_number_member(object, key, key, has, value, r->fail);
 }
 
 /* Room for one more in a list of the arena, whose entries stay where they are until then. */
@@ -297,13 +260,13 @@ static int read_image(struct reader *r, struct span raw, const char *where, stru
     struct span url = json_raw_given(raw, "image_url");
     part->kind = PART_IMAGE;
     r->turn->has_images = true;
-    if (is_object(url)) /* as in chats */
+    if (json_raw_is_object(url)) /* as in chats */
         url = json_raw_given(url, "url");
     if (!url.p && json_raw_given(raw, "file_id").p)
         return unsupported(r, where,
                            "pictures by file_id are not possible: send them as image_url, a data: "
                            "URL for instance");
-    if (!is_text(url))
+    if (!json_raw_is_text(url))
         return invalid(r, where, "a picture with a string \"image_url\"");
     if (read_text(r, url, &part->url))
         return -1;
@@ -330,7 +293,7 @@ static int read_audio(struct reader *r, struct span raw, const char *where, stru
     struct span audio = json_raw_given(raw, "input_audio");
     part->kind = PART_AUDIO;
     r->turn->has_audio = true;
-    if (!is_object(audio) || text_member(r, audio, "data", where, &part->base64) ||
+    if (!json_raw_is_object(audio) || text_member(r, audio, "data", where, &part->base64) ||
         text_member(r, audio, "format", where, &part->mime) || !part->base64.n)
         return invalid(r, where, "given \"input_audio\": {\"data\", \"format\"}");
     return 0;
@@ -341,7 +304,7 @@ static int read_part(struct reader *r, struct span raw, const char *where, struc
     static const char *const texts[] = {"input_text", "output_text", "text", "summary_text",
                                         "reasoning_text"};
     struct span type = {NULL, 0};
-    if (!is_object(raw))
+    if (!json_raw_is_object(raw))
         return invalid(r, where, "an object with a \"type\"");
     if (text_member(r, raw, "type", where, &type))
         return -1;
@@ -350,8 +313,8 @@ static int read_part(struct reader *r, struct span raw, const char *where, struc
             continue;
         struct span text = json_raw_given(raw, "text");
         part->kind = PART_TEXT;
-        return is_text(text) ? read_text(r, text, &part->text)
-                             : invalid(r, where, "a part with a string \"text\"");
+        return json_raw_is_text(text) ? read_text(r, text, &part->text)
+                                      : invalid(r, where, "a part with a string \"text\"");
     }
     if (span_eq(type, SPAN("refusal"))) {
         part->kind = PART_REFUSAL;
@@ -382,13 +345,13 @@ static int read_parts(struct reader *r, struct span raw, int index, const char *
         place_of(where, index);
     if (!raw.p)
         return 0;
-    if (!is_text(raw) && !is_array(raw))
+    if (!json_raw_is_text(raw) && !json_raw_is_array(raw))
         return invalid(r, where, "a string or an array of parts");
-    size_t count = is_text(raw) ? 1 : count_elements(raw);
+    size_t count = json_raw_is_text(raw) ? 1 : json_raw_count(raw);
     *parts = arena_alloc(r->arena, (count ? count : 1) * sizeof **parts);
     if (!*parts)
         return fail_memory(r->fail);
-    if (is_text(raw)) {
+    if (json_raw_is_text(raw)) {
         if (read_text(r, raw, &(*parts)->text))
             return -1;
         *n = (*parts)->text.n ? 1 : 0;
@@ -469,7 +432,7 @@ static int wrap_custom_input(struct reader *r, struct span raw, struct span *arg
     buffer_init(&out, PIECES_LIMIT);
     struct json_writer w = json_writer(&out);
     json_begin_object(&w);
-    json_member_raw(&w, "input", is_text(raw) ? raw : SPAN("\"\""));
+    json_member_raw(&w, "input", json_raw_is_text(raw) ? raw : SPAN("\"\""));
     json_end_object(&w);
     *arguments = out.error ? span_of(NULL, 0) : arena_dup(r->arena, buffer_span(&out));
     buffer_free(&out);
@@ -489,12 +452,12 @@ static int read_call(struct reader *r, struct span raw, int index, bool custom)
     if (!call.name.n)
         return invalid(r, where, "a call with a string \"name\"");
     if (custom ? wrap_custom_input(r, arguments, &call.arguments)
-               : is_text(arguments) && read_text(r, arguments, &call.arguments))
+               : json_raw_is_text(arguments) && read_text(r, arguments, &call.arguments))
         return -1;
-    if (!custom && is_object(arguments))
+    if (!custom && json_raw_is_object(arguments))
         call.arguments = arguments;
     struct span extra = json_raw_given(raw, "extra_content");
-    if (is_object(extra))
+    if (json_raw_is_object(extra))
         call.extra_content = extra;
     if (!open_answer(r, index, false))
         return fail_memory(r->fail);
@@ -534,9 +497,9 @@ static int read_call_output(struct reader *r, struct span raw, int index)
 static int append_texts(struct reader *r, struct span list, struct span between, struct buffer *out)
 {
     struct json_raw_iter it = json_raw_each(list);
-    while (is_array(list) && json_raw_next(&it)) {
+    while (json_raw_is_array(list) && json_raw_next(&it)) {
         struct span raw = json_raw_given(it.value, "text"), text;
-        if (!is_object(it.value) || !is_text(raw))
+        if (!json_raw_is_object(it.value) || !json_raw_is_text(raw))
             continue;
         if (read_text(r, raw, &text))
             return -1;
@@ -565,7 +528,8 @@ static int read_reasoning(struct reader *r, struct span raw, int index)
     struct span text, encrypted = {NULL, 0};
     struct sealed_reasoning sealed = {0};
     struct span given = json_raw_given(raw, "encrypted_content");
-    if (read_thinking(r, raw, &text) || (is_text(given) && read_text(r, given, &encrypted)))
+    if (read_thinking(r, raw, &text) ||
+        (json_raw_is_text(given) && read_text(r, given, &encrypted)))
         return -1;
     bool ours = encrypted.n && sealed_reasoning_read(r->json, r->arena, encrypted, &sealed);
     bool proven = ours && sealed.signature.n && sealed.text_hash == span_hash(SPAN_HASH, text);
@@ -622,7 +586,7 @@ static int read_item(struct reader *r, struct span raw, int index)
     char where[WHERE_MAX];
     struct span type = {NULL, 0};
     place_of(where, index);
-    if (!is_object(raw))
+    if (!json_raw_is_object(raw))
         return invalid(r, where, "an object");
     if (text_member(r, raw, "type", where, &type))
         return -1;
@@ -685,7 +649,7 @@ static int check_stored(struct reader *r)
 static int read_stored(struct reader *r, struct span items)
 {
     struct json_raw_iter it = json_raw_each(items);
-    while (is_array(items) && json_raw_next(&it)) {
+    while (json_raw_is_array(items) && json_raw_next(&it)) {
         if (read_item(r, it.value, STORED))
             return -1;
     }
@@ -724,9 +688,9 @@ static int by_id(const void *a, const void *b)
 static size_t list_known(struct span items, struct known_item *list, size_t n)
 {
     struct json_raw_iter it = json_raw_each(items);
-    while (is_array(items) && json_raw_next(&it)) {
-        struct span id = is_object(it.value) ? json_raw_given(it.value, "id") : SPAN("");
-        if (!is_text(id))
+    while (json_raw_is_array(items) && json_raw_next(&it)) {
+        struct span id = json_raw_is_object(it.value) ? json_raw_given(it.value, "id") : SPAN("");
+        if (!json_raw_is_text(id))
             continue;
         if (list)
             list[n] = (struct known_item){id, it.value, n};
@@ -776,7 +740,8 @@ static struct span known_item(const struct reader *r, struct span id)
 
 static bool is_reference(struct span item)
 {
-    return is_object(item) && span_eq(json_raw_given(item, "type"), SPAN("\"item_reference\""));
+    return json_raw_is_object(item) &&
+           span_eq(json_raw_given(item, "type"), SPAN("\"item_reference\""));
 }
 
 /* The item that a reference names; ids of ours have no escapes, so raw ones are compared. */
@@ -785,7 +750,7 @@ static int resolve(struct reader *r, int index, struct span *item)
     char where[WHERE_MAX];
     struct span id = json_raw_given(*item, "id");
     place_of(where, index);
-    if (!is_text(id))
+    if (!json_raw_is_text(id))
         return invalid(r, where, "a reference with a string \"id\"");
     if (know_items(r))
         return -1;
@@ -817,12 +782,12 @@ static struct span message_of_text(struct reader *r, struct span raw)
 static int read_input(struct reader *r, struct span body)
 {
     struct span raw = json_raw_given(body, "input");
-    bool alone = is_text(raw);
+    bool alone = json_raw_is_text(raw);
     if (!raw.p && r->request->previous.n) /* going on without saying more */
         return 0;
-    if (!alone && !is_array(raw))
+    if (!alone && !json_raw_is_array(raw))
         return invalid(r, "input", "a string or an array of items");
-    size_t n = alone ? 1 : count_elements(raw);
+    size_t n = alone ? 1 : json_raw_count(raw);
     struct span *items = arena_alloc(r->arena, (n ? n : 1) * sizeof *items);
     if (!items)
         return fail_memory(r->fail);
@@ -893,11 +858,11 @@ static int list_allowed(struct reader *r, struct span tools, struct allowed *all
     *allowed = (struct allowed){.all = !tools.p};
     if (!tools.p)
         return 0;
-    allowed->names = arena_alloc(r->arena, (count_elements(tools) + 1) * sizeof *allowed->names);
+    allowed->names = arena_alloc(r->arena, (json_raw_count(tools) + 1) * sizeof *allowed->names);
     if (!allowed->names)
         return fail_memory(r->fail);
     while (json_raw_next(&it)) {
-        if (is_object(it.value))
+        if (json_raw_is_object(it.value))
             allowed->names[allowed->n++] = json_raw_given(it.value, "name");
     }
     qsort(allowed->names, allowed->n, sizeof *allowed->names, by_name);
@@ -927,7 +892,7 @@ static void write_function(struct json_writer *w, struct span tool)
     json_member(w, "type", SPAN("function"));
     json_key(w, "function");
     json_begin_object(w);
-    copy_members(w, is_object(nested) ? nested : tool, members);
+    copy_members(w, json_raw_is_object(nested) ? nested : tool, members);
     json_end_object(w);
     json_end_object(w);
 }
@@ -939,8 +904,9 @@ static int write_custom(struct reader *r, struct json_writer *w, struct span too
     struct span description = {NULL, 0}, syntax = {NULL, 0}, definition = {NULL, 0};
     struct span format = json_raw_given(tool, "format");
     if (text_member(r, tool, "description", "tools", &description) ||
-        (is_object(format) && (text_member(r, format, "syntax", "tools", &syntax) ||
-                               text_member(r, format, "definition", "tools", &definition))))
+        (json_raw_is_object(format) &&
+         (text_member(r, format, "syntax", "tools", &syntax) ||
+          text_member(r, format, "definition", "tools", &definition))))
         return -1;
     json_begin_object(w);
     json_member(w, "type", SPAN("function"));
@@ -978,7 +944,7 @@ static int write_tools(struct reader *r, struct json_writer *w, struct span tool
     for (int i = 0; json_raw_next(&it); i++) {
         char where[WHERE_MAX];
         snprintf(where, sizeof where, "tools[%d]", i);
-        if (!is_object(it.value))
+        if (!json_raw_is_object(it.value))
             return invalid(r, where, "an object");
         struct span type = json_raw_given(it.value, "type");
         bool custom = span_eq(type, SPAN("\"custom\""));
@@ -987,8 +953,8 @@ static int write_tools(struct reader *r, struct json_writer *w, struct span tool
             continue;
         }
         struct span nested = json_raw_given(it.value, "function");
-        struct span name = json_raw_given(is_object(nested) ? nested : it.value, "name");
-        if (!is_text(name) || name.n <= 2) {
+        struct span name = json_raw_given(json_raw_is_object(nested) ? nested : it.value, "name");
+        if (!json_raw_is_text(name) || name.n <= 2) {
             snprintf(where, sizeof where, "tools[%d].name", i);
             return invalid(r, where, "a string");
         }
@@ -1010,9 +976,9 @@ static int read_tools(struct reader *r, struct span body, struct span allowed)
     size_t n = 0, count;
     if (!tools.p)
         return 0;
-    if (!is_array(tools))
+    if (!json_raw_is_array(tools))
         return invalid(r, "tools", "an array");
-    count = count_elements(tools);
+    count = json_raw_count(tools);
     struct allowed names_allowed;
     struct span *names = arena_alloc(r->arena, (count ? count : 1) * sizeof *names);
     if (!names)
@@ -1047,8 +1013,8 @@ static int refuse_choice(struct reader *r)
 static int named_choice(struct reader *r, struct span raw)
 {
     struct span nested = json_raw_given(raw, "function");
-    struct span name = json_raw_given(is_object(nested) ? nested : raw, "name");
-    if (!is_text(name))
+    struct span name = json_raw_given(json_raw_is_object(nested) ? nested : raw, "name");
+    if (!json_raw_is_text(name))
         return invalid(r, "tool_choice", "given the tool's \"name\"");
     r->turn->tool_choice_raw = arena_printf(
         r->arena, "{\"type\":\"function\",\"function\":{\"name\":%.*s}}", SPAN_ARGS(name));
@@ -1059,24 +1025,24 @@ static int named_choice(struct reader *r, struct span raw)
 static int read_choice(struct reader *r, struct span body, struct span *allowed)
 {
     struct span raw = json_raw_given(body, "tool_choice");
-    struct span type = is_object(raw) ? json_raw_given(raw, "type") : SPAN("");
+    struct span type = json_raw_is_object(raw) ? json_raw_given(raw, "type") : SPAN("");
     if (!raw.p)
         return 0;
-    if (is_text(raw)) {
+    if (json_raw_is_text(raw)) {
         if (!span_eq(raw, SPAN("\"none\"")) && !span_eq(raw, SPAN("\"auto\"")) &&
             !span_eq(raw, SPAN("\"required\"")))
             return invalid(r, "tool_choice", "\"none\", \"auto\", \"required\" or an object");
         r->turn->tool_choice_raw = raw;
         return 0;
     }
-    if (!is_object(raw))
+    if (!json_raw_is_object(raw))
         return invalid(r, "tool_choice", "\"none\", \"auto\", \"required\" or an object");
     if (span_eq(type, SPAN("\"function\"")) || span_eq(type, SPAN("\"custom\"")))
         return named_choice(r, raw);
     if (!span_eq(type, SPAN("\"allowed_tools\"")))
         return refuse_choice(r);
     *allowed = json_raw_given(raw, "tools");
-    if (!is_array(*allowed))
+    if (!json_raw_is_array(*allowed))
         return invalid(r, "tool_choice", "given the \"tools\" that are allowed");
     struct span mode = json_raw_given(raw, "mode");
     r->turn->tool_choice_raw =
@@ -1124,7 +1090,7 @@ static int read_effort(struct reader *r, struct span body)
     struct span reasoning = json_raw_given(body, "reasoning");
     if (!reasoning.p)
         return 0;
-    if (!is_object(reasoning))
+    if (!json_raw_is_object(reasoning))
         return invalid(r, "reasoning", "an object with \"effort\"");
     if (text_member(r, reasoning, "effort", "reasoning.effort", &t->reasoning_effort))
         return -1;
@@ -1142,7 +1108,7 @@ static int read_format(struct reader *r, struct span format)
     static const char *const members[] = {"name", "description", "schema", "strict", NULL};
     struct span type = {NULL, 0};
     struct buffer out;
-    if (!is_object(format))
+    if (!json_raw_is_object(format))
         return invalid(r, "text.format", "an object with a \"type\"");
     if (text_member(r, format, "type", "text.format.type", &type))
         return -1;
@@ -1151,7 +1117,7 @@ static int read_format(struct reader *r, struct span format)
     bool schema = span_eq(type, SPAN("json_schema"));
     if (!schema && !span_eq(type, SPAN("json_object")))
         return invalid(r, "text.format.type", "text, json_object or json_schema");
-    if (schema && !is_object(json_raw_given(format, "schema")))
+    if (schema && !json_raw_is_object(json_raw_given(format, "schema")))
         return invalid(r, "text.format.schema", "an object");
     buffer_init(&out, PIECES_LIMIT);
     struct json_writer w = json_writer(&out);
@@ -1175,7 +1141,7 @@ static int read_text_field(struct reader *r, struct span body)
     struct span text = json_raw_given(body, "text");
     if (!text.p)
         return 0;
-    if (!is_object(text))
+    if (!json_raw_is_object(text))
         return invalid(r, "text", "an object with \"format\"");
     struct span format = json_raw_given(text, "format");
     return format.p ? read_format(r, format) : 0;
@@ -1186,14 +1152,14 @@ static int read_include(struct reader *r, struct span body)
     struct span include = json_raw_given(body, "include"),
                 top = json_raw_given(body, "top_logprobs");
     struct json_raw_iter it = json_raw_each(include);
-    if (include.p && !is_array(include))
+    if (include.p && !json_raw_is_array(include))
         return invalid(r, "include", "an array");
-    bool logprobs = is_number(top) && !span_eq(top, SPAN("0"));
+    bool logprobs = json_raw_is_number(top) && !span_eq(top, SPAN("0"));
     while (json_raw_next(&it)) {
         r->request->encrypted |= span_eq(it.value, SPAN("\"reasoning.encrypted_content\""));
         logprobs |= span_eq(it.value, SPAN("\"message.output_text.logprobs\""));
     }
-    return logprobs ? unsupported(r, is_number(top) ? "top_logprobs" : "include",
+    return logprobs ? unsupported(r, json_raw_is_number(top) ? "top_logprobs" : "include",
                                   "logprobs are not possible here; /v1/chat/completions has them "
                                   "for some sites")
                     : 0;
@@ -1220,7 +1186,7 @@ static int read_parameters(struct reader *r, struct span body)
     struct turn *t = r->turn;
     struct span metadata = json_raw_given(body, "metadata");
     r->request->store = true;
-    if (metadata.p && !is_object(metadata))
+    if (metadata.p && !json_raw_is_object(metadata))
         return invalid(r, "metadata", "an object");
     return refuse_foreign(r, body) || bool_member(r, body, "store", &r->request->store) ||
                    number_member(r, body, "temperature", &t->has_temperature, &t->temperature) ||
@@ -1300,7 +1266,7 @@ static int add_chat_fields(struct reader *r, struct span body)
         return -1;
     buffer_init(&out, PIECES_LIMIT);
     struct json_writer w = json_writer(&out);
-    if (is_text(verbosity))
+    if (json_raw_is_text(verbosity))
         json_member_raw(&w, "verbosity", verbosity);
     copy_members(&w, body, members);
     if (out.error) {
@@ -1357,9 +1323,9 @@ static int list_references(struct arena *arena, struct span input, struct respon
     struct span *list = arena_alloc(arena, RESPONSE_REFERENCES_MAX * sizeof *list);
     if (!list)
         return fail_memory(fail);
-    while (is_array(input) && json_raw_next(&it)) {
+    while (json_raw_is_array(input) && json_raw_next(&it)) {
         struct span id = is_reference(it.value) ? json_raw_given(it.value, "id") : SPAN("");
-        if (!is_text(id))
+        if (!json_raw_is_text(id))
             continue;
         struct span response = responses_id_of_item(arena, span_of(id.p + 1, id.n - 2));
         bool known = !response.p;
@@ -1391,7 +1357,8 @@ int responses_request_needs(struct json_parser *json, struct arena *arena, char 
     if (request_body_open(json, body, n, &object, &ignored))
         return 0;
     struct span previous = json_raw_given(object, "previous_response_id");
-    if (is_text(previous) && request_body_text(json, arena, previous, &wish->previous, fail))
+    if (json_raw_is_text(previous) &&
+        request_body_text(json, arena, previous, &wish->previous, fail))
         return -1;
     return list_references(arena, json_raw_given(object, "input"), wish, fail);
 }

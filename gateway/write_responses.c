@@ -818,7 +818,7 @@ static void write_input_item(struct json_writer *w, struct span id, size_t index
     char own[64];
     struct span type = json_raw_given(item, "type"), content = json_raw_given(item, "content");
     ptrdiff_t prefix = span_find_char(id, '_');
-    bool text = content.n && content.p[0] == '"';
+    bool text = json_raw_is_text(content);
     struct json_raw_iter it = json_raw_each(item);
     json_begin_object(w);
     if (!json_raw_given(item, "id").p) {

@@ -200,8 +200,8 @@ static void a_conversation_is_one_message(void **state)
         &setup, "conversation",
         "{\"scenario\":\"SCENARIO_K2D5\",\"tools\":[],\"message\":{\"role\":\"user\","
         "\"blocks\":[{\"message_id\":\"\",\"text\":{\"content\":\"system:be "
-        "brief\\nuser:a\\nb\\nassistant:<tool_call>{\\\"id\\\":\\\"c\\\",\\\"name\\\":"
-        "\\\"f\\\",\\\"arguments\\\":\\\"{}\\\"}</tool_call>\\ntool:<tool_result id=\\\"c\\\" "
+        "brief\\nuser:a\\nb\\nassistant:<tool_call>{\\\"name\\\": \\\"f\\\", "
+        "\\\"arguments\\\": {}, \\\"id\\\": \\\"c\\\"}</tool_call>\\ntool:<tool_result id=\\\"c\\\" "
         "name=\\\"f\\\">7</tool_result>\\nassistant:It is\"}}],\"scenario\":"
         "\"SCENARIO_K2D5\"},\"options\":{\"thinking\":false}}");
 }
