@@ -84,13 +84,16 @@ static size_t extent_of(struct span text)
     return end < text.n ? end : text.n;
 }
 
+/* What is wrong with JSON has a place in it. */
 static bool is_json(const struct structured_verdict *v) { return v->error.text[0] == '$'; }
 
-static bool is_better(const struct structured_verdict *a, const struct structured_verdict *b)
+bool structured_is_better(const struct structured_verdict *a, const struct structured_verdict *b)
 {
     if (a->kind != b->kind)
         return a->kind == STRUCTURED_VALID || b->kind == STRUCTURED_INVALID;
-    return is_json(a) && !is_json(b);
+    if (is_json(a) != is_json(b))
+        return is_json(a);
+    return a->error.errors < b->error.errors;
 }
 
 /* The best of the pieces of JSON; `*first` is where the first of them begins. */
@@ -107,7 +110,7 @@ static struct span best_piece(const struct judge *j, const struct structured_wis
         size_t end = extent_of(piece);
         piece = span_first(piece, end);
         judge_text(j, piece, &verdict);
-        if (is_better(&verdict, v)) {
+        if (structured_is_better(&verdict, v)) {
             *v = verdict;
             best = piece;
         }

@@ -23,6 +23,8 @@ struct structured_verdict {
     struct json_schema_report error; /* of the last two */
 };
 
+/* Is the first worth more than the second: JSON at all, fewer errors? */
+bool structured_is_better(const struct structured_verdict *, const struct structured_verdict *);
 /* The text, all of it. */
 void structured_judge(const struct structured_wish *, struct span text,
                       struct structured_verdict *);
