@@ -277,7 +277,7 @@ static int tell_structure(struct answer_choice *c)
         return 0;
     buffer_init(&members, 8 * SCHEMA_REPORT_SIZE);
     answer_structure_tell(c->structure, &members);
-    enum extra_place place = c->feed->turn->n == 1 ? EXTRA_TOP : EXTRA_CHOICE;
+    enum extra_place place = c->structure->rules->several ? EXTRA_CHOICE : EXTRA_TOP;
     if (members.n)
         error = writer_of(c)->ops->extra(writer_of(c), place, c->index, buffer_span(&members));
     buffer_free(&members);

@@ -16,6 +16,7 @@
 struct structured_rules {
     const struct structured_wish *wish; /* NULL: nothing; outlives the answer */
     bool whole;                         /* the client gets it in one piece */
+    bool several;                       /* choices are in the answer, each with its own verdict */
     bool repaired; /* it is the second one: the first was not what was wanted */
 };
 

@@ -54,6 +54,7 @@ void branch_structure_rules(const struct branch *b, struct answer_rules *rules)
     rules->structure = (struct structured_rules){
         .wish = &made->wish,
         .whole = !b->turn->stream,
+        .several = b->exchange->n_branches > 1 || b->n_choices > 1,
         .repaired = b->structure != NULL,
     };
 }

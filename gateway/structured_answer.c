@@ -5,7 +5,7 @@
 
 #include "gateway/structured_filter.h"
 
-enum { PIECES_MAX = 16 /* of JSON that one answer is searched for */ };
+enum { PIECES_MAX = 4 /* of JSON that one answer is searched for */ };
 
 /* Two documents at a time: the schema, and what is held against it. */
 struct judge {
@@ -105,7 +105,7 @@ static struct span best_piece(const struct judge *j, const struct structured_wis
     judge_text(j, best, v);
     *first = json_begins_at(text, 0, wish->may_be_array);
     size_t at = *first;
-    for (int i = 0; i < PIECES_MAX && at < text.n && v->kind != STRUCTURED_VALID; i++) {
+    for (int i = 0; i < PIECES_MAX && at < text.n && v->kind == STRUCTURED_INVALID; i++) {
         struct span piece = span_from(text, at);
         size_t end = extent_of(piece);
         piece = span_first(piece, end);
