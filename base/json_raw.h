@@ -11,17 +11,18 @@
 #include "base/arena.h"
 #include "base/buffer.h"
 
-/* What a value is: its first character says so. False for {NULL,0}. */
-static inline bool json_raw_is_text(struct span v) { return v.n && v.p[0] == '"'; }
-static inline bool json_raw_is_array(struct span v) { return v.n && v.p[0] == '['; }
-static inline bool json_raw_is_object(struct span v) { return v.n && v.p[0] == '{'; }
+/* What a value is, by its first character. All false for {NULL,0}. */
+static inline char json_raw_first(struct span v) { return v.p && v.n ? v.p[0] : '\0'; }
+static inline bool json_raw_is_text(struct span v) { return json_raw_first(v) == '"'; }
+static inline bool json_raw_is_array(struct span v) { return json_raw_first(v) == '['; }
+static inline bool json_raw_is_object(struct span v) { return json_raw_first(v) == '{'; }
 static inline bool json_raw_is_bool(struct span v)
 {
-    return v.n && (v.p[0] == 't' || v.p[0] == 'f');
+    return json_raw_first(v) == 't' || json_raw_first(v) == 'f';
 }
 static inline bool json_raw_is_number(struct span v)
 {
-    return v.n && (v.p[0] == '-' || (v.p[0] >= '0' && v.p[0] <= '9'));
+    return json_raw_first(v) == '-' || (json_raw_first(v) >= '0' && json_raw_first(v) <= '9');
 }
 
 /* Members of an object or elements of an array, in order:

@@ -83,6 +83,23 @@ int access_check_address(const struct http_exchange *http, struct fail *fail)
     return 0;
 }
 
+/* Does a page's script ask, on behalf of whoever wrote the page? */
+static bool is_scripted(const struct http_exchange *http)
+{
+    struct span from = http_exchange_header(http, "sec-fetch-site");
+    return http_exchange_header(http, "origin").p ||
+           (from.p && !span_eq(from, SPAN("none")) && !span_eq(from, SPAN("same-origin")));
+}
+
+bool access_is_local(const struct http_exchange *http)
+{
+    struct ip_address client = access_client(http);
+    struct span host = http_exchange_header(http, "host");
+    bool ours = http_exchange_is_unix(http) || !host.p ||
+                config_host_is_ours(http_exchange_config(http), host);
+    return ip_is_loopback(&client) && ours && !is_scripted(http);
+}
+
 static bool same_hash(const unsigned char *a, const unsigned char *b)
 {
     unsigned char difference = 0;

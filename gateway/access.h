@@ -13,6 +13,9 @@ struct ip_address access_client(const struct http_exchange *);
 /* [access] allow and deny, and without keys: loopback clients and our own Host names only. 0, or -1
  * with fail (ACCESS_DENIED; INVALID_VALUE without any Host). */
 int access_check_address(const struct http_exchange *, struct fail *);
+/* Is it of a program on this machine that knows whom it asks: a loopback client, our own Host name,
+ * no page's script? */
+bool access_is_local(const struct http_exchange *);
 /* What the presented key allows. */
 struct access_grant {
     const struct key_config *key; /* one of [[keys]]; NULL = none is configured, or a visitor's */

@@ -724,6 +724,12 @@ bool account_pool_wait(struct account_pool *pool, const struct site_config *site
     return true;
 }
 
+size_t account_pool_waiting(struct account_pool *pool, const struct site_config *site)
+{
+    const struct pool_site *s = find_site(pool, site->settings.name);
+    return s ? s->queue.n : 0;
+}
+
 size_t account_pool_ahead(struct account_pool *pool, const struct site_config *site,
                           const struct waiter *w)
 {

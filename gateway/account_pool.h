@@ -106,6 +106,8 @@ struct account *account_pool_peek(struct account_pool *, const struct site_confi
  * place. False: the queue is full. */
 bool account_pool_wait(struct account_pool *, const struct site_config *site, struct waiter *,
                        uint64_t group, bool again, uint64_t retry_at_ms);
+/* How many wait for an account of the site. */
+size_t account_pool_waiting(struct account_pool *, const struct site_config *site);
 /* How many are before it. */
 size_t account_pool_ahead(struct account_pool *, const struct site_config *site,
                           const struct waiter *);

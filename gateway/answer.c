@@ -468,7 +468,7 @@ static int finish_with_calls(struct answer_choice *c, const struct finish_note *
     if (c->tools && c->tools->torn && !span_eq(note->reason, SPAN("length")))
         return 0; /* it is cut, and so ends without a reason */
     if (c->tools && c->tools->calls && span_eq(note->reason, SPAN("stop")))
-        called.reason = SPAN("tool_calls");
+        called = (struct finish_note){.reason = SPAN("tool_calls")};
     return finish(c, &called);
 }
 
@@ -530,6 +530,8 @@ static int begin_call(struct answer_choice *c, const struct delta *d)
                           c->index, d->index);
     if (!id.p || token_counter_add(&c->text, d->name))
         return -1;
+    if (c->feed->rules.told)
+        conversation_told_call(c->feed->rules.told, id, d->name);
     const struct tool_start tool = {d->index, id, d->name, d->extra_content};
     return written(c, writer_of(c)->ops->tool_begin(writer_of(c), c->index, &tool));
 }
@@ -558,7 +560,6 @@ static int tool_begin(void *owner, int call, struct span name)
 {
     struct answer_choice *c = owner;
     struct span rest = c->stopping && !c->finished ? stop_filter_end(&c->stop) : span_of("", 0);
-    c->feed->other = true;
     if (!c->finished && limited_text(c, rest))
         return -1;
     return begin_call(c, &(struct delta){.index = call, .name = name});
@@ -571,9 +572,12 @@ static int tool_arguments(void *owner, int call, struct span piece)
     bool over;
     if (c->finished)
         return 0;
-    if (limit_text(c, &c->text, &piece, &over) ||
-        (piece.n &&
-         written(c, writer_of(c)->ops->tool_arguments(writer_of(c), c->index, call, piece))))
+    if (limit_text(c, &c->text, &piece, &over))
+        return -1;
+    if (c->feed->rules.told)
+        conversation_told_arguments(c->feed->rules.told, piece);
+    if (piece.n &&
+        written(c, writer_of(c)->ops->tool_arguments(writer_of(c), c->index, call, piece)))
         return -1;
     return over ? cut_at_limit(c) : 0;
 }

@@ -549,6 +549,8 @@ static int begin_run(struct branch *b)
     if (e->config->capture_dir.n)
         b->work->capture =
             capture_begin(e->config, &b->work->run, site->adapter, e->grant.visitor_key);
+    if (b->work->feed.rules.tools)
+        capture_emulated_tools(b->work->capture, b->turn->tools_raw);
     return 0;
 }
 
@@ -895,6 +897,7 @@ static enum branch_step step_retry(struct branch *b)
     if (b->account &&
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
         account_met_failure(b->account, model, fail_of(b), now_ms(b));
+        metrics_count_failure(engine_of(b)->metrics, branch_site(b)->settings.name, kind);
     }
     branch_takes_first_answer(b);
     if (b->work && (b->work->feed.committed || b->continuing)) {

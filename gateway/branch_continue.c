@@ -103,15 +103,23 @@ void branch_give_up_continuing(struct branch *b)
                  branch_site(b)->adapter->title);
 }
 
+int branch_times_continued(const struct branch *list, size_t n)
+{
+    int times = 0;
+    for (size_t i = 0; i < n; i++)
+        times += list[i].continuing ? list[i].continuing->log.times : 0;
+    return times;
+}
+
 void branch_log_continued(struct log_record *r, const struct branch *list, size_t n)
 {
     struct buffer causes;
-    int times = 0;
+    int times = branch_times_continued(list, n);
     buffer_init(&causes, 4096);
     for (size_t i = 0; i < n; i++) {
         const struct branch_continuing *c = list[i].continuing;
         for (int k = 0; c && k < c->log.times; k++)
-            buffer_printf(&causes, "%s%s", times++ ? "," : "",
+            buffer_printf(&causes, "%s%s", causes.n ? "," : "",
                           continue_cause_name(c->log.causes[k]));
     }
     if (times) {

@@ -28,7 +28,8 @@ void branch_begin_continuation(struct branch *);
 bool branch_continuation_is_good(struct branch *);
 /* A continuation came to nothing. What was there before it stands: `complete` and `fail` say so. */
 void branch_give_up_continuing(struct branch *);
-/* The log's fields. */
+/* How many runs of these branches went on with an answer; and the log's fields of it. */
+int branch_times_continued(const struct branch *list, size_t n);
 void branch_log_continued(struct log_record *, const struct branch *list, size_t n);
 
 #endif

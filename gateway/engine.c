@@ -80,6 +80,8 @@ static struct engine *give_up(struct engine *engine)
     json_parser_destroy(engine->json);
     turn_memory_destroy(engine->memory);
     drift_destroy(engine->drift);
+    metrics_destroy(engine->metrics);
+    loop_busy_stop(engine->busy);
     capture_folder_destroy(engine->captures);
     conversation_book_destroy(engine->conversations);
     config_unref(engine->config);
@@ -120,6 +122,8 @@ static void make_parts(struct engine *engine)
     engine->json = json_parser_create(PARSER_LIMIT);
     engine->memory = turn_memory_create();
     engine->drift = drift_create();
+    engine->metrics = metrics_create();
+    engine->busy = loop_busy_start(engine->loop);
     engine->captures = capture_folder_create(engine->loop);
     engine->conversations = conversation_book_create(keep_conversation, engine);
     engine->tokens = token_file_source(&engine->token_file);
@@ -139,8 +143,9 @@ static void make_parts(struct engine *engine)
 
 static bool has_all_parts(const struct engine *engine)
 {
-    return engine->json && engine->memory && engine->drift && engine->conversations &&
-           (engine->store || !engine->config->file.n) && engine->limits && engine->catalogue;
+    return engine->json && engine->memory && engine->drift && engine->metrics &&
+           engine->conversations && (engine->store || !engine->config->file.n) && engine->limits &&
+           engine->catalogue;
 }
 
 static void start_timers(struct engine *engine)
@@ -224,6 +229,7 @@ static void on_upstream_closed(void *arg)
     json_parser_destroy(engine->json);
     turn_memory_destroy(engine->memory);
     drift_destroy(engine->drift);
+    metrics_destroy(engine->metrics);
     capture_folder_destroy(engine->captures);
     conversation_book_destroy(engine->conversations);
     token_file_close(&engine->token_file);
@@ -261,6 +267,7 @@ void engine_destroy(struct engine *engine, void (*closed)(void *), void *arg)
         abort(); /* at the very end of the program: nothing is left to lose */
     *c = (struct closing){engine, closed, arg};
     catalogue_destroy(engine->catalogue);
+    loop_busy_stop(engine->busy);
     engine->clock.data = engine->accounts_timer.data = engine->day_timer.data = c;
     uv_close((uv_handle_t *)&engine->clock, on_timer_closed);
     uv_close((uv_handle_t *)&engine->accounts_timer, on_timer_closed);

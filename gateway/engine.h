@@ -17,6 +17,8 @@
 #include "gateway/drift.h"
 #include "gateway/http_server.h"
 #include "gateway/key_limits.h"
+#include "gateway/loop_busy.h"
+#include "gateway/metrics.h"
 #include "gateway/store.h"
 #include "gateway/token_file.h"
 #include "gateway/turn_memory.h"
@@ -40,6 +42,8 @@ struct engine {
     struct turn_memory *memory;              /* of adapters, from turn to turn */
     struct conversation_book *conversations; /* that sites hold for us */
     struct drift *drift;                     /* what adapters did not understand */
+    struct metrics *metrics;                 /* of GET /metrics */
+    struct loop_busy *busy;                  /* NULL: libuv cannot tell */
     struct capture_folder *captures;
     struct token_file token_file;
     struct token_source tokens; /* over it */

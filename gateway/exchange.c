@@ -815,6 +815,29 @@ static void log_access(struct exchange *e)
     log_record_end(&r);
 }
 
+static void count_request(const struct exchange *e, size_t bytes_in)
+{
+    const struct branch *b = first_branch(e);
+    const bool tells_tokens = e->end == END_COMPLETE && e->answer && !e->api->relays;
+    metrics_count_request(
+        e->engine->metrics,
+        &(struct metrics_request){
+            .site = b ? branch_site(b)->settings.name : SPAN(""),
+            .model = b ? e->model : SPAN(""),
+            .key = e->grant.key ? e->grant.key->name : SPAN(""),
+            .api = e->api->name,
+            .end = end_state_names[e->end],
+            .ms = (int64_t)(exchange_now_ms(e) - e->started_ms),
+            .first_ms = e->first_delta_ms ? (int64_t)(e->first_delta_ms - e->started_ms) : -1,
+            .deltas = e->answer ? e->answer->deltas : 0,
+            .bytes_in = bytes_in,
+            .bytes_out = e->bytes_out,
+            .tokens_in = tells_tokens ? e->answer->usage.prompt : 0,
+            .tokens_out = tells_tokens ? e->answer->usage.completion : 0,
+            .continuations = branch_times_continued(e->branches, e->n_branches),
+        });
+}
+
 static void answer_client(struct exchange *e)
 {
     /* From here on nobody needs to tell us that the client left. */
@@ -846,6 +869,7 @@ static void leave_place(struct exchange *e)
 static enum exchange_step step_finish(struct exchange *e)
 {
     assert(e->end != END_STATE_OPEN);
+    size_t bytes_in = e->http ? http_exchange_body(e->http).n : 0;
     leave_place(e);
     if (e->end != END_COMPLETE)
         count_tokens(e);
@@ -854,6 +878,7 @@ static enum exchange_step step_finish(struct exchange *e)
     buffer_shrink(&e->engine->out, OUT_KEEP);
     deadlines_set(&e->engine->deadlines, &e->deadline, DEADLINE_NEVER);
     log_access(e);
+    count_request(e, bytes_in);
     for (size_t i = 0; i < e->n_branches; i++)
         branch_release(&e->branches[i]);
     return STEP_TIDY;

@@ -19,6 +19,7 @@
 #include "gateway/exchange.h"
 #include "gateway/landing.h"
 #include "gateway/log.h"
+#include "gateway/metrics_page.h"
 #include "gateway/passage.h"
 #include "gateway/reply.h"
 
@@ -26,6 +27,7 @@ enum route_kind {
     ROUTE_NONE,
     ROUTE_LANDING,
     ROUTE_HEALTH,
+    ROUTE_METRICS,
     ROUTE_MODELS,
     ROUTE_MODEL,
     ROUTE_COUNT_TOKENS,
@@ -45,6 +47,7 @@ struct route {
 
 static const struct route routes[] = {
     {"/health", ROUTE_HEALTH, .posts = false},
+    {"/metrics", ROUTE_METRICS, .posts = false},
     {"/models", ROUTE_MODELS, .posts = false},
     {"/chat/completions", ROUTE_EXCHANGE, .posts = true, .api = &api_chat},
     {"/completions", ROUTE_EXCHANGE, .posts = true, .api = &api_completions},
@@ -146,9 +149,10 @@ static void log_small(const struct http_exchange *http, const char *id, int stat
     log_record_end(&r);
 }
 
-static void refuse(struct http_exchange *http, const struct fail *fail)
+static void refuse(struct engine *engine, struct http_exchange *http, const struct fail *fail)
 {
     char id[REQUEST_ID_SIZE];
+    metrics_count_refusal(engine->metrics, fail->kind);
     request_id_make(id);
     log_small(http, id, error_status(dialect_of(http), fail->kind), fail);
     reply_fail(http, id, dialect_of(http), fail);
@@ -190,6 +194,22 @@ static void health(struct engine *engine, struct http_exchange *http)
     json_member_int(&w, "active", (int64_t)engine->n_exchanges);
     json_end_object(&w);
     answer_json(http, &body);
+}
+
+/* For Prometheus alone, so without CORS: no page of another origin reads it. */
+static void metrics(struct engine *engine, struct http_exchange *http)
+{
+    char id[REQUEST_ID_SIZE];
+    struct buffer page;
+    buffer_init(&page, 16 * 1024 * 1024);
+    metrics_page_write(&page, engine, http_server_connections(http_exchange_server(http)));
+    request_id_make(id);
+    log_small(http, id, 200, NULL);
+    const struct header headers[] = {{SPAN("x-request-id"), span_str(id)},
+                                     {SPAN("Content-Type"), SPAN(METRICS_CONTENT_TYPE)},
+                                     {SPAN("Cache-Control"), SPAN("no-store")}};
+    http_answer_whole(http, 200, headers, sizeof headers / sizeof *headers, buffer_span(&page));
+    buffer_free(&page);
 }
 
 /* The base URL as this client sees us. */
@@ -358,7 +378,7 @@ static void one_model(struct engine *engine, struct http_exchange *http,
     char *text = arena_alloc(&arena, raw_id.n + 1);
     struct span id = text ? percent_decode(raw_id, text) : raw_id;
     if (find_model(engine, http, grant, &arena, id, &owned_by, &fail)) {
-        refuse(http, &fail);
+        refuse(engine, http, &fail);
     } else {
         struct model_listing l = begin_models(engine, http, grant, &arena, &body);
         write_model(&l, id, owned_by);
@@ -382,7 +402,7 @@ static void count_tokens(struct engine *engine, struct http_exchange *http,
     if (count_tokens_of(&engine->tokens, engine->json, &arena, http_exchange_body(http), &count,
                         &fail) ||
         find_model(engine, http, grant, &arena, count.model, &owned_by, &fail)) {
-        refuse(http, &fail);
+        refuse(engine, http, &fail);
     } else {
         count_tokens_write(&body, &count);
         answer_json(http, &body);
@@ -411,6 +431,14 @@ static int refuse_path(struct http_exchange *http, struct fail *fail)
         SPAN_ARGS(path));
 }
 
+/* Does it need no key? Metrics need none of this machine's own programs (but of a page's script,
+ * which a browser here may run for anybody). */
+static bool is_open(const struct http_exchange *http, const struct route *route)
+{
+    return route->kind == ROUTE_LANDING || route->kind == ROUTE_HEALTH ||
+           (route->kind == ROUTE_METRICS && access_is_local(http));
+}
+
 /* Everything that is decided by the head alone; 0 = go on with the body. */
 static int check_head(struct http_exchange *http, struct fail *fail)
 {
@@ -425,22 +453,23 @@ static int check_head(struct http_exchange *http, struct fail *fail)
             fail, FAIL_METHOD, allowed_methods(&route), "%.*s does not take %.*s; use %s",
             SPAN_ARGS(span_first(http_exchange_path(http), 60)),
             SPAN_ARGS(span_first(http_exchange_method(http), 16)), route.posts ? "POST" : "GET");
-    if (route.kind == ROUTE_LANDING || route.kind == ROUTE_HEALTH)
+    if (is_open(http, &route))
         return 0;
     return access_check_key(http, clock_wall_ms(), &grant, fail);
 }
 
 static int on_head(void *owner, struct http_exchange *http)
 {
+    struct engine *engine = owner;
     struct fail fail;
     if (access_check_address(http, &fail)) {
-        refuse(http, &fail);
+        refuse(engine, http, &fail);
         return -1;
     }
     struct passage_way way = find_passage(http);
     if (is_method(http, "CONNECT")) {
         fail_set(&fail, FAIL_INVALID_VALUE, "this is a gateway to configured services, no proxy");
-        refuse(http, &fail);
+        refuse(engine, http, &fail);
         return -1;
     }
     if (is_method(http, "OPTIONS")) {
@@ -453,14 +482,14 @@ static int on_head(void *owner, struct http_exchange *http)
     if (way.route) {
         struct access_grant grant;
         if (passage_check(http, &way, &grant, &fail)) {
-            refuse(http, &fail);
+            refuse(engine, http, &fail);
             return -1;
         }
         http_exchange_stream_body(http);
         return 0;
     }
     if (check_head(http, &fail)) {
-        refuse(http, &fail);
+        refuse(engine, http, &fail);
         return -1;
     }
     return 0;
@@ -475,20 +504,20 @@ static void on_request(void *owner, struct http_exchange *http)
     struct passage_way way = find_passage(http);
     if (way.route) {
         if (passage_check(http, &way, &grant, &fail))
-            refuse(http, &fail);
+            refuse(engine, http, &fail);
         else
             passage_start(engine, http, &way, &grant);
         return;
     }
     /* Again, for its result: the key is not kept between head and body. */
-    if (route.kind != ROUTE_LANDING && route.kind != ROUTE_HEALTH &&
-        access_check_key(http, clock_wall_ms(), &grant, &fail)) {
-        refuse(http, &fail);
+    if (!is_open(http, &route) && access_check_key(http, clock_wall_ms(), &grant, &fail)) {
+        refuse(engine, http, &fail);
         return;
     }
     switch (route.kind) {
     case ROUTE_LANDING: landing(engine, http); break;
     case ROUTE_HEALTH: health(engine, http); break;
+    case ROUTE_METRICS: metrics(engine, http); break;
     case ROUTE_MODELS: list_models(engine, http, &grant); break;
     case ROUTE_MODEL: one_model(engine, http, &grant, route.rest); break;
     case ROUTE_COUNT_TOKENS: count_tokens(engine, http, &grant); break;
@@ -504,7 +533,7 @@ static void on_request(void *owner, struct http_exchange *http)
         break;
     case ROUTE_NONE:
         refuse_path(http, &fail);
-        refuse(http, &fail);
+        refuse(engine, http, &fail);
         break;
     }
 }
@@ -543,6 +572,7 @@ static void on_protocol_error(void *owner, struct http_exchange *http, int statu
     buffer_init(&body, 16 * 1024);
     if (dialect == DIALECT_ANTHROPIC && status == 503)
         status = error_status(dialect, fail->kind);
+    metrics_count_refusal(((struct engine *)owner)->metrics, fail->kind);
     error_body(&body, dialect, fail, &(struct error_context){.request_id = span_str(id)});
     reply_headers_common(&h, http, id, dialect);
     reply_header(&h, "Content-Type", SPAN("application/json"));

@@ -200,6 +200,11 @@ bool http_exchange_is_unix(const struct http_exchange *x) { return x->connection
 
 struct config *http_exchange_config(const struct http_exchange *x) { return x->config; }
 
+const struct http_server *http_exchange_server(const struct http_exchange *x)
+{
+    return x->connection->server;
+}
+
 uint64_t http_exchange_started_ms(const struct http_exchange *x) { return x->started_ms; }
 
 void http_exchange_set_user(struct http_exchange *x, void *user) { x->user = user; }

@@ -108,6 +108,7 @@ bool http_exchange_is_unix(const struct http_exchange *);
 bool http_exchange_is_http10(const struct http_exchange *);
 /* The connection's config (as of the request's head). */
 struct config *http_exchange_config(const struct http_exchange *);
+const struct http_server *http_exchange_server(const struct http_exchange *);
 uint64_t
 http_exchange_started_ms(const struct http_exchange *); /* uv_now at the first byte of the head */
 void http_exchange_set_user(struct http_exchange *, void *user);

@@ -809,6 +809,7 @@ static void on_end(void *owner, enum stream_end end, const struct fail *fail)
         p->end = p->head_sent ? END_BROKEN : END_FAILED;
         if (!p->visits && p->account)
             account_met_failure(p->account, SPAN(""), fail, now_ms(p));
+        metrics_count_failure(p->engine->metrics, site_of(p)->settings.name, fail->kind);
     }
     p->step = STEP_FINISH;
     go_on(p);
@@ -1031,6 +1032,21 @@ static void log_access(const struct passage *p)
     log_record_end(&r);
 }
 
+static void count_request(const struct passage *p)
+{
+    metrics_count_request(p->engine->metrics,
+                          &(struct metrics_request){
+                              .site = site_of(p)->settings.name,
+                              .key = p->grant.key ? p->grant.key->name : SPAN(""),
+                              .api = "passage",
+                              .end = end_names[p->end],
+                              .ms = (int64_t)(now_ms(p) - p->started_ms),
+                              .first_ms = p->first_ms ? (int64_t)(p->first_ms - p->started_ms) : -1,
+                              .bytes_in = p->bytes_in,
+                              .bytes_out = p->bytes_out,
+                          });
+}
+
 static enum passage_step step_finish(struct passage *p)
 {
     assert(p->end != END_OPEN && !p->call);
@@ -1041,6 +1057,7 @@ static enum passage_step step_finish(struct passage *p)
         answer_client(p);
     uv_timer_stop(&p->timer);
     log_access(p);
+    count_request(p);
     give_back(p);
     return STEP_OVER;
 }

@@ -44,15 +44,4 @@ int responses_request_parse(struct json_parser *, struct arena *, char *body, si
  * of ours, or memory is short. */
 struct span responses_id_of_item(struct arena *, struct span item_id);
 
-/* Reasoning that travels through clients as `encrypted_content`: what proves the text, or a block
- * that only the site can read (`redacted`). Opaque to clients, not secret. */
-struct sealed_reasoning {
-    uint64_t text_hash;              /* span_hash of the text it belongs to */
-    struct span signature, redacted; /* "" = none */
-};
-struct span sealed_reasoning_write(struct arena *, const struct sealed_reasoning *);
-/* False: not ours. */
-bool sealed_reasoning_read(struct json_parser *, struct arena *, struct span text,
-                           struct sealed_reasoning *);
-
 #endif

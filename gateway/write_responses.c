@@ -17,6 +17,7 @@
 #include "base/json_raw.h"
 #include "base/json_write.h"
 #include "gateway/error_response.h"
+#include "gateway/sealed_reasoning.h"
 
 enum item_kind { ITEM_REASONING, ITEM_MESSAGE, ITEM_CALL, ITEM_CUSTOM };
 enum content_kind { CONTENT_TEXT, CONTENT_REFUSAL };

@@ -3,6 +3,7 @@
  * their order, tools and formats take the chat API's form, what was stored is put in its place.
  */
 #include "gateway/responses_request.h"
+#include "gateway/sealed_reasoning.h"
 
 #include <stdlib.h>
 #include <time.h>

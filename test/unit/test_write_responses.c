@@ -3,6 +3,7 @@
  * same answer however its text is cut.
  */
 #include "gateway/responses_writer.h"
+#include "gateway/sealed_reasoning.h"
 
 #include "gateway/answer.h"
 #include "test/unit/support/cmocka_all.h"
