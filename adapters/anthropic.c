@@ -90,6 +90,8 @@ static void begin_answer(struct anthropic *a)
     a->input = a->cache_write = a->cache_read = a->output = a->thinking = -1;
 }
 
+static struct span base_model(struct span id) { return family_model_id(id, ANTHROPIC_FAMILY); }
+
 static enum adapter_step next(struct turn_run *run, struct site_request *req)
 {
     struct anthropic *a = run->state;
@@ -97,7 +99,8 @@ static enum adapter_step next(struct turn_run *run, struct site_request *req)
         return ADAPTER_DONE;
     if (!a->asked) {
         begin_answer(a);
-        a->model = anthropic_model_named(run->model);
+        a->wish = read_family_wish(run, run->model, ANTHROPIC_FAMILY);
+        a->model = anthropic_model_named(a->wish.id);
         anthropic_model_noted(run, &a->model);
         if (run->turn->dialect != DIALECT_ANTHROPIC)
             a->left_out = anthropic_known_refusals(run);
@@ -224,6 +227,7 @@ const struct adapter adapter_anthropic = {
     .needs_account = true,
     .models_need_credential = true,
     .state_size = sizeof(struct anthropic),
+    .base_model = base_model,
     .models_request = models_request,
     .models_answer = anthropic_models_answer,
     .next = next,

@@ -42,6 +42,9 @@ enum anthropic_field {
     FIELD_EFFORT = 1 << 4
 };
 
+/* What Anthropic's own ids begin with: suffixes behind them are ours. */
+#define ANTHROPIC_FAMILY SPAN("claude-")
+
 /* A tool whose name the site would refuse goes under another one. */
 struct anthropic_name {
     struct span asked, sent;
@@ -53,6 +56,7 @@ struct anthropic {
     struct span after; /* of the model list: the last id of the page before */
     bool asked, again; /* again: the site refused a field; ask once more without it */
     struct anthropic_model model;
+    struct model_wish wish;
     unsigned left_out, sent; /* of enum anthropic_field */
     const struct anthropic_name *names;
     size_t n_names;
@@ -80,7 +84,9 @@ struct anthropic_body {
     struct turn_run *run;
     struct anthropic *a;
     struct json_writer w;
-    bool same; /* the turn is in Anthropic's own words: nothing is repaired or left out */
+    bool same;         /* the turn is in Anthropic's own words: nothing is repaired or left out */
+    bool own_thinking; /* `thinking` goes out as the client wrote it: the same, and no suffix of the
+                          model's id says otherwise */
     const struct span *put_back; /* per message: blocks of thinking to begin it with */
     bool thinks;                 /* thinking is asked for */
     /* for results without an id: messages looked at so far, the last of them with calls, and how

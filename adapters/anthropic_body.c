@@ -46,43 +46,42 @@ static bool is_open(const struct anthropic_body *b, const char *key)
 
 /* What is asked for. */
 struct wish {
-    bool on, off;
+    bool on;
     int64_t budget;
     struct span effort; /* "" = say none */
     int64_t max_tokens;
 };
 
-static int64_t budget_of(const struct turn *t)
+/* The client's own number counts first. */
+static int64_t budget_of(const struct model_wish *wish)
 {
-    static const struct {
-        struct span effort;
-        int64_t budget;
-    } rows[] = {{SPAN_INIT("minimal"), 1024}, {SPAN_INIT("low"), 2048},
-                {SPAN_INIT("medium"), 8192},  {SPAN_INIT("high"), 16384},
-                {SPAN_INIT("xhigh"), 16384},  {SPAN_INIT("max"), 16384}};
-    struct span given = json_raw_given(t->thinking_raw, "budget_tokens");
-    uint64_t n;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (span_eq(t->reasoning_effort, rows[i].effort))
-            return rows[i].budget;
+    if (wish->budget >= LEAST_BUDGET)
+        return wish->budget;
+    switch (wish->effort) {
+    case EFFORT_MINIMAL: return 1024;
+    case EFFORT_LOW: return 2048;
+    case EFFORT_HIGH:
+    case EFFORT_XHIGH:
+    case EFFORT_MAX: return 16384;
+    default: return 8192;
     }
-    if (span_to_u64(given, INT32_MAX, &n) && n >= LEAST_BUDGET)
-        return (int64_t)n;
-    return 8192;
 }
 
-static struct span effort_of(const struct anthropic_model *m, const struct turn *t, bool off)
+static struct span effort_of(const struct anthropic_model *m, enum effort asked)
 {
-    struct span asked = t->reasoning_effort;
-    if (!m->effort || (!asked.n && !off))
-        return span_of("", 0);
-    if (off || span_eq(asked, SPAN("minimal")) || span_eq(asked, SPAN("low")))
-        return SPAN("low");
-    if (span_eq(asked, SPAN("medium")))
-        return asked;
-    if (span_eq(asked, SPAN("xhigh")) && m->xhigh)
-        return asked;
-    return span_eq(asked, SPAN("max")) && m->max ? asked : SPAN("high");
+    if (!m->effort)
+        return SPAN("");
+    switch (asked) {
+    case EFFORT_OPEN: return SPAN("");
+    case EFFORT_NONE: return m->adaptive ? SPAN("low") : SPAN("");
+    case EFFORT_MINIMAL:
+    case EFFORT_LOW: return SPAN("low");
+    case EFFORT_MEDIUM: return SPAN("medium");
+    case EFFORT_XHIGH: return m->xhigh ? SPAN("xhigh") : SPAN("high");
+    case EFFORT_MAX: return m->max ? SPAN("max") : SPAN("high");
+    case EFFORT_HIGH: break;
+    }
+    return SPAN("high");
 }
 
 /* Does tool_choice name a tool, or any? Thinking does not go with it. */
@@ -97,18 +96,19 @@ static struct wish wish_of(const struct anthropic_body *b)
 {
     const struct turn *t = b->run->turn;
     const struct anthropic_model *m = &b->a->model;
-    bool minimal = span_eq(t->reasoning_effort, SPAN("minimal"));
-    struct wish w = {.off = t->reasoning == REASONING_OFF && !minimal};
+    const struct model_wish *asked_for = &b->a->wish;
+    bool minimal = asked_for->effort == EFFORT_MINIMAL;
+    struct wish w = {.effort = SPAN("")};
     int64_t most = m->max_tokens ? m->max_tokens : INT64_MAX;
     int64_t asked = t->has_max_tokens ? t->max_tokens : DEFAULT_TOKENS;
     w.max_tokens = asked < most ? asked : most;
-    w.on = (t->reasoning == REASONING_ON || minimal) && (m->adaptive || m->budget) &&
+    w.on = (asked_for->reasoning == REASONING_ON || minimal) && (m->adaptive || m->budget) &&
            !is_forced(t) && !(b->a->left_out & FIELD_THINKING);
     if (!(b->a->left_out & FIELD_EFFORT))
-        w.effort = effort_of(m, t, w.off && m->adaptive);
+        w.effort = effort_of(m, asked_for->effort);
     if (!w.on || m->adaptive)
         return w;
-    w.budget = budget_of(t);
+    w.budget = budget_of(asked_for);
     int64_t total = asked < most - w.budget ? asked + w.budget : most;
     if (w.budget >= total) /* as much as leaves room for what was asked */
         w.budget = total - w.max_tokens;
@@ -175,7 +175,7 @@ static int choose_thinking(struct anthropic_body *b, struct wish *w)
 static void write_thinking(struct anthropic_body *b, const struct wish *wish)
 {
     struct json_writer *w = &b->w;
-    if (b->same) {
+    if (b->own_thinking) {
         if (b->run->turn->thinking_raw.p && is_open(b, "thinking"))
             json_member_raw(w, "thinking", b->run->turn->thinking_raw);
         return;
@@ -579,12 +579,12 @@ static int write_all(struct anthropic_body *b)
     struct json_writer *w = &b->w;
     struct wish wish = {.max_tokens = t->max_tokens};
     struct span instruction;
-    if ((!b->same && choose_thinking(b, &wish)) || form_instruction(b, &instruction))
+    if ((!b->own_thinking && choose_thinking(b, &wish)) || form_instruction(b, &instruction))
         return -1;
-    if (b->same && !t->has_max_tokens)
+    if (b->own_thinking && !t->has_max_tokens)
         wish.max_tokens = wish_of(b).max_tokens;
     json_begin_object(w);
-    json_member(w, "model", b->run->model);
+    json_member(w, "model", b->a->wish.id);
     json_member_int(w, "max_tokens", wish.max_tokens);
     json_member_bool(w, "stream", true);
     if (is_open(b, "system") && anthropic_write_system(b, instruction))
@@ -609,6 +609,7 @@ int anthropic_write_body(struct turn_run *run, struct anthropic *a, struct span 
                                .a = a,
                                .w = json_writer(&out),
                                .same = run->turn->dialect == DIALECT_ANTHROPIC};
+    b.own_thinking = b.same && a->wish.id.n == run->model.n;
     a->sent = 0;
     int error = write_all(&b);
     if (!error) {

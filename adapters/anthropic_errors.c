@@ -52,7 +52,8 @@ static bool is_of_the_messages(struct span message)
 
 static struct span refusals_key(struct turn_run *run)
 {
-    return arena_printf(run->arena, "refused %.*s", SPAN_ARGS(run->model));
+    return arena_printf(run->arena, "refused %.*s",
+                        SPAN_ARGS(family_model_id(run->model, ANTHROPIC_FAMILY)));
 }
 
 unsigned anthropic_known_refusals(struct turn_run *run)

@@ -282,7 +282,8 @@ struct span anthropic_tool_name(struct anthropic_body *b, struct span name)
 
 struct span anthropic_memory_key(struct turn_run *run, struct span id)
 {
-    return arena_printf(run->arena, "thinking %.*s %.*s", SPAN_ARGS(run->model), SPAN_ARGS(id));
+    struct span model = family_model_id(run->model, ANTHROPIC_FAMILY);
+    return arena_printf(run->arena, "thinking %.*s %.*s", SPAN_ARGS(model), SPAN_ARGS(id));
 }
 
 static int write_call(struct anthropic_body *b, const struct message *m, size_t at, size_t k)

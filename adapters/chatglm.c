@@ -69,10 +69,9 @@ static bool is_assistant(struct span id)
     return id.n >= 24;
 }
 
-static void choose_newer_mode(const struct turn_run *run, struct chatglm *c, bool thinking)
+static void choose_newer_mode(struct chatglm *c, const struct model_wish *wish)
 {
-    struct span effort = run->turn->reasoning_effort;
-    bool most = span_eq(effort, SPAN("xhigh")) || span_eq(effort, SPAN("max"));
+    bool thinking = wish->reasoning == REASONING_ON, most = wish->effort > EFFORT_HIGH;
     c->chat_mode = !thinking ? SPAN("normal") : most ? SPAN("deep_thinking") : SPAN("thinking");
     c->effort = !thinking ? SPAN("low") : most ? SPAN("max") : SPAN("high");
 }
@@ -96,7 +95,7 @@ static void choose_model(const struct turn_run *run, struct chatglm *c)
         }
     }
     if (!c->older)
-        choose_newer_mode(run, c, thinking);
+        choose_newer_mode(c, &wish);
     else
         c->chat_mode = mode.n || !thinking ? mode : SPAN("zero");
 }

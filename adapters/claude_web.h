@@ -44,6 +44,7 @@ struct claude_web_stream {
 struct claude_web {
     enum claude_web_step at;
     struct span model, thinking_mode; /* the site's words */
+    enum effort effort;
     bool thinking, search, wiggle;
     struct span organization;
     struct pictures uploads; /* texts among them are not uploaded: is_text */

@@ -201,27 +201,23 @@ static void write_files(struct json_writer *w, const struct claude_web *c)
     json_end_array(w);
 }
 
-static struct span effort(const struct turn *turn)
+static struct span effort(enum effort wanted)
 {
-    static const struct {
-        struct span asked, sent;
-    } words[] = {
-        {SPAN_INIT("minimal"), SPAN_INIT("low")},   {SPAN_INIT("low"), SPAN_INIT("low")},
-        {SPAN_INIT("medium"), SPAN_INIT("medium")}, {SPAN_INIT("high"), SPAN_INIT("high")},
-        {SPAN_INIT("xhigh"), SPAN_INIT("max")},     {SPAN_INIT("max"), SPAN_INIT("max")},
-    };
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (span_eq(turn->reasoning_effort, words[i].asked))
-            return words[i].sent;
+    switch (wanted) {
+    case EFFORT_MINIMAL:
+    case EFFORT_LOW: return SPAN("low");
+    case EFFORT_MEDIUM: return SPAN("medium");
+    case EFFORT_XHIGH:
+    case EFFORT_MAX: return SPAN("max");
+    default: return SPAN("high");
     }
-    return SPAN("high");
 }
 
 static void write_wishes(struct json_writer *w, const struct claude_web *c, const struct turn *turn)
 {
     json_member(w, "thinking_mode", c->thinking ? c->thinking_mode : SPAN("off"));
     if (c->thinking)
-        json_member(w, "effort", effort(turn));
+        json_member(w, "effort", effort(c->effort));
     if (c->search) /* an empty list may be refused */
         json_member_raw(w, "tools", SPAN("[{\"type\":\"web_search_v0\",\"name\":\"web_search\"}]"));
     if (turn->has_max_tokens)

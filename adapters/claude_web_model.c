@@ -71,6 +71,7 @@ int claude_web_choose_model(struct turn_run *run, struct claude_web *c)
     c->model = site_id(wish.id.n ? wish.id : claude_web_models[0].id);
     c->thinking_mode = thinking_mode(run, c->model);
     c->thinking = wish.reasoning == REASONING_ON && c->thinking_mode.n;
+    c->effort = wish.effort;
     c->search = wish.search;
     bool oldest = span_starts(c->model, SPAN("claude-3-opus"));
     if (oldest && c->search)

@@ -59,6 +59,7 @@ static bool demo_model_of(struct span id, enum demo_model *model)
 {
     static const struct span names[] = {SPAN_INIT("echo"), SPAN_INIT("reasoner"),
                                         SPAN_INIT("tools"), SPAN_INIT("slow")};
+    id = base_model_id(id);
     if (span_starts(id, SPAN("demo/")))
         id = span_from(id, 5);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -425,10 +426,11 @@ static int plan_reply(struct turn_run *run, struct demo *d, const struct message
         d->text = json_reply(run, text);
     else
         d->text = echo_reply(run, m);
-    if (d->model == DEMO_REASONER)
+    bool thinks = d->model == DEMO_REASONER && read_model_wish(run).reasoning != REASONING_OFF;
+    if (thinks)
         d->thought = arena_printf(run->arena, "The person says %lld words. I shall say them again.",
                                   (long long)count_words(text));
-    return d->text.p && (d->thought.p || d->model != DEMO_REASONER) ? 0 : fail_memory(&run->fail);
+    return d->text.p && (d->thought.p || !thinks) ? 0 : fail_memory(&run->fail);
 }
 
 static int plan(struct turn_run *run, struct demo *d)

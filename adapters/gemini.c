@@ -71,6 +71,8 @@ static struct span without_collection(struct span model)
     return span_starts(model, SPAN("models/")) ? span_from(model, 7) : model;
 }
 
+static struct span base_model(struct span id) { return family_model_id(id, GEMINI_FAMILY); }
+
 /* ---- the request ---- */
 
 static struct span refused_key(struct turn_run *run, const struct gemini *g)
@@ -112,7 +114,8 @@ static enum adapter_step next(struct turn_run *run, struct site_request *req)
     struct gemini *g = run->state;
     if (g->at != GEMINI_ASK)
         return ADAPTER_DONE;
-    g->model = without_collection(run->model);
+    g->wish = read_family_wish(run, without_collection(run->model), GEMINI_FAMILY);
+    g->model = g->wish.id;
     recall_refused(run, g);
     req->method = "POST";
     req->target = chat_target(run, g);
@@ -248,6 +251,7 @@ const struct adapter adapter_gemini = {
     .needs_account = true,
     .cool_down_s = 60,
     .state_size = sizeof(struct gemini),
+    .base_model = base_model,
     .models_request = models_request,
     .models_answer = models_answer,
     .models_refused = gemini_fail_http,

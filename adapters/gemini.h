@@ -34,7 +34,8 @@ struct gemini_name {
 struct gemini {
     enum { GEMINI_ASK, GEMINI_ANSWER, GEMINI_OVER } at;
     /* the request */
-    struct span model; /* without "models/" */
+    struct model_wish wish;
+    struct span model; /* without "models/" and suffixes */
     unsigned refused;  /* of enum gemini_refused */
     unsigned sent;     /* the same: what the body that went out holds */
     bool recalled;     /* `refused` has what was remembered */
@@ -55,6 +56,9 @@ struct gemini {
     /* the model list */
     struct span page; /* nextPageToken */
 };
+
+/* What Google's own ids begin with: suffixes behind them are ours. */
+#define GEMINI_FAMILY SPAN("gemini-")
 
 /* gemini_names.c */
 /* 25 for "gemini-2.5-…", 30 for "gemini-3-…"; 0 = the name does not say. */

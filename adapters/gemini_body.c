@@ -177,48 +177,18 @@ static int write_tool_choice(struct body *b)
 
 /* ---- thinking ---- */
 
-enum effort { EFFORT_OPEN, EFFORT_NONE, EFFORT_MINIMAL, EFFORT_LOW, EFFORT_MEDIUM, EFFORT_HIGH };
-
-static enum effort effort_of(const struct turn *t)
-{
-    static const struct {
-        struct span word;
-        enum effort effort;
-    } words[] = {
-        {SPAN_INIT("none"), EFFORT_NONE}, {SPAN_INIT("minimal"), EFFORT_MINIMAL},
-        {SPAN_INIT("low"), EFFORT_LOW},   {SPAN_INIT("medium"), EFFORT_MEDIUM},
-        {SPAN_INIT("high"), EFFORT_HIGH}, {SPAN_INIT("xhigh"), EFFORT_HIGH},
-        {SPAN_INIT("max"), EFFORT_HIGH},
-    };
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (span_eq_nocase(t->reasoning_effort, words[i].word))
-            return words[i].effort;
-    }
-    return t->reasoning == REASONING_OFF ? EFFORT_NONE : EFFORT_OPEN;
-}
-
-/* Of Anthropic's {"type":"enabled","budget_tokens":N}; -1 = none. */
-static int64_t budget_of(struct body *b)
-{
-    struct span raw = json_raw_given(b->turn->thinking_raw, "budget_tokens");
-    struct json root;
-    int64_t n;
-    if (b->turn->reasoning == REASONING_OFF || !raw.n ||
-        json_parse(b->run->json, raw, &root) != JSON_OK || !json_int(root, &n) || n < 0)
-        return -1;
-    return n;
-}
-
 static bool is_pro(const struct body *b) { return span_find(b->gemini->model, SPAN("-pro")) >= 0; }
 
-static void write_budget(struct body *b, enum effort effort, int64_t given)
+/* The client's own number counts first. */
+static void write_budget(struct body *b, const struct model_wish *wish)
 {
     static const int64_t budgets[] = {
-        [EFFORT_MINIMAL] = 512, [EFFORT_LOW] = 1024, [EFFORT_MEDIUM] = 8192, [EFFORT_HIGH] = 24576};
+        [EFFORT_MINIMAL] = 512, [EFFORT_LOW] = 1024,    [EFFORT_MEDIUM] = 8192,
+        [EFFORT_HIGH] = 24576,  [EFFORT_XHIGH] = 24576, [EFFORT_MAX] = 24576};
     int64_t least = is_pro(b) ? 128 : 0, most = is_pro(b) ? 32768 : 24576;
-    if (effort == EFFORT_OPEN && given < 0)
+    if (wish->effort == EFFORT_OPEN)
         return;
-    int64_t budget = effort == EFFORT_OPEN ? given : budgets[effort];
+    int64_t budget = wish->budget ? wish->budget : budgets[wish->effort];
     if (budget < least)
         budget = least;
     if (budget > most)
@@ -227,30 +197,19 @@ static void write_budget(struct body *b, enum effort effort, int64_t given)
     b->gemini->sent |= REFUSED_BUDGET;
 }
 
-static enum effort effort_of_budget(int64_t budget)
-{
-    if (budget < 0)
-        return EFFORT_OPEN;
-    if (budget <= 512)
-        return EFFORT_MINIMAL;
-    if (budget <= 4096)
-        return EFFORT_LOW;
-    return budget <= 16384 ? EFFORT_MEDIUM : EFFORT_HIGH;
-}
-
-static void write_level(struct body *b, enum effort effort, int64_t given)
+static void write_level(struct body *b, enum effort effort)
 {
     struct gemini *g = b->gemini;
     const char *level = NULL;
-    if (effort == EFFORT_OPEN)
-        effort = effort_of_budget(given);
     switch (effort) {
     case EFFORT_OPEN: return;
     case EFFORT_NONE:
     case EFFORT_MINIMAL: level = is_pro(b) ? "low" : "minimal"; break;
     case EFFORT_LOW: level = "low"; break;
     case EFFORT_MEDIUM: level = g->refused & REFUSED_MEDIUM ? "high" : "medium"; break;
-    case EFFORT_HIGH: level = "high"; break;
+    case EFFORT_HIGH:
+    case EFFORT_XHIGH:
+    case EFFORT_MAX: level = "high"; break;
     }
     json_member(&b->w, "thinkingLevel", span_str(level));
     g->sent |= REFUSED_LEVEL | (strcmp(level, "medium") == 0 ? REFUSED_MEDIUM : 0);
@@ -260,18 +219,16 @@ static void write_thinking(struct body *b)
 {
     struct gemini *g = b->gemini;
     enum gemini_generation generation = gemini_generation(g->model, b->run->model_note);
-    enum effort effort = effort_of(b->turn);
-    int64_t budget = budget_of(b);
     if (generation == GEMINI_PLAIN || g->refused & REFUSED_THINKING)
         return;
     g->sent |= REFUSED_THINKING;
     json_key(&b->w, "thinkingConfig");
     json_begin_object(&b->w);
-    json_member_bool(&b->w, "includeThoughts", effort != EFFORT_NONE);
+    json_member_bool(&b->w, "includeThoughts", g->wish.effort != EFFORT_NONE);
     if (generation == GEMINI_LEVELS && !(g->refused & REFUSED_LEVEL))
-        write_level(b, effort, budget);
+        write_level(b, g->wish.effort);
     if (generation == GEMINI_BUDGETS && !(g->refused & REFUSED_BUDGET))
-        write_budget(b, effort, budget);
+        write_budget(b, &g->wish);
     json_end_object(&b->w);
 }
 

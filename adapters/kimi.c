@@ -165,27 +165,28 @@ static void write_blocks(struct json_writer *w, const struct kimi *k, struct spa
     json_end_array(w);
 }
 
-static struct span effort(const struct turn_run *run, bool thinking)
+static struct span effort(const struct kimi_model *model)
 {
-    struct span wish = run->turn->reasoning_effort;
-    if (!thinking)
+    if (!model->thinking)
         return SPAN("REASONING_EFFORT_NONE");
-    if (span_eq(wish, SPAN("low")) || span_eq(wish, SPAN("minimal")))
-        return SPAN("REASONING_EFFORT_LOW");
-    if (span_eq(wish, SPAN("high")) || span_eq(wish, SPAN("xhigh")) || span_eq(wish, SPAN("max")))
-        return SPAN("REASONING_EFFORT_HIGH");
-    return SPAN("REASONING_EFFORT_MEDIUM");
+    switch (model->effort) {
+    case EFFORT_MINIMAL:
+    case EFFORT_LOW: return SPAN("REASONING_EFFORT_LOW");
+    case EFFORT_HIGH:
+    case EFFORT_XHIGH:
+    case EFFORT_MAX: return SPAN("REASONING_EFFORT_HIGH");
+    default: return SPAN("REASONING_EFFORT_MEDIUM");
+    }
 }
 
-static void write_options(struct json_writer *w, const struct turn_run *run,
-                          const struct kimi_model *model)
+static void write_options(struct json_writer *w, const struct kimi_model *model)
 {
     json_key(w, "options");
     json_begin_object(w);
     json_member_bool(w, "thinking", model->thinking);
     if (model->option.n) {
         json_member_bool(w, "enable_plugin", false);
-        json_member(w, "reasoning_effort", effort(run, model->thinking));
+        json_member(w, "reasoning_effort", effort(model));
         json_member(w, "model", model->option);
     }
     json_end_object(w);
@@ -218,7 +219,7 @@ static void write_chat(struct json_writer *w, const struct turn_run *run, const 
     if (model->option.n)
         json_member_bool(w, "is_goal", false);
     json_end_object(w);
-    write_options(w, run, model);
+    write_options(w, model);
     json_end_object(w);
 }
 

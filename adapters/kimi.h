@@ -46,6 +46,7 @@ struct kimi_model {
     struct span option; /* `options.model`, the newer form; "" = the older one */
     struct span kimiplus_id, agent_mode;
     bool thinking, search;
+    enum effort effort;
 };
 
 /* What the turn asks for. 0, or -1 with run->fail. */

@@ -62,6 +62,7 @@ int kimi_choose_model(struct turn_run *run, struct kimi_model *model)
                           SPAN_ARGS(span_first(id, 60)));
     if (wish.reasoning != REASONING_UNSET)
         model->thinking = wish.reasoning == REASONING_ON;
+    model->effort = wish.effort;
     model->search = wish.search || site_option_bool(run->site, "search", false);
     return 0;
 }

@@ -92,17 +92,6 @@ enum adapter_verdict qwen_take_chat(struct turn_run *run, struct qwen *c, struct
 
 /* ---- the message (§5.2) ---- */
 
-/* The number that the client gave for its reasoning, in OpenAI-like sites' words or Anthropic's; 0
- * = none. */
-static int64_t thinking_budget(const struct turn *turn)
-{
-    uint64_t budget;
-    struct span given = json_raw_given(turn->raw, "thinking_budget");
-    if (!given.n)
-        given = json_raw_given(turn->thinking_raw, "budget_tokens");
-    return span_to_u64(given, INT32_MAX, &budget) ? (int64_t)budget : 0;
-}
-
 /* The site's own tools would run unasked. */
 static void write_no_tools(struct json_writer *w)
 {
@@ -114,18 +103,17 @@ static void write_no_tools(struct json_writer *w)
     json_member(w, "tool_choice", SPAN("none"));
 }
 
-static void write_features(const struct turn_run *run, const struct qwen *c, struct json_writer *w)
+static void write_features(const struct qwen *c, struct json_writer *w)
 {
     bool thinking = c->wish.reasoning == REASONING_ON;
-    int64_t budget = thinking_budget(run->turn);
     json_begin_object(w);
     json_member_bool(w, "thinking_enabled", thinking);
     json_member_bool(w, "auto_thinking", thinking);
     json_member(w, "thinking_mode", thinking ? SPAN("Thinking") : SPAN("Fast"));
     if (thinking)
         json_member(w, "thinking_format", SPAN("detail"));
-    if (thinking && budget > 0)
-        json_member_int(w, "thinking_budget", budget);
+    if (thinking && c->wish.budget)
+        json_member_int(w, "thinking_budget", c->wish.budget);
     json_member(w, "output_schema", SPAN("phase")); /* without it all text is lost */
     json_member(w, "research_mode", SPAN("normal"));
     json_member_bool(w, "auto_search", c->wish.search);
@@ -169,7 +157,7 @@ static void write_message(struct turn_run *run, const struct qwen *c, struct jso
     json_end_object(w);
     json_end_object(w);
     json_key(w, "feature_config");
-    write_features(run, c, w);
+    write_features(c, w);
     json_end_object(w);
 }
 

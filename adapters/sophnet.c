@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "adapters/openai_wire.h"
+#include "adapters/sophnet.h"
 #include "adapters/support.h"
 #include "base/json_write.h"
 
@@ -297,7 +298,7 @@ static int write_messages(struct turn_run *run, enum door door, struct span *out
 
 static int write_body(struct turn_run *run, enum door door, struct span *body)
 {
-    struct body_edit edits[8 + OPENAI_DEFAULTS_MAX];
+    struct body_edit edits[8 + SOPHNET_REASONING_EDITS + OPENAI_DEFAULTS_MAX];
     struct span model = model_of(run), messages, stop;
     bool search = door == DOOR_PLAYGROUND && without_search(model).n != model.n;
     size_t n = 0;
@@ -330,6 +331,10 @@ static int write_body(struct turn_run *run, enum door door, struct span *body)
         if (search)
             edits[n++] = (struct body_edit){.key = "webSearchEnable", .value = SPAN("true")};
     }
+    int reasoning = door == DOOR_OFFICIAL ? sophnet_tell_reasoning(run, edits + n) : 0;
+    if (reasoning < 0)
+        return -1;
+    n += (size_t)reasoning;
     int defaults = openai_defaults(run, edits + n);
     return defaults < 0 ? -1 : openai_edit_body(run, edits, n + (size_t)defaults, body);
 }

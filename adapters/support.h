@@ -121,16 +121,43 @@ struct span flatten_with(struct arena *, const struct prompt_marks *, const stru
 /* flatten_with `role: text`, each turn on a line of its own. */
 struct span flatten_messages(struct arena *, const struct message *, size_t n);
 
+/* ---- wishes for reasoning (support_reasoning.c, docs/reasoning.md) ---- */
+enum effort {
+    EFFORT_OPEN, /* nothing was said: the site's own */
+    EFFORT_NONE,
+    EFFORT_MINIMAL,
+    EFFORT_LOW,
+    EFFORT_MEDIUM,
+    EFFORT_HIGH,
+    EFFORT_XHIGH,
+    EFFORT_MAX
+};
+/* OPEN for a word that is none of them; upper or lower case. */
+enum effort effort_named(struct span word);
+/* For sites that take words: below 1024 tokens minimal, 4096 low, 16384 medium, else high. OPEN for
+ * none (0). */
+enum effort effort_of_budget(int64_t tokens);
+
 /* ---- model ids with wishes behind them (support_model.c) ---- */
+/* What is wanted of the model: by its id's suffixes, which win, and by the turn. */
 struct model_wish {
     struct span id;                /* without suffixes */
     enum reasoning_wish reasoning; /* `-thinking`, `-nothinking`; of several the last of the id
                                       counts; without one what the client asks for */
+    enum effort effort;            /* for sites that take words: the client's, else by its budget.
+                                      With OFF: NONE, or MINIMAL where the client said so */
+    int64_t budget;                /* for sites that take tokens, first of all; 0 = none. With ON
+                                      alone */
     bool search;                   /* `-search` */
 };
 struct model_wish read_model_wish(const struct turn_run *);
 /* For adapter->base_model. */
 struct span base_model_id(struct span id);
+/* The same for APIs, which serve models of all kinds: only `-thinking` and `-nothinking`, and only
+ * behind ids that begin with `family` ("claude-"), whose own ids never end so. Others' do
+ * ("kimi-k2-thinking"). */
+struct model_wish read_family_wish(const struct turn_run *, struct span id, struct span family);
+struct span family_model_id(struct span id, struct span family);
 
 /* ---- requests (support_request.c) ---- */
 /* ADAPTER_FAILED with run->fail. */

@@ -143,11 +143,16 @@ struct turn {
     struct span response_format_raw; /* {NULL,0} when absent, null or {"type":"text"} */
     bool logprobs;
 
-    enum reasoning_wish reasoning; /* from reasoning_effort, reasoning, thinking, enable_thinking,
-                                      chat_template_kwargs */
-    struct span reasoning_effort;  /* as given ("low" …), "" = not given */
+    /* The wish for reasoning, out of all the fields that clients have for it
+     * (gateway/reasoning_wish.h, docs/reasoning.md). Suffixes of model ids are read by adapters
+     * (read_model_wish in support.h), which see the turn's wish there as well. */
+    enum reasoning_wish reasoning; /* "minimal" is OFF: sites with levels look at the effort */
+    struct span reasoning_effort; /* the client's word ("low" …), "" = none, or not to be heard */
+    int64_t reasoning_budget;     /* in tokens; 0 = not given. Only with ON */
+    bool reasoning_hidden;        /* it may think, but the answer leaves without it */
     struct span thinking_raw; /* the object of Anthropic's API ({"type", "budget_tokens" …}), which
-                                 chat clients send as well; {NULL,0} = not given */
+                                 chat clients send as well: for sites of that dialect, to be sent
+                                 on as it is; {NULL,0} = not given */
 
     struct relay relay;
 

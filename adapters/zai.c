@@ -79,6 +79,7 @@ static void choose_model(const struct turn_run *run, struct zai *z)
     struct span id = wish.id;
     bool no_search = false;
     z->thinking = wish.reasoning == REASONING_ON;
+    z->effort = wish.effort;
     z->model = z->public_model = id;
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         if (!span_eq(id, models[i].id) && !span_eq(id, models[i].site_id))
@@ -573,10 +574,8 @@ static void write_files(struct turn_run *run, const struct zai *z, struct json_w
     json_end_array(w);
 }
 
-static void write_features_v2(const struct turn_run *run, const struct zai *z,
-                              struct json_writer *w)
+static void write_features_v2(const struct zai *z, struct json_writer *w)
 {
-    struct span effort = run->turn->reasoning_effort;
     json_key(w, "features");
     json_begin_object(w);
     json_member_bool(w, "image_generation", false);
@@ -587,9 +586,9 @@ static void write_features_v2(const struct turn_run *run, const struct zai *z,
     json_member_bool(w, "enable_thinking", z->thinking);
     /* Only models that list the capability take an effort; of the known ones it is the newest. */
     if (z->thinking && span_starts(z->public_model, SPAN("glm-5.3"))) {
-        if (span_eq(effort, SPAN("high")))
+        if (z->effort == EFFORT_HIGH)
             json_member(w, "reasoning_effort", SPAN("high"));
-        else if (span_eq(effort, SPAN("xhigh")))
+        else if (z->effort > EFFORT_HIGH)
             json_member(w, "reasoning_effort", SPAN("max"));
     }
     json_end_object(w);
@@ -616,7 +615,7 @@ static enum adapter_step send_chat_v2(struct turn_run *run, struct zai *z, struc
     json_member(&w, "signature_prompt", signed_prompt);
     write_params(run->turn, &w);
     json_member_raw(&w, "extra", SPAN("{}"));
-    write_features_v2(run, z, &w);
+    write_features_v2(z, &w);
     write_variables(run, z, &w);
     json_member(&w, "chat_id", z->chat_id);
     json_member(&w, "id", z->message_id);

@@ -36,6 +36,7 @@ struct zai_stream {
 struct zai {
     enum zai_at at;
     bool v2, guest, renewed, thinking, search, vision, known_vision;
+    enum effort effort;
     bool created;             /* a chat of ours exists at the site */
     struct token_use session; /* a guest's */
     struct span token, user_id, model, public_model;

@@ -46,9 +46,9 @@ int answer_structure_pass(struct answer_structure *s, struct span text)
 }
 
 /* One that is not what was wanted because it is not all there. */
-static void note_cut(struct structured_verdict *v, struct span reason)
+static void note_cut(struct structured_verdict *v)
 {
-    if (v->kind != STRUCTURED_INVALID || !span_eq(reason, SPAN("length")))
+    if (v->kind != STRUCTURED_INVALID)
         return;
     *v = (struct structured_verdict){.kind = STRUCTURED_INVALID};
     v->error.errors = 1;
@@ -56,11 +56,12 @@ static void note_cut(struct structured_verdict *v, struct span reason)
                                   "it was cut off before its end (finish_reason is \"length\")");
 }
 
-static int end_whole(struct answer_structure *s)
+static int end_whole(struct answer_structure *s, bool cut)
 {
     struct buffer room;
     buffer_init(&room, TEXT_LIMIT);
-    struct span json = structured_pick(s->rules->wish, buffer_span(&s->text), &room, &s->verdict);
+    struct span json =
+        structured_pick(s->rules->wish, buffer_span(&s->text), cut, &room, &s->verdict);
     int error = json.n ? s->put(s->owner, json) : 0;
     buffer_free(&room);
     return error;
@@ -79,8 +80,10 @@ int answer_structure_end(struct answer_structure *s, struct span reason)
     if (s->over)
         return 0;
     s->over = s->judged = true;
-    int error = s->rules->whole ? end_whole(s) : end_stream(s);
-    note_cut(&s->verdict, reason);
+    bool cut = span_eq(reason, SPAN("length"));
+    int error = s->rules->whole ? end_whole(s, cut) : end_stream(s);
+    if (cut)
+        note_cut(&s->verdict);
     return error;
 }
 
@@ -112,6 +115,8 @@ void answer_structure_tell(const struct answer_structure *s, struct buffer *out)
         json_member_bool(&w, "valid", s->verdict.kind == STRUCTURED_VALID);
     if (s->verdict.kind != STRUCTURED_VALID)
         json_member(&w, "error", span_of(s->verdict.error.text, s->verdict.error.n));
+    if (s->verdict.mended)
+        json_member_bool(&w, "mended", true);
     if (s->rules->repaired)
         json_member_bool(&w, "repaired", true);
     json_end_object(&w);

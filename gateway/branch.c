@@ -467,8 +467,9 @@ static struct answer_rules rules_for(const struct branch *b)
     const struct turn *t = b->turn;
     unsigned has = site->adapter->capabilities;
     struct answer_rules rules = {
-        .reasoning =
-            key && key->reasoning >= 0 ? (enum reasoning_style)key->reasoning : site->reasoning,
+        .reasoning = t->reasoning_hidden          ? REASONING_DROP
+                     : key && key->reasoning >= 0 ? (enum reasoning_style)key->reasoning
+                                                  : site->reasoning,
         .stops = t->stop,
         .n_stops = has & CAP_STOP ? 0 : t->n_stop,
         .max_tokens = t->has_max_tokens && !(has & CAP_MAX_TOKENS) ? t->max_tokens : 0,

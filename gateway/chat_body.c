@@ -9,10 +9,11 @@
 
 #include <stdlib.h>
 
+#include "adapters/support.h"
 #include "base/json_raw.h"
 #include "base/json_write.h"
 
-enum { BODY_LIMIT = 1 << 30, LOW_BUDGET = 4096, MEDIUM_BUDGET = 16384 };
+enum { BODY_LIMIT = 1 << 30 };
 
 /* ---- parts ---- */
 
@@ -291,13 +292,12 @@ static struct span effort_of(const struct turn *t)
         return span_eq(t->reasoning_effort, SPAN("max")) ? SPAN("high") : t->reasoning_effort;
     if (t->reasoning != REASONING_ON)
         return SPAN("");
-    struct span budget = json_raw_given(t->thinking_raw, "budget_tokens");
-    double tokens = budget.n ? strtod(budget.p, NULL) : 0; /* ends at a delimiter */
-    if (tokens <= 0)
-        return SPAN("medium");
-    return tokens < LOW_BUDGET      ? SPAN("low")
-           : tokens < MEDIUM_BUDGET ? SPAN("medium")
-                                    : SPAN("high");
+    switch (effort_of_budget(t->reasoning_budget)) {
+    case EFFORT_MINIMAL: /* not every service knows it, and none was asked for less */
+    case EFFORT_LOW: return SPAN("low");
+    case EFFORT_HIGH: return SPAN("high");
+    default: return SPAN("medium");
+    }
 }
 
 static void write_number(struct json_writer *w, const char *key, bool has, double value)

@@ -14,6 +14,7 @@
 
 #include "base/json_raw.h"
 #include "base/json_write.h"
+#include "gateway/reasoning_wish.h"
 #include "gateway/request_body.h"
 
 enum { CHOICES_MAX = 128, STOPS_MAX = 64, PATH_MAX_LENGTH = 96 };
@@ -437,52 +438,14 @@ static int read_response_format(struct reader *r)
     return 0;
 }
 
-static bool effort_means_off(struct span effort)
-{
-    return span_eq(effort, SPAN("none")) || span_eq(effort, SPAN("minimal"));
-}
-
-/* The many ways of asking for reasoning; the first that says something wins. Foreign shapes of
- * vendor fields are ignored (Q1). */
+/* `reasoning_effort` is OpenAI's own, with a type; foreign shapes of vendors' fields are ignored
+ * (Q1). */
 static int read_reasoning(struct reader *r)
 {
-    struct turn *t = r->turn;
-    if (text_member(r, t->raw, "reasoning_effort", "reasoning_effort", &t->reasoning_effort))
-        return -1;
-    t->thinking_raw = span_of(NULL, 0);
-    struct span reasoning = json_raw_given(t->raw, "reasoning");
-    struct span thinking = json_raw_given(t->raw, "thinking");
-    struct span kwargs = json_raw_given(t->raw, "chat_template_kwargs");
-    struct span switches[4] = {json_raw_given(t->raw, "enable_thinking")};
-    if (json_raw_is_object(reasoning)) {
-        struct span effort = json_raw_given(reasoning, "effort");
-        if (!t->reasoning_effort.n && json_raw_is_text(effort) &&
-            read_text(r, effort, &t->reasoning_effort))
-            return -1;
-        switches[1] = json_raw_given(reasoning, "enabled");
-    }
-    if (json_raw_is_object(thinking))
-        t->thinking_raw = thinking;
-    if (json_raw_is_object(kwargs)) {
-        switches[2] = json_raw_given(kwargs, "enable_thinking");
-        switches[3] = json_raw_given(kwargs, "thinking");
-    }
-    if (t->reasoning_effort.n) {
-        t->reasoning = effort_means_off(t->reasoning_effort) ? REASONING_OFF : REASONING_ON;
-        return 0;
-    }
-    if (json_raw_is_object(thinking)) {
-        struct span type = json_raw_given(thinking, "type");
-        if (span_eq(type, SPAN("\"enabled\"")))
-            t->reasoning = REASONING_ON;
-        else if (span_eq(type, SPAN("\"disabled\"")))
-            t->reasoning = REASONING_OFF;
-    }
-    for (size_t i = 0; i < 4 && t->reasoning == REASONING_UNSET; i++) {
-        if (json_raw_is_bool(switches[i]))
-            t->reasoning = switches[i].p[0] == 't' ? REASONING_ON : REASONING_OFF;
-    }
-    return 0;
+    struct span effort = json_raw_given(r->turn->raw, "reasoning_effort");
+    if (effort.p && !json_raw_is_text(effort))
+        return invalid(r, "reasoning_effort", "a string");
+    return reasoning_wish_read(r->json, r->arena, r->turn->raw, r->turn, r->fail);
 }
 
 static int read_stream(struct reader *r)
@@ -583,10 +546,10 @@ static struct span keep_body(struct arena *arena, struct buffer *raw)
 /* Which of the groups of fields that say the same thing has this one? -1 = none. */
 static int synonyms_of(struct span raw_key)
 {
-    static const char *const groups[][6] = {
+    static const char *const groups[][8] = {
         {"max_tokens", "max_completion_tokens", NULL},
         {"reasoning_effort", "reasoning", "thinking", "enable_thinking", "chat_template_kwargs",
-         NULL},
+         "thinking_budget", "disable_reasoning", NULL},
         {"tools", "functions", NULL},
         {"tool_choice", "function_call", NULL},
     };
@@ -623,8 +586,10 @@ static void keep_unsaid(struct turn *t, const struct turn *asked, const struct t
     if (!is_replaced(SPAN("reasoning"), options, n)) {
         t->reasoning = asked->reasoning;
         t->reasoning_effort = asked->reasoning_effort;
+        t->reasoning_budget = asked->reasoning_budget;
         t->thinking_raw = asked->thinking_raw;
     }
+    t->reasoning_hidden |= asked->reasoning_hidden;
     if (!is_replaced(SPAN("tools"), options, n)) {
         t->tools_raw = asked->tools_raw;
         t->tools_foreign = asked->tools_foreign;

@@ -320,13 +320,14 @@ static struct conversation_hash beginning(const struct conversation_scope *s, co
 {
     mbedtls_sha256_context c;
     begin(&c);
-    add_text(&c, SPAN("dragoman conversation 1"));
+    add_text(&c, SPAN("dragoman conversation 2"));
     add_text(&c, s->key);
     add_text(&c, s->site);
     add_text(&c, s->origin);
     add_text(&c, s->model);
     add_number(&c, (uint64_t)t->reasoning);
     add_text(&c, t->reasoning_effort);
+    add_number(&c, (uint64_t)t->reasoning_budget);
     add_text(&c, t->thinking_raw);
     add_text(&c, t->tools_raw);
     add_text(&c, t->tool_choice_raw);

@@ -15,6 +15,7 @@
 #include "base/json_raw.h"
 #include "base/json_write.h"
 #include "gateway/chat_body.h"
+#include "gateway/reasoning_wish.h"
 #include "gateway/request_body.h"
 
 enum { STOPS_MAX = 256, PLACE_LENGTH = 96, TOOLS_LIMIT = 1 << 28 };
@@ -817,22 +818,14 @@ static int read_format(struct reader *r, struct span format)
     return raw.p ? 0 : fail_memory(r->fail);
 }
 
-static int read_thinking_wish(struct reader *r)
+static int check_thinking(struct reader *r)
 {
-    struct turn *t = r->turn;
-    struct span thinking = json_raw_given(t->raw, "thinking"), type = {NULL, 0};
+    struct span thinking = json_raw_given(r->turn->raw, "thinking"), type = {NULL, 0};
     if (!thinking.p)
         return 0;
     if (!json_raw_is_object(thinking))
         return invalid(r, "thinking", "must be an object with a \"type\"");
-    if (needed_text(r, thinking, "thinking", "type", &type))
-        return -1;
-    t->thinking_raw = thinking;
-    if (span_eq(type, SPAN("enabled")) || span_eq(type, SPAN("adaptive")))
-        t->reasoning = REASONING_ON;
-    else if (span_eq(type, SPAN("disabled")))
-        t->reasoning = REASONING_OFF;
-    return 0;
+    return needed_text(r, thinking, "thinking", "type", &type);
 }
 
 static int read_output_wishes(struct reader *r)
@@ -844,11 +837,8 @@ static int read_output_wishes(struct reader *r)
     struct span effort = json_raw_given(config, "effort");
     if (effort.p && !json_raw_is_text(effort))
         return invalid(r, "output_config.effort", "must be a string");
-    if (effort.p && t->reasoning != REASONING_OFF) {
-        if (read_text(r, effort, &t->reasoning_effort))
-            return -1;
-        t->reasoning = REASONING_ON;
-    }
+    if (reasoning_wish_read(r->json, r->arena, t->raw, t, r->fail))
+        return -1;
     struct span format = json_raw_given(config, "format");
     return read_format(r, format.p ? format : json_raw_given(t->raw, "output_format"));
 }
@@ -857,7 +847,7 @@ static int read_parameters(struct reader *r, const struct messages_wish *wish)
 {
     struct turn *t = r->turn;
     return read_limit(r, wish) || read_stops(r) || read_tools(r) || read_tool_choice(r) ||
-                   read_thinking_wish(r) || read_output_wishes(r) ||
+                   check_thinking(r) || read_output_wishes(r) ||
                    read_number(r, "temperature", &t->has_temperature, &t->temperature) ||
                    read_number(r, "top_p", &t->has_top_p, &t->top_p) ||
                    read_int(r, "top_k", &t->has_top_k, &t->top_k)

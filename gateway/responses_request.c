@@ -6,6 +6,7 @@
 
 #include "adapters/support.h"
 #include "gateway/chat_body.h"
+#include "gateway/reasoning_wish.h"
 #include "gateway/request_body.h"
 #include "gateway/responses_reader.h"
 
@@ -30,20 +31,13 @@ static int read_limit(struct responses_reader *r, struct span body)
 
 static int read_effort(struct responses_reader *r, struct span body)
 {
-    struct turn *t = r->turn;
     struct span reasoning = json_raw_given(body, "reasoning");
-    if (!reasoning.p)
-        return 0;
-    if (!json_raw_is_object(reasoning))
+    if (reasoning.p && !json_raw_is_object(reasoning))
         return responses_invalid(r, "reasoning", "an object with \"effort\"");
-    if (responses_text_member(r, reasoning, "effort", "reasoning.effort", &t->reasoning_effort))
-        return -1;
-    if (t->reasoning_effort.n)
-        t->reasoning = span_eq(t->reasoning_effort, SPAN("none")) ||
-                               span_eq(t->reasoning_effort, SPAN("minimal"))
-                           ? REASONING_OFF
-                           : REASONING_ON;
-    return 0;
+    struct span effort = json_raw_given(reasoning, "effort");
+    if (effort.p && !json_raw_is_text(effort))
+        return responses_invalid(r, "reasoning.effort", "a string");
+    return reasoning_wish_read(r->json, r->arena, body, r->turn, r->fail);
 }
 
 /* text.format is flat, the chat API's response_format is nested. */

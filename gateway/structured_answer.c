@@ -3,6 +3,8 @@
  */
 #include "gateway/structured_answer.h"
 
+#include "base/json_write.h"
+#include "gateway/json_mender.h"
 #include "gateway/structured_filter.h"
 
 enum { PIECES_MAX = 4 /* of JSON that one answer is searched for */ };
@@ -119,14 +121,50 @@ static struct span best_piece(const struct judge *j, const struct structured_wis
     return best;
 }
 
-struct span structured_pick(const struct structured_wish *wish, struct span text,
+static int write_token(void *owner, enum mend_token token, struct span text)
+{
+    struct json_writer *w = owner;
+    mend_write(w, token, text);
+    return w->out->error;
+}
+
+/* Into `room`. True: something whole came of it. The end of a fence is the end, whatever is open.
+ */
+static bool mend(struct span text, bool cut, struct buffer *room)
+{
+    ptrdiff_t fence = span_find(text, SPAN("\n```"));
+    if (fence >= 0)
+        text = span_first(text, (size_t)fence);
+    struct json_mender m;
+    struct json_writer w = json_writer(room);
+    const struct mend_sink sink = {.put = write_token, .owner = &w};
+    json_mender_init(&m, MEND_FORM_VALUE);
+    int error = json_mender_read(&m, &text, true, &sink);
+    bool whole = !error && (m.done || !cut);
+    if (whole && !m.done)
+        whole = json_mender_close(&m, &sink) == 0;
+    json_mender_free(&m);
+    return whole && room->n;
+}
+
+struct span structured_pick(const struct structured_wish *wish, struct span text, bool cut,
                             struct buffer *room, struct structured_verdict *v)
 {
     struct judge j;
+    struct structured_verdict mended;
     size_t first;
     if (judge_init(&j, wish, v))
         return text;
     struct span best = best_piece(&j, wish, text, v, &first);
+    bool tries = v->kind == STRUCTURED_INVALID && first < text.n;
+    if (tries && text.n <= STRUCTURED_CHECKED_MAX && mend(span_from(text, first), cut, room)) {
+        judge_text(&j, buffer_span(room), &mended);
+        if (mended.kind == STRUCTURED_VALID) {
+            *v = mended;
+            v->mended = true;
+            best = buffer_span(room);
+        }
+    }
     judge_free(&j);
     return best;
 }

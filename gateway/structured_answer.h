@@ -20,7 +20,8 @@ enum structured_kind {
 
 struct structured_verdict {
     enum structured_kind kind;
-    struct json_schema_report error; /* of the last two */
+    bool mended;                     /* the JSON is not as the model wrote it */
+    struct json_schema_report error; /* of the last two kinds */
 };
 
 /* Is the first worth more than the second: JSON at all, fewer errors? */
@@ -29,10 +30,11 @@ bool structured_is_better(const struct structured_verdict *, const struct struct
 void structured_judge(const struct structured_wish *, struct span text,
                       struct structured_verdict *);
 /* The JSON in a whole answer, and what it is worth: without a fence and words around it; with
- * several pieces of JSON, the first one that is as it should be, else the first one; with none,
- * what is nearly JSON, mended. Without all that the whole text. In `text`, or in `room`, which is
- * empty and the caller's to free. */
-struct span structured_pick(const struct structured_wish *, struct span text, struct buffer *room,
-                            struct structured_verdict *);
+ * several pieces of JSON, the first one that is as it should be; else what is nearly JSON
+ * (gateway/json_mender.h), mended, when that is as it should be; else the first piece. Without all
+ * that the whole text. In `text`, or in `room`, which is empty and the caller's to free.
+ * `cut`: it is known to be not all there, and is not closed by us. */
+struct span structured_pick(const struct structured_wish *, struct span text, bool cut,
+                            struct buffer *room, struct structured_verdict *);
 
 #endif

@@ -45,9 +45,9 @@ static int check_schema(struct json schema, struct fail *fail)
         return 0;
     if (!json_is(schema, JSON_OBJECT))
         return fail_param(fail, FAIL_INVALID_VALUE, SCHEMA_FIELD ".schema",
-                          SCHEMA_FIELD ".schema must be an object");
+                          "the schema must be an object");
     return fail_param(fail, FAIL_INVALID_VALUE, SCHEMA_FIELD ".schema",
-                      SCHEMA_FIELD ".schema is no JSON Schema: %s", report.text);
+                      "the schema is no JSON Schema: %s", report.text);
 }
 
 /* A text of the document, or "". */

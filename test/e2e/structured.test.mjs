@@ -101,6 +101,13 @@ describe('response_format where the site has none', {timeout: 180000, concurrenc
     await gateway.logged(/asked_again=structured_output structured=valid/, {from});
   });
 
+  it('JSON that is wrong in form alone is mended, and not asked for again', async () => {
+    zai.next(said("```json\n{'name': 'Anna', age: 7, // years\n}\n```"));
+    const answer = await parse();
+    assert.deepEqual([answer.choices[0].message.parsed, answer.dragoman_structured], [anna, {valid: true, mended: true}]);
+    assert.equal(prompts().length, 1);
+  });
+
   it('wrong twice: the better one, with the verdict', async () => {
     const from = gateway.stderr.length;
     zai.next(said('I do not know.'), said(WRONG));
@@ -148,6 +155,10 @@ describe('response_format where the site has none', {timeout: 180000, concurrenc
     zai.next(said(GOOD), said(GOOD));
     const answer = await client.chat.completions.create({...ask, n: 2});
     assert.deepEqual(answer.choices.map((c) => [c.message.content, c.dragoman_structured]), [[GOOD, {valid: true}], [GOOD, {valid: true}]]);
+    zai.next(said(GOOD), said(WRONG));
+    const {events} = parseEvents(await (await chat(gateway.base, {...ask, n: 2, stream: true})).text());
+    const ends = events.flatMap((e) => e.choices ?? []).filter((c) => c.finish_reason);
+    assert.deepEqual(ends.map((c) => c.dragoman_structured.valid).sort(), [false, true]);
   });
 
   it('with tools: a call is no answer to be judged', async () => {
@@ -171,8 +182,11 @@ describe('response_format where the site has none', {timeout: 180000, concurrenc
   it('what is no schema is the client\'s mistake', async () => {
     const mistake = {status: 400, type: 'invalid_request_error', code: 'invalid_value', param: 'response_format.json_schema.schema'};
     const refused = async (schema) => (await checkError(await chat(gateway.base, {...ask, response_format: jsonSchema(schema)}), mistake)).error.message;
-    assert.match(await refused({type: 'objekt'}), /^response_format\.json_schema\.schema is no JSON Schema: \$\.type: must be/);
+    assert.match(await refused({type: 'objekt'}), /^the schema is no JSON Schema: \$\.type: must be/);
     assert.match(await refused({$ref: 'https://example.org/schema'}), /only references within the schema/);
+    const messages = await chat(gateway.base, {model: ask.model, max_tokens: 9, messages: ask.messages, output_config: {format: {type: 'json_schema', schema: {type: 'objekt'}}}}, {path: '/messages'});
+    assert.equal(messages.status, 400);
+    assert.match((await messages.json()).error.message, /^output_config\.format\.schema: the schema is no JSON Schema: \$\.type/);
     assert.equal(zai.requests.length, 0);
   });
 

@@ -116,12 +116,11 @@ static void a_limit_with_reasoning_has_the_newer_name(void **state)
     check(*state, &t, HI_BODY ",\"max_completion_tokens\":9}");
 }
 
-static void check_effort(void **state, enum reasoning_wish wish, const char *effort,
-                         const char *thinking, const char *wanted)
+static void check_effort(void **state, enum reasoning_wish wish, const char *effort, int64_t budget,
+                         const char *wanted)
 {
     const struct turn t = {MESSAGES(USER_HI), .reasoning = wish,
-                           .reasoning_effort = span_str(effort),
-                           .thinking_raw = thinking ? span_str(thinking) : span_of(NULL, 0)};
+                           .reasoning_effort = span_str(effort), .reasoning_budget = budget};
     char body[400];
     snprintf(body, sizeof body, HI_BODY "%s%s%s}", wanted ? ",\"reasoning_effort\":\"" : "",
              wanted ? wanted : "", wanted ? "\"" : "");
@@ -130,18 +129,18 @@ static void check_effort(void **state, enum reasoning_wish wish, const char *eff
 
 static void a_thinking_budget_becomes_an_effort(void **state)
 {
-    check_effort(state, REASONING_ON, "", "{\"type\":\"enabled\",\"budget_tokens\":1024}", "low");
-    check_effort(state, REASONING_ON, "", "{\"budget_tokens\":4096}", "medium");
-    check_effort(state, REASONING_ON, "", "{\"budget_tokens\":16383}", "medium");
-    check_effort(state, REASONING_ON, "", "{\"budget_tokens\":16384}", "high");
-    check_effort(state, REASONING_ON, "", "{\"type\":\"adaptive\"}", "medium");
-    check_effort(state, REASONING_ON, "", "{\"budget_tokens\":\"x\"}", "medium");
-    check_effort(state, REASONING_ON, "", NULL, "medium");
-    check_effort(state, REASONING_ON, "max", NULL, "high");
-    check_effort(state, REASONING_ON, "xhigh", NULL, "xhigh");
-    check_effort(state, REASONING_OFF, "none", NULL, "none");
-    check_effort(state, REASONING_OFF, "", "{\"type\":\"disabled\"}", NULL);
-    check_effort(state, REASONING_UNSET, "", NULL, NULL);
+    check_effort(state, REASONING_ON, "", 1000, "low");
+    check_effort(state, REASONING_ON, "", 4095, "low");
+    check_effort(state, REASONING_ON, "", 4096, "medium");
+    check_effort(state, REASONING_ON, "", 16383, "medium");
+    check_effort(state, REASONING_ON, "", 16384, "high");
+    check_effort(state, REASONING_ON, "", 0, "medium");
+    check_effort(state, REASONING_ON, "low", 16384, "low");
+    check_effort(state, REASONING_ON, "max", 0, "high");
+    check_effort(state, REASONING_ON, "xhigh", 0, "xhigh");
+    check_effort(state, REASONING_OFF, "none", 0, "none");
+    check_effort(state, REASONING_OFF, "", 0, NULL);
+    check_effort(state, REASONING_UNSET, "", 0, NULL);
 }
 
 static void texts_of_a_message_become_one(void **state)
@@ -268,6 +267,8 @@ static void options_keep_what_the_body_cannot_say(void **state)
         .max_includes_reasoning = true,
         .reasoning = REASONING_ON,
         .thinking_raw = SPAN("{\"type\":\"enabled\",\"budget_tokens\":2048}"),
+        .reasoning_budget = 2048,
+        .reasoning_hidden = true,
         .tools_raw = SPAN("[{\"type\":\"bash_20250124\",\"name\":\"bash\"}]"),
         .tools_foreign = true,
         .tools_wanted = true,
@@ -289,6 +290,7 @@ static void options_keep_what_the_body_cannot_say(void **state)
     assert_int_equal(with->reasoning, REASONING_ON);
     assert_true(span_eq(with->reasoning_effort, SPAN("")));
     assert_true(span_eq(with->thinking_raw, t.thinking_raw));
+    assert_true(with->reasoning_budget == 2048 && with->reasoning_hidden);
     assert_true(span_eq(with->tools_raw, t.tools_raw));
     assert_true(with->tools_foreign && with->tools_wanted && with->no_parallel_tool_calls);
     assert_true(with->stream && with->include_usage && with->has_images && with->has_foreign);
@@ -314,6 +316,8 @@ static void options_replace_what_they_name(void **state)
         .max_includes_reasoning = true,
         .reasoning = REASONING_ON,
         .thinking_raw = SPAN("{\"type\":\"enabled\",\"budget_tokens\":2048}"),
+        .reasoning_budget = 2048,
+        .reasoning_hidden = true,
         .tools_raw = SPAN("[{\"type\":\"bash_20250124\",\"name\":\"bash\"}]"),
         .tools_foreign = true,
         .tools_wanted = true,
@@ -325,6 +329,7 @@ static void options_replace_what_they_name(void **state)
     assert_true(with->max_tokens == 8 && !with->max_includes_reasoning);
     assert_true(span_eq(with->reasoning_effort, SPAN("high")));
     assert_null(with->thinking_raw.p);
+    assert_true(with->reasoning_budget == 0 && with->reasoning_hidden);
     assert_null(with->tools_raw.p);
     assert_false(with->tools_foreign);
     assert_false(with->tools_wanted);

@@ -218,7 +218,7 @@ static void everybody_and_every_model_for_itself(void **state)
         assert_false(same(&ours.whole, &other.whole));
     }
     struct turn plain = h.turn;
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 7; i++) {
         h.turn = plain;
         switch (i) {
         case 0: h.turn.reasoning = REASONING_ON; break;
@@ -226,6 +226,7 @@ static void everybody_and_every_model_for_itself(void **state)
         case 2: h.turn.tools_raw = SPAN("[]"); break;
         case 3: h.turn.tool_choice_raw = SPAN("\"none\""); break;
         case 4: h.turn.response_format_raw = SPAN("{}"); break;
+        case 5: h.turn.reasoning_budget = 2000; break;
         default: h.turn.thinking_raw = SPAN("{}"); break;
         }
         other = read_turn(&h);

@@ -561,7 +561,7 @@ static void messages_of_other_fronts(void **state)
     turn.messages = messages;
     turn.n_messages = 4;
     turn.reasoning = REASONING_ON;
-    turn.thinking_raw = SPAN("{\"type\":\"enabled\",\"budget_tokens\":2000}");
+    turn.reasoning_budget = 2000;
     transcript_run(p)->turn = &turn;
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     transcript_expect_same(

@@ -350,7 +350,8 @@ static void choices_of_tools(void **state)
                  "{\"type\":\"function\",\"function\":{\"name\":\"f\"}}", true, false);
 }
 
-static void check_thinking(const char *members, enum reasoning_wish wish, const char *effort)
+static void check_thinking(const char *members, enum reasoning_wish wish, const char *effort,
+                           int64_t budget)
 {
     struct parsed p;
     char body[400];
@@ -358,18 +359,21 @@ static void check_thinking(const char *members, enum reasoning_wish wish, const 
     const struct turn *t = good(&p, body);
     assert_int_equal(t->reasoning, wish);
     assert_span_equal(t->reasoning_effort, span_str(effort));
+    assert_int_equal(t->reasoning_budget, budget);
+    assert_false(t->reasoning_hidden);
     done(&p);
 }
 
 static void wishes_for_thinking(void **state)
 {
-    check_thinking("\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1024}", REASONING_ON, "");
-    check_thinking("\"thinking\":{\"type\":\"adaptive\"}", REASONING_ON, "");
+    check_thinking("\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1024}", REASONING_ON, "",
+                   1024);
+    check_thinking("\"thinking\":{\"type\":\"adaptive\"}", REASONING_ON, "", 0);
     check_thinking("\"thinking\":{\"type\":\"disabled\"},\"output_config\":{\"effort\":\"max\"}",
-                   REASONING_OFF, "");
-    check_thinking("\"thinking\":{\"type\":\"later\"}", REASONING_UNSET, "");
-    check_thinking("\"output_config\":{\"effort\":\"low\"}", REASONING_ON, "low");
-    check_thinking("\"output_config\":{}", REASONING_UNSET, "");
+                   REASONING_OFF, "", 0);
+    check_thinking("\"thinking\":{\"type\":\"later\"}", REASONING_UNSET, "", 0);
+    check_thinking("\"output_config\":{\"effort\":\"low\"}", REASONING_ON, "low", 0);
+    check_thinking("\"output_config\":{}", REASONING_UNSET, "", 0);
 }
 
 static void a_schema_of_the_answer(void **state)

@@ -79,12 +79,10 @@ static void what_is_no_schema_is_the_clients_mistake(void **state)
     refuse("{\"type\":\"json_schema\"}", "response_format.json_schema",
            "response_format.json_schema must be an object");
     refuse("{\"type\":\"json_schema\",\"json_schema\":{\"schema\":7}}",
-           "response_format.json_schema.schema",
-           "response_format.json_schema.schema must be an object");
+           "response_format.json_schema.schema", "the schema must be an object");
     refuse("{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"required\":1}}}",
            "response_format.json_schema.schema",
-           "response_format.json_schema.schema is no JSON Schema: $.required: must be a list of "
-           "names");
+           "the schema is no JSON Schema: $.required: must be a list of names");
 }
 
 static const struct turn *rewritten(struct turn *asked, const struct structured_wish *wish)
@@ -246,8 +244,8 @@ static void a_long_hostile_answer_takes_linear_time(void **state)
             structured_filter_pass(&f, span_str(pieces[i]), collect, &out);
         }
         structured_filter_end(&f, collect, &out);
-        structured_pick(&wish, buffer_span(&text), &room, &verdict);
-        assert_int_not_equal(verdict.kind, STRUCTURED_VALID);
+        structured_pick(&wish, buffer_span(&text), false, &room, &verdict);
+        assert_true(verdict.kind != STRUCTURED_VALID || verdict.mended);
         buffer_free(&text);
         buffer_free(&out);
         buffer_free(&room);
@@ -262,7 +260,7 @@ static void pick(const char *format, const char *text, const char *wanted, const
     struct structured_verdict verdict, again;
     struct buffer room;
     buffer_init(&room, 1 << 20);
-    struct span got = structured_pick(&wish, span_str(text), &room, &verdict);
+    struct span got = structured_pick(&wish, span_str(text), false, &room, &verdict);
     if (!span_eq(got, span_str(wanted)))
         fail_msg("of \"%s\": \"%.*s\"", text, SPAN_ARGS(got));
     assert_string_equal(verdict.error.text, error);
@@ -287,6 +285,25 @@ static void the_json_of_a_whole_answer_is_found(void **state)
     pick(object, "[1]", "[1]", "$: must be an object");
     pick("{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{\"type\":\"integer\"}}}",
          "```\n42\n```", "42", "");
+}
+
+static void what_is_nearly_json_is_mended_when_that_helps(void **state)
+{
+    pick(PERSON, "{'name': 'Anna', age: 7,}", "{\"name\":\"Anna\",\"age\":7}", "");
+    pick(PERSON, "```json\n{\"name\": \"Anna\", // who\n\"age\": 7\n```",
+         "{\"name\":\"Anna\",\"age\":7}", "");
+    pick(PERSON, "{'name': 'Anna'}", "{'name': 'Anna'}", "it is no JSON");
+    pick("{\"type\":\"json_object\"}", "As {name} says.", "As {name} says.", "it is no JSON");
+    struct structured_wish wish = wish_of("{\"type\":\"json_object\"}");
+    struct structured_verdict verdict;
+    struct buffer room;
+    buffer_init(&room, 1000);
+    structured_pick(&wish, SPAN("{\"a\": [1, 2"), true, &room, &verdict);
+    assert_int_equal(verdict.kind, STRUCTURED_INVALID);
+    buffer_clear(&room);
+    structured_pick(&wish, SPAN("{\"a\": [1, 2"), false, &room, &verdict);
+    assert_true(verdict.kind == STRUCTURED_VALID && verdict.mended);
+    buffer_free(&room);
 }
 
 static void what_cannot_be_told_is_not_called_wrong(void **state)
@@ -319,6 +336,7 @@ int main(void)
         cmocka_unit_test(json_is_never_held_back),
         cmocka_unit_test(a_long_hostile_answer_takes_linear_time),
         cmocka_unit_test(the_json_of_a_whole_answer_is_found),
+        cmocka_unit_test(what_is_nearly_json_is_mended_when_that_helps),
         cmocka_unit_test(what_cannot_be_told_is_not_called_wrong),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
