@@ -40,7 +40,7 @@ static void read_shape(struct structured_wish *wish, struct json schema)
 
 static int check_schema(struct json schema, struct fail *fail)
 {
-    struct json_schema_report report;
+    struct json_schema_report report = {0};
     if (json_is(schema, JSON_OBJECT) && json_schema_check(schema, &report) == 0)
         return 0;
     if (!json_is(schema, JSON_OBJECT))
