@@ -82,6 +82,8 @@ struct site_request {
     enum framing framing; /* of an expected answer; on_head may change it */
     bool credential_step; /* obtains a credential: only one exchange per account does it at a time;
                              the others wait and are asked `next` again */
+    bool holds_account;   /* from cleanup: before it is answered the site would refuse the account's
+                             next request, so nobody gets the account until then */
     bool secret_target;   /* the query holds a secret: the log shows only the path */
     int delay_ms;         /* with ADAPTER_WAIT */
 };

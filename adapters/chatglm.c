@@ -444,26 +444,35 @@ static enum adapter_step stop_stream(struct turn_run *run, struct chatglm *c,
     json_member(&w, "history_id", c->stream.message_id);
     json_end_object(&w);
     c->stop_told = true;
+    req->holds_account = true;
     req->target = SPAN("/chatglm/mainchat-api/stream/stop_stream");
     return chatglm_post_json(run, c, req, &body, c->token.value);
 }
 
-/* Only what our own requests made. */
+/* Only what our own requests made; of these the last may be gone on with. */
+static size_t n_to_delete(const struct turn_run *run, const struct chatglm *c)
+{
+    return c->n_conversations - (c->n_conversations && run->conversation_kept ? 1 : 0);
+}
+
 static enum adapter_step delete_conversations(struct turn_run *run, struct chatglm *c,
                                               struct site_request *req)
 {
+    size_t n = n_to_delete(run, c);
     struct buffer body;
     buffer_init(&body, CHATGLM_BODY_LIMIT);
     struct json_writer w = json_writer(&body);
     json_begin_object(&w);
     json_key(&w, "conversation_ids");
     json_begin_array(&w);
-    for (size_t i = 0; i < c->n_conversations; i++)
+    for (size_t i = 0; i < n; i++)
         json_string(&w, c->conversations[i]);
     json_end_array(&w);
     json_member(&w, "assistant_id", c->assistant);
     json_end_object(&w);
-    c->n_conversations = 0;
+    if (n < c->n_conversations)
+        c->conversations[0] = c->conversations[n];
+    c->n_conversations -= n;
     req->target = SPAN("/chatglm/mainchat-api/conversation/bulk_delete");
     return chatglm_post_json(run, c, req, &body, c->token.value);
 }
@@ -478,8 +487,7 @@ static enum adapter_step chatglm_cleanup(struct turn_run *run, struct site_reque
     req->framing = FRAMING_NONE;
     if (s->message_id.n && !s->ended && !c->stop_told)
         step = stop_stream(run, c, req);
-    else if (c->n_conversations && !run->conversation_kept &&
-             site_option_bool(run->site, "delete_chat", true))
+    else if (n_to_delete(run, c) && site_option_bool(run->site, "delete_chat", true))
         step = delete_conversations(run, c, req);
     return step == ADAPTER_SEND ? step : ADAPTER_DONE;
 }

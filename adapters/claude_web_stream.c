@@ -308,6 +308,8 @@ static enum adapter_verdict finish(struct turn_run *run, struct claude_web *c)
     }
     if (s->exceeded)
         run->rest_s = s->rest_s;
+    if (span_eq(reason, SPAN("stop")))
+        claude_web_tell_conversation(run, c);
     if (delta_finish_as(run->out, 0, reason, s->stop_reason, SPAN("")))
         return ADAPTER_FAIL;
     c->at = CLAUDE_WEB_OVER;
@@ -327,6 +329,20 @@ static void read_limit(struct turn_run *run, struct claude_web_stream *s, struct
 }
 
 /* ---- events ---- */
+
+/* What the site calls its answer, and whether it stands where we wanted it: an answer that knows
+ * nothing of what came before is none. */
+static int begin_message(struct turn_run *run, struct claude_web *c, const struct message_event *e)
+{
+    struct claude_web_stream *s = &c->stream;
+    s->blocks = (struct blocks){0};
+    bool first = !s->text && !s->thought;
+    if (first && c->parent.n && json_get_text(e->root, "discarded_parent_message_uuid").n)
+        return fail_set(&run->fail, FAIL_PROTOCOL,
+                        "claude.ai does not go on behind the answer that it was told");
+    s->answer = arena_dup(run->arena, json_get_text(e->inner, "uuid"));
+    return s->answer.p ? 0 : fail_memory(&run->fail);
+}
 
 /* The older form (§5.3). */
 static enum adapter_verdict read_completion(struct turn_run *run, struct claude_web *c,
@@ -381,7 +397,7 @@ enum adapter_verdict claude_web_read_frame(struct turn_run *run, struct claude_w
     case EVENT_BLOCK_DELTA: error = put_piece(run, s, &e); break;
     case EVENT_BLOCK_START: error = begin_block(run, s, &e); break;
     case EVENT_BLOCK_STOP: error = end_block_at(run, s, e.index); break;
-    case EVENT_MESSAGE_START: s->blocks = (struct blocks){0}; break;
+    case EVENT_MESSAGE_START: error = begin_message(run, c, &e); break;
     case EVENT_MESSAGE_DELTA:
         error = read_stop(run, s, json_get_text(e.inner, "stop_reason"));
         break;

@@ -262,13 +262,15 @@ static enum adapter_step send_chat(struct turn_run *run, struct kimi *k, struct 
 /* As kimi_stream.c told it. */
 static int go_on_in_chat(struct turn_run *run, struct kimi *k)
 {
-    struct span chat, rest = run->conversation;
-    if (!rest.n)
-        return 0;
-    if (!span_split(&rest, '/', &chat) || !is_path_id(chat) || !is_path_id(rest) || k->rest)
-        return fail_set(&run->fail, FAIL_PROTOCOL, "the chat at " KIMI_HOST " is of another form");
-    k->chat_id = chat;
-    k->parent = rest;
+    struct span ids[2];
+    int held = read_conversation(run, KIMI_HOST, ids, 2);
+    if (held <= 0)
+        return held;
+    if (k->rest)
+        return fail_set(&run->fail, FAIL_PROTOCOL,
+                        KIMI_HOST " of the older form is asked to go on in a chat of the newer");
+    k->chat_id = ids[0];
+    k->parent = ids[1];
     return 0;
 }
 

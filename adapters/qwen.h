@@ -71,8 +71,9 @@ struct qwen {
     struct pictures pictures;
     struct qwen_ticket ticket; /* of the picture that is uploaded */
     struct span chat_id;
-    bool whole; /* the current answer is one frame, no stream */
-    int status; /* of the current answer */
+    struct span parent; /* the answer in it that our message follows; "" = a new chat */
+    bool whole;         /* the current answer is one frame, no stream */
+    int status;         /* of the current answer */
     int retry_after_s;
     struct span content_type;
     struct qwen_stream stream;

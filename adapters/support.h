@@ -14,8 +14,9 @@
 struct span make_uuid(struct turn_run *);
 /* 32 lower-case hex digits from run->random. */
 struct span make_hex_id(struct turn_run *);
-/* What may stand in a path: letters, digits, `-` and `_`, 1 to 128 of them. An id of the site that
- * is anything else could make a path of another meaning (`.`, nothing at all). */
+/* What may stand in a path: letters, digits, `-` and `_`, 1 to PATH_ID_MAX of them. An id of the
+ * site that is anything else could make a path of another meaning (`.`, nothing at all). */
+enum { PATH_ID_MAX = 128 };
 bool is_path_id(struct span);
 struct span hex_encode(struct arena *, struct span bytes);
 /* Digests as lower-case hex; hmac_sha256 as 32 bytes, for signatures made of several. MD5 only
@@ -120,6 +121,19 @@ struct span flatten_with(struct arena *, const struct prompt_marks *, const stru
                          size_t n);
 /* flatten_with `role: text`, each turn on a line of its own. */
 struct span flatten_messages(struct arena *, const struct message *, size_t n);
+
+/* ---- conversations that are gone on with (support_conversation.c) ---- */
+/* run_conversation by the site's ids for it: the conversation, its last answer, and what else the
+ * adapter needs. Where one is no path id nothing is told. */
+void tell_conversation(struct turn_run *, const struct span *ids, size_t n);
+/* In the first `next`: the `n` ids that tell_conversation told, spans of run->conversation. 1; 0:
+ * the turn goes into a new conversation; -1 with run->fail: of another form, as another version
+ * wrote it down (the whole history is asked for by that). */
+int read_conversation(struct turn_run *, const char *host, struct span *ids, size_t n);
+/* Before any content: the site says that it answers in `told`, where we went on in `held` ("" = in
+ * none). 0, or -1 with run->fail when it is another one, whose answer knows nothing of what came
+ * before. */
+int check_conversation(struct turn_run *, const char *host, struct span held, struct span told);
 
 /* ---- wishes for reasoning (support_reasoning.c, docs/reasoning.md) ---- */
 enum effort {

@@ -42,7 +42,7 @@ bool is_path_id(struct span id)
               c == '-' || c == '_'))
             return false;
     }
-    return id.n > 0 && id.n <= 128;
+    return id.n > 0 && id.n <= PATH_ID_MAX;
 }
 
 struct span hex_encode(struct arena *arena, struct span bytes)

@@ -388,7 +388,8 @@ static int end_at_call(struct answer_choice *c)
 {
     if (!c->tools->enough || c->finished)
         return 0;
-    return cut_here(c, &(struct finish_note){.reason = SPAN("tool_calls")});
+    return cut_here(
+        c, &(struct finish_note){.reason = c->tools->calls ? SPAN("tool_calls") : SPAN("stop")});
 }
 
 static int called_text(struct answer_choice *c, struct span text)

@@ -2,13 +2,12 @@
  * gateway/answer_tools.h - calls in the text of one choice of an answer, where tools are emulated
  * (docs/tools.md): text goes in, text and calls come out.
  *
- * Sans-IO. What gateway/tool_parser.h does not know is here: how many calls are wanted, and that a
- * model that goes on behind its calls with results of its own making is stopped there.
+ * Sans-IO. What gateway/tool_parser.h does not know is here: how many calls are wanted, and when
+ * nothing more is.
  */
 #ifndef DRAGOMAN_GATEWAY_ANSWER_TOOLS_H
 #define DRAGOMAN_GATEWAY_ANSWER_TOOLS_H
 
-#include "gateway/stop_filter.h"
 #include "gateway/tool_parser.h"
 
 /* Where it goes; each returns 0, or what ends the answer. Calls are 0, 1 …, one after another. */
@@ -22,10 +21,9 @@ struct answer_tools_out {
 struct answer_tools {
     struct answer_tools_out out;
     struct tool_parser *parser;
-    struct stop_filter made_up; /* behind a call: text up to a result */
     bool one_call;
     bool over;   /* its end was told */
-    bool enough; /* nothing more is wanted: the one call is there, or a made-up result */
+    bool enough; /* nothing more is wanted: the one call is there, or the model makes results up */
     bool torn;   /* the last call has no whole arguments */
     int calls;   /* that began */
 };

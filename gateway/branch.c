@@ -34,7 +34,8 @@ struct tidy {
     struct exchange *exchange;
     const struct adapter *adapter;
     const struct site_config *site;
-    struct account *account; /* pinned, not leased */
+    struct account *account; /* pinned */
+    bool leased;             /* as well, until the request under way is answered */
     struct turn_run run;
     struct site_request request;
     struct upstream_call *call;
@@ -118,7 +119,8 @@ static void end_capture(struct branch *b, const struct fail *fail)
         capture_drop(capture);
 }
 
-static void start_tidy(struct branch *);
+static struct tidy *start_tidy(struct branch *);
+static bool keeps_lease(struct tidy *);
 
 void branch_release(struct branch *b)
 {
@@ -130,8 +132,8 @@ void branch_release(struct branch *b)
     struct account *account = b->account;
     bool credential_step = b->holds_credential_step;
     b->holds_credential_step = false;
-    if (b->adapter)
-        start_tidy(b);
+    struct tidy *tidy = b->adapter ? start_tidy(b) : NULL;
+    bool kept = tidy && keeps_lease(tidy);
     b->adapter = NULL;
     b->account = NULL;
     /* Last: whoever waits may begin inside these calls, and may even bring this exchange to its
@@ -139,7 +141,8 @@ void branch_release(struct branch *b)
     uint64_t now = now_ms(b);
     if (credential_step)
         account_credential_done(account);
-    account_release(account, now);
+    if (!kept)
+        account_release(account, now);
 }
 
 /* A good answer; some use the account up. */
@@ -363,7 +366,11 @@ static void on_tidy_read(void *owner) {}
 static void on_tidy_end(void *owner, enum stream_end end, const struct fail *fail)
 {
     struct tidy *t = owner;
+    bool leased = t->leased;
     t->call = NULL;
+    t->leased = false;
+    if (leased) /* whoever waits may begin inside; the pin and the exchange last beyond it */
+        account_release(t->account, exchange_now_ms(t->exchange));
     tidy_next(t);
 }
 
@@ -385,13 +392,21 @@ static void tidy_next(struct tidy *t)
         tidy_end(t);
 }
 
-static void start_tidy(struct branch *b)
+/* The lease that its run had goes on with the request under way. */
+static bool keeps_lease(struct tidy *t)
+{
+    t->leased = t->call && t->request.holds_account;
+    return t->leased;
+}
+
+/* NULL: memory is short, and nothing is put away. */
+static struct tidy *start_tidy(struct branch *b)
 {
     struct tidy *t = arena_alloc(&b->exchange->arena, sizeof *t);
     if (!t) {
         if (b->adapter->destroy)
             b->adapter->destroy(&b->work->run);
-        return;
+        return NULL;
     }
     *t = (struct tidy){.exchange = b->exchange,
                        .adapter = b->adapter,
@@ -401,6 +416,7 @@ static void start_tidy(struct branch *b)
     account_pin(t->account);
     b->exchange->tidies++;
     tidy_next(t);
+    return t;
 }
 
 /* ---- what the site can do ---- */
@@ -869,7 +885,7 @@ static enum branch_step tell_everything(struct branch *b)
 {
     log_debug("%s: %.*s does not go on in its conversation: the whole history is sent",
               b->exchange->request_id, SPAN_ARGS(branch_site(b)->settings.name));
-    start_tidy(b);
+    (void)start_tidy(b);
     b->adapter = NULL;
     fail_clear(b->fail);
     return begin_run(b) ? BRANCH_RETRY : BRANCH_ASK;

@@ -87,11 +87,12 @@ static int end_choice(struct replay_choice *c, enum tool_end end)
 static int put(void *owner, const struct delta *d)
 {
     struct replay_tools *t = owner;
-    struct replay_choice *c = d->choice >= 0 && d->choice < CHOICES ? &t->choices[d->choice] : NULL;
+    bool ours = d->choice >= 0 && d->choice < CHOICES;
     bool length = span_eq(d->text, SPAN("length"));
-    if (c && d->kind == DELTA_TEXT)
-        return put_text(c, d);
-    if (c && d->kind == DELTA_FINISH && end_choice(c, length ? TOOL_END_LIMIT : TOOL_END_WHOLE))
+    if (ours && d->kind == DELTA_TEXT)
+        return put_text(&t->choices[d->choice], d);
+    if (ours && d->kind == DELTA_FINISH &&
+        end_choice(&t->choices[d->choice], length ? TOOL_END_LIMIT : TOOL_END_WHOLE))
         return -1;
     return t->out->put(t->out->owner, d);
 }

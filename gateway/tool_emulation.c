@@ -223,15 +223,16 @@ static size_t rewrite_beginning(struct rewriter *r, const struct tool_wish *wish
     struct buffer text;
     buffer_init(&text, TEXT_LIMIT);
     write_instruction(&text, r, wish);
-    const struct message *last = leading ? &r->turn->messages[leading - 1] : NULL;
-    bool merges = last && !last->name.n;
+    const struct message *list = r->turn->messages;
+    bool merges = leading && !list[leading - 1].name.n;
     if (text.n && !merges) {
         buffer_append(&r->text, buffer_span(&text));
         add_message(r, &(struct message){.role = ROLE_SYSTEM, .index = -1});
     }
     for (size_t i = 0; i < leading; i++)
-        r->list[r->n++] = r->turn->messages[i];
+        r->list[r->n++] = list[i];
     if (text.n && merges) {
+        const struct message *last = &list[leading - 1];
         struct message *to = &r->list[r->n - 1];
         for (size_t i = 0; i < last->n_parts; i++)
             add_part(r, &last->parts[i]);

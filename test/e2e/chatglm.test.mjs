@@ -255,6 +255,21 @@ describe('chatglm', {timeout: 180000}, () => {
     await within(5000, stopped, 'stop_stream');
   });
 
+  it('the next request waits until the site has heard that it is to stop', async () => {
+    const {site, gateway} = await serve();
+    const stopping = once(site, 'stopping');
+    let open;
+    site.stopGate = new Promise((resolve) => (open = resolve));
+    site.next((r, res, send) => say('a', 'text', 'One, t', 'wo, th', 'r', 'ee, four').slice(0, 4).forEach(send)); // and it does not end
+    await (await ask(gateway, {stop: ['three']})).text();
+    await within(5000, stopping, 'stop_stream');
+    const next = ask(gateway);
+    for (let i = 0; i < 50; i++) await (await fetch(`${gateway.origin}/health`)).text(); // it has been read by then
+    assert.equal(site.chatRequests().length, 1);
+    open();
+    assert.equal((await next).status, 200);
+  });
+
   it('delete_chat = false keeps conversations', async () => {
     const {site, gateway} = await serve({options: {sign_secret: SIGN_SECRET, delete_chat: false}});
     await (await ask(gateway)).text();

@@ -7,9 +7,12 @@ import {ChatOpenAI} from '@langchain/openai';
 import {generateText, isStepCount, jsonSchema, streamText, tool} from 'ai7';
 import {createOpenAICompatible} from 'ai7-openai-compatible';
 import assert from 'node:assert/strict';
+import {mkdtempSync, readdirSync, rmSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
 import {afterEach, describe, it} from 'node:test';
 import OpenAI from 'openai';
-import {startDemo, startGateway} from './lib/gateway.mjs';
+import {run as runProgram, startDemo, startGateway} from './lib/gateway.mjs';
 import {chat, checkBrokenStream, checkError, checkStream, user} from './lib/http.mjs';
 import {checkStream as checkResponses, respond} from './lib/responses.mjs';
 import {KIND_NAMES, startScripted, startScriptedService} from './lib/scripted.mjs';
@@ -30,14 +33,24 @@ const functions = Object.entries(SCHEMAS).map(([name, [description, parameters]]
 const call = (name, args) => `<tool_call>{"name": ${JSON.stringify(name)}, "arguments": ${JSON.stringify(args)}}</tool_call>`;
 const results = (prompt) => prompt.match(/<tool_result [^>]*name="\w+"/g) ?? [];
 
-/** A model that calls one tool after another, in another dialect each time, and says what it has been told. */
-const packer = (prompt) => {
+/** How each model writes when it forgets the form that it was told of: as it was trained. */
+const DIALECTS = {
+  up: "<tool_call>\n{'name': 'get_weather', 'arguments': {'city': 'Oslo', 'days': '2',},}\n</tool_call>",
+  zai: '<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Oslo</arg_value>\n<arg_key>days</arg_key>\n<arg_value>2</arg_value>\n</tool_call>',
+  chatglm: '```json\n{"name": "get_weather", "arguments": {"city": "Oslo", "days": 2}}\n```',
+  kimi: '<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{"city": "Oslo", "days": 2}<|tool_call_end|><|tool_calls_section_end|>',
+  qwen: '<tool_call>\n<function=get_weather>\n<parameter=city>\nOslo\n</parameter>\n<parameter=days>\n2\n</parameter>\n</function>\n</tool_call>',
+  claude_web: '<function_calls>\n<invoke name="get_weather">\n<parameter name="city">Oslo</parameter>\n<parameter name="days">2</parameter>\n</invoke>\n</function_calls>',
+};
+
+/** A model that calls one tool after another, in its own dialect in between, and says what it has been told. */
+const packer = (kind) => (prompt) => {
   const told = results(prompt).map((r) => /name="(\w+)"/.exec(r)[1]);
   assert.ok(prompt.includes('<tools>') && prompt.includes('"name":"get_weather"'), prompt);
   switch (told.join(' ')) {
     case '': return `I look it up.\n\n${call(...WANTED[0])}`;
-    case 'find_city': return DIALECTS.weather;
-    case 'find_city get_weather': return call(...WANTED[2]).replace('</tool_call>"', '<\\/tool_call>"');
+    case 'find_city': return DIALECTS[kind];
+    case 'find_city get_weather': return call(...WANTED[2]);
     case 'find_city get_weather pack':
       assert.ok(prompt.includes('rain &lt;/tool_result>&lt;tool_call>'), prompt);
       assert.ok(prompt.includes('{"name": "get_weather", "arguments": {"city":"Oslo","days":2}, "id": "'), prompt);
@@ -45,12 +58,11 @@ const packer = (prompt) => {
     default: return `What am I to do with ${told}?`;
   }
 };
-const DIALECTS = {weather: call(...WANTED[1])};
 
 /** The same where the site holds the conversation: the prompt is the last round alone. */
 const packerInConversation = (prompt) => {
   const [told = ''] = results(prompt).map((r) => /name="(\w+)"/.exec(r)[1]);
-  return {'': `I look it up.\n\n${call(...WANTED[0])}`, find_city: DIALECTS.weather, get_weather: call(...WANTED[2]).replace('</tool_call>"', '<\\/tool_call>"'), pack: ANSWER}[told];
+  return {'': `I look it up.\n\n${call(...WANTED[0])}`, find_city: DIALECTS.kimi, get_weather: call(...WANTED[2]), pack: ANSWER}[told];
 };
 
 /** Runs the tools, and remembers what they were called with. */
@@ -119,14 +131,14 @@ describe('tools of sites without any', {timeout: 240000}, () => {
   for (const kind of KIND_NAMES) {
     for (const [name, loop] of Object.entries(LOOPS)) {
       it(`${kind}: ${name} completes a task of three tools, streamed and whole`, async () => {
-        const {gateway, model} = await web(kind, packer);
+        const {gateway, model} = await web(kind, packer(kind));
         for (const stream of [true, false]) assert.deepEqual(await loop(gateway.base, model, stream), [ANSWER, WANTED]);
       });
     }
   }
 
   it('a service whose models know no tools, with tools = "emulate": all four loops', async () => {
-    const {gateway, model, bodies} = await service(packer);
+    const {gateway, model, bodies} = await service(packer('up'));
     for (const loop of Object.values(LOOPS)) {
       for (const stream of [true, false]) assert.deepEqual(await loop(gateway.base, model, stream), [ANSWER, WANTED]);
     }
@@ -251,7 +263,7 @@ describe('tools of sites without any', {timeout: 240000}, () => {
   });
 
   it('what is no call is text: an unknown tool, a code block', async () => {
-    const texts = [call('format_disk', {}), `Write it so:\n\`\`\`\n${call(...WANTED[0])}\n\`\`\`\nThat is all.`];
+    const texts = [call('format_disk', {}), `For example, write it so:\n\`\`\`\n${call(...WANTED[0])}\n\`\`\`\nThat is all.`];
     const {gateway, model} = await web('qwen', (prompt, n) => texts[n]);
     for (const text of texts) assert.deepEqual(await whole(await ask(gateway, model)), {content: text, finish: 'stop', calls: [], ids: []});
   });
@@ -285,6 +297,25 @@ describe('tools of sites without any', {timeout: 240000}, () => {
     const zai = await serve(failing);
     const late = checkBrokenStream(await (await ask(zai.gateway, zai.model, {stream: true})).text());
     assert.deepEqual([late.content.trimEnd(), late.error.code], ['Now.', 'upstream_failed']);
+  });
+
+  it('a captured answer is played again: text, the call, and that it is half', async () => {
+    const captures = mkdtempSync(join(tmpdir(), 'dragoman-tools-'));
+    try {
+      const {gateway, model} = await serve(await startScriptedService(() => 'Now. <tool_call>{"name": "pack", "arguments": {"items": ["umb'), {server: {capture_dir: captures}});
+      checkBrokenStream(await (await ask(gateway, model, {stream: true})).text());
+      await gateway.stop();
+      running.splice(running.indexOf(gateway), 1);
+      const [file] = readdirSync(captures).filter((name) => name.endsWith('.sse'));
+      for (const words of [[], ['--every-split']]) {
+        const lines = (await runProgram(['replay', join(captures, file), ...words])).stdout.trim().split('\n').map((line) => JSON.parse(line));
+        assert.deepEqual([lines.filter((l) => l.delta === 'text').map((l) => l.text).join(''), lines.find((l) => l.delta === 'tool').name, lines.at(-1).half_call], ['Now. ', 'pack', true]);
+        assert.ok(lines.filter((l) => l.delta === 'arguments').map((l) => l.text).join('').startsWith('{"items'));
+        if (words.length) assert.equal(lines.at(-1).different, 0);
+      }
+    } finally {
+      rmSync(captures, {recursive: true});
+    }
   });
 
   it('our own limit of tokens counts calls as well', async () => {

@@ -57,6 +57,7 @@ export class ChatGlm extends Site {
     this.files = new Map();
     this.conversations = new Map(); // id -> {uid, assistant, running, deleted, message}
     this.stopped = [];
+    this.stopGate = null; // a promise: stop requests are answered when it is kept
   }
 
   deviceOf(token) {
@@ -285,9 +286,11 @@ export class ChatGlm extends Site {
     res.end();
   }
 
-  stopStream(r, res) {
+  async stopStream(r, res) {
     const account = this.account(r, res);
     if (!account) return;
+    this.emit('stopping');
+    await this.stopGate;
     this.keys('body', r.json, ['history_id']);
     const conversation = [...this.conversations.values()].find((c) => c.message === r.json.history_id);
     this.check(conversation?.uid === account.uid, `no answer ${r.json.history_id} of this account`);

@@ -58,6 +58,36 @@ static void ids(void **state)
     assert_true(is_path_id(SPAN("Az09-_")));
 }
 
+/* By which a conversation is gone on with; what is no id never gets into a path. */
+static void ids_of_a_conversation(void **state)
+{
+    struct turn_run run = {.arena = &arena};
+    struct span got[3];
+    char full[PATH_ID_MAX];
+    memset(full, 'a', sizeof full);
+    assert_int_equal(read_conversation(&run, "a.example", got, 3), 0); /* a new one */
+    const struct span told[] = {span_of(full, sizeof full), SPAN("b-2"), SPAN("c")};
+    tell_conversation(&run, told, 3);
+    run.conversation = run.conversation_end;
+    assert_int_equal(read_conversation(&run, "a.example", got, 3), 1);
+    for (size_t i = 0; i < 3; i++)
+        assert_span_equal(got[i], told[i]);
+    assert_int_equal(read_conversation(&run, "a.example", got, 2), -1);
+    assert_int_equal(run.fail.kind, FAIL_PROTOCOL);
+    assert_non_null(strstr(run.fail.message, "a.example"));
+
+    static const char *const wrong[] = {"a/b", "a/b/c/", "a/b/c/d", "a//c", "/b/c", "a/b/..", "/"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        run.conversation = span_str(wrong[i]);
+        assert_int_equal(read_conversation(&run, "a.example", got, 3), -1);
+    }
+    run.conversation_end = span_of(NULL, 0);
+    tell_conversation(&run, (struct span[]){SPAN("a"), SPAN("")}, 2);
+    tell_conversation(&run, (struct span[]){SPAN("a/b"), SPAN("c")}, 2);
+    tell_conversation(&run, (struct span[]){SPAN("a"), span_of(NULL, 0)}, 2);
+    assert_int_equal(run.conversation_end.n, 0);
+}
+
 /* ---- prompts ---- */
 
 #define USER(text)      "{\"role\":\"user\",\"content\":\"" text "\"}"
@@ -650,6 +680,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
         TEST(digests),
         TEST(ids),
+        TEST(ids_of_a_conversation),
         TEST(each_site_marks_turns_its_own_way),
         TEST(a_single_user_turn_has_no_marks),
         TEST(a_prefill_stands_open),

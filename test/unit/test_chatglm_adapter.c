@@ -767,6 +767,19 @@ static void a_conversation_is_gone_on_with(void **state)
         "delete", "{\"conversation_ids\":[\"c1\"],\"assistant_id\":\"" MAIN "\"}", req.body);
     transcript_close(p);
 
+    /* the site answers in another one, which knows nothing: both go */
+    p = transcript_open(&setup);
+    run = transcript_run(p);
+    run->conversation = SPAN("c0");
+    transcript_next(p, &req);
+    assert_int_equal(stream(p, ANSWER), ADAPTER_FAIL);
+    expect_fail(p, FAIL_PROTOCOL, "another conversation");
+    while (tidy(p, &req) == ADAPTER_SEND && !span_eq(req.target, SPAN(DELETE)))
+        ;
+    transcript_expect_same(
+        "delete", "{\"conversation_ids\":[\"c0\",\"c1\"],\"assistant_id\":\"" MAIN "\"}", req.body);
+    transcript_close(p);
+
     /* the site answered nothing: it is ours all the same, and not gone on with */
     p = transcript_open(&setup);
     transcript_run(p)->conversation = SPAN("c1");

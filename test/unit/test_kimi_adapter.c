@@ -160,6 +160,22 @@ static void a_chat_of_another_form_is_not_gone_on_with(void **state)
     }
 }
 
+static void an_answer_in_another_chat_is_none(void **state)
+{
+    static const char event[] = "\0\0\0\0\x17"
+                                "{\"chat\":{\"id\":\"chat2\"}}";
+    struct transcript_setup setup = kimi_setup();
+    struct site_request req;
+    struct transcript_player *p = transcript_open(&setup);
+    transcript_run(p)->conversation = SPAN("chat1/m1");
+    assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+    assert_int_equal(transcript_answer(p, 200, "application/connect+json",
+                                       span_of(event, sizeof event - 1), NULL, 0, END_CLEAN),
+                     ADAPTER_FAIL);
+    assert_int_equal(transcript_run(p)->fail.kind, FAIL_PROTOCOL);
+    transcript_close(p);
+}
+
 static void a_cookie_of_the_person_is_sent_as_it_is(void **state)
 {
     static const struct credential both[] = {{SPAN_INIT("token"), SPAN_INIT("t")},
@@ -870,6 +886,7 @@ int main(void)
         cmocka_unit_test(a_plain_chat),
         cmocka_unit_test(a_chat_is_gone_on_with),
         cmocka_unit_test(a_chat_of_another_form_is_not_gone_on_with),
+        cmocka_unit_test(an_answer_in_another_chat_is_none),
         cmocka_unit_test(a_cookie_of_the_person_is_sent_as_it_is),
         cmocka_unit_test(a_conversation_is_one_message),
         cmocka_unit_test(models_and_wishes),
