@@ -8,7 +8,7 @@ PREFIX ?= /usr/local
 T ?= 60
 ARGS ?=
 
-.PHONY: help deps ranks run build test test-unit test-e2e test-apps bench lint format fuzz install clean
+.PHONY: help deps ranks run build test test-unit test-e2e test-apps bench sites lint format fuzz install clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo 'make fuzz T=60   every fuzz target for T seconds'
 	@echo 'make bench       how fast, how much memory'
 	@echo 'make ranks       what counts tokens exactly (made by make build as well, where npm is there)'
+	@echo 'make sites       README.md: the table of sites, from what the adapters declare'
 	@echo 'make build       the release alone: build/release/dragoman'
 	@echo 'make install     PREFIX=/usr/local, DESTDIR is honoured'
 	@echo 'make deps        install what Debian provides and is missing (the others do so for themselves)'
@@ -54,6 +55,10 @@ test-apps:
 
 bench: build
 	@scripts/bench
+
+sites:
+	@scripts/deps build
+	@scripts/sites-table
 
 lint:
 	@scripts/lint

@@ -163,21 +163,31 @@ struct model_sink {
     void *owner;
 };
 
+/* What the table of sites says of a capability instead of "yes": "with a token", "`-search`". */
+struct capability_note {
+    unsigned capability;
+    const char *text; /* Markdown */
+};
+
 struct adapter {
     const char *name;   /* "zai" */
     const char *title;  /* for people: "Z.ai (chat.z.ai)" */
     const char *origin; /* default base_url; NULL = must be configured; "" = none (CAP_LOCAL) */
     const struct credential_field *credentials;
+    /* The ways to sign in, for people: a credential's name, or several joined by `+`; ends with
+     * NULL. NULL = each of the credentials is one. */
+    const char *const *sign_in;
     const struct option_field *options;
     enum dialect dialect;  /* whose extras of a turn it understands (turn.h) */
     unsigned capabilities; /* of the adapter as a whole; models may have less: then `next` refuses
                               with FAIL_UNSUPPORTED */
-    bool offers_guest;     /* accounts may say guest = true */
-    bool needs_account;    /* false: without [[sites.accounts]] an anonymous account is used */
-    bool keeps_cookies;    /* the gateway takes Set-Cookie into the account's jar and sends Cookie
-                              (one header more: leave room) */
-    int max_concurrent;    /* per account, 0 = unlimited */
-    int cool_down_s;       /* rest after a limit that comes without a time; 0 = longer each time */
+    const struct capability_note *notes; /* for people; ends with capability == 0; NULL = none */
+    bool offers_guest;                   /* accounts may say guest = true */
+    bool needs_account; /* false: without [[sites.accounts]] an anonymous account is used */
+    bool keeps_cookies; /* the gateway takes Set-Cookie into the account's jar and sends Cookie
+                           (one header more: leave room) */
+    int max_concurrent; /* per account, 0 = unlimited */
+    int cool_down_s;    /* rest after a limit that comes without a time; 0 = longer each time */
     size_t state_size;
 
     /* Config check beyond types (optional): 0, or -1 with a sentence in fail (config error). */

@@ -217,7 +217,7 @@ static enum adapter_step models_request(struct turn_run *run, struct site_reques
 
 const struct adapter adapter_anthropic = {
     .name = "anthropic",
-    .title = "Anthropic",
+    .title = "Anthropic's API",
     .origin = "https://api.anthropic.com",
     .credentials = credentials,
     .options = options,

@@ -243,12 +243,16 @@ static int write_part(struct anthropic_body *b, const struct message *m, const s
 
 /* ---- calls of tools ---- */
 
+static bool is_plain_char(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-';
+}
+
 static bool is_plain(struct span text, size_t most)
 {
     for (size_t i = 0; i < text.n; i++) {
-        char c = text.p[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-              c == '_' || c == '-'))
+        if (!is_plain_char(text.p[i]))
             return false;
     }
     return text.n > 0 && text.n <= most;
@@ -268,16 +272,10 @@ static struct span call_id(struct anthropic_body *b, struct span id, size_t at, 
 
 struct span anthropic_tool_name(struct anthropic_body *b, struct span name)
 {
-    enum { KEPT = 100, NAME_MAX = 128 };
-    if (b->same || is_plain(name, NAME_MAX))
-        return name;
-    char text[KEPT + 1];
-    size_t n = name.n < KEPT ? name.n : KEPT;
-    for (size_t i = 0; i < n; i++)
-        text[i] = is_plain(span_of(name.p + i, 1), 1) ? name.p[i] : '_';
-    text[n] = '\0';
-    return arena_printf(b->run->arena, "%s_%08x", text,
-                        (unsigned)(span_hash(SPAN_HASH, name) & 0xffffffffu));
+    enum { NAME_MAX = 128 };
+    return b->same || is_plain(name, NAME_MAX)
+               ? name
+               : make_legal_name(b->run->arena, name, is_plain_char, NULL);
 }
 
 struct span anthropic_memory_key(struct turn_run *run, struct span id)

@@ -107,10 +107,7 @@ static bool is_device_id(struct span id) { return id.n == 32 && is_path_id(id); 
 /* The device of the access token; before there is one our own, made once per account and kept. */
 static struct span device_id(struct turn_run *run, struct span token)
 {
-    struct json payload;
-    struct span text = jwt_payload(run->arena, token), id = SPAN("");
-    if (text.p && json_parse_lenient(run->json, text, &payload) == JSON_OK)
-        id = json_get_text(payload, DEVICE_ID);
+    struct span id = json_get_text(jwt_claims(run, token), DEVICE_ID);
     if (!is_device_id(id))
         id = account_held(run->account, DEVICE_ID, 0, 0);
     id = id.n ? arena_dup(run->arena, id) : make_hex_id(run);
@@ -194,10 +191,7 @@ enum adapter_step chatglm_post_json(struct turn_run *run, const struct chatglm *
 /* Whether a JWT says that it is an access token, which in refresh_token is a slip. */
 static bool is_access_token(struct turn_run *run, struct span token)
 {
-    struct json payload;
-    struct span text = jwt_payload(run->arena, token);
-    return text.p && json_parse_lenient(run->json, text, &payload) == JSON_OK &&
-           span_eq(json_get_text(payload, "type"), SPAN("access"));
+    return span_eq(json_get_text(jwt_claims(run, token), "type"), SPAN("access"));
 }
 
 static struct span refresh_token(struct turn_run *run)
@@ -222,10 +216,7 @@ static int use_lone_token(struct turn_run *run, struct chatglm *c)
                         "chatglm_refresh_token of chatglm.cn into refresh_token",
                         SPAN_ARGS(name));
     if (!token_can_be_sent(token))
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
-                        "the token of account \"%.*s\" holds blanks or other characters that no "
-                        "token has: copy it again",
-                        SPAN_ARGS(name));
+        return fail_unfit_token(run, "token");
     int64_t end = jwt_expires_ms(run, token);
     if (end && end <= run->now_ms)
         return fail_set(&run->fail, FAIL_CREDENTIAL,
@@ -260,10 +251,7 @@ static enum adapter_step ask_token(struct turn_run *run, struct chatglm *c,
         return chatglm_send(run, c, req, SPAN(""));
     }
     if (!token_can_be_sent(token)) {
-        fail_set(&run->fail, FAIL_CREDENTIAL,
-                 "the refresh_token of account \"%.*s\" holds blanks or other characters that no "
-                 "token has: copy it again",
-                 SPAN_ARGS(run->account->name));
+        fail_unfit_token(run, REFRESH_TOKEN);
         return ADAPTER_FAILED;
     }
     req->target = SPAN("/chatglm/user-api/user/refresh");
@@ -531,6 +519,11 @@ static int chatglm_models_answer(struct turn_run *run, struct span body,
     return 0;
 }
 
+static const struct capability_note notes[] = {
+    {CAP_SEARCH, "`-search`"},
+    {0},
+};
+
 const struct adapter adapter_chatglm = {
     .name = "chatglm",
     .title = "ChatGLM (chatglm.cn)",
@@ -539,6 +532,7 @@ const struct adapter adapter_chatglm = {
     .options = chatglm_options,
     .capabilities =
         CAP_SYSTEM | CAP_IMAGE | CAP_FILE | CAP_REASONING | CAP_SEARCH | CAP_CONVERSATION,
+    .notes = notes,
     .offers_guest = true,
     .needs_account = true,
     .max_concurrent = 1,

@@ -470,14 +470,23 @@ static int claude_web_list_refused(struct turn_run *run, int status, struct span
     return nonsense(run, "something that is no list of models");
 }
 
+static const char *const sign_in[] = {"session_key", "cookie", NULL};
+
+static const struct capability_note notes[] = {
+    {CAP_SEARCH, "`-search`"},
+    {0},
+};
+
 const struct adapter adapter_claude_web = {
     .name = "claude_web",
     .title = "Claude's web app (claude.ai)",
     .origin = "https://claude.ai",
     .credentials = claude_web_credentials,
+    .sign_in = sign_in,
     .options = claude_web_options,
     .capabilities =
         CAP_SYSTEM | CAP_IMAGE | CAP_FILE | CAP_REASONING | CAP_SEARCH | CAP_CONVERSATION,
+    .notes = notes,
     .needs_account = true,
     .keeps_cookies = true,
     .cool_down_s = 3600,

@@ -150,17 +150,13 @@ enum adapter_step claude_web_upload(struct turn_run *run, struct claude_web *c,
     struct multipart form = {&body, make_uuid(run)};
     buffer_init(&body, CLAUDE_WEB_BODY_LIMIT);
     multipart_file(&form, SPAN("file"), upload->filename, upload->mime, upload->bytes);
-    multipart_end(&form);
-    if (!request_body(run, req, &body) || !form.boundary.p)
+    if (!multipart_post(run, req, &form))
         return step_out_of_memory(run);
-    req->method = "POST";
     req->target =
         c->wiggle ? arena_printf(run->arena,
                                  "/api/organizations/%.*s/conversations/%.*s/wiggle/upload-file",
                                  SPAN_ARGS(c->organization), SPAN_ARGS(c->conversation))
                   : arena_printf(run->arena, "/api/%.*s/upload", SPAN_ARGS(c->organization));
-    req->framing = FRAMING_WHOLE;
-    site_request_header(req, SPAN("Content-Type"), multipart_type(run->arena, &form));
     return claude_web_send(run, req);
 }
 

@@ -250,32 +250,20 @@ static int read_stop(struct turn_run *run, struct claude_web_stream *s, struct s
 }
 
 /* "" = the answer failed. */
-static struct span finish_reason(struct turn_run *run, struct span said)
-{
-    static const struct {
-        struct span said, reason;
-    } rows[] = {
-        {SPAN_INIT("end_turn"), SPAN_INIT("stop")},
-        {SPAN_INIT("stop_sequence"), SPAN_INIT("stop")},
-        {SPAN_INIT("tool_use"), SPAN_INIT("stop")},
-        {SPAN_INIT("user_canceled"), SPAN_INIT("stop")},
-        {SPAN_INIT("max_tokens"), SPAN_INIT("length")},
-        {SPAN_INIT("max_tool_use"), SPAN_INIT("length")},
-        {SPAN_INIT("tool_use_limit"), SPAN_INIT("length")},
-        {SPAN_INIT("max_conversation_length"), SPAN_INIT("length")},
-        {SPAN_INIT("refusal"), SPAN_INIT("content_filter")},
-        {SPAN_INIT("cyber_refusal"), SPAN_INIT("content_filter")},
-        {SPAN_INIT("prompt_injection_risk"), SPAN_INIT("content_filter")},
-        {SPAN_INIT("error"), SPAN_INIT("")},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (span_eq(said, rows[i].said))
-            return rows[i].reason;
-    }
-    if (said.n)
-        run_drift(run, "unknown stop_reason");
-    return SPAN("stop");
-}
+static const struct stop_row stop_rows[] = {
+    {SPAN_INIT("end_turn"), SPAN_INIT("stop")},
+    {SPAN_INIT("stop_sequence"), SPAN_INIT("stop")},
+    {SPAN_INIT("tool_use"), SPAN_INIT("stop")},
+    {SPAN_INIT("user_canceled"), SPAN_INIT("stop")},
+    {SPAN_INIT("max_tokens"), SPAN_INIT("length")},
+    {SPAN_INIT("max_tool_use"), SPAN_INIT("length")},
+    {SPAN_INIT("tool_use_limit"), SPAN_INIT("length")},
+    {SPAN_INIT("max_conversation_length"), SPAN_INIT("length")},
+    {SPAN_INIT("refusal"), SPAN_INIT("content_filter")},
+    {SPAN_INIT("cyber_refusal"), SPAN_INIT("content_filter")},
+    {SPAN_INIT("prompt_injection_risk"), SPAN_INIT("content_filter")},
+    {SPAN_INIT("error"), SPAN_INIT("")},
+};
 
 static enum adapter_verdict
 ended_without_text(struct turn_run *run, const struct claude_web_stream *s, struct span reason)
@@ -292,7 +280,8 @@ ended_without_text(struct turn_run *run, const struct claude_web_stream *s, stru
 static enum adapter_verdict finish(struct turn_run *run, struct claude_web *c)
 {
     struct claude_web_stream *s = &c->stream;
-    struct span reason = finish_reason(run, s->stop_reason);
+    struct span reason =
+        stop_reason_of(run, stop_rows, sizeof stop_rows / sizeof *stop_rows, s->stop_reason);
     s->ended = true;
     if (end_blocks(run, s))
         return ADAPTER_FAIL;

@@ -568,6 +568,11 @@ static enum adapter_step demo_local(struct turn_run *run, int *delay_ms)
     return d->at == DEMO_END ? end_choice(run, d) : ADAPTER_SEND;
 }
 
+static const struct capability_note notes[] = {
+    {CAP_IMAGE, "described"},
+    {0},
+};
+
 const struct adapter adapter_demo = {
     .name = "demo",
     .title = "the built-in demo site",
@@ -575,6 +580,7 @@ const struct adapter adapter_demo = {
     .capabilities = CAP_LOCAL | CAP_SYSTEM | CAP_IMAGE | CAP_AUDIO | CAP_FILE | CAP_VIDEO |
                     CAP_TOOLS | CAP_REASONING | CAP_RESPONSE_FORMAT | CAP_N | CAP_USAGE | CAP_STOP |
                     CAP_MAX_TOKENS,
+    .notes = notes,
     .state_size = sizeof(struct demo),
     .base_model = demo_base_model,
     .models = demo_models,

@@ -62,17 +62,25 @@ static enum adapter_step upload_picture(struct turn_run *run, struct kimi *k,
     struct multipart form = {&body, make_uuid(run)};
     buffer_init(&body, KIMI_BODY_LIMIT);
     multipart_file(&form, SPAN("file"), picture->filename, picture->mime, picture->bytes);
-    multipart_end(&form);
-    struct span type = multipart_type(run->arena, &form);
-    if (!request_body(run, req, &body) || !form.boundary.p)
+    if (!multipart_post(run, req, &form))
         return step_out_of_memory(run);
     k->ask = KIMI_UPLOAD;
-    req->method = "POST";
     req->target = SPAN("/apiv2-files/file/upload");
-    req->framing = FRAMING_WHOLE;
-    site_request_header(req, SPAN("Content-Type"), type);
     kimi_add_headers(run, k, req, k->session.value, SPAN(""));
     return request_ready(run, req);
+}
+
+bool kimi_pauses(struct kimi *k, struct site_request *req, bool at_once)
+{
+    if (!at_once && !k->waited) {
+        k->waited = true;
+        req->delay_ms = KIMI_POLL_MS;
+        return true;
+    }
+    k->waited = false;
+    k->polls++;
+    k->all_polls++;
+    return false;
 }
 
 /* Is the picture read? Asked again and again, with pauses. */
@@ -80,14 +88,8 @@ static enum adapter_step ask_progress(struct turn_run *run, struct kimi *k,
                                       struct site_request *req)
 {
     struct buffer body;
-    if (!k->waited) {
-        k->waited = true;
-        req->delay_ms = KIMI_POLL_MS;
+    if (kimi_pauses(k, req, false))
         return ADAPTER_WAIT;
-    }
-    k->waited = false;
-    k->polls++;
-    k->all_polls++;
     k->ask = KIMI_PROGRESS;
     buffer_init(&body, KIMI_BODY_LIMIT);
     struct json_writer w = json_writer(&body);
@@ -436,13 +438,22 @@ static enum adapter_step kimi_models_request(struct turn_run *run, struct site_r
     return kimi_send_json(run, &k, req, &body, true);
 }
 
+static const char *const sign_in[] = {"refresh_token", "token", NULL};
+
+static const struct capability_note notes[] = {
+    {CAP_SEARCH, "`-search`"},
+    {0},
+};
+
 const struct adapter adapter_kimi = {
     .name = "kimi",
     .title = "Kimi (" KIMI_HOST ")",
     .origin = "https://" KIMI_HOST,
     .credentials = kimi_credentials,
+    .sign_in = sign_in,
     .options = kimi_options,
     .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_REASONING | CAP_SEARCH | CAP_CONVERSATION,
+    .notes = notes,
     .needs_account = true,
     .max_concurrent = 2,
     .state_size = sizeof(struct kimi),

@@ -82,14 +82,8 @@ static enum adapter_step announce_picture(struct turn_run *run, struct kimi *k,
                                           struct site_request *req)
 {
     struct buffer body;
-    if (k->polls && !k->waited) {
-        k->waited = true;
-        req->delay_ms = KIMI_POLL_MS;
+    if (kimi_pauses(k, req, k->polls == 0))
         return ADAPTER_WAIT;
-    }
-    k->waited = false;
-    k->polls++;
-    k->all_polls++;
     struct json_writer w = begin_body(&body);
     json_member(&w, "type", SPAN("image"));
     json_member(&w, "file_id", k->older.file_id);

@@ -380,14 +380,24 @@ static int qwen_models_refused(struct turn_run *run, int status, struct span con
         run, status, content_type, retry_after_s, body);
 }
 
+static const char *const sign_in[] = {"token", "email+password", "cookie", NULL};
+
+static const struct capability_note notes[] = {
+    {CAP_IMAGE, "with a token"},
+    {CAP_SEARCH, "`-search`"},
+    {0},
+};
+
 const struct adapter adapter_qwen = {
     .name = "qwen",
     .title = "Qwen Chat (chat.qwen.ai)",
     .origin = "https://chat.qwen.ai",
     .credentials = qwen_credentials,
+    .sign_in = sign_in,
     .options = qwen_options,
     .capabilities =
         CAP_SYSTEM | CAP_IMAGE | CAP_REASONING | CAP_SEARCH | CAP_USAGE | CAP_CONVERSATION,
+    .notes = notes,
     .offers_guest = true,
     .needs_account = true,
     .max_concurrent = 2,

@@ -18,6 +18,12 @@ struct span make_hex_id(struct turn_run *);
  * site that is anything else could make a path of another meaning (`.`, nothing at all). */
 enum { PATH_ID_MAX = 128 };
 bool is_path_id(struct span);
+/* For a function whose name a site does not take: the first hundred characters of it, `_` for each
+ * that `takes` refuses, another `_` before them where `begins` (NULL = takes) refuses the first,
+ * and a hash of the whole, so that different names stay different. It depends on the name alone:
+ * calls of former turns fit without anything remembered. At most 109 bytes. */
+struct span make_legal_name(struct arena *, struct span name, bool (*takes)(char),
+                            bool (*begins)(char));
 struct span hex_encode(struct arena *, struct span bytes);
 /* Digests as lower-case hex; hmac_sha256 as 32 bytes, for signatures made of several. MD5 only
  * because sites sign with it. */
@@ -40,6 +46,9 @@ struct span format_utc(struct arena *, int64_t unix_ms, const char *format)
 
 /* ---- tokens that end (support_token.c) ---- */
 enum { REFRESH_MARGIN_MS = 60 * 1000 };
+/* What a JWT says, or {NULL,0} when the token is none. Nothing is verified. Takes the parser: the
+ * document before is gone. */
+struct json jwt_claims(struct turn_run *, struct span token);
 /* When a JWT ends (`exp`), Unix ms; 0 when it is none or does not say. Nothing is verified. Takes
  * the parser: texts of its document are gone afterwards. */
 int64_t jwt_expires_ms(struct turn_run *, struct span token);
@@ -47,6 +56,8 @@ int64_t jwt_expires_ms(struct turn_run *, struct span token);
 /* Is it what a header can carry: visible ASCII, 1 to 8192 bytes? A token that a site gave and that
  * is not would be held, and fail every request until it ends. */
 bool token_can_be_sent(struct span token);
+/* The account's configured credential of that name cannot: FAIL_CREDENTIAL, -1. */
+int fail_unfit_token(struct turn_run *, const char *name);
 
 /* One held token over one try: part of the adapter's state. It is renewed a while before its end,
  * or when the site refuses it: at most once in a try. */
@@ -300,6 +311,9 @@ int multipart_file(struct multipart *, struct span field, struct span filename, 
 int multipart_field(struct multipart *, struct span field, struct span value);
 int multipart_end(struct multipart *);
 struct span multipart_type(struct arena *, const struct multipart *);
+/* The end: a POST of the form, whose answer is read whole. Its buffer is freed. False without
+ * memory. */
+bool multipart_post(struct turn_run *, struct site_request *, struct multipart *);
 
 /* ---- answers told in blocks (support_blocks.c): Anthropic's API, and its web app ---- */
 enum message_event_kind {
@@ -349,6 +363,14 @@ struct block *block_find(struct blocks *, int64_t index);
 /* Who has an open one of that index ends it before (kind = BLOCK_NONE). NULL: too many are open,
  * which is counted as drift. */
 struct block *block_open(struct turn_run *, struct blocks *, int64_t index, struct span type);
+
+/* What a stop_reason is in OpenAI's words. */
+struct stop_row {
+    struct span said, reason;
+};
+/* The row's reason; "stop" where nothing is said, and for what is not known, which is counted as
+ * drift. */
+struct span stop_reason_of(struct turn_run *, const struct stop_row *, size_t n, struct span said);
 
 /* ---- failures (support_classify.c) ---- */
 /* json_text of a lenient parse may hold lone surrogates (WTF-8): each becomes U+FFFD, in place, in

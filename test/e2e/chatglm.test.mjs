@@ -9,19 +9,11 @@ import OpenAI from 'openai';
 import {ChatGlm, SIGN_SECRET, answers, event, jwt, say, siteError} from '../sites/chatglm.mjs';
 import {within} from '../sites/site.mjs';
 import {Gateway, root, startGateway} from './lib/gateway.mjs';
-import {chat, checkBrokenStream, checkError, checkStream, user} from './lib/http.mjs';
+import {chat, checkBrokenStream, checkStream, refused, user} from './lib/http.mjs';
 
 const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
 const picture = {type: 'image_url', image_url: {url: `data:image/png;base64,${PNG}`}};
 const up = 'upstream_error';
-
-/** checkError; `wait` = [least, most] seconds of Retry-After. */
-async function refused(response, {wait, ...expected}) {
-  const {error} = await checkError(response, expected);
-  const seconds = Number(response.headers.get('retry-after'));
-  if (wait) assert.ok(seconds >= wait[0] && seconds <= wait[1], `Retry-After ${seconds}`);
-  return error;
-}
 
 describe('chatglm', {timeout: 180000}, () => {
   const running = [];

@@ -1,9 +1,8 @@
 // Stand-in for www.kimi.com: Connect's envelopes, access tokens of a quarter of an hour, refresh tokens that are worth nothing once
 // their successor was used. It checks each request against the dossier, field for field, and answers 418 to anything else.
-import {Site} from './site.mjs';
+import {Site, jwtOf} from './site.mjs';
 
-const b64url = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
-const jwt = (payload) => [b64url({alg: 'HS512', typ: 'JWT'}), b64url(payload), b64url('signature')].join('.');
+const jwt = (payload) => jwtOf(payload, {alg: 'HS512'});
 
 /** One envelope of Connect. */
 export function envelope(value, flags = 0) {

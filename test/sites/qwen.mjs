@@ -1,15 +1,12 @@
 // Stand-in for chat.qwen.ai and for the object storage behind it. It checks each request against the dossier, field for field, and
 // answers 418 to anything else.
 import {createHash, createHmac, randomUUID} from 'node:crypto';
-import {Site, isUuid} from './site.mjs';
+import {Site, jwtOf} from './site.mjs';
 
 export const BUCKET = 'bucket', REGION = 'oss-ap-southeast-1', STORAGE_HOST = 'bucket.oss-accelerate.aliyuncs.com';
 
-const b64url = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
-
 /** A token as the site makes them; it ends in `lifeS` seconds. */
-export const jwt = (id, lifeS = 30 * 86400) => [b64url({alg: 'HS256', typ: 'JWT'}),
-  b64url({id, last_password_change: 1, exp: Math.floor(Date.now() / 1000 + lifeS), jti: randomUUID()}), b64url('signature')].join('.');
+export const jwt = (id, lifeS = 30 * 86400) => jwtOf({id, last_password_change: 1, exp: Math.floor(Date.now() / 1000 + lifeS), jti: randomUUID()});
 
 const delta = (content, phase, more = {}) => ({choices: [{delta: {role: 'assistant', content, phase, status: 'typing', ...more}}]});
 export const say = (content, phase = 'answer') => delta(content, phase);
@@ -43,7 +40,6 @@ export class Qwen extends Site {
     Object.assign(this, {refreshes: 0, signIns: 0});
     this.chats = new Map(); // id -> {owner, body, deleted, forgotten, last: id of its last answer}
     this.forgets = 'loudly'; // what a request into a forgotten chat gets; 'silently': an empty answer
-    this.seen = new Set();  // ids that must be fresh
     this.files = new Map(); // id -> {name, size, path, mime, bytes}
   }
 
@@ -119,12 +115,6 @@ export class Qwen extends Site {
     if (!this.account(r, res)) return;
     const model = (id, vision, types = ['t2t']) => ({id, name: id.toUpperCase(), object: 'model', info: {meta: {chat_type: types, abilities: {thinking: true}, capabilities: {vision}}}});
     this.json(res, 200, {data: [model('qwen3.6-plus', true), model('qwen9-blind', false), model('film', true, ['t2v'])]});
-  }
-
-  fresh(what, id) {
-    this.check(isUuid(id), `${what} is no version 4 UUID: ${id}`);
-    this.check(!this.seen.has(id), `${what} was used before`);
-    this.seen.add(id);
   }
 
   ticket(r, res) {
