@@ -480,7 +480,7 @@ struct span mend_number(struct span t, char room[MEND_NUMBER_MAX])
         if (t.p[at] != '_' || !between)
             room[n++] = t.p[at];
     }
-    if (room[n - 1] == '.')
+    if (n && room[n - 1] == '.')
         room[n++] = '0';
     return mend_is_number(span_of(room, n)) ? span_of(room, n) : span_of(NULL, 0);
 }

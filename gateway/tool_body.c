@@ -108,7 +108,7 @@ void tool_body_begin_value(struct tool_step *s, struct span key, bool string, si
 
 void tool_body_parameter(struct tool_step *s)
 {
-    struct span inside;
+    struct span inside = {0};
     if (s->in.n && !tool_step_read_tag(s, &inside)) {
         if (s->p->failed) { /* no tag: the call goes on without it */
             s->p->failed = false;

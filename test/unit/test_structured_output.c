@@ -293,6 +293,7 @@ static void what_is_nearly_json_is_mended_when_that_helps(void **state)
     pick(PERSON, "```json\n{\"name\": \"Anna\", // who\n\"age\": 7\n```",
          "{\"name\":\"Anna\",\"age\":7}", "");
     pick(PERSON, "{'name': 'Anna'}", "{'name': 'Anna'}", "it is no JSON");
+    pick(PERSON, "{\"name\": +}", "{\"name\": +}", "it is no JSON"); /* a sign alone */
     pick("{\"type\":\"json_object\"}", "As {name} says.", "As {name} says.", "it is no JSON");
     struct structured_wish wish = wish_of("{\"type\":\"json_object\"}");
     struct structured_verdict verdict;
