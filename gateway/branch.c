@@ -17,6 +17,7 @@
 #include "gateway/branch_continue.h"
 #include "gateway/branch_reuse.h"
 #include "gateway/branch_uploads.h"
+#include "gateway/branch_structure.h"
 #include "gateway/branch_tools.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
@@ -183,7 +184,8 @@ static enum branch_step fail_writing(struct branch *b)
 static enum branch_step done(struct branch *b)
 {
     struct answer_feed *feed = &b->work->feed;
-    if ((feed->rules.tools || feed->hold.on) && answer_feed_run_ended(feed))
+    if ((feed->rules.tools || feed->rules.structure.wish || feed->hold.on) &&
+        answer_feed_run_ended(feed))
         return fail_writing(b);
     if (feed->torn) {
         fail_set(fail_of(b), FAIL_CUT, "%s ended its answer inside a tool call; ask again",
@@ -451,7 +453,7 @@ static int check_capabilities(struct branch *b)
     if (t->tools_wanted && branch_site(b)->tools == TOOLS_REFUSE)
         return fail_param(fail_of(b), FAIL_UNSUPPORTED, "tools",
                           "%s has no tools; leave out \"tools\" or use another model", a->title);
-    if (t->response_format_raw.p && !(has & CAP_RESPONSE_FORMAT))
+    if (t->response_format_raw.p && branch_site(b)->structured_output == STRUCTURED_REFUSE)
         return fail_param(fail_of(b), FAIL_UNSUPPORTED, "response_format",
                           "%s has no response_format", a->title);
     if (t->logprobs && !(has & CAP_LOGPROBS))
@@ -495,6 +497,7 @@ static struct answer_rules rules_for(const struct branch *b)
         .told = branch_told(b),
     };
     branch_tool_rules(b, &rules);
+    branch_structure_rules(b, &rules);
     return rules;
 }
 
@@ -705,7 +708,7 @@ static int settle_turn(struct branch *b)
     struct fail fail;
     if (settle_target_turn(b))
         return -1;
-    if (!branch_settle_tools(b, &fail))
+    if (!branch_settle_structure(b, &fail) && !branch_settle_tools(b, &fail))
         return 0;
     *fail_of(b) = fail;
     return -1;
@@ -919,6 +922,7 @@ static enum branch_step ask_again(struct branch *b)
     end_capture(b, NULL);
     start_tidy(b);
     b->adapter = NULL;
+    answer_feed_count_run(&b->work->feed);
     if (begin_run(b))
         return BRANCH_RETRY;
     return b->adapter->capabilities & CAP_LOCAL ? BRANCH_LOCAL : BRANCH_ASK;
@@ -938,6 +942,7 @@ static enum branch_step step_retry(struct branch *b)
         account_met_failure(b->account, model, fail_of(b), now_ms(b));
         metrics_count_failure(engine_of(b)->metrics, branch_site(b)->settings.name, kind);
     }
+    branch_takes_first_answer(b);
     if (b->work && (b->work->feed.committed || b->continuing)) {
         if (branch_continues(b, kind))
             return BRANCH_PAUSE;

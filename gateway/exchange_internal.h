@@ -76,6 +76,7 @@ struct exchange {
     struct prompts *prompts;              /* in `parsed`; NULL while the exchange is parked */
     struct target_turn *target_turns;     /* made so far, in `parsed` */
     struct emulated_turn *emulated_turns; /* likewise (branch_tools.h) */
+    struct structured_made *structured_turns; /* likewise (branch_structure.h) */
     struct span model;
     uint64_t conversation; /* names it for the choice of accounts; 0 = not known */
 
