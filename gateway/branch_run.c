@@ -1,0 +1,151 @@
+/*
+ * gateway/branch_run.c - one run of an adapter: what it is handed, and what of its work is kept.
+ * See branch_internal.h.
+ */
+#include "gateway/branch_internal.h"
+
+#include "gateway/branch_again.h"
+#include "gateway/branch_continue.h"
+#include "gateway/branch_reuse.h"
+#include "gateway/branch_structure.h"
+#include "gateway/branch_tools.h"
+#include "gateway/branch_uploads.h"
+#include "gateway/clock.h"
+#include "gateway/exchange_internal.h"
+#include "gateway/log.h"
+
+static void count_drift(void *owner, const char *kind)
+{
+    struct branch *b = owner;
+    b->drifts++;
+    engine_note_drift(branch_engine(b), branch_site(b), kind);
+    capture_drift(b->work->capture, kind);
+    log_debug("%s: %s answered something unknown: %s", b->exchange->request_id, b->adapter->name,
+              kind);
+}
+
+static uint64_t memory_scope(const struct branch *b)
+{
+    const struct access_grant *grant = &b->exchange->grant;
+    return turn_memory_scope(grant->key ? grant->key->name : SPAN(""), grant->visitor_key,
+                             branch_site(b)->settings.name);
+}
+
+static void keep_in_memory(void *owner, struct span key, struct span value)
+{
+    struct branch *b = owner;
+    turn_memory_keep(branch_engine(b)->memory, memory_scope(b), key, value, branch_now_ms(b));
+}
+
+static struct span recall_from_memory(void *owner, struct span key)
+{
+    struct branch *b = owner;
+    return turn_memory_recall(branch_engine(b)->memory, memory_scope(b), key, branch_now_ms(b));
+}
+
+/* What we do for it. */
+static struct answer_rules rules_for(const struct branch *b)
+{
+    const struct site_config *site = branch_site(b);
+    const struct key_config *key = b->exchange->grant.key;
+    const struct turn *t = b->turn;
+    unsigned has = site->adapter->capabilities;
+    struct answer_rules rules = {
+        .reasoning = t->reasoning_hidden          ? REASONING_DROP
+                     : key && key->reasoning >= 0 ? (enum reasoning_style)key->reasoning
+                                                  : site->reasoning,
+        .stops = t->stop,
+        .n_stops = has & CAP_STOP ? 0 : t->n_stop,
+        .max_tokens = t->has_max_tokens && !(has & CAP_MAX_TOKENS) ? t->max_tokens : 0,
+        .max_includes_reasoning = t->max_includes_reasoning,
+        .may_continue = branch_may_continue(b),
+        .hold = branch_holds_answer(b),
+        .told = branch_told(b),
+    };
+    branch_tool_rules(b, &rules);
+    branch_structure_rules(b, &rules);
+    return rules;
+}
+
+/* With the first lease: a branch that waits for it costs little. */
+static int prepare_work(struct branch *b)
+{
+    struct exchange *e = b->exchange;
+    if (b->work)
+        return 0;
+    if (exchange_begin_answer(e))
+        return fail_memory(branch_fail(b));
+    b->work = arena_alloc(&e->arena, sizeof *b->work);
+    if (!b->work)
+        return fail_memory(branch_fail(b));
+    answer_feed_add(e->answer, &b->work->feed, b->asked, b->first_choice, b->n_choices);
+    return 0;
+}
+
+/* What the run's text comes behind: nothing, or what is there of an answer that was truncated. */
+static void begin_feed(struct branch *b)
+{
+    if (b->continuing) {
+        branch_begin_continuation(b);
+        return;
+    }
+    struct answer_rules rules = rules_for(b);
+    b->tries++;
+    answer_feed_begin(&b->work->feed, &rules);
+}
+
+int branch_begin_run(struct branch *b)
+{
+    struct exchange *e = b->exchange;
+    const struct site_config *site = branch_site(b);
+    size_t state_size = site->adapter->state_size;
+    struct span note = catalogue_note(e->engine->catalogue, site, e->targets[b->target].model);
+    if (prepare_work(b))
+        return -1;
+    b->work->account_name = arena_dup(&e->arena, b->account->view.name);
+    b->site_steps = 0;
+    begin_feed(b);
+    b->work->run = (struct turn_run){
+        .turn = branch_again_turn(b) ? branch_again_turn(b) : branch_site_turn(b),
+        .site = &site->settings,
+        .account = &b->account->view,
+        .model = e->targets[b->target].model,
+        .model_note = note.n ? arena_dup(&e->arena, note) : note,
+        .state = arena_alloc(&e->arena, state_size ? state_size : 1),
+        .arena = &e->arena,
+        .json = e->engine->json,
+        .out = &b->work->feed.sink,
+        .now_ms = clock_wall_ms(),
+        .random = clock_random,
+        .drift = count_drift,
+        .drift_owner = b,
+        .keep = keep_in_memory,
+        .recall = recall_from_memory,
+        .memory_owner = b,
+    };
+    branch_offer_uploads(b);
+    if (!b->work->run.state || !b->work->run.model_note.p)
+        return fail_memory(branch_fail(b));
+    b->adapter = site->adapter;
+    if (branch_take_conversation(b))
+        return fail_memory(branch_fail(b));
+    if (e->config->capture_dir.n)
+        b->work->capture =
+            capture_begin(e->config, &b->work->run, site->adapter, e->grant.visitor_key);
+    if (b->work->feed.rules.tools)
+        capture_emulated_tools(b->work->capture, b->turn->tools_raw);
+    return 0;
+}
+
+void branch_end_capture(struct branch *b, const struct fail *fail)
+{
+    struct capture *capture = b->work ? b->work->capture : NULL;
+    if (!capture)
+        return;
+    b->work->capture = NULL;
+    if (capture_has_answer(capture) && (fail || capture_has_drift(capture)))
+        capture_keep(branch_engine(b)->captures, capture, &b->work->run, fail,
+                     b->exchange->request_id);
+    else
+        capture_drop(capture);
+}

@@ -1,0 +1,167 @@
+/*
+ * gateway/branch_stream.c - what comes of a request to the site: its answer's head, bytes and end
+ * go through the decoder to the adapter, whose verdict is the branch's next step. See
+ * branch_internal.h.
+ */
+#include "gateway/branch_internal.h"
+
+#include "gateway/clock.h"
+#include "gateway/exchange_internal.h"
+#include "gateway/site_cookies.h"
+
+void branch_drop_call(struct branch *b, bool finished)
+{
+    if (b->call)
+        upstream_cancel(b->call, finished);
+    b->call = NULL;
+    b->paused = false;
+    if (b->decoding)
+        frame_decoder_free(&b->work->decoder);
+    b->decoding = false;
+}
+
+/* An adapter's verdict that ends the current request to the site. */
+static void take_verdict(struct branch *b, enum adapter_verdict verdict)
+{
+    struct exchange *e = b->exchange;
+    if (verdict == ADAPTER_GO_ON)
+        return;
+    branch_drop_call(b, verdict == ADAPTER_COMPLETE);
+    if (verdict == ADAPTER_COMPLETE) {
+        b->step = BRANCH_ASK;
+    } else {
+        *branch_fail(b) = b->work->run.fail;
+        if (branch_engine(b)->out.error || e->answer->full || branch_fail_kind(b) == FAIL_NONE)
+            exchange_fail_writing(e, branch_fail(b));
+        b->step = BRANCH_RETRY;
+    }
+    branch_advance(b);
+    if (e->step < STEP_FINISH) { /* what came so far goes out now */
+        exchange_flush(e);
+        if (e->step >= STEP_FINISH)
+            exchange_go_on(e);
+    }
+}
+
+static enum adapter_verdict frames_in(struct branch *b, struct span bytes)
+{
+    struct frame frame;
+    enum frame_result r;
+    b->work->run.now_ms = clock_wall_ms();
+    while ((r = frame_decoder_next(&b->work->decoder, &bytes, &frame)) == FRAME_READY) {
+        enum adapter_verdict verdict = b->adapter->on_frame(&b->work->run, &frame);
+        answer_frame_done(b->work->feed.answer);
+        if (verdict != ADAPTER_GO_ON)
+            return verdict;
+    }
+    if (r == FRAME_TOO_LARGE)
+        return fail_set(&b->work->run.fail, FAIL_PROTOCOL,
+                        "%.*s sent a single event of more than 16 MiB",
+                        SPAN_ARGS(branch_site(b)->settings.name));
+    if (r == FRAME_NOMEM)
+        return fail_memory(&b->work->run.fail);
+    return ADAPTER_GO_ON;
+}
+
+static void on_site_head(void *owner, const struct site_head *head)
+{
+    struct branch *b = owner;
+    enum framing framing = b->work->request.framing;
+    b->work->run.now_ms = clock_wall_ms();
+    b->site_status = (uint16_t)head->status;
+    capture_head(b->work->capture, head);
+    site_cookies_take(b->adapter, &b->work->run, &b->work->request, head);
+    enum adapter_verdict verdict = b->adapter->on_head(&b->work->run, head, &framing);
+    frame_decoder_init(&b->work->decoder, framing, FRAME_LIMIT);
+    b->decoding = true;
+    take_verdict(b, verdict);
+}
+
+/* We ended the answer (stop, token limit): the site need not say the rest. */
+static void end_early(struct branch *b)
+{
+    branch_drop_call(b, false);
+    b->step = (int8_t)branch_completed(b);
+    branch_advance(b);
+}
+
+static void on_site_body(void *owner, struct span bytes)
+{
+    struct branch *b = owner;
+    exchange_note_body(b->exchange, b, "from site", bytes);
+    capture_body(b->work->capture, bytes);
+    enum adapter_verdict verdict = frames_in(b, bytes);
+    exchange_note_first_delta(b->exchange);
+    if (verdict == ADAPTER_GO_ON && b->continuing && answer_feed_started_over(&b->work->feed))
+        verdict = fail_set(&b->work->run.fail, FAIL_CUT, "%s told its answer again",
+                           branch_site(b)->adapter->title);
+    if (verdict == ADAPTER_GO_ON && answer_feed_is_cut(&b->work->feed))
+        end_early(b);
+    else
+        take_verdict(b, verdict);
+}
+
+static void on_site_read(void *owner)
+{
+    struct exchange *e = ((struct branch *)owner)->exchange;
+    exchange_flush(e);
+    if (e->step >= STEP_FINISH)
+        exchange_go_on(e);
+}
+
+/* The body's end: a last frame that needs no mark, then the adapter's own reading of the end. */
+static enum adapter_verdict end_of_body(struct branch *b, enum stream_end end)
+{
+    struct frame frame;
+    enum adapter_verdict verdict = ADAPTER_GO_ON;
+    b->work->run.now_ms = clock_wall_ms();
+    enum frame_result last =
+        end == END_CLEAN ? frame_decoder_end(&b->work->decoder, &frame) : FRAME_MORE;
+    if (last == FRAME_READY) {
+        verdict = b->adapter->on_frame(&b->work->run, &frame);
+        answer_frame_done(b->work->feed.answer);
+    }
+    if (last == FRAME_TORN) /* HTTP ended well, but inside a frame */
+        end = END_CUT;
+    if (verdict == ADAPTER_GO_ON)
+        verdict = b->adapter->on_end(&b->work->run, end);
+    return verdict;
+}
+
+static void on_site_end(void *owner, enum stream_end end, const struct fail *fail)
+{
+    struct branch *b = owner;
+    enum adapter_verdict verdict = ADAPTER_FAIL;
+    b->call = NULL; /* it is gone already */
+    capture_end(b->work->capture, &b->work->run, end, fail);
+    b->paused = false;
+    if (b->decoding)
+        verdict = end_of_body(b, end);
+    else if (end == END_CUT)
+        b->work->run.fail = *fail;
+    /* The transport knows better than the adapter why bytes stopped coming. */
+    if (verdict == ADAPTER_FAIL && end == END_CUT &&
+        (fail->kind == FAIL_TIMEOUT || b->work->run.fail.kind == FAIL_NONE))
+        b->work->run.fail = *fail;
+    exchange_note_first_delta(b->exchange);
+    take_verdict(b, verdict == ADAPTER_GO_ON ? ADAPTER_COMPLETE : verdict);
+}
+
+static const struct upstream_handler site_handler = {on_site_head, on_site_body, on_site_read,
+                                                     on_site_end, NULL};
+
+enum branch_step branch_send(struct branch *b)
+{
+    struct upstream_handler handler = site_handler;
+    struct fail fail;
+    handler.owner = b;
+    capture_request(b->work->capture, &b->work->run, &b->work->request);
+    exchange_note_body(b->exchange, b, "to site", b->work->request.body);
+    b->call = upstream_start(branch_engine(b)->upstream, branch_site(b), b->account->view.name,
+                             &b->work->request, &handler, &fail);
+    if (!b->call)
+        *branch_fail(b) = fail;
+    if (b->call && !b->exchange->drained_out)
+        branch_pause(b);
+    return b->call ? BRANCH_STREAM : BRANCH_RETRY;
+}
