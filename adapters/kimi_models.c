@@ -184,7 +184,7 @@ int kimi_models_answer(struct turn_run *run, struct span body, const struct mode
         if (!is_path_id(listed.scenario) ||
             (listed.kimiplus_id.n && !is_path_id(listed.kimiplus_id)) ||
             (listed.agent_mode.n && !is_path_id(listed.agent_mode))) {
-            run_drift(run, "model");
+            run_drift(run, "model without a plain name");
             continue;
         }
         if (put_listed(&listed, sink))

@@ -161,7 +161,7 @@ static int take_content(struct turn_run *run, struct qwen_stream *s, enum phase 
     struct json value = json_get(delta, "content"), extra = json_get(delta, "extra");
     struct span content = json_text(value);
     if (json_type(value) > JSON_NULL && !json_is(value, JSON_STRING))
-        run_drift(run, "content that is no string");
+        run_drift(run, "text that is no string");
     if (phase != PHASE_TOOL && !content.n) {
         struct span reasoning = json_get_text(delta, "reasoning_content");
         if (!reasoning.n)
@@ -297,8 +297,9 @@ enum adapter_verdict qwen_stream_event(struct turn_run *run, struct qwen *c, str
 {
     struct qwen_stream *s = &c->stream;
     struct json root;
-    if (span_eq(span_trim(text), SPAN("[DONE]")))
-        return qwen_stream_end(run, c, END_CLEAN);
+    if (span_eq(span_trim(text),
+                SPAN("[DONE]"))) /* of older models, in place of a finishing event */
+        return finish(run, c, SPAN("stop"));
     if (json_parse_lenient(run->json, text, &root) != JSON_OK || !json_is(root, JSON_OBJECT)) {
         run_drift(run, "event that is no JSON object");
         return ADAPTER_GO_ON;
