@@ -8,7 +8,6 @@
 enum { DAY_S = 86400 };
 
 static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 static bool has_controls(struct span s)
 {
@@ -36,9 +35,9 @@ static int cut_number(struct span *s, size_t least, size_t most)
 {
     size_t n = 0;
     int value = 0;
-    while (n < s->n && n < most && is_digit(s->p[n]))
+    while (n < s->n && n < most && ascii_is_digit(s->p[n]))
         value = value * 10 + (s->p[n++] - '0');
-    if (n < least || (n < s->n && is_digit(s->p[n])))
+    if (n < least || (n < s->n && ascii_is_digit(s->p[n])))
         return -1;
     *s = span_from(*s, n);
     return value;
@@ -140,7 +139,7 @@ static bool is_address(struct span host)
     for (size_t i = 0; i < host.n; i++) {
         if (host.p[i] == ':')
             return true;
-        if (!is_digit(host.p[i]) && host.p[i] != '.')
+        if (!ascii_is_digit(host.p[i]) && host.p[i] != '.')
             return false;
     }
     return true;
@@ -310,7 +309,7 @@ static bool take_max_age(struct span text, int64_t now_ms, int64_t *expires_ms)
     bool negative = text.n > 1 && text.p[0] == '-';
     struct span digits = span_from(text, negative ? 1 : 0);
     for (size_t i = 0; i < digits.n; i++) {
-        if (!is_digit(digits.p[i]))
+        if (!ascii_is_digit(digits.p[i]))
             return false;
     }
     if (!digits.n)

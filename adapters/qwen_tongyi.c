@@ -223,7 +223,7 @@ static bool is_failure(struct turn_run *run, struct json root)
 
 static bool speaks_of_login(struct span text)
 {
-    return span_find_nocase(text, SPAN("login")) >= 0 || span_find(text, SPAN("登录")) >= 0;
+    return span_mentions(text, "login") || span_find(text, SPAN("登录")) >= 0;
 }
 
 static int fail_object(struct turn_run *run, struct json root)

@@ -107,10 +107,7 @@ static size_t run_of(struct span s, size_t at, bool digits)
 {
     size_t n = 0;
     while (at + n < s.n) {
-        char c = s.p[at + n];
-        bool fits =
-            digits ? c >= '0' && c <= '9' : (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!fits)
+        if (!(digits ? ascii_is_digit : ascii_is_letter)(s.p[at + n]))
             break;
         n++;
     }

@@ -226,7 +226,7 @@ static void read_plain(struct turn_run *run, struct report *r, struct span body)
 static bool says(struct span text, const char *const *words)
 {
     for (; *words; words++) {
-        if (span_find_nocase(text, span_str(*words)) >= 0)
+        if (span_mentions(text, *words))
             return true;
     }
     return false;
@@ -304,7 +304,7 @@ static enum fail_kind kind_of_name(struct span name)
         {"not_found", FAIL_BAD_REQUEST},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (span_find_nocase(name, span_str(names[i].part)) >= 0)
+        if (span_mentions(name, names[i].part))
             return names[i].kind;
     }
     return FAIL_NONE;

@@ -152,7 +152,7 @@ static void note_header(struct capture *c, const struct header *h)
             note_secret(c, pair);
     } else {
         note_secret(c, h->value);
-        if (blank >= 0 && span_find_nocase(h->name, SPAN("auth")) >= 0)
+        if (blank >= 0 && span_mentions(h->name, "auth"))
             note_secret(c, span_from(h->value, (size_t)blank + 1));
     }
 }

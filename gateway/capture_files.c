@@ -172,11 +172,10 @@ const char *capture_ending(const struct capture *c)
         const char *part, *ending;
     } rows[] = {{"event-stream", "sse"}, {"json", "json"}, {"html", "html"}, {"text/", "txt"}};
     const struct capture_step *s = capture_played(c);
-    if (s && s->framing == FRAMING_LENGTH &&
-        span_find_nocase(s->content_type, SPAN("connect+json")) >= 0)
+    if (s && s->framing == FRAMING_LENGTH && span_mentions(s->content_type, "connect+json"))
         return "bin";
     for (size_t i = 0; s && i < sizeof rows / sizeof *rows; i++) {
-        if (span_find_nocase(s->content_type, span_str(rows[i].part)) >= 0)
+        if (span_mentions(s->content_type, rows[i].part))
             return rows[i].ending;
     }
     return "bin";
@@ -336,8 +335,7 @@ static void add_plain(char *name, size_t room, struct span text)
     size_t n = strlen(name);
     for (size_t i = 0; i < text.n && i < 40 && n + 1 < room; i++) {
         char c = text.p[i];
-        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                     c == '_' || c == '-';
+        bool plain = ascii_is_alnum(c) || c == '_' || c == '-';
         name[n++] = plain ? c : '_';
     }
     name[n] = '\0';
