@@ -11,7 +11,7 @@
 
 #include "adapters/support.h"
 
-enum claude_web_step {
+enum claude_web_at {
     CLAUDE_WEB_BEGIN,
     CLAUDE_WEB_ORGANIZATION, /* once per account */
     CLAUDE_WEB_CREATE,
@@ -43,7 +43,7 @@ struct claude_web_stream {
 };
 
 struct claude_web {
-    enum claude_web_step at;
+    enum claude_web_at at;
     struct span model, thinking_mode; /* the site's words */
     enum effort effort;
     bool thinking, search, wiggle;

@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#include "base/date.h"
+
 enum { DAY_S = 86400 };
 
 static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }
@@ -86,15 +88,6 @@ static void take_token(struct date *d, struct span token)
         d->year = cut_number(&rest, 2, 4);
 }
 
-/* Days since 1970-01-01; years begin in March, so that a leap day is the last one. */
-static int64_t days_before(int64_t year, int64_t month, int64_t day)
-{
-    year -= month <= 2;
-    int64_t era = year / 400, in_era = year - era * 400;
-    int64_t in_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    return era * 146097 + in_era * 365 + in_era / 4 - in_era / 100 + in_year - 719468;
-}
-
 static int days_in(int year, int month)
 {
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
@@ -123,7 +116,7 @@ bool cookie_date(struct span text, int64_t *seconds)
         d.year < 1601 || d.day < 1 || d.day > days_in(d.year, d.month))
         return false;
     *seconds =
-        days_before(d.year, d.month, d.day) * DAY_S + d.hour * 3600 + d.minute * 60 + d.second;
+        days_since_1970(d.year, d.month, d.day) * DAY_S + d.hour * 3600 + d.minute * 60 + d.second;
     return true;
 }
 

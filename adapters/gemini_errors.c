@@ -10,6 +10,8 @@
 #include <ctype.h>
 #include <stdio.h>
 
+#include "base/date.h"
+
 enum {
     RATE_LIMITED_S = 60,
     OVERLOADED_S = 10,
@@ -20,19 +22,10 @@ enum {
 
 /* ---- the Pacific's day ---- */
 
-/* Days since 1970 of a date (Gregorian). */
-static int64_t day_of(int64_t year, int month, int day)
-{
-    int64_t y = month <= 2 ? year - 1 : year;
-    int64_t era = y / 400, of_era = y - era * 400;
-    int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
-}
-
 /* The n-th Sunday of a month. Day 0 was a Thursday. */
 static int64_t sunday(int64_t year, int month, int n)
 {
-    int64_t first = day_of(year, month, 1);
+    int64_t first = days_since_1970(year, month, 1);
     int64_t weekday = (first + 4) % 7; /* 0 = Sunday */
     return first + (7 - weekday) % 7 + (int64_t)(n - 1) * 7;
 }

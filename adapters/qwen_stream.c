@@ -21,13 +21,6 @@ void qwen_stream_free(struct qwen_stream *s)
     buffer_free(&s->piece);
 }
 
-static int too_long(struct turn_run *run, enum buffer_error error)
-{
-    if (error == BUFFER_NOMEM)
-        return fail_memory(&run->fail);
-    return fail_set(&run->fail, FAIL_PROTOCOL, "chat.qwen.ai sent an answer of more than 64 MiB");
-}
-
 /* ---- what goes out ---- */
 
 static int send_text(struct turn_run *run, struct qwen_stream *s, struct span text)
@@ -44,13 +37,11 @@ static int send_reasoning(struct turn_run *run, struct qwen_stream *s, struct sp
 
 static int show_picture(struct turn_run *run, struct qwen_stream *s, struct span url)
 {
-    size_t known = s->pictures.n;
-    sources_add(run->arena, &s->pictures, SPAN(""), SPAN(""), url);
-    if (s->pictures.n == known)
+    if (!sources_add(run->arena, &s->pictures, SPAN(""), SPAN(""), url))
         return 0;
     buffer_clear(&s->piece);
     markdown_picture(&s->piece, url);
-    return s->piece.error ? too_long(run, s->piece.error)
+    return s->piece.error ? fail_too_long(run, s->piece.error)
                           : send_text(run, s, buffer_span(&s->piece));
 }
 
@@ -88,7 +79,7 @@ static int take_summary(struct turn_run *run, struct qwen_stream *s, struct json
     }
     s->tool_since = false;
     if (s->piece.error || s->summary.sent.error)
-        return too_long(run, s->piece.error ? s->piece.error : s->summary.sent.error);
+        return fail_too_long(run, s->piece.error ? s->piece.error : s->summary.sent.error);
     return send_reasoning(run, s, fresh);
 }
 

@@ -300,8 +300,7 @@ static int take_text(struct turn_run *run, struct tongyi *t, struct json root, b
     if (growth == GROWTH_SHRUNK || growth == GROWTH_EDITED)
         run_drift(run, "text that does not continue");
     if (t->text.sent.error || t->whole_text.error)
-        return fail_set(&run->fail, FAIL_PROTOCOL,
-                        "tongyi.aliyun.com sent an answer of more than 64 MiB");
+        return fail_too_long(run, t->text.sent.error ? t->text.sent.error : t->whole_text.error);
     return delta_text(run->out, 0, fresh);
 }
 

@@ -48,18 +48,20 @@ static bool make_room(struct arena *arena, struct sources *s)
     return true;
 }
 
-void sources_add(struct arena *arena, struct sources *s, struct span key, struct span title,
+bool sources_add(struct arena *arena, struct sources *s, struct span key, struct span title,
                  struct span url)
 {
     if (!url.n || key.n > SOURCE_BYTES_MAX || url.n > SOURCE_BYTES_MAX || s->n >= SOURCES_MAX ||
         is_known(s, key, url) || !make_room(arena, s))
-        return;
+        return false;
     if (title.n > SOURCE_BYTES_MAX)
         title = SPAN("");
     struct source source = {arena_dup(arena, key), valid_copy(arena, title), valid_copy(arena, url),
                             0};
-    if (source.key.p && source.title.p && source.url.p)
-        s->list[s->n++] = source;
+    if (!source.key.p || !source.title.p || !source.url.p)
+        return false;
+    s->list[s->n++] = source;
+    return true;
 }
 
 /* Was the url of source `at` cited before it? Those with numbers come first. */

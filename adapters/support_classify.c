@@ -437,6 +437,14 @@ int fail_broke_off(struct turn_run *run)
                     SPAN_ARGS(run->site->name));
 }
 
+int fail_too_long(struct turn_run *run, enum buffer_error error)
+{
+    if (error == BUFFER_NOMEM)
+        return fail_memory(&run->fail);
+    return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s sent a longer answer than can be held",
+                    SPAN_ARGS(run->site->name));
+}
+
 int fail_said_nothing(struct turn_run *run)
 {
     return fail_set(&run->fail, FAIL_EMPTY, "%.*s ended its answer without any text; try again",

@@ -365,12 +365,15 @@ void capture_keep(struct capture_folder *folder, struct capture *c, const struct
     struct span directory = c ? c->config->capture_dir : span_of(NULL, 0);
     if (!job || directory.n >= sizeof job->directory) {
         if (c)
-            log_info("a capture is not kept: others are still being written");
+            log_info("a capture is not kept: %s", job ? "the name of its folder is too long"
+                                                  : folder->jobs < CAPTURE_JOBS
+                                                      ? "out of memory"
+                                                      : "others are still being written");
         free(job);
         capture_drop(c);
         return;
     }
-    capture_secrets(c, run);
+    capture_note_secrets(c, run);
     job->folder = folder;
     job->capture = c;
     job->work.data = job;
