@@ -71,6 +71,12 @@ describe('claude_web', () => {
     }
   });
 
+  it('an empty session key of the site does not take the place of a configured one', async () => {
+    const {site, gateway} = await serve();
+    site.cookies = () => ({'set-cookie': ['sessionKey=; Path=/']});
+    for (let i = 0; i < 2; i++) assert.equal((await ask(gateway)).status, 200);
+  });
+
   it('a flood of citations and of short lines costs no square of time or memory', async () => {
     const {site, gateway} = await serve();
     const delta = (more, index = 1) => ({type: 'content_block_delta', index, delta: more});
