@@ -37,7 +37,7 @@
 enum {
     EXCHANGE_MAGIC = 0x45584348,
     SILENCE_MS = 15000,      /* the head, then a comment, after this much silence (S5, S21) */
-    TIDY_MS = 20000,         /* for what goes on at the site when the client has its answer */
+    TIDY_MS = 10000,         /* for what goes on at the site when the client has its answer */
     LARGE_BODY = 256 * 1024, /* larger ones get a parser of their own: the shared one stays small */
     RUNS_BODY_MAX = 256 << 20, /* what the runs of one request may send to sites, about */
     /* What a chat takes of its arena until it has an account: with a model's name and a target. */
