@@ -32,6 +32,15 @@ static const struct schema_key server_keys[] = {
      .max = INT64_C(31536000000), .help = "how long answers of /v1/responses are kept; 0s = not"},
     {"responses_max", &value_size, AT(config, responses_max), .otherwise = "'256MiB'",
      .max = INT64_C(1) << 36, .help = "room for all of them; what ends first goes first"},
+    {"fetch_images", &value_bool, AT(config, fetch.on), .otherwise = "false",
+     .help = "pictures that clients give by http(s) URL are fetched (docs/pictures.md)"},
+    {"fetch_images_max", &value_size, AT(config, fetch.max), .otherwise = "'20MiB'", .min = 1024,
+     .max = INT64_C(256) << 20, .help = "largest picture that is fetched"},
+    {"fetch_images_timeout", &value_duration, AT(config, fetch.total_ms), .otherwise = "'15s'",
+     .min = 100, .max = 300000, .help = "until one is there whole, redirects included"},
+    {"fetch_images_from", &value_cidrs, .at = offsetof(struct config, fetch.from),
+     .count_at = offsetof(struct config, fetch.n_from), .otherwise = "[]",
+     .help = "dangerous: addresses inside your network that they may come from as well"},
     {"max_connections", &value_int, AT(config, max_connections), .otherwise = "10000", .min = 1,
      COUNT, .help = "client connections at once"},
     {"cors_origins", &value_cors_origins, LIST(config, cors_origins), .otherwise = "['*']",
@@ -159,6 +168,15 @@ static const struct schema_key site_keys[] = {
     {"reasoning", &value_word, AT(site_config, reasoning), .otherwise = "'field'",
      .words = "field think drop untouched",
      .help = "reasoning_content, <think>…</think> in content, nothing, or as the site sends it"},
+    {"tools", &value_word, AT(site_config, tools), .words = "native emulate refuse",
+     .help =
+         "the site's own tools, tools by words in the prompt (docs/tools.md), or none; default: "
+         "native where the adapter has tools, else emulate"},
+    {"structured_output", &value_word, AT(site_config, structured_output),
+     .words = "native emulate refuse",
+     .help = "the site's own response_format, one by words in the prompt and a check of the answer "
+             "(docs/structured-output.md), or none; default: native where the adapter has it, else "
+             "emulate"},
     {"field_aliases", &value_aliases, .otherwise = "{}",
      .help = "recursive renames of request fields, for openai-like sites"},
     {"path", &value_chat_path, AT(site_config, settings.path), .otherwise = "''",
