@@ -37,6 +37,7 @@ struct claude_web_stream {
     int64_t characters;            /* of the text so far */
     bool half;                     /* … which ends in the first half of a surrogate pair */
     struct claude_web_citation *open;
+    size_t citations; /* begun */
     struct span stop_reason;
     bool exceeded; /* the account's limit is reached; */
     int rest_s;    /* for so long */

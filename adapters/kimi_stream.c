@@ -66,6 +66,7 @@ static struct kimi_block *block_of(struct turn_run *run, struct kimi_stream *s, 
                                    bool think)
 {
     struct kimi_block *b = s->blocks;
+    id = span_first(id, PATH_ID_MAX); /* kept for each block */
     while (b && (b->think != think || !span_eq(b->id, id)))
         b = b->next;
     if (b)
@@ -203,7 +204,7 @@ static enum adapter_verdict take_message(struct turn_run *run, struct kimi *k, s
     bool another = !role.n && id.n && !span_eq(id, s->message_id);
     if (ours || another) /* an echo of the prompt */
         return ADAPTER_GO_ON;
-    if (id.n && !span_eq(id, s->message_id)) {
+    if (id.n && id.n <= PATH_ID_MAX && !span_eq(id, s->message_id)) {
         s->message_id = arena_dup(run->arena, id);
         if (!s->message_id.p)
             return fail_memory(&run->fail);

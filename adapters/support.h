@@ -390,6 +390,7 @@ struct block {
     int call;           /* TOOL: the adapter's number for it */
     bool pieces;        /* something of its own came … */
     struct span beside; /* … and where nothing did, this is it at the block's end; in the arena */
+    size_t beside_room; /* bytes there, for more */
 };
 struct blocks {
     struct block open[BLOCKS_OPEN_MAX];

@@ -114,6 +114,25 @@ static void mask(char *text, struct span secret)
     }
 }
 
+/* The text was cut: does it end in the beginning of the secret? */
+static void mask_cut(char *text, struct span secret)
+{
+    struct span whole = span_str(text);
+    for (size_t at = 0; at + 6 <= whole.n; at++) {
+        if (span_starts(secret, span_from(whole, at))) {
+            memcpy(text + at, "***", 4);
+            return;
+        }
+    }
+}
+
+static void hide(char *text, bool cut, struct span secret)
+{
+    mask(text, secret);
+    if (cut)
+        mask_cut(text, secret);
+}
+
 /* Some sites repeat the credential that they refuse. Masked before the cut, or half of it would
  * stay. */
 void clean_message(const struct turn_run *run, char *out, size_t capacity, struct span message)
@@ -124,13 +143,14 @@ void clean_message(const struct turn_run *run, char *out, size_t capacity, struc
     if (message.n == 0 || holds_markup(message))
         return;
     copy_clean(text, sizeof text, message);
+    bool cut = message.n >= sizeof text;
     const struct site_account *account = run->account;
     for (size_t i = 0; account && i < account->n_credentials; i++)
-        mask(text, account->credentials[i].value);
+        hide(text, cut, account->credentials[i].value);
     for (const struct held_credential *h = account ? account->held : NULL; h; h = h->next) {
         struct span rest = span_str(h->value), secret;
         while (held_secret(&rest, &secret))
-            mask(text, secret);
+            hide(text, cut, secret);
     }
     copy_clean(out, capacity, span_trim(span_str(text)));
 }

@@ -43,11 +43,11 @@ static void write_headers(struct capture *c, struct json_writer *w, const struct
     json_begin_array(w);
     for (size_t i = 0; i < n; i++) {
         struct span value = masked(c, m, headers[i].value, false);
+        struct span name = masked(c, m, headers[i].name, false);
         if (mask_hides_header(headers[i].name))
             mask_fill((char *)(uintptr_t)value.p, value.n);
         json_begin_array(w);
-        struct span repaired = json_valid_utf8(headers[i].name) ? headers[i].name : SPAN("?");
-        json_string(w, repaired);
+        json_string(w, json_valid_utf8(name) ? name : SPAN("?"));
         json_string(w, json_valid_utf8(value) ? value : SPAN("?"));
         json_end_array(w);
     }
@@ -77,7 +77,7 @@ static void write_request(struct capture *c, struct json_writer *w, const struct
     json_begin_object(w);
     json_member(w, "method", span_str(s->method));
     if (s->origin.n)
-        json_member(w, "origin", s->origin);
+        json_member(w, "origin", masked(c, m, s->origin, false));
     json_member_repaired(w, "target", target);
     write_headers(c, w, m, s->headers, s->n_headers);
     write_body(c, w, masked(c, m, s->sent, s->credential_step));
@@ -104,8 +104,8 @@ static void write_answer(struct capture *c, struct json_writer *w, const struct 
     json_key(w, "answer");
     json_begin_object(w);
     json_member_int(w, "status", s->status);
-    json_member_repaired(w, "reason", s->reason);
-    json_member_repaired(w, "content_type", s->content_type);
+    json_member_repaired(w, "reason", masked(c, m, s->reason, false));
+    json_member_repaired(w, "content_type", masked(c, m, s->content_type, false));
     json_member_int(w, "retry_after", s->retry_after_s);
     write_headers(c, w, m, s->answer_headers, s->n_answer_headers);
     if (played)
