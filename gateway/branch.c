@@ -344,13 +344,20 @@ void branch_go_on(struct branch *b)
 
 void branch_cancel(struct branch *b)
 {
-    branch_drop_call(b, false);
+    if (!branch_lands(b))
+        branch_drop_call(b, false);
     waiter_leave(&b->waiter);
     b->step = BRANCH_OVER;
 }
 
 void branch_release(struct branch *b)
 {
+    if (b->landing)
+        return;
+    if (b->step == BRANCH_OVER && branch_lands(b)) {
+        branch_begin_landing(b);
+        return;
+    }
     branch_drop_call(b, false);
     waiter_leave(&b->waiter);
     branch_end_capture(b, NULL);

@@ -56,11 +56,17 @@ enum branch_step branch_send(struct branch *);
  * of it was read. */
 void branch_drop_call(struct branch *, bool finished);
 
-/* ---- behind a run (branch_tidy.c) ---- */
+/* ---- behind the client's back (branch_tidy.c) ---- */
 
 /* The run, which belongs to the clean-up from now on (the branch has no adapter any more), puts
  * away what it left at the site; without memory nothing is. `with_lease`: a request that holds the
  * account (site_request.holds_account) takes the lease over; true: it did. */
 bool branch_tidy_up(struct branch *, bool with_lease);
+/* Its client is gone, but a credential is on its way: the site may have rotated the former one
+ * already, and tells the new one only once. */
+bool branch_lands(const struct branch *);
+/* Goes on until the credential is there, without a client; then the branch is released. */
+void branch_begin_landing(struct branch *);
+void branch_end_landing(struct branch *);
 
 #endif

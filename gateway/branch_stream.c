@@ -27,6 +27,10 @@ static void take_verdict(struct branch *b, enum adapter_verdict verdict)
     if (verdict == ADAPTER_GO_ON)
         return;
     branch_drop_call(b, verdict == ADAPTER_COMPLETE);
+    if (b->landing) {
+        branch_end_landing(b);
+        return;
+    }
     if (verdict == ADAPTER_COMPLETE) {
         b->step = BRANCH_ASK;
     } else {

@@ -1,6 +1,7 @@
 /*
- * gateway/branch_tidy.c - a run that is over for the client may have something to put away at the
- * site: nobody waits for it but the exchange's last step. See branch_internal.h.
+ * gateway/branch_tidy.c - what goes on behind the client's back: a run that is over may have
+ * something to put away at the site, or a credential on its way. Nobody waits for it but the
+ * exchange's last step, and that not for ever. See branch_internal.h.
  */
 #include "gateway/branch_internal.h"
 
@@ -9,6 +10,7 @@
 #include "gateway/site_cookies.h"
 
 struct tidy {
+    struct tidy *next, **at; /* of those of the exchange */
     struct exchange *exchange;
     const struct adapter *adapter;
     const struct site_config *site;
@@ -28,6 +30,9 @@ static void tidy_end(struct tidy *t)
     if (t->adapter->destroy)
         t->adapter->destroy(&t->run);
     account_unpin(t->account);
+    *t->at = t->next;
+    if (t->next)
+        t->next->at = t->at;
     e->tidies--;
     if (e->step == STEP_TIDY)
         exchange_go_on(e);
@@ -44,15 +49,21 @@ static void on_tidy_body(void *owner, struct span bytes) {}
 
 static void on_tidy_read(void *owner) {}
 
-static void on_tidy_end(void *owner, enum stream_end end, const struct fail *fail)
+/* The request is over; whoever waits for the account may begin inside. The pin and the exchange
+ * last beyond it. */
+static void tidy_answered(struct tidy *t)
 {
-    struct tidy *t = owner;
     bool leased = t->leased;
     t->call = NULL;
     t->leased = false;
-    if (leased) /* whoever waits may begin inside; the pin and the exchange last beyond it */
+    if (leased)
         account_release(t->account, exchange_now_ms(t->exchange));
-    tidy_next(t);
+}
+
+static void on_tidy_end(void *owner, enum stream_end end, const struct fail *fail)
+{
+    tidy_answered(owner);
+    tidy_next(owner);
 }
 
 static void tidy_next(struct tidy *t)
@@ -89,8 +100,53 @@ bool branch_tidy_up(struct branch *b, bool with_lease)
                        .account = b->account,
                        .run = b->work->run};
     account_pin(t->account);
-    b->exchange->tidies++;
+    t->next = t->exchange->tidying;
+    t->at = &t->exchange->tidying;
+    if (t->next)
+        t->next->at = &t->next;
+    t->exchange->tidying = t;
+    t->exchange->tidies++;
     tidy_next(t);
     t->leased = with_lease && t->call && t->request.holds_account;
     return t->leased;
+}
+
+/* ---- a credential on its way ---- */
+
+bool branch_lands(const struct branch *b)
+{
+    return b->holds_credential_step && b->call && !branch_engine(b)->stopping;
+}
+
+void branch_begin_landing(struct branch *b)
+{
+    b->landing = true;
+    b->exchange->tidies++;
+    branch_resume(b);
+}
+
+void branch_end_landing(struct branch *b)
+{
+    struct exchange *e = b->exchange;
+    branch_drop_call(b, false);
+    b->landing = false;
+    branch_release(b);
+    e->tidies--;
+    if (e->step == STEP_TIDY)
+        exchange_go_on(e);
+}
+
+/* ---- no more of it ---- */
+
+void branches_stop_tidying(struct exchange *e)
+{
+    for (size_t i = 0; i < e->n_branches; i++) {
+        if (e->branches[i].landing)
+            branch_end_landing(&e->branches[i]);
+    }
+    for (struct tidy *t; (t = e->tidying);) {
+        upstream_cancel(t->call, false);
+        tidy_answered(t);
+        tidy_end(t);
+    }
 }
