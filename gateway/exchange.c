@@ -871,7 +871,7 @@ static void leave_place(struct exchange *e)
 static enum exchange_step step_finish(struct exchange *e)
 {
     assert(e->end != END_STATE_OPEN);
-    size_t bytes_in = e->http ? http_exchange_body(e->http).n : 0;
+    size_t bytes_in = e->http ? http_exchange_body_size(e->http) : 0;
     leave_place(e);
     exchange_cancel_pictures(e);
     if (e->end != END_COMPLETE)

@@ -138,6 +138,11 @@ struct span http_exchange_body(const struct http_exchange *x)
     return text.p ? text : span_of(none, 0);
 }
 
+size_t http_exchange_body_size(const struct http_exchange *x)
+{
+    return x->packed ? x->body_n : http_exchange_body(x).n;
+}
+
 /* A block of just this size, not a part of the former one: what is given back is useful to the next
  * request. */
 static int move_body(struct http_exchange *x, size_t padding)
