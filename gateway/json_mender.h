@@ -7,7 +7,8 @@
  * escaped, where what follows tells that it closes nothing; keys and values without quotes; commas
  * too many or missing; comments; True, False, None, NaN and their kin; numbers such as +1, .5,
  * 1_000 and 0x1f; doubled braces; brackets missing or in the wrong order; values or keys missing.
- * Valid JSON passes as it is: keys and strings decoded, numbers letter for letter.
+ * Valid JSON passes as it is: keys and strings decoded, numbers letter for letter, but for those
+ * that readers of JSON refuse (mend_number_fits): they are strings.
  *
  * Sans-IO and never wrong about what left already: a byte whose meaning depends on what follows is
  * left unread until that is there, or MEND_LOOK_MAX bytes of it are. The tokens do not depend on
@@ -27,7 +28,7 @@ enum mend_token {
     MEND_STRING, /* then MEND_TEXT (decoded), none or more, then MEND_STRING_END */
     MEND_TEXT,
     MEND_STRING_END,
-    MEND_WORD /* text: true, false, null or a number, valid JSON */
+    MEND_WORD /* text: true, false, null or a number that fits, valid JSON */
 };
 
 enum {
@@ -100,5 +101,8 @@ void mend_write(struct json_writer *, enum mend_token, struct span text);
 enum { MEND_NUMBER_MAX = 80 };
 struct span mend_number(struct span text, char room[MEND_NUMBER_MAX]);
 bool mend_is_number(struct span);
+/* Do readers take the number, JSON's, shorter than MEND_NUMBER_MAX? Integers of 64 bits, signed or
+ * not; else what a double can hold. */
+bool mend_number_fits(struct span);
 
 #endif

@@ -7,6 +7,7 @@
  */
 #include "gateway/json_mender_internal.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -484,6 +485,27 @@ bool mend_is_number(struct span t)
     return at == t.n;
 }
 
+static bool integer_fits(struct span t)
+{
+    static const struct span most = SPAN_INIT("18446744073709551615"),
+                             least = SPAN_INIT("9223372036854775808");
+    bool negative = t.p[0] == '-';
+    struct span limit = negative ? least : most, n = span_from(t, negative);
+    return n.n < limit.n || (n.n == limit.n && memcmp(n.p, limit.p, n.n) <= 0);
+}
+
+bool mend_number_fits(struct span t)
+{
+    char text[MEND_NUMBER_MAX];
+    if (digits(t, t.p[0] == '-') + (t.p[0] == '-') == t.n)
+        return integer_fits(t);
+    if (t.n >= sizeof text)
+        return false;
+    memcpy(text, t.p, t.n); /* strtod wants an end */
+    text[t.n] = 0;
+    return isfinite(strtod(text, NULL));
+}
+
 struct span mend_number(struct span t, char room[MEND_NUMBER_MAX])
 {
     size_t n = 0, at = 0;
@@ -523,7 +545,13 @@ static bool put_word(struct mend_step *s, struct span word)
     }
     if (!json.p)
         return false;
-    mend_put(s, MEND_WORD, json);
+    if (constant(word).p || mend_number_fits(json)) {
+        mend_put(s, MEND_WORD, json);
+        return true;
+    }
+    mend_put(s, MEND_STRING, SPAN(""));
+    mend_put(s, MEND_TEXT, json);
+    mend_put(s, MEND_STRING_END, SPAN(""));
     return true;
 }
 

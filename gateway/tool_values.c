@@ -111,7 +111,7 @@ static struct span whole_number(struct span number)
 /* `strict`: only what JSON takes for a number. */
 static bool write_number(struct tool_values *v, struct span t, bool strict)
 {
-    char text[MEND_NUMBER_MAX], room[MEND_NUMBER_MAX];
+    char text[MEND_NUMBER_MAX], room[MEND_NUMBER_MAX + 2];
     if (!(v->types & (TOOL_TYPE_INTEGER | TOOL_TYPE_NUMBER)) || t.n >= sizeof text ||
         (strict && !mend_is_number(t)))
         return false;
@@ -122,6 +122,14 @@ static bool write_number(struct tool_values *v, struct span t, bool strict)
         number = whole_number(number);
     if (!number.p)
         return false;
+    if (!mend_number_fits(number)) {
+        char *end = room + number.n;
+        if (v->types & TOOL_TYPE_STRING || !whole_number(number).p)
+            return false;
+        memmove(room, number.p, number.n); /* a float: readers refuse so long an integer */
+        memcpy(end, "e0", 2);
+        number = span_of(room, number.n + 2);
+    }
     json_raw_value(&v->writer, number);
     return true;
 }
