@@ -94,7 +94,7 @@ static int put_all_held(struct answer *a)
 {
     for (int i = 0; i < a->n_choices; i++) {
         struct answer_choice *c = a->choices[i];
-        if (c && !c->finished && (choice_pass_held(c, TOOL_END_CUT) || choice_leave_structure(c)))
+        if (c && !c->finished && (choice_pass_held(c) || choice_leave_structure(c)))
             return -1;
     }
     return 0;

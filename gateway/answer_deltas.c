@@ -37,7 +37,7 @@ static int put_refusal(struct answer_choice *c, struct span text)
 
 static int put_tool_begin(struct answer_choice *c, const struct delta *d)
 {
-    return choice_pass_held(c, TOOL_END_WHOLE) ? -1 : choice_begin_call(c, d);
+    return choice_pass_held(c) ? -1 : choice_begin_call(c, d);
 }
 
 static int put_tool_arguments(struct answer_choice *c, const struct delta *d)

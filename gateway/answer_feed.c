@@ -67,7 +67,7 @@ int answer_feed_run_ended(struct answer_feed *f)
         struct answer_choice *c = choice_at(f->answer, i);
         if (!c || c->finished)
             continue;
-        if (choice_pass_held(c, TOOL_END_WHOLE))
+        if (choice_pass_held(c))
             return -1;
         bool any = f->committed || !answer_hold_is_empty(&f->hold) ||
                    (c->structure && answer_structure_waits(c->structure));

@@ -126,14 +126,11 @@ static int put_held_at_seam(struct answer_choice *c,
     return take(&c->continuing->joiner, &text) ? -1 : called_text(c, text);
 }
 
-static int put_held_of_call(struct answer_choice *c, enum tool_end end)
+static int put_held_of_call(struct answer_choice *c)
 {
     if (!c->tools || c->finished)
         return 0;
-    if (answer_tools_end(c->tools, end))
-        return -1;
-    c->feed->torn |= c->tools->torn && end == TOOL_END_WHOLE;
-    return end_at_call(c);
+    return answer_tools_end(c->tools) ? -1 : end_at_call(c);
 }
 
 int choice_pass_run_over(struct answer_choice *c)
@@ -143,11 +140,11 @@ int choice_pass_run_over(struct answer_choice *c)
     return put_held_at_seam(c, text_joiner_run_over);
 }
 
-int choice_pass_held(struct answer_choice *c, enum tool_end end)
+int choice_pass_held(struct answer_choice *c)
 {
     if (c->splitting && think_splitter_end(&c->splitter, put_split, c))
         return -1;
-    if (put_held_at_seam(c, text_joiner_end) || put_held_of_call(c, end))
+    if (put_held_at_seam(c, text_joiner_end) || put_held_of_call(c))
         return -1;
     struct span rest = c->stopping && !c->finished ? stop_filter_end(&c->stop) : span_of("", 0);
     return limited_text(c, rest);
@@ -156,8 +153,10 @@ int choice_pass_held(struct answer_choice *c, enum tool_end end)
 int choice_finish_with_calls(struct answer_choice *c, const struct finish_note *note)
 {
     struct finish_note called = *note;
-    if (c->tools && c->tools->torn && !span_eq(note->reason, SPAN("length")))
-        return 0; /* it is cut, and so ends without a reason */
+    if (c->tools && c->tools->torn && !c->finished && !span_eq(note->reason, SPAN("length"))) {
+        c->feed->torn = true; /* it is cut, and so ends without a reason */
+        return 0;
+    }
     if (c->tools && c->tools->calls && span_eq(note->reason, SPAN("stop")))
         called = (struct finish_note){.reason = SPAN("tool_calls")};
     return choice_finish(c, &called);
@@ -165,10 +164,9 @@ int choice_finish_with_calls(struct answer_choice *c, const struct finish_note *
 
 int choice_pass_finish(struct answer_choice *c, const struct finish_note *note)
 {
-    enum tool_end end = span_eq(note->reason, SPAN("length")) ? TOOL_END_LIMIT : TOOL_END_WHOLE;
     if (c->finished)
         return 0;
-    return choice_pass_held(c, end) ? -1 : choice_finish_with_calls(c, note);
+    return choice_pass_held(c) ? -1 : choice_finish_with_calls(c, note);
 }
 
 /* ---- calls that stood in the text (struct answer_tools_out) ---- */

@@ -92,12 +92,13 @@ int choice_cut_at_limit(struct answer_choice *);
 int choice_pass_text(struct answer_choice *, struct span);
 int choice_pass_reasoning(struct answer_choice *, struct span);
 /* What the filters hold back in case more comes. */
-int choice_pass_held(struct answer_choice *, enum tool_end);
+int choice_pass_held(struct answer_choice *);
 /* The same at the end of a run that another one may go on with. */
 int choice_pass_run_over(struct answer_choice *);
 /* The site's finish reason, behind what the filters hold back. */
 int choice_pass_finish(struct answer_choice *, const struct finish_note *);
-/* A finish reason; a site without tools does not know that its answer is a call. */
+/* A finish reason; a site without tools does not know that its answer is a call. Where the site
+ * means the answer to be whole and a call in it is not, it gets none, and the feed is `torn`. */
 int choice_finish_with_calls(struct answer_choice *, const struct finish_note *);
 /* Where the filters of a choice, their owner, put what they let through. */
 int choice_put_json(void *owner, struct span text);

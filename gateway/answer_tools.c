@@ -39,13 +39,13 @@ int answer_tools_pass(struct answer_tools *t, struct span piece)
     return result;
 }
 
-int answer_tools_end(struct answer_tools *t, enum tool_end end)
+int answer_tools_end(struct answer_tools *t)
 {
     const struct tool_event_sink sink = {take_event, t};
     if (t->over)
         return 0;
     t->over = true;
-    int result = t->enough ? TOOL_PARSER_OK : tool_parser_end(t->parser, end, &sink);
+    int result = t->enough ? TOOL_PARSER_OK : tool_parser_end(t->parser, &sink);
     if (result == TOOL_PARSER_HALF) {
         t->torn = true;
         return 0;

@@ -35,6 +35,6 @@ void answer_tools_free(struct answer_tools *);
 /* 0, or what went wrong; nothing is passed on any more once `enough`. */
 int answer_tools_pass(struct answer_tools *, struct span piece);
 /* The text is over; once, more calls do nothing. Text behind it passes as it is. */
-int answer_tools_end(struct answer_tools *, enum tool_end);
+int answer_tools_end(struct answer_tools *);
 
 #endif

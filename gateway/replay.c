@@ -429,7 +429,7 @@ static int play_once(const struct replay_setup *setup, const uint32_t *splits, s
     int rc = begin(p, setup, out, fail);
     if (rc == 0)
         rc = play(p, splits, n_splits, fail);
-    if (rc == 0 && p->tools && replay_tools_end(p->tools, p->run.fail.kind != FAIL_NONE))
+    if (rc == 0 && p->tools && replay_tools_end(p->tools))
         rc = fail_memory(fail);
     if (rc == 0) {
         end_channels(p);

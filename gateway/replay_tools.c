@@ -73,13 +73,13 @@ static int put_text(struct replay_choice *c, const struct delta *d)
     return c->over ? 0 : tool_parser_feed(c->parser, d->text, &sink);
 }
 
-static int end_choice(struct replay_choice *c, enum tool_end end)
+static int end_choice(struct replay_choice *c)
 {
     const struct tool_event_sink sink = {take_event, c};
     if (!c->parser || c->over)
         return 0;
     c->over = true;
-    int result = tool_parser_end(c->parser, end, &sink);
+    int result = tool_parser_end(c->parser, &sink);
     c->tools->torn |= result == TOOL_PARSER_HALF;
     return result == TOOL_PARSER_HALF ? 0 : result;
 }
@@ -88,21 +88,19 @@ static int put(void *owner, const struct delta *d)
 {
     struct replay_tools *t = owner;
     bool ours = d->choice >= 0 && d->choice < CHOICES;
-    bool length = span_eq(d->text, SPAN("length"));
     if (ours && d->kind == DELTA_TEXT)
         return put_text(&t->choices[d->choice], d);
-    if (ours && d->kind == DELTA_FINISH &&
-        end_choice(&t->choices[d->choice], length ? TOOL_END_LIMIT : TOOL_END_WHOLE))
+    if (ours && d->kind == DELTA_FINISH && end_choice(&t->choices[d->choice]))
         return -1;
     return t->out->put(t->out->owner, d);
 }
 
 struct delta_sink replay_tools_sink(struct replay_tools *t) { return (struct delta_sink){put, t}; }
 
-int replay_tools_end(struct replay_tools *t, bool cut)
+int replay_tools_end(struct replay_tools *t)
 {
     for (int i = 0; i < CHOICES; i++) {
-        if (end_choice(&t->choices[i], cut ? TOOL_END_CUT : TOOL_END_WHOLE))
+        if (end_choice(&t->choices[i]))
             return -1;
     }
     return 0;

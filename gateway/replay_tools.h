@@ -17,7 +17,7 @@ struct replay_tools *replay_tools_create(struct arena *, struct json_parser *,
 void replay_tools_destroy(struct replay_tools *); /* NULL is fine */
 struct delta_sink replay_tools_sink(struct replay_tools *);
 /* No more comes. 0, or what `out` said. */
-int replay_tools_end(struct replay_tools *, bool cut);
+int replay_tools_end(struct replay_tools *);
 /* Did a call stay without whole arguments? */
 bool replay_tools_torn(const struct replay_tools *);
 

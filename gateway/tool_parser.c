@@ -510,7 +510,7 @@ static bool held_is_rest(const struct tool_parser *p)
     return true;
 }
 
-int tool_parser_end(struct tool_parser *p, enum tool_end how, const struct tool_event_sink *sink)
+int tool_parser_end(struct tool_parser *p, const struct tool_event_sink *sink)
 {
     int half = 0;
     struct span rest = buffer_span(&p->unread);

@@ -15,17 +15,19 @@
  *   (quotes, commas, line breaks, braces, Python's words, types that the tool's schema wants).
  * - What looks like a call and is none - an unknown tool, no name, a form that cannot be mended, a
  *   mark in code, or at the end with nothing behind it - is TEXT, byte for byte. Only white space
- * and closing brackets behind a call, before another one or before the end, are left out.
+ *   and closing brackets behind a call, before another one or before the end, are left out.
  * - The marks of a call never are TEXT, nor is a part of its arguments.
  * - A result that the model writes itself behind a call is its invention: all from its mark on is
  *   dropped (tool_parser_invented).
  *
- * Code (text_code.h): a mark in a fence or between backticks is TEXT. A fence at a line's beginning
- * whose info is empty, json, xml, python, or a name for calls (tool_call, tool_code …), and that
- * begins with a call of a known tool, is that call, unless one of the words that announce an
- * example stands in the 256 bytes before it (tool_parser.c lists them). JSON and f(a=1) without any
- * mark are a call only in such a fence, at the very beginning of the text, or right behind another
- * call, and only with arguments.
+ * Code (text_code.h): a mark in a fence or between backticks is TEXT, but for a fence that begins
+ * with a call of a known tool:
+ * - at the very beginning of the text, or right behind another call, when its info is empty, json,
+ *   xml, python, or a name for calls (tool_call, tool_code …: fence_line in tool_parser.c);
+ * - at the beginning of another line, only when its info is a name for calls, and none of the words
+ *   that announce an example (announces_example, likewise) stands in the 256 bytes before it.
+ * JSON and f(a=1) without any mark are a call only in such a fence, at the very beginning of the
+ * text, or right behind another call, and only with arguments.
  */
 #ifndef DRAGOMAN_GATEWAY_TOOL_PARSER_H
 #define DRAGOMAN_GATEWAY_TOOL_PARSER_H
@@ -48,13 +50,6 @@ struct tool_event_sink {
 
 struct tool_parser;
 
-/* How the text ended. */
-enum tool_end {
-    TOOL_END_WHOLE, /* the site says that it is whole */
-    TOOL_END_LIMIT, /* the site stopped at a limit of length */
-    TOOL_END_CUT    /* it broke off */
-};
-
 enum {
     TOOL_PARSER_OK = 0,
     TOOL_PARSER_NOMEM = -1,
@@ -73,8 +68,8 @@ struct tool_parser *tool_parser_create(const struct tool_list *);
 void tool_parser_destroy(struct tool_parser *);
 /* OK, NOMEM, or what the sink said. */
 int tool_parser_feed(struct tool_parser *, struct span piece, const struct tool_event_sink *);
-/* The end of the text; likewise, or HALF. Nothing may be fed behind it. */
-int tool_parser_end(struct tool_parser *, enum tool_end, const struct tool_event_sink *);
+/* The end of the text, however it came about; likewise, or HALF. Nothing may be fed behind it. */
+int tool_parser_end(struct tool_parser *, const struct tool_event_sink *);
 /* Calls that have begun so far. */
 int tool_parser_calls(const struct tool_parser *);
 /* Has the model begun to write the result of a call itself ("<tool_response>", "Observation:")? All

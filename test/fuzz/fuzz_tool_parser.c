@@ -83,7 +83,7 @@ static void run(struct span text, size_t piece, struct outcome *o)
         CHECK(tool_parser_feed(p, part, &sink) == 0);
         rest = span_from(rest, part.n);
     }
-    int end = tool_parser_end(p, TOOL_END_WHOLE, &sink);
+    int end = tool_parser_end(p, &sink);
     CHECK(end == (o->open ? TOOL_PARSER_HALF : TOOL_PARSER_OK));
     buffer_printf(&o->all, "%d", end);
     if (!tool_parser_calls(p))

@@ -53,7 +53,7 @@ static bool cut_agrees(const struct tool_played *whole, const struct tool_played
     return false;
 }
 
-static bool random_cuts_agree(const struct tool_list *tools, struct span in, enum tool_end end,
+static bool random_cuts_agree(const struct tool_list *tools, struct span in,
                               const struct tool_played *whole, struct tool_played *cut,
                               struct tool_random *random, struct buffer *why)
 {
@@ -61,7 +61,7 @@ static bool random_cuts_agree(const struct tool_list *tools, struct span in, enu
     size_t step = 1 + tool_random_below(random, 1 + in.n / 4);
     while (n < 64 && (at += tool_random_below(random, step + 1)) < in.n)
         cuts[n++] = at;
-    tool_play(tools, in, cuts, n, end, cut);
+    tool_play(tools, in, cuts, n, cut);
     return cut_agrees(whole, cut, "at random, pieces of about", step / 2, why);
 }
 
@@ -71,14 +71,14 @@ static bool every_cut_agrees(const struct tool_case *c, const struct tool_played
     struct tool_played cut;
     struct tool_random random = {span_hash(SPAN_HASH, c->name) | 1};
     tool_played_init(&cut, &c->tools);
-    tool_play_bytes(&c->tools, c->in, c->end, &cut);
+    tool_play_bytes(&c->tools, c->in, &cut);
     bool agrees = cut_agrees(whole, &cut, "byte by byte,", c->in.n, why);
     for (size_t at = 0; agrees && at <= c->in.n; at++) {
-        tool_play(&c->tools, c->in, &at, 1, c->end, &cut);
+        tool_play(&c->tools, c->in, &at, 1, &cut);
         agrees = cut_agrees(whole, &cut, "cut at", at, why);
     }
     for (int i = 0; agrees && i < RANDOM_CUTS; i++)
-        agrees = random_cuts_agree(&c->tools, c->in, c->end, whole, &cut, &random, why);
+        agrees = random_cuts_agree(&c->tools, c->in, whole, &cut, &random, why);
     tool_played_free(&cut);
     return agrees;
 }
@@ -98,7 +98,7 @@ static bool case_passes(const char *file, const struct tool_case *c)
     watch(file, c->name);
     buffer_init(&why, TEXT_MAX);
     tool_played_init(&whole, &c->tools);
-    tool_play(&c->tools, c->in, NULL, 0, c->end, &whole);
+    tool_play(&c->tools, c->in, NULL, 0, &whole);
     bool passes = tool_case_holds(c, &whole, &why);
     passes = every_cut_agrees(c, &whole, &why) && passes;
     if (!passes)
@@ -129,9 +129,7 @@ static void every_case_whole_and_cut_at_every_byte(void **state)
 static bool mutant_holds(const struct tool_case *c, uint64_t seed, struct buffer *in,
                          struct buffer *why)
 {
-    static const enum tool_end ends[] = {TOOL_END_WHOLE, TOOL_END_LIMIT, TOOL_END_CUT};
     struct tool_random random = {span_hash(seed, c->in) | 1};
-    enum tool_end end = ends[tool_random_below(&random, 3)];
     struct tool_played whole, cut;
     size_t times = 1 + tool_random_below(&random, 2);
     buffer_clear(in);
@@ -144,14 +142,14 @@ static bool mutant_holds(const struct tool_case *c, uint64_t seed, struct buffer
     }
     tool_played_init(&whole, &c->tools);
     tool_played_init(&cut, &c->tools);
-    tool_play(&c->tools, buffer_span(in), NULL, 0, end, &whole);
+    tool_play(&c->tools, buffer_span(in), NULL, 0, &whole);
     bool holds = !whole.wrong[0];
     if (!holds)
         buffer_printf(why, "  %s\n", whole.wrong);
-    tool_play_bytes(&c->tools, buffer_span(in), end, &cut);
+    tool_play_bytes(&c->tools, buffer_span(in), &cut);
     holds = cut_agrees(&whole, &cut, "byte by byte,", in->n, why) && holds;
     for (int i = 0; holds && i < RANDOM_CUTS; i++)
-        holds = random_cuts_agree(&c->tools, buffer_span(in), end, &whole, &cut, &random, why);
+        holds = random_cuts_agree(&c->tools, buffer_span(in), &whole, &cut, &random, why);
     tool_played_free(&whole);
     tool_played_free(&cut);
     return holds;
@@ -193,8 +191,7 @@ static void the_corpus_is_large_and_no_case_is_there_twice(void **state)
     for (size_t i = 0; i < n_files; i++) {
         for (size_t k = 0; k < files[i].n; k++) {
             const struct tool_case *c = &files[i].cases[k];
-            uint64_t hash = span_hash(span_hash(SPAN_HASH, c->in),
-                                      span_of((const char *)&c->end, sizeof c->end));
+            uint64_t hash = span_hash(SPAN_HASH, c->in);
             for (size_t j = 0; j < n; j++) {
                 if (seen[j] == hash)
                     fail_msg("%s: \"%.*s\" is there twice", files[i].file, SPAN_ARGS(c->name));
@@ -303,12 +300,12 @@ static void all_text_and_all_calls_of_random_mixes(void **state)
         watch("a random mix", span_of(NULL, 0));
         make_mix(&m, &random);
         struct span in = buffer_span(&m.in);
-        tool_play(&tools, in, NULL, 0, TOOL_END_WHOLE, &whole);
+        tool_play(&tools, in, NULL, 0, &whole);
         bool holds = mix_holds(&m, &whole, &why);
-        tool_play_bytes(&tools, in, TOOL_END_WHOLE, &cut);
+        tool_play_bytes(&tools, in, &cut);
         holds = cut_agrees(&whole, &cut, "byte by byte,", in.n, &why) && holds;
         for (int i = 0; holds && i < RANDOM_CUTS; i++)
-            holds = random_cuts_agree(&tools, in, TOOL_END_WHOLE, &whole, &cut, &random, &why);
+            holds = random_cuts_agree(&tools, in, &whole, &cut, &random, &why);
         if (!holds && failed++ < 20)
             fprintf(stderr, "seed %llu:\n  in\n    [%.*s]\n%.*s", (unsigned long long)seed,
                     SPAN_ARGS(in), SPAN_ARGS(buffer_span(&why)));
@@ -395,7 +392,7 @@ static void play_pieces(const struct tool_list *tools, struct span in, size_t pi
     assert_non_null(cuts);
     for (size_t i = 0; i < n; i++)
         cuts[i] = (i + 1) * piece;
-    tool_play(tools, in, cuts, n, TOOL_END_WHOLE, out);
+    tool_play(tools, in, cuts, n, out);
     free(cuts);
     if (out->wrong[0])
         fail_msg("%s", out->wrong);
@@ -534,7 +531,7 @@ static void half_a_megabyte_of_beginnings_takes_no_time(void **state)
             assert_int_equal(
                 tool_parser_feed(parser, span_first(span_from(buffer_span(&in), at), PIECE), &sink),
                 0);
-        int end = tool_parser_end(parser, TOOL_END_WHOLE, &sink);
+        int end = tool_parser_end(parser, &sink);
         assert_true(end == TOOL_PARSER_OK || end == TOOL_PARSER_HALF);
         if (used_ms() - start > LIMIT_MS)
             fail_msg("half a megabyte of %.*s took too long", SPAN_ARGS(beginnings[i]));

@@ -207,7 +207,7 @@ static struct arena arena;
 static void run(struct span text, size_t first, size_t piece, struct buffer *out)
 {
     buffer_clear(out);
-    tool_run(&list, text, first, piece, TOOL_END_WHOLE, out);
+    tool_run(&list, text, first, piece, out);
 }
 
 /* All that is wrong is told, not only the first. */

@@ -11,9 +11,9 @@
 #include <dirent.h>
 
 static const struct span keywords[] = {
-    SPAN_INIT("@tools"), SPAN_INIT("@case"),     SPAN_INIT("@in"),   SPAN_INIT("@end"),
-    SPAN_INIT("@text"),  SPAN_INIT("@call"),     SPAN_INIT("@half"), SPAN_INIT("@asis"),
-    SPAN_INIT("@open"),  SPAN_INIT("@invented"),
+    SPAN_INIT("@tools"), SPAN_INIT("@case"), SPAN_INIT("@in"),
+    SPAN_INIT("@text"),  SPAN_INIT("@call"), SPAN_INIT("@half"),
+    SPAN_INIT("@asis"),  SPAN_INIT("@open"), SPAN_INIT("@invented"),
 };
 
 enum { FILES_MAX = 64, CASES_MAX = 256, CASE_ITEMS_MAX = 32, FILE_MAX = 256 * 1024 };
@@ -144,17 +144,6 @@ void tool_corpus_tools(struct arena *arena, struct tool_list *tools)
     read_tools(arena, read_whole(arena, "tools.json"), tools);
 }
 
-static enum tool_end end_named(const struct reader *r, const struct section *s)
-{
-    if (span_eq(s->argument, SPAN("limit")))
-        return TOOL_END_LIMIT;
-    if (span_eq(s->argument, SPAN("cut")))
-        return TOOL_END_CUT;
-    if (!span_eq(s->argument, SPAN("whole")))
-        fail_msg("%s:%zu: an unknown end", r->file, s->line);
-    return TOOL_END_WHOLE;
-}
-
 static void add_item(struct tool_case *c, struct tool_item item)
 {
     assert_true(c->n_items < CASE_ITEMS_MAX);
@@ -167,8 +156,6 @@ static bool read_part(struct arena *arena, const struct reader *r, struct tool_c
 {
     if (span_eq(s->keyword, SPAN("@in")))
         c->in = content(arena, s);
-    else if (span_eq(s->keyword, SPAN("@end")))
-        c->end = end_named(r, s);
     else if (span_eq(s->keyword, SPAN("@text")))
         add_item(c, (struct tool_item){ITEM_TEXT, {0}, content(arena, s)});
     else if (span_eq(s->keyword, SPAN("@asis")))

@@ -24,7 +24,6 @@ struct tool_item {
 
 struct tool_case {
     struct span name, in;
-    enum tool_end end;
     bool invented; /* a result, which is dropped */
     bool open;     /* what is made of it is not said */
     struct tool_list tools;
@@ -71,10 +70,9 @@ void tool_played_free(struct tool_played *);
 struct tool_event_sink tool_played_sink(struct tool_played *);
 /* Feeds `in` cut at the ascending `cuts`, and ends it. Clears `out` first. */
 void tool_play(const struct tool_list *, struct span in, const size_t *cuts, size_t n_cuts,
-               enum tool_end, struct tool_played *out);
+               struct tool_played *out);
 /* In single bytes. */
-void tool_play_bytes(const struct tool_list *, struct span in, enum tool_end,
-                     struct tool_played *out);
+void tool_play_bytes(const struct tool_list *, struct span in, struct tool_played *out);
 struct span tool_played_text(const struct tool_played *, size_t item);
 struct span tool_played_name(const struct tool_played *, size_t item);
 

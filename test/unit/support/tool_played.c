@@ -169,7 +169,7 @@ static int feed(struct tool_parser *parser, struct span piece, const struct tool
 }
 
 void tool_play(const struct tool_list *tools, struct span in, const size_t *cuts, size_t n_cuts,
-               enum tool_end end, struct tool_played *out)
+               struct tool_played *out)
 {
     struct tool_event_sink sink = tool_played_sink(out);
     struct tool_parser *parser = tool_parser_create(tools);
@@ -182,20 +182,19 @@ void tool_play(const struct tool_list *tools, struct span in, const size_t *cuts
         at = to;
     }
     if (!out->result)
-        out->result = tool_parser_end(parser, end, &sink);
+        out->result = tool_parser_end(parser, &sink);
     out->invented = tool_parser_invented(parser);
     check_end(out, parser, in);
     tool_parser_destroy(parser);
 }
 
-void tool_play_bytes(const struct tool_list *tools, struct span in, enum tool_end end,
-                     struct tool_played *out)
+void tool_play_bytes(const struct tool_list *tools, struct span in, struct tool_played *out)
 {
     size_t *cuts = calloc(in.n + 1, sizeof *cuts);
     assert_non_null(cuts);
     for (size_t i = 0; i < in.n; i++)
         cuts[i] = i;
-    tool_play(tools, in, cuts, in.n, end, out);
+    tool_play(tools, in, cuts, in.n, out);
     free(cuts);
 }
 

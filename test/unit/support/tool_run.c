@@ -30,7 +30,7 @@ static int put(void *owner, const struct tool_event *e)
 }
 
 void tool_run(const struct tool_list *list, struct span text, size_t first, size_t piece,
-              enum tool_end how, struct buffer *out)
+              struct buffer *out)
 {
     const struct tool_event_sink sink = {put, out};
     struct tool_parser *p = tool_parser_create(list);
@@ -41,7 +41,7 @@ void tool_run(const struct tool_list *list, struct span text, size_t first, size
         text = span_from(text, part.n);
     }
     if (!bad)
-        bad = tool_parser_end(p, how, &sink);
+        bad = tool_parser_end(p, &sink);
     if (bad)
         buffer_append(out, bad == TOOL_PARSER_HALF ? SPAN("!HALF") : SPAN("!ERROR"));
     tool_parser_destroy(p);

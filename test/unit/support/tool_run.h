@@ -13,6 +13,6 @@
 void tool_run_list(struct arena *, const char *tools, struct tool_list *);
 /* Feeds the text in pieces of `piece` bytes, the first of `first` bytes. */
 void tool_run(const struct tool_list *, struct span text, size_t first, size_t piece,
-              enum tool_end how, struct buffer *out);
+              struct buffer *out);
 
 #endif
