@@ -74,24 +74,6 @@ static int bool_member(struct reader *r, struct span object, const char *key, co
 
 /* ---- messages ---- */
 
-/* data:[<mime>][;param…];base64,<payload> (RFC 2397). Other URLs stay as they are. */
-static int split_data_url(struct reader *r, const char *param, struct part *part)
-{
-    struct span url = part->url;
-    if (url.n < 5 || !span_eq_nocase(span_first(url, 5), SPAN("data:")))
-        return 0;
-    ptrdiff_t comma = span_find_char(url, ',');
-    if (comma < 0)
-        return invalid(r, param, "a data: URL of the form data:<type>;base64,<data>");
-    struct span head = span_of(url.p + 5, (size_t)comma - 5);
-    if (head.n < 7 || !span_eq_nocase(span_from(head, head.n - 7), SPAN(";base64")))
-        return invalid(r, param, "a data: URL of the form data:<type>;base64,<data>");
-    ptrdiff_t end = span_find_char(head, ';');
-    part->mime = span_first(head, (size_t)end);
-    part->base64 = span_from(url, (size_t)comma + 1);
-    return 0;
-}
-
 /* `value` is "url" or {"url": "…"}. */
 static int read_url(struct reader *r, struct span value, const char *param, struct part *part)
 {
@@ -103,7 +85,7 @@ static int read_url(struct reader *r, struct span value, const char *param, stru
         return -1;
     if (part->url.n == 0)
         return invalid(r, param, "given a URL: \"url\" is empty");
-    return split_data_url(r, param, part);
+    return request_part_split_data_url(part, param, r->fail);
 }
 
 static int read_file_part(struct reader *r, struct span file, const char *param, struct part *part)
@@ -116,7 +98,7 @@ static int read_file_part(struct reader *r, struct span file, const char *param,
         return -1;
     if (!part->url.n && !part->file_id.n)
         return invalid(r, param, "given \"file_data\" (a data: URL) or \"file_id\"");
-    return part->url.n ? split_data_url(r, param, part) : 0;
+    return part->url.n ? request_part_split_data_url(part, param, r->fail) : 0;
 }
 
 static int read_audio_part(struct reader *r, struct span audio, const char *param,

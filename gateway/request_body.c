@@ -113,3 +113,18 @@ int request_part_room(struct arena *arena, struct part *part, struct fail *fail)
     part->data = arena_alloc(arena, sizeof *part->data);
     return part->data ? 0 : fail_memory(fail);
 }
+
+int request_part_split_data_url(struct part *part, const char *param, struct fail *fail)
+{
+    struct span url = part->url;
+    if (!span_eq_nocase(span_first(url, 5), SPAN("data:")))
+        return 0;
+    ptrdiff_t comma = span_find_char(url, ',');
+    struct span head = comma < 0 ? SPAN("") : span_of(url.p + 5, (size_t)comma - 5);
+    if (head.n < 7 || !span_eq_nocase(span_from(head, head.n - 7), SPAN(";base64")))
+        return request_body_invalid(fail, param,
+                                    "a data: URL of the form data:<type>;base64,<data>");
+    part->mime = span_first(head, (size_t)span_find_char(head, ';'));
+    part->base64 = span_from(url, (size_t)comma + 1);
+    return 0;
+}

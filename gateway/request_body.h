@@ -39,5 +39,8 @@ int request_body_number_member(struct span object, const char *key, const char *
 
 /* Room for what is in a picture, a recording or a file, when somebody asks (adapters/turn.h). */
 int request_part_room(struct arena *, struct part *, struct fail *);
+/* A part whose URL is data:[<mime>][;param…];base64,<payload> (RFC 2397) gets mime and base64,
+ * spans of it; another data: URL is INVALID_VALUE. Other URLs stay as they are. */
+int request_part_split_data_url(struct part *, const char *param, struct fail *);
 
 #endif

@@ -7,21 +7,6 @@
 
 #include "gateway/request_body.h"
 
-/* data:[<mime>][;param…];base64,<payload> (RFC 2397). Other URLs stay as they are. */
-static int split_data_url(struct responses_reader *r, const char *where, struct part *part)
-{
-    struct span url = part->url;
-    if (url.n < 5 || !span_eq_nocase(span_first(url, 5), SPAN("data:")))
-        return 0;
-    ptrdiff_t comma = span_find_char(url, ',');
-    struct span head = comma < 0 ? SPAN("") : span_of(url.p + 5, (size_t)comma - 5);
-    if (head.n < 7 || !span_eq_nocase(span_from(head, head.n - 7), SPAN(";base64")))
-        return responses_invalid(r, where, "a data: URL of the form data:<type>;base64,<data>");
-    part->mime = span_first(head, (size_t)span_find_char(head, ';'));
-    part->base64 = span_from(url, (size_t)comma + 1);
-    return 0;
-}
-
 static int read_image(struct responses_reader *r, struct span raw, const char *where,
                       struct part *part)
 {
@@ -41,7 +26,7 @@ static int read_image(struct responses_reader *r, struct span raw, const char *w
         return responses_invalid(r, where, "a picture with a string \"image_url\"");
     if (responses_read_text(r, url, &part->url))
         return -1;
-    return part->url.n ? split_data_url(r, where, part)
+    return part->url.n ? request_part_split_data_url(part, where, r->fail)
                        : responses_invalid(r, where, "given a URL: \"image_url\" is empty");
 }
 
@@ -59,7 +44,7 @@ static int read_file(struct responses_reader *r, struct span raw, const char *wh
     if (!part->url.n && !part->file_id.n)
         return responses_invalid(r, where,
                                  "given \"file_data\" (a data: URL), \"file_url\" or \"file_id\"");
-    return split_data_url(r, where, part);
+    return request_part_split_data_url(part, where, r->fail);
 }
 
 static int read_audio(struct responses_reader *r, struct span raw, const char *where,
