@@ -2,197 +2,13 @@
  * gateway/json_mender_text.c - strings, keys and words of json_mender.h.
  *
  * The hard part is a quote inside a string: whether it ends the string follows from what stands
- * behind it. Every continuation that valid JSON has counts as an end, so valid strings are never
- * misread.
+ * behind it (json_mender_look.c).
  */
 #include "gateway/json_mender_internal.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* ---- looking ahead: three answers, and MORE only while there is less than MEND_LOOK_MAX ---- */
-
-enum verdict { NO, YES, MORE };
-
-struct look {
-    struct span t;
-    size_t at;
-    bool more; /* the text may go on behind t */
-};
-
-static enum verdict at_end(const struct look *l) { return l->more ? MORE : YES; }
-
-static struct look look_at(const struct mend_step *s, size_t from)
-{
-    struct span t = span_from(s->in, from);
-    bool enough = t.n >= MEND_LOOK_MAX;
-    return (struct look){span_first(t, MEND_LOOK_MAX), 0, !s->last && !enough};
-}
-
-static bool skip_blanks(struct look *l)
-{
-    for (;;) {
-        struct span rest = span_from(l->t, l->at);
-        size_t blank = l->more && mend_half_blank(rest) ? rest.n : mend_blank_at(rest);
-        l->at += blank;
-        if (!blank)
-            return l->at < l->t.n;
-    }
-}
-
-static bool is_word_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-' || c == '$' || c == '.';
-}
-
-static bool is_letter(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == '$';
-}
-
-static bool is_closer(char c) { return c == '}' || c == ']' || c == ')'; }
-
-static enum verdict colon_follows(struct look *l, bool equals)
-{
-    if (!skip_blanks(l))
-        return at_end(l);
-    return l->t.p[l->at] == ':' || (equals && l->t.p[l->at] == '=') ? YES : NO;
-}
-
-/* A key, in quotes or bare, with its colon. */
-static enum verdict key_follows(struct look *l, bool call)
-{
-    char c = l->t.p[l->at];
-    bool escaped = c == '\\';
-    if (escaped && l->at + 1 < l->t.n)
-        c = l->t.p[++l->at];
-    if (c != '"' && c != '\'') {
-        if (!is_letter(c))
-            return c == '\\' ? at_end(l) : NO;
-        while (l->at < l->t.n && is_word_char(l->t.p[l->at]))
-            l->at++;
-        return colon_follows(l, call);
-    }
-    for (l->at++; l->at < l->t.n && l->t.p[l->at] != c; l->at++) {
-        if (l->t.p[l->at] == '\\' && !escaped)
-            l->at++;
-    }
-    if (l->at >= l->t.n)
-        return at_end(l);
-    l->at++;
-    return colon_follows(l, true);
-}
-
-static bool is_constant(struct span word);
-
-/* The beginning of an array's next element. */
-static enum verdict element_follows(struct look *l)
-{
-    char c = l->t.p[l->at];
-    if (strchr("\"'[{(-\\", c) || (c >= '0' && c <= '9') || is_closer(c) || c == '\xe2')
-        return YES;
-    size_t from = l->at;
-    while (l->at < l->t.n && is_word_char(l->t.p[l->at]))
-        l->at++;
-    if (l->at == l->t.n && l->more)
-        return MORE;
-    return is_constant(span_of(l->t.p + from, l->at - from)) ? YES : NO;
-}
-
-/* Is the comma before l->at one of the structure? */
-static enum verdict comma_separates(struct look *l, char level)
-{
-    while (skip_blanks(l) && l->t.p[l->at] == ',')
-        l->at++;
-    if (l->at == l->t.n)
-        return at_end(l);
-    char c = l->t.p[l->at];
-    if (is_closer(c) || c == '/' || c == '#')
-        return YES;
-    if (level == '[' || level == 't')
-        return element_follows(l);
-    if (level == '(' && !is_letter(c))
-        return element_follows(l);
-    return c == '\xe2' ? YES : key_follows(l, level == '(');
-}
-
-/* Marks that end a call stand here, or a fence's end. */
-static enum verdict mark_follows(const struct look *l)
-{
-    static const struct span marks[] = {SPAN_INIT("</t"), SPAN_INIT("</f"),       SPAN_INIT("</i"),
-                                        SPAN_INIT("</a"), SPAN_INIT("</p"),       SPAN_INIT("</m"),
-                                        SPAN_INIT("</s"), SPAN_INIT("</T"),       SPAN_INIT("<|"),
-                                        SPAN_INIT("```"), SPAN_INIT("<\xef\xbd"), SPAN_INIT("</|")};
-    struct span here = span_from(l->t, l->at);
-    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
-        if (span_starts(here, marks[i]))
-            return YES;
-        if (l->more && span_starts(marks[i], here))
-            return MORE;
-    }
-    return NO;
-}
-
-/* Brackets close from l->at on: does what follows them fit? */
-static enum verdict closers_fit(struct look *l, int depth)
-{
-    while (skip_blanks(l) && is_closer(l->t.p[l->at])) {
-        l->at++;
-        if (--depth <= 0)
-            return YES;
-    }
-    if (l->at == l->t.n)
-        return at_end(l);
-    char c = l->t.p[l->at];
-    if (c == ',' || c == '/' || c == '#')
-        return YES;
-    if (c == '"' || c == '\'')
-        return key_follows(l, false);
-    return mark_follows(l);
-}
-
-/* A comment, behind white space. */
-static enum verdict comment_follows(const struct look *l)
-{
-    struct span here = span_from(l->t, l->at);
-    if (here.n < 2)
-        return at_end(l);
-    bool comment = here.p[1] == '/' || here.p[1] == '*';
-    return comment && l->at > 0 ? YES : NO;
-}
-
-/* Does the string's quote, behind which `l` stands, end it? */
-static enum verdict string_ends(const struct json_mender *m, struct look *l)
-{
-    char level = mend_level(m);
-    if (!skip_blanks(l))
-        return at_end(l);
-    char c = l->t.p[l->at];
-    if (!level)
-        return YES; /* a string alone */
-    if (c == ',') {
-        l->at++;
-        return comma_separates(l, level);
-    }
-    if (is_closer(c))
-        return c == ')' && !memrchr(m->levels, '(', (size_t)m->depth) &&
-                       !memrchr(m->levels, 't', (size_t)m->depth)
-                   ? NO
-                   : closers_fit(l, m->depth);
-    if (c == '\\' && l->at + 1 >= l->t.n)
-        return at_end(l);
-    if (c == '\\' && (l->t.p[l->at + 1] == 'n' || l->t.p[l->at + 1] == 'r'))
-        return m->quote == '\\' ? YES : NO;
-    if (c == '/')
-        return comment_follows(l);
-    if (level == '{' && (c == '"' || c == '\'' || (is_letter(c) && l->at > 0) || c == '\\'))
-        return key_follows(l, false);
-    if (level == '[' && (c == '"' || c == '\''))
-        return l->at > 0 ? YES : NO;
-    return mark_follows(l);
-}
 
 /* ---- strings ---- */
 
@@ -408,8 +224,9 @@ void mend_read_string(struct mend_step *s)
     if (quote < 0)
         return;
     if (quote > 0) {
-        struct look l = look_at(s, (size_t)quote);
-        enum verdict ends = m->quote == '3' || m->state == MEND_IN_KEY ? YES : string_ends(m, &l);
+        struct look l = mend_look_at(s, (size_t)quote);
+        enum verdict ends =
+            m->quote == '3' || m->state == MEND_IN_KEY ? YES : mend_string_ends(m, &l);
         if (ends == YES)
             end_string(s, (size_t)quote);
         if (ends != NO)
@@ -451,7 +268,7 @@ static struct span constant(struct span word)
     return span_of(NULL, 0);
 }
 
-static bool is_constant(struct span word) { return constant(word).p != NULL; }
+bool mend_is_constant(struct span word) { return constant(word).p != NULL; }
 
 static size_t digits(struct span t, size_t at)
 {
@@ -570,7 +387,7 @@ static enum verdict words_end(const struct mend_step *s, struct look *l)
         if (c == ',' && (mend_level(s->m) == '{' || mend_level(s->m) == '(')) {
             struct look behind = *l;
             behind.at++;
-            enum verdict separates = comma_separates(&behind, mend_level(s->m));
+            enum verdict separates = mend_comma_separates(&behind, mend_level(s->m));
             if (separates == MORE)
                 return MORE;
             if (separates == YES)
@@ -578,7 +395,7 @@ static enum verdict words_end(const struct mend_step *s, struct look *l)
         } else if (ends_word(s, c)) {
             return YES;
         } else if (c == '<') {
-            enum verdict mark = mark_follows(l);
+            enum verdict mark = mend_mark_follows(l);
             if (mark != NO)
                 return mark;
         }
@@ -595,7 +412,7 @@ static struct span without_end_blanks(struct span t)
 
 void mend_read_word(struct mend_step *s)
 {
-    struct look l = look_at(s, 0);
+    struct look l = mend_look_at(s, 0);
     size_t n = 0;
     while (n < l.t.n && !ends_word(s, l.t.p[n]) && !mend_blank(l.t.p[n]) && l.t.p[n] != '<')
         n++;
@@ -624,7 +441,7 @@ void mend_read_word(struct mend_step *s)
 
 void mend_read_words(struct mend_step *s)
 {
-    struct look l = look_at(s, 0);
+    struct look l = mend_look_at(s, 0);
     size_t n = 0;
     while (n < s->in.n && !ends_word(s, s->in.p[n]) && s->in.p[n] != '<')
         n++;
@@ -650,14 +467,14 @@ void mend_read_words(struct mend_step *s)
 /* A key without quotes; in a call also an argument without a name. */
 void mend_read_bare_key(struct mend_step *s)
 {
-    struct look l = look_at(s, 0);
+    struct look l = mend_look_at(s, 0);
     bool call = mend_level(s->m) == '(';
     size_t n = 0;
     while (n < l.t.n && !mend_blank(l.t.p[n]) && !ends_word(s, l.t.p[n]) &&
            !strchr(":={[(\"'<", l.t.p[n]))
         n++;
     l.at = n;
-    if (!skip_blanks(&l) && l.more)
+    if (!mend_skip_blanks(&l) && l.more)
         return;
     bool named = l.at < l.t.n && (l.t.p[l.at] == ':' || l.t.p[l.at] == '=');
     s->m->keyed = true;

@@ -5,7 +5,7 @@
  * Pure. Fields (clients.md 3.1, 3.15; each may be null, which is as if it were absent):
  * - a word: `reasoning_effort`, `reasoning.effort`, `output_config.effort`,
  *   `chat_template_kwargs.reasoning_effort`; the first that says something. "auto", "default" and
- * "" say nothing
+ *   "" say nothing
  * - yes or no: `thinking.type` (enabled, adaptive; disabled), or `thinking`, `enable_thinking`,
  *   `reasoning.enabled`, `chat_template_kwargs.enable_thinking` and `.thinking` as booleans,
  *   `disable_reasoning: true`

@@ -10,8 +10,8 @@
  * Promises:
  * - Nothing is held back but the longest suffix that could still begin a call's mark; a text
  *   without such a suffix leaves with the call that brought it.
- * - A call is one BEGIN (id and name known: the name is a tool's own), ARGUMENTS whose texts
- *   together are one valid JSON object, one END. Arguments leave as they come, mended on the way
+ * - A call is one BEGIN (with the tool's own name), ARGUMENTS whose texts together are one valid
+ *   JSON object that readers accept, one END. Arguments leave as they come, mended on the way
  *   (quotes, commas, line breaks, braces, Python's words, types that the tool's schema wants).
  * - What looks like a call and is none - an unknown tool, no name, a form that cannot be mended, a
  *   mark in code, or at the end with nothing behind it - is TEXT, byte for byte. Only white space

@@ -2,55 +2,10 @@
  * test/unit/test_answer_runs.c - deltas of runs at sites through an answer's filters into whole
  * chat answers.
  */
-#include "gateway/answer.h"
+#include "test/unit/support/answer_bench.h"
 
-#include "base/json.h"
 #include "gateway/api.h"
 #include "test/unit/support/cmocka_all.h"
-
-static const struct token_source estimated = {NULL, NULL};
-static const struct answer_meta meta = {
-    .id = SPAN_INIT("chatcmpl-0123456789"), .model = SPAN_INIT("m"), .created = 1};
-
-/* One feed of `n` choices into a whole answer. */
-struct bench {
-    struct arena arena;
-    struct turn turn;
-    struct answer answer;
-    struct answer_feed feed;
-    struct json_parser *json;
-    struct buffer body;
-};
-
-static const struct delta_sink *start(struct bench *b, const struct answer_rules *rules, int n)
-{
-    *b = (struct bench){.turn = {.n = n}, .json = json_parser_create(1 << 16)};
-    arena_init(&b->arena);
-    buffer_init(&b->body, 1 << 16);
-    struct answer_writer *writer = chat_whole_writer(&b->arena, &meta, NULL);
-    assert_non_null(writer);
-    answer_init(&b->answer, writer, &b->arena, &estimated, meta.id);
-    answer_feed_add(&b->answer, &b->feed, &b->turn, 0, n);
-    answer_feed_begin(&b->feed, rules);
-    return &b->feed.sink;
-}
-
-/* Ends the answer; the choices that came of it. */
-static struct json end(struct bench *b)
-{
-    struct json root;
-    assert_int_equal(answer_end(&b->answer, &b->body), 0);
-    assert_int_equal(json_parse(b->json, buffer_span(&b->body), &root), JSON_OK);
-    return json_get(root, "choices");
-}
-
-static void stop(struct bench *b)
-{
-    answer_free(&b->answer);
-    buffer_free(&b->body);
-    arena_free(&b->arena);
-    json_parser_destroy(b->json);
-}
 
 static void expect(struct json choices, int index, const char *content, const char *reason)
 {
@@ -63,48 +18,48 @@ static void expect(struct json choices, int index, const char *content, const ch
 static void a_call_ends_leaked_thinking_once(void **state)
 {
     const struct answer_rules rules = {.reasoning = REASONING_THINK};
-    struct bench b;
-    const struct delta_sink *sink = start(&b, &rules, 1);
+    struct answer_bench b;
+    const struct delta_sink *sink = answer_bench_start(&b, &rules, 1);
     assert_int_equal(delta_text(sink, 0, SPAN("<think>look</thi")), 0);
     assert_int_equal(delta_tool_begin(sink, 0, 0, SPAN("call_1"), SPAN("look_up")), 0);
     assert_int_equal(delta_tool_arguments(sink, 0, 0, SPAN("{}")), 0);
     assert_int_equal(delta_finish(sink, 0, SPAN("tool_calls")), 0);
-    expect(end(&b), 0, "<think>\nlook</thi\n</think>\n\n", "tool_calls");
-    stop(&b);
+    expect(answer_bench_end(&b), 0, "<think>\nlook</thi\n</think>\n\n", "tool_calls");
+    answer_bench_stop(&b);
 }
 
 static void a_stop_text_before_a_call_ends_the_choice(void **state)
 {
     static const struct span stops[] = {SPAN_INIT("<<")};
     const struct answer_rules rules = {.stops = stops, .n_stops = 1};
-    struct bench b;
-    const struct delta_sink *sink = start(&b, &rules, 1);
+    struct answer_bench b;
+    const struct delta_sink *sink = answer_bench_start(&b, &rules, 1);
     delta_text(sink, 0, SPAN("a <"));
     assert_false(answer_feed_is_cut(&b.feed));
     delta_text(sink, 0, SPAN("< b"));
     assert_true(answer_feed_is_cut(&b.feed));
     assert_int_equal(delta_tool_begin(sink, 0, 0, SPAN(""), SPAN("look_up")), 0);
-    expect(end(&b), 0, "a ", "stop");
+    expect(answer_bench_end(&b), 0, "a ", "stop");
     assert_true(span_find(buffer_span(&b.body), SPAN("tool_calls")) < 0);
-    stop(&b);
+    answer_bench_stop(&b);
 }
 
 /* The site's work goes on until each choice has met its limit. */
 static void each_choice_has_its_limit(void **state)
 {
     const struct answer_rules rules = {.max_tokens = 1};
-    struct bench b;
-    const struct delta_sink *sink = start(&b, &rules, 2);
+    struct answer_bench b;
+    const struct delta_sink *sink = answer_bench_start(&b, &rules, 2);
     delta_text(sink, 1, SPAN("abcdefgh"));
     assert_false(answer_feed_is_cut(&b.feed));
     delta_text(sink, 0, SPAN("ijklmnop"));
     assert_true(answer_feed_is_cut(&b.feed));
     assert_true(answer_feed_is_finished(&b.feed));
-    struct json choices = end(&b);
+    struct json choices = answer_bench_end(&b);
     expect(choices, 0, "ijkl", "length");
     expect(choices, 1, "abcd", "length");
     assert_int_equal(b.answer.usage.completion, 2);
-    stop(&b);
+    answer_bench_stop(&b);
 }
 
 /* Before the commit boundary a run may fail and another begin: nothing of the first one stays. */
@@ -112,8 +67,8 @@ static void a_new_try_forgets_the_former(void **state)
 {
     const struct answer_rules rules = {.reasoning = REASONING_FIELD};
     const struct delta_usage usage = {.prompt = 900, .completion = 900, .total = 1800};
-    struct bench b;
-    const struct delta_sink *sink = start(&b, &rules, 1);
+    struct answer_bench b;
+    const struct delta_sink *sink = answer_bench_start(&b, &rules, 1);
     delta_usage(sink, &usage);
     delta_extra(sink, PLACE_TOP, 0, SPAN("\"provider\":\"former\""));
     delta_text(sink, 0, SPAN("<thi")); /* held back: not committed yet */
@@ -121,26 +76,26 @@ static void a_new_try_forgets_the_former(void **state)
     answer_feed_begin(&b.feed, &rules);
     delta_text(sink, 0, SPAN("text"));
     assert_true(b.feed.committed);
-    expect(end(&b), 0, "text", "stop");
+    expect(answer_bench_end(&b), 0, "text", "stop");
     assert_true(span_find(buffer_span(&b.body), SPAN("former")) < 0);
     assert_int_equal(b.answer.usage.completion, 1);
     assert_int_equal(b.answer.completion_origin, COUNT_ESTIMATED);
-    stop(&b);
+    answer_bench_stop(&b);
 }
 
 /* Choices that nobody asked for are passed over. */
 static void foreign_choices(void **state)
 {
     const struct answer_rules rules = {.reasoning = REASONING_FIELD};
-    struct bench b;
-    const struct delta_sink *sink = start(&b, &rules, 1);
+    struct answer_bench b;
+    const struct delta_sink *sink = answer_bench_start(&b, &rules, 1);
     assert_int_equal(delta_text(sink, 1, SPAN("x")), 0);
     assert_int_equal(delta_text(sink, -1, SPAN("x")), 0);
     assert_int_equal(delta_text(sink, EMITTER_CHOICES, SPAN("x")), 0);
     assert_false(b.feed.committed);
     delta_text(sink, 0, SPAN("y"));
-    expect(end(&b), 0, "y", "stop");
-    stop(&b);
+    expect(answer_bench_end(&b), 0, "y", "stop");
+    answer_bench_stop(&b);
 }
 
 /* Branches lease their accounts in any order; the choices have theirs. */
@@ -148,13 +103,9 @@ static void runs_come_in_any_order(void **state)
 {
     static const int order[] = {2, 0, 3, 1};
     const struct answer_rules rules = {.reasoning = REASONING_FIELD};
-    struct bench b = {.turn = {.n = 1}, .json = json_parser_create(1 << 16)};
+    struct answer_bench b;
     struct answer_feed feeds[4];
-    arena_init(&b.arena);
-    buffer_init(&b.body, 1 << 16);
-    struct answer_writer *writer = chat_whole_writer(&b.arena, &meta, NULL);
-    assert_non_null(writer);
-    answer_init(&b.answer, writer, &b.arena, &estimated, meta.id);
+    answer_bench_open(&b, 1);
     for (size_t i = 0; i < 4; i++) {
         char text[2] = {(char)('a' + order[i]), 0};
         answer_feed_add(&b.answer, &feeds[i], &b.turn, order[i], 1);
@@ -167,12 +118,12 @@ static void runs_come_in_any_order(void **state)
     for (const struct answer_feed *f = b.answer.feeds; f; f = f->next)
         assert_int_equal(f->first, at++);
     assert_int_equal(at, 4);
-    struct json choices = end(&b);
+    struct json choices = answer_bench_end(&b);
     expect(choices, 0, "a", "stop");
     expect(choices, 1, "b", "stop");
     expect(choices, 2, "c", "stop");
     expect(choices, 3, "d", "stop");
-    stop(&b);
+    answer_bench_stop(&b);
 }
 
 int main(void)
