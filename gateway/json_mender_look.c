@@ -75,7 +75,7 @@ static enum verdict key_follows(struct look *l, bool call)
 static enum verdict element_follows(struct look *l)
 {
     char c = l->t.p[l->at];
-    if (strchr("\"'[{(-\\", c) || (c >= '0' && c <= '9') || is_closer(c) || c == '\xe2')
+    if (c == '\xe2' || strchr("\"'[{(-\\", c) || (c >= '0' && c <= '9') || is_closer(c))
         return YES;
     size_t from = l->at;
     while (l->at < l->t.n && is_word_char(l->t.p[l->at]))
