@@ -67,7 +67,10 @@ static int take_allowed(struct arena *arena, struct span choice, struct tool_wis
         return fail_param(fail, FAIL_INVALID_VALUE, "tool_choice",
                           "tool_choice must have the \"tools\" that are allowed");
     struct json_raw_iter it = json_raw_each(allowed);
-    while (json_raw_next(&it)) {
+    for (size_t read = 0; json_raw_next(&it); read++) {
+        if (read == TOOLS_MAX)
+            return fail_param(fail, FAIL_INVALID_VALUE, "tool_choice",
+                              "tool_choice allows more than %d tools", TOOLS_MAX);
         struct span raw = json_raw_is_object(it.value) ? raw_name_of(it.value) : span_of(NULL, 0);
         const struct tool *tool = find_raw(&wish->list, raw);
         bool twice = false;
@@ -93,9 +96,6 @@ int tool_wish_read(struct arena *arena, struct json_parser *json, const struct t
         (struct tool_wish){.choice = TOOL_CHOICE_AUTO, .one_call = turn->no_parallel_tool_calls};
     if (turn->tools_wanted && tool_list_read(arena, json, turn->tools_raw, &wish->list, fail))
         return -1;
-    if (wish->list.n > TOOLS_EMULATED_MAX)
-        return fail_param(fail, FAIL_INVALID_VALUE, "tools", "there are more than %d tools",
-                          TOOLS_EMULATED_MAX);
     if (span_eq(choice, SPAN("\"required\"")) || span_eq(choice, SPAN("\"any\"")))
         wish->choice = TOOL_CHOICE_REQUIRED;
     else if (json_raw_is_object(choice) && wish->list.n)

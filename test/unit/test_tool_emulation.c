@@ -183,7 +183,7 @@ static void more_tools_than_anybody_needs(void **state)
     struct tool_wish wish;
     buffer_init(&body, 1 << 20);
     buffer_printf(&body, "\"messages\":[" USER "],\"tools\":[");
-    for (int i = 0; i <= TOOLS_EMULATED_MAX; i++)
+    for (int i = 0; i <= TOOLS_MAX; i++)
         buffer_printf(&body, "%s{\"type\":\"function\",\"function\":{\"name\":\"f%d\"}}",
                       i ? "," : "", i);
     buffer_printf(&body, "]%c", '\0');
