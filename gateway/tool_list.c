@@ -154,9 +154,7 @@ static unsigned schema_types(struct walk *w, struct json schema, int depth)
 
 static int compare_names(const void *a, const void *b)
 {
-    const struct span *x = a, *y = b;
-    int order = memcmp(x->p, y->p, x->n < y->n ? x->n : y->n);
-    return order ? order : (x->n > y->n) - (x->n < y->n);
+    return span_compare(*(const struct span *)a, *(const struct span *)b);
 }
 
 /* The names that a schema requires, in order: each property looks itself up in them. 0 or -1. */
