@@ -7,6 +7,7 @@
  */
 #include "gateway/tool_prompt.h"
 
+#include "adapters/support.h"
 #include "base/json_raw.h"
 #include "base/json_write.h"
 
@@ -109,19 +110,28 @@ int tool_wish_read(struct arena *arena, struct json_parser *json, const struct t
 
 /* ---- the instruction ---- */
 
+/* Descriptions come from servers of tools, too: none ends the list, or shows what looks like a
+ * call.
+ */
 static void write_tool(struct buffer *out, const struct tool *tool)
 {
-    struct json_writer w = json_writer(out);
+    struct buffer line;
+    struct json_writer w = json_writer(&line);
+    buffer_init(&line, SIZE_MAX / 4);
     json_begin_object(&w);
     json_member(&w, "name", tool->name);
     if (tool->description.n)
         json_member(&w, "description", tool->description);
     if (tool->parameters.n) {
         json_key(&w, "parameters");
-        json_raw_compact(out, tool->parameters);
+        json_raw_compact(&line, tool->parameters);
     }
     json_end_object(&w);
+    tool_text_json(out, buffer_span(&line));
     buffer_char(out, '\n');
+    if (line.error)
+        out->error = line.error;
+    buffer_free(&line);
 }
 
 void tool_prompt_write(struct buffer *out, const struct tool_wish *wish)
