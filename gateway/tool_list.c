@@ -9,8 +9,8 @@
 #include <stdlib.h>
 
 enum {
-    SCHEMA_DEPTH_MAX = 8,              /* of anyOf in $ref in anyOf … */
-    SCHEMA_STEPS_MAX = 2 * 1000 * 1000 /* members and elements looked at, in all of the list */
+    SCHEMA_DEPTH_MAX = 8,         /* of anyOf in $ref in anyOf … */
+    SCHEMA_STEPS_MAX = 500 * 1000 /* members and elements looked at, in all of the list */
 };
 
 /* ---- what a schema allows ---- */
