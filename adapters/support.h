@@ -89,8 +89,10 @@ bool token_use_refused(struct turn_run *, struct token_use *, const char *held);
  * are told as a string; ids and names that are "" are left out, but for a call's name. */
 void tool_text_call(struct buffer *out, const struct tool_call *);
 void tool_text_begin_result(struct buffer *out, struct span id, struct span name, bool is_error);
-/* Text inside a result. */
+/* Text of a result, and a JSON value, in which no mark is left: `<` of one is written as `&lt;`,
+ * and as `\u003c` (it stands in strings only). */
 void tool_text_inner(struct buffer *out, struct span text);
+void tool_text_json(struct buffer *out, struct span json);
 void tool_text_end_result(struct buffer *out);
 
 /* ---- prompts (support_prompt.c) ---- */

@@ -10,11 +10,15 @@
 #include "base/json_raw.h"
 #include "base/json_write.h"
 
-/* Does a mark begin here: `<tool_` or `</tool_`, in any case? */
+/* Does a mark begin here: `<tool_`, or the list's `<tools>`, or the end of one, in any case? */
 static bool is_mark(struct span text)
 {
     size_t slash = text.n > 1 && text.p[1] == '/' ? 1 : 0;
-    return span_eq_nocase(span_first(span_from(text, 1 + slash), 5), SPAN("tool_"));
+    struct span name = span_from(text, 1 + slash), behind = span_from(name, 5);
+    if (span_eq_nocase(span_first(name, 5), SPAN("tools")))
+        return !behind.n || behind.p[0] == '>' || behind.p[0] == '/' ||
+               (unsigned char)behind.p[0] <= ' ';
+    return span_eq_nocase(span_first(name, 5), SPAN("tool_"));
 }
 
 /* Copies; what stands for the `<` of a mark is not read as one. */
@@ -36,7 +40,7 @@ static void write_string(struct buffer *out, struct span text)
     buffer_init(&quoted, SIZE_MAX / 4);
     struct json_writer w = json_writer(&quoted);
     json_string(&w, text);
-    without_marks(out, buffer_span(&quoted), SPAN("\\u003c"));
+    tool_text_json(out, buffer_span(&quoted));
     if (quoted.error)
         out->error = quoted.error;
     buffer_free(&quoted);
@@ -54,7 +58,7 @@ static void write_arguments(struct buffer *out, struct span arguments)
     }
     buffer_init(&compact, SIZE_MAX / 4);
     json_raw_compact(&compact, text);
-    without_marks(out, buffer_span(&compact), SPAN("\\u003c")); /* `<` stands in strings only */
+    tool_text_json(out, buffer_span(&compact));
     if (compact.error)
         out->error = compact.error;
     buffer_free(&compact);
@@ -99,6 +103,11 @@ void tool_text_begin_result(struct buffer *out, struct span id, struct span name
     if (is_error)
         buffer_append(out, SPAN(" is_error=\"true\""));
     buffer_char(out, '>');
+}
+
+void tool_text_json(struct buffer *out, struct span json)
+{
+    without_marks(out, json, SPAN("\\u003c"));
 }
 
 void tool_text_inner(struct buffer *out, struct span text)

@@ -181,6 +181,7 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
         return give_up(engine);
     }
     catalogue_configure(engine->catalogue, config);
+    image_fetcher_configure(engine->images, config);
     if (engine->store && open_store(engine, rebuild, fail))
         return give_up(engine);
     keep_restored(engine->accounts);
@@ -199,6 +200,7 @@ int engine_reload(struct engine *engine, struct config *config)
         result = -1;
     account_pool_each(engine->accounts, keep_configured, engine);
     engine->config = config_ref(config);
+    image_fetcher_configure(engine->images, config);
     catalogue_configure(engine->catalogue, config);
     upstream_forget_idle(engine->upstream);
     config_unref(old);

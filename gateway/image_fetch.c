@@ -38,6 +38,7 @@ struct image_fetcher {
     size_t kept_bytes;
     size_t held; /* bytes of all pictures, and of those that are coming */
     uint64_t uses, calls;
+    const struct config *config; /* only compared; a fetch by it keeps it alive */
 };
 
 struct image_fetch {
@@ -148,6 +149,13 @@ struct image_fetcher *image_fetcher_create(struct upstream *upstream)
     return f;
 }
 
+void image_fetcher_configure(struct image_fetcher *f, const struct config *config)
+{
+    f->config = config;
+    for (size_t i = 0; i < IMAGE_CACHE_ENTRIES; i++)
+        drop(f, &f->kept[i]);
+}
+
 void image_fetcher_destroy(struct image_fetcher *f)
 {
     for (size_t i = 0; f && i < IMAGE_CACHE_ENTRIES; i++)
@@ -231,7 +239,7 @@ static void end_well(struct image_fetch *f, uint64_t now_ms)
     buffer_fit(&f->bytes);
     *image = (struct fetched_image){.refs = 1, .fetcher = f->fetcher, .bytes = f->bytes};
     buffer_init(&f->bytes, 0); /* its bytes stay counted: they are the picture's now */
-    if (f->may_keep)
+    if (f->may_keep && f->config == f->fetcher->config)
         keep(f->fetcher, f->asked, image, now_ms);
     release(f);
     done(owner, image, NULL);

@@ -38,6 +38,9 @@ struct image_fetcher *image_fetcher_create(struct upstream *);
 /* After all fetches have ended and all pictures were given back. NULL is fine. */
 void image_fetcher_destroy(struct image_fetcher *);
 
+/* The rules that hold from now on. What came, or comes, by others is not kept. Only compared. */
+void image_fetcher_configure(struct image_fetcher *, const struct config *);
+
 /* What is kept of an URL: a reference; NULL = nothing. */
 struct fetched_image *image_fetcher_recall(struct image_fetcher *, struct span url,
                                            uint64_t now_ms);

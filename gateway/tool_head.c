@@ -49,19 +49,40 @@ static enum mark_match plain_tag(const struct tool_step *s, struct span name, si
     return span_starts(in, name) && in.p[name.n] == '>' ? MARK_YES : MARK_NO;
 }
 
+/* The first tool whose name is not before `name`. */
+static size_t first_from(const struct tool_parser *p, struct span name)
+{
+    size_t from = 0, to = p->list->n;
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        if (span_compare(p->by_name[middle]->name, name) < 0)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
 enum mark_match tool_step_tool_tag(const struct tool_step *s, const struct tool **tool, size_t *n)
 {
-    const struct tool_list *list = s->p->list;
-    enum mark_match best = MARK_NO;
-    for (size_t i = 0; i < list->n; i++) {
-        enum mark_match found = plain_tag(s, list->tools[i].name, n);
-        *tool = &list->tools[i];
-        if (found == MARK_YES)
-            return found;
-        if (found == MARK_MORE)
-            best = found;
-    }
-    return best;
+    const struct tool_parser *p = s->p;
+    struct span in = span_first(span_from(s->in, 1), NAME_LENGTH_MAX + 1);
+    size_t length = 0;
+    while (length < in.n && in.p[length] != '>' && in.p[length] != '<')
+        length++;
+    bool ended = length == in.n;
+    struct span name = span_first(in, length);
+    if (s->in.p[0] != '<' || length > NAME_LENGTH_MAX || (ended && s->last) ||
+        (!ended && (!length || in.p[length] == '<')))
+        return MARK_NO;
+    size_t at = first_from(p, name);
+    if (at == p->list->n || !span_starts(p->by_name[at]->name, name))
+        return MARK_NO;
+    if (ended)
+        return MARK_MORE;
+    *tool = p->by_name[at];
+    *n = length + 2;
+    return (*tool)->name.n == length ? MARK_YES : MARK_NO;
 }
 
 enum mark_match tool_step_property_tag(const struct tool_step *s, const struct tool *tool,

@@ -6,8 +6,12 @@
 
 #include "base/json_raw.h"
 #include <stdio.h>
+#include <stdlib.h>
 
-enum { SCHEMA_DEPTH_MAX = 8 }; /* of anyOf in $ref in anyOf … */
+enum {
+    SCHEMA_DEPTH_MAX = 8,         /* of anyOf in $ref in anyOf … */
+    SCHEMA_STEPS_MAX = 500 * 1000 /* members and elements looked at, in all of the list */
+};
 
 /* ---- what a schema allows ---- */
 
@@ -48,83 +52,97 @@ static unsigned type_of_value(struct json v)
     return TOOL_TYPE_ANY;
 }
 
+/* A list of anyOf whose references lead back to it doubles with every level, and a long list may be
+ * referred to by many: all that is looked at counts, and what comes when nothing is left may be
+ * anything. */
+struct walk {
+    struct json root; /* of the tool's parameters */
+    long left;
+};
+
+static bool may_look(struct walk *w, struct json at)
+{
+    w->left -= w->left > 0 ? 1 + (long)json_size(at) : 0;
+    return w->left > 0;
+}
+
 /* The schema that "#/$defs/name" means in the tool's parameters; missing when it is none of ours.
  */
-static struct json referred(struct json root, struct span ref)
+static struct json referred(struct walk *w, struct span ref)
 {
-    struct json at = root;
+    struct json at = w->root;
     struct span piece, rest = span_from(ref, 2);
     if (!span_starts(ref, SPAN("#/")))
         return (struct json){NULL, 0};
-    while (span_split(&rest, '/', &piece))
+    while (may_look(w, at) && span_split(&rest, '/', &piece))
         at = json_get_n(at, piece);
     return at;
 }
 
-static unsigned schema_types(struct json root, struct json schema, int depth);
+static unsigned schema_types(struct walk *, struct json schema, int depth);
 
-static unsigned any_of(struct json root, struct json schemas, int depth)
+static unsigned any_of(struct walk *w, struct json schemas, int depth)
 {
     unsigned types = 0;
     struct json_iter it = json_each(schemas);
-    while (json_next(&it))
-        types |= schema_types(root, it.value, depth);
-    return types ? types : TOOL_TYPE_ANY;
+    while (w->left > 0 && json_next(&it))
+        types |= schema_types(w, it.value, depth);
+    return types && w->left > 0 ? types : TOOL_TYPE_ANY;
 }
 
-static unsigned all_of(struct json root, struct json schemas, int depth)
+static unsigned all_of(struct walk *w, struct json schemas, int depth)
 {
     unsigned types = TOOL_TYPE_ANY;
     struct json_iter it = json_each(schemas);
-    while (json_next(&it)) {
-        unsigned both = types & schema_types(root, it.value, depth);
+    while (w->left > 0 && json_next(&it)) {
+        unsigned both = types & schema_types(w, it.value, depth);
         types = both ? both : types;
     }
     return types;
 }
 
-static unsigned named_types(struct json type)
+static unsigned named_types(struct walk *w, struct json type)
 {
     unsigned types = 0;
     if (json_is(type, JSON_STRING))
         return type_of_name(json_text(type));
     struct json_iter it = json_each(type);
-    while (json_next(&it))
+    while (w->left-- > 0 && json_next(&it))
         types |= type_of_name(json_text(it.value));
-    return types ? types : TOOL_TYPE_ANY;
+    return types && w->left > 0 ? types : TOOL_TYPE_ANY;
 }
 
-static unsigned value_types(struct json values)
+static unsigned value_types(struct walk *w, struct json values)
 {
     unsigned types = 0;
     struct json_iter it = json_each(values);
-    while (json_next(&it))
+    while (w->left-- > 0 && json_next(&it))
         types |= type_of_value(it.value);
-    return types ? types : TOOL_TYPE_ANY;
+    return types && w->left > 0 ? types : TOOL_TYPE_ANY;
 }
 
-static unsigned schema_types(struct json root, struct json schema, int depth)
+static unsigned schema_types(struct walk *w, struct json schema, int depth)
 {
-    if (!json_is(schema, JSON_OBJECT) || depth > SCHEMA_DEPTH_MAX)
+    if (!json_is(schema, JSON_OBJECT) || depth > SCHEMA_DEPTH_MAX || !may_look(w, schema))
         return TOOL_TYPE_ANY;
     unsigned types = TOOL_TYPE_ANY, nullable = 0;
     struct json type = json_get(schema, "type"), ref = json_get(schema, "$ref");
     if (json_bool(json_get(schema, "nullable"), false))
         nullable = TOOL_TYPE_NULL;
     if (!json_is(type, JSON_MISSING))
-        types = named_types(type);
+        types = named_types(w, type);
     else if (json_is(ref, JSON_STRING))
-        types = schema_types(root, referred(root, json_text(ref)), depth + 1);
+        types = schema_types(w, referred(w, json_text(ref)), depth + 1);
     else if (json_is(json_get(schema, "enum"), JSON_ARRAY))
-        types = value_types(json_get(schema, "enum"));
+        types = value_types(w, json_get(schema, "enum"));
     else if (!json_is(json_get(schema, "const"), JSON_MISSING))
         types = type_of_value(json_get(schema, "const"));
     else if (json_is(json_get(schema, "anyOf"), JSON_ARRAY))
-        types = any_of(root, json_get(schema, "anyOf"), depth + 1);
+        types = any_of(w, json_get(schema, "anyOf"), depth + 1);
     else if (json_is(json_get(schema, "oneOf"), JSON_ARRAY))
-        types = any_of(root, json_get(schema, "oneOf"), depth + 1);
+        types = any_of(w, json_get(schema, "oneOf"), depth + 1);
     else if (json_is(json_get(schema, "allOf"), JSON_ARRAY))
-        types = all_of(root, json_get(schema, "allOf"), depth + 1);
+        types = all_of(w, json_get(schema, "allOf"), depth + 1);
     else if (json_is(json_get(schema, "properties"), JSON_OBJECT))
         types = TOOL_TYPE_OBJECT;
     else if (json_is(json_get(schema, "items"), JSON_OBJECT))
@@ -134,37 +152,54 @@ static unsigned schema_types(struct json root, struct json schema, int depth)
 
 /* ---- reading ---- */
 
-static bool is_required(struct json required, struct span name)
+static int compare_names(const void *a, const void *b)
 {
-    struct json_iter it = json_each(required);
-    while (json_next(&it)) {
-        if (span_eq(json_text(it.value), name))
-            return true;
-    }
-    return false;
+    return span_compare(*(const struct span *)a, *(const struct span *)b);
 }
 
-static int read_properties(struct arena *a, struct json schema, struct tool *tool)
+/* The names that a schema requires, in order: each property looks itself up in them. 0 or -1. */
+static int read_required(struct arena *a, struct json required, struct span **names, size_t *n)
+{
+    size_t all = json_is(required, JSON_ARRAY) ? json_size(required) : 0;
+    struct json_iter it = json_each(required);
+    *n = 0;
+    *names = arena_alloc(a, (all + 1) * sizeof **names);
+    if (!*names)
+        return -1;
+    while (*n < all && json_next(&it)) {
+        if (json_is(it.value, JSON_STRING))
+            (*names)[(*n)++] = json_text(it.value);
+    }
+    qsort(*names, *n, sizeof **names, compare_names);
+    return 0;
+}
+
+static int read_properties(struct arena *a, struct json schema, long *left, struct tool *tool)
 {
     struct json members = json_get(schema, "properties");
-    size_t n = json_is(members, JSON_OBJECT) ? json_size(members) : 0;
+    size_t n = json_is(members, JSON_OBJECT) ? json_size(members) : 0, n_required;
+    struct span *required;
     if (!n)
         return 0;
+    if (n > TOOL_PROPERTIES_MAX)
+        n = TOOL_PROPERTIES_MAX;
     struct tool_property *list = arena_alloc(a, n * sizeof *list);
-    if (!list)
+    if (!list || read_required(a, json_get(schema, "required"), &required, &n_required))
         return -1;
+    struct walk walk = {schema, *left};
     struct json_iter it = json_each(members);
     struct json_raw_iter raw = json_raw_each(json_raw_get(tool->parameters, "properties"));
     while (tool->n_properties < n && json_next(&it) && json_raw_next(&raw)) {
         struct tool_property *p = &list[tool->n_properties++];
         p->name = arena_text(a, it.key);
         p->schema = raw.value;
-        p->types = schema_types(schema, it.value, 0);
-        p->required = is_required(json_get(schema, "required"), it.key);
+        p->types = schema_types(&walk, it.value, 0);
+        p->required = bsearch(&it.key, required, n_required, sizeof *required, compare_names);
         if (!p->name.p)
             return -1;
     }
     tool->properties = list;
+    *left = walk.left;
     return 0;
 }
 
@@ -175,8 +210,8 @@ static int bad_entry(struct fail *fail, size_t i, const char *member, const char
     return fail_param(fail, FAIL_INVALID_VALUE, param, "%s %s", param, what);
 }
 
-/* One function of the list. */
-static int read_tool(struct arena *a, struct json function, struct span raw, size_t i,
+/* One function of the list. `left`: of the steps for all of them. */
+static int read_tool(struct arena *a, struct json function, struct span raw, size_t i, long *left,
                      struct tool *tool, struct fail *fail)
 {
     struct span name = json_get_text(function, "name"),
@@ -195,7 +230,7 @@ static int read_tool(struct arena *a, struct json function, struct span raw, siz
     if (!json_is(schema, JSON_OBJECT))
         return bad_entry(fail, i, "parameters", "must be an object: a JSON schema");
     tool->takes_others = json_bool(json_get(schema, "additionalProperties"), true);
-    return read_properties(a, schema, tool) ? fail_memory(fail) : 0;
+    return read_properties(a, schema, left, tool) ? fail_memory(fail) : 0;
 }
 
 static bool is_function(struct json entry)
@@ -216,7 +251,8 @@ int tool_list_read(struct arena *a, struct json_parser *parser, struct span tool
     if (bad || !json_is(root, JSON_ARRAY))
         return fail_param(fail, FAIL_INVALID_VALUE, "tools", "tools must be a list of functions");
     size_t n = json_size(root);
-    struct tool *tools = arena_alloc(a, (n ? n : 1) * sizeof *tools);
+    long left = SCHEMA_STEPS_MAX;
+    struct tool *tools = arena_alloc(a, (n < TOOLS_MAX ? n + 1 : TOOLS_MAX) * sizeof *tools);
     if (!tools)
         return fail_memory(fail);
     list->tools = tools;
@@ -226,8 +262,11 @@ int tool_list_read(struct arena *a, struct json_parser *parser, struct span tool
         struct tool *tool = &tools[list->n];
         if (!is_function(it.value))
             continue;
+        if (list->n == TOOLS_MAX)
+            return fail_param(fail, FAIL_INVALID_VALUE, "tools", "there are more than %d tools",
+                              TOOLS_MAX);
         if (read_tool(a, json_get(it.value, "function"), json_raw_get(raw.value, "function"), i,
-                      tool, fail))
+                      &left, tool, fail))
             return -1;
         if (tool_list_find(list, tool->name))
             return bad_entry(fail, i, "name", "is another function's name too");

@@ -11,6 +11,11 @@
 #include "base/fail.h"
 #include "base/json.h"
 
+enum {
+    TOOLS_MAX = 1024,          /* a model could not choose among more */
+    TOOL_PROPERTIES_MAX = 1024 /* that are known by name; others are taken as they come */
+};
+
 /* What JSON schema's `type` says of a value; several may be allowed. */
 enum tool_type {
     TOOL_TYPE_STRING = 1 << 0,
@@ -35,8 +40,8 @@ struct tool {
     struct span name, description; /* decoded; "" = no description */
     struct span parameters;        /* raw JSON schema; {NULL,0} = none was given */
     const struct tool_property *properties;
-    size_t n_properties;
-    bool takes_others; /* properties that are not listed are allowed */
+    size_t n_properties; /* TOOL_PROPERTIES_MAX at most */
+    bool takes_others;   /* properties that are not listed are allowed */
 };
 
 struct tool_list {
@@ -46,8 +51,9 @@ struct tool_list {
 
 /* `tools_raw` as in struct turn: a raw JSON array that a parser has accepted. Entries that are no
  * functions are left out. 0, or -1 with fail: invalid_value with `param` ("tools[1].function.name")
- * for a function without a name, a second one of the same name, or `parameters` that are no object;
- * or memory. Takes the parser. */
+ * for a function without a name, a second one of the same name, `parameters` that are no object,
+ * or more than TOOLS_MAX functions; or memory. Time is linear but for sorting, whatever the schemas
+ * refer to. Takes the parser. */
 int tool_list_read(struct arena *, struct json_parser *, struct span tools_raw, struct tool_list *,
                    struct fail *);
 /* Exactly that name, or NULL. */

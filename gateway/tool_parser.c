@@ -10,12 +10,33 @@
 
 #include <stdlib.h>
 
+static int compare_tools(const void *a, const void *b)
+{
+    const struct tool *const *x = a, *const *y = b;
+    return span_compare((*x)->name, (*y)->name);
+}
+
+static const struct tool **sort_tools(const struct tool_list *list)
+{
+    const struct tool **sorted = calloc(list->n + 1, sizeof *sorted);
+    for (size_t i = 0; sorted && i < list->n; i++)
+        sorted[i] = &list->tools[i];
+    if (sorted)
+        qsort(sorted, list->n, sizeof *sorted, compare_tools);
+    return sorted;
+}
+
 struct tool_parser *tool_parser_create(const struct tool_list *list)
 {
     struct tool_parser *p = calloc(1, sizeof *p);
     if (!p)
         return NULL;
     p->list = list;
+    p->by_name = sort_tools(list);
+    if (!p->by_name) {
+        free(p);
+        return NULL;
+    }
     tool_out_init(&p->out);
     tool_envelope_init(&p->envelope, list, &p->out);
     json_mender_init(&p->mender, MEND_FORM_VALUE);
@@ -37,6 +58,7 @@ void tool_parser_destroy(struct tool_parser *p)
     buffer_free(&p->held);
     buffer_free(&p->key);
     buffer_free(&p->closing);
+    free(p->by_name);
     free(p);
 }
 

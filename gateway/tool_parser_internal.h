@@ -35,6 +35,8 @@ enum {
 
 struct tool_parser {
     const struct tool_list *list;
+    const struct tool *
+        *by_name; /* in the order of their names: which "<NAME" may be, at each '<' */
     enum tool_state state;
     struct tool_out out;
     struct tool_envelope envelope;
@@ -88,7 +90,8 @@ void tool_step_begun(struct tool_step *);
 void tool_step_begin_call(struct tool_step *);
 enum mark_match tool_step_match(const struct tool_step *, size_t from, unsigned roles, bool line,
                                 const struct mark **, size_t *n);
-/* <NAME> of a tool, or </NAME>: YES, MORE or NO. */
+/* <NAME> of a tool: YES, MORE or NO. Takes logarithmic time. Names that are longer than
+ * NAME_LENGTH_MAX, or have '<' or '>' in them, are no tags. */
 enum mark_match tool_step_tool_tag(const struct tool_step *, const struct tool **, size_t *n);
 /* <NAME> of one of the tool's properties. */
 enum mark_match tool_step_property_tag(const struct tool_step *, const struct tool *,

@@ -7,6 +7,7 @@
  */
 #include "gateway/tool_prompt.h"
 
+#include "adapters/support.h"
 #include "base/json_raw.h"
 #include "base/json_write.h"
 
@@ -67,7 +68,10 @@ static int take_allowed(struct arena *arena, struct span choice, struct tool_wis
         return fail_param(fail, FAIL_INVALID_VALUE, "tool_choice",
                           "tool_choice must have the \"tools\" that are allowed");
     struct json_raw_iter it = json_raw_each(allowed);
-    while (json_raw_next(&it)) {
+    for (size_t read = 0; json_raw_next(&it); read++) {
+        if (read == TOOLS_MAX)
+            return fail_param(fail, FAIL_INVALID_VALUE, "tool_choice",
+                              "tool_choice allows more than %d tools", TOOLS_MAX);
         struct span raw = json_raw_is_object(it.value) ? raw_name_of(it.value) : span_of(NULL, 0);
         const struct tool *tool = find_raw(&wish->list, raw);
         bool twice = false;
@@ -93,9 +97,6 @@ int tool_wish_read(struct arena *arena, struct json_parser *json, const struct t
         (struct tool_wish){.choice = TOOL_CHOICE_AUTO, .one_call = turn->no_parallel_tool_calls};
     if (turn->tools_wanted && tool_list_read(arena, json, turn->tools_raw, &wish->list, fail))
         return -1;
-    if (wish->list.n > TOOLS_EMULATED_MAX)
-        return fail_param(fail, FAIL_INVALID_VALUE, "tools", "there are more than %d tools",
-                          TOOLS_EMULATED_MAX);
     if (span_eq(choice, SPAN("\"required\"")) || span_eq(choice, SPAN("\"any\"")))
         wish->choice = TOOL_CHOICE_REQUIRED;
     else if (json_raw_is_object(choice) && wish->list.n)
@@ -109,19 +110,28 @@ int tool_wish_read(struct arena *arena, struct json_parser *json, const struct t
 
 /* ---- the instruction ---- */
 
+/* Descriptions come from servers of tools, too: none ends the list, or shows what looks like a
+ * call.
+ */
 static void write_tool(struct buffer *out, const struct tool *tool)
 {
-    struct json_writer w = json_writer(out);
+    struct buffer line;
+    struct json_writer w = json_writer(&line);
+    buffer_init(&line, SIZE_MAX / 4);
     json_begin_object(&w);
     json_member(&w, "name", tool->name);
     if (tool->description.n)
         json_member(&w, "description", tool->description);
     if (tool->parameters.n) {
         json_key(&w, "parameters");
-        json_raw_compact(out, tool->parameters);
+        json_raw_compact(&line, tool->parameters);
     }
     json_end_object(&w);
+    tool_text_json(out, buffer_span(&line));
     buffer_char(out, '\n');
+    if (line.error)
+        out->error = line.error;
+    buffer_free(&line);
 }
 
 void tool_prompt_write(struct buffer *out, const struct tool_wish *wish)

@@ -18,8 +18,6 @@ enum tool_choice {
     TOOL_CHOICE_REQUIRED /* at least one call */
 };
 
-enum { TOOLS_EMULATED_MAX = 1024 }; /* a model could not choose among more */
-
 struct tool_wish {
     enum tool_choice choice;
     struct tool_list list; /* that may be called: with one named, that one alone. Empty with NONE */

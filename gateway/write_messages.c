@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 #include "base/json.h"
+#include "base/json_raw.h"
 #include "base/json_write.h"
 #include "gateway/answer_writer.h"
 #include "gateway/api.h"
@@ -289,16 +290,25 @@ static int put_piece(struct messages_writer *m, struct span text)
     return write_piece(m, out);
 }
 
+/* A number that is out of the parser's range (1e999) is JSON, and left as such in the stream. */
+static bool is_object(struct span text)
+{
+    struct json_parser *json = text.n ? json_parser_create(text.n + JSON_PADDING) : NULL;
+    struct json root;
+    int result = json ? json_parse(json, text, &root) : JSON_NOMEM;
+    bool object =
+        result == JSON_NUMBER ? json_check_object(text) : !result && json_is(root, JSON_OBJECT);
+    json_parser_destroy(json);
+    return object;
+}
+
 /* A call's arguments as the value of "input": what is no object stands in one. */
 static void write_input(struct messages_writer *m)
 {
     struct span text = span_trim(buffer_span(&m->argument));
-    struct json_parser *json = text.n ? json_parser_create(text.n + JSON_PADDING) : NULL;
-    struct json root;
-    if (json)
+    if (text.n)
         json_mend_surrogates(m->argument.p, m->argument.n);
-    bool good = json && json_parse(json, text, &root) == JSON_OK && json_is(root, JSON_OBJECT);
-    json_parser_destroy(json);
+    bool good = is_object(text);
     struct json_writer w = {m->out, true};
     if (good || !text.n) {
         json_member_raw(&w, "input", good ? text : SPAN("{}"));

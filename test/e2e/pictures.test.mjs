@@ -177,6 +177,19 @@ describe('pictures by URL', {timeout: 240000}, () => {
     await checkError(await see(...Array.from({length: 33}, (_, i) => url(100 + i))), bad('unsupported_value', 33));
   });
 
+  it('a reload ends what is kept: new rules hold for every picture', async () => {
+    const served = await serve();
+    const {pictures, gateway, see} = served;
+    assert.equal((await see(`${pictures.origin}/1`)).status, 200);
+    const from = gateway.stderr.length;
+    gateway.write({...gateway.config, server: {...FETCH, fetch_images_from: ['127.0.0.3/32']}});
+    gateway.signal('SIGHUP');
+    await gateway.logged(/configuration reloaded/, {from});
+    served.site.requests.length = 0;
+    await refused(served, `${pictures.origin}/1`, 'unsupported_value', NOT_PUBLIC);
+    assert.equal(pictures.requests.length, 1);
+  });
+
   it('a client that leaves ends the fetch; nobody waits for an account meanwhile', async () => {
     const {site, pictures, ask, see} = await serve();
     let arrived, left;

@@ -475,8 +475,34 @@ static int64_t used_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Half a megabyte of one beginning, over and over: what is no call leaves, in time that grows with
- * the length only. The bound is generous; a quadratic parser misses it a hundredfold. */
+/* SIZE bytes of one beginning, over and over: what is no call leaves, in time that grows with the
+ * length only. The bound is generous; a quadratic parser misses it a hundredfold. */
+static void play_beginnings(const struct tool_list *tools, struct span beginning, size_t size)
+{
+    enum { PIECE = 1500, LIMIT_MS = 4000 };
+    struct buffer in;
+    struct count count = {0};
+    struct tool_event_sink sink = {count_bytes, &count};
+    struct tool_parser *parser = tool_parser_create(tools);
+    watch("half a megabyte", beginning);
+    assert_non_null(parser);
+    buffer_init(&in, TEXT_MAX);
+    while (in.n < size)
+        buffer_append(&in, beginning);
+    int64_t start = used_ms();
+    for (size_t at = 0; at < in.n; at += PIECE)
+        assert_int_equal(
+            tool_parser_feed(parser, span_first(span_from(buffer_span(&in), at), PIECE), &sink), 0);
+    int end = tool_parser_end(parser, &sink);
+    assert_true(end == TOOL_PARSER_OK || end == TOOL_PARSER_HALF);
+    if (used_ms() - start > LIMIT_MS)
+        fail_msg("%zu bytes of %.*s took too long", in.n, SPAN_ARGS(beginning));
+    if (!tool_parser_calls(parser) && count.text != in.n)
+        fail_msg("of %zu bytes of %.*s only %zu left", in.n, SPAN_ARGS(beginning), count.text);
+    tool_parser_destroy(parser);
+    buffer_free(&in);
+}
+
 static void half_a_megabyte_of_beginnings_takes_no_time(void **state)
 {
     static const struct span beginnings[] = {
@@ -511,37 +537,32 @@ static void half_a_megabyte_of_beginnings_takes_no_time(void **state)
         SPAN_INIT("```tool_code\n"),
         SPAN_INIT("<tool_call>get_time<arg_key>"),
     };
-    enum { SIZE = 512 * 1024, PIECE = 1500, LIMIT_MS = 4000 };
     struct arena arena;
     struct tool_list tools;
     arena_init(&arena);
     tool_corpus_tools(&arena, &tools);
-    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings && !only; i++) {
-        struct buffer in;
-        watch("half a megabyte", beginnings[i]);
-        buffer_init(&in, TEXT_MAX);
-        while (in.n < SIZE)
-            buffer_append(&in, beginnings[i]);
-        struct count count = {0};
-        struct tool_event_sink sink = {count_bytes, &count};
-        struct tool_parser *parser = tool_parser_create(&tools);
-        assert_non_null(parser);
-        int64_t start = used_ms();
-        for (size_t at = 0; at < in.n; at += PIECE)
-            assert_int_equal(
-                tool_parser_feed(parser, span_first(span_from(buffer_span(&in), at), PIECE), &sink),
-                0);
-        int end = tool_parser_end(parser, &sink);
-        assert_true(end == TOOL_PARSER_OK || end == TOOL_PARSER_HALF);
-        if (used_ms() - start > LIMIT_MS)
-            fail_msg("half a megabyte of %.*s took too long", SPAN_ARGS(beginnings[i]));
-        if (!tool_parser_calls(parser) && count.text != in.n)
-            fail_msg("of half a megabyte of %.*s only %zu bytes left", SPAN_ARGS(beginnings[i]),
-                     count.text);
-        tool_parser_destroy(parser);
-        buffer_free(&in);
-    }
+    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings && !only; i++)
+        play_beginnings(&tools, beginnings[i], 512 * 1024);
     arena_free(&arena);
+}
+
+/* At each '<' it is asked whether one of them begins there. */
+static void as_many_tools_as_there_may_be_take_no_time(void **state)
+{
+    static const struct span beginnings[] = {
+        SPAN_INIT("<"),          SPAN_INIT("</"),
+        SPAN_INIT("<t"),         SPAN_INIT("<tool_1"),
+        SPAN_INIT("<tool_9999"), SPAN_INIT("<tool_call>{\"name\": \"tool_\"}"),
+    };
+    static struct tool list[TOOLS_MAX];
+    static char names[TOOLS_MAX][24];
+    const struct tool_list tools = {list, TOOLS_MAX};
+    for (int i = 0; i < TOOLS_MAX; i++) {
+        snprintf(names[i], sizeof names[i], "tool_%d", i);
+        list[i] = (struct tool){.name = span_str(names[i]), .takes_others = true};
+    }
+    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings && !only; i++)
+        play_beginnings(&tools, beginnings[i], 2 * 512 * 1024);
 }
 
 /* ---- a sink that has enough ---- */
@@ -597,6 +618,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(text_without_marks_is_never_held),
         cmocka_unit_test(deep_and_large_calls),
         cmocka_unit_test(half_a_megabyte_of_beginnings_takes_no_time),
+        cmocka_unit_test(as_many_tools_as_there_may_be_take_no_time),
         cmocka_unit_test(a_refusal_stops_it_and_is_handed_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

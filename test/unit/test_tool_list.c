@@ -4,6 +4,8 @@
 #include "gateway/tool_list.h"
 #include "test/unit/support/cmocka_all.h"
 
+#include <time.h>
+
 static struct arena arena;
 static struct json_parser *parser;
 
@@ -149,10 +151,109 @@ static void what_a_name_means(void **state)
     }
 }
 
+/* ---- lists that are made to take long ---- */
+
+enum { SECONDS = 4 /* of the processor's; what is not linear takes minutes */ };
+
+static int read_in_time(const struct buffer *raw, struct tool_list *list, struct fail *fail)
+{
+    clock_t before = clock();
+    int error = tool_list_read(&arena, parser, buffer_span(raw), list, fail);
+    assert_true(clock() - before < (clock_t)SECONDS * CLOCKS_PER_SEC);
+    return error;
+}
+
+/* {"function": {"name": "f", "parameters": {PARAMETERS}}}, whose insides are written between these
+ * two. */
+static void begin_function(struct buffer *raw)
+{
+    buffer_init(raw, 1 << 26);
+    buffer_printf(raw, "[{\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{");
+}
+
+static void end_function(struct buffer *raw) { buffer_printf(raw, "}}}]"); }
+
+static void schemas_that_lead_back_to_themselves_cost_what_others_do(void **state)
+{
+    struct tool_list list;
+    struct fail fail;
+    struct buffer raw;
+    begin_function(&raw);
+    buffer_printf(&raw, "\"p\":{\"type\":\"string\"}");
+    for (int i = 0; i < 500; i++)
+        buffer_printf(&raw, ",\"p%d\":{\"$ref\":\"#/$defs/a\"}", i);
+    buffer_printf(&raw, "},\"$defs\":{\"a\":{\"anyOf\":[{\"type\":\"string\"}");
+    for (int i = 0; i < 2000; i++)
+        buffer_printf(&raw, ",{\"$ref\":\"#/$defs/a\"}");
+    buffer_printf(&raw, "]}}");
+    end_function(&raw);
+    assert_int_equal(read_in_time(&raw, &list, &fail), 0);
+    assert_int_equal(list.tools[0].properties[0].types, TOOL_TYPE_STRING);
+    assert_int_equal(list.tools[0].properties[1].types, TOOL_TYPE_ANY);
+    buffer_free(&raw);
+}
+
+static void long_lists_that_many_refer_to_cost_what_others_do(void **state)
+{
+    struct tool_list list;
+    struct fail fail;
+    struct buffer raw;
+    begin_function(&raw);
+    for (int i = 0; i < 1000; i++)
+        buffer_printf(&raw, "%s\"p%d\":{\"$ref\":\"#/$defs/a\"}", i ? "," : "", i);
+    buffer_printf(&raw, "},\"$defs\":{\"a\":{\"enum\":[1");
+    for (int i = 0; i < 400000; i++)
+        buffer_printf(&raw, ",1");
+    buffer_printf(&raw, "]}}");
+    end_function(&raw);
+    assert_int_equal(read_in_time(&raw, &list, &fail), 0);
+    assert_int_equal(list.tools[0].properties[0].types, TOOL_TYPE_INTEGER);
+    assert_int_equal(list.tools[0].properties[999].types, TOOL_TYPE_ANY);
+    buffer_free(&raw);
+}
+
+static void many_required_names_of_many_properties(void **state)
+{
+    enum { N = 60000 };
+    struct tool_list list;
+    struct fail fail;
+    struct buffer raw;
+    begin_function(&raw);
+    for (int i = 0; i < N; i++)
+        buffer_printf(&raw, "%s\"p%d\":{}", i ? "," : "", i);
+    buffer_printf(&raw, "},\"required\":[null");
+    for (int i = N; i > 1; i--)
+        buffer_printf(&raw, ",\"p%d\"", i % 2 ? i : i + 1);
+    buffer_printf(&raw, "]");
+    end_function(&raw);
+    assert_int_equal(read_in_time(&raw, &list, &fail), 0);
+    assert_int_equal(list.tools[0].n_properties, TOOL_PROPERTIES_MAX);
+    assert_false(list.tools[0].properties[2].required);
+    assert_true(list.tools[0].properties[3].required);
+    assert_true(list.tools[0].properties[1023].required);
+    buffer_free(&raw);
+}
+
+static void more_functions_than_any_model_takes_are_not_read(void **state)
+{
+    struct tool_list list;
+    struct fail fail;
+    struct buffer raw;
+    buffer_init(&raw, 1 << 26);
+    for (int i = 0; i < 60000; i++)
+        buffer_printf(&raw, "%s{\"function\":{\"name\":\"f%d\"}}", i ? "," : "[", i);
+    buffer_printf(&raw, "]");
+    assert_int_equal(read_in_time(&raw, &list, &fail), -1);
+    assert_int_equal(fail.kind, FAIL_INVALID_VALUE);
+    assert_string_equal(fail.param, "tools");
+    assert_int_equal(list.n, TOOLS_MAX);
+    buffer_free(&raw);
+}
+
 static int setup(void **state)
 {
     arena_init(&arena);
-    parser = json_parser_create(1 << 20);
+    parser = json_parser_create(1 << 24);
     return !parser;
 }
 
@@ -170,6 +271,10 @@ int main(void)
         cmocka_unit_test(what_a_schema_allows),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(what_a_name_means),
+        cmocka_unit_test(schemas_that_lead_back_to_themselves_cost_what_others_do),
+        cmocka_unit_test(long_lists_that_many_refer_to_cost_what_others_do),
+        cmocka_unit_test(many_required_names_of_many_properties),
+        cmocka_unit_test(more_functions_than_any_model_takes_are_not_read),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

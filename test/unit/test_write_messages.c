@@ -247,6 +247,21 @@ static void calls_without_an_end_come_out(void **state)
                  "\"max_tokens\"", "null"));
 }
 
+/* A parser's range is no limit of JSON's: the stream and the whole answer say the same. */
+static void numbers_out_of_range_stay_numbers(void **state)
+{
+    struct bench *b = *state;
+    call(b, 0, "t0", "f");
+    argue(b, 0, "{\"a\":1e999}");
+    finish(b, "tool_calls", "", "");
+    end(b);
+    expect(b,
+           START OPEN_CALL("0", "t0", "f") INPUT("0", "{\\\"a\\\":1e999}") CLOSE("0")
+               END("\"tool_use\"", "null"),
+           WHOLE("{\"type\":\"tool_use\",\"id\":\"t0\",\"name\":\"f\",\"input\":{\"a\":1e999}}",
+                 "\"tool_use\"", "null"));
+}
+
 #define CITED                                                                                      \
     "{\"type\":\"web_search_result_location\",\"cited_text\":\"\",\"url\":\"https://e/\","         \
     "\"title\":\"T\",\"encrypted_index\":\"\"}"
@@ -387,6 +402,7 @@ int main(void)
         TEST(calls_between_texts),
         TEST(calls_side_by_side_wait_for_each_other),
         TEST(calls_without_an_end_come_out),
+        TEST(numbers_out_of_range_stay_numbers),
         TEST(citations_stand_at_the_last_text),
         TEST(citations_without_a_text_are_left_out),
         TEST(what_other_protocols_have),
