@@ -54,6 +54,17 @@ static int kimi_check(const struct site_settings *site, struct fail *fail)
 
 /* ---- pictures (§5.3) ---- */
 
+static int check_account(const struct credential *list, size_t n, struct fail *fail)
+{
+    const struct site_account account = {.credentials = list, .n_credentials = n};
+    if (account_credential(&account, "cookie").n &&
+        !account_credential(&account, "refresh_token").n &&
+        !account_credential(&account, "token").n)
+        return fail_set(fail, FAIL_INVALID_VALUE,
+                        "an account wants refresh_token or token beside its cookie");
+    return 0;
+}
+
 static enum adapter_step upload_picture(struct turn_run *run, struct kimi *k,
                                         struct site_request *req)
 {
@@ -471,6 +482,7 @@ const struct adapter adapter_kimi = {
     .max_concurrent = 2,
     .state_size = sizeof(struct kimi),
     .check = kimi_check,
+    .check_account = check_account,
     .base_model = base_model_id,
     .models = kimi_models,
     .models_request = kimi_models_request,

@@ -388,6 +388,17 @@ static const struct capability_note notes[] = {
     {0},
 };
 
+static int check_account(const struct credential *list, size_t n, struct fail *fail)
+{
+    const struct site_account account = {.credentials = list, .n_credentials = n};
+    bool email = account_credential(&account, "email").n > 0;
+    bool password = account_credential(&account, "password").n > 0;
+    if (email != password)
+        return fail_set(fail, FAIL_INVALID_VALUE, "an account wants %s",
+                        email ? "a password beside its email" : "an email beside its password");
+    return 0;
+}
+
 const struct adapter adapter_qwen = {
     .name = "qwen",
     .title = "Qwen Chat (chat.qwen.ai)",
@@ -404,6 +415,7 @@ const struct adapter adapter_qwen = {
     .cool_down_s = 60,
     .state_size = sizeof(struct qwen),
     .check = tongyi_check,
+    .check_account = check_account,
     .base_model = base_model_id,
     .models = qwen_models,
     .models_request = qwen_models_request,

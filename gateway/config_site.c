@@ -582,12 +582,12 @@ static void read_account(struct config_reader *r, const struct adapter *adapter,
             account->weight = (int)weight->integer;
     }
 
-    bool any = false; /* also a credential that was refused: it is complained about already */
+    size_t given = 0; /* also those that were refused: they are complained about already */
     for (const struct credential_field *field = adapter->credentials; field && field->name;
          field++) {
         add_field(names, field->name, !field->plain);
-        any |= field->plain ? toml_get(table, field->name) != NULL
-                            : config_secret_node(table, field->name) != NULL;
+        given += field->plain ? toml_get(table, field->name) != NULL
+                              : config_secret_node(table, field->name) != NULL;
         struct credential *credential = &list[account->n_credentials];
         if (read_credential(r, field, table, &credential->value)) {
             credential->name = span_str(field->name);
@@ -596,10 +596,11 @@ static void read_account(struct config_reader *r, const struct adapter *adapter,
     }
     account->credentials = list;
     struct fail fail = {0};
-    if (adapter->check_account && adapter->check_account(list, account->n_credentials, &fail))
+    if (adapter->check_account && given == account->n_credentials &&
+        adapter->check_account(list, given, &fail))
         config_error(r, table, "%s", fail.message);
     complain_unknown(r, table, names);
-    if (adapter->needs_account && !any && !account->guest)
+    if (adapter->needs_account && !given && !account->guest)
         complain_credentials(r, table, adapter, "this account has no credential");
 }
 

@@ -5,6 +5,7 @@ import {tmpdir} from 'node:os';
 import {join, resolve} from 'node:path';
 import {afterEach, describe, it} from 'node:test';
 import {ChatGlm, SIGN_SECRET, event, finish, jwt, say, siteError} from '../sites/chatglm.mjs';
+import {ClaudeWeb, key} from '../sites/claude_web.mjs';
 import {OpenAiSite} from '../sites/openai.mjs';
 import {root, run, startGateway} from './lib/gateway.mjs';
 import {chat, user} from './lib/http.mjs';
@@ -78,6 +79,7 @@ describe('dragoman replay', {timeout: 300000}, () => {
       [['a.sse', '--adapter', 'openai'], /is no JSON/, 1],
       [['claude_web/c.sse'], /asks for something that is not in the setup: \w+ \//, 1],
       [['openai/big.sse', '--every-split'], /too large for --every-split/, 1],
+      [['claude_web/c.setup.json'], /is a setup: say which recording/, 1],
       [['a.sse', 'b.sse'], /one word too many/, 2],
       [['a.sse', '--odd'], /unknown option --odd/, 2],
       [['a.sse', '--adapter'], /no name after --adapter/, 2],
@@ -159,6 +161,22 @@ describe('dragoman replay', {timeout: 300000}, () => {
     const lines = parse(stdout);
     assert.deepEqual([code, textOf(lines, 'text'), lines.at(-1).end, lines.at(-1).drift], [0, '你好 there', 'complete', ['unknown content type']]);
     assert.equal(parse((await run(['replay', path, '--every-split'])).stdout).at(-1).different, 0);
+  });
+
+  it('a capture whose paths hold what the account had before, an organization of claude.ai', async () => {
+    const site = await new ClaudeWeb().start();
+    running.push(site);
+    const gateway = await startGateway({server: {capture_dir: 'captures'}, sites: [{name: 'claude', adapter: 'claude_web', ...site.config(), accounts: [{name: 'me', session_key: key('one')}]}]});
+    running.push(gateway);
+    const ask = async () => (await chat(gateway.base, {model: 'claude/claude-sonnet-5', ...user('x')})).text();
+    await ask();
+    site.next('lateError');
+    await ask();
+    const {path, setup} = await captured(gateway);
+    assert.deepEqual(Object.keys(setup.account.held), ['organization']);
+    const {code, stdout, stderr} = await run(['replay', path]);
+    assert.deepEqual([code, stderr], [0, '']);
+    assert.deepEqual([textOf(parse(stdout), 'text'), parse(stdout).at(-1).failure.message], ['Half an answer', setup.failure.message]);
   });
 
   it('a time-out in the middle is what the transport said', async () => {

@@ -934,6 +934,18 @@ static void accounts_are_checked_against_the_adapter(void **state)
                    "guest = true");
     refused_saying("[[sites]]\nname='z'\nadapter='zai'\n[[sites.accounts]]\nname='a'\n",
                    "t.toml:4:1: this account has no credential: the adapter zai wants token");
+    refused_saying("[[sites]]\nname='k'\nadapter='kimi'\n[[sites.accounts]]\ncookie='a=b'\n",
+                   "t.toml:4:1: an account wants refresh_token or token beside its cookie");
+    refused_saying("[[sites]]\nname='q'\nadapter='qwen'\n[[sites.accounts]]\nemail='me@b.c'\n",
+                   "t.toml:4:1: an account wants a password beside its email");
+    refused_saying("[[sites]]\nname='q'\nadapter='qwen'\n[[sites.accounts]]\npassword='hush'\n",
+                   "t.toml:4:1: an account wants an email beside its password");
+    refused("[[sites]]\nname='q'\nadapter='qwen'\n[[sites.accounts]]\nemail='me@b.c'\n"
+            "password_env='DRAGOMAN_NOT_SET'\n",
+            "t.toml:6:14: \"password_env\" in [[sites.accounts]]: the environment variable "
+            "DRAGOMAN_NOT_SET is not set\n");
+    config_unref(good("[[sites]]\nname='q'\nadapter='qwen'\n[[sites.accounts]]\nemail='me@b.c'\n"
+                      "password='hush'\n"));
     refused_saying(OPENAI ACCOUNT "guest = true\n", "the adapter openai has no guest session");
     refused_saying(OPENAI "[[sites.accounts]]\ntoken='hush'\n",
                    "unknown key \"token\" in [[sites.accounts]]");
