@@ -183,7 +183,7 @@ static bool read_head(struct checker *c, const char *p, size_t n)
     c->at = AT_COUNTED;
     c->left = UINT64_MAX;
     if (n < 12 || memcmp(p + 8, " 200", 4) != 0) {
-        tell("refused", p, n);
+        tell("refused", p, strcspn(p, "\r"));
         c->faults->refused++;
         return false;
     }

@@ -67,6 +67,7 @@ static struct {
     uint64_t longest_gap_ns;
 } window;
 static unsigned long rss_before, rss_peak, rss_end;
+static uint64_t run_ns; /* from the first connection to the end of all */
 
 /* ---- the window ---- */
 
@@ -271,6 +272,7 @@ static void run(void)
             looked_ns = bench_now_ns();
         }
     }
+    run_ns = bench_now_ns() - began_ns;
     window_close();
     if (options.requests)
         faults.hung += options.connections - n_over;
@@ -327,7 +329,8 @@ static void print_results(void)
 {
     double seconds = (double)(window.to_ns - window.from_ns) / 1e9;
     double cpu_us = (double)window.cpu_ns / 1000;
-    printf("seconds %.4f\nrequests %lu\nchunks %lu\n", seconds, window.requests, window.chunks);
+    printf("run_ms %.2f\nseconds %.4f\nrequests %lu\nchunks %lu\n", (double)run_ns / 1e6, seconds,
+           window.requests, window.chunks);
     printf("requests_per_s %.1f\nchunks_per_s %.1f\n", (double)window.requests / seconds,
            (double)window.chunks / seconds);
     if (options.pid) {

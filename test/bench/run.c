@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -180,6 +181,8 @@ static void do_work(const struct work *work)
                 fprintf(stderr, "\r\033[K%s, round %u: %s ", work->name, round + 1,
                         target_name(id));
             measured[id] = work_turn(work, id, &figures[id]);
+            if (waitpid(upstream, NULL, WNOHANG) == upstream)
+                bench_die("the stand-in has ended");
         }
         work_round_over(work, figures);
         for (int id = 0; id < TARGETS; id++) {
@@ -192,6 +195,7 @@ static void do_work(const struct work *work)
     results_print(work);
 }
 
+/* Not what a handler should do, but all that is lost is the run itself. */
 static void on_signal(int number) { exit(128 + number); }
 
 int main(int argc, char **argv)

@@ -229,7 +229,7 @@ static void dragoman_site(FILE *f, const char *name, bool zai, bool tls)
 {
     fprintf(f,
             "[[sites]]\nname = \"%s\"\nadapter = \"%s\"\nbase_url = \"http%s%u%s\"\n"
-            "max_concurrent = 1000000\npool = { max = 0, max_idle = 0 }\n",
+            "max_concurrent = 1000000\npool = { max = 0, max_idle = 0 }\nmodels = [\"bench\"]\n",
             name, zai ? "zai" : "openai",
             tls ? "s://localhost:" : "://127.0.0.1:", tls ? settings.tls_port : settings.plain_port,
             zai ? "" : "/v1");

@@ -440,6 +440,7 @@ int main(int argc, char **argv)
     unsigned plain_port = 0, tls_port = 0;
     const char *ca = NULL;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
     for (int i = 1; i < argc; i++) {
         if (!strncmp(argv[i], "core=", 5))
             bench_pin(atoi(argv[i] + 5));
