@@ -264,11 +264,14 @@ static void log_path(enum target_id id, char *path)
 
 void target_show_log(enum target_id id)
 {
-    char path[PATH], line[500];
+    static unsigned shown[TARGETS];
+    char path[PATH], line[160];
+    if (shown[id]++ > 1)
+        return;
     log_path(id, path);
     FILE *f = fopen(path, "r");
-    for (int i = 0; f && i < 10 && fgets(line, sizeof line, f); i++)
-        fprintf(stderr, "  %s: %s", names[id].name, line);
+    for (int i = 0; f && i < 5 && fgets(line, sizeof line, f); i++)
+        fprintf(stderr, "  %s: %.*s\n", names[id].name, (int)strcspn(line, "\n"), line);
     if (f)
         fclose(f);
 }
@@ -277,7 +280,7 @@ static pid_t start_program(enum target_id id, unsigned port, bool tls)
 {
     char conf[PATH] = "", path[PATH], log[PATH], option[40];
     char serve[] = "serve", c[] = "-c", p[] = "-p", f[] = "-f", db[] = "-db",
-         headless[] = "--headless", node[] = "node", dir[PATH];
+         headless[] = "--headless", dir[PATH];
     snprintf(dir, sizeof dir, "%s", settings.directory);
     log_path(id, log);
     unlink(log);
@@ -292,9 +295,11 @@ static pid_t start_program(enum target_id id, unsigned port, bool tls)
         return program("haproxy", path) ? run_start(settings.target_core, log, argv, NULL) : 0;
     }
     if (id == TARGET_PORTKEY) {
+        const char *own = getenv("BENCH_NODE");
+        snprintf(conf, sizeof conf, "%s", own && *own ? own : "node");
         snprintf(path, sizeof path, "%s", settings.portkey);
         snprintf(option, sizeof option, "--port=%u", port);
-        char *argv[] = {node, path, option, headless, NULL};
+        char *argv[] = {conf, path, option, headless, NULL};
         return run_start(settings.target_core, log, argv, NULL);
     }
     write_dragoman(conf, port, id, tls);
