@@ -29,7 +29,7 @@
 #include "test/bench/check.h"
 #include "test/bench/proc.h"
 
-enum { READ = 256 * 1024, EVENTS = 512 };
+enum { READ = 256 * 1024, EVENTS = 512, ENOUGH = 100 };
 
 static struct {
     unsigned port, connections, requests;
@@ -308,8 +308,11 @@ static void write_request(void)
     free(body);
 }
 
+/* Too few tell nothing: streams that began so slowly that they hardly ran together. */
 static void print_times(const char *name, const struct histogram *h)
 {
+    if (h->count < ENOUGH)
+        return;
     printf("%s_p50 %.2f\n%s_p90 %.2f\n%s_p99 %.2f\n%s_max %.2f\n", name, histogram_us(h, 0.5), name,
            histogram_us(h, 0.9), name, histogram_us(h, 0.99), name, (double)h->max / 1000);
 }
@@ -335,9 +338,9 @@ static void print_results(void)
            (double)window.chunks / seconds);
     if (options.pid) {
         printf("cpu_share %.4f\n", cpu_us / 1e6 / seconds);
-        if (window.requests)
+        if (window.requests >= (options.requests ? ENOUGH : 1))
             printf("cpu_us_per_request %.4f\n", cpu_us / (double)window.requests);
-        if (window.chunks)
+        if (window.chunks >= ENOUGH)
             printf("cpu_us_per_chunk %.4f\n", cpu_us / (double)window.chunks);
         printf("rss_before %lu\nrss_peak %lu\nrss_end %lu\nrss_per_stream %.2f\n", rss_before,
                rss_peak, rss_end,

@@ -151,7 +151,7 @@ static bool turn_paced(const struct work *work, enum target_id id, struct figure
         ramp = gap_s;
     if (streams > 4000)
         ramp = 2;
-    double lasts = ramp + (settings.quick ? 1 : 3);
+    double lasts = ramp + (settings.quick ? 1 : 3) + (streams > 4000 ? 2 : 0);
     unsigned chunks = (unsigned)(lasts / gap_s) + 1;
     if (!target_start(&t, id, work->tls, false))
         return false;
