@@ -8,7 +8,7 @@ PREFIX ?= /usr/local
 T ?= 60
 ARGS ?=
 
-.PHONY: help deps ranks run build test test-unit test-e2e test-apps bench bench-small lint format fuzz install clean
+.PHONY: help deps ranks run build test test-unit test-e2e test-apps bench bench-small sites lint format fuzz install clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo 'make bench       how fast, how much memory, beside nginx and HAProxy (QUICK=1, PORTKEY=1: docs/performance.md)'
 	@echo 'make bench-small leases, requests that wait, a route beside nginx'
 	@echo 'make ranks       what counts tokens exactly (made by make build as well, where npm is there)'
+	@echo 'make sites       README.md: the table of sites, from what the adapters declare'
 	@echo 'make build       the release alone: build/release/dragoman'
 	@echo 'make install     PREFIX=/usr/local, DESTDIR is honoured'
 	@echo 'make deps        install what Debian provides and is missing (the others do so for themselves)'
@@ -58,6 +59,10 @@ bench:
 
 bench-small:
 	@scripts/bench small
+
+sites:
+	@scripts/deps build
+	@scripts/sites-table
 
 lint:
 	@scripts/lint

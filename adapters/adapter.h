@@ -58,8 +58,10 @@ enum capability {
     CAP_STOP = 1 << 13,  /* heeds `stop` exactly; where it does not, the gateway cuts the text */
     CAP_MAX_TOKENS = 1 << 14, /* heeds max_tokens; where it does not, the gateway counts and cuts */
     CAP_RELAY = 1 << 15,      /* takes turns with a relay */
-    CAP_CONVERSATION = 1 << 16 /* goes on in a conversation that the site holds: see
-                                  turn_run.conversation */
+    CAP_CONVERSATION = 1 << 16, /* goes on in a conversation that the site holds: see
+                                   turn_run.conversation */
+    CAP_IMAGE_URL = 1 << 17 /* the site takes pictures by their http(s) URL; where it does not, the
+                               gateway may fetch them */
 };
 
 enum { SITE_HEADERS_MAX = 24 };
@@ -82,6 +84,8 @@ struct site_request {
     enum framing framing; /* of an expected answer; on_head may change it */
     bool credential_step; /* obtains a credential: only one exchange per account does it at a time;
                              the others wait and are asked `next` again */
+    bool holds_account;   /* from cleanup: before it is answered the site would refuse the account's
+                             next request, so nobody gets the account until then */
     bool secret_target;   /* the query holds a secret: the log shows only the path */
     int delay_ms;         /* with ADAPTER_WAIT */
 };
@@ -133,6 +137,10 @@ struct turn_run {
     void (*keep)(void *owner, struct span key, struct span value);
     struct span (*recall)(void *owner, struct span key); /* valid until the next keep */
     void *memory_owner;
+    /* See upload_keep and upload_recall (support.h); both NULL where nothing is remembered. */
+    void (*keep_upload)(void *owner, struct span key, struct span value, int64_t expires_ms);
+    struct span (*recall_upload)(void *owner, struct span key); /* valid until the next call */
+    void *uploads_owner;
 };
 
 void run_drift(struct turn_run *, const char *kind);
@@ -161,21 +169,31 @@ struct model_sink {
     void *owner;
 };
 
+/* What the table of sites says of a capability instead of "yes": "with a token", "`-search`". */
+struct capability_note {
+    unsigned capability;
+    const char *text; /* Markdown */
+};
+
 struct adapter {
     const char *name;   /* "zai" */
     const char *title;  /* for people: "Z.ai (chat.z.ai)" */
     const char *origin; /* default base_url; NULL = must be configured; "" = none (CAP_LOCAL) */
     const struct credential_field *credentials;
+    /* The ways to sign in, for people: a credential's name, or several joined by `+`; ends with
+     * NULL. NULL = each of the credentials is one. */
+    const char *const *sign_in;
     const struct option_field *options;
     enum dialect dialect;  /* whose extras of a turn it understands (turn.h) */
     unsigned capabilities; /* of the adapter as a whole; models may have less: then `next` refuses
                               with FAIL_UNSUPPORTED */
-    bool offers_guest;     /* accounts may say guest = true */
-    bool needs_account;    /* false: without [[sites.accounts]] an anonymous account is used */
-    bool keeps_cookies;    /* the gateway takes Set-Cookie into the account's jar and sends Cookie
-                              (one header more: leave room) */
-    int max_concurrent;    /* per account, 0 = unlimited */
-    int cool_down_s;       /* rest after a limit that comes without a time; 0 = longer each time */
+    const struct capability_note *notes; /* for people; ends with capability == 0; NULL = none */
+    bool offers_guest;                   /* accounts may say guest = true */
+    bool needs_account; /* false: without [[sites.accounts]] an anonymous account is used */
+    bool keeps_cookies; /* the gateway takes Set-Cookie into the account's jar and sends Cookie
+                           (one header more: leave room) */
+    int max_concurrent; /* per account, 0 = unlimited */
+    int cool_down_s;    /* rest after a limit that comes without a time; 0 = longer each time */
     size_t state_size;
 
     /* Config check beyond types (optional): 0, or -1 with a sentence in fail (config error). */

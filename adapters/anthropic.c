@@ -217,12 +217,12 @@ static enum adapter_step models_request(struct turn_run *run, struct site_reques
 
 const struct adapter adapter_anthropic = {
     .name = "anthropic",
-    .title = "Anthropic",
+    .title = "Anthropic's API",
     .origin = "https://api.anthropic.com",
     .credentials = credentials,
     .options = options,
     .dialect = DIALECT_ANTHROPIC,
-    .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_FILE | CAP_TOOLS | CAP_REASONING |
+    .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_IMAGE_URL | CAP_FILE | CAP_TOOLS | CAP_REASONING |
                     CAP_RESPONSE_FORMAT | CAP_USAGE | CAP_MAX_TOKENS,
     .needs_account = true,
     .models_need_credential = true,

@@ -2,8 +2,8 @@
  * adapters/anthropic.h - what the files of the anthropic adapter share (docs/sites/anthropic.md).
  *
  * anthropic.c is who we are and what happens when; anthropic_model.c what a model understands;
- * anthropic_body.c and anthropic_messages.c make the request; anthropic_stream.c reads the answer;
- * anthropic_errors.c says what failures mean.
+ * anthropic_body.c, anthropic_tools.c and anthropic_messages.c make the request; anthropic_stream.c
+ * reads the answer; anthropic_errors.c says what failures mean.
  */
 #ifndef DRAGOMAN_ADAPTERS_ANTHROPIC_H
 #define DRAGOMAN_ADAPTERS_ANTHROPIC_H
@@ -78,7 +78,7 @@ struct anthropic {
     struct span first_call; /* id, in the arena: what the blocks are kept under */
 };
 
-/* ---- the request (anthropic_body.c, anthropic_messages.c) ---- */
+/* ---- the request (anthropic_body.c, anthropic_tools.c, anthropic_messages.c) ---- */
 
 struct anthropic_body {
     struct turn_run *run;
@@ -96,6 +96,12 @@ struct anthropic_body {
 
 /* The body of POST /v1/messages in the arena. 0, or -1 with run->fail. */
 int anthropic_write_body(struct turn_run *, struct anthropic *, struct span *body);
+/* Is it this raw JSON? False for what is absent. */
+bool anthropic_raw_is(struct span raw, const char *json);
+/* Is this field still to be written: not in the client's own words? */
+bool anthropic_is_open(const struct anthropic_body *, const char *key);
+/* `tools` and `tool_choice`. 0, or -1 with run->fail. */
+int anthropic_write_tools(struct anthropic_body *);
 /* `system` is written from the messages before this one. */
 size_t anthropic_first_message(const struct turn *);
 int anthropic_write_system(struct anthropic_body *, struct span instruction);

@@ -252,27 +252,15 @@ static int read_stop(struct turn_run *run, struct anthropic *a, struct json delt
     return lost ? fail_memory(&run->fail) : 0;
 }
 
-static struct span finish_reason(struct turn_run *run, struct span said)
-{
-    static const struct {
-        struct span said, reason;
-    } rows[] = {
-        {SPAN_INIT("end_turn"), SPAN_INIT("stop")},
-        {SPAN_INIT("stop_sequence"), SPAN_INIT("stop")},
-        {SPAN_INIT("pause_turn"), SPAN_INIT("stop")},
-        {SPAN_INIT("max_tokens"), SPAN_INIT("length")},
-        {SPAN_INIT("model_context_window_exceeded"), SPAN_INIT("length")},
-        {SPAN_INIT("tool_use"), SPAN_INIT("tool_calls")},
-        {SPAN_INIT("refusal"), SPAN_INIT("content_filter")},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (span_eq(said, rows[i].said))
-            return rows[i].reason;
-    }
-    if (said.n)
-        run_drift(run, "unknown stop_reason");
-    return SPAN("stop");
-}
+static const struct stop_row stop_rows[] = {
+    {SPAN_INIT("end_turn"), SPAN_INIT("stop")},
+    {SPAN_INIT("stop_sequence"), SPAN_INIT("stop")},
+    {SPAN_INIT("pause_turn"), SPAN_INIT("stop")},
+    {SPAN_INIT("max_tokens"), SPAN_INIT("length")},
+    {SPAN_INIT("model_context_window_exceeded"), SPAN_INIT("length")},
+    {SPAN_INIT("tool_use"), SPAN_INIT("tool_calls")},
+    {SPAN_INIT("refusal"), SPAN_INIT("content_filter")},
+};
 
 static enum adapter_verdict refused_answer(struct turn_run *run, const struct anthropic *a)
 {
@@ -288,7 +276,8 @@ enum adapter_verdict anthropic_finish(struct turn_run *run, struct anthropic *a)
         if (a->open.open[i].kind != BLOCK_NONE && end_block(run, a, &a->open.open[i]))
             return ADAPTER_FAIL;
     }
-    struct span reason = finish_reason(run, a->stop_reason);
+    struct span reason =
+        stop_reason_of(run, stop_rows, sizeof stop_rows / sizeof *stop_rows, a->stop_reason);
     bool told = span_eq(reason, SPAN("length")) || a->stop_sequence.n ||
                 span_eq(a->stop_reason, SPAN("pause_turn"));
     if (!a->something && span_eq(reason, SPAN("content_filter")))

@@ -107,10 +107,7 @@ static bool is_device_id(struct span id) { return id.n == 32 && is_path_id(id); 
 /* The device of the access token; before there is one our own, made once per account and kept. */
 static struct span device_id(struct turn_run *run, struct span token)
 {
-    struct json payload;
-    struct span text = jwt_payload(run->arena, token), id = SPAN("");
-    if (text.p && json_parse_lenient(run->json, text, &payload) == JSON_OK)
-        id = json_get_text(payload, DEVICE_ID);
+    struct span id = json_get_text(jwt_claims(run, token), DEVICE_ID);
     if (!is_device_id(id))
         id = account_held(run->account, DEVICE_ID, 0, 0);
     id = id.n ? arena_dup(run->arena, id) : make_hex_id(run);
@@ -194,10 +191,7 @@ enum adapter_step chatglm_post_json(struct turn_run *run, const struct chatglm *
 /* Whether a JWT says that it is an access token, which in refresh_token is a slip. */
 static bool is_access_token(struct turn_run *run, struct span token)
 {
-    struct json payload;
-    struct span text = jwt_payload(run->arena, token);
-    return text.p && json_parse_lenient(run->json, text, &payload) == JSON_OK &&
-           span_eq(json_get_text(payload, "type"), SPAN("access"));
+    return span_eq(json_get_text(jwt_claims(run, token), "type"), SPAN("access"));
 }
 
 static struct span refresh_token(struct turn_run *run)
@@ -222,10 +216,7 @@ static int use_lone_token(struct turn_run *run, struct chatglm *c)
                         "chatglm_refresh_token of chatglm.cn into refresh_token",
                         SPAN_ARGS(name));
     if (!token_can_be_sent(token))
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
-                        "the token of account \"%.*s\" holds blanks or other characters that no "
-                        "token has: copy it again",
-                        SPAN_ARGS(name));
+        return fail_unfit_token(run, "token");
     int64_t end = jwt_expires_ms(run, token);
     if (end && end <= run->now_ms)
         return fail_set(&run->fail, FAIL_CREDENTIAL,
@@ -260,10 +251,7 @@ static enum adapter_step ask_token(struct turn_run *run, struct chatglm *c,
         return chatglm_send(run, c, req, SPAN(""));
     }
     if (!token_can_be_sent(token)) {
-        fail_set(&run->fail, FAIL_CREDENTIAL,
-                 "the refresh_token of account \"%.*s\" holds blanks or other characters that no "
-                 "token has: copy it again",
-                 SPAN_ARGS(run->account->name));
+        fail_unfit_token(run, REFRESH_TOKEN);
         return ADAPTER_FAILED;
     }
     req->target = SPAN("/chatglm/user-api/user/refresh");
@@ -316,7 +304,7 @@ static enum adapter_step chatglm_next(struct turn_run *run, struct site_request 
         c->at = CHATGLM_UPLOAD;
         __attribute__((fallthrough));
     case CHATGLM_UPLOAD:
-        if (c->pictures.uploaded < c->pictures.n)
+        if (next_upload(run, &c->pictures, "file"))
             return chatglm_upload(run, c, req);
         c->at = CHATGLM_CHAT;
         __attribute__((fallthrough));
@@ -444,26 +432,35 @@ static enum adapter_step stop_stream(struct turn_run *run, struct chatglm *c,
     json_member(&w, "history_id", c->stream.message_id);
     json_end_object(&w);
     c->stop_told = true;
+    req->holds_account = true;
     req->target = SPAN("/chatglm/mainchat-api/stream/stop_stream");
     return chatglm_post_json(run, c, req, &body, c->token.value);
 }
 
-/* Only what our own requests made. */
+/* Only what our own requests made; of these the last may be gone on with. */
+static size_t n_to_delete(const struct turn_run *run, const struct chatglm *c)
+{
+    return c->n_conversations - (c->n_conversations && run->conversation_kept ? 1 : 0);
+}
+
 static enum adapter_step delete_conversations(struct turn_run *run, struct chatglm *c,
                                               struct site_request *req)
 {
+    size_t n = n_to_delete(run, c);
     struct buffer body;
     buffer_init(&body, CHATGLM_BODY_LIMIT);
     struct json_writer w = json_writer(&body);
     json_begin_object(&w);
     json_key(&w, "conversation_ids");
     json_begin_array(&w);
-    for (size_t i = 0; i < c->n_conversations; i++)
+    for (size_t i = 0; i < n; i++)
         json_string(&w, c->conversations[i]);
     json_end_array(&w);
     json_member(&w, "assistant_id", c->assistant);
     json_end_object(&w);
-    c->n_conversations = 0;
+    if (n < c->n_conversations)
+        c->conversations[0] = c->conversations[n];
+    c->n_conversations -= n;
     req->target = SPAN("/chatglm/mainchat-api/conversation/bulk_delete");
     return chatglm_post_json(run, c, req, &body, c->token.value);
 }
@@ -478,8 +475,7 @@ static enum adapter_step chatglm_cleanup(struct turn_run *run, struct site_reque
     req->framing = FRAMING_NONE;
     if (s->message_id.n && !s->ended && !c->stop_told)
         step = stop_stream(run, c, req);
-    else if (c->n_conversations && !run->conversation_kept &&
-             site_option_bool(run->site, "delete_chat", true))
+    else if (n_to_delete(run, c) && site_option_bool(run->site, "delete_chat", true))
         step = delete_conversations(run, c, req);
     return step == ADAPTER_SEND ? step : ADAPTER_DONE;
 }
@@ -523,6 +519,11 @@ static int chatglm_models_answer(struct turn_run *run, struct span body,
     return 0;
 }
 
+static const struct capability_note notes[] = {
+    {CAP_SEARCH, "`-search`"},
+    {0},
+};
+
 const struct adapter adapter_chatglm = {
     .name = "chatglm",
     .title = "ChatGLM (chatglm.cn)",
@@ -531,6 +532,7 @@ const struct adapter adapter_chatglm = {
     .options = chatglm_options,
     .capabilities =
         CAP_SYSTEM | CAP_IMAGE | CAP_FILE | CAP_REASONING | CAP_SEARCH | CAP_CONVERSATION,
+    .notes = notes,
     .offers_guest = true,
     .needs_account = true,
     .max_concurrent = 1,

@@ -19,14 +19,10 @@ enum adapter_step chatglm_upload(struct turn_run *run, struct chatglm *c, struct
         multipart_field(&form, SPAN("from"), SPAN("chat"));
         multipart_field(&form, SPAN("assistant_id"), c->assistant);
     }
-    multipart_end(&form);
-    if (!request_body(run, req, &body) || !form.boundary.p)
+    if (!multipart_post(run, req, &form))
         return step_out_of_memory(run);
-    req->method = "POST";
     req->target = c->older_upload ? SPAN("/chatglm/backend-api/assistant/file_upload")
                                   : SPAN("/chatglm/productivity-api/file/chat_upload");
-    req->framing = FRAMING_WHOLE;
-    site_request_header(req, SPAN("Content-Type"), multipart_type(run->arena, &form));
     return chatglm_send(run, c, req, c->token.value);
 }
 
@@ -74,6 +70,7 @@ enum adapter_verdict chatglm_take_upload(struct turn_run *run, struct chatglm *c
     buffer_free(&entry);
     if (!picture->answer.p)
         return fail_memory(&run->fail);
+    upload_keep(run, &c->pictures, picture, "file", UPLOAD_KEEP_MS); /* of no conversation */
     c->pictures.uploaded++;
     return ADAPTER_COMPLETE;
 }

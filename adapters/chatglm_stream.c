@@ -387,7 +387,7 @@ static enum adapter_verdict fail_with(struct turn_run *run, struct chatglm *c, s
     return ADAPTER_FAIL;
 }
 
-/* What the site calls this answer and its conversation; both for the clean-up only. */
+/* What the site calls this answer and its conversation. */
 static int take_ids(struct turn_run *run, struct chatglm *c, struct json root)
 {
     struct span id = json_get_text(root, "id"), of = json_get_text(root, "conversation_id");
@@ -400,6 +400,8 @@ static int take_ids(struct turn_run *run, struct chatglm *c, struct json root)
             return fail_memory(&run->fail);
         c->conversations[c->n_conversations++] = copy;
     }
+    if (!chatglm_stream_has_output(&c->stream))
+        return check_conversation(run, "chatglm.cn", run->conversation, of);
     return 0;
 }
 

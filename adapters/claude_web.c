@@ -2,9 +2,10 @@
  * adapters/claude_web.c - claude.ai: who we are, which steps a turn has (sites/claude_web.md §1,
  * §2, §4, §6).
  *
- * A turn is: the account's organization (asked for once and held), a conversation of ours, an
- * upload for each picture, and one stream. Conversations are temporary ones, which the site keeps
- * in no history; where it does not make them so, ours is deleted afterwards, and no other ever.
+ * A turn is: the account's organization (asked for once and held), a conversation of ours, which
+ * may be the one of the turn before, an upload for each picture, and one stream. Conversations are
+ * temporary ones, which the site keeps in no history; where it does not make them so, ours is
+ * deleted afterwards unless it will go on, and no other ever.
  */
 #include "adapters/claude_web.h"
 
@@ -147,10 +148,22 @@ static enum adapter_step ask_organization(struct turn_run *run, struct site_requ
 
 /* ---- the steps ---- */
 
+/* Is the conversation to be deleted by us? Temporary ones go by themselves, and some plans have
+ * none. */
+static void note_conversation(const struct turn_run *run, struct claude_web *c)
+{
+    if (!c->temporary && !site_option_bool(run->site, "keep_chats", false) &&
+        c->n_lasting < CLAUDE_WEB_TRIES)
+        c->lasting_ones[c->n_lasting++] = c->conversation;
+}
+
 static int begin(struct turn_run *run, struct claude_web *c)
 {
+    int held = claude_web_go_on(run, c);
+    if (held > 0) /* it was made for us, and is removed as if by this turn */
+        note_conversation(run, c);
     c->wiggle = span_eq(site_option_text(run->site, "upload", SPAN("")), SPAN("wiggle"));
-    if (claude_web_collect(run, c) || claude_web_choose_model(run, c))
+    if (held < 0 || claude_web_collect(run, c) || claude_web_choose_model(run, c))
         return -1;
     c->at = CLAUDE_WEB_ORGANIZATION;
     return 0;
@@ -164,6 +177,17 @@ static enum adapter_step next_chat(struct turn_run *run, struct claude_web *c,
         return ADAPTER_WAIT;
     }
     return claude_web_chat(run, c, req);
+}
+
+/* The classic way's files are the organization's, and good in all of its conversations; the newer
+ * way's belong to the one that they were uploaded into, and are not remembered. */
+static struct picture *unknown_upload(struct turn_run *run, struct claude_web *c)
+{
+    struct picture *upload;
+    while ((upload = claude_web_next_upload(c)) && !c->wiggle &&
+           upload_recall(run, &c->uploads, upload, "upload"))
+        c->uploads.uploaded++;
+    return upload;
 }
 
 static enum adapter_step claude_web_next(struct turn_run *run, struct site_request *req)
@@ -181,9 +205,13 @@ static enum adapter_step claude_web_next(struct turn_run *run, struct site_reque
             return step_out_of_memory(run);
         c->at = CLAUDE_WEB_CREATE;
         __attribute__((fallthrough));
-    case CLAUDE_WEB_CREATE: return claude_web_create(run, c, req);
+    case CLAUDE_WEB_CREATE:
+        if (!c->parent.n)
+            return claude_web_create(run, c, req);
+        c->at = CLAUDE_WEB_UPLOAD;
+        __attribute__((fallthrough));
     case CLAUDE_WEB_UPLOAD:
-        if (claude_web_next_upload(c))
+        if (unknown_upload(run, c))
             return claude_web_upload(run, c, req);
         c->at = CLAUDE_WEB_CHAT;
         __attribute__((fallthrough));
@@ -195,15 +223,6 @@ static enum adapter_step claude_web_next(struct turn_run *run, struct site_reque
 
 /* ---- answers of the steps before the stream ---- */
 
-/* Is a conversation at the site to be deleted by us? Temporary ones go by themselves, and some
- * plans have none. */
-static void note_conversation(struct turn_run *run, struct claude_web *c, bool temporary)
-{
-    if (!temporary && !site_option_bool(run->site, "keep_chats", false) &&
-        c->n_lasting < CLAUDE_WEB_TRIES)
-        c->lasting_ones[c->n_lasting++] = c->conversation;
-}
-
 static enum adapter_verdict take_conversation(struct turn_run *run, struct claude_web *c,
                                               struct json root)
 {
@@ -212,7 +231,8 @@ static enum adapter_verdict take_conversation(struct turn_run *run, struct claud
         c->conversation = arena_dup(run->arena, id);
     if (!c->conversation.p)
         return fail_memory(&run->fail);
-    note_conversation(run, c, json_bool(json_get(root, "is_temporary"), !c->lasting));
+    c->temporary = json_bool(json_get(root, "is_temporary"), !c->lasting);
+    note_conversation(run, c);
     c->at = CLAUDE_WEB_UPLOAD;
     return ADAPTER_COMPLETE;
 }
@@ -231,14 +251,16 @@ static enum adapter_verdict take_upload(struct turn_run *run, struct claude_web 
     upload->id = arena_dup(run->arena, id);
     if (!upload->id.p)
         return fail_memory(&run->fail);
+    if (!c->wiggle)
+        upload_keep(run, &c->uploads, upload, "upload", UPLOAD_KEEP_MS);
     c->uploads.uploaded++;
     return ADAPTER_COMPLETE;
 }
 
 /* ---- what goes wrong, and is worth another try ---- */
 
-/* The site no longer knows the conversation: another one, once. Files stay, but for those that are
- * the conversation's own. */
+/* The site no longer knows the conversation that we have just made: another one, once. Files stay,
+ * but for those that are the conversation's own. */
 static enum adapter_verdict another_conversation(struct turn_run *run, struct claude_web *c)
 {
     c->made_another = true;
@@ -271,7 +293,8 @@ static enum adapter_verdict refused(struct turn_run *run, struct claude_web *c, 
 {
     claude_web_refused(run, c, body);
     bool chat = c->at == CLAUDE_WEB_CHAT;
-    if (chat && c->status == 404 && run->fail.kind == FAIL_BAD_REQUEST && !c->made_another)
+    bool lost = chat && c->status == 404 && run->fail.kind == FAIL_BAD_REQUEST;
+    if (lost && !c->made_another && !c->parent.n) /* else the whole history is wanted first */
         return another_conversation(run, c);
     if (chat && c->status == 409 && run->fail.kind == FAIL_UNAVAILABLE && !c->waited)
         return wait_a_moment(run, c);
@@ -383,10 +406,20 @@ static enum adapter_step stop_answer(struct turn_run *run, struct claude_web *c,
     return claude_web_post_json(run, req, &body);
 }
 
-static enum adapter_step delete_conversation(struct turn_run *run, struct claude_web *c,
-                                             struct site_request *req)
+/* The next of those to be deleted: not the one that will go on. */
+static bool next_lasting(const struct turn_run *run, struct claude_web *c, struct span *id)
 {
-    struct span id = c->lasting_ones[--c->n_lasting];
+    while (c->n_lasting) {
+        *id = c->lasting_ones[--c->n_lasting];
+        if (!run->conversation_kept || !span_eq(*id, c->conversation))
+            return true;
+    }
+    return false;
+}
+
+static enum adapter_step delete_conversation(struct turn_run *run, const struct claude_web *c,
+                                             struct site_request *req, struct span id)
+{
     req->method = "DELETE";
     req->target = arena_printf(run->arena, "/api/organizations/%.*s/chat_conversations/%.*s",
                                SPAN_ARGS(c->organization), SPAN_ARGS(id));
@@ -397,12 +430,13 @@ static enum adapter_step claude_web_cleanup(struct turn_run *run, struct site_re
 {
     struct claude_web *c = run->state;
     enum adapter_step step = ADAPTER_DONE;
+    struct span id;
     bool answering = c->at == CLAUDE_WEB_CHAT && c->asked && !c->stream.ended;
     req->framing = FRAMING_NONE;
     if (answering && !c->stop_told)
         step = stop_answer(run, c, req);
-    else if (c->n_lasting)
-        step = delete_conversation(run, c, req);
+    else if (c->organization.n && next_lasting(run, c, &id))
+        step = delete_conversation(run, c, req, id);
     return step == ADAPTER_SEND ? step : ADAPTER_DONE;
 }
 
@@ -449,13 +483,23 @@ static int claude_web_list_refused(struct turn_run *run, int status, struct span
     return nonsense(run, "something that is no list of models");
 }
 
+static const char *const sign_in[] = {"session_key", "cookie", NULL};
+
+static const struct capability_note notes[] = {
+    {CAP_SEARCH, "`-search`"},
+    {0},
+};
+
 const struct adapter adapter_claude_web = {
     .name = "claude_web",
     .title = "Claude's web app (claude.ai)",
     .origin = "https://claude.ai",
     .credentials = claude_web_credentials,
+    .sign_in = sign_in,
     .options = claude_web_options,
-    .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_FILE | CAP_REASONING | CAP_SEARCH,
+    .capabilities =
+        CAP_SYSTEM | CAP_IMAGE | CAP_FILE | CAP_REASONING | CAP_SEARCH | CAP_CONVERSATION,
+    .notes = notes,
     .needs_account = true,
     .keeps_cookies = true,
     .cool_down_s = 3600,

@@ -33,6 +33,7 @@ struct claude_web_stream {
     struct blocks blocks;
     bool any_event, text, thought; /* came */
     bool ended;                    /* the site says that it is over */
+    struct span answer;            /* what the site calls it; "" = not told */
     int64_t characters;            /* of the text so far */
     bool half;                     /* … which ends in the first half of a surrogate pair */
     struct claude_web_citation *open;
@@ -51,7 +52,9 @@ struct claude_web {
 
     /* The conversation. Not temporary: it stays at the site, until we delete it. */
     struct span conversation;
-    bool lasting; /* do not ask for a temporary one: the site has refused that */
+    struct span parent; /* the answer in it that our message follows; "" = a new conversation */
+    bool temporary;     /* the site made it so */
+    bool lasting;       /* do not ask for a temporary one: the site has refused that */
     struct span lasting_ones[CLAUDE_WEB_TRIES]; /* to be deleted afterwards */
     size_t n_lasting;
     bool made_another; /* the first one was lost at the site */
@@ -88,6 +91,10 @@ int claude_web_collect(struct turn_run *, struct claude_web *);
 /* The next that must be uploaded, or NULL: texts travel inside the message. */
 struct picture *claude_web_next_upload(struct claude_web *);
 enum adapter_step claude_web_create(struct turn_run *, struct claude_web *, struct site_request *);
+/* The next turn can go on behind the answer that was read. */
+void claude_web_tell_conversation(struct turn_run *, const struct claude_web *);
+/* Where the turn before told so: 1, and no conversation is to be created; 0; -1 with run->fail. */
+int claude_web_go_on(struct turn_run *, struct claude_web *);
 enum adapter_step claude_web_upload(struct turn_run *, struct claude_web *, struct site_request *);
 enum adapter_step claude_web_chat(struct turn_run *, struct claude_web *, struct site_request *);
 

@@ -1,6 +1,7 @@
 /*
  * adapters/claude_web_body.c - what we send to claude.ai: a conversation, uploads, and one prompt
- * that holds the whole history (sites/claude_web.md §4).
+ * that holds the whole history, or what is new in a conversation that goes on
+ * (sites/claude_web.md §4).
  */
 #include "adapters/claude_web.h"
 
@@ -63,6 +64,27 @@ enum adapter_step claude_web_create(struct turn_run *run, struct claude_web *c,
                                SPAN_ARGS(c->organization));
     req->framing = FRAMING_WHOLE;
     return claude_web_post_json(run, req, &body);
+}
+
+#define TEMPORARY "temporary"
+#define LASTING   "lasting"
+
+void claude_web_tell_conversation(struct turn_run *run, const struct claude_web *c)
+{
+    struct span kind = c->temporary ? SPAN(TEMPORARY) : SPAN(LASTING);
+    tell_conversation(run, (struct span[]){c->conversation, c->stream.answer, kind}, 3);
+}
+
+int claude_web_go_on(struct turn_run *run, struct claude_web *c)
+{
+    struct span ids[3];
+    int held = read_conversation(run, "claude.ai", ids, 3);
+    if (held <= 0)
+        return held;
+    c->conversation = ids[0];
+    c->parent = ids[1];
+    c->temporary = !span_eq(ids[2], SPAN(LASTING));
+    return 1;
 }
 
 /* ---- uploads (§4.2) ---- */
@@ -128,17 +150,13 @@ enum adapter_step claude_web_upload(struct turn_run *run, struct claude_web *c,
     struct multipart form = {&body, make_uuid(run)};
     buffer_init(&body, CLAUDE_WEB_BODY_LIMIT);
     multipart_file(&form, SPAN("file"), upload->filename, upload->mime, upload->bytes);
-    multipart_end(&form);
-    if (!request_body(run, req, &body) || !form.boundary.p)
+    if (!multipart_post(run, req, &form))
         return step_out_of_memory(run);
-    req->method = "POST";
     req->target =
         c->wiggle ? arena_printf(run->arena,
                                  "/api/organizations/%.*s/conversations/%.*s/wiggle/upload-file",
                                  SPAN_ARGS(c->organization), SPAN_ARGS(c->conversation))
                   : arena_printf(run->arena, "/api/%.*s/upload", SPAN_ARGS(c->organization));
-    req->framing = FRAMING_WHOLE;
-    site_request_header(req, SPAN("Content-Type"), multipart_type(run->arena, &form));
     return claude_web_send(run, req);
 }
 
@@ -244,6 +262,8 @@ enum adapter_step claude_web_chat(struct turn_run *run, struct claude_web *c,
     write_attachments(&w, c, pasted ? prompt : SPAN(""));
     write_files(&w, c);
     json_member_raw(&w, "sync_sources", SPAN("[]"));
+    if (c->parent.n)
+        json_member(&w, "parent_message_uuid", c->parent);
     write_wishes(&w, c, run->turn);
     json_end_object(&w);
     req->target =

@@ -250,32 +250,20 @@ static int read_stop(struct turn_run *run, struct claude_web_stream *s, struct s
 }
 
 /* "" = the answer failed. */
-static struct span finish_reason(struct turn_run *run, struct span said)
-{
-    static const struct {
-        struct span said, reason;
-    } rows[] = {
-        {SPAN_INIT("end_turn"), SPAN_INIT("stop")},
-        {SPAN_INIT("stop_sequence"), SPAN_INIT("stop")},
-        {SPAN_INIT("tool_use"), SPAN_INIT("stop")},
-        {SPAN_INIT("user_canceled"), SPAN_INIT("stop")},
-        {SPAN_INIT("max_tokens"), SPAN_INIT("length")},
-        {SPAN_INIT("max_tool_use"), SPAN_INIT("length")},
-        {SPAN_INIT("tool_use_limit"), SPAN_INIT("length")},
-        {SPAN_INIT("max_conversation_length"), SPAN_INIT("length")},
-        {SPAN_INIT("refusal"), SPAN_INIT("content_filter")},
-        {SPAN_INIT("cyber_refusal"), SPAN_INIT("content_filter")},
-        {SPAN_INIT("prompt_injection_risk"), SPAN_INIT("content_filter")},
-        {SPAN_INIT("error"), SPAN_INIT("")},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (span_eq(said, rows[i].said))
-            return rows[i].reason;
-    }
-    if (said.n)
-        run_drift(run, "unknown stop_reason");
-    return SPAN("stop");
-}
+static const struct stop_row stop_rows[] = {
+    {SPAN_INIT("end_turn"), SPAN_INIT("stop")},
+    {SPAN_INIT("stop_sequence"), SPAN_INIT("stop")},
+    {SPAN_INIT("tool_use"), SPAN_INIT("stop")},
+    {SPAN_INIT("user_canceled"), SPAN_INIT("stop")},
+    {SPAN_INIT("max_tokens"), SPAN_INIT("length")},
+    {SPAN_INIT("max_tool_use"), SPAN_INIT("length")},
+    {SPAN_INIT("tool_use_limit"), SPAN_INIT("length")},
+    {SPAN_INIT("max_conversation_length"), SPAN_INIT("length")},
+    {SPAN_INIT("refusal"), SPAN_INIT("content_filter")},
+    {SPAN_INIT("cyber_refusal"), SPAN_INIT("content_filter")},
+    {SPAN_INIT("prompt_injection_risk"), SPAN_INIT("content_filter")},
+    {SPAN_INIT("error"), SPAN_INIT("")},
+};
 
 static enum adapter_verdict
 ended_without_text(struct turn_run *run, const struct claude_web_stream *s, struct span reason)
@@ -292,7 +280,8 @@ ended_without_text(struct turn_run *run, const struct claude_web_stream *s, stru
 static enum adapter_verdict finish(struct turn_run *run, struct claude_web *c)
 {
     struct claude_web_stream *s = &c->stream;
-    struct span reason = finish_reason(run, s->stop_reason);
+    struct span reason =
+        stop_reason_of(run, stop_rows, sizeof stop_rows / sizeof *stop_rows, s->stop_reason);
     s->ended = true;
     if (end_blocks(run, s))
         return ADAPTER_FAIL;
@@ -308,6 +297,8 @@ static enum adapter_verdict finish(struct turn_run *run, struct claude_web *c)
     }
     if (s->exceeded)
         run->rest_s = s->rest_s;
+    if (span_eq(reason, SPAN("stop")))
+        claude_web_tell_conversation(run, c);
     if (delta_finish_as(run->out, 0, reason, s->stop_reason, SPAN("")))
         return ADAPTER_FAIL;
     c->at = CLAUDE_WEB_OVER;
@@ -327,6 +318,20 @@ static void read_limit(struct turn_run *run, struct claude_web_stream *s, struct
 }
 
 /* ---- events ---- */
+
+/* What the site calls its answer, and whether it stands where we wanted it: an answer that knows
+ * nothing of what came before is none. */
+static int begin_message(struct turn_run *run, struct claude_web *c, const struct message_event *e)
+{
+    struct claude_web_stream *s = &c->stream;
+    s->blocks = (struct blocks){0};
+    bool first = !s->text && !s->thought;
+    if (first && c->parent.n && json_get_text(e->root, "discarded_parent_message_uuid").n)
+        return fail_set(&run->fail, FAIL_PROTOCOL,
+                        "claude.ai does not go on behind the answer that it was told");
+    s->answer = arena_dup(run->arena, json_get_text(e->inner, "uuid"));
+    return s->answer.p ? 0 : fail_memory(&run->fail);
+}
 
 /* The older form (§5.3). */
 static enum adapter_verdict read_completion(struct turn_run *run, struct claude_web *c,
@@ -381,7 +386,7 @@ enum adapter_verdict claude_web_read_frame(struct turn_run *run, struct claude_w
     case EVENT_BLOCK_DELTA: error = put_piece(run, s, &e); break;
     case EVENT_BLOCK_START: error = begin_block(run, s, &e); break;
     case EVENT_BLOCK_STOP: error = end_block_at(run, s, e.index); break;
-    case EVENT_MESSAGE_START: s->blocks = (struct blocks){0}; break;
+    case EVENT_MESSAGE_START: error = begin_message(run, c, &e); break;
     case EVENT_MESSAGE_DELTA:
         error = read_stop(run, s, json_get_text(e.inner, "stop_reason"));
         break;

@@ -238,9 +238,14 @@ static int models_answer(struct turn_run *run, struct span body, const struct mo
     return g->page.n ? MODELS_MORE : 0;
 }
 
+static const struct capability_note notes[] = {
+    {CAP_SEARCH, "`google_search = true`"},
+    {0},
+};
+
 const struct adapter adapter_gemini = {
     .name = "gemini",
-    .title = "Google Gemini API",
+    .title = "Google's Gemini API",
     .origin = "https://generativelanguage.googleapis.com",
     .credentials = credentials,
     .options = options,
@@ -248,6 +253,7 @@ const struct adapter adapter_gemini = {
     .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_AUDIO | CAP_FILE | CAP_TOOLS | CAP_REASONING |
                     CAP_RESPONSE_FORMAT | CAP_LOGPROBS | CAP_SEARCH | CAP_USAGE | CAP_STOP |
                     CAP_MAX_TOKENS,
+    .notes = notes,
     .needs_account = true,
     .cool_down_s = 60,
     .state_size = sizeof(struct gemini),

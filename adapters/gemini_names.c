@@ -8,9 +8,7 @@
  */
 #include "adapters/gemini.h"
 
-#include <stdio.h>
-
-enum { NAME_MAX_BYTES = 128, NAME_KEPT = 100 /* of a name that is changed */ };
+enum { NAME_MAX_BYTES = 128 };
 
 /* ---- models ---- */
 
@@ -66,30 +64,17 @@ static bool is_legal(struct span name)
     return true;
 }
 
-/* A name that Google takes; the hash keeps different names different, in every turn the same. */
 struct span gemini_legal_name(struct turn_run *run, struct gemini *g, struct span given)
 {
-    char legal[NAME_MAX_BYTES + 1];
-    size_t n = 0;
     if (is_legal(given))
         return given;
     if (g->names && span_eq(g->names->given, given)) /* else it is made, and listed, once more */
         return g->names->legal;
-    if (!given.n || !is_letter(given.p[0]))
-        legal[n++] = '_';
-    for (size_t i = 0; i < given.n && n < NAME_KEPT; i++) {
-        unsigned char c = (unsigned char)given.p[i];
-        if (is_name_char(given.p[i]))
-            legal[n++] = given.p[i];
-        else if ((c & 0xC0) != 0x80) /* one for each character */
-            legal[n++] = '_';
-    }
-    n += (size_t)snprintf(legal + n, sizeof legal - n, "_%08x",
-                          (unsigned)(span_hash(SPAN_HASH, given) & 0xFFFFFFFF));
     struct gemini_name *name = arena_alloc(run->arena, sizeof *name);
     if (!name)
         return span_of(NULL, 0);
-    *name = (struct gemini_name){given, arena_dup(run->arena, span_of(legal, n)), g->names};
+    *name = (struct gemini_name){given, make_legal_name(run->arena, given, is_name_char, is_letter),
+                                 g->names};
     g->names = name;
     return name->legal;
 }

@@ -62,17 +62,25 @@ static enum adapter_step upload_picture(struct turn_run *run, struct kimi *k,
     struct multipart form = {&body, make_uuid(run)};
     buffer_init(&body, KIMI_BODY_LIMIT);
     multipart_file(&form, SPAN("file"), picture->filename, picture->mime, picture->bytes);
-    multipart_end(&form);
-    struct span type = multipart_type(run->arena, &form);
-    if (!request_body(run, req, &body) || !form.boundary.p)
+    if (!multipart_post(run, req, &form))
         return step_out_of_memory(run);
     k->ask = KIMI_UPLOAD;
-    req->method = "POST";
     req->target = SPAN("/apiv2-files/file/upload");
-    req->framing = FRAMING_WHOLE;
-    site_request_header(req, SPAN("Content-Type"), type);
     kimi_add_headers(run, k, req, k->session.value, SPAN(""));
     return request_ready(run, req);
+}
+
+bool kimi_pauses(struct kimi *k, struct site_request *req, bool at_once)
+{
+    if (!at_once && !k->waited) {
+        k->waited = true;
+        req->delay_ms = KIMI_POLL_MS;
+        return true;
+    }
+    k->waited = false;
+    k->polls++;
+    k->all_polls++;
+    return false;
 }
 
 /* Is the picture read? Asked again and again, with pauses. */
@@ -80,14 +88,8 @@ static enum adapter_step ask_progress(struct turn_run *run, struct kimi *k,
                                       struct site_request *req)
 {
     struct buffer body;
-    if (!k->waited) {
-        k->waited = true;
-        req->delay_ms = KIMI_POLL_MS;
+    if (kimi_pauses(k, req, false))
         return ADAPTER_WAIT;
-    }
-    k->waited = false;
-    k->polls++;
-    k->all_polls++;
     k->ask = KIMI_PROGRESS;
     buffer_init(&body, KIMI_BODY_LIMIT);
     struct json_writer w = json_writer(&body);
@@ -107,6 +109,13 @@ static void next_picture(struct kimi *k)
     k->polls = 0;
 }
 
+/* Once it is read: files are the account's, and good in any of its chats. */
+static void keep_picture(struct turn_run *run, struct kimi *k, struct picture *picture)
+{
+    picture->answer = SPAN("ready");
+    upload_keep(run, &k->pictures, picture, "file", UPLOAD_KEEP_MS);
+}
+
 static enum adapter_verdict take_upload(struct turn_run *run, struct kimi *k, struct json root)
 {
     struct picture *picture = &k->pictures.list[k->pictures.uploaded];
@@ -121,13 +130,17 @@ static enum adapter_verdict take_upload(struct turn_run *run, struct kimi *k, st
         json_get_text(thumbnail, "thumbnailUrl").n || json_get_text(thumbnail, "previewUrl").n
             ? SPAN("ready")
             : SPAN("");
+    if (!picture->id.p)
+        return fail_memory(&run->fail);
+    if (picture->answer.n)
+        keep_picture(run, k, picture);
     k->pictures.uploaded++;
-    return picture->id.p ? ADAPTER_COMPLETE : fail_memory(&run->fail);
+    return ADAPTER_COMPLETE;
 }
 
 static enum adapter_verdict take_progress(struct turn_run *run, struct kimi *k, struct json root)
 {
-    const struct picture *picture = &k->pictures.list[k->ready];
+    struct picture *picture = &k->pictures.list[k->ready];
     struct span status = json_get_text(json_at(json_get(root, "progresses"), 0), "status");
     char place[PART_PLACE_SIZE];
     if (span_eq(status, SPAN("PROCESS_STATUS_FAILED"))) {
@@ -135,8 +148,10 @@ static enum adapter_verdict take_progress(struct turn_run *run, struct kimi *k, 
         return fail_param(&run->fail, FAIL_BAD_REQUEST, place,
                           KIMI_HOST " could not read the picture");
     }
-    if (span_eq(status, SPAN("PROCESS_STATUS_SUCCESS")))
+    if (span_eq(status, SPAN("PROCESS_STATUS_SUCCESS"))) {
+        keep_picture(run, k, picture);
         next_picture(k);
+    }
     return ADAPTER_COMPLETE;
 }
 
@@ -262,13 +277,15 @@ static enum adapter_step send_chat(struct turn_run *run, struct kimi *k, struct 
 /* As kimi_stream.c told it. */
 static int go_on_in_chat(struct turn_run *run, struct kimi *k)
 {
-    struct span chat, rest = run->conversation;
-    if (!rest.n)
-        return 0;
-    if (!span_split(&rest, '/', &chat) || !is_path_id(chat) || !is_path_id(rest) || k->rest)
-        return fail_set(&run->fail, FAIL_PROTOCOL, "the chat at " KIMI_HOST " is of another form");
-    k->chat_id = chat;
-    k->parent = rest;
+    struct span ids[2];
+    int held = read_conversation(run, KIMI_HOST, ids, 2);
+    if (held <= 0)
+        return held;
+    if (k->rest)
+        return fail_set(&run->fail, FAIL_PROTOCOL,
+                        KIMI_HOST " of the older form is asked to go on in a chat of the newer");
+    k->chat_id = ids[0];
+    k->parent = ids[1];
     return 0;
 }
 
@@ -309,7 +326,7 @@ static enum adapter_step kimi_next(struct turn_run *run, struct site_request *re
         return missing < 0 ? ADAPTER_FAILED : kimi_ask_refresh(run, k, req);
     if (k->rest)
         return kimi_rest_next(run, k, req);
-    if (k->pictures.uploaded < k->pictures.n)
+    if (next_upload(run, &k->pictures, "file"))
         return upload_picture(run, k, req);
     return must_wait_for_picture(k) ? ask_progress(run, k, req) : send_chat(run, k, req);
 }
@@ -434,13 +451,22 @@ static enum adapter_step kimi_models_request(struct turn_run *run, struct site_r
     return kimi_send_json(run, &k, req, &body, true);
 }
 
+static const char *const sign_in[] = {"refresh_token", "token", NULL};
+
+static const struct capability_note notes[] = {
+    {CAP_SEARCH, "`-search`"},
+    {0},
+};
+
 const struct adapter adapter_kimi = {
     .name = "kimi",
     .title = "Kimi (" KIMI_HOST ")",
     .origin = "https://" KIMI_HOST,
     .credentials = kimi_credentials,
+    .sign_in = sign_in,
     .options = kimi_options,
     .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_REASONING | CAP_SEARCH | CAP_CONVERSATION,
+    .notes = notes,
     .needs_account = true,
     .max_concurrent = 2,
     .state_size = sizeof(struct kimi),

@@ -131,6 +131,9 @@ bool kimi_renew(struct turn_run *, struct kimi *);
 /* All of §4 but the content's type. `bearer` and `referer` may be empty: none, the origin + `/`. */
 void kimi_add_headers(struct turn_run *, struct kimi *, struct site_request *, struct span bearer,
                       struct span referer);
+/* Between two questions for the same there is a pause: true = wait now, and ask again. `at_once`:
+ * this one needs none. Else the question is counted, and goes out. */
+bool kimi_pauses(struct kimi *, struct site_request *, bool at_once);
 /* A JSON body that was written into `body`, which is freed. `connect`: a unary call below /apiv2/.
  */
 enum adapter_step kimi_send_json(struct turn_run *, struct kimi *, struct site_request *,

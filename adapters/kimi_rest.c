@@ -82,14 +82,8 @@ static enum adapter_step announce_picture(struct turn_run *run, struct kimi *k,
                                           struct site_request *req)
 {
     struct buffer body;
-    if (k->polls && !k->waited) {
-        k->waited = true;
-        req->delay_ms = KIMI_POLL_MS;
+    if (kimi_pauses(k, req, k->polls == 0))
         return ADAPTER_WAIT;
-    }
-    k->waited = false;
-    k->polls++;
-    k->all_polls++;
     struct json_writer w = begin_body(&body);
     json_member(&w, "type", SPAN("image"));
     json_member(&w, "file_id", k->older.file_id);
@@ -210,7 +204,7 @@ enum adapter_step kimi_rest_next(struct turn_run *run, struct kimi *k, struct si
     int known = know_user(run, k);
     if (known <= 0)
         return known < 0 ? ADAPTER_FAILED : ask_user(run, k, req);
-    if (k->pictures.uploaded < k->pictures.n)
+    if (k->older.next_of_picture > KIMI_SIGN || next_upload(run, &k->pictures, "rest"))
         return next_of_picture(run, k, req);
     return k->chat_id.n ? stream_chat(run, k, req) : create_chat(run, k, req);
 }
@@ -307,6 +301,8 @@ enum adapter_verdict kimi_rest_answer(struct turn_run *run, struct kimi *k, stru
     }
     if (good && k->ask == KIMI_PARSE) {
         k->older.next_of_picture = KIMI_SIGN;
+        upload_keep(run, &k->pictures, &k->pictures.list[k->pictures.uploaded], "rest",
+                    UPLOAD_KEEP_MS);
         k->pictures.uploaded++;
         return ADAPTER_COMPLETE;
     }

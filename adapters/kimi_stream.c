@@ -23,21 +23,13 @@ bool kimi_stream_has_output(const struct kimi_stream *s)
 
 /* ---- the end ---- */
 
-/* "chat/message": both are plain ids. The older form's chats are not gone on with. */
-static void tell_conversation(struct turn_run *run, const struct kimi *k)
-{
-    if (!k->rest && k->chat_id.n && is_path_id(k->stream.message_id))
-        run_conversation(run, arena_printf(run->arena, "%.*s/%.*s", SPAN_ARGS(k->chat_id),
-                                           SPAN_ARGS(k->stream.message_id)));
-}
-
 static enum adapter_verdict finish(struct turn_run *run, struct kimi *k, struct span reason)
 {
     if (!kimi_stream_has_output(&k->stream))
         return fail_set(&run->fail, FAIL_EMPTY, KIMI_HOST " ended its answer without any text");
     k->over = true;
-    if (span_eq(reason, SPAN("stop")))
-        tell_conversation(run, k);
+    if (span_eq(reason, SPAN("stop")) && !k->rest) /* the older form's are not gone on with */
+        tell_conversation(run, (struct span[]){k->chat_id, k->stream.message_id}, 2);
     if (sources_cite(&k->stream.sources, run->out) || delta_finish(run->out, 0, reason))
         return ADAPTER_FAIL;
     return ADAPTER_COMPLETE;
@@ -260,6 +252,8 @@ static enum adapter_verdict take_block(struct turn_run *run, struct kimi *k, str
 static int take_chat(struct turn_run *run, struct kimi *k, struct json chat)
 {
     struct span id = json_get_text(chat, "id");
+    if (k->parent.n && !kimi_stream_has_output(&k->stream))
+        return check_conversation(run, KIMI_HOST, k->chat_id, id);
     if (k->chat_id.n || !is_path_id(id))
         return 0;
     k->chat_id = arena_dup(run->arena, id);

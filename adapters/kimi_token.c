@@ -25,11 +25,9 @@ enum {
 /* Is it an access token, whatever field it stands in? */
 static bool is_access_token(struct turn_run *run, struct span token)
 {
-    struct json payload;
-    struct span text = token.n ? jwt_payload(run->arena, token) : span_of(NULL, 0);
-    return text.p && json_parse_lenient(run->json, text, &payload) == JSON_OK &&
-           span_eq(json_get_text(payload, "app_id"), SPAN("kimi")) &&
-           span_eq(json_get_text(payload, "typ"), SPAN("access"));
+    struct json claims = jwt_claims(run, token);
+    return span_eq(json_get_text(claims, "app_id"), SPAN("kimi")) &&
+           span_eq(json_get_text(claims, "typ"), SPAN("access"));
 }
 
 /* {"",0}: it has none. */
@@ -142,12 +140,9 @@ static int read_identity(struct turn_run *run, struct kimi *k)
     static const char *const names[] = {"sub", "device_id", "ssid"};
     struct span *const fields[] = {&k->user_id, &k->device_id, &k->session_id};
     struct span token = k->session.value.n ? k->session.value : refresh_token(run);
-    struct span text = token.n ? jwt_payload(run->arena, token) : token;
-    struct json payload = {NULL, 0};
-    if (text.n && json_parse_lenient(run->json, text, &payload) != JSON_OK)
-        payload = (struct json){NULL, 0};
+    struct json claims = jwt_claims(run, token);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        struct span said = json_get_text(payload, names[i]);
+        struct span said = json_get_text(claims, names[i]);
         *fields[i] = is_path_id(said) ? arena_dup(run->arena, said) : SPAN("");
     }
     k->device_id = kept_device(run, k->device_id);

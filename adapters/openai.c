@@ -154,15 +154,21 @@ static int models_answer(struct turn_run *run, struct span body, const struct mo
     return 0;
 }
 
+static const struct capability_note notes[] = {
+    {CAP_SEARCH, "as the service"},
+    {0},
+};
+
 const struct adapter adapter_openai = {
     .name = "openai",
-    .title = "OpenAI-compatible service",
+    .title = "any OpenAI-compatible service",
     .origin = "https://api.openai.com/v1",
     .credentials = credentials,
     .options = options,
-    .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_AUDIO | CAP_FILE | CAP_VIDEO | CAP_TOOLS |
-                    CAP_REASONING | CAP_RESPONSE_FORMAT | CAP_LOGPROBS | CAP_N | CAP_SEARCH |
-                    CAP_USAGE | CAP_STOP | CAP_MAX_TOKENS | CAP_RELAY,
+    .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_IMAGE_URL | CAP_AUDIO | CAP_FILE | CAP_VIDEO |
+                    CAP_TOOLS | CAP_REASONING | CAP_RESPONSE_FORMAT | CAP_LOGPROBS | CAP_N |
+                    CAP_SEARCH | CAP_USAGE | CAP_STOP | CAP_MAX_TOKENS | CAP_RELAY,
+    .notes = notes,
     .state_size = sizeof(struct openai),
     .models_request = models_request,
     .models_answer = models_answer,

@@ -86,6 +86,11 @@ enum adapter_verdict openai_wire_head(struct turn_run *, struct openai_wire *,
 enum adapter_verdict openai_wire_frame(struct turn_run *, struct openai_wire *,
                                        const struct frame *);
 enum adapter_verdict openai_wire_end(struct turn_run *, struct openai_wire *, enum stream_end);
+/* The pieces of a delta's tool_calls, and of its function_call (openai_calls.c). Arguments that are
+ * no text are written into w->scratch. 0, or -1 with run->fail. */
+int openai_put_calls(struct turn_run *, struct openai_wire *, int choice, struct json calls);
+int openai_put_legacy_call(struct turn_run *, struct openai_wire *, int choice,
+                           struct json function);
 /* Seconds until the end of the limit that a 429 without Retry-After tells of in its other headers;
  * 0 = it does not (openai_reset.c). */
 int openai_reset_s(const struct site_head *, int64_t now_ms);

@@ -2,9 +2,10 @@
  * adapters/qwen.c - chat.qwen.ai: who we are, which steps a turn has (sites/qwen.md §1-§4, §9).
  *
  * A turn is: a token when the present one is about to end (qwen_token.c), for each picture a ticket
- * and its bytes to the storage (qwen_upload.c), a new chat, one stream (qwen_body.c,
- * qwen_stream.c); afterwards the chat that we made is deleted. Whatever step the site refuses the
- * token in is done again with another one, once, if the account has another way to get it.
+ * and its bytes to the storage (qwen_upload.c), a new chat unless one goes on, one stream
+ * (qwen_body.c, qwen_stream.c); afterwards the chat that we made is deleted unless it will go on.
+ * Whatever step the site refuses the token in is done again with another one, once, if the account
+ * has another way to get it.
  */
 #include "adapters/qwen.h"
 
@@ -112,10 +113,27 @@ enum adapter_step qwen_post_json(struct turn_run *run, const struct qwen *c,
 
 /* ---- the steps ---- */
 
+/* As qwen_stream.c told it. */
+static int go_on_in_chat(struct turn_run *run, struct qwen *c)
+{
+    struct span ids[2];
+    int held = read_conversation(run, "chat.qwen.ai", ids, 2);
+    if (held <= 0)
+        return held;
+    if (qwen_is_tongyi(run->site))
+        return fail_set(&run->fail, FAIL_PROTOCOL,
+                        "the older site is asked to go on in a chat of chat.qwen.ai");
+    c->chat_id = ids[0];
+    c->parent = ids[1];
+    return 0;
+}
+
 static int begin(struct turn_run *run, struct qwen *c)
 {
     qwen_stream_init(&c->stream);
     c->at = QWEN_TICKET;
+    if (go_on_in_chat(run, c))
+        return -1;
     c->wish = read_model_wish(run);
     c->wish.id = site_model(c->wish.id);
     if (collect_pictures(run, "chat.qwen.ai", &c->pictures))
@@ -134,7 +152,7 @@ static int begin(struct turn_run *run, struct qwen *c)
 static enum adapter_step qwen_next(struct turn_run *run, struct site_request *req)
 {
     struct qwen *c = run->state;
-    if (qwen_is_tongyi(run->site))
+    if (qwen_is_tongyi(run->site) && !run->conversation.n)
         return tongyi_next(run, c, req);
     if (c->at == QWEN_BEGIN && begin(run, c))
         return ADAPTER_FAILED;
@@ -143,7 +161,7 @@ static enum adapter_step qwen_next(struct turn_run *run, struct site_request *re
     int missing = qwen_find_token(run, c);
     if (missing)
         return missing < 0 ? ADAPTER_FAILED : qwen_ask_token(run, c, req);
-    if (c->at == QWEN_TICKET && c->pictures.uploaded == c->pictures.n)
+    if (c->at == QWEN_TICKET && !next_upload(run, &c->pictures, "oss"))
         c->at = c->chat_id.n ? QWEN_CHAT : QWEN_CREATE;
     switch (c->at) {
     case QWEN_TICKET: return qwen_ask_ticket(run, c, req);
@@ -270,7 +288,8 @@ static enum adapter_step qwen_cleanup(struct turn_run *run, struct site_request 
     struct qwen *c = run->state;
     if (qwen_is_tongyi(run->site))
         return tongyi_cleanup(run, c->older, req);
-    if (!c->chat_id.n || !c->token.value.n || !site_option_bool(run->site, "delete_chat", true))
+    if (!c->chat_id.n || run->conversation_kept || !c->token.value.n ||
+        !site_option_bool(run->site, "delete_chat", true))
         return ADAPTER_DONE;
     req->method = "DELETE";
     req->target = arena_printf(run->arena, "/api/v2/chats/%.*s", SPAN_ARGS(c->chat_id));
@@ -361,13 +380,24 @@ static int qwen_models_refused(struct turn_run *run, int status, struct span con
         run, status, content_type, retry_after_s, body);
 }
 
+static const char *const sign_in[] = {"token", "email+password", "cookie", NULL};
+
+static const struct capability_note notes[] = {
+    {CAP_IMAGE, "with a token"},
+    {CAP_SEARCH, "`-search`"},
+    {0},
+};
+
 const struct adapter adapter_qwen = {
     .name = "qwen",
     .title = "Qwen Chat (chat.qwen.ai)",
     .origin = "https://chat.qwen.ai",
     .credentials = qwen_credentials,
+    .sign_in = sign_in,
     .options = qwen_options,
-    .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_REASONING | CAP_SEARCH | CAP_USAGE,
+    .capabilities =
+        CAP_SYSTEM | CAP_IMAGE | CAP_REASONING | CAP_SEARCH | CAP_USAGE | CAP_CONVERSATION,
+    .notes = notes,
     .offers_guest = true,
     .needs_account = true,
     .max_concurrent = 2,

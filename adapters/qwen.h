@@ -71,8 +71,9 @@ struct qwen {
     struct pictures pictures;
     struct qwen_ticket ticket; /* of the picture that is uploaded */
     struct span chat_id;
-    bool whole; /* the current answer is one frame, no stream */
-    int status; /* of the current answer */
+    struct span parent; /* the answer in it that our message follows; "" = a new chat */
+    bool whole;         /* the current answer is one frame, no stream */
+    int status;         /* of the current answer */
     int retry_after_s;
     struct span content_type;
     struct qwen_stream stream;
@@ -110,6 +111,9 @@ enum adapter_verdict qwen_take_ticket(struct turn_run *, struct qwen *, struct j
 enum adapter_step qwen_put_picture(struct turn_run *, struct qwen *, struct site_request *);
 /* The head of the storage's answer. */
 enum adapter_verdict qwen_picture_put(struct turn_run *, struct qwen *, int status);
+/* The entry of `files` for one that is there: its id, and its address in `answer`. {NULL,0} without
+ * memory. */
+struct span qwen_file_entry(struct turn_run *, const struct picture *);
 
 enum adapter_verdict qwen_stream_event(struct turn_run *, struct qwen *, struct span text);
 enum adapter_verdict qwen_stream_end(struct turn_run *, struct qwen *, enum stream_end);

@@ -1,6 +1,7 @@
 /*
  * adapters/qwen_body.c - what we send to chat.qwen.ai: a chat is made, then one message that holds
- * the whole conversation goes into it (sites/qwen.md §5.1, §5.2).
+ * the whole conversation goes into it (sites/qwen.md §5.1, §5.2). Where the chat goes on, what is
+ * new goes behind its last answer.
  */
 #include "adapters/qwen.h"
 
@@ -121,13 +122,26 @@ static void write_features(const struct qwen *c, struct json_writer *w)
     json_end_object(w);
 }
 
-static void write_files(const struct qwen *c, struct json_writer *w)
+static void write_files(struct turn_run *run, const struct qwen *c, struct json_writer *w)
 {
     json_key(w, "files");
     json_begin_array(w);
-    for (size_t i = 0; i < c->pictures.n; i++)
-        json_raw_value(w, c->pictures.list[i].answer);
+    for (size_t i = 0; i < c->pictures.n; i++) {
+        struct span entry = qwen_file_entry(run, &c->pictures.list[i]);
+        if (entry.p)
+            json_raw_value(w, entry);
+        else
+            w->out->error = BUFFER_NOMEM;
+    }
     json_end_array(w);
+}
+
+static void write_parent(struct json_writer *w, const struct qwen *c, const char *key)
+{
+    if (c->parent.n)
+        json_member(w, key, c->parent);
+    else
+        json_member_raw(w, key, SPAN("null"));
 }
 
 static void write_message(struct turn_run *run, const struct qwen *c, struct json_writer *w,
@@ -135,8 +149,8 @@ static void write_message(struct turn_run *run, const struct qwen *c, struct jso
 {
     json_begin_object(w);
     json_member(w, "fid", make_uuid(run));
-    json_member_raw(w, "parentId", SPAN("null"));
-    json_member_raw(w, "parent_id", SPAN("null"));
+    write_parent(w, c, "parentId");
+    write_parent(w, c, "parent_id");
     json_key(w, "childrenIds");
     json_begin_array(w);
     json_string(w, make_uuid(run));
@@ -144,7 +158,7 @@ static void write_message(struct turn_run *run, const struct qwen *c, struct jso
     json_member(w, "role", SPAN("user"));
     json_member(w, "content", prompt);
     json_member(w, "user_action", SPAN("chat"));
-    write_files(c, w);
+    write_files(run, c, w);
     json_member_int(w, "timestamp", run->now_ms / 1000);
     write_model_list(w, c);
     json_member(w, "chat_type", chat_type(c));
@@ -176,7 +190,7 @@ enum adapter_step qwen_send_chat(struct turn_run *run, struct qwen *c, struct si
     json_member(&w, "chat_id", c->chat_id);
     json_member(&w, "chat_mode", chat_mode(run));
     json_member(&w, "model", c->wish.id);
-    json_member_raw(&w, "parent_id", SPAN("null"));
+    write_parent(&w, c, "parent_id");
     json_key(&w, "messages");
     json_begin_array(&w);
     write_message(run, c, &w, prompt);

@@ -183,6 +183,14 @@ static int take_content(struct turn_run *run, struct qwen_stream *s, enum phase 
 
 /* ---- the end ---- */
 
+/* The chat goes on behind this answer (§6). Guests' chats are nobody's, and of two answers the page
+ * has its person choose one. */
+static void tell_chat(struct turn_run *run, const struct qwen *c)
+{
+    if (!run->account->guest && !c->stream.two_answers)
+        tell_conversation(run, (struct span[]){c->chat_id, c->stream.response_id}, 2);
+}
+
 static int64_t count_of(struct json usage, const char *name, const char *older)
 {
     int64_t n;
@@ -222,6 +230,8 @@ static enum adapter_verdict finish(struct turn_run *run, struct qwen *c, struct 
         return fail_set(&run->fail, FAIL_EMPTY,
                         "chat.qwen.ai ended its answer without any text; the account may be at its "
                         "limit");
+    if (span_eq(reason, SPAN("stop")))
+        tell_chat(run, c);
     if (sources_cite(&s->sources, run->out) || delta_finish(run->out, 0, reason))
         return ADAPTER_FAIL;
     c->at = QWEN_OVER;
@@ -243,9 +253,13 @@ static enum adapter_verdict fail_event(struct turn_run *run, struct qwen *c, str
 
 /* ---- events ---- */
 
-static int take_created(struct turn_run *run, struct qwen_stream *s, struct json created)
+static int take_created(struct turn_run *run, struct qwen *c, struct json created)
 {
+    struct qwen_stream *s = &c->stream;
     struct span id = json_get_text(created, "response_id");
+    if (c->parent.n && !s->any_answer && !s->any_reasoning &&
+        check_conversation(run, "chat.qwen.ai", c->chat_id, json_get_text(created, "chat_id")))
+        return -1;
     if (!id.n)
         return 0;
     if (s->response_id.n) {
@@ -296,7 +310,7 @@ enum adapter_verdict qwen_stream_event(struct turn_run *run, struct qwen *c, str
     take_usage(s, json_get(root, "usage"));
     struct json choices = json_get(root, "choices"), created = json_get(root, "response.created");
     if (json_is(created, JSON_OBJECT))
-        return take_created(run, s, created) ? ADAPTER_FAIL : ADAPTER_GO_ON;
+        return take_created(run, c, created) ? ADAPTER_FAIL : ADAPTER_GO_ON;
     if (json_is(choices, JSON_ARRAY)) {
         struct json delta = json_get(json_at(choices, 0), "delta");
         if (json_is(delta, JSON_OBJECT))

@@ -49,10 +49,7 @@ static int no_token(struct turn_run *run, const struct qwen *c, struct span toke
                         "of chat.qwen.ai, or give email and password",
                         SPAN_ARGS(name));
     if (!token_can_be_sent(token))
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
-                        "the token of account \"%.*s\" holds blanks or other characters that no "
-                        "token has: copy it again",
-                        SPAN_ARGS(name));
+        return fail_unfit_token(run, "token");
     return fail_set(&run->fail, FAIL_CREDENTIAL,
                     "the token of account \"%.*s\" has ended: sign in at chat.qwen.ai and copy the "
                     "local storage item token again",

@@ -108,14 +108,10 @@ static enum adapter_step send_form(struct turn_run *run, struct tongyi *t, struc
     multipart_field(&form, SPAN("dir"), t->dir);
     multipart_field(&form, SPAN("success_action_status"), SPAN("200"));
     multipart_file(&form, SPAN("file"), picture->filename, picture->mime, picture->bytes);
-    multipart_end(&form);
-    if (!request_body(run, req, &body) || !form.boundary.p || !picture->filename.p)
+    if (!multipart_post(run, req, &form) || !picture->filename.p)
         return step_out_of_memory(run);
-    req->method = "POST";
     req->origin = SPAN(STORAGE);
     req->target = SPAN("/");
-    req->framing = FRAMING_WHOLE;
-    site_request_header(req, SPAN("Content-Type"), multipart_type(run->arena, &form));
     return request_ready(run, req);
 }
 
@@ -372,7 +368,7 @@ static enum adapter_verdict take_upload(struct turn_run *run, struct tongyi *t, 
         return fail_set(&run->fail, FAIL_PROTOCOL,
                         "tongyi.aliyun.com answered the upload of a picture with less than it "
                         "takes");
-    if (t->at == TONGYI_LINK)
+    if (t->at == TONGYI_LINK) /* a signed link whose end nobody knows: it is not remembered */
         t->pictures.uploaded++;
     t->at = t->at == TONGYI_LINK ? TONGYI_POLICY : TONGYI_FORM;
     return ADAPTER_COMPLETE;

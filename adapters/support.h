@@ -14,9 +14,16 @@
 struct span make_uuid(struct turn_run *);
 /* 32 lower-case hex digits from run->random. */
 struct span make_hex_id(struct turn_run *);
-/* What may stand in a path: letters, digits, `-` and `_`, 1 to 128 of them. An id of the site that
- * is anything else could make a path of another meaning (`.`, nothing at all). */
+/* What may stand in a path: letters, digits, `-` and `_`, 1 to PATH_ID_MAX of them. An id of the
+ * site that is anything else could make a path of another meaning (`.`, nothing at all). */
+enum { PATH_ID_MAX = 128 };
 bool is_path_id(struct span);
+/* For a function whose name a site does not take: the first hundred characters of it, `_` for each
+ * that `takes` refuses, another `_` before them where `begins` (NULL = takes) refuses the first,
+ * and a hash of the whole, so that different names stay different. It depends on the name alone:
+ * calls of former turns fit without anything remembered. At most 109 bytes. */
+struct span make_legal_name(struct arena *, struct span name, bool (*takes)(char),
+                            bool (*begins)(char));
 struct span hex_encode(struct arena *, struct span bytes);
 /* Digests as lower-case hex; hmac_sha256 as 32 bytes, for signatures made of several. MD5 only
  * because sites sign with it. */
@@ -39,6 +46,9 @@ struct span format_utc(struct arena *, int64_t unix_ms, const char *format)
 
 /* ---- tokens that end (support_token.c) ---- */
 enum { REFRESH_MARGIN_MS = 60 * 1000 };
+/* What a JWT says, or {NULL,0} when the token is none. Nothing is verified. Takes the parser: the
+ * document before is gone. */
+struct json jwt_claims(struct turn_run *, struct span token);
 /* When a JWT ends (`exp`), Unix ms; 0 when it is none or does not say. Nothing is verified. Takes
  * the parser: texts of its document are gone afterwards. */
 int64_t jwt_expires_ms(struct turn_run *, struct span token);
@@ -46,6 +56,8 @@ int64_t jwt_expires_ms(struct turn_run *, struct span token);
 /* Is it what a header can carry: visible ASCII, 1 to 8192 bytes? A token that a site gave and that
  * is not would be held, and fail every request until it ends. */
 bool token_can_be_sent(struct span token);
+/* The account's configured credential of that name cannot: FAIL_CREDENTIAL, -1. */
+int fail_unfit_token(struct turn_run *, const char *name);
 
 /* One held token over one try: part of the adapter's state. It is renewed a while before its end,
  * or when the site refuses it: at most once in a try. */
@@ -67,6 +79,19 @@ int token_use_obtained(struct turn_run *, struct token_use *, const char *held, 
 /* The site refused it. True: begin again, another one is worth a try; false: fail with
  * FAIL_CREDENTIAL. Nobody is sent the refused one again. */
 bool token_use_refused(struct turn_run *, struct token_use *, const char *held);
+
+/* ---- calls of tools as text (support_tools.c) ---- */
+/* The one written form of calls and results (docs/tools.md), in histories here and in prompts of
+ * gateway/tool_emulation.h:
+ *   <tool_call>{"name": "get", "arguments": {"q":"x"}, "id": "c1"}</tool_call>
+ *   <tool_result id="c1" name="get">text</tool_result>
+ * What stands inside cannot end the mark, nor begin another one. Arguments that are no JSON object
+ * are told as a string; ids and names that are "" are left out, but for a call's name. */
+void tool_text_call(struct buffer *out, const struct tool_call *);
+void tool_text_begin_result(struct buffer *out, struct span id, struct span name, bool is_error);
+/* Text inside a result. */
+void tool_text_inner(struct buffer *out, struct span text);
+void tool_text_end_result(struct buffer *out);
 
 /* ---- prompts (support_prompt.c) ---- */
 /* The text parts of a message, joined by LF (a single one is not copied). Tool calls and tool
@@ -107,6 +132,19 @@ struct span flatten_with(struct arena *, const struct prompt_marks *, const stru
                          size_t n);
 /* flatten_with `role: text`, each turn on a line of its own. */
 struct span flatten_messages(struct arena *, const struct message *, size_t n);
+
+/* ---- conversations that are gone on with (support_conversation.c) ---- */
+/* run_conversation by the site's ids for it: the conversation, its last answer, and what else the
+ * adapter needs. Where one is no path id nothing is told. */
+void tell_conversation(struct turn_run *, const struct span *ids, size_t n);
+/* In the first `next`: the `n` ids that tell_conversation told, spans of run->conversation. 1; 0:
+ * the turn goes into a new conversation; -1 with run->fail: of another form, as another version
+ * wrote it down (the whole history is asked for by that). */
+int read_conversation(struct turn_run *, const char *host, struct span *ids, size_t n);
+/* Before any content: the site says that it answers in `told`, where we went on in `held` ("" = in
+ * none). 0, or -1 with run->fail when it is another one, whose answer knows nothing of what came
+ * before. */
+int check_conversation(struct turn_run *, const char *host, struct span held, struct span told);
 
 /* ---- wishes for reasoning (support_reasoning.c, docs/reasoning.md) ---- */
 enum effort {
@@ -168,6 +206,29 @@ struct https_url {
  * whatever is not visible ASCII. A `#` and what follows is left out. */
 bool read_https_url(struct span url, struct https_url *);
 
+/* ---- what is in a part (support_parts.c) ---- */
+/* The type of a picture, read off its first bytes (64 are enough): png, jpeg, gif, webp, bmp, avif,
+ * heic, heif; "" for anything else. Static. */
+struct span picture_type_of(struct span bytes);
+/* "type/subtype" of letters, digits, `-`, `+` and `.`: may become a header, and the ending of a
+ * name. */
+bool is_media_type(struct span);
+/* Are its bytes with us: as base64, or fetched from its URL? */
+bool part_has_data(const struct part *);
+/* The bytes, decoded at most once in an exchange. {NULL,0}: there are none, they are no base64, or
+ * memory is short. */
+struct span part_bytes(struct turn_run *, const struct part *);
+/* The same as base64: the client's own, or of what was fetched. {NULL,0} likewise. */
+struct span part_base64(struct turn_run *, const struct part *);
+/* SHA-256 of `bytes`, which are the part's; made once in an exchange. {NULL,0} without memory. */
+enum { PART_DIGEST = 32 };
+struct span part_digest(struct turn_run *, const struct part *, struct span bytes);
+/* What a picture is: by its first bytes, else what the client calls it if that is a picture's type,
+ * else "". */
+struct span part_picture_type(struct turn_run *, const struct part *);
+/* What a document is: what the client calls it; where it has no name for it, by its first bytes. */
+struct span part_document_type(struct turn_run *, const struct part *);
+
 /* ---- pictures that are uploaded before the chat (support_pictures.c) ---- */
 struct picture {
     const struct message *message;
@@ -190,6 +251,19 @@ int collect_pictures(struct turn_run *, const char *host, struct pictures *);
 int collect_uploads(struct turn_run *, const char *host, struct pictures *);
 /* The same without the pictures of messages before `since`, whatever they are. */
 int collect_uploads_since(struct turn_run *, const char *host, size_t since, struct pictures *);
+/* What the account's site still has of earlier turns (docs/pictures.md): known by the SHA-256 of
+ * the content, for this account alone. `way` names how it got there, where a site has several.
+ * upload_recall: true when the site has it: id, answer and filename are those that upload_keep was
+ * given. upload_keep: it can be used in other conversations of the account, for `keep_ms` more.
+ * A turn that fails before its first content, as if the site had forgotten one of them, is run once
+ * more without any that is recalled. */
+bool upload_recall(struct turn_run *, const struct pictures *, struct picture *, const char *way);
+void upload_keep(struct turn_run *, const struct pictures *, const struct picture *,
+                 const char *way, int64_t keep_ms);
+/* The next one that has to be uploaded; those that are recalled count as uploaded. NULL = none is
+ * left. */
+struct picture *next_upload(struct turn_run *, struct pictures *, const char *way);
+#define UPLOAD_KEEP_MS (INT64_C(24) * 3600 * 1000)
 /* Refuses a picture for the adapter's own reason: -1. */
 int refuse_picture(struct turn_run *, const struct picture *, const char *why);
 
@@ -273,6 +347,9 @@ int multipart_file(struct multipart *, struct span field, struct span filename, 
 int multipart_field(struct multipart *, struct span field, struct span value);
 int multipart_end(struct multipart *);
 struct span multipart_type(struct arena *, const struct multipart *);
+/* The end: a POST of the form, whose answer is read whole. Its buffer is freed. False without
+ * memory. */
+bool multipart_post(struct turn_run *, struct site_request *, struct multipart *);
 
 /* ---- answers told in blocks (support_blocks.c): Anthropic's API, and its web app ---- */
 enum message_event_kind {
@@ -322,6 +399,14 @@ struct block *block_find(struct blocks *, int64_t index);
 /* Who has an open one of that index ends it before (kind = BLOCK_NONE). NULL: too many are open,
  * which is counted as drift. */
 struct block *block_open(struct turn_run *, struct blocks *, int64_t index, struct span type);
+
+/* What a stop_reason is in OpenAI's words. */
+struct stop_row {
+    struct span said, reason;
+};
+/* The row's reason; "stop" where nothing is said, and for what is not known, which is counted as
+ * drift. */
+struct span stop_reason_of(struct turn_run *, const struct stop_row *, size_t n, struct span said);
 
 /* ---- failures (support_classify.c) ---- */
 /* json_text of a lenient parse may hold lone surrogates (WTF-8): each becomes U+FFFD, in place, in

@@ -75,3 +75,15 @@ struct block *block_open(struct turn_run *run, struct blocks *b, int64_t index, 
     run_drift(run, "too many open blocks");
     return NULL;
 }
+
+struct span stop_reason_of(struct turn_run *run, const struct stop_row *rows, size_t n,
+                           struct span said)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (span_eq(said, rows[i].said))
+            return rows[i].reason;
+    }
+    if (said.n)
+        run_drift(run, "unknown stop_reason");
+    return SPAN("stop");
+}

@@ -42,7 +42,25 @@ bool is_path_id(struct span id)
               c == '-' || c == '_'))
             return false;
     }
-    return id.n > 0 && id.n <= 128;
+    return id.n > 0 && id.n <= PATH_ID_MAX;
+}
+
+struct span make_legal_name(struct arena *a, struct span name, bool (*takes)(char),
+                            bool (*begins)(char))
+{
+    enum { KEPT = 100 };
+    char legal[KEPT + 1];
+    size_t n = 0;
+    if (begins && (!name.n || !begins(name.p[0])))
+        legal[n++] = '_';
+    for (size_t i = 0; i < name.n && n < KEPT; i++) {
+        if (takes(name.p[i]))
+            legal[n++] = name.p[i];
+        else if (((unsigned char)name.p[i] & 0xC0) != 0x80) /* one for each character */
+            legal[n++] = '_';
+    }
+    return arena_printf(a, "%.*s_%08x", (int)n, legal,
+                        (unsigned)(span_hash(SPAN_HASH, name) & 0xFFFFFFFF));
 }
 
 struct span hex_encode(struct arena *arena, struct span bytes)

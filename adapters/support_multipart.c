@@ -49,3 +49,14 @@ struct span multipart_type(struct arena *arena, const struct multipart *m)
 {
     return arena_printf(arena, "multipart/form-data; boundary=%.*s", SPAN_ARGS(m->boundary));
 }
+
+bool multipart_post(struct turn_run *run, struct site_request *req, struct multipart *form)
+{
+    multipart_end(form);
+    if (!request_body(run, req, form->out) || !form->boundary.p)
+        return false;
+    req->method = "POST";
+    req->framing = FRAMING_WHOLE;
+    site_request_header(req, SPAN("Content-Type"), multipart_type(run->arena, form));
+    return true;
+}

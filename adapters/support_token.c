@@ -8,13 +8,20 @@
 
 enum { TOKEN_MAX = 8192 };
 
+struct json jwt_claims(struct turn_run *run, struct span token)
+{
+    struct span payload = token.n ? jwt_payload(run->arena, token) : token;
+    struct json claims = {NULL, 0};
+    if (!payload.n || json_parse_lenient(run->json, payload, &claims) != JSON_OK)
+        return (struct json){NULL, 0};
+    return claims;
+}
+
 int64_t jwt_expires_ms(struct turn_run *run, struct span token)
 {
-    struct span payload = jwt_payload(run->arena, token);
-    struct json root;
     int64_t exp;
-    bool told = payload.p && json_parse_lenient(run->json, payload, &root) == JSON_OK &&
-                json_int(json_get(root, "exp"), &exp) && exp > 0 && exp < INT64_MAX / 1000;
+    bool told = json_int(json_get(jwt_claims(run, token), "exp"), &exp) && exp > 0 &&
+                exp < INT64_MAX / 1000;
     return told ? exp * 1000 : 0;
 }
 
@@ -25,6 +32,14 @@ bool token_can_be_sent(struct span token)
             return false;
     }
     return token.n > 0 && token.n <= TOKEN_MAX;
+}
+
+int fail_unfit_token(struct turn_run *run, const char *name)
+{
+    return fail_set(&run->fail, FAIL_CREDENTIAL,
+                    "the %s of account \"%.*s\" holds blanks or other characters that no token "
+                    "has: copy it again",
+                    name, SPAN_ARGS(run->account->name));
 }
 
 static int keep(struct turn_run *run, struct token_use *use, struct span value)

@@ -13,11 +13,15 @@
 
 #include "adapters/support.h"
 #include "gateway/account_events.h"
+#include "gateway/branch_again.h"
 #include "gateway/branch_continue.h"
 #include "gateway/branch_reuse.h"
+#include "gateway/branch_uploads.h"
+#include "gateway/branch_tools.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
+#include "gateway/exchange_pictures.h"
 #include "gateway/log.h"
 #include "gateway/site_cookies.h"
 
@@ -31,7 +35,8 @@ struct tidy {
     struct exchange *exchange;
     const struct adapter *adapter;
     const struct site_config *site;
-    struct account *account; /* pinned, not leased */
+    struct account *account; /* pinned */
+    bool leased;             /* as well, until the request under way is answered */
     struct turn_run run;
     struct site_request request;
     struct upstream_call *call;
@@ -39,6 +44,7 @@ struct tidy {
 };
 
 static void advance(struct branch *);
+static enum branch_step ask_again(struct branch *);
 
 const struct site_config *branch_site(const struct branch *b)
 {
@@ -114,7 +120,8 @@ static void end_capture(struct branch *b, const struct fail *fail)
         capture_drop(capture);
 }
 
-static void start_tidy(struct branch *);
+static struct tidy *start_tidy(struct branch *);
+static bool keeps_lease(struct tidy *);
 
 void branch_release(struct branch *b)
 {
@@ -126,8 +133,8 @@ void branch_release(struct branch *b)
     struct account *account = b->account;
     bool credential_step = b->holds_credential_step;
     b->holds_credential_step = false;
-    if (b->adapter)
-        start_tidy(b);
+    struct tidy *tidy = b->adapter ? start_tidy(b) : NULL;
+    bool kept = tidy && keeps_lease(tidy);
     b->adapter = NULL;
     b->account = NULL;
     /* Last: whoever waits may begin inside these calls, and may even bring this exchange to its
@@ -135,7 +142,8 @@ void branch_release(struct branch *b)
     uint64_t now = now_ms(b);
     if (credential_step)
         account_credential_done(account);
-    account_release(account, now);
+    if (!kept)
+        account_release(account, now);
 }
 
 /* A good answer; some use the account up. */
@@ -165,14 +173,32 @@ static enum branch_step give_up_continuing(struct branch *b)
     return BRANCH_OVER;
 }
 
+static enum branch_step fail_writing(struct branch *b)
+{
+    exchange_fail_writing(b->exchange, fail_of(b));
+    return BRANCH_RETRY;
+}
+
 /* The adapter has nothing more to ask: was that an answer, and a whole one? */
 static enum branch_step done(struct branch *b)
 {
+    struct answer_feed *feed = &b->work->feed;
+    if ((feed->rules.tools || feed->hold.on) && answer_feed_run_ended(feed))
+        return fail_writing(b);
+    if (feed->torn) {
+        fail_set(fail_of(b), FAIL_CUT, "%s ended its answer inside a tool call; ask again",
+                 branch_site(b)->adapter->title);
+        return BRANCH_RETRY;
+    }
     if (!b->work->feed.committed && !answer_feed_is_finished(&b->work->feed)) {
         fail_set(fail_of(b), FAIL_EMPTY, "%s ended its answer without any text",
                  branch_site(b)->adapter->title);
         return BRANCH_RETRY;
     }
+    if (branch_asks_again(b))
+        return ask_again(b);
+    if (answer_feed_release(feed))
+        return fail_writing(b);
     if (branch_continues(b, FAIL_NONE)) {
         note_success(b);
         return BRANCH_PAUSE;
@@ -340,7 +366,11 @@ static void on_tidy_read(void *owner) {}
 static void on_tidy_end(void *owner, enum stream_end end, const struct fail *fail)
 {
     struct tidy *t = owner;
+    bool leased = t->leased;
     t->call = NULL;
+    t->leased = false;
+    if (leased) /* whoever waits may begin inside; the pin and the exchange last beyond it */
+        account_release(t->account, exchange_now_ms(t->exchange));
     tidy_next(t);
 }
 
@@ -362,13 +392,21 @@ static void tidy_next(struct tidy *t)
         tidy_end(t);
 }
 
-static void start_tidy(struct branch *b)
+/* The lease that its run had goes on with the request under way. */
+static bool keeps_lease(struct tidy *t)
+{
+    t->leased = t->call && t->request.holds_account;
+    return t->leased;
+}
+
+/* NULL: memory is short, and nothing is put away. */
+static struct tidy *start_tidy(struct branch *b)
 {
     struct tidy *t = arena_alloc(&b->exchange->arena, sizeof *t);
     if (!t) {
         if (b->adapter->destroy)
             b->adapter->destroy(&b->work->run);
-        return;
+        return NULL;
     }
     *t = (struct tidy){.exchange = b->exchange,
                        .adapter = b->adapter,
@@ -378,6 +416,7 @@ static void start_tidy(struct branch *b)
     account_pin(t->account);
     b->exchange->tidies++;
     tidy_next(t);
+    return t;
 }
 
 /* ---- what the site can do ---- */
@@ -409,7 +448,7 @@ static int check_capabilities(struct branch *b)
         return fail_set(fail_of(b), FAIL_UNKNOWN_URL,
                         "%s has no %.*s; use a model of an OpenAI-compatible site", a->title,
                         SPAN_ARGS(t->relay.path));
-    if (t->tools_wanted && !(has & CAP_TOOLS))
+    if (t->tools_wanted && branch_site(b)->tools == TOOLS_REFUSE)
         return fail_param(fail_of(b), FAIL_UNSUPPORTED, "tools",
                           "%s has no tools; leave out \"tools\" or use another model", a->title);
     if (t->response_format_raw.p && !(has & CAP_RESPONSE_FORMAT))
@@ -425,7 +464,8 @@ static int check_capabilities(struct branch *b)
         return refuse_part(b, PART_FILE, "files");
     if (t->has_foreign && (a->dialect == DIALECT_NONE || a->dialect != t->dialect))
         return refuse_part(b, PART_FOREIGN, "this kind of content");
-    if (t->tools_foreign && (a->dialect == DIALECT_NONE || a->dialect != t->dialect))
+    if (t->tools_foreign &&
+        (branch_emulates(b) || a->dialect == DIALECT_NONE || a->dialect != t->dialect))
         return fail_param(fail_of(b), FAIL_UNSUPPORTED, "tools",
                           "%s does not know the built-in tools of another service; leave them out, "
                           "or use a model of that service",
@@ -442,7 +482,7 @@ static struct answer_rules rules_for(const struct branch *b)
     const struct key_config *key = b->exchange->grant.key;
     const struct turn *t = b->turn;
     unsigned has = site->adapter->capabilities;
-    return (struct answer_rules){
+    struct answer_rules rules = {
         .reasoning = t->reasoning_hidden          ? REASONING_DROP
                      : key && key->reasoning >= 0 ? (enum reasoning_style)key->reasoning
                                                   : site->reasoning,
@@ -451,8 +491,11 @@ static struct answer_rules rules_for(const struct branch *b)
         .max_tokens = t->has_max_tokens && !(has & CAP_MAX_TOKENS) ? t->max_tokens : 0,
         .max_includes_reasoning = t->max_includes_reasoning,
         .may_continue = branch_may_continue(b),
+        .hold = branch_holds_answer(b),
         .told = branch_told(b),
     };
+    branch_tool_rules(b, &rules);
+    return rules;
 }
 
 /* ---- the steps ---- */
@@ -497,7 +540,7 @@ static int begin_run(struct branch *b)
     b->site_steps = 0;
     begin_answer(b);
     b->work->run = (struct turn_run){
-        .turn = b->turn,
+        .turn = branch_again_turn(b) ? branch_again_turn(b) : branch_site_turn(b),
         .site = &site->settings,
         .account = &b->account->view,
         .model = e->targets[b->target].model,
@@ -514,6 +557,7 @@ static int begin_run(struct branch *b)
         .recall = recall_from_memory,
         .memory_owner = b,
     };
+    branch_offer_uploads(b);
     if (!b->work->run.state || !b->work->run.model_note.p)
         return fail_memory(fail_of(b));
     b->adapter = site->adapter;
@@ -522,6 +566,8 @@ static int begin_run(struct branch *b)
     if (e->config->capture_dir.n)
         b->work->capture =
             capture_begin(e->config, &b->work->run, site->adapter, e->grant.visitor_key);
+    if (b->work->feed.rules.tools)
+        capture_emulated_tools(b->work->capture, b->turn->tools_raw);
     return 0;
 }
 
@@ -534,6 +580,7 @@ static enum branch_step next_target(struct branch *b)
             return BRANCH_OVER;
         b->target++;
     } while (!exchange_opens(b->exchange, b->target));
+    branch_forget_again(b);
     b->tried = 0;
     b->queue_until_ms = 0; /* another queue, with a patience of its own */
     if (b->work)
@@ -624,7 +671,7 @@ void branch_wait_anew(struct branch *b)
 
 /* What the target's options make of the turn; made once for all branches that have the same. A
  * request that is passed through stays as it is. -1 with fail. */
-static int settle_turn(struct branch *b)
+static int settle_target_turn(struct branch *b)
 {
     struct exchange *e = b->exchange;
     const struct target_config *t = e->targets[b->target].configured;
@@ -652,10 +699,38 @@ static int settle_turn(struct branch *b)
     return 0;
 }
 
+/* What is asked at the target, by the client's account and by the site's. -1 with fail. */
+static int settle_turn(struct branch *b)
+{
+    struct fail fail;
+    if (settle_target_turn(b))
+        return -1;
+    if (!branch_settle_tools(b, &fail))
+        return 0;
+    *fail_of(b) = fail;
+    return -1;
+}
+
 static enum branch_step refuse_memory(struct branch *b)
 {
     fail_memory(fail_of(b));
     return BRANCH_RETRY;
+}
+
+/* Sites that take pictures by their URL get the URL, unless the configuration says otherwise. */
+static bool wants_bytes(const struct branch *b)
+{
+    return !(branch_site(b)->adapter->capabilities & (CAP_IMAGE_URL | CAP_LOCAL));
+}
+
+static enum pictures_state fetch_pictures(struct branch *b)
+{
+    struct fail fail;
+    enum pictures_state pictures = exchange_fetch_pictures(b->exchange, b->turn, &fail);
+    b->awaits_pictures = pictures == PICTURES_COMING;
+    if (pictures == PICTURES_FAILED)
+        *fail_of(b) = fail;
+    return pictures;
 }
 
 static enum branch_step step_lease(struct branch *b)
@@ -675,6 +750,11 @@ static enum branch_step step_lease(struct branch *b)
         return BRANCH_RETRY;
     if (!parked && check_capabilities(b))
         return next_target(b);
+    if (!parked && wants_bytes(b)) {
+        enum pictures_state pictures = fetch_pictures(b);
+        if (pictures != PICTURES_HERE)
+            return pictures == PICTURES_COMING ? BRANCH_WAIT : next_target(b);
+    }
     if (!parked && branch_read_conversation(b))
         return refuse_memory(b);
     switch (lease_account(b, &index, &retry_at)) {
@@ -820,16 +900,28 @@ static bool another_target_may_help(enum fail_kind kind)
            kind == FAIL_UNSUPPORTED || kind == FAIL_UNKNOWN_URL;
 }
 
-/* The site does not know the conversation any more, as far as one can tell: the same account is
- * asked again, with the whole history. */
-static enum branch_step tell_everything(struct branch *b)
+/* The site does not know a conversation or a file any more, as far as one can tell: the same
+ * account is asked again, with all of it. */
+static enum branch_step run_again(struct branch *b, const char *why)
 {
-    log_debug("%s: %.*s does not go on in its conversation: the whole history is sent",
-              b->exchange->request_id, SPAN_ARGS(branch_site(b)->settings.name));
-    start_tidy(b);
+    log_debug("%s: %.*s %s", b->exchange->request_id, SPAN_ARGS(branch_site(b)->settings.name),
+              why);
+    (void)start_tidy(b);
     b->adapter = NULL;
     fail_clear(b->fail);
     return begin_run(b) ? BRANCH_RETRY : BRANCH_ASK;
+}
+
+/* The answer was held back, and is not what was asked for: the same account is asked once more. */
+static enum branch_step ask_again(struct branch *b)
+{
+    note_success(b);
+    end_capture(b, NULL);
+    start_tidy(b);
+    b->adapter = NULL;
+    if (begin_run(b))
+        return BRANCH_RETRY;
+    return b->adapter->capabilities & CAP_LOCAL ? BRANCH_LOCAL : BRANCH_ASK;
 }
 
 static enum branch_step step_retry(struct branch *b)
@@ -838,7 +930,9 @@ static enum branch_step step_retry(struct branch *b)
     struct span model = b->exchange->targets[b->target].model;
     end_capture(b, b->fail);
     if (branch_conversation_is_gone(b, kind))
-        return tell_everything(b);
+        return run_again(b, "does not go on in its conversation: the whole history is sent");
+    if (branch_uploads_are_gone(b, kind))
+        return run_again(b, "may have forgotten files: they are uploaded again");
     if (b->account &&
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
         account_met_failure(b->account, model, fail_of(b), now_ms(b));
@@ -932,6 +1026,14 @@ void branch_start(struct branch *b)
         b->target++;
     assert(b->target < b->exchange->n_targets); /* the exchange looked */
     advance(b);
+}
+
+void branch_go_on(struct branch *b)
+{
+    if (b->awaits_pictures && b->step == BRANCH_LEASE) {
+        b->awaits_pictures = false;
+        advance(b);
+    }
 }
 
 void branch_cancel(struct branch *b)

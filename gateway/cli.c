@@ -10,6 +10,7 @@
 #include "gateway/account_check.h"
 #include "gateway/account_files.h"
 #include "gateway/account_report.h"
+#include "gateway/cli_sites.h"
 #include "gateway/clock.h"
 #include "gateway/control.h"
 #include "gateway/replay.h"
@@ -28,6 +29,7 @@ static const struct {
     {"models", CLI_MODELS, true, {NULL}},
     {"accounts", CLI_ACCOUNTS, true, {"clear", "check"}},
     {"keys", CLI_KEYS, false, {"new"}},
+    {"sites", CLI_SITES, false, {NULL}},
     {"replay", CLI_REPLAY, false, {NULL}},
     {"--version", CLI_VERSION, false, {NULL}},
     {"--help", CLI_HELP, false, {NULL}},
@@ -50,6 +52,7 @@ static const char usage[] =
     "account\n"
     "  dragoman accounts clear SITE/ACCOUNT   end a cool-down\n"
     "  dragoman keys new NAME       make a client key; prints it once, and what to paste\n"
+    "  dragoman sites [--markdown]  the sites that can be configured, and what each can do\n"
     "  dragoman replay FILE [--adapter NAME] [--every-split]   a captured answer through its "
     "adapter, "
     "without network\n"
@@ -136,6 +139,17 @@ static int take_replay(struct cli *cli, const char *word, const char *next, stru
     return 1;
 }
 
+/* The options that belong to one command. */
+static bool take_flag(struct cli *cli, enum cli_command command, const char *word)
+{
+    bool *flag = command == CLI_ACCOUNTS && strcmp(word, "--json") == 0    ? &cli->json
+                 : command == CLI_SITES && strcmp(word, "--markdown") == 0 ? &cli->markdown
+                                                                           : NULL;
+    if (flag)
+        *flag = true;
+    return flag != NULL;
+}
+
 int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error)
 {
     int chosen = -1;
@@ -164,11 +178,8 @@ int cli_parse(int argc, char *const *argv, struct cli *cli, struct buffer *error
                 return -1;
             continue;
         }
-        if (chosen >= 0 && commands[chosen].command == CLI_ACCOUNTS &&
-            strcmp(word, "--json") == 0) {
-            cli->json = true;
+        if (chosen >= 0 && take_flag(cli, commands[chosen].command, word))
             continue;
-        }
         if (strcmp(word, "--rebuild") == 0) {
             cli->rebuild = true;
             continue;
@@ -476,6 +487,19 @@ static bool is_key_name(const char *name)
     return *name;
 }
 
+static int print_sites(const struct cli *cli, FILE *out)
+{
+    struct buffer text;
+    buffer_init(&text, OUTPUT_MAX);
+    if (cli->markdown)
+        cli_print_sites_markdown(&text);
+    else
+        cli_print_sites(&text);
+    put(out, &text);
+    buffer_free(&text);
+    return fflush(out) == 0 ? EXIT_FINE : EXIT_RUNTIME;
+}
+
 static int print_replay(const struct cli *cli, FILE *out, FILE *err)
 {
     struct fail fail = {0};
@@ -501,6 +525,8 @@ int cli_run(const struct cli *cli, int (*serve)(struct config *, const char *fil
         fprintf(err, "dragoman: a key's name may hold letters, digits, blanks and . _ - @\n");
         return EXIT_USAGE;
     }
+    if (cli->command == CLI_SITES)
+        return print_sites(cli, out);
     if (cli->command == CLI_REPLAY)
         return print_replay(cli, out, err);
     struct config *config = open_config(cli, path, err);

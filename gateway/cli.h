@@ -18,6 +18,7 @@ enum cli_command {
     CLI_MODELS,
     CLI_ACCOUNTS,
     CLI_KEYS,
+    CLI_SITES,
     CLI_REPLAY,
     CLI_VERSION,
     CLI_HELP
@@ -26,7 +27,8 @@ enum cli_command {
 struct cli {
     enum cli_command command;
     const char *file; /* of -c; NULL = search (config_find) */
-    bool json;        /* --json */
+    bool json;        /* accounts: --json */
+    bool markdown;    /* sites: --markdown */
     const char *verb; /* accounts: "clear", "check"; keys: "new"; NULL = none */
     const char *name; /* what the verb is about: "site/account", a key's name; replay: the file */
     const char *adapter; /* replay: of --adapter; NULL = as the file says */

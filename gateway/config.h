@@ -14,7 +14,8 @@
 
 enum { CONFIG_PATH_MAX = 4096 };
 
-struct turn_option; /* chat_request.h */
+struct turn_option;  /* chat_request.h */
+struct address_rule; /* public_address.h */
 
 struct listen_address {
     bool is_unix;
@@ -94,6 +95,13 @@ struct continue_config {
     unsigned causes;  /* bits 1 << enum continue_cause */
 };
 
+/* What becomes of a request's tools. */
+enum tools_mode {
+    TOOLS_NATIVE, /* the site's own */
+    TOOLS_EMULATE,
+    TOOLS_REFUSE
+};
+
 struct site_config {
     struct site_settings settings; /* what the adapter sees */
     const struct adapter *adapter;
@@ -105,6 +113,9 @@ struct site_config {
     bool bridge;           /* transport = "bridge" */
     bool keys_passthrough; /* a client's own key of the site goes there as its credential */
     struct proxy_config proxy;
+    /* Not configured: of a "site" that a client's URL names (image_fetch.c), whose calls have a
+     * pool of their own. NULL = any address. */
+    const struct address_rule *only;
     struct span ca_file; /* "" = none */
     int64_t connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms;
     int max_concurrent;    /* per account, resolved with the adapter's default; 0 = unlimited */
@@ -115,6 +126,7 @@ struct site_config {
     int queue_max; /* requests that may wait for an account */
     int64_t queue_timeout_ms;
     enum reasoning_style reasoning;
+    enum tools_mode tools;     /* resolved with what the adapter can do */
     const struct span *models; /* `models = […]`: a static public list that replaces the adapter's;
                                   n_models 0 = not given */
     size_t n_models;
@@ -200,6 +212,13 @@ struct config {
     size_t max_body;
     int64_t responses_ttl_ms; /* 0 = none is stored */
     size_t responses_max;     /* bytes of all; 0 = none is stored */
+    struct fetch_config {
+        bool on;          /* http(s) URLs of pictures are fetched for sites that want bytes */
+        size_t max;       /* bytes of one picture */
+        int64_t total_ms; /* from the name's look-up to the last byte, redirects included */
+        const struct cidr *from; /* these addresses as well, at any port */
+        size_t n_from;
+    } fetch;
     int max_connections;
     const struct span *cors_origins; /* "*" or exact origins */
     size_t n_cors_origins;

@@ -9,19 +9,11 @@ import OpenAI from 'openai';
 import {ChatGlm, SIGN_SECRET, answers, event, jwt, say, siteError} from '../sites/chatglm.mjs';
 import {within} from '../sites/site.mjs';
 import {Gateway, root, startGateway} from './lib/gateway.mjs';
-import {chat, checkBrokenStream, checkError, checkStream, user} from './lib/http.mjs';
+import {chat, checkBrokenStream, checkStream, refused, user} from './lib/http.mjs';
 
 const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
 const picture = {type: 'image_url', image_url: {url: `data:image/png;base64,${PNG}`}};
 const up = 'upstream_error';
-
-/** checkError; `wait` = [least, most] seconds of Retry-After. */
-async function refused(response, {wait, ...expected}) {
-  const {error} = await checkError(response, expected);
-  const seconds = Number(response.headers.get('retry-after'));
-  if (wait) assert.ok(seconds >= wait[0] && seconds <= wait[1], `Retry-After ${seconds}`);
-  return error;
-}
 
 describe('chatglm', {timeout: 180000}, () => {
   const running = [];
@@ -253,6 +245,21 @@ describe('chatglm', {timeout: 180000}, () => {
     const answer = await (await ask(gateway, {stop: ['three']})).json();
     assert.deepEqual([answer.choices[0].message.content, answer.choices[0].finish_reason], ['One, two, ', 'stop']);
     await within(5000, stopped, 'stop_stream');
+  });
+
+  it('the next request waits until the site has heard that it is to stop', async () => {
+    const {site, gateway} = await serve();
+    const stopping = once(site, 'stopping');
+    let open;
+    site.stopGate = new Promise((resolve) => (open = resolve));
+    site.next((r, res, send) => say('a', 'text', 'One, t', 'wo, th', 'r', 'ee, four').slice(0, 4).forEach(send)); // and it does not end
+    await (await ask(gateway, {stop: ['three']})).text();
+    await within(5000, stopping, 'stop_stream');
+    const next = ask(gateway);
+    for (let i = 0; i < 50; i++) await (await fetch(`${gateway.origin}/health`)).text(); // it has been read by then
+    assert.equal(site.chatRequests().length, 1);
+    open();
+    assert.equal((await next).status, 200);
   });
 
   it('delete_chat = false keeps conversations', async () => {

@@ -44,8 +44,8 @@ describe('claude_web', () => {
       assert.deepEqual([text, finish], ['你好, world 🌍', 'stop']);
     }
     assert.equal(site.requests.filter((r) => r.path === '/api/organizations').length, 1);
-    assert.deepEqual([...site.conversations.values()].map((c) => [c.is_temporary, c.deleted]), [[true, undefined], [true, undefined]]);
-    assert.equal(site.completions()[0].json.prompt, '你好');
+    assert.deepEqual([...site.conversations.values()].map((c) => [c.is_temporary, c.deleted]), [[true, false], [true, false]]);
+    assert.equal(site.chatRequests()[0].json.prompt, '你好');
   });
 
   it('whole, with reasoning and search', async () => {
@@ -55,7 +55,7 @@ describe('claude_web', () => {
       model: 'claude_web/claude-sonnet-5-search', ...user('2+2?'), reasoning_effort: 'medium', max_tokens: 100});
     assert.deepEqual([message.content, message.reasoning_content, finish_reason], ['4.', 'First I add. Then I check.', 'stop']);
     assert.ok(usage.completion_tokens > 0);
-    const b = site.completions()[0].json;
+    const b = site.chatRequests()[0].json;
     assert.deepEqual([b.thinking_mode, b.effort, b.tools.length, b.max_tokens_to_sample], ['auto', 'medium', 1, 100]);
   });
 
@@ -65,7 +65,7 @@ describe('claude_web', () => {
     for (const history of ['prompt', 'attachment']) {
       const {site, gateway} = await serve({options: {history}});
       assert.equal((await ask(gateway, {messages})).status, 200);
-      const {prompt, attachments} = site.completions()[0].json;
+      const {prompt, attachments} = site.chatRequests()[0].json;
       assert.equal(history === 'prompt' ? prompt : attachments[0].extracted_content, flat);
       assert.equal(attachments.length, history === 'prompt' ? 0 : 1);
     }
@@ -77,7 +77,7 @@ describe('claude_web', () => {
       const answer = await ask(gateway, {messages: [{role: 'user', content: [{type: 'text', text: 'What is it?'}, picture, picture]}]});
       assert.equal(answer.status, 200, await answer.text());
       assert.deepEqual([...site.files.values()].map((f) => [f.size_bytes, Boolean(f.conversation)]), Array(2).fill([Buffer.from(PNG, 'base64').length, upload === 'wiggle']));
-      assert.deepEqual(site.completions()[0].json.files, [...site.files.keys()]);
+      assert.deepEqual(site.chatRequests()[0].json.files, [...site.files.keys()]);
     });
   }
 
@@ -87,7 +87,7 @@ describe('claude_web', () => {
     site.early.upload = [{status: 413, html: '<html>too large</html>'}, {status: 400, json: siteError('invalid_request_error', 'no such kind')}];
     await checkError(await ask(gateway, {messages}), {status: 400, type: 'invalid_request_error', code: 'context_length_exceeded'});
     await checkError(await ask(gateway, {messages}), {status: 400, type: 'invalid_request_error', code: 'upstream_bad_request', noRetry: true});
-    assert.equal(site.completions().length, 0);
+    assert.equal(site.chatRequests().length, 0);
   });
 
   it('a new session key takes the place of the old one, during a run and after a restart', async () => {
@@ -106,7 +106,7 @@ describe('claude_web', () => {
     running.push(second);
     await second.start();
     assert.equal((await ask(second)).status, 200);
-    assert.equal(site.completions().at(-1).key, key('three'));
+    assert.equal(site.chatRequests().at(-1).key, key('three'));
     assert.equal(site.requests.filter((r) => r.path === '/api/organizations').length, 1);
     running.push({stop: () => first.stop().catch(() => {})});
   });
@@ -114,7 +114,7 @@ describe('claude_web', () => {
   it('an expired account is relieved by the next, and no secret is told', async () => {
     const {site, gateway} = await serve({site: {keys: [key('one'), key('two')]}, accounts: ['one', 'two'].map((n) => ({name: n, session_key: key(n)}))});
     assert.equal((await ask(gateway)).status, 200);
-    site.sessions.delete(site.completions()[0].key); // it ends during the run
+    site.sessions.delete(site.chatRequests()[0].key); // it ends during the run
     assert.equal((await ask(gateway)).status, 200);
     assert.equal((await ask(gateway)).status, 200);
     site.sessions.clear();
@@ -174,27 +174,27 @@ describe('claude_web', () => {
     assert.equal((await ask(gateway)).status, 200);
     const {error} = await checkError(await ask(gateway), {status: 429, type: 'rate_limit_error', code: 'upstream_rate_limited'});
     assert.match(error.message, /ready again in (8\d|90) s/);
-    assert.equal(site.completions().length, 1);
+    assert.equal(site.chatRequests().length, 1);
   });
 
   it('a limit in place of an answer: the next account, which stays with it', async () => {
     const {site, gateway} = await serve({site: {keys: [key('one'), key('two')]}, accounts: ['one', 'two'].map((n) => ({name: n, session_key: key(n)}))});
     site.next({status: 429, json: siteError('rate_limit_error', JSON.stringify({type: 'exceeded_limit', resetsAt: soon()}))});
     for (let i = 0; i < 3; i++) assert.equal((await ask(gateway)).status, 200);
-    assert.equal(new Set(site.completions().slice(1).map((r) => r.key)).size, 1);
-    assert.notEqual(site.completions()[0].key, site.completions()[1].key);
+    assert.equal(new Set(site.chatRequests().slice(1).map((r) => r.key)).size, 1);
+    assert.notEqual(site.chatRequests()[0].key, site.chatRequests()[1].key);
   });
 
   it('a conversation that is busy is asked again after a second, a lost one is made anew', async () => {
     const {site, gateway} = await serve();
     site.next({status: 409, json: siteError('invalid_request_error', 'busy')});
     assert.equal((await ask(gateway)).status, 200);
-    const [one, two] = site.completions();
+    const [one, two] = site.chatRequests();
     assert.equal(one.path, two.path);
     assert.ok(two.at - one.at >= 990, `${two.at - one.at} ms`);
     site.next({status: 404, json: siteError('not_found_error', 'no such conversation')});
     assert.equal((await ask(gateway)).status, 200);
-    const [three, four] = site.completions().slice(2);
+    const [three, four] = site.chatRequests().slice(2);
     assert.notEqual(three.path, four.path);
   });
 
@@ -226,7 +226,7 @@ describe('claude_web', () => {
     assert.equal((await ask(gateway)).status, 200);
     await gateway.stop();
     running.splice(running.indexOf(gateway), 1);
-    assert.deepEqual([...site.conversations.values()].map((c) => [c.is_temporary, c.deleted]), [[false, undefined]]);
+    assert.deepEqual([...site.conversations.values()].map((c) => [c.is_temporary, c.deleted]), [[false, false]]);
   });
 
   it('the transcripts of the tree give the same through the whole program, citations in their places', async () => {
@@ -268,9 +268,9 @@ describe('claude_web', () => {
     assert.ok(!ids.some((id) => /old-one|not-ours|20251001/.test(id)), ids.join());
     site.next('reasoning');
     assert.equal((await ask(gateway, {model: 'claude_web/brand-new-thinking'})).status, 200);
-    assert.equal(site.completions()[0].json.thinking_mode, 'extended');
+    assert.equal(site.chatRequests()[0].json.thinking_mode, 'extended');
     assert.equal((await ask(gateway, {model: 'claude_web/claude-haiku-4-5'})).status, 200);
-    assert.equal(site.completions()[1].json.model, 'claude-haiku-4-5-20251001');
+    assert.equal(site.chatRequests()[1].json.model, 'claude-haiku-4-5-20251001');
   });
 
   it('a session key that no header can carry is a config error', async () => {

@@ -10,20 +10,12 @@ import {Proxy} from '../sites/proxy.mjs';
 import {Qwen, STORAGE_HOST, Storage, challenge, jwt, refusal, say} from '../sites/qwen.mjs';
 import {within} from '../sites/site.mjs';
 import {Gateway, root, startGateway} from './lib/gateway.mjs';
-import {chat, checkBrokenStream, checkError, checkStream, user} from './lib/http.mjs';
+import {chat, checkBrokenStream, checkError, checkStream, refused, user} from './lib/http.mjs';
 
 const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
 const picture = {type: 'image_url', image_url: {url: `data:image/png;base64,${PNG}`}};
 const up = 'upstream_error';
 const expired = {status: 403, type: up, code: 'upstream_credential', noRetry: true};
-
-/** checkError; `wait` = [least, most] seconds of Retry-After. */
-async function refused(response, {wait, ...expected}) {
-  const {error} = await checkError(response, expected);
-  const seconds = Number(response.headers.get('retry-after'));
-  if (wait) assert.ok(seconds >= wait[0] && seconds <= wait[1], `Retry-After ${seconds}`);
-  return error;
-}
 
 describe('qwen', {timeout: 180000}, () => {
   const running = [];

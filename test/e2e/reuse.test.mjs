@@ -4,11 +4,14 @@ import {once} from 'node:events';
 import {afterEach, describe, it} from 'node:test';
 import OpenAI from 'openai';
 import {ChatGlm, SIGN_SECRET, jwt} from '../sites/chatglm.mjs';
+import {ClaudeWeb, key} from '../sites/claude_web.mjs';
 import {Kimi, answers, envelope} from '../sites/kimi.mjs';
+import {Qwen, jwt as qwenToken} from '../sites/qwen.mjs';
 import {within} from '../sites/site.mjs';
 import {Gateway, run, startGateway} from './lib/gateway.mjs';
 
 const user = (content) => ({role: 'user', content});
+const PICTURES = ['2mNk+M9Q', 'WgAAAABJ'].map((text) => `data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4${text}`);
 const KEYS = [{name: 'anna', key: 'sk-anna-0123456789'}, {name: 'bert', key: 'sk-bert-0123456789'}];
 
 describe('reuse_conversations', {timeout: 60000}, () => {
@@ -19,30 +22,12 @@ describe('reuse_conversations', {timeout: 60000}, () => {
     assert.notEqual(code, 0);
     assert.match(stderr, /"reuse_conversations" in \[\[sites\]\] needs an adapter that can go on in a conversation of its site; openai cannot/);
   });
-
-  it('another account gets the whole history when the holder\'s credential is refused', async () => {
-    const site = await sites.chatglm.start();
-    site.refresh.get(tokens.b).uid = 'u2';
-    const accounts = ['a', 'b'].map((name) => ({name, refresh_token: tokens[name]}));
-    const gateway = await startGateway({sites: [{...sites.chatglm.config(site, {reuse_conversations: true, strategy: 'fill_first'}), accounts}]});
-    const client = new OpenAI({apiKey: 'any', baseURL: gateway.base, maxRetries: 0});
-    const create = (messages) => client.chat.completions.create({model: 'site/glm-5.3', messages});
-    const history = [user('one'), (await create([user('one')])).choices[0].message, user('two')].map(({role, content}) => ({role, content}));
-    site.access.clear();
-    site.refresh.delete(site.last.refresh);
-    await create(history);
-    const {told, whole} = sites.chatglm;
-    assert.deepEqual(site.chatRequests().map(told).at(-1), [false, whole(history)]);
-    await gateway.stop();
-    await site.stop();
-    assert.deepEqual(site.violations, []);
-  });
 });
 
 describe('an answer that we cut', {timeout: 60000}, () => {
   it('is not gone on with, even when the site has said all of it in one piece', async () => {
     const site = await sites.kimi.start();
-    const gateway = await startGateway({sites: [sites.kimi.config(site, {reuse_conversations: true})]});
+    const gateway = await startGateway({sites: [config(sites.kimi, site)]});
     const client = new OpenAI({apiKey: 'any', baseURL: gateway.base, maxRetries: 0});
     const deleted = once(site, 'deleted');
     site.next(function plan(r, res, text) {
@@ -60,28 +45,71 @@ describe('an answer that we cut', {timeout: 60000}, () => {
   });
 });
 
-/** How each stand-in is configured, and what a request told it. */
+const tokens = ['a', 'b'].map(() => jwt('refresh'));
+const qwenTokens = ['a', 'b'].map((id) => qwenToken(id));
+const blocks = (r) => r.json.message.blocks;
+
+/** How each stand-in is configured with an account or two, what a request told it, and how it refuses the first account. */
 const sites = {
   chatglm: {
     model: 'site/glm-5.3',
-    start: () => new ChatGlm({refreshTokens: ['a', 'b'].map((n) => (tokens[n] ??= jwt('refresh')))}).start(),
-    config: (site, more) => ({name: 'site', adapter: 'chatglm', ...site.config({options: {sign_secret: SIGN_SECRET}, ...more}),
-      accounts: [{name: 'me', refresh_token: tokens.a}]}),
+    start() {
+      const site = new ChatGlm({refreshTokens: tokens});
+      site.refresh.get(tokens[1]).uid = 'u2';
+      return site.start();
+    },
+    config: (site, more) => ({name: 'site', adapter: 'chatglm', ...site.config({options: {sign_secret: SIGN_SECRET}, ...more})}),
+    accounts: tokens.map((refresh_token) => ({refresh_token})),
     told: (r) => [r.json.conversation_id !== '', r.json.messages[0].content[0].text],
+    files: (r) => r.json.messages[0].content.slice(1).flatMap((item) => item.image),
     held: (site) => [...site.conversations.values()],
+    expel(site) {
+      site.access.clear();
+      site.refresh.delete(site.last.refresh);
+    },
     whole: (history) => `${history.map(({role, content}) => `<|${role}|>\n${content}`).join('\n')}\n<|assistant|>\n`,
   },
   kimi: {
     model: 'site/kimi-k2.6',
-    start: () => new Kimi().start(),
-    config: (site, more) => ({name: 'site', adapter: 'kimi', ...site.config({options: {auth_url: site.auth.origin}, ...more}),
-      accounts: [{name: 'me', refresh_token: 'cpmt_0'}]}),
-    told: (r) => ['chat_id' in r.json, r.json.message.blocks[0].text.content],
+    start: () => new Kimi({refreshTokens: ['cpmt_0', 'cpmt_b']}).start(),
+    config: (site, more) => ({name: 'site', adapter: 'kimi', ...site.config({options: {auth_url: site.auth.origin}, ...more})}),
+    accounts: ['cpmt_0', 'cpmt_b'].map((refresh_token) => ({refresh_token})),
+    told: (r) => ['chat_id' in r.json, blocks(r)[0].text.content],
+    files: (r) => blocks(r).slice(1),
     held: (site) => [...site.chats.values()],
+    expel(site) {
+      site.access.clear();
+      site.refreshTokens = new Set(['cpmt_b']);
+    },
     whole: (history) => history.map(({role, content}) => `${role}:${content}`).join('\n'),
   },
+  qwen: {
+    model: 'site/qwen3.6-plus',
+    start: () => new Qwen({tokens: qwenTokens}).start(),
+    config: (site, more) => ({name: 'site', adapter: 'qwen', ...site.config(more)}),
+    accounts: qwenTokens.map((token) => ({token})),
+    told: (r) => [r.json.parent_id !== null, r.json.messages[0].content],
+    files: (r) => r.json.messages[0].files,
+    held: (site) => [...site.chats.values()],
+    expel: (site) => site.tokens.delete(qwenTokens[0]),
+    whole: (history) => `${history.map(({role, content}) => `${role[0].toUpperCase()}${role.slice(1)}: ${content}`).join('\n\n')}\n\nAssistant:`,
+  },
+  claude_web: {
+    model: 'site/claude-sonnet-5',
+    start: () => new ClaudeWeb({keys: ['a', 'b'].map(key), temporary: false}).start(),
+    config: (site, more) => ({name: 'site', adapter: 'claude_web', ...site.config(more)}),
+    accounts: ['a', 'b'].map((name) => ({session_key: key(name)})),
+    told: (r) => ['parent_message_uuid' in r.json, r.json.prompt],
+    files: (r) => r.json.files,
+    held: (site) => [...site.conversations.values()],
+    expel: (site) => site.sessions.delete(key('a')),
+    whole: (history) => `${history.map(({role, content}) => `${role === 'user' ? 'Human' : 'Assistant'}: ${content}`).join('\n\n')}\n\nAssistant:`,
+  },
 };
-const tokens = {};
+
+/** [[sites]] for a stand-in of that kind, with its first `n` accounts. */
+const config = (kind, site, more, n = 1) =>
+  ({...kind.config(site, {reuse_conversations: true, ...more}), accounts: kind.accounts.slice(0, n).map((account, i) => ({name: `account-${i}`, ...account}))});
 
 for (const [name, kind] of Object.entries(sites)) {
   describe(`conversations that ${name} holds`, {timeout: 120000}, () => {
@@ -91,10 +119,10 @@ for (const [name, kind] of Object.entries(sites)) {
       for (const thing of done) await thing.stop();
       for (const {violations} of done) assert.deepEqual(violations ?? [], []);
     });
-    const serve = async ({keys = [], ...more} = {}) => {
+    const serve = async ({keys = [], accounts = 1, ...more} = {}) => {
       const site = await kind.start();
       running.push(site);
-      const gateway = await startGateway({keys, sites: [kind.config(site, {reuse_conversations: true, ...more})]});
+      const gateway = await startGateway({keys, sites: [config(kind, site, more, accounts)]});
       running.push(gateway);
       return {site, gateway};
     };
@@ -175,6 +203,24 @@ for (const [name, kind] of Object.entries(sites)) {
       assert.deepEqual(told(site).map(([goesOn]) => goesOn), [false, false, true]);
     });
 
+    it('another account gets the whole history when the holder\'s credential is refused', async () => {
+      const {site, gateway} = await serve({accounts: 2, strategy: 'fill_first'});
+      const history = [...await turn(gateway, [user('one')]), user('two')];
+      kind.expel(site);
+      await turn(gateway, history);
+      assert.deepEqual(told(site).at(-1), [false, kind.whole(history)]);
+    });
+
+    it('pictures are sent once', async () => {
+      const {site, gateway} = await serve();
+      const see = (text, n) => user([{type: 'text', text}, {type: 'image_url', image_url: {url: PICTURES[n]}}]);
+      const history = await turn(gateway, [see('one', 0)]);
+      await turn(gateway, [...history, see('two', 1)]);
+      await turn(gateway, [see('one', 1), history[1], see('two', 1)]); // another picture: an edit
+      assert.deepEqual(site.chatRequests().map((r) => [kind.told(r)[0], kind.files(r).length]), [[false, 1], [true, 1], [false, 2]]);
+      assert.equal(site.files.size, 3); // the second one was there already when it was sent again, and is told by its name
+    });
+
     it('of turns that go on from the same answer at once, one goes on', async () => {
       const {site, gateway} = await serve({max_concurrent: 2, queue_timeout: '20s'});
       const history = await turn(gateway, [user('one')]);
@@ -213,3 +259,22 @@ for (const [name, kind] of Object.entries(sites)) {
     });
   });
 }
+
+describe('temporary conversations of claude_web', {timeout: 60000}, () => {
+  it('are gone on with, and left to the site', async () => {
+    const kind = sites.claude_web;
+    const site = await new ClaudeWeb({keys: [key('a')]}).start();
+    const gateway = await startGateway({sites: [config(kind, site)]});
+    const client = new OpenAI({apiKey: 'any', baseURL: gateway.base, maxRetries: 0});
+    const history = [user('one')];
+    for (const next of ['two', 'three']) {
+      const answer = await client.chat.completions.create({model: kind.model, messages: history});
+      history.push({role: 'assistant', content: answer.choices[0].message.content}, user(next));
+    }
+    await gateway.stop();
+    await site.stop();
+    assert.deepEqual(site.chatRequests().map(kind.told), [[false, 'one'], [true, 'two']]);
+    assert.deepEqual(kind.held(site).map((c) => [c.is_temporary, c.deleted]), [[true, false]]);
+    assert.deepEqual(site.violations, []);
+  });
+});

@@ -1,20 +1,19 @@
 // Stand-in for chatglm.cn. It checks each request against the dossier, header for header and field for field, and answers 418 to
 // anything else. Refresh tokens rotate: the former one is dead at once.
 import {createHash, randomBytes} from 'node:crypto';
-import {Site} from './site.mjs';
+import {Site, jwtOf} from './site.mjs';
 
 export const SIGN_SECRET = 'a test sign secret';
 export const ASSISTANT = '65940acff94777010aa6b796';
 
 const hex = () => randomBytes(16).toString('hex');
-const b64url = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
 let serial = 0;
 
 /** A token as the site makes them. */
 export const jwt = (type, {lifeS = 86400, device = hex(), uid = 'u1'} = {}) => {
   const now = Math.floor(Date.now() / 1000);
-  return [b64url({alg: 'HS256', typ: 'JWT'}), b64url({sub: 'nick', exp: now + lifeS, nbf: now, iat: now, jti: `${++serial}`, uid, device_id: device, type}),
-    randomBytes(12).toString('base64url')].join('.');
+  return jwtOf({sub: 'nick', exp: now + lifeS, nbf: now, iat: now, jti: `${++serial}`, uid, device_id: device, type},
+    {signature: randomBytes(12).toString('base64url')});
 };
 
 const item = (type, text) => ({type, [type]: text, status: 'init'});
@@ -57,6 +56,7 @@ export class ChatGlm extends Site {
     this.files = new Map();
     this.conversations = new Map(); // id -> {uid, assistant, running, deleted, message}
     this.stopped = [];
+    this.stopGate = null; // a promise: stop requests are answered when it is kept
   }
 
   deviceOf(token) {
@@ -97,21 +97,21 @@ export class ChatGlm extends Site {
     this.same('Origin', h.origin, this.origin);
     if (!/upload$/.test(r.path)) this.same('Referer', h.referer, `${this.origin}/main/${assistant === ASSISTANT ? 'alltoolsdetail' : `gdetail/${assistant}`}`);
     for (const name of ['x-device-id', 'x-request-id']) this.check(/^[0-9a-f]{32}$/.test(h[name] ?? ''), `${name} ${h[name]}`);
-    this.fresh('X-Request-Id', h['x-request-id']);
+    this.freshNonce('X-Request-Id', h['x-request-id']);
     const signed = ['x-timestamp', 'x-nonce', 'x-sign'].filter((name) => name in h);
     if (!signed.length && this.signSecret) return this.refuse(res, 200, 40011, 'sign is missing');
     if (!signed.length) return true;
     this.same('signature headers', signed.length, 3);
     const [time, nonce] = [h['x-timestamp'], h['x-nonce']];
     this.check(/^\d{13}$/.test(time) && /^[0-9a-f]{32}$/.test(nonce), `X-Timestamp ${time}, X-Nonce ${nonce}`);
-    this.fresh('X-Nonce', nonce);
+    this.freshNonce('X-Nonce', nonce);
     const sum = [...time].reduce((n, digit, i) => n + (i === 11 ? 0 : Number(digit)), 0);
     const good = Number(time[11]) === sum % 10 && Math.abs(Number(time) - Date.now()) < 60000
       && h['x-sign'] === createHash('md5').update(`${time}-${nonce}-${this.signSecret}`).digest('hex');
     return good || this.refuse(res, 200, 40014, 'wrong sign');
   }
 
-  fresh(what, id) {
+  freshNonce(what, id) {
     this.check(!this.nonces.has(id), `${what} was used before`);
     this.nonces.add(id);
   }
@@ -285,9 +285,11 @@ export class ChatGlm extends Site {
     res.end();
   }
 
-  stopStream(r, res) {
+  async stopStream(r, res) {
     const account = this.account(r, res);
     if (!account) return;
+    this.emit('stopping');
+    await this.stopGate;
     this.keys('body', r.json, ['history_id']);
     const conversation = [...this.conversations.values()].find((c) => c.message === r.json.history_id);
     this.check(conversation?.uid === account.uid, `no answer ${r.json.history_id} of this account`);

@@ -13,7 +13,7 @@ export const reason = (stop_reason) => ({type: 'message_delta', delta: {stop_rea
 export const limit = (message_limit) => ({type: 'message_limit', message_limit});
 export const stop = {type: 'message_stop'};
 export const fine = limit({type: 'within_limit', resetsAt: null});
-const begin = {type: 'message_start', message: {id: 'x', type: 'message', role: 'assistant', model: '', content: [], stop_reason: null}};
+const begin = {type: 'message_start', message: {id: 'x', type: 'message', role: 'assistant', model: '', content: [], stop_reason: null}, discarded_parent_message_uuid: null};
 
 export const siteError = (type, message, details = null) => ({type: 'error', error: {type, message, details}, request_id: 'req_x'});
 
@@ -37,7 +37,9 @@ export class ClaudeWeb extends Site {
     this.sessions = new Set(keys);
     this.jar = {};             // cookies that the site gave out, and wants to see again: name -> value
     this.rotations = [];       // session keys to hand out, one an answer
-    this.conversations = new Map();
+    this.owners = new Map();   // session key handed out -> the first key of the same person
+    this.conversations = new Map(); // uuid -> {…, deleted, forgotten, last: uuid of its last answer}
+    this.forgets = 'loudly';   // what a request into a forgotten one gets; 'silently': an answer that does not go on behind the last one
     this.files = new Map();
     this.early = {};           // answers of the steps before the stream: 'organizations', 'create', 'upload' -> plans
     this.organizations = organizations ?? [
@@ -48,7 +50,7 @@ export class ClaudeWeb extends Site {
       {model: 'brand-new', name: 'New', thinking_modes: [{id: 'off'}, {id: 'extended'}]}, {model: 'old-one', inactive: true}];
   }
 
-  completions() {
+  chatRequests() {
     return this.requests.filter((r) => r.path.endsWith('/completion'));
   }
 
@@ -59,7 +61,7 @@ export class ClaudeWeb extends Site {
     this.headers(r);
     if (!this.signedIn(r, res)) return;
     if (organization) this.same('organization', organization, ORG);
-    if (r.method === 'GET' && r.path === '/api/organizations') return this.early.organizations?.length ? this.play(r, res, this.early.organizations.shift()) : this.send(res, 200, this.organizations);
+    if (r.method === 'GET' && r.path === '/api/organizations') return this.early.organizations?.length ? this.play(r, res, this.early.organizations.shift()) : this.send(res, 200, this.organizations, r);
     if (r.method === 'GET' && r.path === `/api/bootstrap/${ORG}/app_start`) return this.bootstrap(r, res);
     if (r.method === 'POST' && rest === '/chat_conversations') return this.create(r, res);
     if (r.method === 'POST' && r.path === `/api/${ORG}/upload`) return this.upload(r, res, false);
@@ -86,22 +88,24 @@ export class ClaudeWeb extends Site {
     for (const [name, value] of Object.entries(this.jar)) this.same(`cookie ${name}`, cookies[name], value);
     this.check(cookies.sessionKey, 'no cookie sessionKey');
     r.key = cookies.sessionKey;
+    r.owner = this.owners.get(r.key) ?? r.key;
     if (this.sessions.has(cookies.sessionKey)) return true;
     this.json(res, 403, siteError('permission_error', 'Invalid authorization', {error_code: 'account_session_invalid'}));
     return false;
   }
 
   /** An answer with the cookies that are due. */
-  cookies() {
+  cookies(r) {
     const next = this.rotations.shift();
     if (!next) return {};
     this.sessions.add(next);
+    this.owners.set(next, r.owner);
     this.jar = {sessionKey: next, seen: 'yes'};
     return {'set-cookie': [`sessionKey=${next}; Path=/; Secure; HttpOnly; Max-Age=2419200`, 'seen=yes; Path=/']};
   }
 
-  send(res, status, value) {
-    return this.json(res, status, value, this.cookies());
+  send(res, status, value, r) {
+    return this.json(res, status, value, this.cookies(r));
   }
 
   conversation(id) {
@@ -114,7 +118,7 @@ export class ClaudeWeb extends Site {
   bootstrap(r, res) {
     this.same('query', Object.fromEntries(r.query), {statsig_hashing_algorithm: 'djb2', growthbook_format: 'sdk', include_system_prompts: 'false'});
     return this.send(res, 200, {account: {memberships: [{organization: {uuid: 'other', claude_ai_bootstrap_models_config: [{model: 'not-ours'}]}},
-      {organization: {uuid: ORG, claude_ai_bootstrap_models_config: this.models}}]}});
+      {organization: {uuid: ORG, claude_ai_bootstrap_models_config: this.models}}]}}, r);
   }
 
   create(r, res) {
@@ -129,8 +133,8 @@ export class ClaudeWeb extends Site {
     if (this.early.create?.length) return this.play(r, res, this.early.create.shift());
     if (b.is_temporary && this.temporary === 'refused') return this.json(res, 403, siteError('permission_error', 'Temporary chats are for paid plans'));
     const made = {uuid: b.uuid, name: '', model: b.model, is_temporary: b.is_temporary && this.temporary === true};
-    this.conversations.set(b.uuid, {...made, thinks: 'paprika_mode' in b, key: r.key});
-    return this.send(res, 201, made);
+    this.conversations.set(b.uuid, {...made, thinks: 'paprika_mode' in b, owner: r.owner, deleted: false});
+    return this.send(res, 201, made, r);
   }
 
   upload(r, res, conversation) {
@@ -142,7 +146,7 @@ export class ClaudeWeb extends Site {
     if (this.early.upload?.length) return this.play(r, res, this.early.upload.shift());
     const file = {file_uuid: randomUUID(), file_name: found[1], file_kind: 'image', size_bytes: found[3].length};
     this.files.set(file.file_uuid, {...file, conversation});
-    return this.send(res, 200, conversation ? {success: true, ...file} : file);
+    return this.send(res, 200, conversation ? {success: true, ...file} : file, r);
   }
 
   completion(r, res, conversation) {
@@ -150,7 +154,9 @@ export class ClaudeWeb extends Site {
     this.check(b, 'no JSON body');
     this.same('Accept', r.headers.accept, 'text/event-stream');
     this.keys('body', b, ['prompt', 'model', 'timezone', 'rendering_mode', 'attachments', 'files', 'thinking_mode'],
-      ['locale', 'sync_sources', 'tools', 'effort', 'max_tokens_to_sample']);
+      ['locale', 'sync_sources', 'tools', 'effort', 'max_tokens_to_sample', 'parent_message_uuid']);
+    this.same('owner', r.owner, conversation.owner);
+    this.same('parent_message_uuid', b.parent_message_uuid, conversation.last);
     this.same('fixed fields', [b.timezone, b.rendering_mode, b.locale, b.sync_sources], ['UTC', 'messages', 'en-US', []]);
     this.same('model', b.model, conversation.model);
     this.same('thinking here and in the conversation', b.thinking_mode !== 'off', conversation.thinks);
@@ -168,19 +174,20 @@ export class ClaudeWeb extends Site {
       this.check(file, `file ${id} was never uploaded`);
       if (file.conversation) this.check(file.conversation === conversation, "another conversation's file");
     }
-    return this.play(r, res, this.plans.shift() ?? 'plain');
+    if (conversation.forgotten && this.forgets === 'loudly') return this.json(res, 404, siteError('not_found_error', 'Conversation not found'));
+    return this.play(r, res, this.plans.shift() ?? 'plain', conversation);
   }
 
   stopResponse(r, res, conversation) {
     this.same('body', r.json, {});
     conversation.stopped = true;
-    this.send(res, 200, {});
+    this.send(res, 200, {}, r);
     this.emit('stopped', conversation);
   }
 
   delete(r, res, conversation) {
     this.check(!conversation.is_temporary, 'a temporary chat is deleted');
-    this.same('owner', r.key, conversation.key);
+    this.same('owner', r.owner, conversation.owner);
     conversation.deleted = true;
     res.writeHead(204).end();
     this.emit('deleted', conversation);
@@ -190,17 +197,25 @@ export class ClaudeWeb extends Site {
     return res.write(`event: ${value.type}\ndata: ${JSON.stringify(value)}\n\n`);
   }
 
+  /** The first event with what the site calls this answer: the next message must name it. */
+  message(value, conversation) {
+    if (value.type !== 'message_start' || !conversation) return value;
+    const discarded = conversation.forgotten ? conversation.last : null;
+    conversation.last = randomUUID();
+    return {...value, message: {...value.message, uuid: conversation.last, parent_uuid: randomUUID()}, discarded_parent_message_uuid: discarded};
+  }
+
   /** A plan is a name in `answers`, a list of events, {status, json, html, text, headers}, or a function. */
-  play(r, res, plan) {
+  play(r, res, plan, conversation) {
     if (typeof plan === 'function') return plan.call(this, r, res);
     if (typeof plan === 'object' && !Array.isArray(plan)) {
       if (plan.json) return this.json(res, plan.status, plan.json, plan.headers);
       res.writeHead(plan.status ?? 200, {...(plan.html ? {'content-type': 'text/html; charset=utf-8'} : {}), ...plan.headers});
       return res.end(plan.html ?? plan.text);
     }
-    this.sseHead(res, this.cookies());
+    this.sseHead(res, this.cookies(r));
     res.write(': ping - 2026-08-01 10:00:00\n\n');
-    for (const event of Array.isArray(plan) ? plan : answers[plan]) this.event(res, event);
+    for (const event of Array.isArray(plan) ? plan : answers[plan]) this.event(res, this.message(event, conversation));
     return res.end();
   }
 }

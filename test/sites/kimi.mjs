@@ -1,9 +1,8 @@
 // Stand-in for www.kimi.com: Connect's envelopes, access tokens of a quarter of an hour, refresh tokens that are worth nothing once
 // their successor was used. It checks each request against the dossier, field for field, and answers 418 to anything else.
-import {Site} from './site.mjs';
+import {Site, jwtOf} from './site.mjs';
 
-const b64url = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
-const jwt = (payload) => [b64url({alg: 'HS512', typ: 'JWT'}), b64url(payload), b64url('signature')].join('.');
+const jwt = (payload) => jwtOf(payload, {alg: 'HS512'});
 
 /** One envelope of Connect. */
 export function envelope(value, flags = 0) {
@@ -48,7 +47,7 @@ export class Kimi extends Site {
     this.access = new Set();
     this.refreshes = 0;
     this.made = 0;
-    this.chats = new Map(); // id → {text, deleted}
+    this.chats = new Map(); // id → {text, deleted, forgotten, last: id of its last answer}
     this.files = new Map();
     this.slowFiles = 0;     // how often a picture is "not yet" read
     this.devices = new Set();
@@ -233,10 +232,13 @@ export class Kimi extends Site {
   preamble(res, text, r) {
     const former = r?.json.chat_id, id = former ?? `19b7-${this.chats.size + 1}`;
     if (!former) this.chats.set(id, {text, deleted: false});
+    const chat = this.chats.get(id);
+    chat.last = `m-asst-${this.requests.length}`;
     this.send(res, heartbeat);
     this.send(res, {op: 'set', eventOffset: 1, chat: {id, name: 'untitled'}});
     this.send(res, {op: 'set', mask: 'message', eventOffset: 2, message: {id: 'm-user', role: 'user', status: 'MESSAGE_STATUS_COMPLETED', blocks: [{messageId: '', text: {content: text}}]}});
-    this.send(res, {op: 'set', mask: 'message', eventOffset: 3, message: {id: 'm-asst', parentId: 'm-user', role: 'assistant', status: 'MESSAGE_STATUS_GENERATING'}});
+    this.send(res, {op: 'set', mask: 'message', eventOffset: 3, message: {id: chat.last, parentId: 'm-user', role: 'assistant', status: 'MESSAGE_STATUS_GENERATING'}});
+    return chat;
   }
 
   async chat(r, res) {
@@ -245,8 +247,8 @@ export class Kimi extends Site {
     const text = this.checkChat(r.json);
     if (!this.allowed(r, res)) return;
     if (r.json.chat_id) {
-      this.same('parent_id', r.json.message.parent_id, 'm-asst');
       const chat = this.chats.get(r.json.chat_id);
+      this.same('parent_id', r.json.message.parent_id, chat?.last);
       if (!chat || chat.deleted || chat.forgotten) {
         this.streamHead(res);
         this.send(res, {error: {code: 'not_found', message: 'chat not found'}}, 2);
@@ -266,9 +268,8 @@ export class Kimi extends Site {
       this.send(res, plan.end, 2);
       return res.end();
     }
-    this.preamble(res, text, r);
-    const events = answers[plan];
-    for (const event of events) this.send(res, event);
+    const {last} = this.preamble(res, text, r);
+    for (const event of answers[plan]) this.send(res, event.message ? {...event, message: {...event.message, id: last}} : event);
     this.send(res, {}, 2);
     res.end();
   }

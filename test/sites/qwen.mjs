@@ -1,15 +1,12 @@
 // Stand-in for chat.qwen.ai and for the object storage behind it. It checks each request against the dossier, field for field, and
 // answers 418 to anything else.
 import {createHash, createHmac, randomUUID} from 'node:crypto';
-import {Site, isUuid} from './site.mjs';
+import {Site, jwtOf} from './site.mjs';
 
 export const BUCKET = 'bucket', REGION = 'oss-ap-southeast-1', STORAGE_HOST = 'bucket.oss-accelerate.aliyuncs.com';
 
-const b64url = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
-
 /** A token as the site makes them; it ends in `lifeS` seconds. */
-export const jwt = (id, lifeS = 30 * 86400) => [b64url({alg: 'HS256', typ: 'JWT'}),
-  b64url({id, last_password_change: 1, exp: Math.floor(Date.now() / 1000 + lifeS), jti: randomUUID()}), b64url('signature')].join('.');
+export const jwt = (id, lifeS = 30 * 86400) => jwtOf({id, last_password_change: 1, exp: Math.floor(Date.now() / 1000 + lifeS), jti: randomUUID()});
 
 const delta = (content, phase, more = {}) => ({choices: [{delta: {role: 'assistant', content, phase, status: 'typing', ...more}}]});
 export const say = (content, phase = 'answer') => delta(content, phase);
@@ -41,8 +38,8 @@ export class Qwen extends Site {
     Object.assign(this, {guests, lifeS, storage, passwords});
     this.tokens = new Set(tokens);
     Object.assign(this, {refreshes: 0, signIns: 0});
-    this.chats = new Map(); // id -> {owner, body, deleted}
-    this.seen = new Set();  // ids that must be fresh
+    this.chats = new Map(); // id -> {owner, body, deleted, forgotten, last: id of its last answer}
+    this.forgets = 'loudly'; // what a request into a forgotten chat gets; 'silently': an empty answer
     this.files = new Map(); // id -> {name, size, path, mime, bytes}
   }
 
@@ -120,12 +117,6 @@ export class Qwen extends Site {
     this.json(res, 200, {data: [model('qwen3.6-plus', true), model('qwen9-blind', false), model('film', true, ['t2v'])]});
   }
 
-  fresh(what, id) {
-    this.check(isUuid(id), `${what} is no version 4 UUID: ${id}`);
-    this.check(!this.seen.has(id), `${what} was used before`);
-    this.seen.add(id);
-  }
-
   ticket(r, res) {
     const owner = this.account(r, res);
     if (!owner) return;
@@ -194,12 +185,16 @@ export class Qwen extends Site {
     this.same('query', r.url.split('?')[1], `chat_id=${chat.id}`);
     if (owner !== 'guest') this.same('Referer', r.headers.referer, `${this.origin}/c/${chat.id}`);
     this.keys('body', b, ['stream', 'version', 'incremental_output', 'chat_id', 'chat_mode', 'model', 'parent_id', 'messages', 'timestamp']);
-    this.same('constants', [b.stream, b.version, b.incremental_output, b.chat_mode, b.parent_id], [true, '2.1', true, chat.body.chat_mode, null]);
+    this.same('constants', [b.stream, b.version, b.incremental_output, b.chat_mode], [true, '2.1', true, chat.body.chat_mode]);
+    this.same('parent_id', b.parent_id, chat.last ?? null);
     this.same('model', [b.model], chat.body.models);
     this.check(Math.abs(b.timestamp - Date.now() / 1000) < 120, `timestamp ${b.timestamp} is not now in seconds`);
     this.same('number of messages', b.messages.length, 1);
     this.message(b.messages[0], chat);
-    return this.answer(r, res);
+    if (!chat.forgotten) return this.answer(r, res, chat);
+    if (this.forgets === 'loudly') return this.json(res, 200, refusal({code: 'Not_Found', details: 'chat not found'}));
+    this.sseHead(res);
+    return res.end();
   }
 
   message(m, chat) {
@@ -210,7 +205,7 @@ export class Qwen extends Site {
     this.same('number of children', m.childrenIds.length, 1);
     this.fresh('childrenIds[0]', m.childrenIds[0]);
     this.same('message', [m.parentId, m.parent_id, m.role, m.user_action, m.models, m.chat_type, m.sub_chat_type, m.extra],
-      [null, null, 'user', 'chat', chat.body.models, type, type, {meta: {subChatType: type}}]);
+      [chat.last ?? null, chat.last ?? null, 'user', 'chat', chat.body.models, type, type, {meta: {subChatType: type}}]);
     this.check(typeof m.content === 'string' && m.content.length > 0, 'content is no text');
     for (const file of m.files) this.file(file);
     const f = m.feature_config;
@@ -249,10 +244,16 @@ export class Qwen extends Site {
     this.emit('deleted', chat);
   }
 
+  /** What every answer begins with: its id, which the next message of the chat must name. */
+  begin(res, chat) {
+    chat.last = randomUUID();
+    res.write(`data: ${JSON.stringify({'response.created': {chat_id: chat.id, parent_id: randomUUID(), response_id: chat.last}})} \n\n`);
+  }
+
   /** A plan is a name in `answers`, a list of events, {status, json, html, headers}, or a function. */
-  answer(r, res) {
+  answer(r, res, chat) {
     const plan = this.plans.shift() ?? 'plain';
-    if (typeof plan === 'function') return plan.call(this, r, res);
+    if (typeof plan === 'function') return plan.call(this, r, res, chat);
     if (!Array.isArray(plan) && typeof plan === 'object') {
       if (plan.html) {
         res.writeHead(plan.status ?? 200, {'content-type': 'text/html; charset=utf-8', ...plan.headers});
@@ -261,7 +262,7 @@ export class Qwen extends Site {
       return this.json(res, plan.status ?? 200, plan.json, plan.headers);
     }
     this.sseHead(res);
-    res.write(`data: ${JSON.stringify({'response.created': {chat_id: r.json.chat_id, parent_id: randomUUID(), response_id: randomUUID()}})} \n\n`);
+    this.begin(res, chat);
     for (const event of Array.isArray(plan) ? plan : answers[plan]) this.event(res, event);
     res.end();
   }

@@ -1,8 +1,8 @@
 // Stand-in for an upstream behind a route: a real TLS server that writes down every request as it came, byte counts included, and
 // answers as the test says. It knows no API; what must never arrive, whatever the test, is a violation.
-import {once} from 'node:events';
 import https from 'node:https';
 import {certificates} from './certs.mjs';
+import {listen, unlisten} from './listener.mjs';
 
 // sites/passthrough.md §2, "never forwarded up"
 const NEVER = ['keep-alive', 'te', 'trailer', 'upgrade', 'expect', 'cookie', 'origin', 'referer', 'forwarded', 'x-real-ip', 'via'];
@@ -17,26 +17,13 @@ export class Recorder {
   async start() {
     this.server = https.createServer({...certificates().good}, (req, res) => this.#serve(req, res));
     this.server.on('checkContinue', (req, res) => this.#serve(req, res));
-    this.server.on('connection', (socket) => {
-      this.connections++;
-      this.sockets.add(socket);
-      socket.on('close', () => this.sockets.delete(socket));
-      socket.on('error', () => {});
-      socket.setNoDelay(true);
-    });
-    this.server.keepAliveTimeout = 60000;
-    this.server.listen(0, '127.0.0.1');
-    await once(this.server, 'listening');
-    this.port = this.server.address().port;
+    await listen(this.server, this);
     this.origin = `https://localhost:${this.port}`;
     return this;
   }
 
   async stop() {
-    const closed = once(this.server, 'close');
-    this.server.close();
-    for (const socket of this.sockets) socket.destroy();
-    await closed;
+    await unlisten(this.server, this);
   }
 
   /** What stands in [[routes]]. */

@@ -4,6 +4,7 @@ import {EventEmitter, once} from 'node:events';
 import http from 'node:http';
 import https from 'node:https';
 import {certificates} from './certs.mjs';
+import {listen, unlisten} from './listener.mjs';
 
 const FOREIGN = ['cookie', 'x-forwarded-for', 'x-forwarded-host', 'x-real-ip', 'forwarded', 'via', 'client-ip', 'te', 'upgrade',
   'proxy-authorization', 'x-api-key', 'x-device-id'];
@@ -24,32 +25,20 @@ export class Site extends EventEmitter {
     this.plans = [];      // answers to come, first in, first out
     this.sockets = new Set();
     this.connections = 0;
+    this.seen = new Set(); // ids that came: each must be new
   }
 
   async start() {
     const listener = (req, res) => this.#serve(req, res);
     this.server = this.tls ? https.createServer(certificates()[this.tls], listener) : http.createServer(listener);
-    this.server.keepAliveTimeout = 60000;
-    this.server.on('connection', (socket) => {
-      this.connections++;
-      this.sockets.add(socket);
-      socket.on('close', () => this.sockets.delete(socket));
-      socket.on('error', () => {});
-      socket.setNoDelay(true);
-    });
     this.server.on('tlsClientError', (error) => this.emit('tlsClientError', error));
-    this.server.listen(0, '127.0.0.1');
-    await once(this.server, 'listening');
-    this.port = this.server.address().port;
+    await listen(this.server, this);
     this.origin = `${this.tls ? 'https' : 'http'}://${this.host}:${this.port}`;
     return this;
   }
 
   async stop() {
-    const closed = once(this.server, 'close');
-    this.server.close();
-    for (const socket of this.sockets) socket.destroy();
-    await closed;
+    await unlisten(this.server, this);
   }
 
   /** What stands in [[sites]] for this stand-in. */
@@ -83,6 +72,13 @@ export class Site extends EventEmitter {
     for (const key of Object.keys(object)) {
       this.check(required.includes(key) || optional.includes(key), `${what} has the unexpected ${key}`);
     }
+  }
+
+  /** An id that the gateway made: a version 4 UUID that never came before. */
+  fresh(what, id) {
+    this.check(isUuid(id), `${what} is no version 4 UUID: ${id}`);
+    this.check(!this.seen.has(id), `${what} was used before`);
+    this.seen.add(id);
   }
 
   async #serve(req, res) {
@@ -173,3 +169,8 @@ export async function within(ms, promise, what) {
 }
 
 export const isUuid = (text) => /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(text);
+
+const b64url = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+
+/** A token as many sites make them. Nobody looks at its signature. */
+export const jwtOf = (payload, {alg = 'HS256', signature = b64url('signature')} = {}) => [b64url({alg, typ: 'JWT'}), b64url(payload), signature].join('.');

@@ -1,7 +1,6 @@
 // Stand-in for sophnet.com: the official door with an API key, and the playground with an anonymous token.
-import {Site} from './site.mjs';
+import {Site, jwtOf} from './site.mjs';
 
-const b64url = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
 const PROJECT = 'Ar79PWUQUAhjJOja2orHs';
 const KNOWN = ['messages', 'model', 'stream', 'stream_options', 'tools', 'tool_choice', 'parallel_tool_calls', 'max_tokens', 'max_completion_tokens',
   'temperature', 'top_p', 'stop', 'stop_token_ids', 'presence_penalty', 'frequency_penalty', 'logprobs', 'top_logprobs',
@@ -35,7 +34,7 @@ export class Sophnet extends Site {
     this.check(!('authorization' in r.headers), 'a login with an Authorization');
     this.logins++;
     const exp = Math.floor(Date.now() / 1000) + 30 * 86400;
-    const anonymousToken = `${b64url({alg: 'HS256'})}.${b64url({exp, n: this.logins})}.${b64url('s')}`;
+    const anonymousToken = jwtOf({exp, n: this.logins});
     this.anonymous.add(`anon-${anonymousToken}`);
     this.json(res, 200, {status: 0, message: 'ok', result: {anonymousToken, expires: new Date(exp * 1000).toISOString()}, timestamp: Date.now()});
   }

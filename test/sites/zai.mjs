@@ -1,14 +1,12 @@
 // Stand-in for chat.z.ai in both of its forms. It checks each request against the dossier, field for field, and answers 418 to
 // anything else.
 import {createHmac, randomUUID} from 'node:crypto';
-import {Site, isUuid} from './site.mjs';
+import {Site, jwtOf} from './site.mjs';
 
 export const SIGNING_KEY = 'a test signing key';
 
-const b64url = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
-
 /** A token as the site makes them. */
-export const jwt = (id, email = `${id}@example.org`, more = {}) => [b64url({alg: 'ES256', typ: 'JWT'}), b64url({id, email, ...more}), b64url('signature')].join('.');
+export const jwt = (id, email = `${id}@example.org`, more = {}) => jwtOf({id, email, ...more}, {alg: 'ES256'});
 
 export const say = (delta_content, phase = 'answer') => ({type: 'chat:completion', data: {delta_content, phase}});
 export const usage = {type: 'chat:completion', data: {phase: 'other', delta_content: '',
@@ -38,7 +36,6 @@ export class Zai extends Site {
     this.tokens = new Map(tokens.map((token) => [token, {guest: false}]));
     this.guestsMade = 0;
     this.chats = new Map(); // id -> {user, text, deleted}
-    this.seen = new Set();  // ids that must be fresh
     this.files = new Map();
   }
 
@@ -93,12 +90,6 @@ export class Zai extends Site {
     const model = (id, name) => ({id, name, owned_by: 'openai', info: {name, is_active: true, params: {},
       meta: {description: '', capabilities: {vision: false, think: true, web_search: true}, mcpServerIds: [], tags: []}}});
     this.json(res, 200, {data: [model('GLM-4-6-API-V1', 'GLM-4.6'), model('glm-4.7', 'GLM-4.7'), model('brand-new', 'GLM 9 Brand New')]});
-  }
-
-  fresh(what, id) {
-    this.check(isUuid(id), `${what} is no version 4 UUID: ${id}`);
-    this.check(!this.seen.has(id), `${what} was used before`);
-    this.seen.add(id);
   }
 
   messages(list) {

@@ -4,37 +4,17 @@
  */
 #include "adapters/support.h"
 #include "test/unit/support/cmocka_all.h"
+#include "test/unit/support/fixture.h"
 #include "test/unit/support/transcript.h"
 
-static struct arena arena;
-
-static int begin(void **state)
-{
-    arena_init(&arena);
-    return 0;
-}
-
-static int end(void **state)
-{
-    arena_free(&arena);
-    return 0;
-}
-
 /* ---- codecs ---- */
-
-static void count_up(void *owner, void *bytes, size_t n)
-{
-    unsigned char *next = owner;
-    for (size_t i = 0; i < n; i++)
-        ((unsigned char *)bytes)[i] = (*next)++;
-}
 
 static void all_ones(void *owner, void *bytes, size_t n) { memset(bytes, 0xFF, n); }
 
 static void a_uuid_is_of_version_4(void **state)
 {
     unsigned char next = 0;
-    struct turn_run run = {.arena = &arena, .random = count_up, .random_owner = &next};
+    struct turn_run run = {.arena = &test_arena, .random = count_up, .random_owner = &next};
     assert_span_equal(make_uuid(&run), SPAN("00010203-0405-4607-8809-0a0b0c0d0e0f"));
     assert_span_equal(make_uuid(&run), SPAN("10111213-1415-4617-9819-1a1b1c1d1e1f"));
     run.random = all_ones;
@@ -46,16 +26,17 @@ static void hmac(void **state)
 {
     char key[131];
     memset(key, 0x0b, 20);
-    assert_span_equal(hmac_sha256_hex(&arena, span_of(key, 20), SPAN("Hi There")),
+    assert_span_equal(hmac_sha256_hex(&test_arena, span_of(key, 20), SPAN("Hi There")),
                       SPAN("b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"));
-    assert_span_equal(hmac_sha256_hex(&arena, SPAN("Jefe"), SPAN("what do ya want for nothing?")),
-                      SPAN("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"));
+    assert_span_equal(
+        hmac_sha256_hex(&test_arena, SPAN("Jefe"), SPAN("what do ya want for nothing?")),
+        SPAN("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"));
     memset(key, 0xaa, sizeof key);
-    assert_span_equal(hmac_sha256_hex(&arena, span_of(key, sizeof key),
+    assert_span_equal(hmac_sha256_hex(&test_arena, span_of(key, sizeof key),
                                       SPAN("Test Using Larger Than Block-Size Key - "
                                            "Hash Key First")),
                       SPAN("60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"));
-    assert_span_equal(hmac_sha256_hex(&arena, span_of(NULL, 0), span_of(NULL, 0)),
+    assert_span_equal(hmac_sha256_hex(&test_arena, span_of(NULL, 0), span_of(NULL, 0)),
                       SPAN("b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad"));
 }
 
@@ -76,30 +57,30 @@ static void base64(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct span bare = rows[i].text;
-        assert_span_equal(base64_encode(&arena, rows[i].bytes), rows[i].text);
-        assert_span_equal(base64_decode(&arena, rows[i].text), rows[i].bytes);
-        assert_non_null(base64_decode(&arena, rows[i].text).p); /* nothing is no failure */
+        assert_span_equal(base64_encode(&test_arena, rows[i].bytes), rows[i].text);
+        assert_span_equal(base64_decode(&test_arena, rows[i].text), rows[i].bytes);
+        assert_non_null(base64_decode(&test_arena, rows[i].text).p); /* nothing is no failure */
         while (span_ends(bare, SPAN("=")))
             bare.n--;
-        assert_span_equal(base64_decode(&arena, bare), rows[i].bytes);
+        assert_span_equal(base64_decode(&test_arena, bare), rows[i].bytes);
     }
-    assert_span_equal(base64_decode(&arena, SPAN("AP_-gA")), SPAN("\0\xff\xfe\x80"));
-    assert_span_equal(base64_decode(&arena, SPAN(" Zm\r\n9v\tYg = =\n")), SPAN("foob"));
+    assert_span_equal(base64_decode(&test_arena, SPAN("AP_-gA")), SPAN("\0\xff\xfe\x80"));
+    assert_span_equal(base64_decode(&test_arena, SPAN(" Zm\r\n9v\tYg = =\n")), SPAN("foob"));
     static const char *const bad[] = {"Z", "Zm9vY", "Zm9v!", "Zg==Zg==", "=Zg", "Zg===", "Zm\xC3"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_null(base64_decode(&arena, span_str(bad[i])).p);
+        assert_null(base64_decode(&test_arena, span_str(bad[i])).p);
 }
 
 static void payload_of_a_jwt(void **state)
 {
-    assert_span_equal(jwt_payload(&arena, SPAN("eyJhIjoxfQ.eyJpZCI6InUtMSJ9.c2ln")),
+    assert_span_equal(jwt_payload(&test_arena, SPAN("eyJhIjoxfQ.eyJpZCI6InUtMSJ9.c2ln")),
                       SPAN("{\"id\":\"u-1\"}"));
-    assert_span_equal(jwt_payload(&arena, SPAN("eyJhIjoxfQ.eyJpZCI6InUtMSJ9.")),
+    assert_span_equal(jwt_payload(&test_arena, SPAN("eyJhIjoxfQ.eyJpZCI6InUtMSJ9.")),
                       SPAN("{\"id\":\"u-1\"}"));
     static const char *const bad[] = {"",        "opaque", "a.b",      "a..c",
                                       "a.b.c.d", "a.!!.c", "a.Zm9v.c", "."};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_null(jwt_payload(&arena, span_str(bad[i])).p);
+        assert_null(jwt_payload(&test_arena, span_str(bad[i])).p);
 }
 
 static void percent(void **state)
@@ -116,18 +97,18 @@ static void percent(void **state)
 
 static void dates(void **state)
 {
-    assert_span_equal(format_utc(&arena, INT64_C(1760000000999), "%Y-%m-%d %H:%M:%S"),
+    assert_span_equal(format_utc(&test_arena, INT64_C(1760000000999), "%Y-%m-%d %H:%M:%S"),
                       SPAN("2025-10-09 08:53:20"));
-    assert_span_equal(format_utc(&arena, 0, "%A"), SPAN("Thursday"));
+    assert_span_equal(format_utc(&test_arena, 0, "%A"), SPAN("Thursday"));
 }
 
 /* ---- prompts ---- */
 
 static struct span flattened(const char *messages)
 {
-    struct span body = arena_printf(&arena, "{\"model\":\"m\",\"messages\":[%s]}", messages);
-    const struct turn *turn = transcript_turn(&arena, body.p);
-    return flatten_messages(&arena, turn->messages, turn->n_messages);
+    struct span body = arena_printf(&test_arena, "{\"model\":\"m\",\"messages\":[%s]}", messages);
+    const struct turn *turn = transcript_turn(&test_arena, body.p);
+    return flatten_messages(&test_arena, turn->messages, turn->n_messages);
 }
 
 #define USER(text)      "{\"role\":\"user\",\"content\":\"" text "\"}"
@@ -179,28 +160,28 @@ static void calls_and_results_are_written(void **state)
                         "{\"role\":\"tool\",\"tool_call_id\":\"a\\\"b<&>\",\"content\":\"odd\"}"),
         SPAN("user: weather?\n"
              "assistant: I look.\n"
-             "<tool_call>{\"id\":\"c1\",\"name\":\"get\",\"arguments\":\"{\\\"q\\\":\\\"x\\\\ny\\\""
-             "}\"}</tool_call>\n"
-             "<tool_call>{\"id\":\"c2\",\"name\":\"put\",\"arguments\":\"\"}</tool_call>\n"
+             "<tool_call>{\"name\": \"get\", \"arguments\": {\"q\":\"x\\ny\"}, \"id\": "
+             "\"c1\"}</tool_call>\n"
+             "<tool_call>{\"name\": \"put\", \"arguments\": {}, \"id\": \"c2\"}</tool_call>\n"
              "tool: <tool_result id=\"c2\" name=\"put\">done</tool_result>\n"
              "tool: <tool_result id=\"c1\" name=\"own\"></tool_result>\n"
-             "tool: <tool_result id=\"a&quot;b&lt;&amp;&gt;\" name=\"\">odd</tool_result>"));
+             "tool: <tool_result id=\"a&quot;b&lt;&amp;&gt;\">odd</tool_result>"));
     /* a call without text has no empty line before it */
     assert_span_equal(flattened("{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":"
                                 "\"c\",\"type\":\"function\",\"function\":{\"name\":\"f\","
                                 "\"arguments\":\"{}\"}}]}"),
-                      SPAN("assistant: <tool_call>{\"id\":\"c\",\"name\":\"f\",\"arguments\":"
-                           "\"{}\"}</tool_call>"));
+                      SPAN("assistant: <tool_call>{\"name\": \"f\", \"arguments\": {}, "
+                           "\"id\": \"c\"}</tool_call>"));
 }
 
 static void a_single_text_is_not_copied(void **state)
 {
     struct part part = {.kind = PART_TEXT, .text = SPAN("text")};
     struct message m = {.role = ROLE_USER, .parts = &part, .n_parts = 1};
-    assert_ptr_equal(message_text(&arena, &m).p, part.text.p);
+    assert_ptr_equal(message_text(&test_arena, &m).p, part.text.p);
     m.n_parts = 0;
-    assert_non_null(message_text(&arena, &m).p);
-    assert_int_equal(message_text(&arena, &m).n, 0);
+    assert_non_null(message_text(&test_arena, &m).p);
+    assert_int_equal(message_text(&test_arena, &m).n, 0);
 }
 
 /* ---- multipart ---- */
@@ -218,7 +199,8 @@ static void a_multipart_body(void **state)
                       SPAN("--B-1\r\nContent-Disposition: form-data; name=\"file\"; "
                            "filename=\"a%22b%0D%0Ac.png\"\r\nContent-Type: image/png\r\n\r\n"
                            "\0bytes\xff\r\n--B-1--\r\n"));
-    assert_span_equal(multipart_type(&arena, &form), SPAN("multipart/form-data; boundary=B-1"));
+    assert_span_equal(multipart_type(&test_arena, &form),
+                      SPAN("multipart/form-data; boundary=B-1"));
     buffer_free(&out);
     buffer_init(&out, 16);
     assert_int_equal(multipart_file(&form, SPAN("f"), SPAN("n"), SPAN("t"), SPAN("b")),
@@ -241,7 +223,7 @@ static struct token_bench *token_begin(void)
     static const struct site_settings site = {.name = SPAN_INIT("s")};
     b->run = (struct turn_run){.site = &site,
                                .account = &b->account,
-                               .arena = &arena,
+                               .arena = &test_arena,
                                .json = json_parser_create(1 << 16),
                                .now_ms = NOW};
     return b;
@@ -256,8 +238,8 @@ static void token_end(struct token_bench *b)
 
 static struct span jwt(const char *payload)
 {
-    struct span middle = base64_encode(&arena, span_str(payload));
-    return arena_printf(&arena, "e30.%.*s.c2ln", SPAN_ARGS(middle));
+    struct span middle = base64_encode(&test_arena, span_str(payload));
+    return arena_printf(&test_arena, "e30.%.*s.c2ln", SPAN_ARGS(middle));
 }
 
 static void the_end_of_a_jwt(void **state)
@@ -379,7 +361,7 @@ static void a_rotated_credential_comes_before_the_configured_one(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, arena_begin, arena_end)
         TEST(a_uuid_is_of_version_4),
         TEST(hmac),
         TEST(base64),

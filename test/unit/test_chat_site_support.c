@@ -4,49 +4,30 @@
  */
 #include "adapters/support.h"
 #include "test/unit/support/cmocka_all.h"
+#include "test/unit/support/fixture.h"
 #include "test/unit/support/transcript.h"
 
-static struct arena arena;
-
-static int begin(void **state)
-{
-    arena_init(&arena);
-    return 0;
-}
-
-static int end(void **state)
-{
-    arena_free(&arena);
-    return 0;
-}
-
 /* ---- digests ---- */
-
-static void count_up(void *owner, void *bytes, size_t n)
-{
-    unsigned char *next = owner;
-    for (size_t i = 0; i < n; i++)
-        ((unsigned char *)bytes)[i] = (*next)++;
-}
 
 /* RFC 1321, A.5, and FIPS 180-2; nothing is something too. */
 static void digests(void **state)
 {
-    assert_span_equal(md5_hex(&arena, span_of(NULL, 0)), SPAN("d41d8cd98f00b204e9800998ecf8427e"));
-    assert_span_equal(md5_hex(&arena, SPAN("message digest")),
+    assert_span_equal(md5_hex(&test_arena, span_of(NULL, 0)),
+                      SPAN("d41d8cd98f00b204e9800998ecf8427e"));
+    assert_span_equal(md5_hex(&test_arena, SPAN("message digest")),
                       SPAN("f96b697d7cb7938d525a2f31aaf161d0"));
-    assert_span_equal(sha256_hex(&arena, SPAN("abc")),
+    assert_span_equal(sha256_hex(&test_arena, SPAN("abc")),
                       SPAN("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"));
-    struct span raw = hmac_sha256(&arena, SPAN("Jefe"), SPAN("what do ya want for nothing?"));
+    struct span raw = hmac_sha256(&test_arena, SPAN("Jefe"), SPAN("what do ya want for nothing?"));
     assert_int_equal(raw.n, 32);
-    assert_span_equal(hex_encode(&arena, raw),
+    assert_span_equal(hex_encode(&test_arena, raw),
                       SPAN("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"));
 }
 
 static void ids(void **state)
 {
     unsigned char next = 0xF8;
-    struct turn_run run = {.arena = &arena, .random = count_up, .random_owner = &next};
+    struct turn_run run = {.arena = &test_arena, .random = count_up, .random_owner = &next};
     assert_span_equal(make_hex_id(&run), SPAN("f8f9fafbfcfdfeff0001020304050607"));
     static char long_id[129];
     memset(long_id, 'a', sizeof long_id);
@@ -58,6 +39,107 @@ static void ids(void **state)
     assert_true(is_path_id(SPAN("Az09-_")));
 }
 
+/* By which a conversation is gone on with; what is no id never gets into a path. */
+static void ids_of_a_conversation(void **state)
+{
+    struct turn_run run = {.arena = &test_arena};
+    struct span got[3];
+    char full[PATH_ID_MAX];
+    memset(full, 'a', sizeof full);
+    assert_int_equal(read_conversation(&run, "a.example", got, 3), 0); /* a new one */
+    const struct span told[] = {span_of(full, sizeof full), SPAN("b-2"), SPAN("c")};
+    tell_conversation(&run, told, 3);
+    run.conversation = run.conversation_end;
+    assert_int_equal(read_conversation(&run, "a.example", got, 3), 1);
+    for (size_t i = 0; i < 3; i++)
+        assert_span_equal(got[i], told[i]);
+    assert_int_equal(read_conversation(&run, "a.example", got, 2), -1);
+    assert_int_equal(run.fail.kind, FAIL_PROTOCOL);
+    assert_non_null(strstr(run.fail.message, "a.example"));
+
+    static const char *const wrong[] = {"a/b", "a/b/c/", "a/b/c/d", "a//c", "/b/c", "a/b/..", "/"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        run.conversation = span_str(wrong[i]);
+        assert_int_equal(read_conversation(&run, "a.example", got, 3), -1);
+    }
+    run.conversation_end = span_of(NULL, 0);
+    tell_conversation(&run, (struct span[]){SPAN("a"), SPAN("")}, 2);
+    tell_conversation(&run, (struct span[]){SPAN("a/b"), SPAN("c")}, 2);
+    tell_conversation(&run, (struct span[]){SPAN("a"), span_of(NULL, 0)}, 2);
+    assert_int_equal(run.conversation_end.n, 0);
+}
+
+static bool is_lower(char c) { return c >= 'a' && c <= 'z'; }
+static bool is_lower_or_dot(char c) { return is_lower(c) || c == '.'; }
+
+static void names_that_a_site_takes(void **state)
+{
+    const struct span long_name = SPAN("....5....1....5....2....5....3....5....4....5....5....5...."
+                                       "6....5....7....5....8....5....9....5....0....5....1....5");
+    assert_span_equal(make_legal_name(&test_arena, SPAN("my.tool"), is_lower, NULL),
+                      SPAN("my_tool_efdaa471"));
+    /* one for each character, and what the first may not be */
+    struct span odd = make_legal_name(&test_arena, SPAN(".\xC3\xBC!"), is_lower_or_dot, is_lower);
+    assert_true(span_starts(odd, SPAN("_.___")));
+    assert_int_equal(odd.n, 5 + 8);
+    struct span nothing = make_legal_name(&test_arena, SPAN(""), is_lower, is_lower);
+    assert_true(span_starts(nothing, SPAN("__")));
+    assert_int_equal(nothing.n, 2 + 8);
+    struct span cut = make_legal_name(&test_arena, long_name, is_lower_or_dot, is_lower);
+    assert_int_equal(cut.n, 100 + 1 + 8);
+    /* what differs behind the cut, or in refused characters alone, stays different */
+    struct span other =
+        make_legal_name(&test_arena, span_first(long_name, 110), is_lower_or_dot, is_lower);
+    assert_true(span_eq(span_first(cut, 101), span_first(other, 101)));
+    assert_false(span_eq(cut, other));
+    assert_false(span_eq(make_legal_name(&test_arena, SPAN("a!"), is_lower, NULL),
+                         make_legal_name(&test_arena, SPAN("a?"), is_lower, NULL)));
+}
+
+static void note_drift(void *owner, const char *kind)
+{
+    struct span *last = owner;
+    *last = span_str(kind);
+}
+
+static void reasons_to_stop(void **state)
+{
+    static const struct stop_row rows[] = {{SPAN_INIT("full"), SPAN_INIT("length")},
+                                           {SPAN_INIT("failed"), SPAN_INIT("")}};
+    struct span drift = SPAN("");
+    struct turn_run run = {.drift = note_drift, .drift_owner = &drift};
+    assert_span_equal(stop_reason_of(&run, rows, 2, SPAN("full")), SPAN("length"));
+    assert_span_equal(stop_reason_of(&run, rows, 2, SPAN("failed")), SPAN(""));
+    assert_span_equal(stop_reason_of(&run, rows, 2, SPAN("")), SPAN("stop"));
+    assert_span_equal(drift, SPAN(""));
+    assert_span_equal(stop_reason_of(&run, rows, 2, SPAN("ful")), SPAN("stop"));
+    assert_span_equal(drift, SPAN("unknown stop_reason"));
+}
+
+static void a_posted_form(void **state)
+{
+    unsigned char next = 0;
+    struct turn_run run = {.arena = &test_arena, .random = count_up, .random_owner = &next};
+    struct site_request req = {0};
+    struct buffer body;
+    struct multipart form = {&body, SPAN("b")};
+    buffer_init(&body, 1 << 10);
+    multipart_field(&form, SPAN("k"), SPAN("v"));
+    assert_true(multipart_post(&run, &req, &form));
+    assert_string_equal(req.method, "POST");
+    assert_int_equal(req.framing, FRAMING_WHOLE);
+    assert_span_equal(transcript_header(&req, "Content-Type"),
+                      SPAN("multipart/form-data; boundary=b"));
+    assert_span_equal(req.body, SPAN("--b\r\nContent-Disposition: form-data; name=\"k\"\r\n\r\n"
+                                     "v\r\n--b--\r\n"));
+    buffer_init(&body, 8); /* nothing half goes out */
+    multipart_field(&form, SPAN("k"), SPAN("v"));
+    assert_false(multipart_post(&run, &req, &form));
+    buffer_init(&body, 1 << 10);
+    form.boundary = span_of(NULL, 0);
+    assert_false(multipart_post(&run, &req, &form));
+}
+
 /* ---- prompts ---- */
 
 #define USER(text)      "{\"role\":\"user\",\"content\":\"" text "\"}"
@@ -67,7 +149,7 @@ static void ids(void **state)
     "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"c1\",\"type\":"            \
     "\"function\",\"function\":{\"name\":\"get\",\"arguments\":\"{}\"}}]},"                        \
     "{\"role\":\"tool\",\"tool_call_id\":\"c1\",\"content\":\"42\"}"
-#define CALL_TEXT   "<tool_call>{\"id\":\"c1\",\"name\":\"get\",\"arguments\":\"{}\"}</tool_call>"
+#define CALL_TEXT   "<tool_call>{\"name\": \"get\", \"arguments\": {}, \"id\": \"c1\"}</tool_call>"
 #define RESULT_TEXT "<tool_result id=\"c1\" name=\"get\">42</tool_result>"
 #define PICTURE     "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}}"
 
@@ -102,9 +184,9 @@ static const struct prompt_marks human = {
 
 static struct span flat(const struct prompt_marks *marks, const char *messages)
 {
-    struct span body = arena_printf(&arena, "{\"model\":\"m\",\"messages\":[%s]}", messages);
-    const struct turn *turn = transcript_turn(&arena, body.p);
-    return flatten_with(&arena, marks, turn->messages, turn->n_messages);
+    struct span body = arena_printf(&test_arena, "{\"model\":\"m\",\"messages\":[%s]}", messages);
+    const struct turn *turn = transcript_turn(&test_arena, body.p);
+    return flatten_with(&test_arena, marks, turn->messages, turn->n_messages);
 }
 
 static void each_site_marks_turns_its_own_way(void **state)
@@ -273,7 +355,7 @@ static struct span citations(const struct sources *s)
     struct delta_sink sink = {collect, &cited};
     buffer_init(&cited, 1 << 16);
     assert_int_equal(sources_cite(s, &sink), 0);
-    struct span text = arena_dup(&arena, buffer_span(&cited));
+    struct span text = arena_dup(&test_arena, buffer_span(&cited));
     buffer_free(&cited);
     return text;
 }
@@ -281,9 +363,9 @@ static struct span citations(const struct sources *s)
 static struct sources three(void)
 {
     struct sources s = {0};
-    sources_add(&arena, &s, SPAN("turn0search0"), SPAN("A"), SPAN("https://a.example/"));
-    sources_add(&arena, &s, SPAN("turn0search1"), SPAN("B"), SPAN("https://b.example/(x) y"));
-    sources_add(&arena, &s, SPAN(""), SPAN("C"), SPAN("https://c.example/"));
+    sources_add(&test_arena, &s, SPAN("turn0search0"), SPAN("A"), SPAN("https://a.example/"));
+    sources_add(&test_arena, &s, SPAN("turn0search1"), SPAN("B"), SPAN("https://b.example/(x) y"));
+    sources_add(&test_arena, &s, SPAN(""), SPAN("C"), SPAN("https://c.example/"));
     return s;
 }
 
@@ -299,7 +381,7 @@ static struct span filtered(struct sources *s, struct span text, size_t step)
     mark_filter_feed(&f, s, SPAN(""), &out);
     mark_filter_flush(&f, &out);
     assert_int_equal(out.error, 0);
-    struct span result = arena_dup(&arena, buffer_span(&out));
+    struct span result = arena_dup(&test_arena, buffer_span(&out));
     buffer_free(&out);
     mark_filter_free(&f);
     return result;
@@ -342,12 +424,13 @@ static void marks_become_links_at_every_split(void **state)
 static void sources_are_taken_once(void **state)
 {
     struct sources s = three();
-    sources_add(&arena, &s, SPAN("turn0search0"), SPAN("other"), SPAN("https://other.example/"));
-    sources_add(&arena, &s, SPAN(""), SPAN("C again"), SPAN("https://c.example/"));
-    sources_add(&arena, &s, SPAN("k"), SPAN("no url"), SPAN(""));
+    sources_add(&test_arena, &s, SPAN("turn0search0"), SPAN("other"),
+                SPAN("https://other.example/"));
+    sources_add(&test_arena, &s, SPAN(""), SPAN("C again"), SPAN("https://c.example/"));
+    sources_add(&test_arena, &s, SPAN("k"), SPAN("no url"), SPAN(""));
     assert_int_equal(s.n, 3);
     /* the same page by key and without: one annotation */
-    sources_add(&arena, &s, SPAN(""), SPAN("A too"), SPAN("https://a.example/"));
+    sources_add(&test_arena, &s, SPAN(""), SPAN("A too"), SPAN("https://a.example/"));
     assert_int_equal(s.n, 4);
     filtered(&s, SPAN("【turn0search0】"), 99);
     assert_span_equal(citations(&s), SPAN("A=https://a.example/;C=https://c.example/;"));
@@ -360,17 +443,17 @@ static void sources_are_bounded(void **state)
     struct sources s = {0};
     static char huge[SOURCE_BYTES_MAX + 1];
     memset(huge, 'a', sizeof huge);
-    sources_add(&arena, &s, SPAN(""), SPAN("t"), span_of(huge, sizeof huge));
-    sources_add(&arena, &s, span_of(huge, sizeof huge), SPAN("t"), SPAN("u"));
+    sources_add(&test_arena, &s, SPAN(""), SPAN("t"), span_of(huge, sizeof huge));
+    sources_add(&test_arena, &s, span_of(huge, sizeof huge), SPAN("t"), SPAN("u"));
     assert_int_equal(s.n, 0);
-    sources_add(&arena, &s, SPAN(""), span_of(huge, sizeof huge), SPAN("u"));
+    sources_add(&test_arena, &s, SPAN(""), span_of(huge, sizeof huge), SPAN("u"));
     assert_int_equal(s.list[0].title.n, 0);
     for (int i = 0; i < SOURCES_MAX + 10; i++)
-        sources_add(&arena, &s, SPAN(""), SPAN("t"), arena_printf(&arena, "u%d", i));
+        sources_add(&test_arena, &s, SPAN(""), SPAN("t"), arena_printf(&test_arena, "u%d", i));
     assert_int_equal(s.n, SOURCES_MAX);
     /* a title cut inside a pair of surrogates */
     struct sources torn = {0};
-    sources_add(&arena, &torn, SPAN(""), SPAN("t\xED\xA0\xBD"), SPAN("u"));
+    sources_add(&test_arena, &torn, SPAN(""), SPAN("t\xED\xA0\xBD"), SPAN("u"));
     assert_span_equal(torn.list[0].title, SPAN("t\xEF\xBF\xBD"));
 }
 
@@ -422,9 +505,9 @@ static void wishes_behind_an_id(void **state)
 static int collected(struct pictures *pictures, struct turn_run *run, const char *content)
 {
     struct span body = arena_printf(
-        &arena, "{\"model\":\"m\",\"messages\":[%s,{\"role\":\"user\",\"content\":[%s]}]}",
+        &test_arena, "{\"model\":\"m\",\"messages\":[%s,{\"role\":\"user\",\"content\":[%s]}]}",
         USER("a"), content);
-    *run = (struct turn_run){.arena = &arena, .turn = transcript_turn(&arena, body.p)};
+    *run = (struct turn_run){.arena = &test_arena, .turn = transcript_turn(&test_arena, body.p)};
     return collect_pictures(run, "site.example", pictures);
 }
 
@@ -466,7 +549,7 @@ static void what_is_no_picture_is_refused_with_its_place(void **state)
         struct pictures pictures;
         struct turn_run run;
         struct span content =
-            arena_printf(&arena, "{\"type\":\"text\",\"text\":\"t\"},%s", rows[i].url);
+            arena_printf(&test_arena, "{\"type\":\"text\",\"text\":\"t\"},%s", rows[i].url);
         assert_int_equal(collected(&pictures, &run, content.p), -1);
         assert_string_equal(run.fail.param, "messages[1].content[1]");
         assert_non_null(strstr(run.fail.message, rows[i].why));
@@ -513,7 +596,7 @@ static void documents_are_collected_with_the_pictures(void **state)
 static void a_margin_of_the_sites_own(void **state)
 {
     struct site_account account = {0};
-    struct turn_run run = {.account = &account, .arena = &arena, .now_ms = 1000000};
+    struct turn_run run = {.account = &account, .arena = &test_arena, .now_ms = 1000000};
     struct token_use use = {.margin_ms = 120000};
     account_hold(&account, "t", SPAN("one"), 1000000 + 120000);
     assert_int_equal(token_use_next(&run, &use, "t"), 1);
@@ -647,9 +730,13 @@ static void open_blocks_are_found_by_their_index(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, arena_begin, arena_end)
         TEST(digests),
         TEST(ids),
+        TEST(ids_of_a_conversation),
+        TEST(names_that_a_site_takes),
+        TEST(reasons_to_stop),
+        TEST(a_posted_form),
         TEST(each_site_marks_turns_its_own_way),
         TEST(a_single_user_turn_has_no_marks),
         TEST(a_prefill_stands_open),

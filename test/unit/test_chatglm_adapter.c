@@ -4,6 +4,7 @@
  */
 #include "adapters/support.h"
 #include "test/unit/support/cmocka_all.h"
+#include "test/unit/support/fixture.h"
 #include "test/unit/support/transcript.h"
 
 #include <stdlib.h>
@@ -19,20 +20,6 @@
     "{\"status\":0,\"message\":\"success\",\"result\":{\"user_id\":\"u\",\"access_token\":"        \
     "\"" access "\",\"refresh_token\":\"" refresh "\",\"is_guest\":false},\"rid\":\"r\"}"
 
-static struct arena arena;
-
-static int begin(void **state)
-{
-    arena_init(&arena);
-    return 0;
-}
-
-static int end(void **state)
-{
-    arena_free(&arena);
-    return 0;
-}
-
 static const struct credential refresh[] = {{SPAN_INIT("refresh_token"), SPAN_INIT("r0")}};
 static const struct credential access_only[] = {{SPAN_INIT("token"), SPAN_INIT("a0")}};
 static const struct option_value secret[] = {
@@ -41,8 +28,8 @@ static const struct option_value secret[] = {
 
 static const char *jwt(const char *payload)
 {
-    struct span middle = base64_encode(&arena, span_str(payload));
-    return arena_printf(&arena, "e30.%.*s.c2ln", SPAN_ARGS(middle)).p;
+    struct span middle = base64_encode(&test_arena, span_str(payload));
+    return arena_printf(&test_arena, "e30.%.*s.c2ln", SPAN_ARGS(middle)).p;
 }
 
 static struct transcript_setup person(const char *body)
@@ -67,11 +54,6 @@ static struct transcript_setup guest(void)
         .adapter = &adapter_chatglm, .model = "glm-5.3-flash", .guest = true};
 }
 
-static enum adapter_verdict answer(struct transcript_player *p, int status, const char *body)
-{
-    return transcript_answer(p, status, "application/json", span_str(body), NULL, 0, END_CLEAN);
-}
-
 static enum adapter_verdict stream(struct transcript_player *p, const char *events)
 {
     return transcript_answer(p, 200, "text/event-stream", span_str(events), NULL, 0, END_CLEAN);
@@ -83,16 +65,8 @@ static void expect_request(struct transcript_player *p, struct site_request *req
 {
     assert_int_equal(transcript_next(p, req), ADAPTER_SEND);
     assert_span_equal(req->target, span_str(target));
-    struct span wanted = bearer ? arena_printf(&arena, "Bearer %s", bearer) : span_of(NULL, 0);
+    struct span wanted = bearer ? arena_printf(&test_arena, "Bearer %s", bearer) : span_of(NULL, 0);
     assert_span_equal(transcript_header(req, "Authorization"), wanted);
-}
-
-static void expect_fail(struct transcript_player *p, enum fail_kind kind, const char *words)
-{
-    const struct fail *f = &transcript_run(p)->fail;
-    if (f->kind != kind || !strstr(f->message, words))
-        fail_msg("wanted %s with \"%s\", got %s: %s", fail_kind_name(kind), words,
-                 fail_kind_name(f->kind), f->message);
 }
 
 static struct span held(struct transcript_player *p, const char *name)
@@ -124,7 +98,7 @@ static void a_refresh_token_buys_an_access_token_and_rotates(void **state)
     assert_string_equal(req.method, "POST");
     assert_span_equal(req.body, SPAN("{}"));
     assert_true(req.credential_step);
-    assert_int_equal(answer(p, 200, TOKENS("a1", "r1")), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, TOKENS("a1", "r1")), ADAPTER_COMPLETE);
     assert_span_equal(held(p, "refresh_token"), SPAN("r1"));
     assert_span_equal(held(p, "access_token"), SPAN("a1"));
     expect_request(p, &req, STREAM, "a1");
@@ -137,8 +111,9 @@ static void a_refresh_token_buys_an_access_token_and_rotates(void **state)
     another_turn(p);
     run->now_ms += 2;
     expect_request(p, &req, REFRESH, "r1"); /* the rotated one */
-    assert_int_equal(answer(p, 200, "{\"status\":0,\"result\":{\"access_token\":\"a2\"}}"),
-                     ADAPTER_COMPLETE);
+    assert_int_equal(
+        transcript_answer_json(p, 200, "{\"status\":0,\"result\":{\"access_token\":\"a2\"}}"),
+        ADAPTER_COMPLETE);
     expect_request(p, &req, STREAM, "a2");
     assert_span_equal(held(p, "refresh_token"), SPAN("r1")); /* it did not rotate */
     transcript_close(p);
@@ -152,8 +127,9 @@ static void the_end_of_an_access_token_is_its_exp(void **state)
     const char *a1 = jwt("{\"exp\":1760000300,\"type\":\"access\",\"device_id\":\"" DEVICE "\"}");
     transcript_next(p, &req);
     struct span body = arena_printf(
-        &arena, "{\"status\":0,\"result\":{\"access_token\":\"%s\",\"refresh_token\":\"r1\"}}", a1);
-    assert_int_equal(answer(p, 200, body.p), ADAPTER_COMPLETE);
+        &test_arena, "{\"status\":0,\"result\":{\"access_token\":\"%s\",\"refresh_token\":\"r1\"}}",
+        a1);
+    assert_int_equal(transcript_answer_json(p, 200, body.p), ADAPTER_COMPLETE);
     expect_request(p, &req, STREAM, a1);
     assert_span_equal(transcript_header(&req, "X-Device-Id"), SPAN(DEVICE));
     another_turn(p);
@@ -178,12 +154,12 @@ static void a_refused_access_token_is_renewed_once(void **state)
         struct transcript_player *p = transcript_open(&setup);
         account_hold(transcript_run(p)->account, "access_token", SPAN("old"), 0);
         expect_request(p, &req, STREAM, "old");
-        assert_int_equal(answer(p, rows[i].status, rows[i].body), ADAPTER_COMPLETE);
+        assert_int_equal(transcript_answer_json(p, rows[i].status, rows[i].body), ADAPTER_COMPLETE);
         expect_request(p, &req, REFRESH, "r0");
-        assert_int_equal(answer(p, 200, TOKENS("a1", "r1")), ADAPTER_COMPLETE);
+        assert_int_equal(transcript_answer_json(p, 200, TOKENS("a1", "r1")), ADAPTER_COMPLETE);
         expect_request(p, &req, STREAM, "a1");
-        assert_int_equal(answer(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
-        expect_fail(p, FAIL_CREDENTIAL, "chatglm_refresh_token");
+        assert_int_equal(transcript_answer_json(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
+        transcript_expect_fail(p, FAIL_CREDENTIAL, "chatglm_refresh_token");
         transcript_close(p);
     }
     /* in the stream, before any text; after it the answer stands as it is */
@@ -230,8 +206,8 @@ static void a_refused_refresh_token_is_the_persons_affair(void **state)
         struct site_request req;
         struct transcript_player *p = transcript_open(&setup);
         expect_request(p, &req, REFRESH, "r0");
-        assert_int_equal(answer(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
-        expect_fail(p, rows[i].kind, rows[i].words);
+        assert_int_equal(transcript_answer_json(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
+        transcript_expect_fail(p, rows[i].kind, rows[i].words);
         assert_null(strstr(transcript_run(p)->fail.message, "r0"));
         transcript_close(p);
     }
@@ -244,8 +220,9 @@ static void a_rotated_token_is_kept_before_anything_else(void **state)
     struct site_request req;
     struct transcript_player *p = transcript_open(&setup);
     transcript_next(p, &req);
-    assert_int_equal(answer(p, 200, "{\"status\":0,\"result\":{\"refresh_token\":\"r1\"}}"),
-                     ADAPTER_FAIL);
+    assert_int_equal(
+        transcript_answer_json(p, 200, "{\"status\":0,\"result\":{\"refresh_token\":\"r1\"}}"),
+        ADAPTER_FAIL);
     assert_span_equal(held(p, "refresh_token"), SPAN("r1"));
     transcript_close(p);
 }
@@ -273,11 +250,12 @@ static void an_access_token_alone_works_until_its_end(void **state)
         struct transcript_player *p = transcript_open(&setup);
         if (rows[i].works) {
             expect_request(p, &req, STREAM, rows[i].value);
-            assert_int_equal(answer(p, 401, NEEDS_LOGIN), ADAPTER_FAIL); /* nothing renews it */
-            expect_fail(p, FAIL_CREDENTIAL, "");
+            assert_int_equal(transcript_answer_json(p, 401, NEEDS_LOGIN),
+                             ADAPTER_FAIL); /* nothing renews it */
+            transcript_expect_fail(p, FAIL_CREDENTIAL, "");
         } else {
             assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-            expect_fail(p, FAIL_CREDENTIAL, rows[i].words);
+            transcript_expect_fail(p, FAIL_CREDENTIAL, rows[i].words);
         }
         transcript_close(p);
     }
@@ -291,7 +269,7 @@ static void a_refresh_token_that_cannot_be_sent(void **state)
     setup.credentials = &own;
     struct transcript_player *p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-    expect_fail(p, FAIL_CREDENTIAL, "copy it again");
+    transcript_expect_fail(p, FAIL_CREDENTIAL, "copy it again");
     transcript_close(p);
 }
 
@@ -304,24 +282,25 @@ static void a_visitor_is_made_once_and_kept(void **state)
     assert_string_equal(req.method, "POST");
     assert_int_equal(req.body.n, 0);
     assert_true(req.credential_step);
-    struct span device = arena_dup(&arena, transcript_header(&req, "X-Device-Id"));
+    struct span device = arena_dup(&test_arena, transcript_header(&req, "X-Device-Id"));
     assert_int_equal(device.n, 32);
-    assert_int_equal(answer(p, 200, TOKENS("g1", "gr1")), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, TOKENS("g1", "gr1")), ADAPTER_COMPLETE);
     expect_request(p, &req, STREAM, "g1");
     assert_span_equal(transcript_header(&req, "X-Device-Id"), device);
     /* a limit is reported; no new visitor */
-    assert_int_equal(answer(p, 200, "{\"status\":40012,\"message\":\"x\"}"), ADAPTER_FAIL);
-    expect_fail(p, FAIL_RATE_LIMITED, "visitor");
+    assert_int_equal(transcript_answer_json(p, 200, "{\"status\":40012,\"message\":\"x\"}"),
+                     ADAPTER_FAIL);
+    transcript_expect_fail(p, FAIL_RATE_LIMITED, "visitor");
     assert_int_equal(transcript_run(p)->fail.retry_after_s, 600);
     /* refreshed like an account */
     another_turn(p);
     transcript_run(p)->now_ms += INT64_C(3600000);
     expect_request(p, &req, REFRESH, "gr1");
     /* a session that is over is begun anew, once in a turn */
-    assert_int_equal(answer(p, 401, NEEDS_LOGIN), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 401, NEEDS_LOGIN), ADAPTER_COMPLETE);
     expect_request(p, &req, VISIT, NULL);
-    assert_int_equal(answer(p, 401, NEEDS_LOGIN), ADAPTER_FAIL);
-    expect_fail(p, FAIL_CREDENTIAL, "configure an account");
+    assert_int_equal(transcript_answer_json(p, 401, NEEDS_LOGIN), ADAPTER_FAIL);
+    transcript_expect_fail(p, FAIL_CREDENTIAL, "configure an account");
     transcript_close(p);
 }
 
@@ -367,8 +346,9 @@ static void the_signature_of_the_dossier(void **state)
 {
     struct transcript_setup setup = with_access(NULL);
     struct site_request req;
-    assert_span_equal(md5_hex(&arena, SPAN("1760000000183-00112233445566778899aabbccddeeff-s3")),
-                      SPAN("ce3d25b9e9866c1b700826c4c33d768f"));
+    assert_span_equal(
+        md5_hex(&test_arena, SPAN("1760000000183-00112233445566778899aabbccddeeff-s3")),
+        SPAN("ce3d25b9e9866c1b700826c4c33d768f"));
     setup.options = secret;
     setup.n_options = 1;
     setup.now_ms = INT64_C(1760000000123);
@@ -379,7 +359,7 @@ static void the_signature_of_the_dossier(void **state)
     assert_int_equal(nonce.n, 32);
     assert_span_equal(
         transcript_header(&req, "X-Sign"),
-        md5_hex(&arena, arena_printf(&arena, "1760000000183-%.*s-s3", SPAN_ARGS(nonce))));
+        md5_hex(&test_arena, arena_printf(&test_arena, "1760000000183-%.*s-s3", SPAN_ARGS(nonce))));
     transcript_close(p);
 }
 
@@ -444,7 +424,7 @@ static void models_and_their_modes(void **state)
         {"65a232c082ff90a2ad2f15e", "", NEWER("65a232c082ff90a2ad2f15e", "normal", "low")},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct span body = arena_printf(&arena, "{\"model\":\"x\",%s" HI "}", rows[i].fields);
+        struct span body = arena_printf(&test_arena, "{\"model\":\"x\",%s" HI "}", rows[i].fields);
         struct transcript_setup setup = with_access(body.p);
         struct site_request req;
         setup.model = rows[i].model;
@@ -516,18 +496,19 @@ static void pictures_and_documents_are_uploaded_first(void **state)
                                          " image/jpeg\r\n\r\nhello\r\n--")) > 0);
     assert_true(span_find(req.body, SPAN("name=\"from\"\r\n\r\nchat\r\n--")) > 0);
     assert_true(span_find(req.body, SPAN("name=\"assistant_id\"\r\n\r\n" MAIN "\r\n--")) > 0);
-    assert_int_equal(answer(p, 200, UPLOADED("f1")), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, UPLOADED("f1")), ADAPTER_COMPLETE);
     expect_request(p, &req, UPLOAD, "a0");
     assert_true(span_find(req.body, SPAN("filename=\"a.pdf\"\r\nContent-Type: application/pdf\r\n"
                                          "\r\nPDF\r\n")) > 0);
-    assert_int_equal(answer(p, 200, UPLOADED("f2")), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, UPLOADED("f2")), ADAPTER_COMPLETE);
     /* the newer upload is gone: the older one, from here on */
     expect_request(p, &req, UPLOAD, "a0");
-    assert_int_equal(answer(p, 404, "{\"status\":404}"), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 404, "{\"status\":404}"), ADAPTER_COMPLETE);
     expect_request(p, &req, "/chatglm/backend-api/assistant/file_upload", "a0");
     assert_true(span_find(req.body, SPAN("name=\"from\"")) < 0);
     assert_int_equal(
-        answer(p, 200, "{\"status\":0,\"result\":{\"file_id\":\"f3\",\"file_url\":\"u3\"}}"),
+        transcript_answer_json(
+            p, 200, "{\"status\":0,\"result\":{\"file_id\":\"f3\",\"file_url\":\"u3\"}}"),
         ADAPTER_COMPLETE);
     expect_request(p, &req, STREAM, "a0");
     transcript_expect_same(
@@ -564,8 +545,8 @@ static void uploads_that_fail(void **state)
         struct site_request req;
         struct transcript_player *p = transcript_open(&setup);
         expect_request(p, &req, UPLOAD, "a0");
-        assert_int_equal(answer(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
-        expect_fail(p, rows[i].kind, "chatglm.cn");
+        assert_int_equal(transcript_answer_json(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
+        transcript_expect_fail(p, rows[i].kind, "chatglm.cn");
         transcript_close(p);
     }
     /* a refused token: the same picture once more with another */
@@ -574,18 +555,18 @@ static void uploads_that_fail(void **state)
     struct transcript_player *p = transcript_open(&setup);
     account_hold(transcript_run(p)->account, "access_token", SPAN("old"), 0);
     expect_request(p, &req, UPLOAD, "old");
-    answer(p, 200, UPLOADED("f1"));
+    transcript_answer_json(p, 200, UPLOADED("f1"));
     expect_request(p, &req, UPLOAD, "old");
-    assert_int_equal(answer(p, 401, NEEDS_LOGIN), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 401, NEEDS_LOGIN), ADAPTER_COMPLETE);
     expect_request(p, &req, REFRESH, "r0");
-    answer(p, 200, TOKENS("a1", "r1"));
+    transcript_answer_json(p, 200, TOKENS("a1", "r1"));
     expect_request(p, &req, UPLOAD, "a1");
     assert_true(span_find(req.body, SPAN("a.pdf")) > 0);
     /* both uploads are gone */
-    assert_int_equal(answer(p, 404, ""), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 404, ""), ADAPTER_COMPLETE);
     expect_request(p, &req, "/chatglm/backend-api/assistant/file_upload", "a1");
-    assert_int_equal(answer(p, 404, ""), ADAPTER_FAIL);
-    expect_fail(p, FAIL_BAD_REQUEST, "404");
+    assert_int_equal(transcript_answer_json(p, 404, ""), ADAPTER_FAIL);
+    transcript_expect_fail(p, FAIL_BAD_REQUEST, "404");
     transcript_close(p);
 }
 
@@ -597,13 +578,13 @@ static void what_cannot_be_uploaded_is_refused_before_any_request(void **state)
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         struct span body = arena_printf(
-            &arena, "{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":[%s]}]}",
+            &test_arena, "{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":[%s]}]}",
             parts[i]);
         struct transcript_setup setup = person(body.p);
         struct site_request req;
         struct transcript_player *p = transcript_open(&setup);
         assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-        expect_fail(p, FAIL_UNSUPPORTED, "chatglm.cn");
+        transcript_expect_fail(p, FAIL_UNSUPPORTED, "chatglm.cn");
         assert_string_equal(transcript_run(p)->fail.param, "messages[0].content[0]");
         transcript_close(p);
     }
@@ -767,12 +748,25 @@ static void a_conversation_is_gone_on_with(void **state)
         "delete", "{\"conversation_ids\":[\"c1\"],\"assistant_id\":\"" MAIN "\"}", req.body);
     transcript_close(p);
 
+    /* the site answers in another one, which knows nothing: both go */
+    p = transcript_open(&setup);
+    run = transcript_run(p);
+    run->conversation = SPAN("c0");
+    transcript_next(p, &req);
+    assert_int_equal(stream(p, ANSWER), ADAPTER_FAIL);
+    transcript_expect_fail(p, FAIL_PROTOCOL, "another conversation");
+    while (tidy(p, &req) == ADAPTER_SEND && !span_eq(req.target, SPAN(DELETE)))
+        ;
+    transcript_expect_same(
+        "delete", "{\"conversation_ids\":[\"c0\",\"c1\"],\"assistant_id\":\"" MAIN "\"}", req.body);
+    transcript_close(p);
+
     /* the site answered nothing: it is ours all the same, and not gone on with */
     p = transcript_open(&setup);
     transcript_run(p)->conversation = SPAN("c1");
     transcript_next(p, &req);
     assert_int_equal(stream(p, ""), ADAPTER_FAIL);
-    expect_fail(p, FAIL_EMPTY, "");
+    transcript_expect_fail(p, FAIL_EMPTY, "");
     assert_int_equal(transcript_run(p)->conversation_end.n, 0);
     assert_int_equal(tidy(p, &req), ADAPTER_SEND);
     assert_span_equal(req.target, SPAN(DELETE));
@@ -813,7 +807,7 @@ static void the_conversation_of_a_refused_try_goes_too(void **state)
               "\"error_code\":40103}}\n\n");
     expect_request(p, &req, REFRESH, "r0");
     assert_int_equal(tidy(p, &req), ADAPTER_DONE); /* no token to do it with */
-    answer(p, 200, TOKENS("a1", "r1"));
+    transcript_answer_json(p, 200, TOKENS("a1", "r1"));
     transcript_next(p, &req);
     stream(p, ANSWER FINISH);
     assert_int_equal(tidy(p, &req), ADAPTER_SEND);
@@ -868,7 +862,7 @@ static void the_sites_own_list(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, arena_begin, arena_end)
         TEST(a_refresh_token_buys_an_access_token_and_rotates),
         TEST(the_end_of_an_access_token_is_its_exp),
         TEST(a_refused_access_token_is_renewed_once),

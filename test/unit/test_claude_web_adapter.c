@@ -516,8 +516,8 @@ static void a_plain_turn(void **state)
     "\"tool\",\"tool_call_id\":\"t1\",\"content\":\"noon\"},{\"role\":\"system\",\"content\":"     \
     "\"Late.\"},{\"role\":\"user\",\"content\":\"c\"}"
 #define FLAT                                                                                       \
-    "Be brief.\\nBe kind.\\n\\nHuman: a\\nb\\n\\nAssistant: <tool_call>{\\\"id\\\":\\\"t1\\\","    \
-    "\\\"name\\\":\\\"clock\\\",\\\"arguments\\\":\\\"{}\\\"}</tool_call>\\n\\nHuman: "            \
+    "Be brief.\\nBe kind.\\n\\nHuman: a\\nb\\n\\nAssistant: <tool_call>{\\\"name\\\": "            \
+    "\\\"clock\\\", \\\"arguments\\\": {}, \\\"id\\\": \\\"t1\\\"}</tool_call>\\n\\nHuman: "       \
     "<tool_result id=\\\"t1\\\" name=\\\"clock\\\">noon</tool_result>\\n\\nSystem: "               \
     "Late.\\n\\nHuman: c"
 
@@ -974,6 +974,157 @@ static void where_there_are_no_temporary_chats(void **state)
     transcript_close(p);
 }
 
+/* ---- a conversation that goes on ---- */
+
+#define MESSAGE(more) "data: {\"type\":\"message_start\",\"message\":{\"uuid\":\"m2\"}" more "}\n\n"
+#define SAID          "data: " TEXT("0", "a") "\n\n"
+#define OVER          "data: " STOP "\n\n"
+
+static struct transcript_player *open_held(const struct transcript_setup *setup, const char *held)
+{
+    struct transcript_player *p = transcript_open(setup);
+    transcript_run(p)->conversation = span_str(held);
+    return p;
+}
+
+static enum adapter_verdict stream(struct transcript_player *p, const char *events)
+{
+    return transcript_answer(p, 200, "text/event-stream", span_str(events), NULL, 0, END_CLEAN);
+}
+
+static void a_conversation_is_gone_on_with(void **state)
+{
+    struct transcript_setup setup = setup_of(NULL);
+    struct site_request req;
+    struct transcript_player *p = open_held(&setup, "c1/m1/temporary");
+    assert_int_equal(transcript_next(p, &req), ADAPTER_SEND); /* none is made */
+    assert_span_equal(req.target,
+                      SPAN("/api/organizations/" ORG "/chat_conversations/c1/completion"));
+    transcript_expect_same("completion",
+                           "{\"prompt\":\"hi\",\"model\":\"claude-sonnet-5\",\"timezone\":\"UTC\","
+                           "\"locale\":\"en-US\",\"rendering_mode\":\"messages\",\"attachments\":"
+                           "[],\"files\":[],\"sync_sources\":[],\"parent_message_uuid\":\"m1\","
+                           "\"thinking_mode\":\"off\"}",
+                           req.body);
+    assert_int_equal(stream(p, MESSAGE(",\"discarded_parent_message_uuid\":null") SAID OVER),
+                     ADAPTER_COMPLETE);
+    assert_span_equal(transcript_run(p)->conversation_end, SPAN("c1/m2/temporary"));
+    assert_int_equal(tidy(p, &req), ADAPTER_DONE); /* it goes by itself */
+    transcript_close(p);
+}
+
+static void which_conversations_can_go_on(void **state)
+{
+    static const struct {
+        const char *events;
+        bool told;
+    } rows[] = {
+        {MESSAGE("") SAID OVER, true},
+        {MESSAGE("") SAID "data: " REASON("max_tokens") "\n\n" OVER, false},
+        {MESSAGE("") SAID "data: " REASON("refusal") "\n\n" OVER, false},
+        {MESSAGE("") SAID, false},
+        {SAID OVER, false},
+        {"data: {\"type\":\"message_start\",\"message\":{\"uuid\":\"../m\"}}\n\n" SAID OVER, false},
+        {MESSAGE("") "data: {\"type\":\"message_start\"}\n\n" SAID OVER, false},
+        {"event: completion\ndata: {\"completion\":\"a\",\"stop_reason\":\"stop_sequence\"}\n\n",
+         false},
+    };
+    struct transcript_setup setup = setup_of(NULL);
+    struct site_request req;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct transcript_player *p = open_at_chat(&setup, &req);
+        stream(p, rows[i].events);
+        assert_int_equal(transcript_run(p)->conversation_end.n > 0, rows[i].told);
+        transcript_close(p);
+    }
+}
+
+/* Where there are no temporary ones: deleted by the turn that nobody goes on from. */
+static void a_lasting_conversation_that_goes_on_is_kept(void **state)
+{
+    static const struct option_value keep[] = {
+        {.name = SPAN_INIT("keep_chats"), .type = OPTION_BOOL, .integer = 1}};
+    struct transcript_setup setup = setup_of(NULL);
+    struct site_request req;
+    for (int kept = 0; kept < 2; kept++) {
+        struct transcript_player *p = open_held(&setup, "c1/m1/lasting");
+        transcript_next(p, &req);
+        assert_int_equal(stream(p, MESSAGE("") SAID OVER), ADAPTER_COMPLETE);
+        assert_span_equal(transcript_run(p)->conversation_end, SPAN("c1/m2/lasting"));
+        transcript_run(p)->conversation_kept = kept;
+        assert_int_equal(tidy(p, &req), kept ? ADAPTER_DONE : ADAPTER_SEND);
+        if (!kept)
+            assert_span_equal(req.target, SPAN("/api/organizations/" ORG "/chat_conversations/c1"));
+        assert_int_equal(tidy(p, &req), ADAPTER_DONE);
+        transcript_close(p);
+    }
+    setup.options = keep;
+    setup.n_options = 1;
+    struct transcript_player *p = open_held(&setup, "c1/m1/lasting");
+    transcript_next(p, &req);
+    stream(p, MESSAGE("") SAID OVER);
+    assert_int_equal(tidy(p, &req), ADAPTER_DONE);
+    transcript_close(p);
+
+    /* one that was lost at the site is not the one that goes on */
+    setup.n_options = 0;
+    p = transcript_open(&setup);
+    transcript_next(p, &req);
+    answer(p, 201, "{\"uuid\":\"first\",\"is_temporary\":false}");
+    transcript_next(p, &req);
+    answer(p, 404, ERROR("not_found_error", "no such conversation"));
+    transcript_next(p, &req);
+    answer(p, 201, "{\"uuid\":\"second\",\"is_temporary\":false}");
+    transcript_next(p, &req);
+    assert_int_equal(stream(p, MESSAGE("") SAID OVER), ADAPTER_COMPLETE);
+    transcript_run(p)->conversation_kept = true;
+    assert_int_equal(tidy(p, &req), ADAPTER_SEND);
+    assert_span_equal(req.target, SPAN("/api/organizations/" ORG "/chat_conversations/first"));
+    assert_int_equal(tidy(p, &req), ADAPTER_DONE);
+    transcript_close(p);
+}
+
+/* Whatever the site may say of a conversation that it forgot: no other one is made here, for the
+ * engine sends everything (branch_reuse.c). */
+static void a_forgotten_conversation(void **state)
+{
+    static const struct {
+        int status;
+        const char *body;
+        enum fail_kind kind;
+    } rows[] = {
+        {404, ERROR("not_found_error", "no such conversation"), FAIL_BAD_REQUEST},
+        {400, ERROR("invalid_request_error", "parent_message_uuid"), FAIL_BAD_REQUEST},
+        {403, ERROR("permission_error", "not yours"), FAIL_BAD_REQUEST},
+        {413, "", FAIL_CONTEXT_LENGTH},
+        {500, "", FAIL_UNAVAILABLE},
+        {200, "data: {\"type\":\"error\",\"error\":{\"type\":\"not_found_error\"}}\n\n",
+         FAIL_BAD_REQUEST},
+        {200, MESSAGE(",\"discarded_parent_message_uuid\":\"m1\""), FAIL_PROTOCOL},
+        {200, OVER, FAIL_EMPTY},
+        {200, "", FAIL_EMPTY},
+    };
+    struct transcript_setup setup = setup_of(NULL);
+    struct site_request req;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct transcript_player *p = open_held(&setup, "c1/m1/temporary");
+        transcript_next(p, &req);
+        assert_int_equal(rows[i].status == 200 ? stream(p, rows[i].body)
+                                               : answer(p, rows[i].status, rows[i].body),
+                         ADAPTER_FAIL);
+        assert_int_equal(transcript_run(p)->fail.kind, rows[i].kind);
+        transcript_close(p);
+    }
+    static const char *const wrong[] = {"c1", "c1/m1", "c1/m1/lasting/x", "/m1/lasting"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct transcript_player *p = open_held(&setup, wrong[i]);
+        assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
+        assert_int_equal(transcript_run(p)->fail.kind, FAIL_PROTOCOL);
+        assert_int_equal(tidy(p, &req), ADAPTER_DONE);
+        transcript_close(p);
+    }
+}
+
 static void an_answer_that_nobody_reads_is_stopped(void **state)
 {
     struct transcript_setup setup = setup_of(NULL);
@@ -1109,6 +1260,10 @@ int main(void)
         cmocka_unit_test(temporary_chats_are_left_alone),
         cmocka_unit_test(chats_that_are_not_temporary_are_deleted_unless_kept),
         cmocka_unit_test(where_there_are_no_temporary_chats),
+        cmocka_unit_test(a_conversation_is_gone_on_with),
+        cmocka_unit_test(which_conversations_can_go_on),
+        cmocka_unit_test(a_lasting_conversation_that_goes_on_is_kept),
+        cmocka_unit_test(a_forgotten_conversation),
         cmocka_unit_test(an_answer_that_nobody_reads_is_stopped),
         cmocka_unit_test(the_list_is_the_organizations_own),
         cmocka_unit_test(lists_that_are_refused),

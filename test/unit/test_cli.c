@@ -81,6 +81,8 @@ static void every_command_is_known(void **state)
     assert_command(WORDS("models", "--config=x.toml"), CLI_MODELS, "x.toml");
     assert_command(WORDS("accounts", "check"), CLI_ACCOUNTS, NULL);
     assert_command(WORDS("accounts", "-c", "x", "check", "a/b", "--json"), CLI_ACCOUNTS, "x");
+    assert_command(WORDS("sites"), CLI_SITES, NULL);
+    assert_command(WORDS("sites", "--markdown"), CLI_SITES, NULL);
     assert_command(WORDS("demo"), CLI_DEMO, NULL);
     assert_command(WORDS("--version"), CLI_VERSION, NULL);
     assert_command(WORDS("--help"), CLI_HELP, NULL);
@@ -97,6 +99,9 @@ static void mistakes_are_refused_with_a_reason(void **state)
     assert_refused(WORDS("keys", "check", "x"), "unknown word check");
     assert_refused(WORDS("my.toml"), "given with -c, as in -c my.toml");
     assert_refused(WORDS("--frob"), "unknown option --frob");
+    assert_refused(WORDS("accounts", "--markdown"), "unknown option --markdown");
+    assert_refused(WORDS("sites", "--json"), "unknown option --json");
+    assert_refused(WORDS("sites", "-c", "x"), "-c makes no sense with sites");
     assert_refused(WORDS("-c"), "no file name");
     assert_refused(WORDS("check", "-c", ""), "no file name");
     assert_refused(WORDS("-c", "a", "-c", "b"), "more than one configuration file");
@@ -167,6 +172,18 @@ static void version_and_help_need_no_configuration(void **state)
     assert_string_equal(out, "dragoman " DRAGOMAN_VERSION "\n");
     assert_int_equal(run(WORDS("--help")), 0);
     assert_non_null(strstr(out, "dragoman check"));
+}
+
+static void sites_need_no_configuration(void **state)
+{
+    write_file("gateway.toml", "this is not read");
+    assert_int_equal(run(WORDS("sites")), 0);
+    assert_non_null(strstr(out, "zai: Z.ai (chat.z.ai)\n"));
+    assert_null(strstr(out, "| "));
+    assert_int_equal(run(WORDS("sites", "--markdown")), 0);
+    assert_non_null(strstr(out, "| `zai` | Z.ai (chat.z.ai) |"));
+    assert_string_equal(err, "");
+    unlink("gateway.toml");
 }
 
 static void demo_serves_the_built_in_configuration(void **state)
@@ -287,6 +304,7 @@ int main(void)
         cmocka_unit_test(every_command_is_known),
         cmocka_unit_test(mistakes_are_refused_with_a_reason),
         cmocka_unit_test(version_and_help_need_no_configuration),
+        cmocka_unit_test(sites_need_no_configuration),
         cmocka_unit_test(demo_serves_the_built_in_configuration),
         cmocka_unit_test(serve_without_a_configuration_is_the_demo_and_says_so_in_one_line),
         cmocka_unit_test(serve_hands_file_and_exit_code_through),

@@ -160,6 +160,22 @@ static void a_chat_of_another_form_is_not_gone_on_with(void **state)
     }
 }
 
+static void an_answer_in_another_chat_is_none(void **state)
+{
+    static const char event[] = "\0\0\0\0\x17"
+                                "{\"chat\":{\"id\":\"chat2\"}}";
+    struct transcript_setup setup = kimi_setup();
+    struct site_request req;
+    struct transcript_player *p = transcript_open(&setup);
+    transcript_run(p)->conversation = SPAN("chat1/m1");
+    assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+    assert_int_equal(transcript_answer(p, 200, "application/connect+json",
+                                       span_of(event, sizeof event - 1), NULL, 0, END_CLEAN),
+                     ADAPTER_FAIL);
+    assert_int_equal(transcript_run(p)->fail.kind, FAIL_PROTOCOL);
+    transcript_close(p);
+}
+
 static void a_cookie_of_the_person_is_sent_as_it_is(void **state)
 {
     static const struct credential both[] = {{SPAN_INIT("token"), SPAN_INIT("t")},
@@ -196,14 +212,14 @@ static void a_conversation_is_one_message(void **state)
         "\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},"
         "{\"role\":\"tool\",\"tool_call_id\":\"c\",\"content\":\"7\"},"
         "{\"role\":\"assistant\",\"content\":\"It is\"}]}";
-    expect_chat(
-        &setup, "conversation",
-        "{\"scenario\":\"SCENARIO_K2D5\",\"tools\":[],\"message\":{\"role\":\"user\","
-        "\"blocks\":[{\"message_id\":\"\",\"text\":{\"content\":\"system:be "
-        "brief\\nuser:a\\nb\\nassistant:<tool_call>{\\\"id\\\":\\\"c\\\",\\\"name\\\":"
-        "\\\"f\\\",\\\"arguments\\\":\\\"{}\\\"}</tool_call>\\ntool:<tool_result id=\\\"c\\\" "
-        "name=\\\"f\\\">7</tool_result>\\nassistant:It is\"}}],\"scenario\":"
-        "\"SCENARIO_K2D5\"},\"options\":{\"thinking\":false}}");
+    expect_chat(&setup, "conversation",
+                "{\"scenario\":\"SCENARIO_K2D5\",\"tools\":[],\"message\":{\"role\":\"user\","
+                "\"blocks\":[{\"message_id\":\"\",\"text\":{\"content\":\"system:be "
+                "brief\\nuser:a\\nb\\nassistant:<tool_call>{\\\"name\\\": \\\"f\\\", "
+                "\\\"arguments\\\": {}, \\\"id\\\": \\\"c\\\"}</tool_call>\\ntool:<tool_result "
+                "id=\\\"c\\\" "
+                "name=\\\"f\\\">7</tool_result>\\nassistant:It is\"}}],\"scenario\":"
+                "\"SCENARIO_K2D5\"},\"options\":{\"thinking\":false}}");
 }
 
 #define CHAT(top, scenario, tools, message, options)                                               \
@@ -374,11 +390,6 @@ static void expect_bearer(struct transcript_player *p, struct span token)
         fail_msg("wanted %.*s, got %.*s", SPAN_ARGS(token), SPAN_ARGS(got));
 }
 
-static enum adapter_verdict answer(struct transcript_player *p, int status, const char *body)
-{
-    return transcript_answer(p, status, "application/json", span_str(body), NULL, 0, END_CLEAN);
-}
-
 static const struct credential refresh[] = {{SPAN_INIT("refresh_token"), SPAN_INIT("cpmt_r0")}};
 
 static void a_refresh_token_buys_an_access_token(void **state)
@@ -394,7 +405,7 @@ static void a_refresh_token_buys_an_access_token(void **state)
     expect_refresh(p, "cpmt_r0"); /* another exchange was first, in vain */
     struct span body = arena_printf(
         &arena, "{\"access_token\":\"%.*s\",\"refresh_token\":\"cpmt_r1\"}", SPAN_ARGS(token));
-    assert_int_equal(answer(p, 200, body.p), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, body.p), ADAPTER_COMPLETE);
     assert_true(is(account_newest(run->account, "refresh_token"), "cpmt_r1"));
     assert_true(span_eq(account_held(run->account, "access_token", run->now_ms, 0), token));
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
@@ -420,7 +431,7 @@ static void a_source_that_keeps_the_old_one(void **state)
     struct transcript_player *p = transcript_open(&setup);
     struct turn_run *run = transcript_run(p);
     expect_refresh(p, "cpmt_r0");
-    assert_int_equal(answer(p, 200, "{\"token\":\"opaque\"}"), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, "{\"token\":\"opaque\"}"), ADAPTER_COMPLETE);
     assert_true(is(account_newest(run->account, "refresh_token"), "cpmt_r0"));
     expect_bearer(p, SPAN("opaque"));
     assert_true(account_held(run->account, "access_token", run->now_ms + 899000, 0).n > 0);
@@ -478,14 +489,16 @@ static void a_refused_access_token_is_replaced_once(void **state)
         struct turn_run *run = transcript_run(p);
         account_hold(run->account, "access_token", SPAN("old"), 0);
         expect_bearer(p, SPAN("old"));
-        assert_int_equal(i < 3 ? answer(p, i == 1 ? 200 : 401, refusals[i % 2])
+        assert_int_equal(i < 3 ? transcript_answer_json(p, i == 1 ? 200 : 401, refusals[i % 2])
                                : kimi_end(p, refusals[0]),
                          ADAPTER_COMPLETE);
         expect_refresh(p, "cpmt_r0");
         assert_int_equal(account_held(run->account, "access_token", 0, 0).n, 0);
-        assert_int_equal(answer(p, 200, "{\"access_token\":\"new\"}"), ADAPTER_COMPLETE);
+        assert_int_equal(transcript_answer_json(p, 200, "{\"access_token\":\"new\"}"),
+                         ADAPTER_COMPLETE);
         expect_bearer(p, SPAN("new"));
-        assert_int_equal(answer(p, 401, refusals[0]), ADAPTER_FAIL); /* no third time */
+        assert_int_equal(transcript_answer_json(p, 401, refusals[0]),
+                         ADAPTER_FAIL); /* no third time */
         assert_int_equal(run->fail.kind, FAIL_CREDENTIAL);
         transcript_close(p);
     }
@@ -498,13 +511,13 @@ static void a_refused_token_of_the_person(void **state)
     struct transcript_setup setup = with(both, 2);
     struct transcript_player *p = transcript_open(&setup);
     expect_bearer(p, SPAN("mine"));
-    assert_int_equal(answer(p, 401, refusals[0]), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 401, refusals[0]), ADAPTER_COMPLETE);
     expect_refresh(p, "cpmt_r0");
     transcript_close(p);
     setup = with(both, 1); /* with nothing to renew it */
     p = transcript_open(&setup);
     expect_bearer(p, SPAN("mine"));
-    assert_int_equal(answer(p, 401, refusals[0]), ADAPTER_FAIL);
+    assert_int_equal(transcript_answer_json(p, 401, refusals[0]), ADAPTER_FAIL);
     assert_int_equal(transcript_run(p)->fail.kind, FAIL_CREDENTIAL);
     transcript_close(p);
 }
@@ -546,7 +559,7 @@ static void the_newer_refresh(void **state)
         setup.base_url = places[i].base_url;
         struct transcript_player *p = transcript_open(&setup);
         expect_newer_refresh(p, places[i].origin, "cpmt_r0");
-        assert_int_equal(answer(p, 200, answers[i % 2]), ADAPTER_COMPLETE);
+        assert_int_equal(transcript_answer_json(p, 200, answers[i % 2]), ADAPTER_COMPLETE);
         assert_true(is(account_newest(transcript_run(p)->account, "refresh_token"), "cpmt_r1"));
         expect_bearer(p, SPAN("new"));
         transcript_close(p);
@@ -564,7 +577,7 @@ static void the_newer_refresh_by_itself(void **state)
             transcript_answer(p, gone[i], "text/html", SPAN("<html>gone"), NULL, 0, END_CLEAN),
             ADAPTER_COMPLETE);
         expect_newer_refresh(p, "https://auth.kimi.com", "cpmt_r0");
-        assert_int_equal(answer(p, 404, "{}"), ADAPTER_FAIL); /* once */
+        assert_int_equal(transcript_answer_json(p, 404, "{}"), ADAPTER_FAIL); /* once */
         transcript_close(p);
     }
 }
@@ -583,7 +596,7 @@ static void the_newer_refresh_not_by_itself(void **state)
             setup.options = v1, setup.n_options = 1;
         struct transcript_player *p = transcript_open(&setup);
         expect_refresh(p, "cpmt_r0");
-        assert_int_equal(answer(p, 404, "{\"code\":\"not_found\"}"), ADAPTER_FAIL);
+        assert_int_equal(transcript_answer_json(p, 404, "{\"code\":\"not_found\"}"), ADAPTER_FAIL);
         transcript_close(p);
     }
 }
@@ -675,22 +688,24 @@ static void pictures_are_uploaded_and_read(void **state)
     assert_true(is(transcript_header(&req, "Authorization"), "Bearer t"));
     assert_true(span_find(req.body, SPAN("name=\"file\"; filename=\"image-1.png\"\r\n"
                                          "Content-Type: image/png\r\n\r\n\x89PN")) > 0);
-    assert_int_equal(answer(p, 200,
-                            "{\"file\":{\"id\":\"f1\",\"parseResult\":{\"thumbnail\":{"
-                            "\"previewUrl\":\"https://x/y\"}}}}"),
-                     ADAPTER_COMPLETE);
+    assert_int_equal(
+        transcript_answer_json(p, 200,
+                               "{\"file\":{\"id\":\"f1\",\"parseResult\":{\"thumbnail\":{"
+                               "\"previewUrl\":\"https://x/y\"}}}}"),
+        ADAPTER_COMPLETE);
     expect_target(p, &req, UPLOAD);
-    assert_int_equal(answer(p, 200, "{\"file\":{\"id\":\"f2\"}}"), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, "{\"file\":{\"id\":\"f2\"}}"),
+                     ADAPTER_COMPLETE);
     for (int i = 0; i < 3; i++) { /* only the second has to be waited for */
         expect_wait(p);
         expect_target(p, &req, PROGRESS);
         transcript_expect_same("progress", "{\"file_ids\":[\"f2\"]}", req.body);
-        assert_int_equal(
-            answer(p, 200,
-                   i == 2   ? "{\"progresses\":[{\"status\":\"PROCESS_STATUS_SUCCESS\"}]}"
-                   : i == 1 ? "{\"progresses\":[{\"status\":\"PROCESS_STATUS_RUNNING\"}]}"
-                            : "{}"),
-            ADAPTER_COMPLETE);
+        assert_int_equal(transcript_answer_json(
+                             p, 200,
+                             i == 2   ? "{\"progresses\":[{\"status\":\"PROCESS_STATUS_SUCCESS\"}]}"
+                             : i == 1 ? "{\"progresses\":[{\"status\":\"PROCESS_STATUS_RUNNING\"}]}"
+                                      : "{}"),
+                         ADAPTER_COMPLETE);
     }
     expect_target(p, &req, CHAT_TO);
     transcript_expect("chat",
@@ -708,12 +723,13 @@ static void a_picture_that_is_never_read_is_used_all_the_same(void **state)
     struct transcript_player *p = transcript_open(&setup);
     for (int i = 0; i < 2; i++) {
         expect_target(p, &req, UPLOAD);
-        assert_int_equal(answer(p, 200, "{\"file\":{\"id\":\"f\"}}"), ADAPTER_COMPLETE);
+        assert_int_equal(transcript_answer_json(p, 200, "{\"file\":{\"id\":\"f\"}}"),
+                         ADAPTER_COMPLETE);
     }
     int polls = 0;
     while (transcript_next(p, &req) == ADAPTER_WAIT) {
         expect_target(p, &req, PROGRESS);
-        assert_int_equal(answer(p, 200, "{\"progresses\":[]}"), ADAPTER_COMPLETE);
+        assert_int_equal(transcript_answer_json(p, 200, "{\"progresses\":[]}"), ADAPTER_COMPLETE);
         polls++;
     }
     assert_int_equal(polls, 36); /* 20 of the first */
@@ -728,16 +744,17 @@ static void a_picture_that_cannot_be_read(void **state)
     struct transcript_player *p = transcript_open(&setup);
     for (int i = 0; i < 2; i++) {
         expect_target(p, &req, UPLOAD);
-        assert_int_equal(answer(p, 200,
-                                i ? "{\"file\":{\"id\":\"f2\"}}"
-                                  : "{\"file\":{\"id\":\"f1\",\"parseResult\":{"
-                                    "\"thumbnail\":{\"thumbnailUrl\":\"u\"}}}}"),
+        assert_int_equal(transcript_answer_json(p, 200,
+                                                i ? "{\"file\":{\"id\":\"f2\"}}"
+                                                  : "{\"file\":{\"id\":\"f1\",\"parseResult\":{"
+                                                    "\"thumbnail\":{\"thumbnailUrl\":\"u\"}}}}"),
                          ADAPTER_COMPLETE);
     }
     expect_wait(p);
     expect_target(p, &req, PROGRESS);
-    assert_int_equal(answer(p, 200, "{\"progresses\":[{\"status\":\"PROCESS_STATUS_FAILED\"}]}"),
-                     ADAPTER_FAIL);
+    assert_int_equal(
+        transcript_answer_json(p, 200, "{\"progresses\":[{\"status\":\"PROCESS_STATUS_FAILED\"}]}"),
+        ADAPTER_FAIL);
     assert_int_equal(transcript_run(p)->fail.kind, FAIL_BAD_REQUEST);
     assert_string_equal(transcript_run(p)->fail.param, "messages[0].content[2]");
     transcript_close(p);
@@ -763,7 +780,7 @@ static void uploads_that_fail(void **state)
         struct site_request req;
         struct transcript_player *p = transcript_open(&setup);
         expect_target(p, &req, UPLOAD);
-        assert_int_equal(answer(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
+        assert_int_equal(transcript_answer_json(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
         if (transcript_run(p)->fail.kind != rows[i].kind)
             fail_msg("row %zu: %s", i, transcript_run(p)->fail.message);
         transcript_close(p);
@@ -779,11 +796,13 @@ static void a_token_refused_between_uploads(void **state)
     struct transcript_player *p = transcript_open(&setup);
     account_hold(transcript_run(p)->account, "access_token", SPAN("old"), 0);
     expect_target(p, &req, UPLOAD);
-    assert_int_equal(answer(p, 200, "{\"file\":{\"id\":\"f1\"}}"), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, "{\"file\":{\"id\":\"f1\"}}"),
+                     ADAPTER_COMPLETE);
     expect_target(p, &req, UPLOAD);
-    assert_int_equal(answer(p, 401, refusals[0]), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 401, refusals[0]), ADAPTER_COMPLETE);
     expect_refresh(p, "cpmt_r0");
-    assert_int_equal(answer(p, 200, "{\"access_token\":\"new\"}"), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, "{\"access_token\":\"new\"}"),
+                     ADAPTER_COMPLETE);
     expect_target(p, &req, UPLOAD);
     assert_true(span_find(req.body, SPAN("image-2.png")) > 0);
     transcript_close(p);
@@ -870,6 +889,7 @@ int main(void)
         cmocka_unit_test(a_plain_chat),
         cmocka_unit_test(a_chat_is_gone_on_with),
         cmocka_unit_test(a_chat_of_another_form_is_not_gone_on_with),
+        cmocka_unit_test(an_answer_in_another_chat_is_none),
         cmocka_unit_test(a_cookie_of_the_person_is_sent_as_it_is),
         cmocka_unit_test(a_conversation_is_one_message),
         cmocka_unit_test(models_and_wishes),

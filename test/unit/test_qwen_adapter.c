@@ -216,8 +216,8 @@ static void the_history_is_one_text(void **state)
          "{\"model\":\"x\",\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{"
          "\"id\":\"c\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},"
          "{\"role\":\"tool\",\"tool_call_id\":\"c\",\"content\":\"9\"}]}",
-         "Assistant: <tool_call>{\\\"id\\\":\\\"c\\\",\\\"name\\\":\\\"f\\\",\\\"arguments\\\":"
-         "\\\"{}\\\"}</tool_call>\\n\\nTool: <tool_result id=\\\"c\\\" "
+         "Assistant: <tool_call>{\\\"name\\\": \\\"f\\\", \\\"arguments\\\": {}, "
+         "\\\"id\\\": \\\"c\\\"}</tool_call>\\n\\nTool: <tool_result id=\\\"c\\\" "
          "name=\\\"f\\\">9</tool_result>\\n\\nAssistant:"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -485,8 +485,8 @@ static void signature_of_the_storage(void **state)
 
 static void pictures_are_uploaded_first(void **state)
 {
-    struct transcript_setup setup = person(
-        SHOW(PICTURE("data:image/png;base64," PNG) "," PICTURE("data:image/svg+xml;base64," PNG)));
+    struct transcript_setup setup = person(SHOW(PICTURE("data:image/png;base64," PNG) "," PICTURE(
+        "data:image/svg+xml;base64,PHN2ZyAvPgo=")));
     struct site_request req;
     struct transcript_player *p = transcript_open(&setup);
     for (int i = 0; i < 2; i++) {
@@ -497,7 +497,7 @@ static void pictures_are_uploaded_first(void **state)
         assert_int_equal(answer(p, 200, TICKET(OSS, "")), ADAPTER_COMPLETE);
         expect_step(p, &req, "PUT", "/u1/f_a.png");
         assert_span_equal(req.origin, SPAN(OSS));
-        assert_span_equal(req.body, SPAN("\x89PNG\r\n\x1a\n"));
+        assert_span_equal(req.body, i ? SPAN("<svg />\n") : SPAN("\x89PNG\r\n\x1a\n"));
         assert_span_equal(transcript_header(&req, "Content-Type"),
                           i ? SPAN("image/svg+xml") : SPAN("image/png"));
         assert_span_equal(transcript_header(&req, "x-oss-content-sha256"),
@@ -700,6 +700,169 @@ static void chats_are_deleted(void **state)
     transcript_close(p);
 }
 
+/* ---- a chat that goes on ---- */
+
+static struct transcript_player *open_held(const struct transcript_setup *setup, const char *held)
+{
+    struct transcript_player *p = transcript_open(setup);
+    transcript_run(p)->conversation = span_str(held);
+    return p;
+}
+
+static enum adapter_verdict stream(struct transcript_player *p, const char *events)
+{
+    return transcript_answer(p, 200, "text/event-stream", span_str(events), NULL, 0, END_CLEAN);
+}
+
+static enum adapter_step tidy(struct transcript_player *p, struct site_request *req)
+{
+    memset(req, 0, sizeof *req);
+    return adapter_qwen.cleanup(transcript_run(p), req);
+}
+
+#define CREATED(id)                                                                                \
+    "data: {\"response.created\":{\"chat_id\":\"chat-1\",\"response_id\":" id "}}\n\n"
+#define SAID "data: {\"choices\":[{\"delta\":{\"content\":\"a\",\"phase\":\"answer\"}}]}\n\n"
+#define FINISHED                                                                                   \
+    "data: {\"choices\":[{\"delta\":{\"content\":\"\",\"phase\":\"answer\",\"status\":"            \
+    "\"finished\"}}]}\n\n"
+#define FILTERED "data: {\"error\":{\"code\":\"data_inspection_failed\",\"details\":\"no\"}}\n\n"
+
+static void a_chat_is_gone_on_with(void **state)
+{
+    struct transcript_setup setup =
+        person("{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":\"two\"}]}");
+    struct site_request req;
+    struct transcript_player *p = open_held(&setup, "chat-1/r-1");
+    expect_step(p, &req, CHAT_STEP); /* none is made */
+    assert_span_equal(transcript_header(&req, "Referer"), SPAN("https://chat.qwen.ai/c/chat-1"));
+    transcript_expect("chat",
+                      "{\"chat_id\":\"chat-1\",\"parent_id\":\"r-1\",\"messages\":[{\"parentId\":"
+                      "\"r-1\",\"parent_id\":\"r-1\",\"content\":\"two\",\"files\":[]}]}",
+                      req.body);
+    assert_int_equal(stream(p, CREATED("\"r-2\"") SAID FINISHED), ADAPTER_COMPLETE);
+    assert_span_equal(transcript_run(p)->conversation_end, SPAN("chat-1/r-2"));
+    transcript_run(p)->conversation_kept = true;
+    assert_int_equal(tidy(p, &req), ADAPTER_DONE);
+    transcript_run(p)->conversation_kept = false; /* nobody wants it: it goes */
+    assert_int_equal(tidy(p, &req), ADAPTER_SEND);
+    assert_span_equal(req.target, SPAN("/api/v2/chats/chat-1"));
+    assert_int_equal(tidy(p, &req), ADAPTER_DONE);
+    transcript_close(p);
+
+    /* the token is refused: the chat goes on with the next */
+    setup.credentials = lasting_and_password;
+    setup.n_credentials = sizeof lasting_and_password / sizeof *lasting_and_password;
+    p = open_held(&setup, "chat-1/r-1");
+    expect_step(p, &req, CHAT_STEP);
+    assert_int_equal(answer(p, 401, "{\"data\":{\"code\":\"Unauthorized\"}}"), ADAPTER_COMPLETE);
+    expect_step(p, &req, SIGN_STEP);
+    assert_int_equal(answer(p, 200, TOLD(NEWER)), ADAPTER_COMPLETE);
+    expect_step(p, &req, CHAT_STEP);
+    transcript_expect("chat", "{\"parent_id\":\"r-1\"}", req.body);
+    transcript_close(p);
+}
+
+static void which_chats_can_go_on(void **state)
+{
+    static const struct {
+        const char *events, *told;
+        bool guest;
+    } rows[] = {
+        {CREATED("\"r-1\"") SAID FINISHED, "chat-1/r-1", false},
+        {CREATED("\"r-1\"") SAID FINISHED, "", true},
+        {SAID FINISHED, "", false},
+        {CREATED("7") SAID FINISHED, "", false},
+        {CREATED("\"../r\"") SAID FINISHED, "", false},
+        {CREATED("\"r-1\"") CREATED("\"r-2\"") SAID FINISHED, "", false}, /* two answers */
+        {CREATED("\"r-1\"") SAID FILTERED, "", false},
+        {CREATED("\"r-1\"") SAID, "", false}, /* broken off */
+        {CREATED("\"r-1\"") FINISHED, "", false},
+    };
+    struct site_request req;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct transcript_setup setup = person(NULL);
+        setup.guest = rows[i].guest;
+        setup.n_credentials = rows[i].guest ? 0 : setup.n_credentials;
+        struct transcript_player *p = transcript_open(&setup);
+        expect_step(p, &req, NEW_STEP);
+        answer(p, 200, NEW_CHAT);
+        expect_step(p, &req, CHAT_STEP);
+        stream(p, rows[i].events);
+        assert_span_equal(transcript_run(p)->conversation_end, span_str(rows[i].told));
+        transcript_close(p);
+    }
+}
+
+/* Whatever a site may say of a chat that it forgot: the engine sends everything (branch_reuse.c),
+ * and the chat is removed, if it is there. */
+static void a_forgotten_chat(void **state)
+{
+    static const struct {
+        const char *type, *body;
+        enum fail_kind kind;
+    } rows[] = {
+        {"application/json",
+         "{\"success\":false,\"data\":{\"code\":\"Not_Found\",\"details\":\"chat not found\"}}",
+         FAIL_BAD_REQUEST},
+        {"application/json",
+         "{\"success\":false,\"data\":{\"code\":\"Bad_Request\",\"details\":\"parent\"}}",
+         FAIL_BAD_REQUEST},
+        {"application/json",
+         "{\"success\":false,\"data\":{\"code\":\"Bad_Request\",\"details\":\"Internal error\"}}",
+         FAIL_UNAVAILABLE},
+        {"application/json", "{\"success\":false,\"data\":{\"details\":\"chat is in progress\"}}",
+         FAIL_UNAVAILABLE},
+        {"application/json", "{\"success\":true}", FAIL_PROTOCOL},
+        {"text/event-stream", "data: {\"error\":{\"code\":\"Not_Found\"}}\n\n", FAIL_BAD_REQUEST},
+        {"text/event-stream", "data: {\"error\":\"internal_error\"}\n\n", FAIL_UNAVAILABLE},
+        {"text/event-stream", "data: {\"response.created\":{\"chat_id\":\"chat-2\"}}\n\n",
+         FAIL_PROTOCOL},
+        {"text/event-stream", "", FAIL_EMPTY},
+        {"text/event-stream", CREATED("\"r-2\"") FINISHED, FAIL_EMPTY},
+    };
+    struct transcript_setup setup = person(NULL);
+    struct site_request req;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct transcript_player *p = open_held(&setup, "chat-1/r-1");
+        expect_step(p, &req, CHAT_STEP);
+        assert_int_equal(
+            transcript_answer(p, 200, rows[i].type, span_str(rows[i].body), NULL, 0, END_CLEAN),
+            ADAPTER_FAIL);
+        assert_int_equal(transcript_run(p)->fail.kind, rows[i].kind);
+        assert_int_equal(transcript_run(p)->conversation_end.n, 0);
+        assert_int_equal(tidy(p, &req), ADAPTER_SEND);
+        transcript_close(p);
+    }
+}
+
+static void pictures_of_a_chat_that_goes_on(void **state)
+{
+    struct transcript_setup setup =
+        person("{\"model\":\"x\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":"
+               "\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,aGk=\"}}]}]}");
+    struct site_request req;
+    struct transcript_player *p = open_held(&setup, "chat-1/r-1");
+    expect_step(p, &req, TICKET_STEP);
+    transcript_close(p);
+}
+
+/* What another version, or the older site, wrote down. */
+static void chats_of_another_form(void **state)
+{
+    static const struct option_value tongyi[] = {
+        {.name = SPAN_INIT("api"), .type = OPTION_TEXT, .text = SPAN_INIT("tongyi")}};
+    struct transcript_setup setup = person(NULL);
+    struct transcript_player *p = open_held(&setup, "chat-1");
+    expect_failed(p, FAIL_PROTOCOL, "another form");
+    transcript_close(p);
+    setup.options = tongyi;
+    setup.n_options = 1;
+    p = open_held(&setup, "chat-1/r-1");
+    expect_failed(p, FAIL_PROTOCOL, "older site");
+    transcript_close(p);
+}
+
 struct listed {
     struct turn_run *run;
     struct buffer text;
@@ -776,6 +939,11 @@ int main(void)
         cmocka_unit_test(pictures_that_cannot_be_sent),
         cmocka_unit_test(too_many_pictures),
         cmocka_unit_test(chats_are_deleted),
+        cmocka_unit_test(a_chat_is_gone_on_with),
+        cmocka_unit_test(which_chats_can_go_on),
+        cmocka_unit_test(a_forgotten_chat),
+        cmocka_unit_test(pictures_of_a_chat_that_goes_on),
+        cmocka_unit_test(chats_of_another_form),
         cmocka_unit_test(the_model_list),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -293,11 +293,6 @@ static void expect_step(struct transcript_player *p, const char *target, const c
     assert_int_equal(req.credential_step, bearer[0] == '\0');
 }
 
-static enum adapter_verdict answer(struct transcript_player *p, int status, const char *body)
-{
-    return transcript_answer(p, status, "application/json", span_str(body), NULL, 0, END_CLEAN);
-}
-
 #define WHOLE                                                                                      \
     "{\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"yes\"},"         \
     "\"finish_reason\":\"stop\"}]}"
@@ -315,9 +310,9 @@ static void a_guest_logs_in_once_and_keeps_the_token(void **state)
     assert_null(req.body.p);
     expect_step(p, "/api/sys/login/anonymous",
                 ""); /* another exchange was first: asked again, it asks again */
-    assert_int_equal(answer(p, 200, LOGIN("t1")), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, LOGIN("t1")), ADAPTER_COMPLETE);
     expect_step(p, "/chat/completions", "Bearer anon-t1");
-    assert_int_equal(answer(p, 200, WHOLE), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, WHOLE), ADAPTER_COMPLETE);
     assert_int_equal(transcript_next(p, &req), ADAPTER_DONE);
     assert_true(is(account_held(run->account, "anonymous_token", run->now_ms, 0), "anon-t1"));
     transcript_close(p);
@@ -354,7 +349,7 @@ static void expect_end(const char *login, int64_t wanted)
     struct transcript_player *p = transcript_open(&setup);
     struct turn_run *run = transcript_run(p);
     expect_step(p, "/api/sys/login/anonymous", "");
-    assert_int_equal(answer(p, 200, login), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, login), ADAPTER_COMPLETE);
     assert_non_null(run->account->held);
     if (run->account->held->expires_ms != wanted)
         fail_msg("%s: wanted %lld, got %lld", login, (long long)wanted,
@@ -402,16 +397,18 @@ static void a_refused_guest_gets_one_fresh_token(void **state)
         struct site_request req;
         account_hold(run->account, "anonymous_token", SPAN("anon-old"), 0);
         expect_step(p, "/chat/completions", "Bearer anon-old");
-        assert_int_equal(answer(p, refusals[i].status, refusals[i].body), ADAPTER_COMPLETE);
+        assert_int_equal(transcript_answer_json(p, refusals[i].status, refusals[i].body),
+                         ADAPTER_COMPLETE);
         expect_step(p, "/api/sys/login/anonymous", "");
         assert_null(run->account->held);
-        assert_int_equal(answer(p, 200, LOGIN("new")), ADAPTER_COMPLETE);
+        assert_int_equal(transcript_answer_json(p, 200, LOGIN("new")), ADAPTER_COMPLETE);
         expect_step(p, "/chat/completions", "Bearer anon-new");
         if (i % 2) { /* it helps */
-            assert_int_equal(answer(p, 200, WHOLE), ADAPTER_COMPLETE);
+            assert_int_equal(transcript_answer_json(p, 200, WHOLE), ADAPTER_COMPLETE);
             assert_int_equal(transcript_next(p, &req), ADAPTER_DONE);
         } else { /* it does not: no third try */
-            assert_int_equal(answer(p, refusals[i].status, refusals[i].body), ADAPTER_FAIL);
+            assert_int_equal(transcript_answer_json(p, refusals[i].status, refusals[i].body),
+                             ADAPTER_FAIL);
             assert_int_equal(run->fail.kind, FAIL_CREDENTIAL);
             assert_null(run->account->held);
         }
@@ -427,7 +424,7 @@ static void a_token_that_another_exchange_renewed_stays(void **state)
     account_hold(run->account, "anonymous_token", SPAN("anon-old"), 0);
     expect_step(p, "/chat/completions", "Bearer anon-old");
     account_hold(run->account, "anonymous_token", SPAN("anon-newer"), 0);
-    assert_int_equal(answer(p, 200, USED_UP), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, USED_UP), ADAPTER_COMPLETE);
     expect_step(p, "/chat/completions", "Bearer anon-newer");
     transcript_close(p);
 }

@@ -4,38 +4,24 @@
  */
 #include "adapters/support.h"
 #include "test/unit/support/cmocka_all.h"
-#include "test/unit/support/transcript.h"
+#include "test/unit/support/zai.h"
 
 #define HI "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]"
 #define GUEST_TOKEN                                                                                \
     "{\"id\":\"g\",\"email\":\"Guest-1@guest.com\",\"role\":\"guest\",\"token\":\"%s\",\"token_"   \
     "type\":\"Bearer\"}"
-/* {"id":"u-1","email":"a@b.c"} */
-#define JWT "eyJhbGciOiJIUzI1NiJ9.eyJpZCI6InUtMSIsImVtYWlsIjoiYUBiLmMifQ.c2ln"
 
-static const struct credential token[] = {{SPAN_INIT("token"), SPAN_INIT(JWT)}};
-static const struct option_value v2_options[] = {
-    {.name = SPAN_INIT("api"), .type = OPTION_TEXT, .text = SPAN_INIT("v2")},
-};
 static const struct option_value signed_options[] = {
     {.name = SPAN_INIT("signing_key"), .type = OPTION_TEXT, .text = SPAN_INIT("k1")},
 };
-static const char *const new_chat[] = {"{\"id\":\"chat-1\"}", NULL};
+static const char *const new_chat[] = {ZAI_NEW_CHAT, NULL};
 
-static struct transcript_setup person(const char *body)
-{
-    return (struct transcript_setup){.adapter = &adapter_zai,
-                                     .body = body,
-                                     .model = "glm-4.7",
-                                     .credentials = token,
-                                     .n_credentials = 1};
-}
+static struct transcript_setup person(const char *body) { return zai_setup("glm-4.7", body); }
 
 static struct transcript_setup person_v2(const char *body)
 {
     struct transcript_setup s = person(body);
-    s.options = v2_options;
-    s.n_options = 1;
+    zai_use_v2(&s, false);
     return s;
 }
 
@@ -68,16 +54,13 @@ static void expect_events(const char *const *events, enum stream_end end, const 
     struct buffer body;
     struct played out;
     buffer_init(&body, 1 << 20);
-    for (size_t i = 0; events[i]; i++)
-        buffer_printf(&body, "data: {\"type\":\"chat:completion\",\"data\":%s}\n\n", events[i]);
+    zai_stream(&body, events);
     transcript_play(&setup, NULL, buffer_span(&body), NULL, 0, end, &out);
     transcript_expect(events[0], wanted, buffer_span(&out.json));
     played_free(&out);
     buffer_free(&body);
 }
 
-#define EVENTS(...) ((const char *const[]){__VA_ARGS__, NULL})
-#define DONE        "{\"phase\":\"done\",\"done\":true}"
 #define USAGE                                                                                      \
     "{\"phase\":\"other\",\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2,\"total_"         \
     "tokens\":3}}"
@@ -90,11 +73,11 @@ static void ends(void **state)
                   "{\"content\":\"a\",\"finish_reason\":null,\"error\":{\"kind\":\"cut\"}}");
     expect_events(EVENTS("{\"phase\":\"answer\",\"delta_content\":\"a\"}", USAGE), END_CUT,
                   "{\"content\":\"a\",\"finish_reason\":null,\"error\":{\"kind\":\"cut\"}}");
-    expect_events(EVENTS(DONE), END_CLEAN, "{\"content\":\"\",\"error\":{\"kind\":\"empty\"}}");
+    expect_events(EVENTS(ZAI_DONE), END_CLEAN, "{\"content\":\"\",\"error\":{\"kind\":\"empty\"}}");
     expect_events(EVENTS(USAGE), END_CLEAN, "{\"error\":{\"kind\":\"empty\"}}");
-    expect_events(EVENTS("{\"phase\":\"thinking\",\"delta_content\":\"hm\"}", DONE), END_CLEAN,
+    expect_events(EVENTS("{\"phase\":\"thinking\",\"delta_content\":\"hm\"}", ZAI_DONE), END_CLEAN,
                   "{\"reasoning_content\":\"hm\",\"finish_reason\":\"stop\",\"error\":null}");
-    expect_events(EVENTS("{\"delta_content\":\"no phase\"}", DONE), END_CLEAN,
+    expect_events(EVENTS("{\"delta_content\":\"no phase\"}", ZAI_DONE), END_CLEAN,
                   "{\"content\":\"no phase\"}");
 }
 
@@ -104,19 +87,21 @@ static void edits_continue_the_answer(void **state)
     expect_events(
         EVENTS("{\"phase\":\"answer\",\"delta_content\":\"The s\"}",
                "{\"phase\":\"answer\",\"edit_content\":\"The sum is\"}",
-               "{\"phase\":\"other\",\"edit_content\":\"The sum is 4.\",\"edit_index\":0}", DONE),
+               "{\"phase\":\"other\",\"edit_content\":\"The sum is 4.\",\"edit_index\":0}",
+               ZAI_DONE),
         END_CLEAN, "{\"content\":\"The sum is 4.\",\"drift\":[]}");
     expect_events(
         EVENTS("{\"phase\":\"answer\",\"delta_content\":\"The sum\"}",
-               "{\"phase\":\"answer\",\"edit_content\":\"A product\"}", DONE),
+               "{\"phase\":\"answer\",\"edit_content\":\"A product\"}", ZAI_DONE),
         END_CLEAN,
         "{\"content\":\"The sum\",\"drift\":[\"edit that does not continue the answer\"]}");
     expect_events(EVENTS("{\"phase\":\"answer\",\"delta_content\":\"ab\"}",
-                         "{\"phase\":\"answer\",\"edit_index\":1,\"edit_content\":\"bc\"}", DONE),
+                         "{\"phase\":\"answer\",\"edit_index\":1,\"edit_content\":\"bc\"}",
+                         ZAI_DONE),
                   END_CLEAN, "{\"content\":\"ab\",\"drift\":[\"edit at an index\"]}");
     expect_events(
         EVENTS("{\"phase\":\"answer\",\"delta_content\":\"x\",\"edit_content\":\"whole other\"}",
-               DONE),
+               ZAI_DONE),
         END_CLEAN, "{\"content\":\"x\",\"drift\":[]}");
 }
 
@@ -124,7 +109,7 @@ static void text_before_a_tool_block_is_answer(void **state)
 {
     expect_events(EVENTS("{\"phase\":\"answer\",\"edit_content\":\"I look.\\n<glm_block "
                          "view=\\\"\\\">{\\\"type\\\":\\\"mcp\\\"}</glm_block>\"}",
-                         "{\"phase\":\"answer\",\"delta_content\":\"Found.\"}", DONE),
+                         "{\"phase\":\"answer\",\"delta_content\":\"Found.\"}", ZAI_DONE),
                   END_CLEAN, "{\"content\":\"I look.\\nFound.\"}");
 }
 
@@ -136,17 +121,17 @@ static void marks(void **state)
     expect_events(EVENTS(SOURCE,
                          "{\"phase\":\"answer\",\"delta_content\":\"see【turn0search0】, 【not a "
                          "mark】 and 【turn7x1】.\"}",
-                         DONE),
+                         ZAI_DONE),
                   END_CLEAN,
                   "{\"content\":\"see [1](https://x.example/a%20(b%29), 【not a mark】 and .\","
                   "\"citations\":[\"https://x.example/a (b)\"]}");
     /* held back, then flushed at the end: it was no mark */
     expect_events(
-        EVENTS(SOURCE, "{\"phase\":\"answer\",\"delta_content\":\"open 【turn0sear\"}", DONE),
+        EVENTS(SOURCE, "{\"phase\":\"answer\",\"delta_content\":\"open 【turn0sear\"}", ZAI_DONE),
         END_CLEAN, "{\"content\":\"open 【turn0sear\",\"citations\":[]}");
     /* in reasoning they vanish */
     expect_events(EVENTS("{\"phase\":\"thinking\",\"delta_content\":\"as 【turn0sea\"}",
-                         "{\"phase\":\"thinking\",\"delta_content\":\"rch0】 says\"}", DONE),
+                         "{\"phase\":\"thinking\",\"delta_content\":\"rch0】 says\"}", ZAI_DONE),
                   END_CLEAN, "{\"reasoning_content\":\"as  says\"}");
 }
 
@@ -189,7 +174,7 @@ static void form_v1(void **state)
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     assert_string_equal(req.method, "POST");
     assert_span_equal(req.target, SPAN("/api/chat/completions"));
-    assert_span_equal(transcript_header(&req, "Authorization"), SPAN("Bearer " JWT));
+    assert_span_equal(transcript_header(&req, "Authorization"), SPAN("Bearer " ZAI_JWT));
     assert_span_equal(transcript_header(&req, "Origin"), SPAN("https://chat.z.ai"));
     assert_span_equal(transcript_header(&req, "X-FE-Version"), SPAN("prod-fe-1.1.95"));
     assert_span_equal(transcript_header(&req, "Accept"),
@@ -241,7 +226,7 @@ static void form_v2(void **state)
     assert_true(span_starts(req.target,
                             SPAN("/api/v2/chat/completions?timestamp=1760000000000&requestId=")));
     assert_true(
-        span_find(req.target, SPAN("&user_id=u-1&version=0.0.1&platform=web&token=" JWT
+        span_find(req.target, SPAN("&user_id=u-1&version=0.0.1&platform=web&token=" ZAI_JWT
                                    "&current_url=https%3A%2F%2Fchat.z.ai%2Fc%2Fchat-7&pathname=%"
                                    "2Fc%2Fchat-7&signature_timestamp=1760000000000")) > 0);
     assert_true(req.secret_target);

@@ -5,51 +5,20 @@
  * The plain road is test_zai_adapter.c. Every answer here is played whole and byte by byte.
  */
 #include "test/unit/support/cmocka_all.h"
-#include "test/unit/support/transcript.h"
+#include "test/unit/support/zai.h"
 
-/* {"id":"u-1","email":"a@b.c"} */
-#define JWT "eyJhbGciOiJIUzI1NiJ9.eyJpZCI6InUtMSIsImVtYWlsIjoiYUBiLmMifQ.c2ln"
-
-static const struct credential token[] = {{SPAN_INIT("token"), SPAN_INIT(JWT)}};
-static const struct option_value v2[] = {
-    {.name = SPAN_INIT("api"), .type = OPTION_TEXT, .text = SPAN_INIT("v2")},
-    {.name = SPAN_INIT("roles"), .type = OPTION_TEXT, .text = SPAN_INIT("native")},
-};
-#define NEW_CHAT "{\"id\":\"chat-1\"}"
-
-static struct transcript_setup person(const char *body)
-{
-    return (struct transcript_setup){.adapter = &adapter_zai,
-                                     .body = body,
-                                     .model = "glm-4.6v",
-                                     .credentials = token,
-                                     .n_credentials = 1};
-}
+static struct transcript_setup person(const char *body) { return zai_setup("glm-4.6v", body); }
 
 static struct transcript_setup person_v2(const char *body)
 {
     struct transcript_setup setup = person(body);
-    setup.options = v2;
-    setup.n_options = 1;
+    zai_use_v2(&setup, false);
     return setup;
 }
 
 static struct transcript_setup guest(void)
 {
     return (struct transcript_setup){.adapter = &adapter_zai, .model = "glm-4.7", .guest = true};
-}
-
-static enum adapter_verdict answer(struct transcript_player *p, int status, const char *body)
-{
-    return transcript_answer(p, status, "application/json", span_str(body), NULL, 0, END_CLEAN);
-}
-
-static void expect_fail(struct transcript_player *p, enum fail_kind kind, const char *words)
-{
-    const struct fail *f = &transcript_run(p)->fail;
-    if (f->kind != kind || !strstr(f->message, words))
-        fail_msg("wanted %s with \"%s\", got %s: %s", fail_kind_name(kind), words,
-                 fail_kind_name(f->kind), f->message);
 }
 
 /* ---- the stream ---- */
@@ -75,97 +44,99 @@ static void expect_events(const char *const *events, const char *wanted)
 {
     struct buffer body;
     buffer_init(&body, 1 << 22);
-    for (size_t i = 0; events[i]; i++)
-        buffer_printf(&body, "data: {\"type\":\"chat:completion\",\"data\":%s}\n\n", events[i]);
+    zai_stream(&body, events);
     buffer_char(&body, '\0');
     body.n--;
     expect_body(buffer_span(&body), END_CLEAN, wanted);
     buffer_free(&body);
 }
 
-#define EVENTS(...)  ((const char *const[]){__VA_ARGS__, NULL})
 #define THINK(text)  "{\"phase\":\"thinking\",\"delta_content\":\"" text "\"}"
 #define ANSWER(text) "{\"phase\":\"answer\",\"delta_content\":\"" text "\"}"
 #define EDIT(text)   "{\"phase\":\"answer\",\"edit_index\":0,\"edit_content\":\"" text "\"}"
 #define TOOL         "{\"phase\":\"tool_call\",\"delta_name\":\"search\"}"
-#define DONE         "{\"phase\":\"done\",\"done\":true}"
 #define OPEN         "<details type=\\\"reasoning\\\">\\n<summary>x</summary>\\n"
 #define SOURCE(id, url)                                                                            \
     "{\"phase\":\"tool_response\",\"delta_content\":\"[ref_id=" id "†T†" url "]\"}"
 
 static void a_stretch_without_text_is_not_set_off(void **state)
 {
-    expect_events(EVENTS(THINK("one"), TOOL, THINK(OPEN), THINK("</details>"), ANSWER("a"), DONE),
-                  "{\"reasoning_content\":\"one\",\"content\":\"a\"}");
-    expect_events(EVENTS(THINK("one"), ANSWER("a"), THINK(OPEN "> two"), ANSWER("b"), DONE),
+    expect_events(
+        EVENTS(THINK("one"), TOOL, THINK(OPEN), THINK("</details>"), ANSWER("a"), ZAI_DONE),
+        "{\"reasoning_content\":\"one\",\"content\":\"a\"}");
+    expect_events(EVENTS(THINK("one"), ANSWER("a"), THINK(OPEN "> two"), ANSWER("b"), ZAI_DONE),
                   "{\"reasoning_content\":\"one\\n\\ntwo\",\"content\":\"ab\"}");
     /* an edit is an answer event as well, even one that brings no text */
     expect_events(EVENTS(THINK(OPEN "> one"), EDIT(OPEN "> one\\n</details>\\n"), THINK("two"),
-                         ANSWER("a"), DONE),
+                         ANSWER("a"), ZAI_DONE),
                   "{\"reasoning_content\":\"one\\n\\ntwo\",\"content\":\"a\"}");
 }
 
 static void a_hand_over_brings_what_was_missing(void **state)
 {
-    expect_events(EVENTS(EDIT(OPEN "> never\\n> streamed\\n</details>\\nAn"), ANSWER("swer"), DONE),
-                  "{\"reasoning_content\":\"never\\nstreamed\",\"content\":\"Answer\"}");
-    expect_events(EVENTS(THINK(OPEN "> One"), EDIT(OPEN "> Other words\\n</details>\\nA"), DONE),
-                  "{\"reasoning_content\":\"One\",\"content\":\"A\"}");
-    expect_events(EVENTS(THINK(OPEN "> a </details> b\\n"), EDIT("</details>\\nA"), DONE),
+    expect_events(
+        EVENTS(EDIT(OPEN "> never\\n> streamed\\n</details>\\nAn"), ANSWER("swer"), ZAI_DONE),
+        "{\"reasoning_content\":\"never\\nstreamed\",\"content\":\"Answer\"}");
+    expect_events(
+        EVENTS(THINK(OPEN "> One"), EDIT(OPEN "> Other words\\n</details>\\nA"), ZAI_DONE),
+        "{\"reasoning_content\":\"One\",\"content\":\"A\"}");
+    expect_events(EVENTS(THINK(OPEN "> a </details> b\\n"), EDIT("</details>\\nA"), ZAI_DONE),
                   "{\"content\":\"A\"}");
     /* together with a tool's block */
     expect_events(EVENTS(THINK(OPEN "> On"),
                          EDIT(OPEN "> One\\n</details>\\nI look.<glm_block>{}</glm_block>"),
-                         ANSWER(" Found."), DONE),
+                         ANSWER(" Found."), ZAI_DONE),
                   "{\"reasoning_content\":\"One\",\"content\":\"I look. Found.\"}");
 }
 
 static void a_head_without_an_end_is_no_reasoning(void **state)
 {
     expect_events(
-        EVENTS(THINK("<details type=\\\"rea"), THINK("soning\\\"><summ"), ANSWER("a"), DONE),
+        EVENTS(THINK("<details type=\\\"rea"), THINK("soning\\\"><summ"), ANSWER("a"), ZAI_DONE),
         "{\"reasoning_content\":\"\",\"content\":\"a\"}");
-    expect_events(EVENTS(THINK("<deta"), DONE),
+    expect_events(EVENTS(THINK("<deta"), ZAI_DONE),
                   "{\"reasoning_content\":\"<deta\",\"finish_reason\":\"stop\"}");
 }
 
 static void marks_alone_are_no_answer(void **state)
 {
-    expect_events(EVENTS(ANSWER("【turn1search1】"), DONE),
+    expect_events(EVENTS(ANSWER("【turn1search1】"), ZAI_DONE),
                   "{\"content\":\"\",\"error\":{\"kind\":\"empty\"}}");
-    expect_events(EVENTS(ANSWER("【turn1search"), DONE),
+    expect_events(EVENTS(ANSWER("【turn1search"), ZAI_DONE),
                   "{\"content\":\"【turn1search\",\"error\":null}");
-    expect_events(EVENTS(ANSWER("【【turn1s1】】【turn】【turn1】【turnx1】"), DONE),
+    expect_events(EVENTS(ANSWER("【【turn1s1】】【turn】【turn1】【turnx1】"), ZAI_DONE),
                   "{\"content\":\"【】【turn】【turn1】【turnx1】\"}");
 }
 
 static void links_hold_nothing_that_ends_them(void **state)
 {
-    expect_events(
-        EVENTS(SOURCE("turn0search0", "https://e.org/a\\tb)"), ANSWER("x【turn0search0】"), DONE),
-        "{\"content\":\"x [1](https://e.org/a%09b%29)\"}");
+    expect_events(EVENTS(SOURCE("turn0search0", "https://e.org/a\\tb)"),
+                         ANSWER("x【turn0search0】"), ZAI_DONE),
+                  "{\"content\":\"x [1](https://e.org/a%09b%29)\"}");
     expect_events(EVENTS("{\"phase\":\"tool_call\",\"edit_content\":\"\\\"search_result\\\":"
                          "[{\\\"ref_id\\\":\\\"turn0s0\\\",\\\"url\\\":\\\"https://e.org/\\\\ud83d"
                          "\\\"}]\"}",
-                         ANSWER("x【turn0s0】"), DONE),
+                         ANSWER("x【turn0s0】"), ZAI_DONE),
                   "{\"citations\":[\"https://e.org/\uFFFD\"]}");
     /* numbers follow the order of use, not of arrival; the first of a doubled id counts */
     expect_events(
         EVENTS(SOURCE("turn0s0", "https://e.org/0"), SOURCE("turn0s1", "https://e.org/1"),
                SOURCE("turn0s1", "https://e.org/2"), ANSWER("a【turn0s1】"),
-               ANSWER("b【turn0s0】c【turn0s1】"), DONE),
+               ANSWER("b【turn0s0】c【turn0s1】"), ZAI_DONE),
         "{\"content\":\"a [1](https://e.org/1)b [2](https://e.org/0)c "
         "[1](https://e.org/1)\",\"citations\":[\"https://e.org/1\",\"https://e.org/0\"]}");
 }
 
 static void edits_are_whole_answers(void **state)
 {
-    expect_events(EVENTS(EDIT("\\\"Say \\\\\\\"x\\\\\\\"\\\""), EDIT("Say \\\"x\\\" now"), DONE),
-                  "{\"content\":\"Say \\\"x\\\" now\",\"drift\":[]}");
-    expect_events(EVENTS(EDIT("\\\"open"), DONE), "{\"content\":\"\\\"open\"}");
     expect_events(
-        EVENTS("{\"phase\":\"other\",\"edit_content\":\"" OPEN "> r\\n</details>\\nAll.\"}", DONE),
-        "{\"content\":\"All.\",\"reasoning_content\":\"\"}");
+        EVENTS(EDIT("\\\"Say \\\\\\\"x\\\\\\\"\\\""), EDIT("Say \\\"x\\\" now"), ZAI_DONE),
+        "{\"content\":\"Say \\\"x\\\" now\",\"drift\":[]}");
+    expect_events(EVENTS(EDIT("\\\"open"), ZAI_DONE), "{\"content\":\"\\\"open\"}");
+    expect_events(EVENTS("{\"phase\":\"other\",\"edit_content\":\"" OPEN
+                         "> r\\n</details>\\nAll.\"}",
+                         ZAI_DONE),
+                  "{\"content\":\"All.\",\"reasoning_content\":\"\"}");
 }
 
 static void the_late_internal_error(void **state)
@@ -256,8 +227,8 @@ static void only_ids_become_paths(void **state)
         struct site_request req;
         struct transcript_player *p = transcript_open(&setup);
         assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
-        assert_int_equal(answer(p, 200, answers[i]), ADAPTER_FAIL);
-        expect_fail(p, FAIL_PROTOCOL, "id");
+        assert_int_equal(transcript_answer_json(p, 200, answers[i]), ADAPTER_FAIL);
+        transcript_expect_fail(p, FAIL_PROTOCOL, "id");
         memset(&req, 0, sizeof req);
         assert_int_equal(adapter_zai.cleanup(transcript_run(p), &req), ADAPTER_DONE);
         transcript_close(p);
@@ -274,8 +245,8 @@ static void tokens_that_are_none(void **state)
         struct transcript_setup setup = guest();
         p = transcript_open(&setup);
         assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
-        assert_int_equal(answer(p, 200, guests[i]), ADAPTER_FAIL);
-        expect_fail(p, FAIL_UNAVAILABLE, "guest token");
+        assert_int_equal(transcript_answer_json(p, 200, guests[i]), ADAPTER_FAIL);
+        transcript_expect_fail(p, FAIL_UNAVAILABLE, "guest token");
         assert_null(transcript_run(p)->account->held);
         transcript_close(p);
     }
@@ -284,7 +255,7 @@ static void tokens_that_are_none(void **state)
     setup.credentials = pasted;
     p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-    expect_fail(p, FAIL_CREDENTIAL, "copy it again");
+    transcript_expect_fail(p, FAIL_CREDENTIAL, "copy it again");
     transcript_close(p);
 
     static const struct credential opaque[] = {{SPAN_INIT("token"), SPAN_INIT("opaque")}};
@@ -292,7 +263,7 @@ static void tokens_that_are_none(void **state)
     setup.credentials = opaque; /* no JWT: the user's id is empty */
     p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
-    assert_int_equal(answer(p, 200, NEW_CHAT), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, ZAI_NEW_CHAT), ADAPTER_COMPLETE);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     assert_true(span_find(req.target, SPAN("&user_id=&version=")) > 0);
     transcript_close(p);
@@ -314,7 +285,7 @@ static void every_picture_is_looked_at_first(void **state)
         struct site_request req;
         struct transcript_player *p = transcript_open(&setup);
         assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-        expect_fail(p, FAIL_UNSUPPORTED, "");
+        transcript_expect_fail(p, FAIL_UNSUPPORTED, "");
         assert_string_equal(transcript_run(p)->fail.param, "messages[0].content[1]");
         transcript_close(p);
     }
@@ -329,8 +300,8 @@ static void an_upload_is_read_strictly(void **state)
         struct transcript_setup setup = person(PICTURES("data:image/png;base64,BBBB"));
         struct transcript_player *p = transcript_open(&setup);
         assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
-        assert_int_equal(answer(p, 200, answers[i]), ADAPTER_FAIL);
-        expect_fail(p, FAIL_PROTOCOL, "chat.z.ai");
+        assert_int_equal(transcript_answer_json(p, 200, answers[i]), ADAPTER_FAIL);
+        transcript_expect_fail(p, FAIL_PROTOCOL, "chat.z.ai");
         transcript_close(p);
     }
     /* both pictures, one after the other */
@@ -339,11 +310,12 @@ static void an_upload_is_read_strictly(void **state)
     for (int i = 0; i < 2; i++) {
         assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
         assert_span_equal(req.target, SPAN("/api/v1/files/"));
-        assert_int_equal(answer(p, 200, i ? " {\"id\":\"f2\"} " : "{\"id\":\"f1\"}"),
-                         ADAPTER_COMPLETE);
+        assert_int_equal(
+            transcript_answer_json(p, 200, i ? " {\"id\":\"f2\"} " : "{\"id\":\"f1\"}"),
+            ADAPTER_COMPLETE);
     }
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
-    assert_int_equal(answer(p, 200, NEW_CHAT), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, ZAI_NEW_CHAT), ADAPTER_COMPLETE);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     transcript_expect("both",
                       "{\"messages\":[{\"content\":[{\"type\":\"text\"},{\"image_url\":{\"url\":"
@@ -373,7 +345,7 @@ static void the_live_list(void **state)
     assert_int_equal(adapter_zai.models_request(run, &req), ADAPTER_SEND);
     assert_string_equal(req.method, "GET");
     assert_span_equal(req.target, SPAN("/api/models"));
-    assert_span_equal(transcript_header(&req, "Authorization"), SPAN("Bearer " JWT));
+    assert_span_equal(transcript_header(&req, "Authorization"), SPAN("Bearer " ZAI_JWT));
     assert_int_equal(
         adapter_zai.models_answer(
             run,
@@ -404,7 +376,7 @@ static void the_text_is_sent_as_it_is_and_signed_trimmed(void **state)
     struct site_request req;
     struct transcript_player *p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
-    assert_int_equal(answer(p, 200, NEW_CHAT), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, ZAI_NEW_CHAT), ADAPTER_COMPLETE);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     transcript_expect("as it is",
                       "{\"messages\":[{\"role\":\"user\",\"content\":\"  a\\n \"}],"
@@ -421,10 +393,10 @@ static void native_roles_tell_results_as_the_user(void **state)
         "\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},{\"role\":\"tool\","
         "\"tool_call_id\":\"c\",\"content\":\"found\"}]}");
     struct site_request req;
-    setup.n_options = 2;
+    zai_use_v2(&setup, true);
     struct transcript_player *p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
-    assert_int_equal(answer(p, 200, NEW_CHAT), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, ZAI_NEW_CHAT), ADAPTER_COMPLETE);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     transcript_expect("native",
                       "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":"
@@ -448,12 +420,12 @@ static void a_token_that_another_exchange_renewed_stays(void **state)
     assert_int_equal(account_hold(account, "guest_token", SPAN("old"), 0), 0);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     assert_int_equal(account_hold(account, "guest_token", SPAN("new"), 0), 0);
-    assert_int_equal(answer(p, 401, REFUSED), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 401, REFUSED), ADAPTER_COMPLETE);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     assert_span_equal(transcript_header(&req, "Authorization"), SPAN("Bearer new"));
     /* refused again: nothing is left that a later turn would try first */
-    assert_int_equal(answer(p, 401, REFUSED), ADAPTER_FAIL);
-    expect_fail(p, FAIL_CREDENTIAL, "guest token");
+    assert_int_equal(transcript_answer_json(p, 401, REFUSED), ADAPTER_FAIL);
+    transcript_expect_fail(p, FAIL_CREDENTIAL, "guest token");
     assert_null(account_held(account, "guest_token", 0, 0).p);
     transcript_close(p);
 }
@@ -464,8 +436,8 @@ static void a_login_that_is_refused_is_not_repeated(void **state)
     struct site_request req;
     struct transcript_player *p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
-    assert_int_equal(answer(p, 401, REFUSED), ADAPTER_FAIL);
-    expect_fail(p, FAIL_CREDENTIAL, "guest token");
+    assert_int_equal(transcript_answer_json(p, 401, REFUSED), ADAPTER_FAIL);
+    transcript_expect_fail(p, FAIL_CREDENTIAL, "guest token");
     transcript_close(p);
 }
 
@@ -489,8 +461,8 @@ static void limited_and_challenged_guests_are_reported(void **state)
         struct turn_run *run = transcript_run(p);
         assert_int_equal(account_hold(run->account, "guest_token", SPAN("g"), 0), 0);
         assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
-        assert_int_equal(answer(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
-        expect_fail(p, rows[i].kind, "");
+        assert_int_equal(transcript_answer_json(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
+        transcript_expect_fail(p, rows[i].kind, "");
         assert_int_equal(run->fail.retry_after_s, rows[i].retry_after_s);
         assert_int_equal(run->fail.upstream_status, rows[i].status);
         assert_span_equal(account_held(run->account, "guest_token", 0, 0), SPAN("g"));
@@ -503,13 +475,12 @@ static void a_refusal_inside_the_stream(void **state)
 {
     struct transcript_setup setup = guest();
     struct site_request req;
-    setup.options = v2;
-    setup.n_options = 1;
+    zai_use_v2(&setup, false);
     struct transcript_player *p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
-    assert_int_equal(answer(p, 200, LOGIN("g1")), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, LOGIN("g1")), ADAPTER_COMPLETE);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
-    assert_int_equal(answer(p, 200, NEW_CHAT), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, ZAI_NEW_CHAT), ADAPTER_COMPLETE);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     assert_int_equal(
         transcript_answer(p, 200, "text/event-stream",
@@ -518,7 +489,7 @@ static void a_refusal_inside_the_stream(void **state)
         ADAPTER_COMPLETE);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     assert_true(req.credential_step);
-    assert_int_equal(answer(p, 200, LOGIN("g2")), ADAPTER_COMPLETE);
+    assert_int_equal(transcript_answer_json(p, 200, LOGIN("g2")), ADAPTER_COMPLETE);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     assert_span_equal(req.target, SPAN("/api/v1/chats/new"));
     assert_span_equal(transcript_header(&req, "Authorization"), SPAN("Bearer g2"));
@@ -534,7 +505,7 @@ static void a_sites_words_are_cleaned(void **state)
     } rows[] = {
         {"{\"detail\":\"line\\r\\nbreak\"}", "line  break", "\n"},
         {"{\"detail\":\"<html><body>page</body>\"}", "no reason given", "<"},
-        {"{\"detail\":\"bad token " JWT "\"}", "bad token ***", "eyJ"},
+        {"{\"detail\":\"bad token " ZAI_JWT "\"}", "bad token ***", "eyJ"},
         {"{\"detail\":[{\"loc\":[\"body\"],\"msg\":\"field required\"}]}", "field required", "["},
         {"{\"detail\":{\"code\":9,\"message\":\"inside\"}}", "inside", "{"},
         {"{\"detail\":\"\\ud83d\"}", "\xEF\xBF\xBD", "\xED"},
@@ -544,8 +515,8 @@ static void a_sites_words_are_cleaned(void **state)
         struct site_request req;
         struct transcript_player *p = transcript_open(&setup);
         assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
-        assert_int_equal(answer(p, 422, rows[i].body), ADAPTER_FAIL);
-        expect_fail(p, FAIL_BAD_REQUEST, rows[i].wanted);
+        assert_int_equal(transcript_answer_json(p, 422, rows[i].body), ADAPTER_FAIL);
+        transcript_expect_fail(p, FAIL_BAD_REQUEST, rows[i].wanted);
         assert_null(strstr(transcript_run(p)->fail.message, rows[i].unwanted));
         transcript_close(p);
     }
@@ -560,14 +531,14 @@ static void a_status_counts_even_when_the_body_breaks_off(void **state)
     assert_int_equal(
         transcript_answer(p, 429, "application/json", SPAN("{\"det"), NULL, 0, END_CUT),
         ADAPTER_FAIL);
-    expect_fail(p, FAIL_RATE_LIMITED, "limits this account");
+    transcript_expect_fail(p, FAIL_RATE_LIMITED, "limits this account");
     transcript_close(p);
     p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     assert_int_equal(
         transcript_answer(p, 200, "application/json", SPAN("{\"det"), NULL, 0, END_CUT),
         ADAPTER_FAIL);
-    expect_fail(p, FAIL_CUT, "");
+    transcript_expect_fail(p, FAIL_CUT, "");
     transcript_close(p);
 }
 

@@ -129,6 +129,14 @@ export async function checkError(response, {status, type, code, param, retryAfte
   return body;
 }
 
+/** checkError for its error; `wait` = [least, most] seconds of Retry-After. */
+export async function refused(response, {wait, ...expected}) {
+  const {error} = await checkError(response, expected);
+  const seconds = Number(response.headers.get('retry-after'));
+  if (wait) assert.ok(seconds >= wait[0] && seconds <= wait[1], `Retry-After ${seconds}`);
+  return error;
+}
+
 /** A connection of our own: write what you like, read what comes. */
 export class Wire {
   static async open(port, {host = '127.0.0.1', allowHalfOpen = true} = {}) {

@@ -554,6 +554,19 @@ static void write_error(struct json_writer *w, const struct fail *fail, int64_t 
     json_member_int(w, "upstream_status", fail->upstream_status);
     json_end_object(w);
 }
+enum adapter_verdict transcript_answer_json(struct transcript_player *p, int status,
+                                            const char *body)
+{
+    return transcript_answer(p, status, "application/json", span_str(body), NULL, 0, END_CLEAN);
+}
+
+void transcript_expect_fail(struct transcript_player *p, enum fail_kind kind, const char *words)
+{
+    const struct fail *f = &transcript_run(p)->fail;
+    if (f->kind != kind || !strstr(f->message, words))
+        fail_msg("wanted %s with \"%s\", got %s: %s", fail_kind_name(kind), words,
+                 fail_kind_name(f->kind), f->message);
+}
 
 void transcript_result(struct transcript_player *p, struct played *out)
 {

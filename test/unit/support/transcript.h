@@ -76,6 +76,11 @@ enum adapter_step transcript_next(struct transcript_player *, struct site_reques
 enum adapter_verdict transcript_answer(struct transcript_player *, int status,
                                        const char *content_type, struct span body,
                                        const size_t *cuts, size_t n_cuts, enum stream_end end);
+/* The same with a whole JSON body. */
+enum adapter_verdict transcript_answer_json(struct transcript_player *, int status,
+                                            const char *body);
+/* Fails the test unless the run failed in this way, with these words in its sentence. */
+void transcript_expect_fail(struct transcript_player *, enum fail_kind, const char *words);
 /* What came out so far, and run->fail. */
 void transcript_result(struct transcript_player *, struct played *out);
 void transcript_close(struct transcript_player *);
