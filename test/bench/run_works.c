@@ -138,20 +138,19 @@ static bool turn_load(const struct work *work, enum target_id id, struct figures
 
 /* ---- paced ---- */
 
-/* Streams begin within a second or two and overlap for the rest of their lives. */
+/*
+ * Streams begin one after the other, half a millisecond apart (over TLS twice that, for the
+ * handshakes), and overlap for the rest of their lives.
+ */
 static bool turn_paced(const struct work *work, enum target_id id, struct figures *figures)
 {
     char rest[120], wish[60];
     struct target t;
-    double gap_s = atof(work->wish) / 1e6, ramp = settings.quick ? 0.5 : 1;
     unsigned streams = work->connections;
     if (streams > settings.streams)
         streams = settings.streams;
-    if (gap_s > ramp)
-        ramp = gap_s;
-    if (streams > 4000)
-        ramp = 2;
-    double lasts = ramp + (settings.quick ? 1 : 3) + (streams > 4000 ? 2 : 0);
+    double gap_s = atof(work->wish) / 1e6, ramp = streams * (work->tls ? 0.001 : 0.0005);
+    double lasts = ramp + gap_s + (settings.quick ? 1 : 3);
     unsigned chunks = (unsigned)(lasts / gap_s) + 1;
     if (!target_start(&t, id, work->tls, false))
         return false;

@@ -207,6 +207,17 @@ static bool finish_answer(struct connection *c)
     return !c->close;
 }
 
+/*
+ * When a paced stream's second chunk comes: streams that began together must not beat together, or
+ * a target that takes requests in batches would be measured by its batches for ever.
+ */
+static uint64_t first_gap_ns(const struct answer *a)
+{
+    static uint32_t phase;
+    phase += 0x9E3779B9u; /* the golden ratio: evenly spread, whatever the number of streams */
+    return a->wish.gap_us * 1000ull * phase >> 32;
+}
+
 static bool begin_answer(struct connection *c, const struct answer *a)
 {
     c->answer = a;
@@ -216,7 +227,7 @@ static bool begin_answer(struct connection *c, const struct answer *a)
     if (a->n_frames && a->wish.gap_us) {
         c->allowed = answer_end_of(a, 0);
         if (a->n_frames > 1)
-            timer_set(c, bench_now_ns() + a->wish.gap_us * 1000ull);
+            timer_set(c, bench_now_ns() + first_gap_ns(a));
     }
     return send_allowed(c) && finish_answer(c);
 }
