@@ -102,7 +102,8 @@ unsigned work_rounds(const struct work *work)
 {
     if (work->kind == WORK_BURST)
         return 1;
-    return work->kind == WORK_PACED ? settings.slow_rounds : settings.rounds;
+    return work->kind == WORK_PACED || work->kind == WORK_COLD ? settings.slow_rounds
+                                                               : settings.rounds;
 }
 
 bool work_takes(const struct work *work, enum target_id id)
@@ -128,8 +129,8 @@ static bool turn_load(const struct work *work, enum target_id id, struct figures
     struct target t;
     if (!target_start(&t, id, work->tls, false))
         return false;
-    snprintf(rest, sizeof rest, "connections=%u seconds=%.2f warm=0.2", work->connections,
-             settings.seconds);
+    snprintf(rest, sizeof rest, "connections=%u seconds=%.2f warm=%.1f", work->connections,
+             settings.seconds, settings.quick ? 0.1 : 0.2);
     if (!load_join(load_start(&t, false, work->wish, rest), figures))
         target_show_log(id);
     target_stop(&t);
@@ -267,7 +268,7 @@ void work_round_over(const struct work *work, struct figures figures[TARGETS])
 {
     if (work->kind != WORK_BURST)
         return;
-    sleep_for(settings.quick ? 5 : 60);
+    sleep_for(settings.quick ? 3 : 60);
     for (int id = 0; id < TARGETS; id++) {
         struct target *t = &burst_targets[id];
         if (t->pid)
