@@ -311,7 +311,7 @@ static void write_request(void)
 /* Too few tell nothing: streams that began so slowly that they hardly ran together. */
 static void print_times(const char *name, const struct histogram *h)
 {
-    if (h->count < ENOUGH)
+    if (h->count < (options.requests ? ENOUGH : 1))
         return;
     printf("%s_p50 %.2f\n%s_p90 %.2f\n%s_p99 %.2f\n%s_max %.2f\n", name, histogram_us(h, 0.5), name,
            histogram_us(h, 0.9), name, histogram_us(h, 0.99), name, (double)h->max / 1000);
