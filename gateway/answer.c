@@ -3,7 +3,8 @@
  *
  * A piece of text goes through the filters of its choice in this order: leaked thinking is taken
  * out, a continuation loses what it repeats, calls of tools are taken out, `stop` cuts, the token
- * limit cuts; what is left is counted and written. Most answers need none of them, and then a piece
+ * limit cuts; what is left is counted, loses what is around the JSON that it should be, and is
+ * written. Most answers need none of them, and then a piece
  * costs one comparison each, and a copy for the count.
  */
 #include "gateway/answer.h"
@@ -40,7 +41,8 @@ struct answer_choice {
     bool in_think;           /* inside our own <think> (REASONING_THINK) */
     bool splitting;
     struct think_splitter splitter;
-    struct answer_tools *tools; /* in the arena; NULL: calls are no text */
+    struct answer_tools *tools;         /* in the arena; NULL: calls are no text */
+    struct answer_structure *structure; /* in the arena; NULL: the text need not be JSON */
     bool stopping;
     struct stop_filter stop; /* initialised while stopping */
     struct token_counter text, reasoning;
@@ -57,6 +59,8 @@ static void free_choice(struct answer_choice *c)
     }
     if (c->tools)
         answer_tools_free(c->tools);
+    if (c->structure)
+        answer_structure_free(c->structure);
     if (c->stopping)
         stop_filter_free(&c->stop);
     token_counter_free(&c->text);
@@ -89,6 +93,20 @@ static int prepare_tools(struct answer_choice *c)
     return 0;
 }
 
+static int put_json(void *owner, struct span text);
+
+static int prepare_structure(struct answer_choice *c)
+{
+    struct answer_feed *f = c->feed;
+    if (!f->rules.structure.wish)
+        return 0;
+    c->structure = arena_alloc(f->answer->arena, sizeof *c->structure);
+    if (!c->structure)
+        return -1;
+    answer_structure_init(c->structure, &f->rules.structure, put_json, c);
+    return 0;
+}
+
 /* 0, or -1 when memory is short: then there is a choice all the same, to be freed. */
 static int prepare_choice(struct answer_choice *c, struct answer_feed *feed, int index)
 {
@@ -105,7 +123,7 @@ static int prepare_choice(struct answer_choice *c, struct answer_feed *feed, int
     token_counter_init(&c->reasoning, feed->answer->tokens);
     if (rules->may_continue)
         prepare_continuing(c);
-    return rules->tools ? prepare_tools(c) : 0;
+    return rules->tools && prepare_tools(c) ? -1 : prepare_structure(c);
 }
 
 /* NULL: nothing came for it so far. */
@@ -144,7 +162,9 @@ static struct answer_choice *choice_of(struct answer_feed *f, int choice)
         if (*c && prepare_choice(*c, f, index))
             return NULL;
     }
-    return *c && (!f->rules.tools || (*c)->tools) ? *c : NULL;
+    bool whole =
+        *c && (!f->rules.tools || (*c)->tools) && (!f->rules.structure.wish || (*c)->structure);
+    return whole ? *c : NULL;
 }
 
 /* ---- what goes to the writer ---- */
@@ -248,10 +268,26 @@ static int send_citations(struct answer_choice *c)
     return writer_of(c)->ops->citations(writer_of(c), c->index, f->citations, n);
 }
 
+/* What the choice is worth stands beside its finish reason; of the only one, at the top. */
+static int tell_structure(struct answer_choice *c)
+{
+    struct buffer members;
+    int error = 0;
+    if (!c->structure)
+        return 0;
+    buffer_init(&members, 8 * SCHEMA_REPORT_SIZE);
+    answer_structure_tell(c->structure, &members);
+    enum extra_place place = c->structure->rules->several ? EXTRA_CHOICE : EXTRA_TOP;
+    if (members.n)
+        error = writer_of(c)->ops->extra(writer_of(c), place, c->index, buffer_span(&members));
+    buffer_free(&members);
+    return written(c, error);
+}
+
 static int write_finish(struct answer_choice *c, const struct finish_note *note)
 {
     c->finished = true;
-    if (end_thinking(c) || send_citations(c))
+    if (end_thinking(c) || send_citations(c) || tell_structure(c))
         return -1;
     return written(c, writer_of(c)->ops->finish(writer_of(c), c->index, note));
 }
@@ -271,6 +307,8 @@ static int finish(struct answer_choice *c, const struct finish_note *note)
 {
     if (c->finished)
         return 0;
+    if (c->structure && answer_structure_end(c->structure, note->reason))
+        return -1;
     return c->feed->committed && !c->continuing ? write_finish(c, note) : hold_finish(c, note);
 }
 
@@ -306,16 +344,31 @@ static int limit_text(struct answer_choice *c, struct token_counter *counter, st
     return 0;
 }
 
+static int put_json(void *owner, struct span text)
+{
+    struct answer_choice *c = owner;
+    if (text.n && write_text(c, text))
+        return -1;
+    if (c->feed->rules.told)
+        conversation_told_add(c->feed->rules.told, text);
+    return 0;
+}
+
 static int limited_text(struct answer_choice *c, struct span text)
 {
     bool over;
     if (!text.n)
         return 0;
-    if (limit_text(c, &c->text, &text, &over) || end_thinking(c) || (text.n && write_text(c, text)))
+    if (limit_text(c, &c->text, &text, &over) || end_thinking(c) ||
+        (c->structure ? answer_structure_pass(c->structure, text) : put_json(c, text)))
         return -1;
-    if (c->feed->rules.told)
-        conversation_told_add(c->feed->rules.told, text);
     return over ? cut_at_limit(c) : 0;
+}
+
+/* No answer in words: what was taken for one goes out as it is. */
+static int leave_structure(struct answer_choice *c)
+{
+    return c->structure ? answer_structure_leave(c->structure) : 0;
 }
 
 static int stopped_text(struct answer_choice *c, struct span text)
@@ -459,7 +512,8 @@ static int put_proof(struct answer_choice *c, struct span proof, enum held_kind 
 
 static int put_refusal(struct answer_choice *c, struct span text)
 {
-    if (answer_feed_release(c->feed) || end_thinking(c) || token_counter_add(&c->text, text))
+    if (leave_structure(c) || answer_feed_release(c->feed) || end_thinking(c) ||
+        token_counter_add(&c->text, text))
         return -1;
     return written(c, writer_of(c)->ops->refusal(writer_of(c), c->index, text));
 }
@@ -470,7 +524,7 @@ static int begin_call(struct answer_choice *c, const struct delta *d)
     struct span id = d->id;
     if (c->finished) /* what was held back met a stop text or the limit */
         return 0;
-    if (end_thinking(c) || commit(c->feed))
+    if (end_thinking(c) || leave_structure(c) || commit(c->feed))
         return -1;
     if (id.n == 0) /* sites without ids: one that is unique within the conversation's turn */
         id = arena_printf(a->arena, "call_%.*s_%d_%d", SPAN_ARGS(span_from(a->id, a->id.n - 8)),
@@ -743,7 +797,8 @@ int answer_feed_run_ended(struct answer_feed *f)
             continue;
         if (put_held(c, TOOL_END_WHOLE))
             return -1;
-        bool any = f->committed || !answer_hold_is_empty(&f->hold);
+        bool any = f->committed || !answer_hold_is_empty(&f->hold) ||
+                   (c->structure && answer_structure_waits(c->structure));
         if (any && !c->finished && finish_with_calls(c, &end))
             return -1;
     }
@@ -770,6 +825,22 @@ void answer_feed_held_text(const struct answer_feed *f, struct buffer *out)
         if (piece.choice == f->first && piece.kind == HELD_TEXT)
             buffer_append(out, piece.text);
     }
+}
+
+const struct structured_verdict *answer_feed_verdict(const struct answer_feed *f, int choice)
+{
+    const struct answer_choice *c = choice_at(f->answer, f->first + choice);
+    bool judged = c && c->feed == f && c->structure && c->structure->judged;
+    return judged ? &c->structure->verdict : NULL;
+}
+
+void answer_feed_replace(struct answer_feed *f, struct span text,
+                         const struct structured_verdict *verdict)
+{
+    struct answer_choice *c = choice_at(f->answer, f->first);
+    assert(c && c->structure && f->hold.on);
+    c->structure->verdict = *verdict;
+    f->answer->full |= answer_hold_replace(&f->hold, c->index, text) == BUFFER_FULL;
 }
 
 int answer_feed_release(struct answer_feed *f)
@@ -884,7 +955,7 @@ static bool has_begun(const struct answer_feed *f)
 static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tokens *known)
 {
     const struct usage_sum sum = {&a->usage, &a->prompt_origin, &a->completion_origin};
-    if (f->continued) {
+    if (f->continued || f->has_past) {
         a->usage.prompt += f->past.prompt;
         a->usage.completion += f->past.completion;
         a->usage.cache_write += f->past.cache_write;
@@ -905,7 +976,8 @@ static void settle_usage(struct answer *a)
     for (struct answer_feed *f = a->feeds; f; f = f->next)
         add_usage(a, f, &known);
     enum count_origin origin = weaker(a->prompt_origin, a->completion_origin);
-    if (a->feeds && !a->feeds->next && !a->feeds->continued && origin == COUNT_UPSTREAM)
+    if (a->feeds && !a->feeds->next && !a->feeds->continued && !a->feeds->has_past &&
+        origin == COUNT_UPSTREAM)
         a->usage.raw = a->feeds->usage.raw;
     a->usage.source = count_origin_name(origin);
 }
@@ -957,12 +1029,18 @@ static void add_to_past(struct answer_feed *f)
 {
     const struct usage_sum past = {&f->past, &f->past_prompt_origin, &f->past_completion_origin};
     struct prompt_tokens known = {.left = PROMPTS_COUNTED_MAX};
-    if (!f->continued) {
+    if (!f->continued && !f->has_past) {
         f->past = (struct usage_counts){.cached = -1, .reasoning = -1};
         f->past_prompt_origin = f->past_completion_origin = COUNT_UPSTREAM;
     }
     if (has_begun(f))
         add_run_usage(f->answer, f, &known, &past);
+}
+
+void answer_feed_count_run(struct answer_feed *f)
+{
+    add_to_past(f);
+    f->has_past = true;
 }
 
 void answer_feed_continue(struct answer_feed *f, const struct turn *turn)
@@ -1103,7 +1181,8 @@ void answer_role(struct answer *a)
 static int put_all_held(struct answer *a)
 {
     for (int i = 0; i < a->n_choices; i++) {
-        if (a->choices[i] && !a->choices[i]->finished && put_held(a->choices[i], TOOL_END_CUT))
+        struct answer_choice *c = a->choices[i];
+        if (c && !c->finished && (put_held(c, TOOL_END_CUT) || leave_structure(c)))
             return -1;
     }
     return 0;

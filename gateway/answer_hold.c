@@ -49,3 +49,19 @@ bool answer_hold_next(const struct answer_hold *h, size_t *at, struct held_piece
     *at += sizeof head + head.n;
     return true;
 }
+
+int answer_hold_replace(struct answer_hold *h, int choice, struct span text)
+{
+    struct answer_hold kept = {.on = h->on};
+    struct held_piece piece;
+    size_t at = 0;
+    answer_hold_begin(&kept, h->on);
+    while (answer_hold_next(h, &at, &piece)) {
+        if (piece.choice != choice || piece.kind != HELD_TEXT)
+            answer_hold_add(&kept, &piece);
+    }
+    answer_hold_add(&kept, &(struct held_piece){choice, HELD_TEXT, text});
+    answer_hold_free(h);
+    *h = kept;
+    return h->log.error;
+}

@@ -28,6 +28,8 @@ void answer_hold_free(struct answer_hold *); /* zeroed is fine */
 static inline bool answer_hold_is_empty(const struct answer_hold *h) { return !h->log.n; }
 /* 0, or the buffer's error. */
 int answer_hold_add(struct answer_hold *, const struct held_piece *);
+/* This text instead of all text of the choice, behind the rest. 0, or the buffer's error. */
+int answer_hold_replace(struct answer_hold *, int choice, struct span text);
 /* The pieces in order, from *at = 0 on; false at the end. */
 bool answer_hold_next(const struct answer_hold *, size_t *at, struct held_piece *);
 

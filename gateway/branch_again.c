@@ -8,6 +8,7 @@
 
 #include "base/json_raw.h"
 #include "base/json_write.h"
+#include "gateway/branch_structure.h"
 #include "gateway/branch_tools.h"
 #include "gateway/exchange_internal.h"
 
@@ -92,7 +93,7 @@ const struct turn *turn_with_reminder(struct arena *arena, const struct turn *as
 
 /* The words of a reminder, and in *why what the log calls it; {NULL,0} = the answer is fine. */
 typedef struct span reason_to_ask_again(struct branch *, struct span answer, const char **why);
-static reason_to_ask_again *const reasons[] = {branch_misses_call};
+static reason_to_ask_again *const reasons[] = {branch_misses_call, branch_misses_structure};
 
 static struct span find_reason(struct branch *b, struct span answer, const char **why)
 {
@@ -109,10 +110,14 @@ const struct turn *branch_again_turn(const struct branch *b)
     return b->again ? b->again->turn : NULL;
 }
 
-bool branch_holds_answer(const struct branch *b) { return !b->continuing && branch_wants_call(b); }
+bool branch_holds_answer(const struct branch *b)
+{
+    return !b->continuing && (branch_wants_call(b) || branch_may_repair(b));
+}
 
 void branch_forget_again(struct branch *b)
 {
+    b->structure = NULL;
     if (b->again)
         b->again->turn = NULL;
 }

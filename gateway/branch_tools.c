@@ -3,6 +3,7 @@
  */
 #include "gateway/branch_tools.h"
 
+#include "gateway/branch_structure.h"
 #include "gateway/exchange_internal.h"
 
 bool branch_emulates(const struct branch *b) { return branch_site(b)->tools == TOOLS_EMULATE; }
@@ -26,7 +27,7 @@ int branch_settle_tools(struct branch *b, struct fail *fail)
     *made = (struct emulated_turn){.asked = b->turn, .next = e->emulated_turns};
     if (tool_wish_read(&e->parsed, e->engine->json, b->turn, &made->wish, fail))
         return -1;
-    made->turn = tool_emulation_turn(&e->parsed, b->turn, &made->wish, 0, fail);
+    made->turn = tool_emulation_turn(&e->parsed, branch_structured_turn(b), &made->wish, 0, fail);
     if (!made->turn)
         return -1;
     e->emulated_turns = made;
@@ -36,7 +37,7 @@ int branch_settle_tools(struct branch *b, struct fail *fail)
 const struct turn *branch_site_turn(const struct branch *b)
 {
     const struct emulated_turn *made = find(b);
-    return made ? made->turn : b->turn;
+    return made ? made->turn : branch_structured_turn(b);
 }
 
 const struct turn *branch_rest_turn(const struct branch *b, size_t held)

@@ -756,6 +756,20 @@ static void settle_tools(struct config_reader *r, const struct toml_node *table,
                      site->adapter->name);
 }
 
+static void settle_structured_output(struct config_reader *r, const struct toml_node *table,
+                                     struct site_config *site)
+{
+    const struct toml_node *given = toml_get(table, "structured_output");
+    bool native = site->adapter->capabilities & CAP_RESPONSE_FORMAT;
+    if (!given)
+        site->structured_output = native ? STRUCTURED_NATIVE : STRUCTURED_EMULATE;
+    else if (site->structured_output == STRUCTURED_NATIVE && !native)
+        config_error(r, given,
+                     "\"structured_output\" in [[sites]] cannot be \"native\": %s has no "
+                     "response_format of its own (\"emulate\" or \"refuse\")",
+                     site->adapter->name);
+}
+
 void config_finish_site(struct config_reader *r, const struct toml_node *table, void *record)
 {
     struct site_config *site = record;
@@ -774,6 +788,7 @@ void config_finish_site(struct config_reader *r, const struct toml_node *table, 
             "has none",
             adapter->name);
     settle_tools(r, table, site);
+    settle_structured_output(r, table, site);
     if (site->reuse_conversations && !(adapter->capabilities & CAP_CONVERSATION))
         config_error(r, toml_get(table, "reuse_conversations"),
                      "\"reuse_conversations\" in [[sites]] needs an adapter that can go on in a "

@@ -76,11 +76,13 @@ struct exchange {
     struct prompts *prompts;              /* in `parsed`; NULL while the exchange is parked */
     struct target_turn *target_turns;     /* made so far, in `parsed` */
     struct emulated_turn *emulated_turns; /* likewise (branch_tools.h) */
+    struct structured_made *structured_turns; /* likewise (branch_structure.h) */
     struct span model;
     uint64_t conversation; /* names it for the choice of accounts; 0 = not known */
 
     const struct target *targets;
     struct branch *branches;            /* in the arena */
+    struct tidy *tidying;               /* clean-ups of theirs that are under way */
     struct list_wait *list_wait;        /* in the arena; NULL: it never waited for model lists */
     struct exchange_state *state;       /* NULL: the API has none, or it was not asked for yet */
     struct exchange_pictures *pictures; /* in the arena; NULL: none had to be fetched */
@@ -101,7 +103,7 @@ struct exchange {
     bool drained_out : 1; /* the client takes more */
     bool advancing : 1;
     uint16_t status;
-    uint16_t tidies; /* of branches, under way */
+    uint16_t tidies; /* of branches, under way: clean-ups, credentials that are still to come */
     uint16_t n_branches;
     uint16_t n_targets; /* more of them than this holds are never reached */
 };

@@ -109,7 +109,7 @@ void tool_body_begin_value(struct tool_step *s, struct span key, enum tool_text_
 
 void tool_body_parameter(struct tool_step *s)
 {
-    struct span inside;
+    struct span inside = {NULL, 0};
     if (!tool_step_read_tag(s, &inside)) {
         if (s->p->failed) { /* no tag: the call goes on without it */
             s->p->failed = false;
