@@ -8,7 +8,7 @@ PREFIX ?= /usr/local
 T ?= 60
 ARGS ?=
 
-.PHONY: help deps ranks run build test test-unit test-e2e test-apps bench sites lint format fuzz install clean
+.PHONY: help deps ranks run build test test-unit test-e2e test-apps bench bench-small sites lint format fuzz install clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,7 +18,8 @@ help:
 	@echo 'make lint        formatting, clang-tidy, cppcheck, direction of includes'
 	@echo 'make format      format all C sources'
 	@echo 'make fuzz T=60   every fuzz target for T seconds'
-	@echo 'make bench       how fast, how much memory'
+	@echo 'make bench       how fast, how much memory, beside nginx and HAProxy (QUICK=1, PORTKEY=1: docs/performance.md)'
+	@echo 'make bench-small leases, requests that wait, a route beside nginx'
 	@echo 'make ranks       what counts tokens exactly (made by make build as well, where npm is there)'
 	@echo 'make sites       README.md: the table of sites, from what the adapters declare'
 	@echo 'make build       the release alone: build/release/dragoman'
@@ -53,8 +54,11 @@ test-e2e:
 test-apps:
 	@scripts/test apps
 
-bench: build
+bench:
 	@scripts/bench
+
+bench-small:
+	@scripts/bench small
 
 sites:
 	@scripts/deps build
