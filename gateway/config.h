@@ -201,6 +201,7 @@ struct config {
     int64_t responses_ttl_ms; /* 0 = none is stored */
     size_t responses_max;     /* bytes of all; 0 = none is stored */
     int max_connections;
+    int max_connections_per_ip; /* 0 = see config_connections_of */
     const struct span *cors_origins; /* "*" or exact origins */
     size_t n_cors_origins;
     enum log_level log_level;
@@ -255,6 +256,8 @@ void config_hash_key(struct span key, unsigned char hash[32]);
 void config_print(const struct config *, struct buffer *out);
 /* Does any header/URL-safe check need it: is `host` (from a Host header, with or without port) a
  * loopback name or one of our listen addresses? */
+/* How many connections the address may have at once; 0 = as many as there are. */
+size_t config_connections_of(const struct config *, const struct ip_address *);
 bool config_host_is_ours(const struct config *, struct span host);
 /* May this account serve the key? By names, as the account may be of another config. NULL = no key:
  * all may. */
