@@ -58,8 +58,10 @@ enum capability {
     CAP_STOP = 1 << 13,  /* heeds `stop` exactly; where it does not, the gateway cuts the text */
     CAP_MAX_TOKENS = 1 << 14, /* heeds max_tokens; where it does not, the gateway counts and cuts */
     CAP_RELAY = 1 << 15,      /* takes turns with a relay */
-    CAP_CONVERSATION = 1 << 16 /* goes on in a conversation that the site holds: see
-                                  turn_run.conversation */
+    CAP_CONVERSATION = 1 << 16, /* goes on in a conversation that the site holds: see
+                                   turn_run.conversation */
+    CAP_IMAGE_URL = 1 << 17 /* the site takes pictures by their http(s) URL; where it does not, the
+                               gateway may fetch them */
 };
 
 enum { SITE_HEADERS_MAX = 24 };
@@ -135,6 +137,10 @@ struct turn_run {
     void (*keep)(void *owner, struct span key, struct span value);
     struct span (*recall)(void *owner, struct span key); /* valid until the next keep */
     void *memory_owner;
+    /* See upload_keep and upload_recall (support.h); both NULL where nothing is remembered. */
+    void (*keep_upload)(void *owner, struct span key, struct span value, int64_t expires_ms);
+    struct span (*recall_upload)(void *owner, struct span key); /* valid until the next call */
+    void *uploads_owner;
 };
 
 void run_drift(struct turn_run *, const char *kind);

@@ -222,7 +222,7 @@ const struct adapter adapter_anthropic = {
     .credentials = credentials,
     .options = options,
     .dialect = DIALECT_ANTHROPIC,
-    .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_FILE | CAP_TOOLS | CAP_REASONING |
+    .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_IMAGE_URL | CAP_FILE | CAP_TOOLS | CAP_REASONING |
                     CAP_RESPONSE_FORMAT | CAP_USAGE | CAP_MAX_TOKENS,
     .needs_account = true,
     .models_need_credential = true,

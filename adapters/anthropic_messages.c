@@ -123,17 +123,17 @@ static int write_picture(struct anthropic_body *b, const struct message *m, cons
 {
     static const struct span types[] = {SPAN_INIT("image/png"), SPAN_INIT("image/jpeg"),
                                         SPAN_INIT("image/gif"), SPAN_INIT("image/webp")};
-    struct span type = span_eq_nocase(p->mime, SPAN("image/jpg")) ? SPAN("image/jpeg") : p->mime;
+    struct span type = part_picture_type(b->run, p);
     bool known = b->same;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         known |= span_eq_nocase(type, types[i]);
     json_member(&b->w, "type", SPAN("image"));
     if (b->same && json_raw_has(p->extra, SPAN("source")))
         return 0;
-    if (p->base64.n && !known)
+    if (part_has_data(p) && !known)
         return refuse_part(b, m, p, "pictures of this type; send png, jpeg, gif or webp");
-    if (p->base64.n)
-        write_base64(&b->w, type, p->base64);
+    if (part_has_data(p))
+        write_base64(&b->w, type.n ? type : p->mime, part_base64(b->run, p));
     else if (p->file_id.n && b->same)
         write_source(&b->w, "file", "file_id", p->file_id);
     else if (b->same || is_web_address(p->url))
@@ -146,7 +146,7 @@ static int write_picture(struct anthropic_body *b, const struct message *m, cons
 /* Text in a data: URL is a document of plain text. */
 static int write_text_file(struct anthropic_body *b, const struct message *m, const struct part *p)
 {
-    struct span text = base64_decode(b->run->arena, p->base64), quoted;
+    struct span text = part_bytes(b->run, p), quoted;
     struct json checked;
     struct buffer out;
     buffer_init(&out, text.n * 6 + 16);
@@ -163,14 +163,15 @@ static int write_text_file(struct anthropic_body *b, const struct message *m, co
 
 static int write_document(struct anthropic_body *b, const struct message *m, const struct part *p)
 {
+    struct span type = part_document_type(b->run, p);
     json_member(&b->w, "type", SPAN("document"));
     if (b->same && json_raw_has(p->extra, SPAN("source")))
         ; /* a document of blocks: the part's text is for others */
     else if (p->text.p)
         write_plain(&b->w, p->text);
-    else if (p->base64.n && (b->same || span_eq_nocase(p->mime, SPAN("application/pdf"))))
-        write_base64(&b->w, p->mime, p->base64);
-    else if (p->base64.n && span_starts(p->mime, SPAN("text/"))) {
+    else if (p->base64.n && (b->same || span_eq_nocase(type, SPAN("application/pdf"))))
+        write_base64(&b->w, b->same ? p->mime : type, p->base64);
+    else if (p->base64.n && span_starts(type, SPAN("text/"))) {
         if (write_text_file(b, m, p))
             return -1;
     } else if (p->file_id.n && b->same)

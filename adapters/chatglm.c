@@ -304,7 +304,7 @@ static enum adapter_step chatglm_next(struct turn_run *run, struct site_request 
         c->at = CHATGLM_UPLOAD;
         __attribute__((fallthrough));
     case CHATGLM_UPLOAD:
-        if (c->pictures.uploaded < c->pictures.n)
+        if (next_upload(run, &c->pictures, "file"))
             return chatglm_upload(run, c, req);
         c->at = CHATGLM_CHAT;
         __attribute__((fallthrough));

@@ -70,6 +70,7 @@ enum adapter_verdict chatglm_take_upload(struct turn_run *run, struct chatglm *c
     buffer_free(&entry);
     if (!picture->answer.p)
         return fail_memory(&run->fail);
+    upload_keep(run, &c->pictures, picture, "file", UPLOAD_KEEP_MS); /* of no conversation */
     c->pictures.uploaded++;
     return ADAPTER_COMPLETE;
 }

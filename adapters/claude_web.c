@@ -179,6 +179,17 @@ static enum adapter_step next_chat(struct turn_run *run, struct claude_web *c,
     return claude_web_chat(run, c, req);
 }
 
+/* The classic way's files are the organization's, and good in all of its conversations; the newer
+ * way's belong to the one that they were uploaded into, and are not remembered. */
+static struct picture *unknown_upload(struct turn_run *run, struct claude_web *c)
+{
+    struct picture *upload;
+    while ((upload = claude_web_next_upload(c)) && !c->wiggle &&
+           upload_recall(run, &c->uploads, upload, "upload"))
+        c->uploads.uploaded++;
+    return upload;
+}
+
 static enum adapter_step claude_web_next(struct turn_run *run, struct site_request *req)
 {
     struct claude_web *c = run->state;
@@ -200,7 +211,7 @@ static enum adapter_step claude_web_next(struct turn_run *run, struct site_reque
         c->at = CLAUDE_WEB_UPLOAD;
         __attribute__((fallthrough));
     case CLAUDE_WEB_UPLOAD:
-        if (claude_web_next_upload(c))
+        if (unknown_upload(run, c))
             return claude_web_upload(run, c, req);
         c->at = CLAUDE_WEB_CHAT;
         __attribute__((fallthrough));
@@ -240,6 +251,8 @@ static enum adapter_verdict take_upload(struct turn_run *run, struct claude_web 
     upload->id = arena_dup(run->arena, id);
     if (!upload->id.p)
         return fail_memory(&run->fail);
+    if (!c->wiggle)
+        upload_keep(run, &c->uploads, upload, "upload", UPLOAD_KEEP_MS);
     c->uploads.uploaded++;
     return ADAPTER_COMPLETE;
 }

@@ -173,7 +173,7 @@ static void describe_parts(struct turn_run *run, struct buffer *out, const struc
         if (p->mime.n)
             buffer_printf(out, " of type %.*s", SPAN_ARGS(span_first(p->mime, 80)));
         if (p->base64.p)
-            buffer_printf(out, ", %zu bytes", base64_decode(run->arena, p->base64).n);
+            buffer_printf(out, ", %zu bytes", part_bytes(run, p).n);
         else if (p->url.n)
             buffer_printf(out, " at %.*s", SPAN_ARGS(span_first(p->url, 200)));
         buffer_char(out, '.');

@@ -144,21 +144,22 @@ static int write_inline(struct history *h, const char *role, struct span mime, s
 static int write_picture(struct history *h, const char *role, const struct message *m,
                          const struct part *p)
 {
-    struct span type = picture_type(p->mime);
-    if (!p->base64.p)
+    struct span type = picture_type(part_picture_type(h->run, p));
+    if (!part_has_data(p))
         return refuse_part(h, m, p,
-                           "its picture stands at an address; send the picture itself, as a data: "
-                           "URL");
+                           "its picture stands at an address; send a data: URL, or set "
+                           "server.fetch_images");
     if (!type.p)
         return refuse_part(h, m, p, "Gemini reads png, jpeg, webp, heic and heif pictures");
-    return write_inline(h, role, type, p->base64);
+    return write_inline(h, role, type, part_base64(h->run, p));
 }
 
 static int write_file(struct history *h, const char *role, const struct message *m,
                       const struct part *p)
 {
     if (p->base64.p)
-        return write_inline(h, role, p->mime.n ? p->mime : SPAN("text/plain"), p->base64);
+        return write_inline(h, role, p->mime.n ? part_document_type(h->run, p) : SPAN("text/plain"),
+                            p->base64);
     if (p->text.n) {
         write_text(h, role, p->text);
         return 0;

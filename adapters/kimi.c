@@ -109,6 +109,13 @@ static void next_picture(struct kimi *k)
     k->polls = 0;
 }
 
+/* Once it is read: files are the account's, and good in any of its chats. */
+static void keep_picture(struct turn_run *run, struct kimi *k, struct picture *picture)
+{
+    picture->answer = SPAN("ready");
+    upload_keep(run, &k->pictures, picture, "file", UPLOAD_KEEP_MS);
+}
+
 static enum adapter_verdict take_upload(struct turn_run *run, struct kimi *k, struct json root)
 {
     struct picture *picture = &k->pictures.list[k->pictures.uploaded];
@@ -123,13 +130,17 @@ static enum adapter_verdict take_upload(struct turn_run *run, struct kimi *k, st
         json_get_text(thumbnail, "thumbnailUrl").n || json_get_text(thumbnail, "previewUrl").n
             ? SPAN("ready")
             : SPAN("");
+    if (!picture->id.p)
+        return fail_memory(&run->fail);
+    if (picture->answer.n)
+        keep_picture(run, k, picture);
     k->pictures.uploaded++;
-    return picture->id.p ? ADAPTER_COMPLETE : fail_memory(&run->fail);
+    return ADAPTER_COMPLETE;
 }
 
 static enum adapter_verdict take_progress(struct turn_run *run, struct kimi *k, struct json root)
 {
-    const struct picture *picture = &k->pictures.list[k->ready];
+    struct picture *picture = &k->pictures.list[k->ready];
     struct span status = json_get_text(json_at(json_get(root, "progresses"), 0), "status");
     char place[PART_PLACE_SIZE];
     if (span_eq(status, SPAN("PROCESS_STATUS_FAILED"))) {
@@ -137,8 +148,10 @@ static enum adapter_verdict take_progress(struct turn_run *run, struct kimi *k, 
         return fail_param(&run->fail, FAIL_BAD_REQUEST, place,
                           KIMI_HOST " could not read the picture");
     }
-    if (span_eq(status, SPAN("PROCESS_STATUS_SUCCESS")))
+    if (span_eq(status, SPAN("PROCESS_STATUS_SUCCESS"))) {
+        keep_picture(run, k, picture);
         next_picture(k);
+    }
     return ADAPTER_COMPLETE;
 }
 
@@ -313,7 +326,7 @@ static enum adapter_step kimi_next(struct turn_run *run, struct site_request *re
         return missing < 0 ? ADAPTER_FAILED : kimi_ask_refresh(run, k, req);
     if (k->rest)
         return kimi_rest_next(run, k, req);
-    if (k->pictures.uploaded < k->pictures.n)
+    if (next_upload(run, &k->pictures, "file"))
         return upload_picture(run, k, req);
     return must_wait_for_picture(k) ? ask_progress(run, k, req) : send_chat(run, k, req);
 }

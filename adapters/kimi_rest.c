@@ -204,7 +204,7 @@ enum adapter_step kimi_rest_next(struct turn_run *run, struct kimi *k, struct si
     int known = know_user(run, k);
     if (known <= 0)
         return known < 0 ? ADAPTER_FAILED : ask_user(run, k, req);
-    if (k->pictures.uploaded < k->pictures.n)
+    if (k->older.next_of_picture > KIMI_SIGN || next_upload(run, &k->pictures, "rest"))
         return next_of_picture(run, k, req);
     return k->chat_id.n ? stream_chat(run, k, req) : create_chat(run, k, req);
 }
@@ -301,6 +301,8 @@ enum adapter_verdict kimi_rest_answer(struct turn_run *run, struct kimi *k, stru
     }
     if (good && k->ask == KIMI_PARSE) {
         k->older.next_of_picture = KIMI_SIGN;
+        upload_keep(run, &k->pictures, &k->pictures.list[k->pictures.uploaded], "rest",
+                    UPLOAD_KEEP_MS);
         k->pictures.uploaded++;
         return ADAPTER_COMPLETE;
     }

@@ -165,9 +165,9 @@ const struct adapter adapter_openai = {
     .origin = "https://api.openai.com/v1",
     .credentials = credentials,
     .options = options,
-    .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_AUDIO | CAP_FILE | CAP_VIDEO | CAP_TOOLS |
-                    CAP_REASONING | CAP_RESPONSE_FORMAT | CAP_LOGPROBS | CAP_N | CAP_SEARCH |
-                    CAP_USAGE | CAP_STOP | CAP_MAX_TOKENS | CAP_RELAY,
+    .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_IMAGE_URL | CAP_AUDIO | CAP_FILE | CAP_VIDEO |
+                    CAP_TOOLS | CAP_REASONING | CAP_RESPONSE_FORMAT | CAP_LOGPROBS | CAP_N |
+                    CAP_SEARCH | CAP_USAGE | CAP_STOP | CAP_MAX_TOKENS | CAP_RELAY,
     .notes = notes,
     .state_size = sizeof(struct openai),
     .models_request = models_request,

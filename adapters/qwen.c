@@ -161,7 +161,7 @@ static enum adapter_step qwen_next(struct turn_run *run, struct site_request *re
     int missing = qwen_find_token(run, c);
     if (missing)
         return missing < 0 ? ADAPTER_FAILED : qwen_ask_token(run, c, req);
-    if (c->at == QWEN_TICKET && c->pictures.uploaded == c->pictures.n)
+    if (c->at == QWEN_TICKET && !next_upload(run, &c->pictures, "oss"))
         c->at = c->chat_id.n ? QWEN_CHAT : QWEN_CREATE;
     switch (c->at) {
     case QWEN_TICKET: return qwen_ask_ticket(run, c, req);

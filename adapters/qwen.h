@@ -111,6 +111,9 @@ enum adapter_verdict qwen_take_ticket(struct turn_run *, struct qwen *, struct j
 enum adapter_step qwen_put_picture(struct turn_run *, struct qwen *, struct site_request *);
 /* The head of the storage's answer. */
 enum adapter_verdict qwen_picture_put(struct turn_run *, struct qwen *, int status);
+/* The entry of `files` for one that is there: its id, and its address in `answer`. {NULL,0} without
+ * memory. */
+struct span qwen_file_entry(struct turn_run *, const struct picture *);
 
 enum adapter_verdict qwen_stream_event(struct turn_run *, struct qwen *, struct span text);
 enum adapter_verdict qwen_stream_end(struct turn_run *, struct qwen *, enum stream_end);

@@ -122,12 +122,17 @@ static void write_features(const struct qwen *c, struct json_writer *w)
     json_end_object(w);
 }
 
-static void write_files(const struct qwen *c, struct json_writer *w)
+static void write_files(struct turn_run *run, const struct qwen *c, struct json_writer *w)
 {
     json_key(w, "files");
     json_begin_array(w);
-    for (size_t i = 0; i < c->pictures.n; i++)
-        json_raw_value(w, c->pictures.list[i].answer);
+    for (size_t i = 0; i < c->pictures.n; i++) {
+        struct span entry = qwen_file_entry(run, &c->pictures.list[i]);
+        if (entry.p)
+            json_raw_value(w, entry);
+        else
+            w->out->error = BUFFER_NOMEM;
+    }
     json_end_array(w);
 }
 
@@ -153,7 +158,7 @@ static void write_message(struct turn_run *run, const struct qwen *c, struct jso
     json_member(w, "role", SPAN("user"));
     json_member(w, "content", prompt);
     json_member(w, "user_action", SPAN("chat"));
-    write_files(c, w);
+    write_files(run, c, w);
     json_member_int(w, "timestamp", run->now_ms / 1000);
     write_model_list(w, c);
     json_member(w, "chat_type", chat_type(c));

@@ -368,7 +368,7 @@ static enum adapter_verdict take_upload(struct turn_run *run, struct tongyi *t, 
         return fail_set(&run->fail, FAIL_PROTOCOL,
                         "tongyi.aliyun.com answered the upload of a picture with less than it "
                         "takes");
-    if (t->at == TONGYI_LINK)
+    if (t->at == TONGYI_LINK) /* a signed link whose end nobody knows: it is not remembered */
         t->pictures.uploaded++;
     t->at = t->at == TONGYI_LINK ? TONGYI_POLICY : TONGYI_FORM;
     return ADAPTER_COMPLETE;

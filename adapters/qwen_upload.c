@@ -10,6 +10,10 @@
 #define PAYLOAD "UNSIGNED-PAYLOAD"
 #define SCOPE   "aliyun_v4_request"
 
+/* The address that the chat is told is good for 300 s (§5.3): a file is used again for the next try
+ * or a quick next turn, with time to spare. */
+enum { ADDRESS_KEEP_MS = 180 * 1000 };
+
 /* ---- the ticket ---- */
 
 static struct span file_ending(struct span mime)
@@ -167,8 +171,7 @@ enum adapter_step qwen_put_picture(struct turn_run *run, struct qwen *c, struct 
 
 /* ---- the entry of `files` ---- */
 
-static struct span file_entry(struct turn_run *run, const struct picture *picture,
-                              const struct qwen_ticket *t)
+struct span qwen_file_entry(struct turn_run *run, const struct picture *picture)
 {
     struct buffer entry;
     buffer_init(&entry, QWEN_BODY_LIMIT);
@@ -181,7 +184,7 @@ static struct span file_entry(struct turn_run *run, const struct picture *pictur
     json_member_raw(&w, "data", SPAN("{}"));
     json_member(&w, "filename", picture->filename);
     json_member_raw(&w, "hash", SPAN("null"));
-    json_member(&w, "id", t->file_id);
+    json_member(&w, "id", picture->id);
     json_key(&w, "meta");
     json_begin_object(&w);
     json_member(&w, "name", picture->filename);
@@ -190,8 +193,8 @@ static struct span file_entry(struct turn_run *run, const struct picture *pictur
     json_end_object(&w);
     json_member_int(&w, "update_at", run->now_ms);
     json_end_object(&w);
-    json_member(&w, "id", t->file_id);
-    json_member(&w, "url", t->url);
+    json_member(&w, "id", picture->id);
+    json_member(&w, "url", picture->answer);
     json_member(&w, "name", picture->filename);
     json_member(&w, "collection_name", SPAN(""));
     json_member_int(&w, "progress", 0);
@@ -221,9 +224,9 @@ enum adapter_verdict qwen_picture_put(struct turn_run *run, struct qwen *c, int 
         run->fail.upstream_status = status;
         return ADAPTER_FAIL;
     }
-    picture->answer = file_entry(run, picture, &c->ticket);
-    if (!picture->answer.p)
-        return fail_memory(&run->fail);
+    picture->id = c->ticket.file_id;
+    picture->answer = c->ticket.url;
+    upload_keep(run, &c->pictures, picture, "oss", ADDRESS_KEEP_MS);
     c->pictures.uploaded++;
     c->at = QWEN_TICKET;
     return ADAPTER_COMPLETE;

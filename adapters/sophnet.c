@@ -160,8 +160,9 @@ const struct adapter adapter_sophnet = {
     .origin = "https://www.sophnet.com",
     .credentials = credentials,
     .options = options,
-    .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_TOOLS | CAP_REASONING | CAP_RESPONSE_FORMAT |
-                    CAP_LOGPROBS | CAP_N | CAP_SEARCH | CAP_USAGE | CAP_STOP | CAP_MAX_TOKENS,
+    .capabilities = CAP_SYSTEM | CAP_IMAGE | CAP_IMAGE_URL | CAP_TOOLS | CAP_REASONING |
+                    CAP_RESPONSE_FORMAT | CAP_LOGPROBS | CAP_N | CAP_SEARCH | CAP_USAGE | CAP_STOP |
+                    CAP_MAX_TOKENS,
     .notes = notes,
     .offers_guest = true,
     .needs_account = true,

@@ -193,6 +193,29 @@ struct https_url {
  * whatever is not visible ASCII. A `#` and what follows is left out. */
 bool read_https_url(struct span url, struct https_url *);
 
+/* ---- what is in a part (support_parts.c) ---- */
+/* The type of a picture, read off its first bytes (64 are enough): png, jpeg, gif, webp, bmp, avif,
+ * heic, heif; "" for anything else. Static. */
+struct span picture_type_of(struct span bytes);
+/* "type/subtype" of letters, digits, `-`, `+` and `.`: may become a header, and the ending of a
+ * name. */
+bool is_media_type(struct span);
+/* Are its bytes with us: as base64, or fetched from its URL? */
+bool part_has_data(const struct part *);
+/* The bytes, decoded at most once in an exchange. {NULL,0}: there are none, they are no base64, or
+ * memory is short. */
+struct span part_bytes(struct turn_run *, const struct part *);
+/* The same as base64: the client's own, or of what was fetched. {NULL,0} likewise. */
+struct span part_base64(struct turn_run *, const struct part *);
+/* SHA-256 of `bytes`, which are the part's; made once in an exchange. {NULL,0} without memory. */
+enum { PART_DIGEST = 32 };
+struct span part_digest(struct turn_run *, const struct part *, struct span bytes);
+/* What a picture is: by its first bytes, else what the client calls it if that is a picture's type,
+ * else "". */
+struct span part_picture_type(struct turn_run *, const struct part *);
+/* What a document is: what the client calls it; where it has no name for it, by its first bytes. */
+struct span part_document_type(struct turn_run *, const struct part *);
+
 /* ---- pictures that are uploaded before the chat (support_pictures.c) ---- */
 struct picture {
     const struct message *message;
@@ -215,6 +238,19 @@ int collect_pictures(struct turn_run *, const char *host, struct pictures *);
 int collect_uploads(struct turn_run *, const char *host, struct pictures *);
 /* The same without the pictures of messages before `since`, whatever they are. */
 int collect_uploads_since(struct turn_run *, const char *host, size_t since, struct pictures *);
+/* What the account's site still has of earlier turns (docs/pictures.md): known by the SHA-256 of
+ * the content, for this account alone. `way` names how it got there, where a site has several.
+ * upload_recall: true when the site has it: id, answer and filename are those that upload_keep was
+ * given. upload_keep: it can be used in other conversations of the account, for `keep_ms` more.
+ * A turn that fails before its first content, as if the site had forgotten one of them, is run once
+ * more without any that is recalled. */
+bool upload_recall(struct turn_run *, const struct pictures *, struct picture *, const char *way);
+void upload_keep(struct turn_run *, const struct pictures *, const struct picture *,
+                 const char *way, int64_t keep_ms);
+/* The next one that has to be uploaded; those that are recalled count as uploaded. NULL = none is
+ * left. */
+struct picture *next_upload(struct turn_run *, struct pictures *, const char *way);
+#define UPLOAD_KEEP_MS (INT64_C(24) * 3600 * 1000)
 /* Refuses a picture for the adapter's own reason: -1. */
 int refuse_picture(struct turn_run *, const struct picture *, const char *why);
 

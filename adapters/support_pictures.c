@@ -13,37 +13,26 @@ int refuse_picture(struct turn_run *run, const struct picture *picture, const ch
     return fail_param(&run->fail, FAIL_UNSUPPORTED, param, "%s", why);
 }
 
-/* "type/subtype". The type becomes a header of the upload, and a picture's the ending of its name.
- */
-static bool is_mime(struct span mime)
-{
-    ptrdiff_t slash = span_find_char(mime, '/');
-    for (size_t i = 0; i < mime.n; i++) {
-        char c = mime.p[i];
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-              c == '-' || c == '+' || c == '.' || (ptrdiff_t)i == slash))
-            return false;
-    }
-    return slash > 0 && (size_t)slash + 1 < mime.n && mime.n <= 96;
-}
-
 static int take_picture(struct turn_run *run, const char *host, struct picture *picture, size_t nth)
 {
     const struct part *part = picture->part;
-    if (!part->base64.p) {
-        char why[160];
-        snprintf(why, sizeof why, "only pictures as data: URLs can be sent to %s, not links", host);
+    if (!part_has_data(part)) {
+        char why[200];
+        snprintf(why, sizeof why,
+                 "only pictures as data: URLs can be sent to %s, not links "
+                 "(server.fetch_images = true makes dragoman fetch those)",
+                 host);
         return refuse_picture(run, picture, why);
     }
-    if (!is_mime(part->mime) || !span_eq_nocase(span_first(part->mime, 6), SPAN("image/")))
+    picture->mime = part_picture_type(run, part);
+    if (!picture->mime.n)
         return refuse_picture(run, picture,
                               "the data: URL names no picture type such as image/png");
-    picture->mime = part->mime;
-    picture->bytes = base64_decode(run->arena, part->base64);
+    picture->bytes = part_bytes(run, part);
     if (!picture->bytes.n)
         return refuse_picture(run, picture, "the picture's data is not base64");
     picture->filename =
-        arena_printf(run->arena, "image-%zu.%.*s", nth, SPAN_ARGS(span_from(part->mime, 6)));
+        arena_printf(run->arena, "image-%zu.%.*s", nth, SPAN_ARGS(span_from(picture->mime, 6)));
     return picture->filename.p ? 0 : fail_memory(&run->fail);
 }
 
@@ -58,10 +47,8 @@ static int take_document(struct turn_run *run, const char *host, struct picture 
                  host);
         return refuse_picture(run, document, why);
     }
-    document->bytes = text ? part->text : base64_decode(run->arena, part->base64);
-    document->mime = text                  ? SPAN("text/plain")
-                     : is_mime(part->mime) ? part->mime
-                                           : SPAN("application/octet-stream");
+    document->bytes = text ? part->text : part_bytes(run, part);
+    document->mime = text ? SPAN("text/plain") : part_document_type(run, part);
     if (!document->bytes.n)
         return refuse_picture(run, document, "the document has no data, or it is not base64");
     document->filename = part->filename.n

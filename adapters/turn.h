@@ -34,6 +34,17 @@ enum part_kind {
     PART_FOREIGN   /* known to sites that speak the turn's dialect alone: its raw JSON in `text` */
 };
 
+/* What is in a part: found out when somebody first asks (part_bytes in adapters/support.h), or
+ * fetched from where its URL points; once in an exchange, whatever runs and targets it takes. Lives
+ * as long as the exchange. */
+struct part_data {
+    bool decoded; /* `bytes` is what the base64 says: {NULL,0} = it is none */
+    bool fetched; /* `bytes` is what stood at the URL */
+    struct span bytes;
+    struct span base64; /* of what was fetched; {NULL,0} = nobody asked yet */
+    struct span digest; /* SHA-256 of `bytes`, 32 bytes; {NULL,0} likewise */
+};
+
 struct part {
     enum part_kind kind;
     struct span text; /* TEXT, REFUSAL, THINKING, FOREIGN; FILE whose content came as plain text */
@@ -43,11 +54,12 @@ struct part {
     struct span mime; /* of a data: URL ("image/png"), or of the input_audio format */
     struct span base64; /* payload of a data: URL or of input_audio, not decoded; {NULL,0} = remote
                            URL or file_id */
-    struct span filename; /* FILE */
-    struct span file_id;  /* FILE */
-    struct span extra;    /* see struct turn */
-    int index;            /* position in the client's content array, for error messages:
-                             messages[i].content[index] */
+    struct span filename;   /* FILE */
+    struct span file_id;    /* FILE */
+    struct span extra;      /* see struct turn */
+    struct part_data *data; /* IMAGE, AUDIO, FILE: room for what is in it; NULL = nothing is kept */
+    int index;              /* position in the client's content array, for error messages:
+                               messages[i].content[index] */
 };
 
 struct tool_call {

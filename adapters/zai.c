@@ -88,7 +88,7 @@ static enum adapter_step zai_next(struct turn_run *run, struct site_request *req
         z->at = ZAI_UPLOAD;
         __attribute__((fallthrough));
     case ZAI_UPLOAD:
-        if (z->pictures.uploaded < z->pictures.n)
+        if (next_upload(run, &z->pictures, "file"))
             return zai_upload_picture(run, z, req);
         z->at = z->v2 ? ZAI_NEW_CHAT : ZAI_CHAT;
         if (z->v2)

@@ -59,6 +59,7 @@ enum adapter_verdict zai_take_upload(struct turn_run *run, struct zai *z, struct
     if (!zai_is_plain(picture->id))
         return fail_set(&run->fail, FAIL_PROTOCOL,
                         "chat.z.ai answered the upload of a picture without an id");
+    upload_keep(run, &z->pictures, picture, "file", UPLOAD_KEEP_MS); /* files are the account's */
     z->pictures.uploaded++;
     return ADAPTER_COMPLETE;
 }

@@ -15,9 +15,11 @@
 #include "gateway/account_events.h"
 #include "gateway/branch_continue.h"
 #include "gateway/branch_reuse.h"
+#include "gateway/branch_uploads.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
+#include "gateway/exchange_pictures.h"
 #include "gateway/log.h"
 #include "gateway/site_cookies.h"
 
@@ -530,6 +532,7 @@ static int begin_run(struct branch *b)
         .recall = recall_from_memory,
         .memory_owner = b,
     };
+    branch_offer_uploads(b);
     if (!b->work->run.state || !b->work->run.model_note.p)
         return fail_memory(fail_of(b));
     b->adapter = site->adapter;
@@ -674,6 +677,22 @@ static enum branch_step refuse_memory(struct branch *b)
     return BRANCH_RETRY;
 }
 
+/* Sites that take pictures by their URL get the URL, unless the configuration says otherwise. */
+static bool wants_bytes(const struct branch *b)
+{
+    return !(branch_site(b)->adapter->capabilities & (CAP_IMAGE_URL | CAP_LOCAL));
+}
+
+static enum pictures_state fetch_pictures(struct branch *b)
+{
+    struct fail fail;
+    enum pictures_state pictures = exchange_fetch_pictures(b->exchange, b->turn, &fail);
+    b->awaits_pictures = pictures == PICTURES_COMING;
+    if (pictures == PICTURES_FAILED)
+        *fail_of(b) = fail;
+    return pictures;
+}
+
 static enum branch_step step_lease(struct branch *b)
 {
     const struct site_config *site = branch_site(b);
@@ -691,6 +710,11 @@ static enum branch_step step_lease(struct branch *b)
         return BRANCH_RETRY;
     if (!parked && check_capabilities(b))
         return next_target(b);
+    if (!parked && wants_bytes(b)) {
+        enum pictures_state pictures = fetch_pictures(b);
+        if (pictures != PICTURES_HERE)
+            return pictures == PICTURES_COMING ? BRANCH_WAIT : next_target(b);
+    }
     if (!parked && branch_read_conversation(b))
         return refuse_memory(b);
     switch (lease_account(b, &index, &retry_at)) {
@@ -836,12 +860,12 @@ static bool another_target_may_help(enum fail_kind kind)
            kind == FAIL_UNSUPPORTED || kind == FAIL_UNKNOWN_URL;
 }
 
-/* The site does not know the conversation any more, as far as one can tell: the same account is
- * asked again, with the whole history. */
-static enum branch_step tell_everything(struct branch *b)
+/* The site does not know a conversation or a file any more, as far as one can tell: the same
+ * account is asked again, with all of it. */
+static enum branch_step run_again(struct branch *b, const char *why)
 {
-    log_debug("%s: %.*s does not go on in its conversation: the whole history is sent",
-              b->exchange->request_id, SPAN_ARGS(branch_site(b)->settings.name));
+    log_debug("%s: %.*s %s", b->exchange->request_id, SPAN_ARGS(branch_site(b)->settings.name),
+              why);
     (void)start_tidy(b);
     b->adapter = NULL;
     fail_clear(b->fail);
@@ -854,7 +878,9 @@ static enum branch_step step_retry(struct branch *b)
     struct span model = b->exchange->targets[b->target].model;
     end_capture(b, b->fail);
     if (branch_conversation_is_gone(b, kind))
-        return tell_everything(b);
+        return run_again(b, "does not go on in its conversation: the whole history is sent");
+    if (branch_uploads_are_gone(b, kind))
+        return run_again(b, "may have forgotten files: they are uploaded again");
     if (b->account &&
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
         account_met_failure(b->account, model, fail_of(b), now_ms(b));
@@ -948,6 +974,14 @@ void branch_start(struct branch *b)
         b->target++;
     assert(b->target < b->exchange->n_targets); /* the exchange looked */
     advance(b);
+}
+
+void branch_go_on(struct branch *b)
+{
+    if (b->awaits_pictures && b->step == BRANCH_LEASE) {
+        b->awaits_pictures = false;
+        advance(b);
+    }
 }
 
 void branch_cancel(struct branch *b)

@@ -32,7 +32,8 @@ struct branch_work {
     struct turn_run run;
     struct site_request request;
     struct frame_decoder decoder;
-    struct capture *capture;  /* of the current run, with capture_dir; else NULL */
+    struct branch_upload *uploads; /* files that the current run was told of; in the arena */
+    struct capture *capture;       /* of the current run, with capture_dir; else NULL */
     struct span account_name; /* the last one leased for this target, for the log; in the arena */
 };
 
@@ -65,8 +66,9 @@ struct branch {
     uint8_t site_steps;              /* requests of the current run */
     uint8_t first_choice, n_choices; /* its part of the answer: of EMITTER_CHOICES */
     int8_t step;                     /* enum branch_step */
-    bool advancing : 1, started : 1;
-    bool complete : 1; /* over: its part of the answer is whole; else `fail` says why not */
+    bool advancing : 1, started : 1, awaits_pictures : 1;
+    bool uploads_anew : 1; /* a site forgot some: no run is told of any more */
+    bool complete : 1;     /* over: its part of the answer is whole; else `fail` says why not */
     bool decoding : 1, paused : 1, holds_credential_step : 1;
 };
 
@@ -80,6 +82,8 @@ void branch_cancel(struct branch *);
 /* The lease goes back and the site's clean-up begins. Whoever waits for the account may begin
  * inside this call. */
 void branch_release(struct branch *);
+/* What it waited for before its lease (exchange_pictures.h) has come, or will not come. */
+void branch_go_on(struct branch *);
 /* If it waits for a busy account: the time that it is willing to wait begins again. */
 void branch_wait_anew(struct branch *);
 /* The client does not take more, or takes more again. */

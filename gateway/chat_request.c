@@ -147,16 +147,22 @@ static int read_part(struct reader *r, struct span raw, const char *param, struc
     if (span_eq(type, SPAN("image_url"))) {
         part->kind = PART_IMAGE;
         r->turn->has_images = true;
+        if (request_part_room(r->arena, part, r->fail))
+            return -1;
         return read_url(r, json_raw_given(raw, "image_url"), param, part);
     }
     if (span_eq(type, SPAN("input_audio"))) {
         part->kind = PART_AUDIO;
         r->turn->has_audio = true;
+        if (request_part_room(r->arena, part, r->fail))
+            return -1;
         return read_audio_part(r, json_raw_given(raw, "input_audio"), param, part);
     }
     if (span_eq(type, SPAN("file"))) {
         part->kind = PART_FILE;
         r->turn->has_files = true;
+        if (request_part_room(r->arena, part, r->fail))
+            return -1;
         return read_file_part(r, json_raw_given(raw, "file"), param, part);
     }
     if (span_eq(type, SPAN("video_url"))) {

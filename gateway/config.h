@@ -14,7 +14,8 @@
 
 enum { CONFIG_PATH_MAX = 4096 };
 
-struct turn_option; /* chat_request.h */
+struct turn_option;  /* chat_request.h */
+struct address_rule; /* public_address.h */
 
 struct listen_address {
     bool is_unix;
@@ -105,6 +106,9 @@ struct site_config {
     bool bridge;           /* transport = "bridge" */
     bool keys_passthrough; /* a client's own key of the site goes there as its credential */
     struct proxy_config proxy;
+    /* Not configured: of a "site" that a client's URL names (image_fetch.c), whose calls have a
+     * pool of their own. NULL = any address. */
+    const struct address_rule *only;
     struct span ca_file; /* "" = none */
     int64_t connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms;
     int max_concurrent;    /* per account, resolved with the adapter's default; 0 = unlimited */
@@ -200,6 +204,13 @@ struct config {
     size_t max_body;
     int64_t responses_ttl_ms; /* 0 = none is stored */
     size_t responses_max;     /* bytes of all; 0 = none is stored */
+    struct fetch_config {
+        bool on;          /* http(s) URLs of pictures are fetched for sites that want bytes */
+        size_t max;       /* bytes of one picture */
+        int64_t total_ms; /* from the name's look-up to the last byte, redirects included */
+        const struct cidr *from; /* these addresses as well, at any port */
+        size_t n_from;
+    } fetch;
     int max_connections;
     int max_connections_per_ip; /* 0 = see config_connections_of */
     const struct span *cors_origins; /* "*" or exact origins */

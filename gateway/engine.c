@@ -10,6 +10,7 @@
 #include "gateway/clock.h"
 #include "gateway/engine_keep.h"
 #include "gateway/exchange.h"
+#include "gateway/image_fetch.h"
 #include "gateway/log.h"
 #include "gateway/passage.h"
 
@@ -75,6 +76,7 @@ static struct engine *give_up(struct engine *engine)
         store_destroy(engine->store, NULL, NULL);
     if (engine->upstream)
         upstream_destroy(engine->upstream, nothing, NULL);
+    image_fetcher_destroy(engine->images);
     account_pool_destroy(engine->accounts);
     key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);
@@ -84,6 +86,7 @@ static struct engine *give_up(struct engine *engine)
     loop_busy_stop(engine->busy);
     capture_folder_destroy(engine->captures);
     conversation_book_destroy(engine->conversations);
+    upload_book_destroy(engine->uploads);
     config_unref(engine->config);
     free(engine);
     return NULL;
@@ -126,8 +129,10 @@ static void make_parts(struct engine *engine)
     engine->busy = loop_busy_start(engine->loop);
     engine->captures = capture_folder_create(engine->loop);
     engine->conversations = conversation_book_create(keep_conversation, engine);
+    engine->uploads = upload_book_create(keep_upload, engine);
     engine->tokens = token_file_source(&engine->token_file);
     engine->upstream = upstream_create(engine->loop);
+    engine->images = engine->upstream ? image_fetcher_create(engine->upstream) : NULL;
     if (engine->config->file.n) /* the built-in demo keeps nothing */
         engine->store =
             store_create(engine->loop, engine->config->data_dir, engine->config->secret_key);
@@ -143,9 +148,9 @@ static void make_parts(struct engine *engine)
 
 static bool has_all_parts(const struct engine *engine)
 {
-    return engine->json && engine->memory && engine->drift && engine->metrics &&
-           engine->conversations && (engine->store || !engine->config->file.n) && engine->limits &&
-           engine->catalogue;
+    return engine->json && engine->memory && engine->images && engine->uploads && engine->drift &&
+           engine->metrics && engine->conversations && (engine->store || !engine->config->file.n) &&
+           engine->limits && engine->catalogue;
 }
 
 static void start_timers(struct engine *engine)
@@ -224,6 +229,7 @@ static void on_upstream_closed(void *arg)
 {
     struct closing *c = arg;
     struct engine *engine = c->engine;
+    image_fetcher_destroy(engine->images);
     account_pool_destroy(engine->accounts);
     key_limits_destroy(engine->limits);
     json_parser_destroy(engine->json);
@@ -232,6 +238,7 @@ static void on_upstream_closed(void *arg)
     metrics_destroy(engine->metrics);
     capture_folder_destroy(engine->captures);
     conversation_book_destroy(engine->conversations);
+    upload_book_destroy(engine->uploads);
     token_file_close(&engine->token_file);
     buffer_free(&engine->out);
     config_unref(engine->config);

@@ -22,9 +22,11 @@
 #include "gateway/store.h"
 #include "gateway/token_file.h"
 #include "gateway/turn_memory.h"
+#include "gateway/upload_book.h"
 #include "gateway/upstream.h"
 
 struct exchange;
+struct image_fetcher;
 struct passage;
 
 struct engine {
@@ -41,6 +43,8 @@ struct engine {
     struct store *store;                     /* NULL for the built-in demo */
     struct turn_memory *memory;              /* of adapters, from turn to turn */
     struct conversation_book *conversations; /* that sites hold for us */
+    struct upload_book *uploads;             /* files that sites have of us */
+    struct image_fetcher *images;            /* that clients give by their URL */
     struct drift *drift;                     /* what adapters did not understand */
     struct metrics *metrics;                 /* of GET /metrics */
     struct loop_busy *busy;                  /* NULL: libuv cannot tell */

@@ -109,6 +109,7 @@ void keep_tidy(struct engine *engine)
         return;
     account_pool_each(engine->accounts, keep_again, engine);
     conversation_book_prune(engine->conversations, wall);
+    upload_book_prune(engine->uploads, wall);
     store_prune(engine->store, clock_day(wall) - KEPT_DAYS, wall - KEPT_DAYS * DAY_MS);
 }
 
@@ -143,20 +144,23 @@ void keep_models(void *owner, struct span site, int64_t fetched_ms, struct span 
     buffer_free(&text);
 }
 
-static void hex_of(const struct conversation_hash *h, char hex[2 * CONVERSATION_HASH + 1])
+enum { HASH = 32, HASH_HEX = 2 * HASH + 1 };
+_Static_assert((int)CONVERSATION_HASH == HASH && (int)UPLOAD_HASH == HASH, "both are SHA-256");
+
+static void hex_of(const unsigned char hash[HASH], char hex[HASH_HEX])
 {
-    for (int i = 0; i < CONVERSATION_HASH; i++)
-        snprintf(hex + 2 * i, 3, "%02x", h->bytes[i]);
+    for (int i = 0; i < HASH; i++)
+        snprintf(hex + 2 * i, 3, "%02x", hash[i]);
 }
 
 void keep_conversation(void *owner, const struct conversation *c, bool kept)
 {
     struct engine *engine = owner;
-    char hex[2 * CONVERSATION_HASH + 1];
+    char hex[HASH_HEX];
     struct arena arena;
     if (!engine->store)
         return;
-    hex_of(&c->hash, hex);
+    hex_of(c->hash.bytes, hex);
     arena_init(&arena);
     const struct store_conversation row = {
         .hash = hex,
@@ -168,6 +172,27 @@ void keep_conversation(void *owner, const struct conversation *c, bool kept)
     };
     if (!kept || (row.site && row.account && row.state)) /* else it does not survive a restart */
         store_save_conversation(engine->store, &row);
+    arena_free(&arena);
+}
+
+void keep_upload(void *owner, const struct upload *u, bool kept)
+{
+    struct engine *engine = owner;
+    char hex[HASH_HEX];
+    struct arena arena;
+    if (!engine->store)
+        return;
+    hex_of(u->hash.bytes, hex);
+    arena_init(&arena);
+    const struct store_upload row = {
+        .hash = hex,
+        .site = arena_printf(&arena, "%.*s", SPAN_ARGS(u->site)).p,
+        .account = arena_printf(&arena, "%.*s", SPAN_ARGS(u->account)).p,
+        .value = kept ? arena_printf(&arena, "%.*s", SPAN_ARGS(u->value)).p : NULL,
+        .expires_ms = u->expires_ms,
+    };
+    if (row.site && row.account && (!kept || row.value)) /* else it does not survive a restart */
+        store_save_upload(engine->store, &row);
     arena_free(&arena);
 }
 
@@ -261,6 +286,19 @@ static int digit_of(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+static bool hash_of_hex(const char *hex, unsigned char hash[HASH])
+{
+    if (strlen(hex) != 2 * (size_t)HASH)
+        return false;
+    for (int i = 0; i < HASH; i++) {
+        int high = digit_of(hex[2 * i]), low = digit_of(hex[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        hash[i] = (unsigned char)(high << 4 | low);
+    }
+    return true;
+}
+
 static void restore_conversation(void *owner, const struct store_conversation *row)
 {
     struct engine *engine = owner;
@@ -269,15 +307,19 @@ static void restore_conversation(void *owner, const struct store_conversation *r
                              .state = span_str(row->state),
                              .credentials = (uint64_t)row->credentials,
                              .expires_ms = row->expires_ms};
-    if (strlen(row->hash) != 2 * sizeof c.hash.bytes)
-        return;
-    for (size_t i = 0; i < sizeof c.hash.bytes; i++) {
-        int high = digit_of(row->hash[2 * i]), low = digit_of(row->hash[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return;
-        c.hash.bytes[i] = (unsigned char)(high << 4 | low);
-    }
-    conversation_book_restore(engine->conversations, &c);
+    if (hash_of_hex(row->hash, c.hash.bytes))
+        conversation_book_restore(engine->conversations, &c);
+}
+
+static void restore_upload(void *owner, const struct store_upload *row)
+{
+    struct engine *engine = owner;
+    struct upload u = {.site = span_str(row->site),
+                       .account = span_str(row->account),
+                       .value = span_str(row->value),
+                       .expires_ms = row->expires_ms};
+    if (hash_of_hex(row->hash, u.hash.bytes))
+        upload_book_restore(engine->uploads, &u);
 }
 
 struct store_reader keep_reader(struct engine *engine)
@@ -289,5 +331,6 @@ struct store_reader keep_reader(struct engine *engine)
         .counter = restore_counter,
         .models = restore_models,
         .conversation = restore_conversation,
+        .upload = restore_upload,
     };
 }

@@ -1,7 +1,7 @@
 /*
  * gateway/engine_keep.h - what the engine's parts want to be written down, as rows of the store,
  * and back: the accounts' credentials and states, the daily counts of accounts and keys, the sites'
- * model lists, the conversations that sites hold.
+ * model lists, the conversations and files that sites hold.
  *
  * Rests are monotonic times in the pool and wall clock times in the store.
  */
@@ -10,8 +10,8 @@
 
 #include "gateway/engine.h"
 
-/* Hooks for account_pool_create, key_limits_create, catalogue_create and conversation_book_create;
- * their owner is the engine. */
+/* Hooks for account_pool_create, key_limits_create, catalogue_create, conversation_book_create and
+ * upload_book_create; their owner is the engine. */
 void keep_credential(void *owner, struct account *, const char *name, const char *value,
                      int64_t expires_ms);
 void keep_account(void *owner, const struct account *);
@@ -21,6 +21,7 @@ void keep_account_begun(void *owner, struct account *);
 void keep_configured(void *owner, struct account *);
 void keep_models(void *owner, struct span site, int64_t fetched_ms, struct span json);
 void keep_conversation(void *owner, const struct conversation *, bool kept);
+void keep_upload(void *owner, const struct upload *, bool kept);
 void keep_key_day(void *owner, struct span key, const struct key_day *);
 /* What was known of an account; after all of it keep_restored, which lets those begin anew that
  * have another credential now. */

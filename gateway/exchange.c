@@ -21,6 +21,7 @@
 #include "gateway/clock.h"
 #include "gateway/error_response.h"
 #include "gateway/exchange_internal.h"
+#include "gateway/exchange_pictures.h"
 #include "gateway/log.h"
 #include "gateway/log_body.h"
 
@@ -398,7 +399,7 @@ static int make_branches(struct exchange *e)
 
 void exchange_park(struct exchange *e)
 {
-    if (e->parked || e->answer || !e->api->parses_again || e->n_branches != 1 ||
+    if (e->parked || e->answer || e->pictures || !e->api->parses_again || e->n_branches != 1 ||
         e->prompts->n != 1 || http_exchange_body(e->http).n > PARKED_BODY_MAX)
         return;
     e->parked = true;
@@ -527,7 +528,7 @@ static enum exchange_step fail_with(struct exchange *e, const struct branch *b)
     enum fail_kind kind = fail_kind_of(e);
     if (is_committed(e))
         e->end = END_BROKEN;
-    else if (kind == FAIL_UNSUPPORTED || kind == FAIL_UNKNOWN_URL)
+    else if (kind == FAIL_UNSUPPORTED || kind == FAIL_INVALID_VALUE || kind == FAIL_UNKNOWN_URL)
         e->end = END_REFUSED;
     else
         e->end = END_FAILED;
@@ -865,6 +866,7 @@ static enum exchange_step step_finish(struct exchange *e)
     assert(e->end != END_STATE_OPEN);
     size_t bytes_in = e->http ? http_exchange_body(e->http).n : 0;
     leave_place(e);
+    exchange_cancel_pictures(e);
     if (e->end != END_COMPLETE)
         count_tokens(e);
     if (e->http)
@@ -896,6 +898,7 @@ void exchange_free_over(struct engine *engine)
     while (engine->over) {
         struct exchange *e = engine->over;
         engine->over = e->next;
+        exchange_free_pictures(e);
         arena_free(&e->parsed);
         arena_free(&e->arena);
         e->magic = 0;
@@ -952,9 +955,9 @@ void exchange_go_on(struct exchange *e)
 /* The earliest thing that waits for time; UINT64_MAX when nothing does. */
 static uint64_t next_deadline(const struct exchange *e)
 {
-    uint64_t at = UINT64_MAX;
+    uint64_t at = exchange_pictures_deadline(e);
     if (e->stream && e->http && e->step < STEP_FINISH)
-        at = e->last_write_ms + SILENCE_MS;
+        at = at < e->last_write_ms + SILENCE_MS ? at : e->last_write_ms + SILENCE_MS;
     for (size_t i = 0; i < e->n_branches; i++) {
         uint64_t branch = branch_deadline(&e->branches[i]);
         if (branch < at)
@@ -978,7 +981,8 @@ static void break_silence(struct exchange *e)
 
 static void ring(struct exchange *e, uint64_t now)
 {
-    if (e->stream && e->http && now >= e->last_write_ms + SILENCE_MS)
+    exchange_pictures_clock(e, now); /* before a head goes out: its failure is a true status */
+    if (e->step < STEP_FINISH && e->stream && e->http && now >= e->last_write_ms + SILENCE_MS)
         break_silence(e);
     for (size_t i = 0; i < e->n_branches && e->step < STEP_FINISH; i++)
         branch_wake_up(&e->branches[i], now);
@@ -1025,6 +1029,12 @@ static void stop(struct exchange *e, enum end_state end)
         branch_cancel(&e->branches[i]);
     e->step = STEP_FINISH;
     exchange_go_on(e);
+}
+
+void exchange_wake_branches(struct exchange *e)
+{
+    for (size_t i = 0; i < e->n_branches && e->step < STEP_FINISH; i++)
+        branch_go_on(&e->branches[i]);
 }
 
 static void on_gone(struct client_work *work)

@@ -79,11 +79,12 @@ struct exchange {
     uint64_t conversation; /* names it for the choice of accounts; 0 = not known */
 
     const struct target *targets;
-    struct branch *branches;      /* in the arena */
-    struct list_wait *list_wait;  /* in the arena; NULL: it never waited for model lists */
-    struct exchange_state *state; /* NULL: the API has none, or it was not asked for yet */
-    struct answer *answer;        /* in the arena; NULL before the first run */
-    struct fail *fail;            /* in the arena, when something went wrong; else NULL */
+    struct branch *branches;            /* in the arena */
+    struct list_wait *list_wait;        /* in the arena; NULL: it never waited for model lists */
+    struct exchange_state *state;       /* NULL: the API has none, or it was not asked for yet */
+    struct exchange_pictures *pictures; /* in the arena; NULL: none had to be fetched */
+    struct answer *answer;              /* in the arena; NULL before the first run */
+    struct fail *fail;                  /* in the arena, when something went wrong; else NULL */
 
     uint64_t started_ms, first_delta_ms, last_write_ms;
     uint64_t bytes_out;
@@ -133,6 +134,8 @@ void exchange_park(struct exchange *);
 int exchange_unpark(struct exchange *);
 /* Before the first run: answer and writer come into being. 0, or -1 when memory is short. */
 int exchange_begin_answer(struct exchange *);
+/* Something that branches wait for in their first step has come, or will not come. */
+void exchange_wake_branches(struct exchange *);
 /* With log_bodies. */
 void exchange_note_body(const struct exchange *, const struct branch *, const char *direction,
                         struct span text);

@@ -190,7 +190,7 @@ static int read_image(struct reader *r, struct span raw, const char *place, stru
         return 0;
     }
     r->turn->has_images = true;
-    return read_extra(r, raw, known, &p->extra);
+    return request_part_room(r->arena, p, r->fail) ? -1 : read_extra(r, raw, known, &p->extra);
 }
 
 /* The texts of a document's own blocks, a line each; false when there is anything else. */
@@ -267,6 +267,8 @@ static int read_document(struct reader *r, struct span raw, const char *place, s
         return 0;
     }
     r->turn->has_files = true;
+    if (request_part_room(r->arena, p, r->fail))
+        return -1;
     return p->extra.n ? 0 : read_extra(r, raw, known, &p->extra);
 }
 

@@ -103,6 +103,7 @@ struct net_socket {
     struct byte_stream base;
     struct net *net;
     struct net_lookup *lookup;
+    const struct address_rule *only; /* NULL = any address */
     uv_timer_t timer; /* the next attempt, or a failure that was found too early to be told */
     struct sockaddr_in6 addresses[ADDRESSES_MAX]; /* has room for a sockaddr_in as well */
     size_t n_addresses, next;
@@ -170,9 +171,20 @@ static void note_error(struct net_socket *s, int error)
         s->error = error;
 }
 
+static void report_no_address(struct net_socket *s)
+{
+    struct fail fail;
+    fail_set(&fail, FAIL_UNSUPPORTED, "%s is not the address of a public server", s->label);
+    s->base.events->on_fail(s->base.up, &fail);
+}
+
 static void report(struct net_socket *s)
 {
     struct fail fail;
+    if (s->only && s->n_addresses == 0) {
+        report_no_address(s);
+        return;
+    }
     switch (s->error) {
     case UV_ECONNREFUSED:
         fail_set(
@@ -259,6 +271,13 @@ static void next_attempt(struct net_socket *s)
         uv_timer_start(&s->timer, on_report_timer, 0, 0);
 }
 
+static bool may_use(const struct net_socket *s, const struct sockaddr *address)
+{
+    if (address->sa_family != AF_INET && address->sa_family != AF_INET6)
+        return false;
+    return !s->only || address_rule_allows_sockaddr(s->only, address);
+}
+
 /* Families take turns, beginning with the one the system prefers. */
 static void take_addresses(struct net_socket *s, const struct addrinfo *list)
 {
@@ -266,8 +285,7 @@ static void take_addresses(struct net_socket *s, const struct addrinfo *list)
     int preferred = list ? list->ai_family : AF_UNSPEC;
     for (int which = 0; s->n_addresses < ADDRESSES_MAX && (turn[0] || turn[1]); which ^= 1) {
         const struct addrinfo *a = turn[which];
-        while (a && ((a->ai_family == preferred) != (which == 0) ||
-                     (a->ai_family != AF_INET && a->ai_family != AF_INET6)))
+        while (a && ((a->ai_family == preferred) != (which == 0) || !may_use(s, a->ai_addr)))
             a = a->ai_next;
         if (a)
             memcpy(&s->addresses[s->n_addresses++], a->ai_addr,
@@ -282,6 +300,10 @@ static void on_addresses(void *arg, int status, const struct addrinfo *list)
     s->lookup = NULL;
     if (status == 0)
         take_addresses(s, list);
+    if (s->n_addresses == 0 && s->only) {
+        report_no_address(s);
+        return;
+    }
     if (s->n_addresses == 0) {
         struct fail fail;
         net_lookup_fail(&fail, s->host, status ? status : UV_EAI_NODATA);
@@ -298,7 +320,7 @@ static void socket_open(struct byte_stream *base)
     s->base.phase = "connecting";
     if (uv_ip4_addr(s->host, s->port, (struct sockaddr_in *)&s->addresses[0]) == 0 ||
         uv_ip6_addr(s->host, s->port, &s->addresses[0]) == 0) {
-        s->n_addresses = 1;
+        s->n_addresses = may_use(s, (const struct sockaddr *)&s->addresses[0]);
         next_attempt(s);
         return;
     }
@@ -405,6 +427,11 @@ static void socket_close(struct byte_stream *base)
             attempt_close(s, s->attempts[i]);
     }
     uv_close((uv_handle_t *)&s->timer, on_timer_closed);
+}
+
+void net_socket_only(struct byte_stream *base, const struct address_rule *rule)
+{
+    socket_of(base)->only = rule;
 }
 
 struct byte_stream *net_socket_create(struct net *net, const char *host, int port,

@@ -12,6 +12,7 @@
 
 #include "gateway/byte_stream.h"
 #include "gateway/config.h"
+#include "gateway/public_address.h"
 #include "tls/tls_stream.h"
 
 enum { NET_BUFFER_SIZE = 64 * 1024 };
@@ -55,6 +56,11 @@ void net_label(char *to, size_t room, const char *host, int port);
 /* TCP with happy eyeballs. `label` names the other end in sentences ("chat.z.ai:443", "the
  * proxy 10.0.0.1:3128"). */
 struct byte_stream *net_socket_create(struct net *, const char *host, int port, const char *label);
+/* Before it is opened: only addresses that the rule allows (which must outlive the stream's
+ * closing) are connected to, looked at after the name was resolved, one by one. Where there is
+ * none, and where the name cannot be resolved, it fails with FAIL_UNSUPPORTED and the same
+ * sentence: nobody learns from it which names a network has inside. */
+void net_socket_only(struct byte_stream *, const struct address_rule *);
 
 /* A tunnel to host:port through the HTTP or SOCKS5 proxy that `below` connects to. */
 struct byte_stream *net_proxy_create(struct net *, struct byte_stream *below,

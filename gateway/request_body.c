@@ -107,3 +107,9 @@ int request_body_number_member(struct span object, const char *key, const char *
     *has = true;
     return 0;
 }
+
+int request_part_room(struct arena *arena, struct part *part, struct fail *fail)
+{
+    part->data = arena_alloc(arena, sizeof *part->data);
+    return part->data ? 0 : fail_memory(fail);
+}

@@ -7,6 +7,7 @@
 #ifndef DRAGOMAN_GATEWAY_REQUEST_BODY_H
 #define DRAGOMAN_GATEWAY_REQUEST_BODY_H
 
+#include "adapters/turn.h"
 #include "base/arena.h"
 #include "base/fail.h"
 #include "base/json.h"
@@ -35,5 +36,8 @@ int request_body_bool_member(struct span object, const char *key, const char *pa
 /* `*has` becomes true where there is one. */
 int request_body_number_member(struct span object, const char *key, const char *param, bool *has,
                                double *value, struct fail *);
+
+/* Room for what is in a picture, a recording or a file, when somebody asks (adapters/turn.h). */
+int request_part_room(struct arena *, struct part *, struct fail *);
 
 #endif

@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+#include "gateway/request_body.h"
+
 /* data:[<mime>][;param…];base64,<payload> (RFC 2397). Other URLs stay as they are. */
 static int split_data_url(struct responses_reader *r, const char *where, struct part *part)
 {
@@ -26,6 +28,8 @@ static int read_image(struct responses_reader *r, struct span raw, const char *w
     struct span url = json_raw_given(raw, "image_url");
     part->kind = PART_IMAGE;
     r->turn->has_images = true;
+    if (request_part_room(r->arena, part, r->fail))
+        return -1;
     if (json_raw_is_object(url)) /* as in chats */
         url = json_raw_given(url, "url");
     if (!url.p && json_raw_given(raw, "file_id").p)
@@ -46,7 +50,8 @@ static int read_file(struct responses_reader *r, struct span raw, const char *wh
 {
     part->kind = PART_FILE;
     r->turn->has_files = true;
-    if (responses_text_member(r, raw, "filename", where, &part->filename) ||
+    if (request_part_room(r->arena, part, r->fail) ||
+        responses_text_member(r, raw, "filename", where, &part->filename) ||
         responses_text_member(r, raw, "file_id", where, &part->file_id) ||
         responses_text_member(r, raw, "file_url", where, &part->url) ||
         responses_text_member(r, raw, "file_data", where, &part->url))
@@ -63,6 +68,8 @@ static int read_audio(struct responses_reader *r, struct span raw, const char *w
     struct span audio = json_raw_given(raw, "input_audio");
     part->kind = PART_AUDIO;
     r->turn->has_audio = true;
+    if (request_part_room(r->arena, part, r->fail))
+        return -1;
     if (!json_raw_is_object(audio) ||
         responses_text_member(r, audio, "data", where, &part->base64) ||
         responses_text_member(r, audio, "format", where, &part->mime) || !part->base64.n)

@@ -130,6 +130,11 @@ static void hand_over(void *arg, const struct store_row *row)
                                  &(struct store_conversation){text[0], text[1], text[2], text[3],
                                                               number[0], number[1]});
         break;
+    case TABLE_UPLOAD:
+        if (reader->upload)
+            reader->upload(reader->owner,
+                           &(struct store_upload){text[0], text[1], text[2], text[3], number[0]});
+        break;
     case TABLE_RESPONSE: /* read when somebody asks */
     case TABLE_COUNT: break;
     }
@@ -479,6 +484,16 @@ void store_save_conversation(struct store *s, const struct store_conversation *c
                              .forget = !c->state,
                              .text = {c->hash, c->site, c->account, c->state},
                              .number = {c->expires_ms, c->credentials}},
+         NULL, NULL);
+}
+
+void store_save_upload(struct store *s, const struct store_upload *u)
+{
+    save(s,
+         &(struct store_row){.table = TABLE_UPLOAD,
+                             .forget = !u->value,
+                             .text = {u->hash, u->site, u->account, u->value},
+                             .number = {u->expires_ms}},
          NULL, NULL);
 }
 

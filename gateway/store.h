@@ -71,6 +71,15 @@ struct store_conversation {
     int64_t credentials;
 };
 
+/* A file that a site has of us (upload_book.h); known by hash, site and account. */
+struct store_upload {
+    const char *hash; /* hex */
+    const char *site, *account;
+    const char *value; /* what the site said of it, kept as credentials are; NULL in a save: forget
+                          it */
+    int64_t expires_ms;
+};
+
 /* A response that clients go on from; known by id (response_store.h). It is not among the rows that
  * are read at the start. */
 struct store_response {
@@ -101,6 +110,7 @@ struct store_reader {
     void (*meta)(void *owner, const char *name, const char *value);
     /* The one that ends first comes first. */
     void (*conversation)(void *owner, const struct store_conversation *);
+    void (*upload)(void *owner, const struct store_upload *); /* likewise */
 };
 
 enum store_opened {
@@ -135,9 +145,10 @@ void store_save_account(struct store *, const struct store_account *);
 void store_save_counter(struct store *, const struct store_counter *);
 void store_save_models(struct store *, const struct store_models *);
 void store_save_conversation(struct store *, const struct store_conversation *);
+void store_save_upload(struct store *, const struct store_upload *);
 /* What is older goes, with the next write (at once): counters of days before `day`, states of
- * accounts saved, and conversations that ended, before `changed_ms`. When that fails it is left for
- * the next time. */
+ * accounts saved, and conversations and uploads that ended, before `changed_ms`. When that fails it
+ * is left for the next time. */
 void store_prune(struct store *, int64_t day, int64_t changed_ms);
 /* Single values by name; `value` NULL forgets. */
 void store_save_meta(struct store *, const char *name, const char *value);

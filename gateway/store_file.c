@@ -83,6 +83,11 @@ static const char *const migrations[] = {
     "CREATE TABLE conversation("
     " hash TEXT PRIMARY KEY, site TEXT NOT NULL, account TEXT NOT NULL, state TEXT NOT NULL,"
     " expires_ms INTEGER NOT NULL, credentials INTEGER NOT NULL) WITHOUT ROWID;",
+
+    "CREATE TABLE upload("
+    " hash TEXT NOT NULL, site TEXT NOT NULL, account TEXT NOT NULL, value BLOB NOT NULL,"
+    " expires_ms INTEGER NOT NULL, format INTEGER NOT NULL CHECK(format IN (0, 1)),"
+    " PRIMARY KEY(hash, site, account)) WITHOUT ROWID;",
 };
 
 enum { LATEST = sizeof migrations / sizeof migrations[0] };
@@ -97,6 +102,7 @@ const struct store_shape store_shapes[TABLE_COUNT] = {
     [TABLE_META] = {.texts = 2, .numbers = 0, .key_texts = 1},
     [TABLE_RESPONSE] = {.texts = 4, .numbers = 2, .key_texts = 1},
     [TABLE_CONVERSATION] = {.texts = 4, .numbers = 2, .key_texts = 1},
+    [TABLE_UPLOAD] = {.texts = 4, .numbers = 1, .key_texts = 3},
 };
 
 /* Columns and parameters: the texts, then the numbers; the format of what may be sealed is the
@@ -131,6 +137,11 @@ static const struct {
                             "DELETE FROM conversation WHERE hash = ?1",
                             "SELECT hash, site, account, state, expires_ms, credentials"
                             " FROM conversation ORDER BY expires_ms"},
+    [TABLE_UPLOAD] = {"INSERT OR REPLACE INTO upload(hash, site, account, value, expires_ms,"
+                      " format) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+                      "DELETE FROM upload WHERE hash = ?1 AND site = ?2 AND account = ?3",
+                      "SELECT hash, site, account, value, expires_ms, format FROM upload"
+                      " ORDER BY expires_ms"},
 };
 
 /* ---- life ---- */
@@ -455,6 +466,9 @@ static int seal_what_is_plain(struct store_file *f)
                ? execute(f, "UPDATE credential SET format = 1,"
                             " value = sealed(site, account, name, expires_ms, value)"
                             " WHERE format = 0;"
+                            "UPDATE upload SET format = 1,"
+                            " value = sealed(hash, site, account, expires_ms, value)"
+                            " WHERE format = 0;"
                             "UPDATE response SET format = 1,"
                             " body = sealed(id, owner, previous, created_ms, body)"
                             " WHERE format = 0")
@@ -610,7 +624,8 @@ static int read_row(const struct store_file *f, sqlite3_stmt *st, struct store_r
     }
     for (int i = 0; i < shape->numbers; i++)
         row->number[i] = sqlite3_column_int64(st, shape->texts + i);
-    if (row->table == TABLE_CREDENTIAL && sqlite3_column_int(st, 5) == FORMAT_AES_256_GCM) {
+    bool may_be_sealed = row->table == TABLE_CREDENTIAL || row->table == TABLE_UPLOAD;
+    if (may_be_sealed && sqlite3_column_int(st, 5) == FORMAT_AES_256_GCM) {
         struct span sealed = span_of(row->text[3], (size_t)sqlite3_column_bytes(st, 3));
         *unsealed = unseal_value(f, row->text, row->number[0], sealed);
         if (!*unsealed)
@@ -676,7 +691,8 @@ static int bind_row(const struct store_file *f, sqlite3_stmt *st, const struct s
         sqlite3_bind_text(st, i + 1, row->text[i], -1, SQLITE_STATIC);
     for (int i = 0; i < shape->numbers; i++)
         sqlite3_bind_int64(st, shape->texts + i + 1, row->number[i]);
-    if (row->table != TABLE_CREDENTIAL && row->table != TABLE_RESPONSE)
+    if (row->table != TABLE_CREDENTIAL && row->table != TABLE_RESPONSE &&
+        row->table != TABLE_UPLOAD)
         return 0;
     struct span value = span_str(row->text[3]);
     sqlite3_bind_int(st, shape->texts + shape->numbers + 1,
@@ -779,7 +795,8 @@ static int delete_old(struct store_file *f, const void *arg)
     return delete_before(f, "DELETE FROM counter WHERE day < ?1", age->day) ||
                    delete_before(f, "DELETE FROM account WHERE changed_ms < ?1", age->changed_ms) ||
                    delete_before(f, "DELETE FROM conversation WHERE expires_ms < ?1",
-                                 age->changed_ms)
+                                 age->changed_ms) ||
+                   delete_before(f, "DELETE FROM upload WHERE expires_ms < ?1", age->changed_ms)
                ? -1
                : 0;
 }

@@ -19,6 +19,7 @@ enum store_table {
     TABLE_META,
     TABLE_RESPONSE,
     TABLE_CONVERSATION,
+    TABLE_UPLOAD,
     TABLE_COUNT
 };
 

@@ -83,6 +83,7 @@ struct pool {
     int64_t idle_timeout_ms;
     bool reuse;
     struct tls_trust **trust;
+    const struct address_rule *only;    /* NULL = any address; else the pool is its call's alone */
     struct connection_list connections; /* idle ones: the freshest first */
     struct call_list waiting;
     int open, idle;
@@ -727,6 +728,8 @@ static struct byte_stream *stack_streams(struct pool *pool)
         below = above;
     } else {
         below = net_socket_create(net, pool->host, pool->port, pool->label);
+        if (below && pool->only)
+            net_socket_only(below, pool->only);
     }
     if (!below || !pool->tls)
         return below;
@@ -868,6 +871,7 @@ static struct pool *pool_create(struct upstream *u, const struct site_config *si
     pool->tls = site->tls;
     pool->port = site->port;
     pool->proxy = site->proxy;
+    pool->only = site->only;
     pool->proxy.host.p = keep(&pool->arena, site->proxy.host, &ok);
     pool->proxy.user.p = keep(&pool->arena, site->proxy.user, &ok);
     pool->proxy.password.p = keep(&pool->arena, site->proxy.password, &ok);
@@ -1078,6 +1082,8 @@ void upstream_forget_idle(struct upstream *u)
             connection_close(conn);
     }
 }
+
+uv_loop_t *upstream_loop(const struct upstream *u) { return u->net.loop; }
 
 struct upstream_counters upstream_counters(const struct upstream *u) { return u->counters; }
 

@@ -50,6 +50,7 @@ struct upstream_body_handler {
 };
 
 struct upstream *upstream_create(uv_loop_t *);
+uv_loop_t *upstream_loop(const struct upstream *);
 /* Closes idle connections and cancels nothing: callers cancel their calls first. `closed` when
  * every handle is closed; then it is freed. */
 void upstream_destroy(struct upstream *, void (*closed)(void *), void *arg);

@@ -70,6 +70,7 @@ static void begin(struct bench *b, const char *text)
     reader.models = NULL;
     b->engine.accounts = account_pool_create(&hooks, 1);
     b->engine.conversations = conversation_book_create(keep_conversation, &b->engine);
+    b->engine.uploads = upload_book_create(keep_upload, &b->engine);
     b->engine.store = store_create(&b->loop, span_str(b->data_dir), span_str(""));
     configure(b, text);
     uv_update_time(&b->loop);
@@ -91,6 +92,7 @@ static void end(struct bench *b)
     uv_run(&b->loop, UV_RUN_DEFAULT);
     account_pool_destroy(b->engine.accounts);
     conversation_book_destroy(b->engine.conversations);
+    upload_book_destroy(b->engine.uploads);
 }
 
 static void restart(struct bench *b, const char *text)
@@ -356,6 +358,32 @@ static void conversations_survive_until_they_end(void **state)
     assert_int_equal(sql(b, "SELECT count(*) FROM conversation WHERE hash LIKE 'ff%'"), 1);
 }
 
+static void uploads_survive_until_they_end(void **state)
+{
+    struct bench *b = *state;
+    int64_t now = clock_wall_ms();
+    struct upload good = {.hash = {{0xFF, 0x0F}},
+                          .site = SPAN("s"),
+                          .account = SPAN("a"),
+                          .value = SPAN("file 1"),
+                          .expires_ms = now + 600000};
+    struct upload gone = good;
+    gone.hash.bytes[0] = 1;
+    begin(b, ONE);
+    upload_book_keep(b->engine.uploads, &good);
+    upload_book_keep(b->engine.uploads, &gone);
+    upload_book_forget(b->engine.uploads, &gone.hash);
+    end(b);
+    assert_int_equal(sql(b, "SELECT count(*) FROM upload"), 1);
+    sql(b, "INSERT INTO upload VALUES('zz', 's', 'a', 'x', 9999999999999, 0)");
+    begin(b, ONE);
+    const struct upload *found = upload_book_find(b->engine.uploads, &good.hash, now);
+    assert_non_null(found);
+    assert_span_equal(found->value, SPAN("file 1"));
+    assert_null(upload_book_find(b->engine.uploads, &gone.hash, now));
+    end(b);
+}
+
 /* A few hundred; then the one that left first is forgotten. */
 static void those_who_left_are_not_remembered_without_end(void **state)
 {
@@ -395,6 +423,7 @@ int main(void)
         TEST(another_credential_is_a_new_beginning_also_after_a_restart),
         TEST(rows_of_days_and_accounts_long_gone_go),
         TEST(conversations_survive_until_they_end),
+        TEST(uploads_survive_until_they_end),
         TEST(those_who_left_are_not_remembered_without_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
