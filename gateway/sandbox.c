@@ -10,9 +10,11 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "gateway/log.h"
 #include "gateway/sandbox_locks.h"
+#include "gateway/token_file.h"
 
 enum { PATHS_MAX = 512 };
 
@@ -92,8 +94,8 @@ static void add_config(struct list *l, const struct config *config)
     }
     for (size_t i = 0; i < config->n_sites; i++)
         add_folder_of(l, config->sites[i].ca_file, false);
-    for (size_t i = 0; i < config->n_secret_files; i++)
-        add_folder_of(l, config->secret_files[i], false);
+    for (const struct secret_file *f = config->secret_files; f; f = f->next)
+        add_folder_of(l, f->path, false);
 }
 
 size_t sandbox_paths(const struct config *config, struct arena *arena,
@@ -101,11 +103,14 @@ size_t sandbox_paths(const struct config *config, struct arena *arena,
 {
     struct list l = {.paths = arena_alloc(arena, PATHS_MAX * sizeof *l.paths), .arena = arena};
     const char *roots = getenv("SSL_CERT_FILE");
+    char table[TOKEN_FILE_PATH];
     if (!l.paths)
         return 0;
     for (size_t i = 0; i < sizeof system_places / sizeof *system_places; i++)
         add(&l, span_str(system_places[i]), false);
     add_folder_of(&l, span_str(roots), false);
+    for (size_t i = 0; token_file_place(i, table); i++)
+        add(&l, span_str(table), false);
     add_config(&l, config);
     *paths = l.paths;
     return l.failed ? 0 : l.n;
@@ -139,6 +144,8 @@ int sandbox_enter(const struct config *config, struct fail *fail)
     int closed = 0;
     if (config->sandbox == SANDBOX_OFF)
         return 0;
+    if (config->capture_dir.n) /* it could not be made later */
+        mkdir(config->capture_dir.p, 0700);
     int error = lock_files(config);
     if (error && complain(config, "Landlock", error, fail))
         return -1;
