@@ -285,10 +285,35 @@ static void write_example(struct json_writer *w, struct json schema, int depth)
     }
 }
 
-/* The function that tool_choice names, else the first whose name stands in the text, else the
+/* Rounds of calls since the user's last words. */
+static size_t count_rounds(const struct turn *turn)
+{
+    size_t rounds = 0;
+    for (size_t i = turn->n_messages; i-- > 0 && turn->messages[i].role != ROLE_USER;)
+        rounds += turn->messages[i].n_tool_calls > 0;
+    return rounds;
+}
+
+/* How many of the functions stand in the text? */
+static size_t count_named(struct turn_run *run, struct span text)
+{
+    struct json tools;
+    size_t named = 0;
+    if (json_parse(run->json, run->turn->tools_raw, &tools))
+        return 0;
+    struct json_iter it = json_each(tools);
+    while (json_next(&it)) {
+        struct span name = json_get_text(json_get(it.value, "function"), "name");
+        named += name.n && span_find(text, name) >= 0;
+    }
+    return named;
+}
+
+/* The function that tool_choice names, else the next whose name stands in the text, else the
  * first. */
 static struct json choose_function(struct turn_run *run, struct json tools, struct span text)
 {
+    size_t called = count_rounds(run->turn);
     struct json first = {0}, named = {0};
     struct span raw = json_raw_get(json_raw_get(run->turn->tool_choice_raw, "function"), "name");
     struct span wanted = raw.n > 2 ? span_of(raw.p + 1, raw.n - 2) : span_of(NULL, 0);
@@ -300,7 +325,7 @@ static struct json choose_function(struct turn_run *run, struct json tools, stru
             continue;
         if (wanted.p && span_eq(name, wanted))
             return function;
-        if (json_is(named, JSON_MISSING) && span_find(text, name) >= 0)
+        if (json_is(named, JSON_MISSING) && span_find(text, name) >= 0 && !called--)
             named = function;
         if (json_is(first, JSON_MISSING))
             first = function;
@@ -392,7 +417,8 @@ static int plan_reply(struct turn_run *run, struct demo *d, const struct message
 {
     const struct turn *turn = run->turn;
     const struct message *last = last_message(turn);
-    if (d->model == DEMO_TOOLS && last->role == ROLE_TOOL)
+    bool more = turn->tools_wanted && count_rounds(turn) < count_named(run, text);
+    if (d->model == DEMO_TOOLS && last->role == ROLE_TOOL && !more)
         d->text = quote_result(run, last);
     else if (d->model == DEMO_TOOLS && turn->tools_wanted)
         return plan_call(run, d, text);

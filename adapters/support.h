@@ -80,6 +80,19 @@ int token_use_obtained(struct turn_run *, struct token_use *, const char *held, 
  * FAIL_CREDENTIAL. Nobody is sent the refused one again. */
 bool token_use_refused(struct turn_run *, struct token_use *, const char *held);
 
+/* ---- calls of tools as text (support_tools.c) ---- */
+/* The one written form of calls and results (docs/tools.md), in histories here and in prompts of
+ * gateway/tool_emulation.h:
+ *   <tool_call>{"name": "get", "arguments": {"q":"x"}, "id": "c1"}</tool_call>
+ *   <tool_result id="c1" name="get">text</tool_result>
+ * What stands inside cannot end the mark, nor begin another one. Arguments that are no JSON object
+ * are told as a string; ids and names that are "" are left out, but for a call's name. */
+void tool_text_call(struct buffer *out, const struct tool_call *);
+void tool_text_begin_result(struct buffer *out, struct span id, struct span name, bool is_error);
+/* Text inside a result. */
+void tool_text_inner(struct buffer *out, struct span text);
+void tool_text_end_result(struct buffer *out);
+
 /* ---- prompts (support_prompt.c) ---- */
 /* The text parts of a message, joined by LF (a single one is not copied). Tool calls and tool
  * results are written as text behind it, in the common form (docs/tools.md): nothing of the history

@@ -3,12 +3,10 @@
  * (adapters/support.h).
  *
  * Nothing of the history is lost: roles, names, tool calls and their results all have a written
- * form. The form of calls is the common one of docs/architecture.md:
- * `<tool_call>{json}</tool_call>` and `<tool_result id="…" name="…">text</tool_result>`.
+ * form. That of calls is the common one of support_tools.c.
  */
 #include "adapters/support.h"
 
-#include "base/json_write.h"
 #include <stdio.h>
 
 enum { PROMPT_LIMIT = 256 * 1024 * 1024 };
@@ -69,61 +67,32 @@ static void line_break(struct buffer *out, size_t since)
         buffer_char(out, '\n');
 }
 
-static void write_call(struct buffer *out, const struct tool_call *call)
-{
-    struct json_writer w = json_writer(out);
-    buffer_append(out, SPAN("<tool_call>"));
-    json_begin_object(&w);
-    json_member(&w, "id", call->id);
-    json_member(&w, "name", call->name);
-    json_member(&w, "arguments", call->arguments);
-    json_end_object(&w);
-    buffer_append(out, SPAN("</tool_call>"));
-}
-
-/* A value between quotes: what could end it is written as in HTML. */
-static void write_attribute(struct buffer *out, struct span value)
-{
-    for (size_t i = 0; i < value.n; i++) {
-        switch (value.p[i]) {
-        case '"': buffer_append(out, SPAN("&quot;")); break;
-        case '&': buffer_append(out, SPAN("&amp;")); break;
-        case '<': buffer_append(out, SPAN("&lt;")); break;
-        case '>': buffer_append(out, SPAN("&gt;")); break;
-        default: buffer_char(out, value.p[i]);
-        }
-    }
-}
-
 /* `pictures` counts them where the prompt numbers them, else it is NULL. */
 static void write_message(struct buffer *out, const struct message *m, struct span tool,
                           int *pictures)
 {
     size_t start = out->n;
     bool result = m->role == ROLE_TOOL;
-    if (result) {
-        buffer_append(out, SPAN("<tool_result id=\""));
-        write_attribute(out, m->tool_call_id);
-        buffer_append(out, SPAN("\" name=\""));
-        write_attribute(out, tool);
-        buffer_append(out, SPAN("\">"));
-    }
+    if (result)
+        tool_text_begin_result(out, m->tool_call_id, tool, m->is_error);
     size_t inside = out->n;
     for (size_t i = 0; i < m->n_parts; i++) {
         bool text = m->parts[i].kind == PART_TEXT || m->parts[i].kind == PART_REFUSAL;
         bool picture = pictures && m->parts[i].kind == PART_IMAGE;
         if (text || picture)
             line_break(out, inside);
-        if (text)
+        if (text && result)
+            tool_text_inner(out, m->parts[i].text);
+        else if (text)
             buffer_append(out, m->parts[i].text);
         if (picture)
             buffer_printf(out, "[image %d]", ++*pictures);
     }
     if (result)
-        buffer_append(out, SPAN("</tool_result>"));
+        tool_text_end_result(out);
     for (size_t i = 0; i < m->n_tool_calls; i++) {
         line_break(out, start);
-        write_call(out, &m->tool_calls[i]);
+        tool_text_call(out, &m->tool_calls[i]);
     }
 }
 

@@ -54,6 +54,14 @@ bool json_raw_key_is(struct span raw_key, struct span name);
  * Returns the buffer's error. */
 int json_raw_append_member(struct buffer *out, struct span raw_key, struct span value);
 
+/* Is foreign text one JSON object and nothing else, but for white space? By grammar alone: what is
+ * in strings beside escapes and control characters is not looked at. Linear, without memory; deeper
+ * than JSON_CHECK_DEPTH is none. */
+enum { JSON_CHECK_DEPTH = 512 };
+bool json_check_object(struct span text);
+/* Copies a value without white space between its tokens. Returns the buffer's error. */
+int json_raw_compact(struct buffer *out, struct span value);
+
 /* One renaming rule of `field_aliases`, of which there may be so many. */
 enum { JSON_ALIASES_MAX = 64 };
 struct json_alias {

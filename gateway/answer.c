@@ -2,15 +2,17 @@
  * gateway/answer.c - see answer.h.
  *
  * A piece of text goes through the filters of its choice in this order: leaked thinking is taken
- * out, a continuation loses what it repeats, `stop` cuts, the token limit cuts; what is left is
- * counted and written. Most answers need
- * none of them, and then a piece costs one comparison each, and a copy for the count.
+ * out, a continuation loses what it repeats, calls of tools are taken out, `stop` cuts, the token
+ * limit cuts; what is left is counted, loses what is around the JSON that it should be, and is
+ * written. Most answers need none of them, and then a piece
+ * costs one comparison each, and a copy for the count.
  */
 #include "gateway/answer.h"
 
 #include <assert.h>
 
 #include "base/json_raw.h"
+#include "gateway/answer_tools.h"
 #include "gateway/conversation_reuse.h"
 #include "gateway/stop_filter.h"
 #include "gateway/text_joiner.h"
@@ -39,6 +41,8 @@ struct answer_choice {
     bool in_think;           /* inside our own <think> (REASONING_THINK) */
     bool splitting;
     struct think_splitter splitter;
+    struct answer_tools *tools;         /* in the arena; NULL: calls are no text */
+    struct answer_structure *structure; /* in the arena; NULL: the text need not be JSON */
     bool stopping;
     struct stop_filter stop; /* initialised while stopping */
     struct token_counter text, reasoning;
@@ -53,6 +57,10 @@ static void free_choice(struct answer_choice *c)
         text_joiner_free(&c->continuing->joiner);
         buffer_free(&c->continuing->top);
     }
+    if (c->tools)
+        answer_tools_free(c->tools);
+    if (c->structure)
+        answer_structure_free(c->structure);
     if (c->stopping)
         stop_filter_free(&c->stop);
     token_counter_free(&c->text);
@@ -70,7 +78,37 @@ static void prepare_continuing(struct answer_choice *c)
     buffer_init(&c->continuing->top, JOINER_TEXT_MAX);
 }
 
-static void prepare_choice(struct answer_choice *c, struct answer_feed *feed, int index)
+static int tool_text(void *owner, struct span text);
+static int tool_begin(void *owner, int call, struct span name);
+static int tool_arguments(void *owner, int call, struct span piece);
+
+static int prepare_tools(struct answer_choice *c)
+{
+    const struct answer_rules *rules = &c->feed->rules;
+    const struct answer_tools_out out = {tool_text, tool_begin, tool_arguments, c};
+    struct answer_tools *tools = arena_alloc(c->feed->answer->arena, sizeof *tools);
+    if (!tools || answer_tools_init(tools, rules->tools, rules->one_call, &out))
+        return -1;
+    c->tools = tools;
+    return 0;
+}
+
+static int put_json(void *owner, struct span text);
+
+static int prepare_structure(struct answer_choice *c)
+{
+    struct answer_feed *f = c->feed;
+    if (!f->rules.structure.wish)
+        return 0;
+    c->structure = arena_alloc(f->answer->arena, sizeof *c->structure);
+    if (!c->structure)
+        return -1;
+    answer_structure_init(c->structure, &f->rules.structure, put_json, c);
+    return 0;
+}
+
+/* 0, or -1 when memory is short: then there is a choice all the same, to be freed. */
+static int prepare_choice(struct answer_choice *c, struct answer_feed *feed, int index)
 {
     const struct answer_rules *rules = &feed->rules;
     *c = (struct answer_choice){
@@ -85,6 +123,7 @@ static void prepare_choice(struct answer_choice *c, struct answer_feed *feed, in
     token_counter_init(&c->reasoning, feed->answer->tokens);
     if (rules->may_continue)
         prepare_continuing(c);
+    return rules->tools && prepare_tools(c) ? -1 : prepare_structure(c);
 }
 
 /* NULL: nothing came for it so far. */
@@ -120,10 +159,12 @@ static struct answer_choice *choice_of(struct answer_feed *f, int choice)
     struct answer_choice **c = &a->choices[index];
     if (!*c) {
         *c = arena_alloc(a->arena, sizeof **c);
-        if (*c)
-            prepare_choice(*c, f, index);
+        if (*c && prepare_choice(*c, f, index))
+            return NULL;
     }
-    return *c;
+    bool whole =
+        *c && (!f->rules.tools || (*c)->tools) && (!f->rules.structure.wish || (*c)->structure);
+    return whole ? *c : NULL;
 }
 
 /* ---- what goes to the writer ---- */
@@ -145,12 +186,36 @@ static int release_extras(struct answer_feed *f)
     return error;
 }
 
+static int write_held(struct answer_writer *w, const struct held_piece *p)
+{
+    switch (p->kind) {
+    case HELD_TEXT: return w->ops->text(w, p->choice, p->text);
+    case HELD_REASONING: return w->ops->reasoning(w, p->choice, p->text);
+    case HELD_SIGNATURE: return w->ops->signature(w, p->choice, p->text);
+    case HELD_REDACTED: return w->ops->redacted(w, p->choice, p->text);
+    }
+    return 0;
+}
+
+static int release_held(struct answer_feed *f)
+{
+    struct held_piece piece;
+    size_t at = 0;
+    int error = 0;
+    f->hold.on = false;
+    while (!error && answer_hold_next(&f->hold, &at, &piece))
+        error = write_held(f->answer->writer, &piece);
+    f->answer->full |= error == BUFFER_FULL;
+    answer_hold_free(&f->hold);
+    return error;
+}
+
 static int commit(struct answer_feed *f)
 {
     if (f->committed)
         return 0;
     f->committed = f->answer->committed = true;
-    return release_extras(f);
+    return release_extras(f) ? -1 : release_held(f);
 }
 
 static int written(const struct answer_choice *c, int error)
@@ -160,11 +225,28 @@ static int written(const struct answer_choice *c, int error)
     return error;
 }
 
+static int hold(struct answer_choice *c, enum held_kind kind, struct span text)
+{
+    const struct held_piece piece = {c->index, kind, text};
+    return written(c, answer_hold_add(&c->feed->hold, &piece));
+}
+
 static int write_text(struct answer_choice *c, struct span text)
 {
+    if (c->feed->hold.on)
+        return hold(c, HELD_TEXT, text);
     if (commit(c->feed))
         return -1;
     return written(c, writer_of(c)->ops->text(writer_of(c), c->index, text));
+}
+
+static int write_reasoning(struct answer_choice *c, struct span text)
+{
+    if (c->feed->hold.on)
+        return hold(c, HELD_REASONING, text);
+    if (commit(c->feed))
+        return -1;
+    return written(c, writer_of(c)->ops->reasoning(writer_of(c), c->index, text));
 }
 
 /* Leaves <think> before anything that is not reasoning. */
@@ -186,10 +268,26 @@ static int send_citations(struct answer_choice *c)
     return writer_of(c)->ops->citations(writer_of(c), c->index, f->citations, n);
 }
 
+/* What the choice is worth stands beside its finish reason; of the only one, at the top. */
+static int tell_structure(struct answer_choice *c)
+{
+    struct buffer members;
+    int error = 0;
+    if (!c->structure)
+        return 0;
+    buffer_init(&members, 8 * SCHEMA_REPORT_SIZE);
+    answer_structure_tell(c->structure, &members);
+    enum extra_place place = c->structure->rules->several ? EXTRA_CHOICE : EXTRA_TOP;
+    if (members.n)
+        error = writer_of(c)->ops->extra(writer_of(c), place, c->index, buffer_span(&members));
+    buffer_free(&members);
+    return written(c, error);
+}
+
 static int write_finish(struct answer_choice *c, const struct finish_note *note)
 {
     c->finished = true;
-    if (end_thinking(c) || send_citations(c))
+    if (end_thinking(c) || send_citations(c) || tell_structure(c))
         return -1;
     return written(c, writer_of(c)->ops->finish(writer_of(c), c->index, note));
 }
@@ -209,6 +307,8 @@ static int finish(struct answer_choice *c, const struct finish_note *note)
 {
     if (c->finished)
         return 0;
+    if (c->structure && answer_structure_end(c->structure, note->reason))
+        return -1;
     return c->feed->committed && !c->continuing ? write_finish(c, note) : hold_finish(c, note);
 }
 
@@ -244,16 +344,31 @@ static int limit_text(struct answer_choice *c, struct token_counter *counter, st
     return 0;
 }
 
+static int put_json(void *owner, struct span text)
+{
+    struct answer_choice *c = owner;
+    if (text.n && write_text(c, text))
+        return -1;
+    if (c->feed->rules.told)
+        conversation_told_add(c->feed->rules.told, text);
+    return 0;
+}
+
 static int limited_text(struct answer_choice *c, struct span text)
 {
     bool over;
     if (!text.n)
         return 0;
-    if (limit_text(c, &c->text, &text, &over) || end_thinking(c) || (text.n && write_text(c, text)))
+    if (limit_text(c, &c->text, &text, &over) || end_thinking(c) ||
+        (c->structure ? answer_structure_pass(c->structure, text) : put_json(c, text)))
         return -1;
-    if (c->feed->rules.told)
-        conversation_told_add(c->feed->rules.told, text);
     return over ? cut_at_limit(c) : 0;
+}
+
+/* No answer in words: what was taken for one goes out as it is. */
+static int leave_structure(struct answer_choice *c)
+{
+    return c->structure ? answer_structure_leave(c->structure) : 0;
 }
 
 static int stopped_text(struct answer_choice *c, struct span text)
@@ -268,11 +383,27 @@ static int stopped_text(struct answer_choice *c, struct span text)
     return cut_here(c, &(struct finish_note){.reason = SPAN("stop"), .stop = c->stop.met});
 }
 
+/* Behind a made-up result, or behind the one call that is wanted, nothing is. */
+static int end_at_call(struct answer_choice *c)
+{
+    if (!c->tools->enough || c->finished)
+        return 0;
+    return cut_here(
+        c, &(struct finish_note){.reason = c->tools->calls ? SPAN("tool_calls") : SPAN("stop")});
+}
+
+static int called_text(struct answer_choice *c, struct span text)
+{
+    if (!c->tools)
+        return stopped_text(c, text);
+    return answer_tools_pass(c->tools, text) ? -1 : end_at_call(c);
+}
+
 static int joined_text(struct answer_choice *c, struct span text)
 {
     if (c->continuing && text_joiner_pass(&c->continuing->joiner, text, &text))
         return -1;
-    return stopped_text(c, text);
+    return called_text(c, text);
 }
 
 static int limited_reasoning(struct answer_choice *c, struct span text)
@@ -287,8 +418,7 @@ static int limited_reasoning(struct answer_choice *c, struct span text)
             return -1;
         c->in_think = true;
     } else if (text.n && c->feed->rules.reasoning != REASONING_DROP) {
-        if (commit(c->feed) ||
-            written(c, writer_of(c)->ops->reasoning(writer_of(c), c->index, text)))
+        if (write_reasoning(c, text))
             return -1;
     }
     return over ? cut_at_limit(c) : 0;
@@ -308,25 +438,47 @@ static int put_held_at_seam(struct answer_choice *c,
     struct span text;
     if (!c->continuing || c->finished)
         return 0;
-    return take(&c->continuing->joiner, &text) ? -1 : stopped_text(c, text);
+    return take(&c->continuing->joiner, &text) ? -1 : called_text(c, text);
+}
+
+static int put_held_of_call(struct answer_choice *c, enum tool_end end)
+{
+    if (!c->tools || c->finished)
+        return 0;
+    if (answer_tools_end(c->tools, end))
+        return -1;
+    c->feed->torn |= c->tools->torn && end == TOOL_END_WHOLE;
+    return end_at_call(c);
 }
 
 /* What the filters hold back in case more comes. */
-static int put_held(struct answer_choice *c)
+static int put_held(struct answer_choice *c, enum tool_end end)
 {
     if (c->splitting && think_splitter_end(&c->splitter, put_split, c))
         return -1;
-    if (put_held_at_seam(c, text_joiner_end))
+    if (put_held_at_seam(c, text_joiner_end) || put_held_of_call(c, end))
         return -1;
     struct span rest = c->stopping && !c->finished ? stop_filter_end(&c->stop) : span_of("", 0);
     return limited_text(c, rest);
 }
 
+/* A site without tools does not know that its answer is a call. */
+static int finish_with_calls(struct answer_choice *c, const struct finish_note *note)
+{
+    struct finish_note called = *note;
+    if (c->tools && c->tools->torn && !span_eq(note->reason, SPAN("length")))
+        return 0; /* it is cut, and so ends without a reason */
+    if (c->tools && c->tools->calls && span_eq(note->reason, SPAN("stop")))
+        called = (struct finish_note){.reason = SPAN("tool_calls")};
+    return finish(c, &called);
+}
+
 static int put_finish(struct answer_choice *c, const struct finish_note *note)
 {
+    enum tool_end end = span_eq(note->reason, SPAN("length")) ? TOOL_END_LIMIT : TOOL_END_WHOLE;
     if (c->finished)
         return 0;
-    return put_held(c) ? -1 : finish(c, note);
+    return put_held(c, end) ? -1 : finish_with_calls(c, note);
 }
 
 /* ---- the kinds of deltas ---- */
@@ -344,40 +496,50 @@ static int put_reasoning(struct answer_choice *c, struct span text)
 }
 
 /* What proves reasoning goes where the reasoning went. */
-static int put_proof(struct answer_choice *c, struct span proof,
-                     int (*put)(struct answer_writer *, int choice, struct span))
+static int put_proof(struct answer_choice *c, struct span proof, enum held_kind kind)
 {
+    const struct answer_writer_ops *ops = writer_of(c)->ops;
+    int (*put)(struct answer_writer *, int, struct span) =
+        kind == HELD_SIGNATURE ? ops->signature : ops->redacted;
     if (!put || c->feed->continued || c->feed->rules.reasoning == REASONING_THINK ||
         c->feed->rules.reasoning == REASONING_DROP)
         return 0;
     c->splitting = false; /* this site tells its thinking apart */
+    if (c->feed->hold.on)
+        return hold(c, kind, proof);
     return commit(c->feed) ? -1 : written(c, put(writer_of(c), c->index, proof));
 }
 
 static int put_refusal(struct answer_choice *c, struct span text)
 {
-    if (end_thinking(c) || token_counter_add(&c->text, text))
+    if (leave_structure(c) || answer_feed_release(c->feed) || end_thinking(c) ||
+        token_counter_add(&c->text, text))
         return -1;
     return written(c, writer_of(c)->ops->refusal(writer_of(c), c->index, text));
 }
 
-static int put_tool_begin(struct answer_choice *c, const struct delta *d)
+static int begin_call(struct answer_choice *c, const struct delta *d)
 {
     struct answer *a = c->feed->answer;
     struct span id = d->id;
-    if (put_held(c))
-        return -1;
     if (c->finished) /* what was held back met a stop text or the limit */
         return 0;
-    if (end_thinking(c) || commit(c->feed))
+    if (end_thinking(c) || leave_structure(c) || commit(c->feed))
         return -1;
     if (id.n == 0) /* sites without ids: one that is unique within the conversation's turn */
         id = arena_printf(a->arena, "call_%.*s_%d_%d", SPAN_ARGS(span_from(a->id, a->id.n - 8)),
                           c->index, d->index);
     if (!id.p || token_counter_add(&c->text, d->name))
         return -1;
+    if (c->feed->rules.told)
+        conversation_told_call(c->feed->rules.told, id, d->name);
     const struct tool_start tool = {d->index, id, d->name, d->extra_content};
     return written(c, writer_of(c)->ops->tool_begin(writer_of(c), c->index, &tool));
+}
+
+static int put_tool_begin(struct answer_choice *c, const struct delta *d)
+{
+    return put_held(c, TOOL_END_WHOLE) ? -1 : begin_call(c, d);
 }
 
 static int put_tool_arguments(struct answer_choice *c, const struct delta *d)
@@ -385,6 +547,40 @@ static int put_tool_arguments(struct answer_choice *c, const struct delta *d)
     if (end_thinking(c) || token_counter_add(&c->text, d->text))
         return -1;
     return written(c, writer_of(c)->ops->tool_arguments(writer_of(c), c->index, d->index, d->text));
+}
+
+/* ---- calls that stood in the text ---- */
+
+static int tool_text(void *owner, struct span text)
+{
+    struct answer_choice *c = owner;
+    return c->finished ? 0 : stopped_text(c, text);
+}
+
+static int tool_begin(void *owner, int call, struct span name)
+{
+    struct answer_choice *c = owner;
+    struct span rest = c->stopping && !c->finished ? stop_filter_end(&c->stop) : span_of("", 0);
+    if (!c->finished && limited_text(c, rest))
+        return -1;
+    return begin_call(c, &(struct delta){.index = call, .name = name});
+}
+
+/* The limit counts them: the site does not heed it, or would have stopped by itself. */
+static int tool_arguments(void *owner, int call, struct span piece)
+{
+    struct answer_choice *c = owner;
+    bool over;
+    if (c->finished)
+        return 0;
+    if (limit_text(c, &c->text, &piece, &over))
+        return -1;
+    if (c->feed->rules.told)
+        conversation_told_arguments(c->feed->rules.told, piece);
+    if (piece.n &&
+        written(c, writer_of(c)->ops->tool_arguments(writer_of(c), c->index, call, piece)))
+        return -1;
+    return over ? cut_at_limit(c) : 0;
 }
 
 static int keep_citation(struct answer_feed *f, const struct delta *d)
@@ -478,7 +674,7 @@ static int put_extra(struct answer_feed *f, const struct delta *d)
     struct answer *a = f->answer;
     if (f->rules.may_continue && note_extra(f, d))
         return 0;
-    if (d->place == PLACE_DELTA && f->extra_waits && !f->committed) {
+    if (d->place == PLACE_DELTA && f->extra_waits && !f->committed && !f->hold.on) {
         if (commit(f))
             return -1;
         answer_frame_done(a);
@@ -494,6 +690,8 @@ static int put_choice_delta(struct answer_choice *c, const struct delta *d)
 {
     if (c->finished) /* nothing after the finish reason but usage (S9) */
         return 0;
+    if (c->tools && c->tools->torn)
+        return 0;
     if (d->kind == DELTA_FINISH)
         return put_finish(c, &(struct finish_note){d->text, d->native, d->stop});
     c->feed->has_text = true;
@@ -502,8 +700,8 @@ static int put_choice_delta(struct answer_choice *c, const struct delta *d)
     case DELTA_TEXT: return put_text(c, d->text);
     case DELTA_REASONING: return put_reasoning(c, d->text);
     case DELTA_REFUSAL: return put_refusal(c, d->text);
-    case DELTA_SIGNATURE: return put_proof(c, d->text, writer_of(c)->ops->signature);
-    case DELTA_REDACTED: return put_proof(c, d->text, writer_of(c)->ops->redacted);
+    case DELTA_SIGNATURE: return put_proof(c, d->text, HELD_SIGNATURE);
+    case DELTA_REDACTED: return put_proof(c, d->text, HELD_REDACTED);
     case DELTA_TOOL_BEGIN: return put_tool_begin(c, d);
     case DELTA_TOOL_ARGUMENTS: return put_tool_arguments(c, d);
     default: return 0;
@@ -555,12 +753,13 @@ void answer_feed_begin(struct answer_feed *f, const struct answer_rules *rules)
     f->rules = *rules;
     f->n_citations = 0;
     f->extras = NULL;
-    f->has_usage = f->has_text = f->extra_waits = f->other = false;
+    f->has_usage = f->has_text = f->extra_waits = f->other = f->torn = false;
+    answer_hold_begin(&f->hold, rules->hold);
     for (int i = f->first; i < f->first + f->n; i++) {
         struct answer_choice *c = choice_at(f->answer, i);
         if (c) {
             free_choice(c);
-            prepare_choice(c, f, i);
+            prepare_choice(c, f, i); /* without memory its first piece fails: see choice_of */
         }
     }
 }
@@ -587,6 +786,67 @@ bool answer_feed_is_finished(const struct answer_feed *f)
         any |= c != NULL;
     }
     return any;
+}
+
+int answer_feed_run_ended(struct answer_feed *f)
+{
+    const struct finish_note end = {.reason = SPAN("stop")};
+    for (int i = f->first; i < f->first + f->n; i++) {
+        struct answer_choice *c = choice_at(f->answer, i);
+        if (!c || c->finished)
+            continue;
+        if (put_held(c, TOOL_END_WHOLE))
+            return -1;
+        bool any = f->committed || !answer_hold_is_empty(&f->hold) ||
+                   (c->structure && answer_structure_waits(c->structure));
+        if (any && !c->finished && finish_with_calls(c, &end))
+            return -1;
+    }
+    return 0;
+}
+
+bool answer_feed_is_held(const struct answer_feed *f)
+{
+    if (!f->hold.on || f->committed || !answer_feed_is_finished(f))
+        return false;
+    for (int i = f->first; i < f->first + f->n; i++) {
+        const struct answer_choice *c = choice_at(f->answer, i);
+        if (c && (c->cut || !span_eq(c->held.reason, SPAN("stop"))))
+            return false;
+    }
+    return true;
+}
+
+void answer_feed_held_text(const struct answer_feed *f, struct buffer *out)
+{
+    struct held_piece piece;
+    size_t at = 0;
+    while (answer_hold_next(&f->hold, &at, &piece)) {
+        if (piece.choice == f->first && piece.kind == HELD_TEXT)
+            buffer_append(out, piece.text);
+    }
+}
+
+const struct structured_verdict *answer_feed_verdict(const struct answer_feed *f, int choice)
+{
+    const struct answer_choice *c = choice_at(f->answer, f->first + choice);
+    bool judged = c && c->feed == f && c->structure && c->structure->judged;
+    return judged ? &c->structure->verdict : NULL;
+}
+
+void answer_feed_replace(struct answer_feed *f, struct span text,
+                         const struct structured_verdict *verdict)
+{
+    struct answer_choice *c = choice_at(f->answer, f->first);
+    assert(c && c->structure && f->hold.on);
+    c->structure->verdict = *verdict;
+    f->answer->full |= answer_hold_replace(&f->hold, c->index, text) == BUFFER_FULL;
+}
+
+int answer_feed_release(struct answer_feed *f)
+{
+    f->hold.on = false;
+    return answer_hold_is_empty(&f->hold) ? 0 : commit(f);
 }
 
 /* ---- token counts ---- */
@@ -695,7 +955,7 @@ static bool has_begun(const struct answer_feed *f)
 static void add_usage(struct answer *a, struct answer_feed *f, struct prompt_tokens *known)
 {
     const struct usage_sum sum = {&a->usage, &a->prompt_origin, &a->completion_origin};
-    if (f->continued) {
+    if (f->continued || f->has_past) {
         a->usage.prompt += f->past.prompt;
         a->usage.completion += f->past.completion;
         a->usage.cache_write += f->past.cache_write;
@@ -716,7 +976,8 @@ static void settle_usage(struct answer *a)
     for (struct answer_feed *f = a->feeds; f; f = f->next)
         add_usage(a, f, &known);
     enum count_origin origin = weaker(a->prompt_origin, a->completion_origin);
-    if (a->feeds && !a->feeds->next && !a->feeds->continued && origin == COUNT_UPSTREAM)
+    if (a->feeds && !a->feeds->next && !a->feeds->continued && !a->feeds->has_past &&
+        origin == COUNT_UPSTREAM)
         a->usage.raw = a->feeds->usage.raw;
     a->usage.source = count_origin_name(origin);
 }
@@ -768,12 +1029,18 @@ static void add_to_past(struct answer_feed *f)
 {
     const struct usage_sum past = {&f->past, &f->past_prompt_origin, &f->past_completion_origin};
     struct prompt_tokens known = {.left = PROMPTS_COUNTED_MAX};
-    if (!f->continued) {
+    if (!f->continued && !f->has_past) {
         f->past = (struct usage_counts){.cached = -1, .reasoning = -1};
         f->past_prompt_origin = f->past_completion_origin = COUNT_UPSTREAM;
     }
     if (has_begun(f))
         add_run_usage(f->answer, f, &known, &past);
+}
+
+void answer_feed_count_run(struct answer_feed *f)
+{
+    add_to_past(f);
+    f->has_past = true;
 }
 
 void answer_feed_continue(struct answer_feed *f, const struct turn *turn)
@@ -839,6 +1106,8 @@ void answer_free(struct answer *a)
         if (a->choices[i])
             free_choice(a->choices[i]);
     }
+    for (struct answer_feed *f = a->feeds; f; f = f->next)
+        answer_hold_free(&f->hold);
     a->writer->ops->destroy(a->writer);
 }
 
@@ -863,7 +1132,7 @@ static int end_choice(struct answer_choice *c)
 static int settle(struct answer *a)
 {
     for (struct answer_feed *f = a->feeds; f; f = f->next) {
-        if (release_extras(f))
+        if (answer_feed_release(f) || release_extras(f))
             return -1;
         for (int i = 0; i < f->n; i++) {
             bool used = i == 0 || choice_at(a, f->first + i);
@@ -912,7 +1181,8 @@ void answer_role(struct answer *a)
 static int put_all_held(struct answer *a)
 {
     for (int i = 0; i < a->n_choices; i++) {
-        if (a->choices[i] && !a->choices[i]->finished && put_held(a->choices[i]))
+        struct answer_choice *c = a->choices[i];
+        if (c && !c->finished && (put_held(c, TOOL_END_CUT) || leave_structure(c)))
             return -1;
     }
     return 0;
@@ -924,12 +1194,22 @@ void answer_error(struct answer *a, const struct fail *fail)
         a->writer->ops->error(a->writer, fail);
 }
 
+/* Nobody will ask again. */
+static int release_all(struct answer *a)
+{
+    for (struct answer_feed *f = a->feeds; f; f = f->next) {
+        if (answer_feed_release(f))
+            return -1;
+    }
+    return 0;
+}
+
 void answer_partial(struct answer *a, struct buffer *out)
 {
     bool any = false;
     for (struct answer_feed *f = a->feeds; f; f = f->next)
         any |= f->has_text;
-    if (a->writer->ops->error || !any || put_all_held(a))
+    if (a->writer->ops->error || !any || put_all_held(a) || release_all(a))
         return;
     settle_usage(a);
     a->writer->ops->end(a->writer, &a->usage, out);

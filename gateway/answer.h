@@ -14,12 +14,15 @@
 
 #include "adapters/delta.h"
 #include "adapters/turn.h"
+#include "gateway/answer_hold.h"
+#include "gateway/answer_structure.h"
 #include "gateway/answer_writer.h"
 #include "gateway/config.h"
 #include "gateway/token_count.h"
 
 struct answer_choice;
 struct conversation_told;
+struct tool_list;
 
 struct answer {
     struct answer_writer *writer;
@@ -46,7 +49,13 @@ struct answer_rules {
     size_t n_stops;           /* 0 = the site heeds them, or there are none */
     int64_t max_tokens;       /* likewise, of each choice; 0 = no limit */
     bool max_includes_reasoning;
-    bool may_continue;              /* keeps what a continuation needs; only feeds of one choice */
+    bool may_continue;             /* keeps what a continuation needs; only feeds of one choice */
+    const struct tool_list *tools; /* whose calls stand in the text (gateway/answer_tools.h); NULL =
+                                      the site has tools, or none are wanted; outlives the answer */
+    struct structured_rules structure; /* the text is to be JSON; no wish = it is not */
+    bool one_call;                     /* with them: the answer ends behind the first */
+    bool hold;                      /* text and reasoning wait until answer_feed_release, or until a
+                                       call, which is an answer that nobody asks for again */
     struct conversation_told *told; /* hears the text that the client gets; NULL = nobody does; only
                                        feeds of one choice */
 };
@@ -80,6 +89,9 @@ struct answer_feed {
     int first, n; /* choices [first, first + n) of the answer */
     struct answer_rules rules;
     bool committed, has_text;
+    bool torn; /* a call of the text has no whole arguments: the answer is cut there */
+    struct answer_hold hold;
+    bool has_past;      /* former runs count in the usage */
     bool continued;     /* the present run goes on where another one stopped */
     bool other;         /* see struct answer_run_state */
     struct span remark; /* members for the answer's top, at its end; "" = none */
@@ -116,6 +128,22 @@ void answer_feed_continue(struct answer_feed *, const struct turn *);
 /* The continuation is given up: the finish reason from before it stands. False: there was none, or
  * it would not be true any more. */
 bool answer_feed_give_up(struct answer_feed *);
+/* The site's run ended well: what the filters hold back goes on, and choices without a finish
+ * reason get theirs, if there is anything in them. `torn` is known then. 0, or -1 (limit, memory).
+ */
+int answer_feed_run_ended(struct answer_feed *);
+/* rules.hold: is the whole answer still held back, and did the site mean it to end? */
+bool answer_feed_is_held(const struct answer_feed *);
+/* Its text so far (of the first choice), behind what `out` has. */
+void answer_feed_held_text(const struct answer_feed *, struct buffer *out);
+/* What a choice of the feed is worth as the JSON that was asked for; NULL = it was not judged. */
+const struct structured_verdict *answer_feed_verdict(const struct answer_feed *, int choice);
+/* Held back: this text instead of the first choice's, and what it is worth. */
+void answer_feed_replace(struct answer_feed *, struct span text, const struct structured_verdict *);
+/* The run is to be forgotten, but its tokens count. */
+void answer_feed_count_run(struct answer_feed *);
+/* It goes out. 0, or -1. */
+int answer_feed_release(struct answer_feed *);
 /* Does the continuation tell again what was told before? It is swallowed. */
 bool answer_feed_started_over(const struct answer_feed *);
 /* Did the choice get anything? */

@@ -13,9 +13,12 @@
 
 #include "adapters/support.h"
 #include "gateway/account_events.h"
+#include "gateway/branch_again.h"
 #include "gateway/branch_continue.h"
 #include "gateway/branch_reuse.h"
 #include "gateway/branch_uploads.h"
+#include "gateway/branch_structure.h"
+#include "gateway/branch_tools.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
@@ -42,6 +45,7 @@ struct tidy {
 };
 
 static void advance(struct branch *);
+static enum branch_step ask_again(struct branch *);
 
 const struct site_config *branch_site(const struct branch *b)
 {
@@ -170,14 +174,33 @@ static enum branch_step give_up_continuing(struct branch *b)
     return BRANCH_OVER;
 }
 
+static enum branch_step fail_writing(struct branch *b)
+{
+    exchange_fail_writing(b->exchange, fail_of(b));
+    return BRANCH_RETRY;
+}
+
 /* The adapter has nothing more to ask: was that an answer, and a whole one? */
 static enum branch_step done(struct branch *b)
 {
+    struct answer_feed *feed = &b->work->feed;
+    if ((feed->rules.tools || feed->rules.structure.wish || feed->hold.on) &&
+        answer_feed_run_ended(feed))
+        return fail_writing(b);
+    if (feed->torn) {
+        fail_set(fail_of(b), FAIL_CUT, "%s ended its answer inside a tool call; ask again",
+                 branch_site(b)->adapter->title);
+        return BRANCH_RETRY;
+    }
     if (!b->work->feed.committed && !answer_feed_is_finished(&b->work->feed)) {
         fail_set(fail_of(b), FAIL_EMPTY, "%s ended its answer without any text",
                  branch_site(b)->adapter->title);
         return BRANCH_RETRY;
     }
+    if (branch_asks_again(b))
+        return ask_again(b);
+    if (answer_feed_release(feed))
+        return fail_writing(b);
     if (branch_continues(b, FAIL_NONE)) {
         note_success(b);
         return BRANCH_PAUSE;
@@ -427,10 +450,10 @@ static int check_capabilities(struct branch *b)
         return fail_set(fail_of(b), FAIL_UNKNOWN_URL,
                         "%s has no %.*s; use a model of an OpenAI-compatible site", a->title,
                         SPAN_ARGS(t->relay.path));
-    if (t->tools_wanted && !(has & CAP_TOOLS))
+    if (t->tools_wanted && branch_site(b)->tools == TOOLS_REFUSE)
         return fail_param(fail_of(b), FAIL_UNSUPPORTED, "tools",
                           "%s has no tools; leave out \"tools\" or use another model", a->title);
-    if (t->response_format_raw.p && !(has & CAP_RESPONSE_FORMAT))
+    if (t->response_format_raw.p && branch_site(b)->structured_output == STRUCTURED_REFUSE)
         return fail_param(fail_of(b), FAIL_UNSUPPORTED, "response_format",
                           "%s has no response_format", a->title);
     if (t->logprobs && !(has & CAP_LOGPROBS))
@@ -443,7 +466,8 @@ static int check_capabilities(struct branch *b)
         return refuse_part(b, PART_FILE, "files");
     if (t->has_foreign && (a->dialect == DIALECT_NONE || a->dialect != t->dialect))
         return refuse_part(b, PART_FOREIGN, "this kind of content");
-    if (t->tools_foreign && (a->dialect == DIALECT_NONE || a->dialect != t->dialect))
+    if (t->tools_foreign &&
+        (branch_emulates(b) || a->dialect == DIALECT_NONE || a->dialect != t->dialect))
         return fail_param(fail_of(b), FAIL_UNSUPPORTED, "tools",
                           "%s does not know the built-in tools of another service; leave them out, "
                           "or use a model of that service",
@@ -460,7 +484,7 @@ static struct answer_rules rules_for(const struct branch *b)
     const struct key_config *key = b->exchange->grant.key;
     const struct turn *t = b->turn;
     unsigned has = site->adapter->capabilities;
-    return (struct answer_rules){
+    struct answer_rules rules = {
         .reasoning = t->reasoning_hidden          ? REASONING_DROP
                      : key && key->reasoning >= 0 ? (enum reasoning_style)key->reasoning
                                                   : site->reasoning,
@@ -469,8 +493,12 @@ static struct answer_rules rules_for(const struct branch *b)
         .max_tokens = t->has_max_tokens && !(has & CAP_MAX_TOKENS) ? t->max_tokens : 0,
         .max_includes_reasoning = t->max_includes_reasoning,
         .may_continue = branch_may_continue(b),
+        .hold = branch_holds_answer(b),
         .told = branch_told(b),
     };
+    branch_tool_rules(b, &rules);
+    branch_structure_rules(b, &rules);
+    return rules;
 }
 
 /* ---- the steps ---- */
@@ -515,7 +543,7 @@ static int begin_run(struct branch *b)
     b->site_steps = 0;
     begin_answer(b);
     b->work->run = (struct turn_run){
-        .turn = b->turn,
+        .turn = branch_again_turn(b) ? branch_again_turn(b) : branch_site_turn(b),
         .site = &site->settings,
         .account = &b->account->view,
         .model = e->targets[b->target].model,
@@ -541,6 +569,8 @@ static int begin_run(struct branch *b)
     if (e->config->capture_dir.n)
         b->work->capture =
             capture_begin(e->config, &b->work->run, site->adapter, e->grant.visitor_key);
+    if (b->work->feed.rules.tools)
+        capture_emulated_tools(b->work->capture, b->turn->tools_raw);
     return 0;
 }
 
@@ -553,6 +583,7 @@ static enum branch_step next_target(struct branch *b)
             return BRANCH_OVER;
         b->target++;
     } while (!exchange_opens(b->exchange, b->target));
+    branch_forget_again(b);
     b->tried = 0;
     b->queue_until_ms = 0; /* another queue, with a patience of its own */
     if (b->work)
@@ -643,7 +674,7 @@ void branch_wait_anew(struct branch *b)
 
 /* What the target's options make of the turn; made once for all branches that have the same. A
  * request that is passed through stays as it is. -1 with fail. */
-static int settle_turn(struct branch *b)
+static int settle_target_turn(struct branch *b)
 {
     struct exchange *e = b->exchange;
     const struct target_config *t = e->targets[b->target].configured;
@@ -669,6 +700,18 @@ static int settle_turn(struct branch *b)
     e->target_turns = made;
     b->turn = turn;
     return 0;
+}
+
+/* What is asked at the target, by the client's account and by the site's. -1 with fail. */
+static int settle_turn(struct branch *b)
+{
+    struct fail fail;
+    if (settle_target_turn(b))
+        return -1;
+    if (!branch_settle_structure(b, &fail) && !branch_settle_tools(b, &fail))
+        return 0;
+    *fail_of(b) = fail;
+    return -1;
 }
 
 static enum branch_step refuse_memory(struct branch *b)
@@ -872,6 +915,19 @@ static enum branch_step run_again(struct branch *b, const char *why)
     return begin_run(b) ? BRANCH_RETRY : BRANCH_ASK;
 }
 
+/* The answer was held back, and is not what was asked for: the same account is asked once more. */
+static enum branch_step ask_again(struct branch *b)
+{
+    note_success(b);
+    end_capture(b, NULL);
+    start_tidy(b);
+    b->adapter = NULL;
+    answer_feed_count_run(&b->work->feed);
+    if (begin_run(b))
+        return BRANCH_RETRY;
+    return b->adapter->capabilities & CAP_LOCAL ? BRANCH_LOCAL : BRANCH_ASK;
+}
+
 static enum branch_step step_retry(struct branch *b)
 {
     enum fail_kind kind = fail_kind_of(b);
@@ -886,6 +942,7 @@ static enum branch_step step_retry(struct branch *b)
         account_met_failure(b->account, model, fail_of(b), now_ms(b));
         metrics_count_failure(engine_of(b)->metrics, branch_site(b)->settings.name, kind);
     }
+    branch_takes_first_answer(b);
     if (b->work && (b->work->feed.committed || b->continuing)) {
         if (branch_continues(b, kind))
             return BRANCH_PAUSE;

@@ -55,6 +55,8 @@ struct branch {
     const struct adapter *adapter; /* NULL: none */
     struct branch_work *work;      /* in the arena; NULL before the first lease */
     struct upstream_call *call;
+    struct branch_again *again;           /* in the arena; NULL: nothing was asked again */
+    struct branch_structure *structure;   /* in the arena; NULL: no answer was complained about */
     struct branch_continuing *continuing; /* in the arena; NULL: no answer was truncated so far */
     struct branch_reuse *reuse; /* in the arena; NULL: it has nothing to do with conversations */
 

@@ -7,6 +7,8 @@
  */
 #include "gateway/branch_reuse.h"
 
+#include "gateway/branch_again.h"
+#include "gateway/branch_tools.h"
 #include "gateway/clock.h"
 #include "gateway/conversation_reuse.h"
 #include "gateway/exchange_internal.h"
@@ -29,7 +31,8 @@ static bool may_reuse(const struct branch *b)
     const struct site_config *site = branch_site(b);
     bool visits = site->keys_passthrough && e->grant.visitor_key.n;
     return site->reuse_conversations && (site->adapter->capabilities & CAP_CONVERSATION) &&
-           e->n_branches == 1 && b->n_choices == 1 && !b->continuing && !visits;
+           e->n_branches == 1 && b->n_choices == 1 && !b->continuing && !branch_again_turn(b) &&
+           !visits;
 }
 
 int branch_read_conversation(struct branch *b)
@@ -78,28 +81,16 @@ struct conversation_told *branch_told(const struct branch *b)
     return b->reuse->told;
 }
 
-/* The turn without what the site has. NULL when memory is short. */
-static const struct turn *rest_of_turn(struct branch *b)
-{
-    struct turn *turn = arena_alloc(&b->exchange->arena, sizeof *turn);
-    if (!turn)
-        return NULL;
-    *turn = *b->turn;
-    turn->messages += b->reuse->turn.held;
-    turn->n_messages -= b->reuse->turn.held;
-    return turn;
-}
-
 int branch_take_conversation(struct branch *b)
 {
     struct turn_run *run = &b->work->run;
     const struct conversation *c = held(b);
     if (b->reuse)
         b->reuse->in_use = false;
-    if (!c || !span_eq(c->account, b->account->view.name) ||
+    if (!c || branch_again_turn(b) || !span_eq(c->account, b->account->view.name) ||
         c->credentials != b->account->credentials_hash)
         return 0;
-    const struct turn *turn = rest_of_turn(b);
+    const struct turn *turn = branch_rest_turn(b, b->reuse->turn.held);
     struct span state = arena_dup(&b->exchange->arena, c->state);
     if (!turn || !state.p)
         return -1;
@@ -130,7 +121,7 @@ void branch_keep_conversation(struct branch *b)
     struct turn_run *run = &b->work->run;
     const struct answer_feed *feed = &b->work->feed;
     if (!b->reuse || !b->reuse->on || !b->reuse->turn.can_keep || b->continuing ||
-        !run->conversation_end.n || feed->other || answer_feed_is_cut(feed))
+        branch_again_turn(b) || !run->conversation_end.n || feed->other || answer_feed_is_cut(feed))
         return;
     const struct conversation c = {
         .hash = conversation_answered(&b->reuse->turn.whole, b->reuse->told),

@@ -128,6 +128,13 @@ struct capture *capture_begin(struct config *config, const struct turn_run *run,
     return c;
 }
 
+void capture_emulated_tools(struct capture *c, struct span tools_raw)
+{
+    struct json_writer w = {c ? &c->beginning : NULL, true};
+    if (c && tools_raw.p)
+        json_member_raw(&w, "emulated_tools", tools_raw);
+}
+
 void capture_drop(struct capture *c)
 {
     if (!c)

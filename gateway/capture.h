@@ -34,6 +34,8 @@ struct capture;
  * reference of the config, and copies. */
 struct capture *capture_begin(struct config *, const struct turn_run *, const struct adapter *,
                               struct span secret);
+/* The tools that the site was told of by words. */
+void capture_emulated_tools(struct capture *, struct span tools_raw);
 void capture_request(struct capture *, const struct turn_run *, const struct site_request *);
 void capture_head(struct capture *, const struct site_head *);
 void capture_body(struct capture *, struct span bytes);

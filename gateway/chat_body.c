@@ -234,7 +234,6 @@ static void write_attachments(struct json_writer *w, const struct message *messa
 static void write_messages(struct json_writer *w, const struct turn *t)
 {
     size_t results = 0; /* where the present run of results begins */
-    json_key(w, "messages");
     json_begin_array(w);
     for (size_t i = 0; i < t->n_messages; i++) {
         if (t->messages[i].role != ROLE_TOOL)
@@ -348,6 +347,14 @@ static void write_parameters(struct json_writer *w, const struct turn *t)
         json_member_raw(w, "stream_options", SPAN("{\"include_usage\":true}"));
 }
 
+/* In the arena; the buffer is freed. */
+static int keep_body(struct arena *arena, struct buffer *out, struct span *body, struct fail *fail)
+{
+    *body = out->error ? span_of(NULL, 0) : arena_dup(arena, buffer_span(out));
+    buffer_free(out);
+    return body->p ? 0 : fail_memory(fail);
+}
+
 int chat_body_write(struct arena *arena, const struct turn *t, struct span *body, struct fail *fail)
 {
     struct buffer out;
@@ -355,10 +362,43 @@ int chat_body_write(struct arena *arena, const struct turn *t, struct span *body
     struct json_writer w = json_writer(&out);
     json_begin_object(&w);
     json_member(&w, "model", t->model);
+    json_key(&w, "messages");
     write_messages(&w, t);
     write_parameters(&w, t);
     json_end_object(&w);
-    *body = out.error ? span_of(NULL, 0) : arena_dup(arena, buffer_span(&out));
-    buffer_free(&out);
-    return body->p ? 0 : fail_memory(fail);
+    return keep_body(arena, &out, body, fail);
+}
+
+static bool asks_for_tools(struct span raw_key)
+{
+    static const struct span keys[] = {SPAN_INIT("tools"), SPAN_INIT("tool_choice"),
+                                       SPAN_INIT("parallel_tool_calls"), SPAN_INIT("functions"),
+                                       SPAN_INIT("function_call")};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (json_raw_key_is(raw_key, keys[i]))
+            return true;
+    }
+    return false;
+}
+
+int chat_body_without_tools(struct arena *arena, const struct turn *t, struct span *body,
+                            struct fail *fail)
+{
+    struct buffer out, messages;
+    buffer_init(&out, BODY_LIMIT);
+    buffer_init(&messages, BODY_LIMIT);
+    struct json_writer w = json_writer(&messages);
+    write_messages(&w, t);
+    buffer_char(&out, '{');
+    struct json_raw_iter it = json_raw_each(t->raw);
+    while (json_raw_next(&it)) {
+        bool list = json_raw_key_is(it.key, SPAN("messages"));
+        if (!asks_for_tools(it.key))
+            json_raw_append_member(&out, it.key, list ? buffer_span(&messages) : it.value);
+    }
+    buffer_char(&out, '}');
+    if (messages.error)
+        out.error = messages.error;
+    buffer_free(&messages);
+    return keep_body(arena, &out, body, fail);
 }

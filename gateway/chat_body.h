@@ -24,5 +24,8 @@
 /* The turn's `raw` is not looked at. `*body` is one valid JSON object in the arena, with
  * JSON_PADDING. 0, or -1 with fail when memory is short. */
 int chat_body_write(struct arena *, const struct turn *, struct span *body, struct fail *);
+/* For a turn that has other messages and no tools any more: its `raw` as it is, but with these
+ * messages, and without what asks for tools. Likewise. */
+int chat_body_without_tools(struct arena *, const struct turn *, struct span *body, struct fail *);
 
 #endif

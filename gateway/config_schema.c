@@ -172,6 +172,15 @@ static const struct schema_key site_keys[] = {
     {"reasoning", &value_word, AT(site_config, reasoning), .otherwise = "'field'",
      .words = "field think drop untouched",
      .help = "reasoning_content, <think>…</think> in content, nothing, or as the site sends it"},
+    {"tools", &value_word, AT(site_config, tools), .words = "native emulate refuse",
+     .help =
+         "the site's own tools, tools by words in the prompt (docs/tools.md), or none; default: "
+         "native where the adapter has tools, else emulate"},
+    {"structured_output", &value_word, AT(site_config, structured_output),
+     .words = "native emulate refuse",
+     .help = "the site's own response_format, one by words in the prompt and a check of the answer "
+             "(docs/structured-output.md), or none; default: native where the adapter has it, else "
+             "emulate"},
     {"field_aliases", &value_aliases, .otherwise = "{}",
      .help = "recursive renames of request fields, for openai-like sites"},
     {"path", &value_chat_path, AT(site_config, settings.path), .otherwise = "''",

@@ -742,6 +742,34 @@ static bool takes_api_key(const struct adapter *adapter)
     return field && field->name;
 }
 
+static void settle_tools(struct config_reader *r, const struct toml_node *table,
+                         struct site_config *site)
+{
+    const struct toml_node *given = toml_get(table, "tools");
+    bool native = site->adapter->capabilities & CAP_TOOLS;
+    if (!given)
+        site->tools = native ? TOOLS_NATIVE : TOOLS_EMULATE;
+    else if (site->tools == TOOLS_NATIVE && !native)
+        config_error(r, given,
+                     "\"tools\" in [[sites]] cannot be \"native\": %s has no tools of its own "
+                     "(\"emulate\" or \"refuse\")",
+                     site->adapter->name);
+}
+
+static void settle_structured_output(struct config_reader *r, const struct toml_node *table,
+                                     struct site_config *site)
+{
+    const struct toml_node *given = toml_get(table, "structured_output");
+    bool native = site->adapter->capabilities & CAP_RESPONSE_FORMAT;
+    if (!given)
+        site->structured_output = native ? STRUCTURED_NATIVE : STRUCTURED_EMULATE;
+    else if (site->structured_output == STRUCTURED_NATIVE && !native)
+        config_error(r, given,
+                     "\"structured_output\" in [[sites]] cannot be \"native\": %s has no "
+                     "response_format of its own (\"emulate\" or \"refuse\")",
+                     site->adapter->name);
+}
+
 void config_finish_site(struct config_reader *r, const struct toml_node *table, void *record)
 {
     struct site_config *site = record;
@@ -759,6 +787,8 @@ void config_finish_site(struct config_reader *r, const struct toml_node *table, 
             "\"keys.passthrough\" in [[sites]] needs an adapter whose accounts have an api_key; %s "
             "has none",
             adapter->name);
+    settle_tools(r, table, site);
+    settle_structured_output(r, table, site);
     if (site->reuse_conversations && !(adapter->capabilities & CAP_CONVERSATION))
         config_error(r, toml_get(table, "reuse_conversations"),
                      "\"reuse_conversations\" in [[sites]] needs an adapter that can go on in a "

@@ -69,6 +69,11 @@ struct conversation_told {
     bool begun;
     size_t n_pending;
     char pending[PENDING_MAX];
+    mbedtls_sha256_context calls; /* with n_calls */
+    size_t n_calls;
+    bool in_string, escaped; /* of the last call's arguments, as are these */
+    int hex_digits;          /* of an escape, that are still to come */
+    uint32_t unit, high;
 };
 
 static bool is_blank(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
@@ -77,7 +82,7 @@ void conversation_told_begin(struct conversation_told *t)
 {
     begin(&t->digest);
     t->begun = false;
-    t->n_pending = 0;
+    t->n_pending = t->n_calls = 0;
 }
 
 struct conversation_told *conversation_told_create(struct arena *arena)
@@ -123,6 +128,98 @@ void conversation_told_add(struct conversation_told *t, struct span text)
     add_blanks(t, text.p + last, text.n - last);
 }
 
+enum { CALL_END = 0xFF /* in no text */ };
+
+void conversation_told_call(struct conversation_told *t, struct span id, struct span name)
+{
+    if (!t->n_calls++)
+        begin(&t->calls);
+    add_bytes(&t->calls, &(unsigned char){CALL_END}, 1);
+    add_text(&t->calls, id);
+    add_text(&t->calls, name);
+    t->in_string = t->escaped = false;
+    t->hex_digits = 0;
+    t->unit = t->high = 0;
+}
+
+/* A code unit of an escape, as UTF-8. */
+static void put_unit(struct conversation_told *t, uint32_t unit)
+{
+    static const unsigned char lead[] = {0, 0xC0, 0xE0, 0xF0};
+    unsigned char bytes[4];
+    size_t n = 0;
+    if (unit >= 0xD800 && unit < 0xDC00) { /* its other half is to come */
+        t->high = unit;
+        return;
+    }
+    if (unit >= 0xDC00 && unit < 0xE000 && t->high)
+        unit = 0x10000 + ((t->high - 0xD800) << 10) + (unit - 0xDC00);
+    t->high = 0;
+    unsigned more = unit < 0x80 ? 0 : unit < 0x800 ? 1 : unit < 0x10000 ? 2 : 3;
+    bytes[n++] = (unsigned char)(lead[more] | unit >> (6 * more));
+    while (more-- > 0)
+        bytes[n++] = (unsigned char)(0x80 | (unit >> (6 * more) & 0x3F));
+    add_bytes(&t->calls, bytes, n);
+}
+
+/* Behind a backslash. What must stay escaped does. */
+static void put_escape(struct conversation_told *t, char c)
+{
+    static const char from[] = "bfnrt", to[] = "\b\f\n\r\t";
+    const char *at = strchr(from, c);
+    t->escaped = false;
+    if (c == 'u') {
+        t->unit = 0;
+        t->hex_digits = 4;
+    } else if (c == '"' || c == '\\') {
+        add_bytes(&t->calls, (const char[]){'\\', c}, 2);
+    } else {
+        add_bytes(&t->calls, at && c ? &to[at - from] : &c, 1);
+    }
+}
+
+/* A character that counts otherwise than as it is, or not at all; of others, only what they mean
+ * for the next. */
+static void look_at(struct conversation_told *t, char c)
+{
+    if (t->hex_digits) {
+        int digit = hex_digit(c);
+        t->unit = t->unit << 4 | (uint32_t)(digit < 0 ? 0 : digit);
+        if (!--t->hex_digits)
+            put_unit(t, t->unit);
+    } else if (t->escaped) {
+        put_escape(t, c);
+    } else {
+        t->in_string ^= c == '"';
+        t->escaped = t->in_string && c == '\\';
+    }
+}
+
+void conversation_told_arguments(struct conversation_told *t, struct span piece)
+{
+    size_t from = 0;
+    for (size_t i = 0; i < piece.n; i++) {
+        size_t before = i - from;
+        bool special = t->hex_digits || t->escaped || (t->in_string && piece.p[i] == '\\') ||
+                       (!t->in_string && is_blank(piece.p[i]));
+        if (special) { /* what stands before it goes first */
+            add_bytes(&t->calls, piece.p + from, before);
+            from = i + 1;
+        }
+        look_at(t, piece.p[i]);
+    }
+    add_bytes(&t->calls, piece.p + from, piece.n - from);
+}
+
+static void add_calls(mbedtls_sha256_context *c, struct conversation_told *t)
+{
+    add_number(c, t->n_calls);
+    if (!t->n_calls)
+        return;
+    struct conversation_hash calls = end(&t->calls);
+    add_hash(c, &calls);
+}
+
 static struct conversation_hash told_end(struct conversation_told *t) { return end(&t->digest); }
 
 /* ---- messages ---- */
@@ -135,16 +232,6 @@ static void add_part(mbedtls_sha256_context *c, const struct part *p)
     add_text(c, p->base64);
     add_text(c, p->filename);
     add_text(c, p->file_id);
-}
-
-static void add_tool_calls(mbedtls_sha256_context *c, const struct message *m)
-{
-    add_number(c, m->n_tool_calls);
-    for (size_t i = 0; i < m->n_tool_calls; i++) {
-        add_text(c, m->tool_calls[i].id);
-        add_text(c, m->tool_calls[i].name);
-        add_text(c, m->tool_calls[i].arguments);
-    }
 }
 
 /* Behind our own <think>…</think> (reasoning = "think"), which some clients take out. */
@@ -165,7 +252,7 @@ static bool is_thinking(const struct part *p)
     return p->kind == PART_THINKING || p->kind == PART_REDACTED;
 }
 
-/* An answer that is nothing but text has the digest that conversation_answered makes of it. */
+/* An answer of text and calls has the digest that conversation_answered makes of it. */
 static void add_answer(mbedtls_sha256_context *c, const struct message *m)
 {
     struct conversation_told told;
@@ -178,6 +265,10 @@ static void add_answer(mbedtls_sha256_context *c, const struct message *m)
         else
             others += !is_thinking(p);
     }
+    for (size_t i = 0; i < m->n_tool_calls; i++) {
+        conversation_told_call(&told, m->tool_calls[i].id, m->tool_calls[i].name);
+        conversation_told_arguments(&told, m->tool_calls[i].arguments);
+    }
     struct conversation_hash text = told_end(&told);
     add_hash(c, &text);
     add_number(c, others);
@@ -185,7 +276,7 @@ static void add_answer(mbedtls_sha256_context *c, const struct message *m)
         if (!is_told(&m->parts[i]) && !is_thinking(&m->parts[i]))
             add_part(c, &m->parts[i]);
     }
-    add_tool_calls(c, m);
+    add_calls(c, &told);
 }
 
 static struct conversation_hash after(const struct conversation_hash *before,
@@ -218,7 +309,7 @@ struct conversation_hash conversation_answered(const struct conversation_hash *w
     add_number(&c, ROLE_ASSISTANT);
     add_hash(&c, &text);
     add_number(&c, 0); /* other parts */
-    add_number(&c, 0); /* tool calls */
+    add_calls(&c, told);
     return end(&c);
 }
 
@@ -241,6 +332,8 @@ static struct conversation_hash beginning(const struct conversation_scope *s, co
     add_text(&c, t->tools_raw);
     add_text(&c, t->tool_choice_raw);
     add_text(&c, t->response_format_raw);
+    if (t->no_parallel_tool_calls) /* what the site was told of tools */
+        add_text(&c, SPAN("one call"));
     return end(&c);
 }
 

@@ -53,6 +53,10 @@ struct conversation_told *conversation_told_create(struct arena *);
 /* Forgets what was told. */
 void conversation_told_begin(struct conversation_told *);
 void conversation_told_add(struct conversation_told *, struct span text);
+/* A call of a tool, and pieces of its arguments, before the next one. White space between the
+ * tokens of arguments does not count, nor how characters are escaped: clients write them anew. */
+void conversation_told_call(struct conversation_told *, struct span id, struct span name);
+void conversation_told_arguments(struct conversation_told *, struct span piece);
 /* The history with that answer behind it. Once. */
 struct conversation_hash conversation_answered(const struct conversation_hash *whole,
                                                struct conversation_told *);

@@ -109,6 +109,7 @@ static struct span anthropic_field(const char *param, char field[FIELD_MAX])
 {
     static const char *const names[][2] = {
         {"response_format", "output_config.format"},
+        {"response_format.json_schema.schema", "output_config.format.schema"},
         {"stop", "stop_sequences"},
     };
     size_t n = 0;

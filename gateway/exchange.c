@@ -16,7 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "gateway/branch_again.h"
 #include "gateway/branch_continue.h"
+#include "gateway/branch_structure.h"
 #include "gateway/chat_request.h"
 #include "gateway/clock.h"
 #include "gateway/error_response.h"
@@ -405,6 +407,8 @@ void exchange_park(struct exchange *e)
     e->parked = true;
     e->prompts = NULL;
     e->target_turns = NULL;
+    e->emulated_turns = NULL;
+    e->structured_turns = NULL;
     e->branches->asked = e->branches->turn = NULL;
     arena_free(&e->parsed);
     http_exchange_pack_body(e->http);
@@ -803,6 +807,8 @@ static void log_access(struct exchange *e)
     if (most_tries(e) > 1)
         log_record_int(&r, "tries", most_tries(e));
     branch_log_continued(&r, e->branches, e->n_branches);
+    branch_log_again(&r, e->branches, e->n_branches);
+    branch_log_structure(&r, e->branches, e->n_branches);
     for (size_t i = 0; i < e->n_branches; i++)
         drifts += e->branches[i].drifts;
     if (drifts)

@@ -72,9 +72,11 @@ struct exchange {
     struct limited_key *limited; /* reference; NULL = not one of ours */
     struct access_grant grant;   /* its visitor_key is in the arena */
     struct arena arena;
-    struct arena parsed;              /* the turns and what was made of them, while needed */
-    struct prompts *prompts;          /* in `parsed`; NULL while the exchange is parked */
-    struct target_turn *target_turns; /* made so far, in `parsed` */
+    struct arena parsed;                  /* the turns and what was made of them, while needed */
+    struct prompts *prompts;              /* in `parsed`; NULL while the exchange is parked */
+    struct target_turn *target_turns;     /* made so far, in `parsed` */
+    struct emulated_turn *emulated_turns; /* likewise (branch_tools.h) */
+    struct structured_made *structured_turns; /* likewise (branch_structure.h) */
     struct span model;
     uint64_t conversation; /* names it for the choice of accounts; 0 = not known */
 

@@ -9,6 +9,7 @@
 #include "base/json_write.h"
 #include "gateway/chat_request.h"
 #include "gateway/replay_setup.h"
+#include "gateway/replay_tools.h"
 #include "sse/frame_decoder.h"
 #include "sse/text_guard.h"
 
@@ -33,7 +34,8 @@ struct player {
     struct json_parser *json;
     struct site_account account;
     struct turn turn;
-    struct delta_sink sink;
+    struct delta_sink sink, called; /* `called`: behind the emulated tools, which `sink` is then */
+    struct replay_tools *tools;     /* NULL: none were emulated */
     struct turn_run run;
     struct site_request request;
     uint64_t chance;
@@ -259,7 +261,13 @@ static int begin(struct player *p, const struct replay_setup *setup, FILE *out, 
                          setup->held[i].expires_ms))
             return fail_memory(fail);
     }
-    p->sink = (struct delta_sink){put_delta, p};
+    p->sink = p->called = (struct delta_sink){put_delta, p};
+    if (setup->emulated_tools.p) {
+        p->tools = replay_tools_create(&p->arena, p->json, setup->emulated_tools, &p->called, fail);
+        if (!p->tools)
+            return -1;
+        p->sink = replay_tools_sink(p->tools);
+    }
     p->run = (struct turn_run){
         .turn = &p->turn,
         .site = &setup->site,
@@ -287,6 +295,7 @@ static void finish(struct player *p)
         for (size_t k = 0; k < CHANNELS; k++)
             buffer_free(&p->channels[i][k].text);
     }
+    replay_tools_destroy(p->tools);
     buffer_free(&p->others);
     buffer_free(&p->scratch);
     buffer_free(&p->line);
@@ -391,6 +400,8 @@ static void write_end(struct player *p, struct json_writer *w)
     for (size_t i = 0; i < p->n_drift; i++)
         json_string(w, span_str(p->drift[i]));
     json_end_array(w);
+    if (p->tools && replay_tools_torn(p->tools))
+        json_member_bool(w, "half_call", true);
     if (p->end && strcmp(p->end, "wants_more") == 0)
         json_member_repaired(w, "wants", p->request.target);
 }
@@ -418,6 +429,8 @@ static int play_once(const struct replay_setup *setup, const uint32_t *splits, s
     int rc = begin(p, setup, out, fail);
     if (rc == 0)
         rc = play(p, splits, n_splits, fail);
+    if (rc == 0 && p->tools && replay_tools_end(p->tools, p->run.fail.kind != FAIL_NONE))
+        rc = fail_memory(fail);
     if (rc == 0) {
         end_channels(p);
         write_sum(p, sum);

@@ -7,10 +7,12 @@
  * all files there); without both, harmless values are taken, and the folder's name is the
  * adapter's. The members of a setup are those that a capture has; each may be missing:
  *
- *     adapter, base_url, path, options, model, model_note, now_ms, stream, tools,
+ *     adapter, base_url, path, options, model, model_note, now_ms, stream, tools, emulated_tools,
  *     account {name, guest, credentials [name], held {name: expires_ms}},
  *     steps [{request {method, target}, answer {status, content_type, retry_after, headers, body or
  *             body_base64, splits, end: clean cut left, transport {kind, message}}}]
+ *
+ * `emulated_tools` are those that the site was told of by words: calls are looked for in the text.
  *
  * The last step is FILE's, and has no body; those before it are what the adapter asks for first.
  */

@@ -339,6 +339,13 @@ static int write_chat(struct replay_setup *s, struct json root, struct fail *fai
     json_end_object(&w);
     s->chat = arena_dup(&s->arena, buffer_span(&chat));
     bool bad = chat.error || !s->chat.p;
+    struct json emulated = json_get(root, "emulated_tools");
+    if (json_is(emulated, JSON_ARRAY)) {
+        buffer_clear(&chat);
+        json_dump(&chat, emulated);
+        s->emulated_tools = arena_dup(&s->arena, buffer_span(&chat));
+        bad |= chat.error || !s->emulated_tools.p;
+    }
     buffer_free(&chat);
     return bad ? fail_memory(fail) : 0;
 }

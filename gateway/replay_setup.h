@@ -37,7 +37,8 @@ struct replay_setup {
     const struct replay_held *held;
     size_t n_held;
     struct span model, model_note;
-    struct span chat; /* what the client asked */
+    struct span chat;           /* what the client asked */
+    struct span emulated_tools; /* a JSON array; {NULL,0} = none */
     int64_t now_ms;
     struct replay_step *steps; /* at least one; the last is the file's */
     size_t n_steps;

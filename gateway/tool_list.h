@@ -52,6 +52,10 @@ int tool_list_read(struct arena *, struct json_parser *, struct span tools_raw, 
                    struct fail *);
 /* Exactly that name, or NULL. */
 const struct tool *tool_list_find(const struct tool_list *, struct span name);
+/* The tool that a model means by `name`: that very name, or - when just one tool fits - the name
+ * behind a namespace ("functions.NAME", "default_api.NAME"), before a number (":0") or ".call", in
+ * other case, with '-', '_', '.' or blanks for one another. NULL = none. */
+const struct tool *tool_list_find_like(const struct tool_list *, struct span name);
 const struct tool_property *tool_find_property(const struct tool *, struct span name);
 
 #endif

@@ -14,9 +14,18 @@
  *   together are one valid JSON object, one END. Arguments leave as they come, mended on the way
  *   (quotes, commas, line breaks, braces, Python's words, types that the tool's schema wants).
  * - What looks like a call and is none - an unknown tool, no name, a form that cannot be mended, a
- *   mark in a code fence, in `quotes`, or at the end with nothing behind it - is TEXT, byte for
- *   byte. Only white space behind a call, before another one or before the end, is left out.
+ *   mark in code, or at the end with nothing behind it - is TEXT, byte for byte. Only white space
+ * and closing brackets behind a call, before another one or before the end, are left out.
  * - The marks of a call never are TEXT, nor is a part of its arguments.
+ * - A result that the model writes itself behind a call is its invention: all from its mark on is
+ *   dropped (tool_parser_invented).
+ *
+ * Code (text_code.h): a mark in a fence or between backticks is TEXT. A fence at a line's beginning
+ * whose info is empty, json, xml, python, or a name for calls (tool_call, tool_code …), and that
+ * begins with a call of a known tool, is that call, unless one of the words that announce an
+ * example stands in the 256 bytes before it (tool_parser.c lists them). JSON and f(a=1) without any
+ * mark are a call only in such a fence, at the very beginning of the text, or right behind another
+ * call, and only with arguments.
  */
 #ifndef DRAGOMAN_GATEWAY_TOOL_PARSER_H
 #define DRAGOMAN_GATEWAY_TOOL_PARSER_H
@@ -54,8 +63,9 @@ enum {
                             so far are out, there is no END */
 };
 
-/* What may be held back of one call before its name is known, and of text that may be one. More is
- * text. */
+/* What may be held back of one call before its name is known and an argument is there. More is
+ * text.
+ */
 enum { TOOL_HELD_MAX = 256 * 1024 };
 
 /* The list outlives the parser. NULL when memory is short. */
@@ -67,5 +77,8 @@ int tool_parser_feed(struct tool_parser *, struct span piece, const struct tool_
 int tool_parser_end(struct tool_parser *, enum tool_end, const struct tool_event_sink *);
 /* Calls that have begun so far. */
 int tool_parser_calls(const struct tool_parser *);
+/* Has the model begun to write the result of a call itself ("<tool_response>", "Observation:")? All
+ * from there on is its invention: it is dropped, and what still comes may as well be stopped. */
+bool tool_parser_invented(const struct tool_parser *);
 
 #endif

@@ -253,7 +253,7 @@ describe("Anthropic's SDK", {timeout: 120000}, () => {
     await fails(ask({max_tokens: undefined}), Anthropic.BadRequestError, 'invalid_request_error', /^max_tokens: is required/);
     await fails(ask({messages: [{role: 'user', content: [{type: 'text', text: 'a'}, {type: 'image', source: {type: 'base64'}}]}]}),
       Anthropic.BadRequestError, 'invalid_request_error', /^messages\.0\.content\.1\.source\.media_type: is required/);
-    await fails(ask({model: 'zai/glm-4.6', tools: [weather]}), Anthropic.BadRequestError, 'invalid_request_error', /^tools: /);
+    await fails(ask({model: 'zai/glm-4.6', tools: [weather], tool_choice: {type: 'tool', name: 'other'}}), Anthropic.BadRequestError, 'invalid_request_error', /^tool_choice .*"other"/);
     await fails(ask({model: 'up/gpt-test', tools: [{type: 'web_search_20250305', name: 'web_search'}]}), Anthropic.BadRequestError, 'invalid_request_error', /^tools: .*built-in tools/);
     await fails(ask({model: 'up/gpt-test', messages: [{role: 'user', content: [{type: 'search_result', source: 's', title: 't', content: []}]}]}),
       Anthropic.BadRequestError, 'invalid_request_error', /^messages\.0\.content\.0: /);

@@ -232,7 +232,7 @@ describe('limits of the gateway itself', () => {
   });
 
   it('features that a site lacks: 400 unsupported_value with the field', async () => {
-    const gateway = await startGateway({sites: [{name: 'zai', adapter: 'zai', accounts: [{name: 'g', guest: true}]}]});
+    const gateway = await startGateway({sites: [{name: 'zai', adapter: 'zai', tools: 'refuse', accounts: [{name: 'g', guest: true}]}]});
     try {
       for (const [more, param] of [[{logprobs: true}, 'logprobs'], [{tools: [{type: 'function', function: {name: 'f'}}]}, 'tools']]) {
         await checkError(await chat(gateway.base, {model: 'glm-4.5', ...user('x'), ...more}), {status: 400, type: bad, code: 'unsupported_value', param});

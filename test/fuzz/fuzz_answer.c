@@ -1,9 +1,9 @@
 /*
  * test/fuzz/fuzz_answer.c - text on its way to a client through every filter of an answer: leaked
- * thinking, the seams of continuations, stop texts, token limits, streamed and whole, chat and
- * completions.
+ * thinking, the seams of continuations, calls of tools, stop texts, token limits, held back or not,
+ * streamed and whole, chat and completions.
  *
- * Input: two bytes of choices, then the text; each 0xFF cuts a piece; behind a piece that begins
+ * Input: three bytes of choices, then the text; each 0xFF cuts a piece; behind a piece that begins
  * with 0xFE the next run goes on. What must hold: no finding; each way ends; what is streamed is
  * lines of events with JSON.
  */
@@ -11,6 +11,7 @@
 
 #include "gateway/answer.h"
 #include "gateway/api.h"
+#include "gateway/tool_list.h"
 #include "test/fuzz/check_events.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -31,7 +32,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct span stops[] = {SPAN_INIT("stop"), SPAN_INIT("</t"), SPAN_INIT("\n\n\n")};
     static const struct token_source estimated = {NULL, NULL};
-    if (size < 2)
+    static const struct tool some_tools[] = {{.name = SPAN_INIT("get"), .takes_others = true},
+                                             {.name = SPAN_INIT("put"), .takes_others = true}};
+    static const struct tool_list tools = {some_tools, 2};
+    if (size < 3)
         return 0;
     const struct api *api = data[0] & 1 ? &api_completions : &api_chat;
     bool stream = data[0] & 2;
@@ -42,6 +46,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .max_tokens = data[1] & 15,
         .max_includes_reasoning = data[1] & 16,
         .may_continue = data[1] & 128,
+        .tools = data[2] & 1 && !(data[1] & 128) ? &tools : NULL, /* one excludes the other */
+        .one_call = data[2] & 2,
+        .hold = data[2] & 4,
     };
     const struct answer_meta meta = {
         .id = SPAN("chatcmpl-1"), .model = SPAN("m"), .created = 1, .include_usage = data[0] & 32};
@@ -62,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     answer_feed_add(&answer, &feed, &turn, 0, 1);
     answer_feed_begin(&feed, &rules);
 
-    struct span text = span_of((const char *)data + 2, size - 2);
+    struct span text = span_of((const char *)data + 3, size - 3);
     bool reasoning = data[1] & 32;
     while (text.n) {
         ptrdiff_t cut = span_find_char(text, '\xFF');
@@ -75,8 +82,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         reasoning = data[1] & 64 ? !reasoning : reasoning;
         text = cut < 0 ? SPAN("") : span_from(text, (size_t)cut + 1);
     }
+    if (data[2] & 8)
+        assert(answer_feed_run_ended(&feed) == 0);
     assert(answer_end(&answer, &body) == 0);
-    assert(!rules.max_tokens ||
+    assert(!rules.max_tokens || rules.tools || /* the name of a call is whole */
            answer.usage.completion <= rules.max_tokens + answer.usage.reasoning);
     if (stream)
         check_events(json, buffer_span(&out));

@@ -160,18 +160,18 @@ static void calls_and_results_are_written(void **state)
                         "{\"role\":\"tool\",\"tool_call_id\":\"a\\\"b<&>\",\"content\":\"odd\"}"),
         SPAN("user: weather?\n"
              "assistant: I look.\n"
-             "<tool_call>{\"id\":\"c1\",\"name\":\"get\",\"arguments\":\"{\\\"q\\\":\\\"x\\\\ny\\\""
-             "}\"}</tool_call>\n"
-             "<tool_call>{\"id\":\"c2\",\"name\":\"put\",\"arguments\":\"\"}</tool_call>\n"
+             "<tool_call>{\"name\": \"get\", \"arguments\": {\"q\":\"x\\ny\"}, \"id\": "
+             "\"c1\"}</tool_call>\n"
+             "<tool_call>{\"name\": \"put\", \"arguments\": {}, \"id\": \"c2\"}</tool_call>\n"
              "tool: <tool_result id=\"c2\" name=\"put\">done</tool_result>\n"
              "tool: <tool_result id=\"c1\" name=\"own\"></tool_result>\n"
-             "tool: <tool_result id=\"a&quot;b&lt;&amp;&gt;\" name=\"\">odd</tool_result>"));
+             "tool: <tool_result id=\"a&quot;b&lt;&amp;&gt;\">odd</tool_result>"));
     /* a call without text has no empty line before it */
     assert_span_equal(flattened("{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":"
                                 "\"c\",\"type\":\"function\",\"function\":{\"name\":\"f\","
                                 "\"arguments\":\"{}\"}}]}"),
-                      SPAN("assistant: <tool_call>{\"id\":\"c\",\"name\":\"f\",\"arguments\":"
-                           "\"{}\"}</tool_call>"));
+                      SPAN("assistant: <tool_call>{\"name\": \"f\", \"arguments\": {}, "
+                           "\"id\": \"c\"}</tool_call>"));
 }
 
 static void a_single_text_is_not_copied(void **state)

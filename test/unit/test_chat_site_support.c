@@ -149,7 +149,7 @@ static void a_posted_form(void **state)
     "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"c1\",\"type\":"            \
     "\"function\",\"function\":{\"name\":\"get\",\"arguments\":\"{}\"}}]},"                        \
     "{\"role\":\"tool\",\"tool_call_id\":\"c1\",\"content\":\"42\"}"
-#define CALL_TEXT   "<tool_call>{\"id\":\"c1\",\"name\":\"get\",\"arguments\":\"{}\"}</tool_call>"
+#define CALL_TEXT   "<tool_call>{\"name\": \"get\", \"arguments\": {}, \"id\": \"c1\"}</tool_call>"
 #define RESULT_TEXT "<tool_result id=\"c1\" name=\"get\">42</tool_result>"
 #define PICTURE     "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,AAAA\"}}"
 

@@ -516,8 +516,8 @@ static void a_plain_turn(void **state)
     "\"tool\",\"tool_call_id\":\"t1\",\"content\":\"noon\"},{\"role\":\"system\",\"content\":"     \
     "\"Late.\"},{\"role\":\"user\",\"content\":\"c\"}"
 #define FLAT                                                                                       \
-    "Be brief.\\nBe kind.\\n\\nHuman: a\\nb\\n\\nAssistant: <tool_call>{\\\"id\\\":\\\"t1\\\","    \
-    "\\\"name\\\":\\\"clock\\\",\\\"arguments\\\":\\\"{}\\\"}</tool_call>\\n\\nHuman: "            \
+    "Be brief.\\nBe kind.\\n\\nHuman: a\\nb\\n\\nAssistant: <tool_call>{\\\"name\\\": "            \
+    "\\\"clock\\\", \\\"arguments\\\": {}, \\\"id\\\": \\\"t1\\\"}</tool_call>\\n\\nHuman: "       \
     "<tool_result id=\\\"t1\\\" name=\\\"clock\\\">noon</tool_result>\\n\\nSystem: "               \
     "Late.\\n\\nHuman: c"
 

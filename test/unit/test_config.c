@@ -1140,6 +1140,34 @@ static bool shows(struct span text, const char *part)
     return span_find(text, span_str(part)) >= 0;
 }
 
+static void tools_are_the_sites_own_or_words(void **state)
+{
+#define ZAI   "[[sites]]\nname='z'\nadapter='zai'\n"
+#define TOKEN "[[sites.accounts]]\ntoken='t'\n"
+    static const struct {
+        const char *text;
+        enum tools_mode tools;
+        const char *shown;
+    } cases[] = {
+        {ZAI TOKEN, TOOLS_EMULATE, "tools = \"emulate\"\n"},
+        {ZAI "tools='refuse'\n" TOKEN, TOOLS_REFUSE, "tools = \"refuse\"\n"},
+        {OPENAI ACCOUNT, TOOLS_NATIVE, "tools = \"native\"\n"},
+        {OPENAI "tools='native'\n" ACCOUNT, TOOLS_NATIVE, "tools = \"native\"\n"},
+        {OPENAI "tools='emulate'\n" ACCOUNT, TOOLS_EMULATE, "tools = \"emulate\"\n"},
+        {OPENAI "tools='refuse'\n" ACCOUNT, TOOLS_REFUSE, "tools = \"refuse\"\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buffer out;
+        struct config *c = good(cases[i].text);
+        assert_int_equal(c->sites[0].tools, cases[i].tools);
+        assert_true(shows(printed(c, &out), cases[i].shown));
+        buffer_free(&out);
+        config_unref(c);
+    }
+    refused_saying(ZAI "tools='native'\n" TOKEN, "zai has no tools of its own");
+    refused_saying(ZAI "tools='yes'\n" TOKEN, "native");
+}
+
 /* The site's keys, over them those of the model that are given, over them the target's one. */
 static void truncated_answers_are_continued_where_it_says_so(void **state)
 {
@@ -1644,6 +1672,7 @@ int main(void)
         cmocka_unit_test(every_key_of_the_server_arrives),
         cmocka_unit_test(every_key_of_a_site_arrives),
         cmocka_unit_test(the_adapters_own_origin_and_limit_are_the_defaults),
+        cmocka_unit_test(tools_are_the_sites_own_or_words),
         cmocka_unit_test(base_urls_are_taken_apart),
         cmocka_unit_test(broken_urls_are_refused_without_repeating_them),
         cmocka_unit_test(unknown_keys_are_named_with_place_and_nearest_name),

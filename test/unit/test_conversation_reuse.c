@@ -198,6 +198,49 @@ static void an_answer_may_come_in_any_pieces(void **state)
     }
 }
 
+/* Calls count, but not how a client writes their arguments down. */
+static void rounds_of_calls_go_on(void **state)
+{
+    static const struct {
+        const char *told, *back;
+        bool same;
+    } cases[] = {
+        {"{\"q\": \"a b\", \"n\":[1, 2]}", "{ \"q\":\"a b\",\n\"n\":[1,2] }", true},
+        {"{\"q\":\"\\u00e9\\/\\u4f60\\ud83c\\udf0d\"}", "{\"q\":\"é/你🌍\"}", true},
+        {"{\"q\":\"\\u000a \\\" \\\\\"}", "{\"q\":\"\\n \\\" \\\\\"}", true},
+        {"{\"q\":\"a b\"}", "{\"q\":\"ab\"}", false},
+        {"{\"q\":\"\\\" \"}", "{\"q\":\"\\\"\"}", false},
+        {"{}", "{\"q\":1}", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (size_t size = 1; size < 8; size++) {
+            struct arena arena;
+            struct history one, two;
+            struct span rest = span_str(cases[i].told);
+            const struct tool_call calls[] = {
+                {.id = SPAN("c1"), .name = SPAN("f"), .arguments = span_str(cases[i].back)},
+                {.id = SPAN("c2"), .name = SPAN("g"), .arguments = SPAN("{}")}};
+            HISTORY(&one, U("a"));
+            HISTORY(&two, U("a"), A("I look."), {ROLE_TOOL, "r"});
+            two.messages[1].tool_calls = calls;
+            two.messages[1].n_tool_calls = 2;
+            struct conversation_turn before = read_turn(&one), after = read_turn(&two);
+            arena_init(&arena);
+            struct conversation_told *told = conversation_told_create(&arena);
+            conversation_told_add(told, SPAN("I look.\n"));
+            conversation_told_call(told, SPAN("c1"), SPAN("f"));
+            for (; rest.n; rest = span_from(rest, size))
+                conversation_told_arguments(told, span_first(rest, size));
+            conversation_told_call(told, SPAN("c2"), SPAN("g"));
+            conversation_told_arguments(told, SPAN("{}"));
+            struct conversation_hash end = conversation_answered(&before.whole, told);
+            assert_int_equal(after.held, 2);
+            assert_int_equal(same(&end, &after.before), cases[i].same);
+            arena_free(&arena);
+        }
+    }
+}
+
 static void everybody_and_every_model_for_itself(void **state)
 {
     const struct conversation_scope others[] = {
@@ -338,6 +381,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_sent_alone_begins_anew),
         cmocka_unit_test(clients_may_trim_and_take_thinking_out),
         cmocka_unit_test(an_answer_may_come_in_any_pieces),
+        cmocka_unit_test(rounds_of_calls_go_on),
         cmocka_unit_test(everybody_and_every_model_for_itself),
         cmocka_unit_test(kept_found_and_forgotten),
         cmocka_unit_test(it_ends),

@@ -212,14 +212,14 @@ static void a_conversation_is_one_message(void **state)
         "\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},"
         "{\"role\":\"tool\",\"tool_call_id\":\"c\",\"content\":\"7\"},"
         "{\"role\":\"assistant\",\"content\":\"It is\"}]}";
-    expect_chat(
-        &setup, "conversation",
-        "{\"scenario\":\"SCENARIO_K2D5\",\"tools\":[],\"message\":{\"role\":\"user\","
-        "\"blocks\":[{\"message_id\":\"\",\"text\":{\"content\":\"system:be "
-        "brief\\nuser:a\\nb\\nassistant:<tool_call>{\\\"id\\\":\\\"c\\\",\\\"name\\\":"
-        "\\\"f\\\",\\\"arguments\\\":\\\"{}\\\"}</tool_call>\\ntool:<tool_result id=\\\"c\\\" "
-        "name=\\\"f\\\">7</tool_result>\\nassistant:It is\"}}],\"scenario\":"
-        "\"SCENARIO_K2D5\"},\"options\":{\"thinking\":false}}");
+    expect_chat(&setup, "conversation",
+                "{\"scenario\":\"SCENARIO_K2D5\",\"tools\":[],\"message\":{\"role\":\"user\","
+                "\"blocks\":[{\"message_id\":\"\",\"text\":{\"content\":\"system:be "
+                "brief\\nuser:a\\nb\\nassistant:<tool_call>{\\\"name\\\": \\\"f\\\", "
+                "\\\"arguments\\\": {}, \\\"id\\\": \\\"c\\\"}</tool_call>\\ntool:<tool_result "
+                "id=\\\"c\\\" "
+                "name=\\\"f\\\">7</tool_result>\\nassistant:It is\"}}],\"scenario\":"
+                "\"SCENARIO_K2D5\"},\"options\":{\"thinking\":false}}");
 }
 
 #define CHAT(top, scenario, tools, message, options)                                               \

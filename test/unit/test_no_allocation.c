@@ -7,6 +7,7 @@
  * it takes blocks.
  */
 #include "gateway/answer.h"
+#include "gateway/tool_list.h"
 #include "sse/frame_decoder.h"
 #include "test/unit/support/cmocka_all.h"
 #include "test/unit/support/transcript.h"
@@ -94,8 +95,8 @@ static void chunk(struct stream *s, write_event *event, int i, bool torn)
 }
 
 /* `growth`: what an adapter that must keep the answer so far may take, doubling its room. */
-static void steady(const struct transcript_setup *setup, write_event *event, size_t growth,
-                   const char *wanted)
+static void steady_with(const struct answer_rules *rules, const struct transcript_setup *setup,
+                        write_event *event, size_t growth, const char *wanted)
 {
     struct stream s = {.setup = setup};
     struct site_request request;
@@ -109,13 +110,12 @@ static void steady(const struct transcript_setup *setup, write_event *event, siz
     s.player = transcript_open(setup);
     s.run = transcript_run(s.player);
     const struct answer_meta meta = {.id = SPAN("chatcmpl-1"), .model = SPAN("m"), .created = 1};
-    const struct answer_rules rules = {.reasoning = REASONING_FIELD};
     const struct token_source no_tokenizer = {0};
     struct answer_writer *writer = chat_stream_writer(&s.arena, &meta, NULL, &s.out);
     assert_non_null(writer);
     answer_init(&s.answer, writer, &s.arena, &no_tokenizer, meta.id);
     answer_feed_add(&s.answer, &s.feed, s.run->turn, 0, 1);
-    answer_feed_begin(&s.feed, &rules);
+    answer_feed_begin(&s.feed, rules);
     s.run->out = &s.feed.sink;
     assert_int_equal(transcript_next(s.player, &request), ADAPTER_SEND);
     if (request.framing == FRAMING_WHOLE) { /* a chat is made first */
@@ -144,6 +144,13 @@ static void steady(const struct transcript_setup *setup, write_event *event, siz
     arena_free(&s.arena);
     buffer_free(&s.read);
     buffer_free(&s.out);
+}
+
+static void steady(const struct transcript_setup *setup, write_event *event, size_t growth,
+                   const char *wanted)
+{
+    const struct answer_rules rules = {.reasoning = REASONING_FIELD};
+    steady_with(&rules, setup, event, growth, wanted);
 }
 
 /* ---- the sites ---- */
@@ -181,6 +188,15 @@ static const struct transcript_setup qwen = {.adapter = &adapter_qwen,
 static void plain_event(struct buffer *out, int i)
 {
     buffer_printf(out, CHUNK("{\"content\":\"word %d 春眠\\n \"}", ""), i);
+}
+
+/* Text of a site whose tools are emulated: a call might begin in it, and does not. */
+static void openai_text_with_tools(void **state)
+{
+    static const struct tool get = {.name = SPAN_INIT("get")};
+    static const struct tool_list tools = {&get, 1};
+    const struct answer_rules rules = {.reasoning = REASONING_FIELD, .tools = &tools};
+    steady_with(&rules, &openai, plain_event, 0, "word 19999 春眠\\n ");
 }
 
 static void openai_text(void **state) { steady(&openai, plain_event, 0, "word 19999 春眠\\n "); }
@@ -276,15 +292,11 @@ static void zai_thinking(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_counter_counts),
-        cmocka_unit_test(openai_text),
-        cmocka_unit_test(openai_reasoning),
-        cmocka_unit_test(openai_extras),
-        cmocka_unit_test(openai_tool_arguments),
-        cmocka_unit_test(sophnet_text),
-        cmocka_unit_test(qwen_text),
-        cmocka_unit_test(zai_text),
-        cmocka_unit_test(zai_thinking),
+        cmocka_unit_test(the_counter_counts), cmocka_unit_test(openai_text_with_tools),
+        cmocka_unit_test(openai_text),        cmocka_unit_test(openai_reasoning),
+        cmocka_unit_test(openai_extras),      cmocka_unit_test(openai_tool_arguments),
+        cmocka_unit_test(sophnet_text),       cmocka_unit_test(qwen_text),
+        cmocka_unit_test(zai_text),           cmocka_unit_test(zai_thinking),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -216,8 +216,8 @@ static void the_history_is_one_text(void **state)
          "{\"model\":\"x\",\"messages\":[{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{"
          "\"id\":\"c\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},"
          "{\"role\":\"tool\",\"tool_call_id\":\"c\",\"content\":\"9\"}]}",
-         "Assistant: <tool_call>{\\\"id\\\":\\\"c\\\",\\\"name\\\":\\\"f\\\",\\\"arguments\\\":"
-         "\\\"{}\\\"}</tool_call>\\n\\nTool: <tool_result id=\\\"c\\\" "
+         "Assistant: <tool_call>{\\\"name\\\": \\\"f\\\", \\\"arguments\\\": {}, "
+         "\\\"id\\\": \\\"c\\\"}</tool_call>\\n\\nTool: <tool_result id=\\\"c\\\" "
          "name=\\\"f\\\">9</tool_result>\\n\\nAssistant:"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
