@@ -50,21 +50,15 @@ static struct report read_error(struct json e)
     return r;
 }
 
-static bool has(struct span text, const char *needle)
-{
-    return span_find_nocase(text, span_str(needle)) >= 0;
-}
-
-static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-
 /* "sign error", "X-Sign", "signature", 签名; but not "design", "please sign in", "signed out". */
 static bool speaks_of_the_signature(struct span text)
 {
-    if (has(text, "签名") || has(text, "signature"))
+    if (span_mentions(text, "签名") || span_mentions(text, "signature"))
         return true;
     for (ptrdiff_t at; (at = span_find_nocase(text, SPAN("sign"))) >= 0;) {
         struct span rest = span_from(text, (size_t)at + 4);
-        bool word = (at == 0 || !is_letter(text.p[at - 1])) && !(rest.n && is_letter(rest.p[0]));
+        bool word = (at == 0 || !ascii_is_letter(text.p[at - 1])) &&
+                    !(rest.n && ascii_is_letter(rest.p[0]));
         if (word && !span_eq_nocase(span_first(rest, 3), SPAN(" in")) &&
             !span_eq_nocase(span_first(rest, 3), SPAN("-in")) &&
             !span_eq_nocase(span_first(rest, 4), SPAN(" out")) &&
@@ -115,14 +109,15 @@ static int classify(struct turn_run *run, const struct report *r)
                         "chatglm.cn wants its page's signature: set the option sign_secret to the "
                         "current page's (it changes with the page), or use transport = \"bridge\"");
     if (is(r, 10061) || is(r, 429)) {
-        if (has(r->detail, "其他对话"))
+        if (span_mentions(r->detail, "其他对话"))
             return resting(run, FAIL_RATE_LIMITED, BUSY_S,
                            "is still at another answer of this account", reason);
         return resting(run, FAIL_RATE_LIMITED, wait_s, "limits this account", reason);
     }
-    if (has(r->detail, "频繁") || has(r->detail, "请求过多") || has(r->detail, "too many"))
+    if (span_mentions(r->detail, "频繁") || span_mentions(r->detail, "请求过多") ||
+        span_mentions(r->detail, "too many"))
         return resting(run, FAIL_RATE_LIMITED, wait_s, "limits this account", reason);
-    if (is(r, 401) || r->code == 40102 || r->code == 40103 || has(r->detail, "40102"))
+    if (is(r, 401) || r->code == 40102 || r->code == 40103 || span_mentions(r->detail, "40102"))
         return refused_token(run, reason);
     if (r->code == 40012 && run->account->guest)
         return resting(run, FAIL_RATE_LIMITED, VISITOR_S, "has no more for this visitor", reason);
@@ -131,8 +126,8 @@ static int classify(struct turn_run *run, const struct report *r)
                         SPAN_ARGS(reason));
     if (r->code == 10062 || is(r, 503))
         return resting(run, FAIL_OVERLOADED, r->retry_after_s, "is crowded", reason);
-    if ((r->code >= 40000 && r->code <= 40099) || has(r->detail, "权限不足") || is(r, 400) ||
-        is(r, 404) || is(r, 422))
+    if ((r->code >= 40000 && r->code <= 40099) || span_mentions(r->detail, "权限不足") ||
+        is(r, 400) || is(r, 404) || is(r, 422))
         return fail_set(f, FAIL_BAD_REQUEST, "chatglm.cn found the request wrong (%lld): %.*s",
                         (long long)(r->code ? r->code : r->status), SPAN_ARGS(reason));
     return fail_set(f, FAIL_UNAVAILABLE, "chatglm.cn failed (%lld): %.*s",

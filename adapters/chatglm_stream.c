@@ -32,13 +32,6 @@ bool chatglm_stream_has_output(const struct chatglm_stream *s)
     return s->answer.any || s->reasoning.any;
 }
 
-static int too_long(struct turn_run *run, enum buffer_error error)
-{
-    if (error == BUFFER_NOMEM)
-        return fail_memory(&run->fail);
-    return fail_set(&run->fail, FAIL_PROTOCOL, "chatglm.cn sent an answer of more than 64 MiB");
-}
-
 /* ---- sending ---- */
 
 static bool is_answer(const struct chatglm_stream *s, const struct chatglm_channel *c)
@@ -51,7 +44,7 @@ static int send_piece(struct turn_run *run, struct chatglm_stream *s, struct cha
 {
     struct span piece = buffer_span(&s->piece);
     if (s->piece.error)
-        return too_long(run, s->piece.error);
+        return fail_too_long(run, s->piece.error);
     if (piece.n)
         c->last = piece.p[piece.n - 1];
     c->any |= piece.n > 0;
@@ -98,7 +91,7 @@ static int send_raw(struct turn_run *run, struct chatglm_stream *s, struct chatg
     enum buffer_error error = chatglm_text_error(&item->text);
     struct chatglm_channel *c = channel_of(s, item);
     if (error || s->raw.error)
-        return too_long(run, error ? error : s->raw.error);
+        return fail_too_long(run, error ? error : s->raw.error);
     if (!s->raw.n)
         return 0;
     if (flush_marks(run, s, is_answer(s, c) ? &s->reasoning : &s->answer))
@@ -188,9 +181,7 @@ static int take_text(struct turn_run *run, struct chatglm_stream *s, const struc
 
 static int show_picture(struct turn_run *run, struct chatglm_stream *s, struct span url)
 {
-    size_t known = s->pictures.n;
-    sources_add(run->arena, &s->pictures, SPAN(""), SPAN(""), url);
-    if (s->pictures.n == known)
+    if (!sources_add(run->arena, &s->pictures, SPAN(""), SPAN(""), url))
         return 0;
     if (settle(run, s) || set_off(run, s, &s->answer))
         return -1;

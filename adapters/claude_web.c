@@ -96,7 +96,7 @@ static bool has_flag(struct turn_run *run, struct json organization, const char 
         struct span ends = json_get_text(it.value, "expires_at");
         bool over = ends.n >= now.n && now.n && memcmp(ends.p, now.p, now.n) <= 0;
         *type = json_get_text(it.value, "type");
-        if (!over && span_find_nocase(*type, span_str(word)) >= 0)
+        if (!over && span_mentions(*type, word))
             return true;
     }
     return false;
@@ -285,8 +285,7 @@ static bool refuses_temporary(const struct turn_run *run, const struct claude_we
     struct span why = span_str(run->fail.message);
     return c->at == CLAUDE_WEB_CREATE && run->fail.kind == FAIL_BAD_REQUEST && !c->lasting &&
            !site_option_bool(run->site, "keep_chats", false) &&
-           (span_find_nocase(why, SPAN("temporary")) >= 0 ||
-            span_find_nocase(why, SPAN("incognito")) >= 0);
+           (span_mentions(why, "temporary") || span_mentions(why, "incognito"));
 }
 
 static enum adapter_verdict refused(struct turn_run *run, struct claude_web *c, struct span body)

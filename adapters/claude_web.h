@@ -11,7 +11,7 @@
 
 #include "adapters/support.h"
 
-enum claude_web_step {
+enum claude_web_at {
     CLAUDE_WEB_BEGIN,
     CLAUDE_WEB_ORGANIZATION, /* once per account */
     CLAUDE_WEB_CREATE,
@@ -37,13 +37,14 @@ struct claude_web_stream {
     int64_t characters;            /* of the text so far */
     bool half;                     /* … which ends in the first half of a surrogate pair */
     struct claude_web_citation *open;
+    size_t citations; /* begun */
     struct span stop_reason;
     bool exceeded; /* the account's limit is reached; */
     int rest_s;    /* for so long */
 };
 
 struct claude_web {
-    enum claude_web_step at;
+    enum claude_web_at at;
     struct span model, thinking_mode; /* the site's words */
     enum effort effort;
     bool thinking, search, wiggle;

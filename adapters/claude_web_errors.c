@@ -14,11 +14,6 @@ enum {
 
 #define BRIDGE "use transport = \"bridge\", or open claude.ai in your browser first"
 
-static bool says(struct span text, const char *word)
-{
-    return span_find_nocase(text, span_str(word)) >= 0;
-}
-
 /* ---- how long a limit lasts ---- */
 
 /* Seconds until then; 0 when that is past, or not told. */
@@ -151,17 +146,17 @@ static enum adapter_verdict signed_out(struct turn_run *run, const char *reason)
 static bool is_session_error(const struct report *r)
 {
     return span_eq(r->code, SPAN("account_session_invalid")) ||
-           says(r->message, "Invalid authorization");
+           span_mentions(r->message, "Invalid authorization");
 }
 
 static bool is_too_long(const struct report *r)
 {
     if (r->type.n && !span_eq(r->type, SPAN("invalid_request_error")))
         return false;
-    return says(r->message, "too long") ||
-           (says(r->message, "exceed") &&
-            (says(r->message, "limit") || says(r->message, "length") ||
-             says(r->message, "context")));
+    return span_mentions(r->message, "too long") ||
+           (span_mentions(r->message, "exceed") &&
+            (span_mentions(r->message, "limit") || span_mentions(r->message, "length") ||
+             span_mentions(r->message, "context")));
 }
 
 static bool is_unknown_model(const struct report *r)
@@ -169,7 +164,7 @@ static bool is_unknown_model(const struct report *r)
     bool model_error = span_eq(r->code, SPAN("model_not_available")) ||
                        span_eq(r->type, SPAN("model_not_available"));
     bool not_found = r->status == 404 || span_eq(r->type, SPAN("not_found_error"));
-    return model_error || (not_found && says(r->message, "model"));
+    return model_error || (not_found && span_mentions(r->message, "model"));
 }
 
 static enum adapter_verdict bad_request(struct turn_run *run, const struct report *r,
@@ -217,7 +212,7 @@ static enum adapter_verdict classify(struct turn_run *run, const struct report *
         return fail_param(&run->fail, FAIL_MODEL_NOT_FOUND, "model",
                           "claude.ai does not know the model %.*s%s%s",
                           SPAN_ARGS(span_first(run->model, 80)), reason[0] ? ": " : "", reason);
-    if (status == 400 && says(r->message, "organization has been disabled"))
+    if (status == 400 && span_mentions(r->message, "organization has been disabled"))
         return signed_out(run, reason);
     if (status == 409)
         return resting(run, FAIL_UNAVAILABLE, 0,
@@ -253,8 +248,9 @@ static bool is_challenge(const struct claude_web *c, struct span body)
         return true;
     if (!looks_like_html(c->content_type, body) || c->status == 413)
         return false;
-    return c->status < 500 || (c->status == 503 && (says(body, "just a moment") ||
-                                                    says(body, "/cdn-cgi/challenge-platform/")));
+    return c->status < 500 ||
+           (c->status == 503 && (span_mentions(body, "just a moment") ||
+                                 span_mentions(body, "/cdn-cgi/challenge-platform/")));
 }
 
 enum adapter_verdict claude_web_redirected(struct turn_run *run, int status, struct span location)
@@ -270,7 +266,7 @@ enum adapter_verdict claude_web_redirected(struct turn_run *run, int status, str
             location = span_first(location, i);
     }
     clean_message(run, path, sizeof path, location);
-    if (says(location, "login") || says(location, "logout"))
+    if (span_mentions(location, "login") || span_mentions(location, "logout"))
         signed_out(run, "it leads to its login page");
     else
         fail_set(&run->fail, FAIL_CHALLENGE,

@@ -7,7 +7,11 @@
  */
 #include "adapters/claude_web.h"
 
-enum { SUMMARIES_MAX = 16 * 1024 };
+enum {
+    SUMMARIES_MAX = 16 * 1024,
+    CITATIONS_MAX = 1000, /* more are left out: all that are open are looked through for an end */
+    STOP_REASON_MAX = 128
+};
 
 /* ---- texts ---- */
 
@@ -73,15 +77,19 @@ static struct span valid_copy(struct turn_run *run, struct span text)
 
 static int begin_citation(struct turn_run *run, struct claude_web_stream *s, struct json citation)
 {
+    struct span uuid = json_get_text(citation, "uuid");
+    if (s->citations >= CITATIONS_MAX || uuid.n > SOURCE_BYTES_MAX)
+        return 0;
     struct claude_web_citation *c = arena_alloc(run->arena, sizeof *c);
     struct json of = citation;
     if (!json_get_text(of, "url").n)
         of = json_at(json_get(citation, "sources"), 0);
     if (!c)
         return fail_memory(&run->fail);
+    s->citations++;
     *c = (struct claude_web_citation){
         .next = s->open,
-        .uuid = arena_dup(run->arena, json_get_text(citation, "uuid")),
+        .uuid = arena_dup(run->arena, uuid),
         .url = valid_copy(run, json_get_text(of, "url")),
         .title = valid_copy(run, json_get_text(of, "title")),
         .start = s->characters,
@@ -113,6 +121,28 @@ static int end_citation(struct turn_run *run, struct claude_web_stream *s, struc
 
 /* ---- blocks ---- */
 
+/* As a line of its own. Room doubles: thousands of short lines must not cost their square. */
+static int append_beside(struct turn_run *run, struct block *block, struct span line)
+{
+    struct span held = block->beside;
+    size_t n = held.n + (held.n > 0) + line.n;
+    if (n > block->beside_room) {
+        char *grown = arena_alloc(run->arena, 2 * n);
+        if (!grown)
+            return fail_memory(&run->fail);
+        if (held.n)
+            memcpy(grown, held.p, held.n);
+        block->beside.p = grown;
+        block->beside_room = 2 * n;
+    }
+    char *text = (char *)(uintptr_t)block->beside.p;
+    if (held.n)
+        text[held.n] = '\n';
+    memcpy(text + n - line.n, line.p, line.n);
+    block->beside.n = n;
+    return 0;
+}
+
 /* A short line on what is being thought of, beside the whole of it: sent only where that does not
  * come. */
 static int keep_summary(struct turn_run *run, struct block *block, struct json summary)
@@ -122,15 +152,7 @@ static int keep_summary(struct turn_run *run, struct block *block, struct json s
     if (!block || block->kind != BLOCK_THINKING || !line.n ||
         block->beside.n + line.n > SUMMARIES_MAX)
         return 0;
-    struct buffer all;
-    buffer_init(&all, 2 * SUMMARIES_MAX);
-    buffer_append(&all, block->beside);
-    if (all.n)
-        buffer_char(&all, '\n');
-    buffer_append(&all, line);
-    block->beside = all.error ? span_of(NULL, 0) : arena_dup(run->arena, buffer_span(&all));
-    buffer_free(&all);
-    return block->beside.p ? 0 : fail_memory(&run->fail);
+    return append_beside(run, block, line);
 }
 
 static int end_block(struct turn_run *run, struct claude_web_stream *s, struct block *block)
@@ -245,7 +267,7 @@ static int read_stop(struct turn_run *run, struct claude_web_stream *s, struct s
 {
     if (!reason.n)
         return 0;
-    s->stop_reason = arena_dup(run->arena, reason);
+    s->stop_reason = arena_dup(run->arena, span_first(reason, STOP_REASON_MAX));
     return s->stop_reason.p ? 0 : fail_memory(&run->fail);
 }
 
@@ -329,7 +351,8 @@ static int begin_message(struct turn_run *run, struct claude_web *c, const struc
     if (first && c->parent.n && json_get_text(e->root, "discarded_parent_message_uuid").n)
         return fail_set(&run->fail, FAIL_PROTOCOL,
                         "claude.ai does not go on behind the answer that it was told");
-    s->answer = arena_dup(run->arena, json_get_text(e->inner, "uuid"));
+    struct span answer = json_get_text(e->inner, "uuid");
+    s->answer = arena_dup(run->arena, is_path_id(answer) ? answer : SPAN(""));
     return s->answer.p ? 0 : fail_memory(&run->fail);
 }
 

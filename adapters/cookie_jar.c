@@ -5,10 +5,11 @@
 
 #include <stdlib.h>
 
+#include "base/date.h"
+
 enum { DAY_S = 86400 };
 
 static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c; }
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 static bool has_controls(struct span s)
 {
@@ -36,9 +37,9 @@ static int cut_number(struct span *s, size_t least, size_t most)
 {
     size_t n = 0;
     int value = 0;
-    while (n < s->n && n < most && is_digit(s->p[n]))
+    while (n < s->n && n < most && ascii_is_digit(s->p[n]))
         value = value * 10 + (s->p[n++] - '0');
-    if (n < least || (n < s->n && is_digit(s->p[n])))
+    if (n < least || (n < s->n && ascii_is_digit(s->p[n])))
         return -1;
     *s = span_from(*s, n);
     return value;
@@ -87,15 +88,6 @@ static void take_token(struct date *d, struct span token)
         d->year = cut_number(&rest, 2, 4);
 }
 
-/* Days since 1970-01-01; years begin in March, so that a leap day is the last one. */
-static int64_t days_before(int64_t year, int64_t month, int64_t day)
-{
-    year -= month <= 2;
-    int64_t era = year / 400, in_era = year - era * 400;
-    int64_t in_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    return era * 146097 + in_era * 365 + in_era / 4 - in_era / 100 + in_year - 719468;
-}
-
 static int days_in(int year, int month)
 {
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
@@ -124,7 +116,7 @@ bool cookie_date(struct span text, int64_t *seconds)
         d.year < 1601 || d.day < 1 || d.day > days_in(d.year, d.month))
         return false;
     *seconds =
-        days_before(d.year, d.month, d.day) * DAY_S + d.hour * 3600 + d.minute * 60 + d.second;
+        days_since_1970(d.year, d.month, d.day) * DAY_S + d.hour * 3600 + d.minute * 60 + d.second;
     return true;
 }
 
@@ -140,7 +132,7 @@ static bool is_address(struct span host)
     for (size_t i = 0; i < host.n; i++) {
         if (host.p[i] == ':')
             return true;
-        if (!is_digit(host.p[i]) && host.p[i] != '.')
+        if (!ascii_is_digit(host.p[i]) && host.p[i] != '.')
             return false;
     }
     return true;
@@ -310,7 +302,7 @@ static bool take_max_age(struct span text, int64_t now_ms, int64_t *expires_ms)
     bool negative = text.n > 1 && text.p[0] == '-';
     struct span digits = span_from(text, negative ? 1 : 0);
     for (size_t i = 0; i < digits.n; i++) {
-        if (!is_digit(digits.p[i]))
+        if (!ascii_is_digit(digits.p[i]))
             return false;
     }
     if (!digits.n)

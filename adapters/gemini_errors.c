@@ -10,6 +10,8 @@
 #include <ctype.h>
 #include <stdio.h>
 
+#include "base/date.h"
+
 enum {
     RATE_LIMITED_S = 60,
     OVERLOADED_S = 10,
@@ -18,26 +20,12 @@ enum {
     PACIFIC_SUMMER_S = -7 * 3600
 };
 
-static bool says(struct span text, const char *words)
-{
-    return span_find_nocase(text, span_str(words)) >= 0;
-}
-
 /* ---- the Pacific's day ---- */
-
-/* Days since 1970 of a date (Gregorian). */
-static int64_t day_of(int64_t year, int month, int day)
-{
-    int64_t y = month <= 2 ? year - 1 : year;
-    int64_t era = y / 400, of_era = y - era * 400;
-    int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
-}
 
 /* The n-th Sunday of a month. Day 0 was a Thursday. */
 static int64_t sunday(int64_t year, int month, int n)
 {
-    int64_t first = day_of(year, month, 1);
+    int64_t first = days_since_1970(year, month, 1);
     int64_t weekday = (first + 4) % 7; /* 0 = Sunday */
     return first + (7 - weekday) % 7 + (int64_t)(n - 1) * 7;
 }
@@ -78,13 +66,13 @@ static void read_details(struct report *r, struct json details)
     struct json_iter it = json_each(details);
     while (json_next(&it)) {
         struct span type = json_get_text(it.value, "@type");
-        if (says(type, "google.rpc.ErrorInfo"))
+        if (span_mentions(type, "google.rpc.ErrorInfo"))
             r->reason = json_get_text(it.value, "reason");
-        else if (says(type, "google.rpc.RetryInfo"))
+        else if (span_mentions(type, "google.rpc.RetryInfo"))
             r->delay = json_get_text(it.value, "retryDelay");
         struct json_iter quotas = json_each(json_get(it.value, "violations"));
-        while (says(type, "google.rpc.QuotaFailure") && json_next(&quotas))
-            r->day_is_over |= says(json_get_text(quotas.value, "quotaId"), "PerDay");
+        while (span_mentions(type, "google.rpc.QuotaFailure") && json_next(&quotas))
+            r->day_is_over |= span_mentions(json_get_text(quotas.value, "quotaId"), "PerDay");
     }
 }
 
@@ -135,11 +123,12 @@ static int rest_of(const struct turn_run *run, const struct report *r, int retry
 
 static enum fail_kind kind_of_400(const struct report *r)
 {
-    if (span_eq(r->reason, SPAN("API_KEY_INVALID")) || says(r->text, "API key not valid") ||
-        says(r->text, "API key expired") || span_eq(r->word, SPAN("FAILED_PRECONDITION")))
+    if (span_eq(r->reason, SPAN("API_KEY_INVALID")) ||
+        span_mentions(r->text, "API key not valid") || span_mentions(r->text, "API key expired") ||
+        span_eq(r->word, SPAN("FAILED_PRECONDITION")))
         return FAIL_CREDENTIAL;
-    return says(r->text, "exceeds the maximum number of tokens") ? FAIL_CONTEXT_LENGTH
-                                                                 : FAIL_BAD_REQUEST;
+    return span_mentions(r->text, "exceeds the maximum number of tokens") ? FAIL_CONTEXT_LENGTH
+                                                                          : FAIL_BAD_REQUEST;
 }
 
 /* An error in a stream may tell its word alone. */

@@ -125,13 +125,6 @@ static void read_error(struct turn_run *run, struct report *r, struct json e)
 
 static bool is(struct span text, const char *word) { return span_eq(text, span_str(word)); }
 
-static bool has(struct span text, const char *needle)
-{
-    return span_find_nocase(text, span_str(needle)) >= 0;
-}
-
-static bool is_letter(char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); }
-
 /* `word` as a word of its own: RATE is in MODEL_RATE_LIMIT, not in GENERATE; REVIEW not in PREVIEW.
  */
 static bool has_word(struct span text, const char *word)
@@ -139,8 +132,8 @@ static bool has_word(struct span text, const char *word)
     size_t n = strlen(word);
     for (size_t at = 0; at + n <= text.n; at++) {
         if (span_eq_nocase(span_of(text.p + at, n), span_of(word, n)) &&
-            (at == 0 || !is_letter(text.p[at - 1])) &&
-            (at + n == text.n || !is_letter(text.p[at + n])))
+            (at == 0 || !ascii_is_letter(text.p[at - 1])) &&
+            (at + n == text.n || !ascii_is_letter(text.p[at + n])))
             return true;
     }
     return false;
@@ -167,20 +160,22 @@ static bool any_in(struct span text, const char *const *words,
 
 static bool is_abnormal(const struct report *r)
 {
-    return is(r->code, "auth.account_abnormal") || has(r->message, "auth.account_abnormal");
+    return is(r->code, "auth.account_abnormal") ||
+           span_mentions(r->message, "auth.account_abnormal");
 }
 
 static bool is_unauthenticated(const struct report *r)
 {
     return r->status == 401 || is(r->code, "unauthenticated") ||
-           is(r->code, "auth.token.invalid") || has(r->message, "auth.token.invalid");
+           is(r->code, "auth.token.invalid") || span_mentions(r->message, "auth.token.invalid");
 }
 
 static bool is_limit(const struct report *r)
 {
     static const char *const words[] = {"LIMIT", "QUOTA", NULL};
-    return is(r->code, "resource_exhausted") || any_in(r->reason, words, has) ||
-           any_in(r->code, words, has) || has_word(r->reason, "RATE") || has_word(r->code, "RATE");
+    return is(r->code, "resource_exhausted") || any_in(r->reason, words, span_mentions) ||
+           any_in(r->code, words, span_mentions) || has_word(r->reason, "RATE") ||
+           has_word(r->code, "RATE");
 }
 
 /* Before the limits: TOKEN_LIMIT is none of theirs. */
@@ -188,14 +183,14 @@ static bool is_too_long(const struct report *r)
 {
     static const char *const texts[] = {"too long", "context length", "过长", "太长", "超长", NULL};
     static const char *const names[] = {"CONTEXT", "TOKEN_LIMIT", NULL};
-    return any_in(r->reason, names, has) || any_in(r->code, names, has) ||
-           any_in(r->message, texts, has);
+    return any_in(r->reason, names, span_mentions) || any_in(r->code, names, span_mentions) ||
+           any_in(r->message, texts, span_mentions);
 }
 
 static bool is_filter(const struct report *r)
 {
     static const char *const words[] = {"SENSITIVE", "SECURITY", "MODERATION", NULL};
-    return any_in(r->reason, words, has) || any_in(r->code, words, has) ||
+    return any_in(r->reason, words, span_mentions) || any_in(r->code, words, span_mentions) ||
            has_word(r->reason, "REVIEW") || has_word(r->code, "REVIEW");
 }
 
@@ -247,8 +242,8 @@ static int judge(struct turn_run *run, struct report *r)
                         reason);
     if (r->status == 429 || is_limit(r))
         return resting(run, r, reason, REST_S);
-    if (has(r->reason, "OVERLOADED") || has(r->code, "OVERLOADED") || is(r->code, "unavailable") ||
-        r->status == 503) {
+    if (span_mentions(r->reason, "OVERLOADED") || span_mentions(r->code, "OVERLOADED") ||
+        is(r->code, "unavailable") || r->status == 503) {
         fail_set(f, FAIL_OVERLOADED, KIMI_HOST " is crowded: %s", reason);
         f->retry_after_s = r->retry_after_s;
         return -1;
@@ -270,8 +265,8 @@ static struct span origin_of(struct span url)
     if (!span_starts(url, https))
         return SPAN("");
     size_t n = https.n;
-    while (n < url.n && (is_letter(url.p[n]) || (url.p[n] >= '0' && url.p[n] <= '9') ||
-                         url.p[n] == '.' || url.p[n] == '-' || url.p[n] == ':'))
+    while (n < url.n &&
+           (ascii_is_alnum(url.p[n]) || url.p[n] == '.' || url.p[n] == '-' || url.p[n] == ':'))
         n++;
     return n > https.n && n < https.n + HOST_MAX ? span_first(url, n) : SPAN("");
 }

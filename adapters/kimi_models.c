@@ -89,17 +89,16 @@ static struct json either(struct json object, const char *camel, const char *sna
     return json_is(value, JSON_MISSING) ? json_get(object, snake) : value;
 }
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
 /* "2.6" of "K2.6 Thinking"; "" when there is none. */
 static struct span version_in(struct span name)
 {
     for (size_t i = 0; i + 1 < name.n; i++) {
         size_t n = 1;
-        if ((name.p[i] != 'K' && name.p[i] != 'k') || !is_digit(name.p[i + 1]) ||
+        if ((name.p[i] != 'K' && name.p[i] != 'k') || !ascii_is_digit(name.p[i + 1]) ||
             (i > 0 && name.p[i - 1] != ' ' && name.p[i - 1] != '-'))
             continue;
-        while (i + 1 + n < name.n && (is_digit(name.p[i + 1 + n]) || name.p[i + 1 + n] == '.'))
+        while (i + 1 + n < name.n &&
+               (ascii_is_digit(name.p[i + 1 + n]) || name.p[i + 1 + n] == '.'))
             n++;
         while (name.p[i + n] == '.')
             n--;
@@ -184,7 +183,7 @@ int kimi_models_answer(struct turn_run *run, struct span body, const struct mode
         if (!is_path_id(listed.scenario) ||
             (listed.kimiplus_id.n && !is_path_id(listed.kimiplus_id)) ||
             (listed.agent_mode.n && !is_path_id(listed.agent_mode))) {
-            run_drift(run, "model");
+            run_drift(run, "model without a plain name");
             continue;
         }
         if (put_listed(&listed, sink))

@@ -66,6 +66,7 @@ static struct kimi_block *block_of(struct turn_run *run, struct kimi_stream *s, 
                                    bool think)
 {
     struct kimi_block *b = s->blocks;
+    id = span_first(id, PATH_ID_MAX); /* kept for each block */
     while (b && (b->think != think || !span_eq(b->id, id)))
         b = b->next;
     if (b)
@@ -145,7 +146,7 @@ static void take_flags(struct turn_run *run, struct kimi_block *b, struct json p
     else if (span_eq(flags, SPAN("answer")))
         b->flagged = false;
     else if (flags.n)
-        run_drift(run, "flags of a text");
+        run_drift(run, "unknown flags");
 }
 
 /* `part` is block.text or block.think. */
@@ -164,13 +165,13 @@ static int take_text(struct turn_run *run, struct kimi_stream *s, struct json ro
     if (!is_masked(json_get_text(root, "mask"), think ? SPAN("block.think") : SPAN("block.text")))
         return 0;
     if (!text.p && !json_is(content, JSON_MISSING) && !json_is(content, JSON_NULL))
-        run_drift(run, "content that is no text");
+        run_drift(run, "text that is no string");
     if (!text.n)
         return 0;
     if (span_eq(op, SPAN("set")))
         return set_text(run, s, b, text);
     if (op.n && !span_eq(op, SPAN("append")))
-        run_drift(run, "op");
+        run_drift(run, "unknown op");
     return op.n && !span_eq(op, SPAN("append")) ? 0 : append_text(run, s, b, text);
 }
 
@@ -203,7 +204,7 @@ static enum adapter_verdict take_message(struct turn_run *run, struct kimi *k, s
     bool another = !role.n && id.n && !span_eq(id, s->message_id);
     if (ours || another) /* an echo of the prompt */
         return ADAPTER_GO_ON;
-    if (id.n && !span_eq(id, s->message_id)) {
+    if (id.n && id.n <= PATH_ID_MAX && !span_eq(id, s->message_id)) {
         s->message_id = arena_dup(run->arena, id);
         if (!s->message_id.p)
             return fail_memory(&run->fail);
@@ -236,7 +237,7 @@ static enum adapter_verdict take_block(struct turn_run *run, struct kimi *k, str
     struct kimi_stream *s = &k->stream;
     struct json exception = json_get(block, "exception");
     if (!is_known_block(block))
-        run_drift(run, "block");
+        run_drift(run, "unknown block");
     if (take_text(run, s, root, json_get(block, "think"), true) ||
         take_text(run, s, root, json_get(block, "text"), false))
         return ADAPTER_FAIL;
@@ -281,7 +282,7 @@ static enum adapter_verdict take_event(struct turn_run *run, struct kimi *k, str
     struct json message = json_get(root, "message"), block = json_get(root, "block");
     enum adapter_verdict verdict = ADAPTER_GO_ON;
     if (!is_known_event(root))
-        run_drift(run, "event");
+        run_drift(run, "unknown event");
     if (take_chat(run, k, json_get(root, "chat")))
         return ADAPTER_FAIL;
     if (json_is(message, JSON_OBJECT))
@@ -322,7 +323,7 @@ enum adapter_verdict kimi_stream_envelope(struct turn_run *run, struct kimi *k,
     bool json = frame->data.n && json_parse_lenient(run->json, frame->data, &root) == JSON_OK &&
                 json_is(root, JSON_OBJECT);
     if (frame->data.n && !json)
-        run_drift(run, "an event that is no JSON object");
+        run_drift(run, "event that is no JSON object");
     if (end)
         return end_envelope(run, k, json, root);
     return json ? take_event(run, k, root) : ADAPTER_GO_ON;
@@ -336,7 +337,7 @@ enum adapter_verdict kimi_stream_older_event(struct turn_run *run, struct kimi *
     struct json root;
     s->any = true;
     if (json_parse_lenient(run->json, text, &root) != JSON_OK || !json_is(root, JSON_OBJECT)) {
-        run_drift(run, "an event that is no JSON object");
+        run_drift(run, "event that is no JSON object");
         return ADAPTER_GO_ON;
     }
     struct span event = json_get_text(root, "event");
@@ -360,7 +361,7 @@ enum adapter_verdict kimi_stream_older_event(struct turn_run *run, struct kimi *
     } else if (!event.n) {
         if (kimi_is_error(json_get(root, "error")) || json_get_text(root, "error_type").n)
             return failed(run, k, root);
-        run_drift(run, "event");
+        run_drift(run, "unknown event");
     }
     return ADAPTER_GO_ON;
 }

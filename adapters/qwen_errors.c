@@ -121,7 +121,7 @@ static bool is_code(const struct report *r, const char *code)
 static bool says(const struct report *r, const char *words)
 {
     for (size_t i = 0; i < r->n_texts; i++) {
-        if (span_find_nocase(r->texts[i], span_str(words)) >= 0)
+        if (span_mentions(r->texts[i], words))
             return true;
     }
     return false;
@@ -130,17 +130,15 @@ static bool says(const struct report *r, const char *words)
 /* The code, or a text: names stand in either. */
 static bool tells(const struct report *r, const char *name)
 {
-    return says(r, name) || span_find_nocase(r->code, span_str(name)) >= 0;
+    return says(r, name) || span_mentions(r->code, name);
 }
-
-static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 /* "token" as a word: not the "tokens" that a prompt has too many of. */
 static bool names_a_token(struct span text)
 {
     for (ptrdiff_t at; (at = span_find_nocase(text, SPAN("token"))) >= 0;) {
         text = span_from(text, (size_t)at + 5);
-        if (!text.n || !is_letter(text.p[0]))
+        if (!text.n || !ascii_is_letter(text.p[0]))
             return true;
     }
     return false;
@@ -149,8 +147,8 @@ static bool names_a_token(struct span text)
 static bool refuses_a_token(const struct report *r)
 {
     for (size_t i = 0; i < r->n_texts; i++) {
-        if (names_a_token(r->texts[i]) && (span_find_nocase(r->texts[i], SPAN("invalid")) >= 0 ||
-                                           span_find_nocase(r->texts[i], SPAN("expired")) >= 0))
+        if (names_a_token(r->texts[i]) &&
+            (span_mentions(r->texts[i], "invalid") || span_mentions(r->texts[i], "expired")))
             return true;
     }
     return false;
@@ -272,9 +270,8 @@ int qwen_fail_object(struct turn_run *run, struct json root)
 /* The marks of the firewall's page; "<!doctypehtml>" is how it writes its first line. */
 static bool is_firewall_page(struct span body)
 {
-    return is_challenge_text(body) || span_find_nocase(body, SPAN("aliyun_waf")) >= 0 ||
-           span_find_nocase(body, SPAN("<!doctypehtml>")) >= 0 ||
-           span_find_nocase(body, SPAN("punish")) >= 0;
+    return is_challenge_text(body) || span_mentions(body, "aliyun_waf") ||
+           span_mentions(body, "<!doctypehtml>") || span_mentions(body, "punish");
 }
 
 static int classify_answer(struct turn_run *run, int status, struct span content_type,

@@ -21,13 +21,6 @@ void qwen_stream_free(struct qwen_stream *s)
     buffer_free(&s->piece);
 }
 
-static int too_long(struct turn_run *run, enum buffer_error error)
-{
-    if (error == BUFFER_NOMEM)
-        return fail_memory(&run->fail);
-    return fail_set(&run->fail, FAIL_PROTOCOL, "chat.qwen.ai sent an answer of more than 64 MiB");
-}
-
 /* ---- what goes out ---- */
 
 static int send_text(struct turn_run *run, struct qwen_stream *s, struct span text)
@@ -44,13 +37,11 @@ static int send_reasoning(struct turn_run *run, struct qwen_stream *s, struct sp
 
 static int show_picture(struct turn_run *run, struct qwen_stream *s, struct span url)
 {
-    size_t known = s->pictures.n;
-    sources_add(run->arena, &s->pictures, SPAN(""), SPAN(""), url);
-    if (s->pictures.n == known)
+    if (!sources_add(run->arena, &s->pictures, SPAN(""), SPAN(""), url))
         return 0;
     buffer_clear(&s->piece);
     markdown_picture(&s->piece, url);
-    return s->piece.error ? too_long(run, s->piece.error)
+    return s->piece.error ? fail_too_long(run, s->piece.error)
                           : send_text(run, s, buffer_span(&s->piece));
 }
 
@@ -88,7 +79,7 @@ static int take_summary(struct turn_run *run, struct qwen_stream *s, struct json
     }
     s->tool_since = false;
     if (s->piece.error || s->summary.sent.error)
-        return too_long(run, s->piece.error ? s->piece.error : s->summary.sent.error);
+        return fail_too_long(run, s->piece.error ? s->piece.error : s->summary.sent.error);
     return send_reasoning(run, s, fresh);
 }
 
@@ -161,7 +152,7 @@ static int take_content(struct turn_run *run, struct qwen_stream *s, enum phase 
     struct json value = json_get(delta, "content"), extra = json_get(delta, "extra");
     struct span content = json_text(value);
     if (json_type(value) > JSON_NULL && !json_is(value, JSON_STRING))
-        run_drift(run, "content that is no string");
+        run_drift(run, "text that is no string");
     if (phase != PHASE_TOOL && !content.n) {
         struct span reasoning = json_get_text(delta, "reasoning_content");
         if (!reasoning.n)
@@ -297,8 +288,9 @@ enum adapter_verdict qwen_stream_event(struct turn_run *run, struct qwen *c, str
 {
     struct qwen_stream *s = &c->stream;
     struct json root;
-    if (span_eq(span_trim(text), SPAN("[DONE]")))
-        return qwen_stream_end(run, c, END_CLEAN);
+    if (span_eq(span_trim(text),
+                SPAN("[DONE]"))) /* of older models, in place of a finishing event */
+        return finish(run, c, SPAN("stop"));
     if (json_parse_lenient(run->json, text, &root) != JSON_OK || !json_is(root, JSON_OBJECT)) {
         run_drift(run, "event that is no JSON object");
         return ADAPTER_GO_ON;

@@ -223,7 +223,7 @@ static bool is_failure(struct turn_run *run, struct json root)
 
 static bool speaks_of_login(struct span text)
 {
-    return span_find_nocase(text, SPAN("login")) >= 0 || span_find(text, SPAN("登录")) >= 0;
+    return span_mentions(text, "login") || span_find(text, SPAN("登录")) >= 0;
 }
 
 static int fail_object(struct turn_run *run, struct json root)
@@ -300,8 +300,7 @@ static int take_text(struct turn_run *run, struct tongyi *t, struct json root, b
     if (growth == GROWTH_SHRUNK || growth == GROWTH_EDITED)
         run_drift(run, "text that does not continue");
     if (t->text.sent.error || t->whole_text.error)
-        return fail_set(&run->fail, FAIL_PROTOCOL,
-                        "tongyi.aliyun.com sent an answer of more than 64 MiB");
+        return fail_too_long(run, t->text.sent.error ? t->text.sent.error : t->whole_text.error);
     return delta_text(run->out, 0, fresh);
 }
 

@@ -10,10 +10,10 @@
 #define SOPHNET_HELD_TOKEN "anonymous_token" /* what the account holds */
 
 enum sophnet_door { SOPHNET_OFFICIAL, SOPHNET_PLAYGROUND };
-enum sophnet_step { SOPHNET_ASK, SOPHNET_LOGIN, SOPHNET_CHAT, SOPHNET_OVER };
+enum sophnet_at { SOPHNET_ASK, SOPHNET_LOGIN, SOPHNET_CHAT, SOPHNET_OVER };
 
 struct sophnet {
-    enum sophnet_step at;
+    enum sophnet_at at;
     struct span token; /* what this turn sends: a key, or with "anon-" */
     bool guest;        /* the token is one that we asked for */
     bool renewed;      /* a fresh one was asked for in this turn after a refusal */

@@ -15,8 +15,8 @@ int sophnet_challenged(struct turn_run *run)
 
 bool sophnet_speaks_of_captcha(struct span message)
 {
-    return span_find_nocase(message, SPAN("captcha")) >= 0 ||
-           span_find(message, SPAN("验证码")) >= 0 || span_find(message, SPAN("人机")) >= 0;
+    return span_mentions(message, "captcha") || span_find(message, SPAN("验证码")) >= 0 ||
+           span_find(message, SPAN("人机")) >= 0;
 }
 
 /* The token was not taken. A guest gets one fresh token and one more try, as long as nothing of an

@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+#include "base/date.h"
+
 enum { TOKEN_LIFE_MS = 3600 * 1000 /* when the site does not tell */ };
 
 enum adapter_step sophnet_ask_login(struct sophnet *s, struct site_request *req)
@@ -20,16 +22,6 @@ enum adapter_step sophnet_ask_login(struct sophnet *s, struct site_request *req)
 }
 
 /* ---- when it ends ---- */
-
-static int64_t days_before(int64_t year, int64_t month, int64_t day)
-{
-    /* Days since 1970-01-01 of a Gregorian date; years begin in March, so that a leap day is the
-     * last one. */
-    year -= month <= 2;
-    int64_t era = year / 400, in_era = year - era * 400;
-    int64_t in_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    return era * 146097 + in_era * 365 + in_era / 4 - in_era / 100 + in_year - 719468;
-}
 
 /* "2026-01-01T00:00:00Z", with a blank for the T, with a fraction, with an offset; 0 = no such
  * date. */
@@ -53,7 +45,7 @@ static int64_t read_date(struct span text)
     if ((*zone == '+' || *zone == '-') &&
         sscanf(zone + 1, "%2d:%2d", &zone_hours, &zone_minutes) >= 1)
         east = (zone_hours * 60 + zone_minutes) * (*zone == '-' ? -60 : 60);
-    int64_t seconds = days_before(year, month, day) * 86400 + (int64_t)hour * 3600 +
+    int64_t seconds = days_since_1970(year, month, day) * 86400 + (int64_t)hour * 3600 +
                       (int64_t)minute * 60 + second;
     return (seconds - east) * 1000;
 }

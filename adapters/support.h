@@ -308,9 +308,9 @@ struct sources {
     size_t n, capacity;
     int used;
 };
-/* Copies. A key that is known already, or without a key an url that is, adds nothing; nor does an
- * empty or huge url, or one more than SOURCES_MAX. */
-void sources_add(struct arena *, struct sources *, struct span key, struct span title,
+/* Copies. True: it is new. A key that is known already, or without a key an url that is, adds
+ * nothing; nor does an empty or huge url, or one more than SOURCES_MAX. */
+bool sources_add(struct arena *, struct sources *, struct span key, struct span title,
                  struct span url);
 /* The annotations, once, at the end: sources in order of their numbers, then those without a key in
  * order of appearance; each url once. 0 or the sink's answer. */
@@ -390,6 +390,7 @@ struct block {
     int call;           /* TOOL: the adapter's number for it */
     bool pieces;        /* something of its own came … */
     struct span beside; /* … and where nothing did, this is it at the block's end; in the arena */
+    size_t beside_room; /* bytes there, for more */
 };
 struct blocks {
     struct block open[BLOCKS_OPEN_MAX];
@@ -418,10 +419,12 @@ bool looks_like_html(struct span content_type, struct span body);
 /* A site's own words on their way to a person: trimmed, one line, whole characters, cut to
  * `capacity` with its NUL, without the account's secrets; "" when they hold markup. */
 void clean_message(const struct turn_run *, char *out, size_t capacity, struct span message);
-/* The answer ended before its end was told (CUT), or was told without anything in it (EMPTY). Both
+/* The answer ended before its end was told (CUT), or was told without anything in it (EMPTY). They
  * fill run->fail and return -1. */
 int fail_broke_off(struct turn_run *);
 int fail_said_nothing(struct turn_run *);
+/* A buffer for the answer is full (PROTOCOL), or memory is short. */
+int fail_too_long(struct turn_run *, enum buffer_error);
 /* The generic reading of an HTTP failure for API-like sites: 401 credential, 403 credential, 402
  * credential (quota), 404/405/409/413/415/422/400 bad_request (context_length and content_filter by
  * code or wording), 429 rate_limited, 503/529 overloaded, other 5xx unavailable; HTML with a status

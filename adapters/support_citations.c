@@ -48,18 +48,20 @@ static bool make_room(struct arena *arena, struct sources *s)
     return true;
 }
 
-void sources_add(struct arena *arena, struct sources *s, struct span key, struct span title,
+bool sources_add(struct arena *arena, struct sources *s, struct span key, struct span title,
                  struct span url)
 {
     if (!url.n || key.n > SOURCE_BYTES_MAX || url.n > SOURCE_BYTES_MAX || s->n >= SOURCES_MAX ||
         is_known(s, key, url) || !make_room(arena, s))
-        return;
+        return false;
     if (title.n > SOURCE_BYTES_MAX)
         title = SPAN("");
     struct source source = {arena_dup(arena, key), valid_copy(arena, title), valid_copy(arena, url),
                             0};
-    if (source.key.p && source.title.p && source.url.p)
-        s->list[s->n++] = source;
+    if (!source.key.p || !source.title.p || !source.url.p)
+        return false;
+    s->list[s->n++] = source;
+    return true;
 }
 
 /* Was the url of source `at` cited before it? Those with numbers come first. */
@@ -107,10 +109,7 @@ static size_t run_of(struct span s, size_t at, bool digits)
 {
     size_t n = 0;
     while (at + n < s.n) {
-        char c = s.p[at + n];
-        bool fits =
-            digits ? c >= '0' && c <= '9' : (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-        if (!fits)
+        if (!(digits ? ascii_is_digit : ascii_is_letter)(s.p[at + n]))
             break;
         n++;
     }

@@ -114,6 +114,25 @@ static void mask(char *text, struct span secret)
     }
 }
 
+/* The text was cut: does it end in the beginning of the secret? */
+static void mask_cut(char *text, struct span secret)
+{
+    struct span whole = span_str(text);
+    for (size_t at = 0; at + 6 <= whole.n; at++) {
+        if (span_starts(secret, span_from(whole, at))) {
+            memcpy(text + at, "***", 4);
+            return;
+        }
+    }
+}
+
+static void hide(char *text, bool cut, struct span secret)
+{
+    mask(text, secret);
+    if (cut)
+        mask_cut(text, secret);
+}
+
 /* Some sites repeat the credential that they refuse. Masked before the cut, or half of it would
  * stay. */
 void clean_message(const struct turn_run *run, char *out, size_t capacity, struct span message)
@@ -124,13 +143,14 @@ void clean_message(const struct turn_run *run, char *out, size_t capacity, struc
     if (message.n == 0 || holds_markup(message))
         return;
     copy_clean(text, sizeof text, message);
+    bool cut = message.n >= sizeof text;
     const struct site_account *account = run->account;
     for (size_t i = 0; account && i < account->n_credentials; i++)
-        mask(text, account->credentials[i].value);
+        hide(text, cut, account->credentials[i].value);
     for (const struct held_credential *h = account ? account->held : NULL; h; h = h->next) {
         struct span rest = span_str(h->value), secret;
         while (held_secret(&rest, &secret))
-            mask(text, secret);
+            hide(text, cut, secret);
     }
     copy_clean(out, capacity, span_trim(span_str(text)));
 }
@@ -226,7 +246,7 @@ static void read_plain(struct turn_run *run, struct report *r, struct span body)
 static bool says(struct span text, const char *const *words)
 {
     for (; *words; words++) {
-        if (span_find_nocase(text, span_str(*words)) >= 0)
+        if (span_mentions(text, *words))
             return true;
     }
     return false;
@@ -304,7 +324,7 @@ static enum fail_kind kind_of_name(struct span name)
         {"not_found", FAIL_BAD_REQUEST},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (span_find_nocase(name, span_str(names[i].part)) >= 0)
+        if (span_mentions(name, names[i].part))
             return names[i].kind;
     }
     return FAIL_NONE;
@@ -434,6 +454,14 @@ int classify_error_object(struct turn_run *run, struct json error)
 int fail_broke_off(struct turn_run *run)
 {
     return fail_set(&run->fail, FAIL_CUT, "%.*s broke off in the middle of its answer; ask again",
+                    SPAN_ARGS(run->site->name));
+}
+
+int fail_too_long(struct turn_run *run, enum buffer_error error)
+{
+    if (error == BUFFER_NOMEM)
+        return fail_memory(&run->fail);
+    return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s sent a longer answer than can be held",
                     SPAN_ARGS(run->site->name));
 }
 

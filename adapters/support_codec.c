@@ -38,8 +38,7 @@ bool is_path_id(struct span id)
 {
     for (size_t i = 0; i < id.n; i++) {
         char c = id.p[i];
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-              c == '-' || c == '_'))
+        if (!ascii_is_alnum(c) && c != '-' && c != '_')
             return false;
     }
     return id.n > 0 && id.n <= PATH_ID_MAX;
@@ -193,8 +192,7 @@ int percent_encode(struct buffer *out, struct span text)
 {
     for (size_t i = 0; i < text.n; i++) {
         unsigned char c = (unsigned char)text.p[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                     c == '-' || c == '.' || c == '_' || c == '~';
+        bool plain = ascii_is_alnum((char)c) || c == '-' || c == '.' || c == '_' || c == '~';
         char escaped[3] = {'%', "0123456789ABCDEF"[c >> 4], "0123456789ABCDEF"[c & 15]};
         buffer_append(out, plain ? span_of(&text.p[i], 1) : span_of(escaped, 3));
     }

@@ -34,8 +34,7 @@ static bool is_host(struct span host)
 {
     for (size_t i = 0; i < host.n; i++) {
         char c = host.p[i];
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-              c == '-' || c == '.'))
+        if (!ascii_is_alnum(c) && c != '-' && c != '.')
             return false;
     }
     return host.n > 0 && host.n <= 253;

@@ -112,7 +112,7 @@ static enum adapter_verdict renew_or_fail(struct turn_run *run, struct zai *z)
     /* What it says of a token that this turn itself obtained does not count: the site's session may
      * have ended while the chat was made, and one more try is what the site is asked for. */
     token_use_refused(run, &z->session, ZAI_GUEST_TOKEN);
-    if (z->renewed || zai_stream_has_text(&z->stream))
+    if (z->renewed || zai_stream_has_output(&z->stream))
         return ADAPTER_FAIL;
     z->renewed = true;
     fail_clear(&run->fail);

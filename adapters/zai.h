@@ -99,7 +99,7 @@ void zai_stream_free(struct zai_stream *);
 enum adapter_verdict zai_stream_event(struct turn_run *, struct zai *, struct span text);
 enum adapter_verdict zai_stream_end(struct turn_run *, struct zai *, enum stream_end);
 /* Did anything of the answer go out? */
-bool zai_stream_has_text(const struct zai_stream *);
+bool zai_stream_has_output(const struct zai_stream *);
 
 /* ---- failures (zai_errors.c, §9): both fill run->fail and return -1 ---- */
 int zai_fail_http(struct turn_run *, int status, struct span content_type, int retry_after_s,

@@ -60,11 +60,6 @@ static struct span detail_text(struct json e)
 
 bool zai_error_is_internal(struct json e) { return span_eq(code_text(e), SPAN("INTERNAL_ERROR")); }
 
-static bool has(struct span text, const char *needle)
-{
-    return span_find_nocase(text, span_str(needle)) >= 0;
-}
-
 static int captcha(struct turn_run *run)
 {
     return fail_set(&run->fail, FAIL_CHALLENGE,
@@ -110,12 +105,14 @@ static int classify(struct turn_run *run, const struct report *r)
     if (r->captcha || span_starts(r->code, SPAN("FRONTEND_CAPTCHA")) ||
         span_starts(r->code, SPAN("CAPTCHA_")))
         return captcha(run);
-    if (r->number == 426 || (has(r->detail, "client version") && has(r->detail, "outdated")) ||
+    if (r->number == 426 ||
+        (span_mentions(r->detail, "client version") && span_mentions(r->detail, "outdated")) ||
         span_find(r->detail, SPAN("客户端校验失败")) >= 0)
         return fail_set(f, FAIL_CHALLENGE,
                         "chat.z.ai takes only its own page's version: set the options fe_version "
                         "and signing_key of its current page, or transport = \"bridge\"");
-    if (has(r->detail, "signature validation") || has(r->detail, "signature header"))
+    if (span_mentions(r->detail, "signature validation") ||
+        span_mentions(r->detail, "signature header"))
         return fail_set(f, FAIL_CHALLENGE,
                         "chat.z.ai wants its page's signature: set the option signing_key (it "
                         "changes with the page), or transport = \"bridge\"");
@@ -124,10 +121,11 @@ static int classify(struct turn_run *run, const struct report *r)
     if (span_eq(r->code, SPAN("MODEL_CONCURRENCY_LIMIT")) || r->number == 503)
         return resting(run, FAIL_OVERLOADED, "is crowded", reason,
                        r->retry_after_s ? r->retry_after_s : OVERLOADED_S);
-    if (r->number == 429 || has(r->detail, "concurrency") || has(r->detail, "too many requests"))
+    if (r->number == 429 || span_mentions(r->detail, "concurrency") ||
+        span_mentions(r->detail, "too many requests"))
         return resting(run, FAIL_RATE_LIMITED, "limits this account", reason,
                        r->retry_after_s ? r->retry_after_s : RATE_LIMITED_S);
-    if (has(r->detail, "model not available for current user level"))
+    if (span_mentions(r->detail, "model not available for current user level"))
         return fail_set(f, FAIL_BAD_REQUEST,
                         "chat.z.ai: %.*s; the account's plan does not have this model",
                         SPAN_ARGS(reason));

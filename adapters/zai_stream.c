@@ -59,7 +59,7 @@ void zai_stream_free(struct zai_stream *s)
         buffer_free(all[i]);
 }
 
-bool zai_stream_has_text(const struct zai_stream *s) { return s->had_answer || s->had_reasoning; }
+bool zai_stream_has_output(const struct zai_stream *s) { return s->had_answer || s->had_reasoning; }
 
 /* ---- sending ---- */
 
@@ -68,11 +68,8 @@ static int out_of_room(struct turn_run *run, struct zai_stream *s)
     struct buffer *all[BUFFERS];
     list_buffers(s, all);
     for (size_t i = 0; i < BUFFERS; i++) {
-        if (all[i]->error == BUFFER_NOMEM)
-            return fail_memory(&run->fail);
         if (all[i]->error)
-            return fail_set(&run->fail, FAIL_PROTOCOL,
-                            "chat.z.ai sent an answer of more than 64 MiB");
+            return fail_too_long(run, all[i]->error);
     }
     return 0;
 }
@@ -387,7 +384,7 @@ static enum adapter_verdict finish(struct turn_run *run, struct zai *z)
     struct zai_stream *s = &z->stream;
     if (flush_all(run, s) || out_of_room(run, s))
         return ADAPTER_FAIL;
-    if (!zai_stream_has_text(s))
+    if (!zai_stream_has_output(s))
         return fail_set(&run->fail, FAIL_EMPTY, "chat.z.ai ended its answer without any text");
     if (sources_cite(&s->sources, run->out))
         return ADAPTER_FAIL;
@@ -478,11 +475,11 @@ enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z, struc
 enum adapter_verdict zai_stream_end(struct turn_run *run, struct zai *z, enum stream_end end)
 {
     struct zai_stream *s = &z->stream;
-    if (end == END_CLEAN && s->had_usage && zai_stream_has_text(s))
+    if (end == END_CLEAN && s->had_usage && zai_stream_has_output(s))
         return finish(run, z);
     if (flush_all(run, s))
         return ADAPTER_FAIL;
-    if (!zai_stream_has_text(s) && end == END_CLEAN)
+    if (!zai_stream_has_output(s) && end == END_CLEAN)
         return fail_set(&run->fail, FAIL_EMPTY, "chat.z.ai ended its answer without any text");
     return fail_set(&run->fail, FAIL_CUT,
                     "chat.z.ai broke off in the middle of its answer; ask again");

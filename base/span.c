@@ -132,6 +132,11 @@ uint64_t span_hash(uint64_t h, struct span s)
     return h;
 }
 
+bool span_mentions(struct span text, const char *words)
+{
+    return span_find_nocase(text, span_str(words)) >= 0;
+}
+
 int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')

@@ -95,6 +95,16 @@ bool span_to_u64(struct span s, uint64_t max, uint64_t *value);
  * for secrets. */
 #define SPAN_HASH UINT64_C(14695981039346656037)
 uint64_t span_hash(uint64_t h, struct span s);
+/* Does it hold these words, whatever their capitals (ASCII)? */
+bool span_mentions(struct span text, const char *words);
+
+/* Of ASCII alone: no byte of another character is one. */
+static inline bool ascii_is_digit(char c) { return c >= '0' && c <= '9'; }
+static inline bool ascii_is_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+static inline bool ascii_is_alnum(char c) { return ascii_is_letter(c) || ascii_is_digit(c); }
 /* The value of a hexadecimal digit, -1 for any other character. */
 int hex_digit(char c);
 /* Glob match with `*` (any run, also empty) and `?` (one byte); case-sensitive. */

@@ -33,6 +33,7 @@ enum {
 
 /* One adapter run that is over for the client but may have something to put away at the site. */
 struct tidy {
+    struct tidy *next, **at; /* of those of the exchange */
     struct exchange *exchange;
     const struct adapter *adapter;
     const struct site_config *site;
@@ -124,8 +125,40 @@ static void end_capture(struct branch *b, const struct fail *fail)
 static struct tidy *start_tidy(struct branch *);
 static bool keeps_lease(struct tidy *);
 
+/* Its client is gone, but a credential is on its way: the site may have rotated the former one
+ * already, and tells the new one only once. */
+static bool lands(const struct branch *b)
+{
+    return b->holds_credential_step && b->call && !engine_of(b)->stopping;
+}
+
+/* Goes on until the credential is there, without a client. */
+static void begin_landing(struct branch *b)
+{
+    b->landing = true;
+    b->exchange->tidies++;
+    branch_resume(b);
+}
+
+static void end_landing(struct branch *b)
+{
+    struct exchange *e = b->exchange;
+    drop_call(b, false);
+    b->landing = false;
+    branch_release(b);
+    e->tidies--;
+    if (e->step == STEP_TIDY)
+        exchange_go_on(e);
+}
+
 void branch_release(struct branch *b)
 {
+    if (b->landing)
+        return;
+    if (b->step == BRANCH_OVER && lands(b)) {
+        begin_landing(b);
+        return;
+    }
     drop_call(b, false);
     waiter_leave(&b->waiter);
     end_capture(b, NULL);
@@ -217,6 +250,10 @@ static void take_verdict(struct branch *b, enum adapter_verdict verdict)
     if (verdict == ADAPTER_GO_ON)
         return;
     drop_call(b, verdict == ADAPTER_COMPLETE);
+    if (b->landing) {
+        end_landing(b);
+        return;
+    }
     if (verdict == ADAPTER_COMPLETE) {
         b->step = BRANCH_ASK;
     } else {
@@ -350,6 +387,9 @@ static void tidy_end(struct tidy *t)
     if (t->adapter->destroy)
         t->adapter->destroy(&t->run);
     account_unpin(t->account);
+    *t->at = t->next;
+    if (t->next)
+        t->next->at = t->at;
     e->tidies--;
     if (e->step == STEP_TIDY)
         exchange_go_on(e);
@@ -365,15 +405,21 @@ static void on_tidy_head(void *owner, const struct site_head *head)
 static void on_tidy_body(void *owner, struct span bytes) {}
 static void on_tidy_read(void *owner) {}
 
-static void on_tidy_end(void *owner, enum stream_end end, const struct fail *fail)
+/* The request is over; whoever waits for the account may begin inside. The pin and the exchange
+ * last beyond it. */
+static void tidy_answered(struct tidy *t)
 {
-    struct tidy *t = owner;
     bool leased = t->leased;
     t->call = NULL;
     t->leased = false;
-    if (leased) /* whoever waits may begin inside; the pin and the exchange last beyond it */
+    if (leased)
         account_release(t->account, exchange_now_ms(t->exchange));
-    tidy_next(t);
+}
+
+static void on_tidy_end(void *owner, enum stream_end end, const struct fail *fail)
+{
+    tidy_answered(owner);
+    tidy_next(owner);
 }
 
 static void tidy_next(struct tidy *t)
@@ -416,9 +462,27 @@ static struct tidy *start_tidy(struct branch *b)
                        .account = b->account,
                        .run = b->work->run};
     account_pin(t->account);
-    b->exchange->tidies++;
+    t->next = t->exchange->tidying;
+    t->at = &t->exchange->tidying;
+    if (t->next)
+        t->next->at = &t->next;
+    t->exchange->tidying = t;
+    t->exchange->tidies++;
     tidy_next(t);
     return t;
+}
+
+void branches_stop_tidying(struct exchange *e)
+{
+    for (size_t i = 0; i < e->n_branches; i++) {
+        if (e->branches[i].landing)
+            end_landing(&e->branches[i]);
+    }
+    for (struct tidy *t; (t = e->tidying);) {
+        upstream_cancel(t->call, false);
+        tidy_answered(t);
+        tidy_end(t);
+    }
 }
 
 /* ---- what the site can do ---- */
@@ -1043,7 +1107,8 @@ void branch_go_on(struct branch *b)
 
 void branch_cancel(struct branch *b)
 {
-    drop_call(b, false);
+    if (!lands(b))
+        drop_call(b, false);
     waiter_leave(&b->waiter);
     b->step = BRANCH_OVER;
 }

@@ -72,6 +72,7 @@ struct branch {
     bool uploads_anew : 1; /* a site forgot some: no run is told of any more */
     bool complete : 1;     /* over: its part of the answer is whole; else `fail` says why not */
     bool decoding : 1, paused : 1, holds_credential_step : 1;
+    bool landing : 1; /* over, but for the credential that is on its way */
 };
 
 /* In place, zeroed; fills choices [first, first + n) of the exchange's answer, whose feed it joins
@@ -82,8 +83,12 @@ void branch_start(struct branch *);
 /* Ends it without a word to the exchange; the lease stays until branch_release. */
 void branch_cancel(struct branch *);
 /* The lease goes back and the site's clean-up begins. Whoever waits for the account may begin
- * inside this call. */
+ * inside this call. Of a cancelled branch that was obtaining a credential, both come when that is
+ * there: exchange->tidies counts it. */
 void branch_release(struct branch *);
+/* What goes on behind the client's back (clean-up, a credential on its way) ends now; the exchange
+ * may come to its end inside this call. */
+void branches_stop_tidying(struct exchange *);
 /* What it waited for before its lease (exchange_pictures.h) has come, or will not come. */
 void branch_go_on(struct branch *);
 /* If it waits for a busy account: the time that it is willing to wait begins again. */

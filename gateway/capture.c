@@ -29,8 +29,7 @@ static void note_secret(struct capture *c, struct span secret)
     c->secrets = s;
 }
 
-/* What the account has and holds by now. */
-static void note_secrets(struct capture *c, const struct turn_run *run)
+void capture_note_secrets(struct capture *c, const struct turn_run *run)
 {
     const struct site_account *account = run->account;
     for (size_t i = 0; i < account->n_credentials; i++)
@@ -123,7 +122,7 @@ struct capture *capture_begin(struct config *config, const struct turn_run *run,
     c->config = config_ref(config);
     copy(c, &c->site, run->site->name);
     note_secret(c, secret);
-    note_secrets(c, run);
+    capture_note_secrets(c, run);
     write_beginning(c, run, adapter);
     return c;
 }
@@ -159,7 +158,7 @@ static void note_header(struct capture *c, const struct header *h)
             note_secret(c, pair);
     } else {
         note_secret(c, h->value);
-        if (blank >= 0 && span_find_nocase(h->name, SPAN("auth")) >= 0)
+        if (blank >= 0 && span_mentions(h->name, "auth"))
             note_secret(c, span_from(h->value, (size_t)blank + 1));
     }
 }
@@ -196,7 +195,7 @@ void capture_request(struct capture *c, const struct turn_run *run, const struct
     s->n_headers = s->headers ? req->n_headers : 0;
     copy(c, &s->sent, span_first(req->body, CAPTURE_REQUEST_BYTES));
     s->sent_n = req->body.n;
-    note_secrets(c, run);
+    capture_note_secrets(c, run);
     *(c->last ? &c->last->next : &c->first) = s;
     c->last = s;
 }
@@ -243,7 +242,7 @@ void capture_end(struct capture *c, const struct turn_run *run, enum stream_end 
     s->end = end == END_CLEAN ? CAPTURE_CLEAN : CAPTURE_CUT;
     if (end == END_CUT)
         s->fail = *fail;
-    note_secrets(c, run);
+    capture_note_secrets(c, run);
 }
 
 void capture_drift(struct capture *c, const char *kind)
@@ -270,5 +269,3 @@ struct capture_step *capture_played(const struct capture *c)
 }
 
 bool capture_has_answer(const struct capture *c) { return capture_played(c) != NULL; }
-
-void capture_secrets(struct capture *c, const struct turn_run *run) { note_secrets(c, run); }

@@ -3,9 +3,11 @@
  * that had drift, as two files that a person can attach to a report and that a developer can drop
  * into test/transcripts.
  *
- *     capture-TIME-SITE-ID.sse          the bytes of the last answer's body (or .json .html .bin
- * .txt) capture-TIME-SITE-ID.setup.json   everything else: the requests, the answers before it,
- * status and headers, where the reads ended, how it failed
+ *     capture-TIME-SITE-ID.sse
+ *         the bytes of the last answer's body; the ending says of what kind it is
+ *     capture-TIME-SITE-ID.setup.json
+ *         everything else: the requests, the answers before it, status and headers, where the reads
+ *         ended, how it failed
  *
  * `dragoman replay` (replay.h) plays them. Secrets are masked (mask.h); what was asked and answered
  * is in them. Recorded in memory, up to CAPTURE_BYTES a run, and masked and written by a thread of

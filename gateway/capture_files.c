@@ -43,11 +43,11 @@ static void write_headers(struct capture *c, struct json_writer *w, const struct
     json_begin_array(w);
     for (size_t i = 0; i < n; i++) {
         struct span value = masked(c, m, headers[i].value, false);
+        struct span name = masked(c, m, headers[i].name, false);
         if (mask_hides_header(headers[i].name))
             mask_fill((char *)(uintptr_t)value.p, value.n);
         json_begin_array(w);
-        struct span repaired = json_valid_utf8(headers[i].name) ? headers[i].name : SPAN("?");
-        json_string(w, repaired);
+        json_string(w, json_valid_utf8(name) ? name : SPAN("?"));
         json_string(w, json_valid_utf8(value) ? value : SPAN("?"));
         json_end_array(w);
     }
@@ -77,7 +77,7 @@ static void write_request(struct capture *c, struct json_writer *w, const struct
     json_begin_object(w);
     json_member(w, "method", span_str(s->method));
     if (s->origin.n)
-        json_member(w, "origin", s->origin);
+        json_member(w, "origin", masked(c, m, s->origin, false));
     json_member_repaired(w, "target", target);
     write_headers(c, w, m, s->headers, s->n_headers);
     write_body(c, w, masked(c, m, s->sent, s->credential_step));
@@ -104,8 +104,8 @@ static void write_answer(struct capture *c, struct json_writer *w, const struct 
     json_key(w, "answer");
     json_begin_object(w);
     json_member_int(w, "status", s->status);
-    json_member_repaired(w, "reason", s->reason);
-    json_member_repaired(w, "content_type", s->content_type);
+    json_member_repaired(w, "reason", masked(c, m, s->reason, false));
+    json_member_repaired(w, "content_type", masked(c, m, s->content_type, false));
     json_member_int(w, "retry_after", s->retry_after_s);
     write_headers(c, w, m, s->answer_headers, s->n_answer_headers);
     if (played)
@@ -172,11 +172,10 @@ const char *capture_ending(const struct capture *c)
         const char *part, *ending;
     } rows[] = {{"event-stream", "sse"}, {"json", "json"}, {"html", "html"}, {"text/", "txt"}};
     const struct capture_step *s = capture_played(c);
-    if (s && s->framing == FRAMING_LENGTH &&
-        span_find_nocase(s->content_type, SPAN("connect+json")) >= 0)
+    if (s && s->framing == FRAMING_LENGTH && span_mentions(s->content_type, "connect+json"))
         return "bin";
     for (size_t i = 0; s && i < sizeof rows / sizeof *rows; i++) {
-        if (span_find_nocase(s->content_type, span_str(rows[i].part)) >= 0)
+        if (span_mentions(s->content_type, rows[i].part))
             return rows[i].ending;
     }
     return "bin";
@@ -336,8 +335,7 @@ static void add_plain(char *name, size_t room, struct span text)
     size_t n = strlen(name);
     for (size_t i = 0; i < text.n && i < 40 && n + 1 < room; i++) {
         char c = text.p[i];
-        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                     c == '_' || c == '-';
+        bool plain = ascii_is_alnum(c) || c == '_' || c == '-';
         name[n++] = plain ? c : '_';
     }
     name[n] = '\0';
@@ -367,12 +365,15 @@ void capture_keep(struct capture_folder *folder, struct capture *c, const struct
     struct span directory = c ? c->config->capture_dir : span_of(NULL, 0);
     if (!job || directory.n >= sizeof job->directory) {
         if (c)
-            log_info("a capture is not kept: others are still being written");
+            log_info("a capture is not kept: %s", job ? "the name of its folder is too long"
+                                                  : folder->jobs < CAPTURE_JOBS
+                                                      ? "out of memory"
+                                                      : "others are still being written");
         free(job);
         capture_drop(c);
         return;
     }
-    capture_secrets(c, run);
+    capture_note_secrets(c, run);
     job->folder = folder;
     job->capture = c;
     job->work.data = job;

@@ -57,7 +57,7 @@ struct capture {
 
 /* The step whose answer is the recorded one: the last that has any; NULL = none. */
 struct capture_step *capture_played(const struct capture *);
-/* Once more what the account holds: the last answer may have brought it. */
-void capture_secrets(struct capture *, const struct turn_run *);
+/* What the account has and holds by now is a secret: each answer may have brought more. */
+void capture_note_secrets(struct capture *, const struct turn_run *);
 
 #endif

@@ -40,6 +40,7 @@
 enum {
     EXCHANGE_MAGIC = 0x45584348,
     SILENCE_MS = 15000,      /* the head, then a comment, after this much silence (S5, S21) */
+    TIDY_MS = 10000,         /* for what goes on at the site when the client has its answer */
     LARGE_BODY = 256 * 1024, /* larger ones get a parser of their own: the shared one stays small */
     RUNS_BODY_MAX = 256 << 20, /* what the runs of one request may send to sites, about */
     /* What a chat takes of its arena until it has an account: with a model's name and a target. */
@@ -883,6 +884,10 @@ static enum exchange_step step_finish(struct exchange *e)
     count_request(e, bytes_in);
     for (size_t i = 0; i < e->n_branches; i++)
         branch_release(&e->branches[i]);
+    if (e->tidies) {
+        deadlines_set(&e->engine->deadlines, &e->deadline, exchange_now_ms(e) + TIDY_MS);
+        engine_wind_clock(e->engine);
+    }
     return STEP_TIDY;
 }
 
@@ -992,6 +997,10 @@ static void ring(struct exchange *e, uint64_t now)
         break_silence(e);
     for (size_t i = 0; i < e->n_branches && e->step < STEP_FINISH; i++)
         branch_wake_up(&e->branches[i], now);
+    if (e->step == STEP_TIDY) {
+        branches_stop_tidying(e);
+        return;
+    }
     if (e->step == STEP_FINISH) /* the client was found to be gone */
         exchange_go_on(e);
     if (e->step < STEP_FINISH)
@@ -1115,6 +1124,8 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
 void exchange_abandon(struct exchange *e)
 {
     assert(e->magic == EXCHANGE_MAGIC);
+    if (e->step == STEP_TIDY)
+        branches_stop_tidying(e);
     if (e->step >= STEP_FINISH)
         return;
     fail_set(fail_of(e), FAIL_SERVER_BUSY,

@@ -82,6 +82,7 @@ struct exchange {
 
     const struct target *targets;
     struct branch *branches;            /* in the arena */
+    struct tidy *tidying;               /* clean-ups of theirs that are under way */
     struct list_wait *list_wait;        /* in the arena; NULL: it never waited for model lists */
     struct exchange_state *state;       /* NULL: the API has none, or it was not asked for yet */
     struct exchange_pictures *pictures; /* in the arena; NULL: none had to be fetched */
@@ -102,7 +103,7 @@ struct exchange {
     bool drained_out : 1; /* the client takes more */
     bool advancing : 1;
     uint16_t status;
-    uint16_t tidies; /* of branches, under way */
+    uint16_t tidies; /* of branches, under way: clean-ups, credentials that are still to come */
     uint16_t n_branches;
     uint16_t n_targets; /* more of them than this holds are never reached */
 };

@@ -124,12 +124,7 @@ static void hide_words(const struct mask *m, char *text, size_t n)
     }
 }
 
-static bool is_alphanumeric(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static bool is_word_char(char c) { return is_alphanumeric(c) || (c && strchr("_-.~+/=%|", c)); }
+static bool is_word_char(char c) { return ascii_is_alnum(c) || (c && strchr("_-.~+/=%|", c)); }
 
 static bool is_client_key(const struct config *c, struct span word)
 {
@@ -162,9 +157,9 @@ static void hide_client_keys(const struct config *c, char *word, size_t n)
         if (c->keys[i].length >= KEY_MIN)
             hide_key_within(c, word, n, c->keys[i].length);
     }
-    while (first < end && !is_alphanumeric(word[first]))
+    while (first < end && !ascii_is_alnum(word[first]))
         first++;
-    while (end > first && !is_alphanumeric(word[end - 1]))
+    while (end > first && !ascii_is_alnum(word[end - 1]))
         end--;
     if (is_client_key(c, span_of(word, n)) || is_client_key(c, span_of(word + first, end - first)))
         mask_fill(word, n);
@@ -203,7 +198,7 @@ static bool names_a_secret(struct span name)
                                         "session", "ticket", "jwt",      "credential", "authoriz",
                                         "api_key", "apikey", "api-key",  "sign",       NULL};
     for (const char *const *word = words; *word; word++) {
-        if (span_find_nocase(name, span_str(*word)) >= 0)
+        if (span_mentions(name, *word))
             return true;
     }
     return false;
@@ -252,7 +247,7 @@ bool mask_hides_header(struct span name)
     static const char *const words[] = {"auth", "cookie",  "key", "token",  "secret",
                                         "sign", "session", "jwt", "ticket", NULL};
     for (const char *const *word = words; *word; word++) {
-        if (span_find_nocase(name, span_str(*word)) >= 0)
+        if (span_mentions(name, *word))
             return true;
     }
     return false;

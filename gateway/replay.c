@@ -14,7 +14,7 @@
 #include "sse/text_guard.h"
 
 enum {
-    BIG = 64 << 20,
+    TEXT_MAX = 64 << 20,
     ASKS_MAX = 64, /* as in the engine: requests of one run */
     CHOICES = 8,
     TOOLS = 16,
@@ -240,16 +240,16 @@ static int begin(struct player *p, const struct replay_setup *setup, FILE *out, 
     size_t size = setup->adapter->state_size;
     *p = (struct player){.setup = setup, .out = out};
     arena_init(&p->arena);
-    buffer_init(&p->others, BIG);
-    buffer_init(&p->scratch, BIG);
-    buffer_init(&p->line, BIG);
+    buffer_init(&p->others, TEXT_MAX);
+    buffer_init(&p->scratch, TEXT_MAX);
+    buffer_init(&p->line, TEXT_MAX);
     for (size_t i = 0; i < CHOICES; i++) {
         for (size_t k = 0; k < CHANNELS; k++)
-            buffer_init(&p->channels[i][k].text, BIG);
+            buffer_init(&p->channels[i][k].text, TEXT_MAX);
     }
     p->account = setup->account;
     p->account.held = NULL;
-    p->json = json_parser_create(BIG);
+    p->json = json_parser_create(TEXT_MAX);
     struct span body = arena_dup(&p->arena, setup->chat);
     void *state = arena_alloc(&p->arena, size ? size : 1);
     if (!p->json || !body.p || !state)
@@ -455,7 +455,7 @@ static int64_t count_different(const struct replay_setup *setup, struct span wan
     size_t n = setup->steps[setup->n_steps - 1].body.n;
     int64_t different = 0;
     struct buffer sum;
-    buffer_init(&sum, BIG);
+    buffer_init(&sum, TEXT_MAX);
     for (size_t at = 1; at < n && different >= 0; at++) {
         const uint32_t cut = (uint32_t)at;
         buffer_clear(&sum);
@@ -476,8 +476,8 @@ static enum replay_result play_all(const struct replay_setup *setup, bool every_
     enum replay_result result = REPLAY_PLAYED;
     int64_t different = 0;
     size_t first = 0;
-    buffer_init(&sum, BIG);
-    buffer_init(&end, BIG);
+    buffer_init(&sum, TEXT_MAX);
+    buffer_init(&end, TEXT_MAX);
     if (every_split && last->body.n > EVERY_SPLIT_MAX) {
         fail_set(fail, FAIL_INTERNAL, "the file is too large for --every-split (64 KiB at most)");
         result = REPLAY_FAILED;

@@ -193,7 +193,7 @@ static bool is_id(struct span part)
 {
     bool odd = false;
     for (size_t i = 0; i < part.n; i++)
-        odd |= (part.p[i] >= '0' && part.p[i] <= '9') || part.p[i] == '*';
+        odd |= ascii_is_digit(part.p[i]) || part.p[i] == '*';
     return odd && part.n >= 6;
 }
 

@@ -41,27 +41,42 @@ static struct span name_of(struct span pair)
     return span_trim(at < 0 ? pair : span_first(pair, (size_t)at));
 }
 
-static bool has_name(struct span cookies, struct span name)
+static bool is_empty(struct span pair)
+{
+    ptrdiff_t at = span_find_char(pair, '=');
+    return at < 0 || !span_trim(span_from(pair, (size_t)at + 1)).n;
+}
+
+/* Is it there, and if `filled`, with a value? */
+static bool has_name(struct span cookies, struct span name, bool filled)
 {
     struct span pair;
     while (span_split(&cookies, ';', &pair)) {
-        if (span_eq(name_of(pair), name))
+        if (span_eq(name_of(pair), name) && !(filled && is_empty(pair)))
             return true;
     }
     return false;
 }
 
-/* Appends what of the adapter's own cookies is not among the jar's. */
-static void keep_own(struct buffer *out, struct span own, struct span jars)
+static void append_pair(struct buffer *out, struct span pair)
 {
-    struct span pair;
-    while (span_split(&own, ';', &pair)) {
-        struct span trimmed = span_trim(pair);
-        if (!trimmed.n || has_name(jars, name_of(trimmed)))
-            continue;
-        if (out->n)
-            buffer_append(out, SPAN("; "));
-        buffer_append(out, trimmed);
+    if (out->n)
+        buffer_append(out, SPAN("; "));
+    buffer_append(out, span_trim(pair));
+}
+
+/* The adapter's own cookies, then the jar's, whose newer value of a name wins. An empty one does
+ * not: a site that signs out that way would take the configured credential along. */
+static void merge(struct buffer *out, struct span own, struct span jars)
+{
+    struct span rest = own, pair;
+    while (span_split(&rest, ';', &pair)) {
+        if (span_trim(pair).n && !has_name(jars, name_of(pair), true))
+            append_pair(out, pair);
+    }
+    while (span_split(&jars, ';', &pair)) {
+        if (!is_empty(pair) || !has_name(own, name_of(pair), false))
+            append_pair(out, pair);
     }
 }
 
@@ -89,10 +104,8 @@ int site_cookies_send(const struct adapter *adapter, struct turn_run *run, struc
     cookie_jar_header(&jar, &place, run->now_ms, &jars);
     cookie_jar_free(&jar);
     struct header *own = find_header(req, SPAN("Cookie"));
-    keep_own(&all, own ? own->value : SPAN(""), buffer_span(&jars));
-    if (all.n && jars.n)
-        buffer_append(&all, SPAN("; "));
-    buffer_append(&all, buffer_span(&jars));
+    if (jars.n)
+        merge(&all, own ? own->value : SPAN(""), buffer_span(&jars));
     bool bad = jars.error || all.error;
     if (!bad && jars.n) {
         struct span value = arena_dup(run->arena, buffer_span(&all));

@@ -20,7 +20,7 @@ describe('the walk through an adapter', () => {
     for (const [, path] of text.matchAll(/`((?:adapters|base|docs|test)\/[\w./-]+\.\w+)`/g)) assert.ok(existsSync(join(root, path)), path);
     const headers = ['adapters/support.h', 'adapters/site.h', 'adapters/adapter.h'].map((file) => readFileSync(join(root, file), 'utf8')).join('');
     for (const name of ['collect_uploads', 'request_ready', 'account_credential', 'account_hold', 'account_held', 'account_drop', 'account_newest', 'token_use_next', 'run_drift',
-      'growing_whole', 'sources_add', 'mark_filter_feed', 'sources_cite', 'classify_http', 'read_model_wish', 'base_model_id']) {
+      'growing_whole', 'sources_add', 'mark_filter_feed', 'sources_cite', 'read_https_url', 'classify_http', 'read_model_wish', 'base_model_id']) {
       assert.ok(text.includes(name) && new RegExp(`\\b${name}\\(`).test(headers), name);
     }
   });

@@ -72,6 +72,20 @@ describe('capture_dir', {timeout: 120000}, () => {
     assert.match(String(body), /hologram/);
   });
 
+  it('holds no secret that the site puts into the head of its answer', async () => {
+    const {site, gateway, ask} = await glm();
+    site.answer = (r, res) => {
+      const {access} = site.last;
+      res.writeHead(400, `Bad ${access}`, {'content-type': `application/json; of="${access}"`, [access]: 'name', link: access});
+      res.end('{"status":40001}');
+    };
+    await (await ask()).text();
+    await written(gateway, 1);
+    const [{text, setup}] = capturesOf(gateway);
+    assert.equal(setup.steps.at(-1).answer.status, 400);
+    assert.ok(!text.toLowerCase().includes(site.last.access.slice(8, 30).toLowerCase()), text);
+  });
+
   it('holds no secret: not of the configuration, obtained, of the client, or said by the site', async () => {
     const {site, gateway, ask, refresh} = await glm({keys: [{name: 'k', key: CLIENT_KEY}]});
     site.next((r, res, send) => {

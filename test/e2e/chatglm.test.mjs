@@ -238,6 +238,64 @@ describe('chatglm', {timeout: 180000}, () => {
     assert.equal((await ask(gateway)).status, 200); // nothing is in its way
   });
 
+  it('a client that leaves while the token is renewed: the new pair is kept', async () => {
+    const {site, gateway} = await serve();
+    const leave = new AbortController(), asked = once(site, 'asked'), sell = site.sell.bind(site);
+    let open;
+    const gate = new Promise((resolve) => (open = resolve));
+    site.sell = async (...account) => {
+      site.emit('asked');
+      await gate;
+      return sell(...account);
+    };
+    const left = assert.rejects(ask(gateway, {stream: true}, {signal: leave.signal}));
+    await within(5000, asked, 'the refresh');
+    leave.abort();
+    await left;
+    await gateway.logged(/cancelled/);
+    const next = ask(gateway);
+    open();
+    assert.equal((await next).status, 200); // with what the first one obtained: the former pair is dead
+    assert.equal(site.refreshes, 1);
+  });
+
+  it('a clean-up that never ends holds the account no longer than 10 s, and the program not at all', async () => {
+    const {site, gateway} = await serve({max_concurrent: 1});
+    const drips = [];
+    site.stopStream = (r, res) => {
+      res.writeHead(200, {'content-type': 'application/json'});
+      drips.push(setInterval(() => res.write(' '), 100));
+    };
+    const endless = (r, res, send, conversation) => {
+      say('a', 'text', 'One, t', 'wo, th', 'r', 'ee, four').slice(0, 4).forEach(send);
+      conversation.running = false;
+    };
+    try {
+      site.next(endless);
+      await (await ask(gateway, {stop: ['three']})).text();
+      site.next(endless);
+      assert.equal((await within(25000, ask(gateway, {stop: ['three']}), 'the next answer')).status, 200);
+      running.splice(running.indexOf(gateway), 1);
+      gateway.signal('SIGTERM');
+      await gateway.logged(/stopping: no new/);
+      gateway.signal('SIGTERM'); // no more patience
+      await gateway.stop();
+    } finally {
+      drips.forEach(clearInterval);
+    }
+  });
+
+  it('a long token that the site repeats is not shown, nor a part of it', async () => {
+    for (const [length, times] of [[2400, 1], [600, 2]]) {
+      const token = jwt('access', {uid: 'u'.repeat(length)});
+      const {site, gateway} = await serve({site: {accessTokens: [token]}, accounts: [{name: 'me', token}]});
+      site.next({status: 200, json: {status: 40001, message: `no ${token.repeat(times)}`}});
+      const text = await (await ask(gateway)).text();
+      assert.match(text, /upstream_bad_request/);
+      assert.ok(!text.includes(token.slice(0, 12)) && !gateway.stderr.includes(token.slice(0, 12)), text);
+    }
+  });
+
   it('our own limit ends the answer at the site, too', async () => {
     const {site, gateway} = await serve();
     const stopped = once(site, 'stopped');

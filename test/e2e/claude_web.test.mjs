@@ -71,6 +71,28 @@ describe('claude_web', () => {
     }
   });
 
+  it('an empty session key of the site does not take the place of a configured one', async () => {
+    const {site, gateway} = await serve();
+    site.cookies = () => ({'set-cookie': ['sessionKey=; Path=/']});
+    for (let i = 0; i < 2; i++) assert.equal((await ask(gateway)).status, 200);
+  });
+
+  it('a flood of citations and of short lines costs no square of time or memory', async () => {
+    const {site, gateway} = await serve();
+    const delta = (more, index = 1) => ({type: 'content_block_delta', index, delta: more});
+    const ids = Array.from({length: 30000}, (_, i) => `citation-${i}`);
+    site.next([{type: 'message_start', message: {uuid: 'a'.repeat(100000)}},
+      ...Array.from({length: 4}, () => [block(0, 'thinking'), ...Array.from({length: 8000}, () => delta({type: 'thinking_summary_delta', summary: {summary: 'x'}}, 0)),
+        {type: 'content_block_stop', index: 0}]).flat(),
+      block(1, 'text'), ...ids.map((uuid) => delta({type: 'citation_start_delta', citation: {uuid, url: `https://x.example/${uuid}`, title: 't'}})), say('Found.', 1),
+      ...ids.map((citation_uuid) => delta({type: 'citation_end_delta', citation_uuid})), reason('end_turn'), stop]);
+    const answer = await ask(gateway, {}, {signal: AbortSignal.timeout(60000)});
+    const {choices: [{message}]} = await answer.json();
+    assert.deepEqual([message.content, message.annotations.length], ['Found.', 1000]);
+    const peak = Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${gateway.child.pid}/status`, 'utf8'))[1]) / 1024;
+    assert.ok(peak < 200, `${peak} MB`);
+  });
+
   for (const upload of ['classic', 'wiggle']) {
     it(`pictures are uploaded first, the ${upload} way`, async () => {
       const {site, gateway} = await serve({options: {upload}});

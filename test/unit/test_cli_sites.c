@@ -124,14 +124,82 @@ static void ways_to_sign_in_are_made_of_credentials(void **state)
     }
 }
 
-static void every_adapter_has_its_page(void **state)
+/* The text of an adapter's page. */
+static struct span page_of(const struct adapter *a)
+{
+    static char text[1 << 18];
+    char path[512];
+    snprintf(path, sizeof path, PROJECT_SOURCE_DIR "/docs/sites/%s.md", a->name);
+    FILE *f = fopen(path, "r");
+    if (!f)
+        fail_msg("there is no %s", path);
+    size_t n = fread(text, 1, sizeof text, f);
+    fclose(f);
+    assert_true(n < sizeof text);
+    return span_of(text, n);
+}
+
+static bool names(struct span page, struct span word)
+{
+    char quoted[2][80];
+    snprintf(quoted[0], sizeof quoted[0], "`%.*s`", SPAN_ARGS(word));
+    snprintf(quoted[1], sizeof quoted[1], "\"%.*s\"", SPAN_ARGS(word));
+    return stands_in(page, quoted[0]) || stands_in(page, quoted[1]);
+}
+
+static bool is_option(const struct adapter *a, struct span name)
+{
+    for (const struct option_field *f = a->options; f && f->name; f++) {
+        if (span_eq(span_str(f->name), name))
+            return true;
+    }
+    return false;
+}
+
+static void pages_name_every_field_and_option(void **state)
 {
     for (size_t i = 0; adapters[i]; i++) {
-        char path[512];
-        snprintf(path, sizeof path, PROJECT_SOURCE_DIR "/docs/sites/%s.md", adapters[i]->name);
-        FILE *f = fopen(path, "r");
-        assert_non_null(f);
-        fclose(f);
+        const struct adapter *a = adapters[i];
+        struct span page = page_of(a), word;
+        for (const struct credential_field *f = a->credentials; f && f->name; f++) {
+            if (!names(page, span_str(f->name)))
+                fail_msg("docs/sites/%s.md lacks the account's %s", a->name, f->name);
+        }
+        for (const struct option_field *f = a->options; f && f->name; f++) {
+            struct span values = span_str(f->values);
+            if (!names(page, span_str(f->name)))
+                fail_msg("docs/sites/%s.md lacks the option %s", a->name, f->name);
+            while (span_split(&values, ' ', &word)) {
+                if (word.n && !names(page, word))
+                    fail_msg("docs/sites/%s.md lacks %.*s of the option %s", a->name,
+                             SPAN_ARGS(word), f->name);
+            }
+        }
+        assert_int_equal(stands_in(page, "`guest = true`"), a->offers_guest);
+    }
+}
+
+/* What a table says of options that are gone is worse than nothing. */
+static void pages_name_no_other_options(void **state)
+{
+    for (size_t i = 0; adapters[i]; i++) {
+        const struct adapter *a = adapters[i];
+        struct span page = page_of(a), line, piece;
+        ptrdiff_t from = span_find(page, SPAN("\n## Options\n"));
+        assert_int_equal(from >= 0, a->options != NULL);
+        if (from < 0)
+            continue;
+        struct span rest = span_from(page, (size_t)from + sizeof "\n## Options\n" - 1);
+        while (span_split(&rest, '\n', &line) && !span_starts(line, SPAN("## "))) {
+            struct span cell = span_starts(line, SPAN("| `")) ? span_from(line, 2) : SPAN("");
+            ptrdiff_t bar = span_find_char(cell, '|');
+            cell = span_first(cell, bar < 0 ? 0 : (size_t)bar);
+            for (bool quoted = false; span_split(&cell, '`', &piece); quoted = !quoted) {
+                if (quoted && !is_option(a, piece))
+                    fail_msg("docs/sites/%s.md: there is no option %.*s", a->name,
+                             SPAN_ARGS(piece));
+            }
+        }
     }
 }
 
@@ -144,7 +212,8 @@ int main(void)
         cmocka_unit_test(people_read_it_without_marks),
         cmocka_unit_test(notes_are_about_capabilities_that_are_there),
         cmocka_unit_test(ways_to_sign_in_are_made_of_credentials),
-        cmocka_unit_test(every_adapter_has_its_page),
+        cmocka_unit_test(pages_name_every_field_and_option),
+        cmocka_unit_test(pages_name_no_other_options),
     };
     return cmocka_run_group_tests(tests, NULL, forget);
 }

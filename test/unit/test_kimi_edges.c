@@ -269,7 +269,7 @@ static void flags_and_lengths(void **state)
     kimi_envelope(&bytes, 0, SPAN(TEXT("set", "1", "a")));
     kimi_envelope(&bytes, 2, SPAN("no JSON"));
     expect_bytes("no JSON is skipped", &setup, buffer_span(&bytes), END_CLEAN,
-                 "{\"content\":\"a\",\"finish_reason\":\"stop\",\"drift\":[\"an event that is no "
+                 "{\"content\":\"a\",\"finish_reason\":\"stop\",\"drift\":[\"event that is no "
                  "JSON object\"]}");
     buffer_free(&bytes);
 }
@@ -310,12 +310,12 @@ static void what_is_not_known_is_counted(void **state)
     static const struct {
         const char *event, *drift;
     } rows[] = {
-        {"{\"op\":\"set\",\"novelty\":{}}", "event"},
-        {"{\"block\":{\"id\":\"9\",\"novelty\":{}}}", "block"},
-        {TEXT("remove", "9", "x"), "op"},
-        {FLAGS("append", "", ",\"flags\":\"poem\""), "flags of a text"},
+        {"{\"op\":\"set\",\"novelty\":{}}", "unknown event"},
+        {"{\"block\":{\"id\":\"9\",\"novelty\":{}}}", "unknown block"},
+        {TEXT("remove", "9", "x"), "unknown op"},
+        {FLAGS("append", "", ",\"flags\":\"poem\""), "unknown flags"},
         {"{\"op\":\"append\",\"block\":{\"id\":\"9\",\"text\":{\"content\":7}}}",
-         "content that is no text"},
+         "text that is no string"},
     };
     char wanted[200];
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -827,8 +827,8 @@ static void the_older_forms_failures(void **state)
         {"data: {\"error_type\":\"chat.user_stream_pushing\",\"message\":\"m\"}\n\n",
          "{\"error\":{\"kind\":\"rate_limited\",\"retry_after\":5}}"},
         {"data: nonsense\n\ndata: {}\n\ndata: {\"event\":\"all_done\"}\n\n",
-         "{\"error\":{\"kind\":\"empty\"},\"drift\":[\"an event that is no JSON "
-         "object\",\"event\"]}"},
+         "{\"error\":{\"kind\":\"empty\"},\"drift\":[\"event that is no JSON "
+         "object\",\"unknown event\"]}"},
     };
     struct transcript_setup setup = kimi_rest_setup();
     struct played played;

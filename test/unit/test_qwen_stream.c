@@ -60,7 +60,8 @@ static void ends(void **state)
     expect_events(EVENTS(SAY("a")), END_CLEAN,
                   "{\"content\":\"a\",\"finish_reason\":null,\"error\":{\"kind\":\"cut\"}}");
     expect_events(EVENTS(SAY("a")), END_CUT, "{\"error\":{\"kind\":\"cut\"}}");
-    expect_events(EVENTS(SAY("a"), "[DONE]"), END_CLEAN, "{\"error\":{\"kind\":\"cut\"}}");
+    expect_events(EVENTS(SAY("a"), "[DONE]"), END_CLEAN,
+                  "{\"content\":\"a\",\"finish_reason\":\"stop\",\"error\":null}");
     expect_events(EVENTS("[DONE]"), END_CLEAN, "{\"error\":{\"kind\":\"empty\"}}");
     expect_events(EVENTS("{\"response.info\":{\"action\":\"keep_alive\"}}"), END_CLEAN,
                   "{\"error\":{\"kind\":\"empty\"},\"drift\":[]}");
@@ -200,7 +201,7 @@ static void drift_is_counted(void **state)
                   END_CLEAN,
                   "{\"content\":\"a\",\"finish_reason\":\"stop\",\"drift\":[\"event that is no "
                   "JSON object\",\"unknown event\",\"choice "
-                  "without a delta\",\"content that is no string\"]}");
+                  "without a delta\",\"text that is no string\"]}");
 }
 
 static void surrogates_in_halves_become_characters(void **state)
