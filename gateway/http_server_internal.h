@@ -100,7 +100,7 @@ struct http_server {
     struct http_connection *ready;       /* to be looked at in the next turn, singly linked */
     size_t n_connections, n_refused;
     struct peer_count peers; /* of those with max_connections_per_ip */
-    size_t open_handles; /* closed when this is zero after destroy */
+    size_t open_handles;     /* closed when this is zero after destroy */
     bool stopping, destroying;
     uint64_t complained_ms; /* the last time that accepting failed aloud */
     void (*closed)(void *);
@@ -169,9 +169,9 @@ struct http_connection {
     bool is_unix : 1;
     unsigned refused : 2; /* enum http_welcome */
     bool counted : 1;     /* among the server's peers */
-    bool keep_alive : 1; /* after the request in work */
-    bool reading : 1;    /* uv_read_start is in force */
-    bool processing : 1; /* within process(): do not enter it again */
+    bool keep_alive : 1;  /* after the request in work */
+    bool reading : 1;     /* uv_read_start is in force */
+    bool processing : 1;  /* within process(): do not enter it again */
     bool in_ready : 1;
     bool write_busy : 1;    /* uv_write is under way */
     bool wants_drain : 1;   /* was above the high-water mark */

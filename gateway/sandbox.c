@@ -10,8 +10,9 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
+#include "gateway/folder.h"
 #include "gateway/log.h"
 #include "gateway/sandbox_locks.h"
 #include "gateway/token_file.h"
@@ -63,28 +64,52 @@ static void add(struct list *l, struct span path, bool writable)
     l->paths[l->n++] = (struct sandbox_path){copy, writable};
 }
 
-static void add_folder_of(struct list *l, struct span file, bool writable)
+static void add_parent(struct list *l, const char *file, bool writable)
 {
-    ptrdiff_t slash = -1;
-    for (size_t i = 0; i < file.n; i++)
-        slash = file.p[i] == '/' ? (ptrdiff_t)i : slash;
-    if (!file.n)
-        return;
+    const char *slash = strrchr(file, '/');
     add(l,
-        slash > 0    ? span_first(file, (size_t)slash)
-        : slash == 0 ? SPAN("/")
+        slash > file ? span_of(file, (size_t)(slash - file))
+        : slash      ? SPAN("/")
                      : SPAN("."),
         writable);
+}
+
+/* Where it is, and where it leads to. */
+static void add_folder_of(struct list *l, struct span file, bool writable)
+{
+    char real[PATH_MAX];
+    if (!file.n)
+        return;
+    add_parent(l, file.p, writable);
+    if (realpath(file.p, real))
+        add_parent(l, real, writable);
+}
+
+/* A folder that the gateway writes into; it could not be made later. One that cannot be made leaves
+ * what there is of its path, so that who tries next hears the true reason. */
+static void add_own(struct list *l, struct span folder)
+{
+    char part[PATH_MAX];
+    if (!folder.n)
+        return;
+    if (folder_make(folder.p) == 0 || folder.n >= sizeof part) {
+        add(l, folder, true);
+        return;
+    }
+    memcpy(part, folder.p, folder.n + 1);
+    for (char *slash = strrchr(part, '/'); slash && slash > part && access(part, F_OK);
+         slash = strrchr(part, '/'))
+        *slash = '\0';
+    add(l, span_str(part), true);
 }
 
 static void add_config(struct list *l, const struct config *config)
 {
     if (config->file.n) { /* the built-in demo keeps nothing */
         add_folder_of(l, config->file, false);
-        add(l, config->data_dir, true);
+        add_own(l, config->data_dir);
     }
-    if (config->capture_dir.n)
-        add(l, config->capture_dir, true);
+    add_own(l, config->capture_dir);
     add_folder_of(l, config->log_file, true); /* it is rotated */
     add_folder_of(l, config->tls_cert, false);
     add_folder_of(l, config->tls_key, false);
@@ -94,6 +119,8 @@ static void add_config(struct list *l, const struct config *config)
     }
     for (size_t i = 0; i < config->n_sites; i++)
         add_folder_of(l, config->sites[i].ca_file, false);
+    for (size_t i = 0; i < config->n_routes; i++)
+        add_folder_of(l, config->routes[i].own.ca_file, false);
     for (const struct secret_file *f = config->secret_files; f; f = f->next)
         add_folder_of(l, f->path, false);
 }
@@ -144,8 +171,6 @@ int sandbox_enter(const struct config *config, struct fail *fail)
     int closed = 0;
     if (config->sandbox == SANDBOX_OFF)
         return 0;
-    if (config->capture_dir.n) /* it could not be made later */
-        mkdir(config->capture_dir.p, 0700);
     int error = lock_files(config);
     if (error && complain(config, "Landlock", error, fail))
         return -1;

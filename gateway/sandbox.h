@@ -19,12 +19,14 @@ struct sandbox_path {
 };
 
 /* Everything that the configuration needs, and the system's own (names, certificates, time zones,
- * libraries); in the arena. The count; 0 when memory is short. */
+ * libraries); in the arena. Folders that the gateway writes into are made. The count; 0 when memory
+ * is short. */
 size_t sandbox_paths(const struct config *, struct arena *, const struct sandbox_path **list);
 
 enum sandbox_lock { SANDBOX_FILES = 1 << 0, SANDBOX_CALLS = 1 << 1 };
-/* Before any thread is made: locks what config->sandbox wants. Returns the enum sandbox_lock that
- * are closed now; with SANDBOX_ON -1 and fail where one of them cannot be. */
+/* Before any thread is made, and files of the data folder are opened: locks what config->sandbox
+ * wants. Returns the enum sandbox_lock that are closed now; with SANDBOX_ON -1 and fail where one
+ * of them cannot be. */
 int sandbox_enter(const struct config *, struct fail *);
 
 #endif

@@ -313,7 +313,7 @@ static void arm(struct server *s)
     uv_timer_start(&s->refresh, on_refresh, FIRST_REFRESH_MS, 0);
 }
 
-/* The last act of the start: what only the start needs is done. */
+/* Before anything else: the threads that are made next are locked in as well. */
 static int lock_up(struct server *s, struct fail *fail)
 {
     s->locks = sandbox_enter(s->config, fail);
@@ -330,6 +330,8 @@ static int lock_up(struct server *s, struct fail *fail)
 /* 0, or -1 with fail. */
 static int start(struct server *s, bool rebuild, struct fail *fail)
 {
+    if (lock_up(s, fail))
+        return -1;
     s->engine = engine_create(&s->loop, s->config, rebuild, fail);
     if (!s->engine)
         return -1;
@@ -342,10 +344,6 @@ static int start(struct server *s, bool rebuild, struct fail *fail)
     arm(s);
     open_control(s);
     watch_file(s);
-    if (lock_up(s, fail)) {
-        close_down(s);
-        return -1;
-    }
     announce(s);
     return 0;
 }

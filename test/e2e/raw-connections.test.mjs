@@ -367,15 +367,14 @@ describe('crowds', () => {
   });
 
   it('over max_connections_per_ip are told so, whoever else is there', async () => {
-    const small = await startDemo({server: {max_connections_per_ip: 2, listen: ['127.0.0.1:0', 'unix:both.sock']}});
+    const small = await startDemo({server: {max_connections_per_ip: 2}});
     try {
       const clients = await Promise.all([1, 2].map(() => RawClient.open(small.port)));
       for (const client of clients) await client.isUsable();
       const extra = await RawClient.open(small.port);
       await extra.send(get('/health'));
       const answer = await extra.answer();
-      isError(answer, 503, 'overloaded', 'server_error');
-      assert.match(answer.body, /max_connections_per_ip is 2/);
+      assert.match(isError(answer, 503, 'overloaded', 'server_error').message, /max_connections_per_ip is 2/);
       await extra.isClosed();
       extra.close();
       const other = await RawClient.open(small.port, {localAddress: '127.0.0.2'}); // another address
