@@ -492,6 +492,15 @@ static bool split_host(struct span text, struct span *host)
     return host->n && (port.n == 0 || span_to_u64(port, 65535, &number));
 }
 
+size_t config_connections_of(const struct config *config, const struct ip_address *ip)
+{
+    if (!ip->known || cidr_any(config->trusted_proxies, config->n_trusted_proxies, ip))
+        return 0;
+    if (config->max_connections_per_ip)
+        return (size_t)config->max_connections_per_ip;
+    return ip_is_loopback(ip) ? 0 : (size_t)(config->max_connections + 9) / 10;
+}
+
 bool config_host_is_ours(const struct config *config, struct span header)
 {
     struct span host;

@@ -17,6 +17,14 @@ enum { CONFIG_PATH_MAX = 4096 };
 struct turn_option;  /* chat_request.h */
 struct address_rule; /* public_address.h */
 
+/* A file that a secret was read from. */
+struct secret_file {
+    struct span path;
+    const struct secret_file *next;
+};
+
+enum sandbox_wish { SANDBOX_AUTO, SANDBOX_ON, SANDBOX_OFF };
+
 struct listen_address {
     bool is_unix;
     struct span text; /* as configured, "127.0.0.1:8080" */
@@ -228,6 +236,7 @@ struct config {
         size_t n_from;
     } fetch;
     int max_connections;
+    int max_connections_per_ip;      /* 0 = see config_connections_of */
     const struct span *cors_origins; /* "*" or exact origins */
     size_t n_cors_origins;
     enum log_level log_level;
@@ -236,8 +245,10 @@ struct config {
     size_t log_max_size;  /* bytes, then it is rotated; 0 = never */
     int log_keep;         /* rotated files that stay */
     bool log_bodies;
-    struct span capture_dir;       /* "" = failed turns are not captured */
-    bool watch;                    /* reload when the file changes */
+    struct span capture_dir;   /* "" = failed turns are not captured */
+    bool watch;                /* reload when the file changes */
+    enum sandbox_wish sandbox; /* gateway/sandbox.h */
+    const struct secret_file *secret_files;
     struct span tls_cert, tls_key; /* "" = plain HTTP */
 
     const struct cidr *allow, *deny, *trusted_proxies;
@@ -282,6 +293,8 @@ void config_hash_key(struct span key, unsigned char hash[32]);
 void config_print(const struct config *, struct buffer *out);
 /* Does any header/URL-safe check need it: is `host` (from a Host header, with or without port) a
  * loopback name or one of our listen addresses? */
+/* How many connections the address may have at once; 0 = as many as there are. */
+size_t config_connections_of(const struct config *, const struct ip_address *);
 bool config_host_is_ours(const struct config *, struct span host);
 /* May this account serve the key? By names, as the account may be of another config. NULL = no key:
  * all may. */

@@ -273,6 +273,15 @@ static bool secret_from_env(struct config_reader *r, const char *key, const stru
     return found && secret->p;
 }
 
+static void remember_file(struct config_reader *r, struct span path)
+{
+    struct secret_file *file = config_alloc(r, sizeof *file);
+    if (!file)
+        return;
+    *file = (struct secret_file){config_dup(r, path), r->config->secret_files};
+    r->config->secret_files = file;
+}
+
 static bool secret_from_file(struct config_reader *r, const char *key,
                              const struct toml_node *value, struct span *secret)
 {
@@ -284,6 +293,7 @@ static bool secret_from_file(struct config_reader *r, const char *key,
         config_error(r, value, "\"%s\" in %s is empty", key, r->title);
         return false;
     }
+    remember_file(r, path);
     int fd = open(path.p, O_RDONLY | O_CLOEXEC |
                               O_NONBLOCK); /* a FIFO without a writer must not hold the start up */
     if (fd < 0) {

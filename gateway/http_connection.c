@@ -157,7 +157,9 @@ static void close_now(struct http_connection *c, bool reset)
     if (c->next)
         c->next->prev = c->prev;
     s->n_connections--;
-    s->n_refused -= c->refused;
+    s->n_refused -= c->refused != HTTP_WELCOME;
+    if (c->counted)
+        peer_count_remove(&s->peers, &c->peer);
     if (!reset || c->is_unix || uv_tcp_close_reset(&c->socket.tcp, on_closed))
         uv_close((uv_handle_t *)&c->socket, on_closed);
     deadlines_set(&s->deadlines, &c->deadline, DEADLINE_NEVER);
@@ -470,10 +472,18 @@ static void refuse(struct http_connection *c, const struct http_problem *problem
 static void refuse_busy(struct http_connection *c)
 {
     struct http_problem problem = {.status = 503};
-    fail_set(&problem.fail, FAIL_SERVER_BUSY,
-             "this gateway has as many connections as it takes (max_connections is %d); try again "
-             "in a moment",
-             c->server->config->max_connections);
+    const struct config *config = c->server->config;
+    if (c->refused == HTTP_FULL)
+        fail_set(&problem.fail, FAIL_SERVER_BUSY,
+                 "this gateway has as many connections as it takes (max_connections is %d); try "
+                 "again in a moment",
+                 config->max_connections);
+    else
+        fail_set(&problem.fail, FAIL_SERVER_BUSY,
+                 "your address has as many connections as this gateway takes of one "
+                 "(max_connections_per_ip is %zu); use those that are open, or try again in a "
+                 "moment",
+                 config_connections_of(config, &c->peer));
     problem.fail.retry_after_s = 1;
     refuse(c, &problem);
 }
@@ -949,7 +959,7 @@ static int begin_tls(struct http_connection *c)
 }
 
 void http_connection_create(struct http_server *s, int fd, bool is_unix,
-                            const struct ip_address *peer, bool refused)
+                            const struct ip_address *peer, enum http_welcome welcome)
 {
     const size_t socket_size = is_unix ? sizeof(uv_pipe_t) : sizeof(uv_tcp_t);
     struct http_connection *c = calloc(1, offsetof(struct http_connection, socket) + socket_size);
@@ -962,13 +972,15 @@ void http_connection_create(struct http_server *s, int fd, bool is_unix,
     c->server = s;
     c->peer = *peer;
     c->is_unix = is_unix;
-    c->refused = refused;
+    c->refused = welcome;
+    c->counted = welcome == HTTP_WELCOME && config_connections_of(s->config, peer) &&
+                 peer_count_add(&s->peers, peer) == 0;
     c->next = s->connections;
     if (c->next)
         c->next->prev = c;
     s->connections = c;
     s->n_connections++;
-    s->n_refused += refused;
+    s->n_refused += welcome != HTTP_WELCOME;
     s->open_handles++;
     enter(c, CONNECTION_IDLE);
     int error = open_socket(c, fd);

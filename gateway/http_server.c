@@ -38,6 +38,7 @@ void http_server_handle_closed(struct http_server *s)
     release_identity(s->identity);
     config_unref(s->config);
     s->magic = 0;
+    peer_count_free(&s->peers);
     free(s);
     if (closed)
         closed(arg);
@@ -108,14 +109,23 @@ static struct ip_address peer_address(const struct sockaddr_storage *from)
     return ip;
 }
 
-static void accepted(struct http_server *s, int fd, bool is_unix, const struct ip_address *peer)
+static enum http_welcome welcome_of(const struct http_server *s, const struct ip_address *peer)
 {
     size_t limit = s->config->max_connections > 0 ? (size_t)s->config->max_connections : SIZE_MAX;
-    bool refused = s->n_connections - s->n_refused >= limit;
-    if (refused && s->n_refused >= HTTP_REFUSED_MAX)
+    size_t of_one = config_connections_of(s->config, peer);
+    if (s->n_connections - s->n_refused >= limit)
+        return HTTP_FULL;
+    return of_one && peer_count_of(&s->peers, peer) >= of_one ? HTTP_FULL_FOR_ADDRESS
+                                                              : HTTP_WELCOME;
+}
+
+static void accepted(struct http_server *s, int fd, bool is_unix, const struct ip_address *peer)
+{
+    enum http_welcome welcome = welcome_of(s, peer);
+    if (welcome != HTTP_WELCOME && s->n_refused >= HTTP_REFUSED_MAX)
         close(fd);
     else
-        http_connection_create(s, fd, is_unix, peer, refused);
+        http_connection_create(s, fd, is_unix, peer, welcome);
 }
 
 /* False: nobody waits any more, or accepting has to pause. */

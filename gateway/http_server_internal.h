@@ -14,6 +14,7 @@
 #include "gateway/deadlines.h"
 #include "gateway/http_parse.h"
 #include "gateway/http_server.h"
+#include "gateway/peer_count.h"
 #include "tls/tls_stream.h"
 
 #define HTTP_SERVER_MAGIC     0x68747376u
@@ -28,7 +29,7 @@ enum {
         1024 * 1024, /* a refused body up to this size is read for keep-alive's sake */
     HTTP_LINGER_MAX =
         256 * 1024 * 1024,  /* bytes thrown away while a refused client reads its answer */
-    HTTP_REFUSED_MAX = 256, /* connections over max_connections that get their 503 at a time */
+    HTTP_REFUSED_MAX = 256, /* connections over a limit that get their 503 at a time */
 
     HTTP_ACCEPT_PAUSE_MS = 100 /* after EMFILE and the like */
 };
@@ -71,6 +72,9 @@ void http_socket_describe(struct http_socket *, bool tls);
 /* Closes and removes the socket's file. */
 void http_socket_close(struct http_socket *);
 
+/* Is there room for a connection, in all, and of its address? */
+enum http_welcome { HTTP_WELCOME, HTTP_FULL, HTTP_FULL_FOR_ADDRESS };
+
 struct http_listener {
     struct http_server *server;
     struct http_listener *next;
@@ -95,7 +99,8 @@ struct http_server {
     struct http_connection *connections; /* all, doubly linked */
     struct http_connection *ready;       /* to be looked at in the next turn, singly linked */
     size_t n_connections, n_refused;
-    size_t open_handles; /* closed when this is zero after destroy */
+    struct peer_count peers; /* of those with max_connections_per_ip */
+    size_t open_handles;     /* closed when this is zero after destroy */
     bool stopping, destroying;
     uint64_t complained_ms; /* the last time that accepting failed aloud */
     void (*closed)(void *);
@@ -162,10 +167,11 @@ struct http_connection {
     struct ip_address peer;
     uint8_t state; /* enum connection_state */
     bool is_unix : 1;
-    bool refused : 1;    /* over max_connections */
-    bool keep_alive : 1; /* after the request in work */
-    bool reading : 1;    /* uv_read_start is in force */
-    bool processing : 1; /* within process(): do not enter it again */
+    unsigned refused : 2; /* enum http_welcome */
+    bool counted : 1;     /* among the server's peers */
+    bool keep_alive : 1;  /* after the request in work */
+    bool reading : 1;     /* uv_read_start is in force */
+    bool processing : 1;  /* within process(): do not enter it again */
     bool in_ready : 1;
     bool write_busy : 1;    /* uv_write is under way */
     bool wants_drain : 1;   /* was above the high-water mark */
@@ -183,7 +189,7 @@ struct http_connection {
 
 /* Takes over the connected socket. `refused`: it gets a 503 only. */
 void http_connection_create(struct http_server *, int fd, bool is_unix,
-                            const struct ip_address *peer, bool refused);
+                            const struct ip_address *peer, enum http_welcome);
 /* At once; calls on_gone when an answer is in work. */
 void http_connection_close(struct http_connection *);
 /* The server stops: idle ones close, the others end after their answer. */

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "gateway/account_check.h"
 #include "gateway/account_report.h"
@@ -19,6 +20,7 @@
 #include "gateway/engine.h"
 #include "gateway/front.h"
 #include "gateway/log.h"
+#include "gateway/sandbox.h"
 #include "gateway/token_file.h"
 
 enum { GRACE_MS = 30000, POLL_MS = 20, FIRST_REFRESH_MS = 50 };
@@ -35,6 +37,7 @@ struct server {
     uv_timer_t refresh;         /* once, soon after the start */
     struct config_watch *watch; /* NULL: server.watch is off, or it could not be had */
     uint64_t stop_at_ms;
+    int locks; /* enum sandbox_lock: what is closed */
     bool stopping, forced;
 };
 
@@ -123,6 +126,9 @@ static void reload(struct server *s)
     struct config *config = config_load(s->file, &errors);
     if (!config) {
         log_text(LOG_ERROR, buffer_span(&errors));
+        if (s->locks & SANDBOX_FILES && span_find(buffer_span(&errors), SPAN("denied")) >= 0)
+            log_error("since the start only folders that the configuration named then can be read "
+                      "(server.sandbox); start the gateway anew for files elsewhere");
         log_error("the configuration was not reloaded; the old one stays in force");
     } else if (http_server_reload(s->http, config, &fail)) {
         log_error("%s; the old configuration stays in force", fail.message);
@@ -307,9 +313,25 @@ static void arm(struct server *s)
     uv_timer_start(&s->refresh, on_refresh, FIRST_REFRESH_MS, 0);
 }
 
+/* Before anything else: the threads that are made next are locked in as well. */
+static int lock_up(struct server *s, struct fail *fail)
+{
+    s->locks = sandbox_enter(s->config, fail);
+    if (s->locks < 0)
+        return -1;
+    log_debug("sandbox: files %s, system calls %s", s->locks & SANDBOX_FILES ? "locked" : "open",
+              s->locks & SANDBOX_CALLS ? "locked" : "open");
+    if (geteuid() == 0)
+        log_info("running as root, which a gateway never needs; docs/security.md has a unit for "
+                 "systemd that gives it a user of its own");
+    return 0;
+}
+
 /* 0, or -1 with fail. */
 static int start(struct server *s, bool rebuild, struct fail *fail)
 {
+    if (lock_up(s, fail))
+        return -1;
     s->engine = engine_create(&s->loop, s->config, rebuild, fail);
     if (!s->engine)
         return -1;

@@ -19,6 +19,7 @@
 #include "base/buffer.h"
 #include "gateway/clock.h"
 #include "gateway/data_lock.h"
+#include "gateway/folder.h"
 #include "gateway/seal.h"
 
 enum {
@@ -240,31 +241,12 @@ static enum store_opened database_problem(const struct store_file *f, struct fai
 
 /* ---- opening ---- */
 
-/* mkdir -p with 0700 for what is made. */
-static int make_directory(const char *path)
-{
-    char part[4096];
-    if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    for (char *p = part + 1; *p; p++) {
-        if (*p != '/')
-            continue;
-        *p = '\0';
-        if (mkdir(part, 0700) && errno != EEXIST)
-            return -1;
-        *p = '/';
-    }
-    return mkdir(part, 0700) && errno != EEXIST ? -1 : 0;
-}
-
 static enum store_opened take_lock(struct store_file *f, struct fail *fail)
 {
     pid_t holder;
     if (f->lock >= 0)
         return STORE_OPEN;
-    if (make_directory(f->data_dir))
+    if (folder_make(f->data_dir))
         return unavailable(f->data_dir, fail, "cannot make the data directory", strerror(errno));
     f->lock = data_lock_take(f->lock_path, &holder);
     if (f->lock == DATA_LOCK_FAILED)

@@ -13,21 +13,24 @@
 
 #include "gateway/log.h"
 
-enum { PATH_ROOM = 4096 };
-
-/* Opens the first one there is; -1 = none. */
-static int open_table(char path[PATH_ROOM])
+bool token_file_place(size_t i, char path[TOKEN_FILE_PATH])
 {
     static const char *const places[] = {"", "../", "../share/dragoman/"};
-    char folder[PATH_ROOM - 64];
+    char folder[TOKEN_FILE_PATH - 64];
     size_t n = sizeof folder;
-    if (uv_exepath(folder, &n))
-        return -1;
+    if (i >= sizeof places / sizeof *places || uv_exepath(folder, &n))
+        return false;
     char *slash = strrchr(folder, '/');
     if (slash)
         slash[1] = '\0';
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        snprintf(path, PATH_ROOM, "%s%so200k.ranks", folder, places[i]);
+    snprintf(path, TOKEN_FILE_PATH, "%s%so200k.ranks", folder, places[i]);
+    return true;
+}
+
+/* Opens the first one there is; -1 = none. */
+static int open_table(char path[TOKEN_FILE_PATH])
+{
+    for (size_t i = 0; token_file_place(i, path); i++) {
         int fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd >= 0)
             return fd;
@@ -37,7 +40,7 @@ static int open_table(char path[PATH_ROOM])
 
 bool token_file_exists(void)
 {
-    char path[PATH_ROOM];
+    char path[TOKEN_FILE_PATH];
     int fd = open_table(path);
     if (fd >= 0)
         close(fd);
@@ -46,7 +49,7 @@ bool token_file_exists(void)
 
 static void map_table(struct token_file *file)
 {
-    char path[PATH_ROOM];
+    char path[TOKEN_FILE_PATH];
     struct stat st;
     int fd = open_table(path);
     if (fd < 0)

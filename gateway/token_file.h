@@ -17,6 +17,9 @@ struct token_file {
     struct tokenizer *tokenizer;
 };
 
+/* The i-th place where it is looked for; false behind the last. */
+enum { TOKEN_FILE_PATH = 4096 };
+bool token_file_place(size_t i, char path[TOKEN_FILE_PATH]);
 /* Is there such a file, without reading it? For the start's log line. */
 bool token_file_exists(void);
 /* `file` is zeroed, owned by the caller and outlives the source. */

@@ -366,6 +366,34 @@ describe('crowds', () => {
     await filesAreBack();
   });
 
+  it('over max_connections_per_ip are told so, whoever else is there', async () => {
+    const small = await startDemo({server: {max_connections_per_ip: 2}});
+    try {
+      const clients = await Promise.all([1, 2].map(() => RawClient.open(small.port)));
+      for (const client of clients) await client.isUsable();
+      const extra = await RawClient.open(small.port);
+      await extra.send(get('/health'));
+      const answer = await extra.answer();
+      assert.match(isError(answer, 503, 'overloaded', 'server_error').message, /max_connections_per_ip is 2/);
+      await extra.isClosed();
+      extra.close();
+      const other = await RawClient.open(small.port, {localAddress: '127.0.0.2'}); // another address
+      await other.isUsable();
+      other.close();
+      clients[0].close();
+      await becomes(5000, 'the status', async () => {
+        const next = await RawClient.open(small.port);
+        await next.send(get('/health'));
+        const {status} = await next.answer();
+        next.close();
+        return status;
+      }, (status) => status === 200);
+      clients[1].close();
+    } finally {
+      await small.stop();
+    }
+  });
+
   it('over max_connections are told so, and served when there is room', async () => {
     const small = await startDemo({server: {max_connections: 3}});
     try {

@@ -11,9 +11,9 @@ import {anyOf} from './wait.mjs';
 const bytesOf = (text) => (typeof text === 'string' ? Buffer.from(text, 'utf8') : Buffer.from(text));
 
 export class RawClient {
-  static async open(port, {secure = false} = {}) {
+  static async open(port, {secure = false, localAddress} = {}) {
     const client = new RawClient();
-    client.tcp = net.connect({port, host: '127.0.0.1', allowHalfOpen: true});
+    client.tcp = net.connect({port, host: '127.0.0.1', localAddress, allowHalfOpen: true});
     client.socket = client.tcp;
     client.buffer = Buffer.alloc(0);
     client.ended = false;
