@@ -7,9 +7,12 @@
 #include "gateway/token_count.h"
 
 enum {
-    PORTION = 4096, /* so much text waits before it is counted */
+    /* So much text waits before it is counted. At first it is more: of a short answer whose site
+     * tells its usage nobody asks for the count. */
+    FIRST_PORTION = 2048,
+    PORTION = 512,
     AT_ONCE_MAX = 1 << 20,
-    REST_MAX = 1 << 25, /* more than the largest frame of a site and a portion */
+    REST_MAX = 1 << 25, /* more than the largest frame of a site and the portions */
     ESTIMATE_UNIT = 20, /* an estimate is kept in twentieths of a token */
 
     /* OpenAI's rules for chats: each message is wrapped, a name is put into it, and the answer is
@@ -103,11 +106,27 @@ static int64_t count_text(const struct token_source *source, struct span text)
 
 void token_counter_init(struct token_counter *c, const struct token_source *source)
 {
-    *c = (struct token_counter){.source = source};
+    *c = (struct token_counter){.source = source, .portion_end = FIRST_PORTION};
     buffer_init(&c->rest, REST_MAX);
 }
 
 void token_counter_free(struct token_counter *c) { buffer_free(&c->rest); }
+
+/* The block of the first portion is larger than those behind it need. Once for a counter. */
+static void give_back(struct token_counter *c)
+{
+    struct buffer smaller;
+    c->is_small = true;
+    if (c->rest.cap <= PORTION || c->rest.n > PORTION / 2)
+        return;
+    buffer_init(&smaller, REST_MAX);
+    if (!buffer_reserve(&smaller, PORTION) || buffer_append(&smaller, buffer_span(&c->rest))) {
+        buffer_free(&smaller); /* then it stays */
+        return;
+    }
+    buffer_free(&c->rest);
+    c->rest = smaller;
+}
 
 static void settle(struct token_counter *c)
 {
@@ -121,6 +140,15 @@ static void settle(struct token_counter *c)
     buffer_consume(&c->rest, used);
 }
 
+/* A piece that does not end is gone through once for each portion of it, not for each text. */
+static void settle_portion(struct token_counter *c)
+{
+    settle(c);
+    if (!c->is_small)
+        give_back(c);
+    c->portion_end = c->rest.n < PORTION / 2 ? PORTION : c->rest.n + PORTION;
+}
+
 int token_counter_add(struct token_counter *c, struct span text)
 {
     if (text.n > AT_ONCE_MAX) {
@@ -128,13 +156,9 @@ int token_counter_add(struct token_counter *c, struct span text)
         c->estimated = true;
         return 0;
     }
-    if (!c->rest.cap && text.n && !buffer_reserve(&c->rest, PORTION + PORTION / 8)) /* once */
-        return -1;
-    if (buffer_append(&c->rest, text))
-        return -1;
-    if (c->rest.n >= PORTION)
-        settle(c);
-    return 0;
+    if (c->rest.n && c->rest.n + text.n > c->portion_end)
+        settle_portion(c);
+    return buffer_append(&c->rest, text) ? -1 : 0;
 }
 
 int64_t token_counter_total(struct token_counter *c)

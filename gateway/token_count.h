@@ -30,6 +30,8 @@ struct token_counter {
     int64_t settled;                   /* tokens of what is no longer in `rest` */
     uint64_t estimate;                 /* of what was not counted, in parts of a token */
     bool estimated;                    /* although there is a tokenizer: it was too much at once */
+    bool is_small;                     /* `rest` has its lasting size */
+    size_t portion_end;                /* the size of `rest` at which it is counted */
     struct buffer rest;                /* text whose tokens may change with what follows */
 };
 

@@ -2,7 +2,9 @@
  * gateway/tokenizer.c - see tokenizer.h.
  *
  * Most pieces are one token: a hash of their bytes finds it. The others are merged with a heap of
- * pairs, so that a piece of n bytes costs n log n.
+ * pairs, so that a piece of n bytes costs n log n. Two short cuts take most of a text: where ASCII
+ * alone decides, a piece's end is found without the classes of all characters, and the counts of
+ * short pieces that were met lately are remembered.
  */
 #include "gateway/tokenizer.h"
 
@@ -19,7 +21,14 @@ enum {
     BLOCKS = 0x1100,
     NONE = 0xFFFFFF,  /* no token */
     END = UINT16_MAX, /* no part */
+
+    GLANCE_MAX = 64,
+    KNOWN_BITS = 12,
+    KNOWN_PIECE_MAX = 15
 };
+
+/* What a byte is when ASCII alone decides. */
+enum glance_kind { FAR, UPPER_CASE, LOWER_CASE, DIGIT, BLANK, SIGN };
 
 /* A token-to-be of the piece being merged: bytes [its index, + n). */
 struct bpe_part {
@@ -33,6 +42,13 @@ struct bpe_pair {
     uint16_t at, n;
 };
 
+/* The count of a short piece: its first bytes and its last (those overlap, so that any length
+ * fits), and in the last ones' lowest byte its length and the count, four bits each. Empty: zero.
+ */
+struct bpe_known {
+    uint64_t head, tail;
+};
+
 struct tokenizer {
     const uint32_t *starts, *slots, *blocks;
     const unsigned char *classes;
@@ -42,6 +58,9 @@ struct tokenizer {
     struct bpe_part parts[TOKENIZER_PIECE_MAX];
     struct bpe_pair heap[3 * TOKENIZER_PIECE_MAX];
     size_t n_heap;
+
+    unsigned char kinds[256]; /* enum glance_kind */
+    struct bpe_known known[1 << KNOWN_BITS];
 };
 
 /* ---- the table ---- */
@@ -77,6 +96,19 @@ static bool is_sound(const struct tokenizer *t)
     return true;
 }
 
+/* A byte of another class than those that ASCII has is FAR, as all beyond ASCII are. */
+static enum glance_kind kind_of(unsigned bits)
+{
+    switch (bits) {
+    case 0: return SIGN;
+    case UPPER | LETTER: return UPPER_CASE;
+    case LOWER | LETTER: return LOWER_CASE;
+    case NUMBER: return DIGIT;
+    case SPACE: return BLANK;
+    default: return FAR;
+    }
+}
+
 struct tokenizer *tokenizer_create(struct span table)
 {
     static const char magic[] = "DGRANKS1";
@@ -106,6 +138,8 @@ struct tokenizer *tokenizer_create(struct span table)
         free(t);
         return NULL;
     }
+    for (size_t c = 0; c < 0x80; c++)
+        t->kinds[c] = (unsigned char)kind_of(t->classes[t->blocks[0] * 256 + c]);
     return t;
 }
 
@@ -282,11 +316,93 @@ static size_t white_space(struct scan *s)
     return at == s->text.n || last == 0 ? at : last; /* the last one belongs to what follows */
 }
 
+/* ---- the same pattern where ASCII alone decides ----
+ *
+ * `n` bytes are looked at. A length, or 0: look closely, since the decision lies beyond ASCII or
+ * behind those bytes. */
+
+static size_t glance_run(const struct tokenizer *t, const char *p, size_t n, size_t at,
+                         enum glance_kind kind)
+{
+    while (at < n && t->kinds[(unsigned char)p[at]] == kind)
+        at++;
+    return at;
+}
+
+/* A word, from `begin` on, behind its sign if it has one; `begin` where there is none. */
+static size_t glance_word(const struct tokenizer *t, const char *p, size_t n, size_t begin)
+{
+    size_t at = glance_run(t, p, n, begin, UPPER_CASE);
+    at = glance_run(t, p, n, at, LOWER_CASE);
+    if (at == n || t->kinds[(unsigned char)p[at]] == FAR)
+        return 0;
+    return at > begin && p[at] == '\'' ? 0 : at; /* perhaps a contraction */
+}
+
+static size_t glance_number(const struct tokenizer *t, const char *p, size_t n)
+{
+    size_t at = glance_run(t, p, n < 3 ? n : 3, 0, DIGIT);
+    return at < 3 && (at == n || t->kinds[(unsigned char)p[at]] == FAR) ? 0 : at;
+}
+
+/* `begin` where there are no signs. */
+static size_t glance_signs(const struct tokenizer *t, const char *p, size_t n, size_t begin)
+{
+    size_t at = glance_run(t, p, n, begin, SIGN);
+    if (at == n || t->kinds[(unsigned char)p[at]] == FAR)
+        return 0;
+    if (at > begin) {
+        while (at < n && (p[at] == '\r' || p[at] == '\n' || p[at] == '/'))
+            at++;
+    }
+    return at < n ? at : 0;
+}
+
+static size_t glance_white_space(const struct tokenizer *t, const char *p, size_t n)
+{
+    size_t at = glance_run(t, p, n, 0, BLANK), lines = at;
+    if (at == n || t->kinds[(unsigned char)p[at]] == FAR)
+        return 0;
+    while (lines && p[lines - 1] != '\r' && p[lines - 1] != '\n')
+        lines--;
+    return lines ? lines : at > 1 ? at - 1 : at;
+}
+
+static size_t glance(const struct tokenizer *t, struct span text)
+{
+    const char *p = text.p;
+    size_t n = text.n < GLANCE_MAX ? text.n : GLANCE_MAX;
+    enum glance_kind first = t->kinds[(unsigned char)p[0]];
+    if (first == FAR)
+        return 0;
+    if (first == DIGIT)
+        return glance_number(t, p, n);
+    bool line = p[0] == '\r' || p[0] == '\n';
+    if (!line) {
+        size_t begin = first == SIGN || first == BLANK;
+        size_t end = glance_word(t, p, n, begin);
+        if (end != begin)
+            return end;
+    }
+    size_t begin = p[0] == ' ';
+    if (first == SIGN || begin) {
+        size_t end = glance_signs(t, p, n, begin);
+        if (end != begin)
+            return end;
+    }
+    return first == BLANK ? glance_white_space(t, p, n) : 0;
+}
+
 size_t tokenizer_piece(const struct tokenizer *t, struct span text, bool *open)
 {
     struct scan s = {t, text, false};
     size_t n;
-    size_t end = word(&s);
+    size_t end = glance(t, text);
+    if (end) {
+        *open = false;
+        return end;
+    }
+    end = word(&s);
     if (!end)
         end = number(&s);
     if (!end)
@@ -378,15 +494,53 @@ static void merge(struct tokenizer *t, struct span piece)
     }
 }
 
-int64_t tokenizer_count(struct tokenizer *t, struct span piece)
+static int64_t count_anew(struct tokenizer *t, struct span piece)
 {
     int64_t count = 0;
-    if (piece.n < 2 || rank_of(t, piece.p, piece.n) != NONE)
-        return piece.n ? 1 : 0;
+    if (rank_of(t, piece.p, piece.n) != NONE)
+        return 1;
     merge(t, span_first(piece, TOKENIZER_PIECE_MAX));
     for (uint16_t at = 0; at != END; at = t->parts[at].next)
         count++;
     return count;
+}
+
+/* The piece as its entry would hold it, without the count; it has 2 to KNOWN_PIECE_MAX bytes. Of
+ * eight and more the byte that gives way to the length is in the head as well. */
+static struct bpe_known known_as(struct span piece)
+{
+    const unsigned char *p = (const unsigned char *)piece.p;
+    struct bpe_known known = {0, 0};
+    if (piece.n >= 8) {
+        memcpy(&known.head, p, 8);
+        memcpy(&known.tail, p + piece.n - 8, 8);
+    } else if (piece.n >= 4) {
+        uint32_t head, tail;
+        memcpy(&head, p, 4);
+        memcpy(&tail, p + piece.n - 4, 4);
+        known.head = head | (uint64_t)tail << 32;
+    } else {
+        known.head = p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[piece.n - 1] << 16;
+    }
+    known.tail = (known.tail & ~UINT64_C(0xFF)) | piece.n;
+    return known;
+}
+
+int64_t tokenizer_count(struct tokenizer *t, struct span piece)
+{
+    if (piece.n < 2)
+        return piece.n ? 1 : 0;
+    if (piece.n > KNOWN_PIECE_MAX)
+        return count_anew(t, piece);
+    struct bpe_known known = known_as(piece);
+    uint64_t hash = known.head * UINT64_C(0x9E3779B97F4A7C15) + known.tail;
+    hash = (hash ^ hash >> 32) * UINT64_C(0xD6E8FEB86659FD93);
+    struct bpe_known *entry = &t->known[hash >> (64 - KNOWN_BITS)];
+    if (entry->head != known.head || (entry->tail & ~UINT64_C(0xF0)) != known.tail) {
+        known.tail |= (uint64_t)count_anew(t, piece) << 4;
+        *entry = known;
+    }
+    return (int64_t)(entry->tail >> 4 & 0xF);
 }
 
 size_t tokenizer_prefix(struct tokenizer *t, struct span piece, int64_t most)
