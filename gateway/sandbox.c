@@ -64,12 +64,12 @@ static void add(struct list *l, struct span path, bool writable)
     l->paths[l->n++] = (struct sandbox_path){copy, writable};
 }
 
-static void add_parent(struct list *l, const char *file, bool writable)
+static void add_parent(struct list *l, struct span file, bool writable)
 {
-    const char *slash = strrchr(file, '/');
+    ptrdiff_t slash = span_find_last(file, SPAN("/"));
     add(l,
-        slash > file ? span_of(file, (size_t)(slash - file))
-        : slash      ? SPAN("/")
+        slash > 0    ? span_first(file, (size_t)slash)
+        : slash == 0 ? SPAN("/")
                      : SPAN("."),
         writable);
 }
@@ -80,9 +80,9 @@ static void add_folder_of(struct list *l, struct span file, bool writable)
     char real[PATH_MAX];
     if (!file.n)
         return;
-    add_parent(l, file.p, writable);
+    add_parent(l, file, writable);
     if (realpath(file.p, real))
-        add_parent(l, real, writable);
+        add_parent(l, span_str(real), writable);
 }
 
 /* A watched file is followed into another folder that takes the place of its own. */
@@ -95,7 +95,7 @@ static void add_what_is_around(struct list *l, struct span file)
     if (slash == real)
         return;
     *slash = '\0';
-    add_parent(l, real, false);
+    add_parent(l, span_str(real), false);
 }
 
 /* A folder that the gateway writes into; it could not be made later. One that cannot be made leaves
