@@ -256,7 +256,8 @@ struct span json_raw_get(struct span object, const char *key)
 
 static struct span unless_null(struct span value)
 {
-    return value.n && value.p[0] != 'n' ? value : span_of(NULL, 0);
+    char first = json_raw_first(value);
+    return first && first != 'n' ? value : span_of(NULL, 0);
 }
 
 struct span json_raw_given(struct span object, const char *key)
