@@ -16,9 +16,10 @@ int zai_check_pictures(struct turn_run *run, struct zai *z)
             run, &z->pictures.list[0],
             "guests of chat.z.ai cannot send pictures; configure an account with a token");
     if (z->pictures.n && z->known_vision && !z->vision)
-        return refuse_picture(
-            run, &z->pictures.list[0],
-            "this model of chat.z.ai takes no pictures; glm-4.6v and glm-5v-turbo do");
+        return refuse_picture(run, &z->pictures.list[0],
+                              "this model of chat.z.ai takes no pictures; those with a v in their "
+                              "number do (glm-4.6v, "
+                              "glm-5v-turbo)");
     return 0;
 }
 

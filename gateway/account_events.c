@@ -29,9 +29,18 @@ static void tell(const struct account *a, struct span model, bool rested, enum a
                  a->last_error);
 }
 
+/* The same would have happened with any account: it says nothing of this one. */
+static bool is_the_requests_own(enum fail_kind kind)
+{
+    return kind == FAIL_BAD_REQUEST || kind == FAIL_UNSUPPORTED || kind == FAIL_INVALID_VALUE ||
+           kind == FAIL_CONTENT_FILTER || kind == FAIL_CONTEXT_LENGTH;
+}
+
 void account_met_failure(struct account *a, struct span model, const struct fail *fail,
                          uint64_t now_ms)
 {
+    if (is_the_requests_own(fail->kind))
+        return;
     enum account_state before = a->state;
     bool rested = account_cool_until(a, account_model_hash(model)) > now_ms;
     account_failed(a, fail->kind, model, fail->retry_after_s, now_ms);

@@ -85,6 +85,19 @@ static void add_folder_of(struct list *l, struct span file, bool writable)
         add_parent(l, real, writable);
 }
 
+/* A watched file is followed into another folder that takes the place of its own. */
+static void add_what_is_around(struct list *l, struct span file)
+{
+    char real[PATH_MAX];
+    if (!realpath(file.p, real))
+        return;
+    char *slash = strrchr(real, '/');
+    if (slash == real)
+        return;
+    *slash = '\0';
+    add_parent(l, real, false);
+}
+
 /* A folder that the gateway writes into; it could not be made later. One that cannot be made leaves
  * what there is of its path, so that who tries next hears the true reason. */
 static void add_own(struct list *l, struct span folder)
@@ -107,6 +120,8 @@ static void add_config(struct list *l, const struct config *config)
 {
     if (config->file.n) { /* the built-in demo keeps nothing */
         add_folder_of(l, config->file, false);
+        if (config->watch)
+            add_what_is_around(l, config->file);
         add_own(l, config->data_dir);
     }
     add_own(l, config->capture_dir);

@@ -426,8 +426,9 @@ static void all_errors_are_reported_in_the_files_order(void **state)
             "t.toml:8:1: unknown key \"x\" in [server] (known here: listen, workers, data_dir, "
             "secret_key, secret_key_env, secret_key_file, max_body, responses_ttl, responses_max, "
             "fetch_images, fetch_images_max, fetch_images_timeout, fetch_images_from, "
-            "max_connections, cors_origins, passthrough_unknown_keys, log_level, log_format, "
-            "log_file, log_max_size, log_keep, log_bodies, capture_dir, watch, tls_cert, "
+            "max_connections, max_connections_per_ip, cors_origins, passthrough_unknown_keys, "
+            "log_level, log_format, "
+            "log_file, log_max_size, log_keep, log_bodies, capture_dir, watch, sandbox, tls_cert, "
             "tls_key)\n");
 }
 
