@@ -106,6 +106,19 @@ int buffer_printf(struct buffer *b, const char *format, ...)
     return 0;
 }
 
+int buffer_int(struct buffer *b, int64_t v)
+{
+    char text[20]; /* of the longest, -9223372036854775808 */
+    size_t at = sizeof text;
+    uint64_t rest = v < 0 ? -(uint64_t)v : (uint64_t)v;
+    do
+        text[--at] = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (v < 0)
+        text[--at] = '-';
+    return buffer_append(b, span_of(text + at, sizeof text - at));
+}
+
 void buffer_consume(struct buffer *b, size_t n)
 {
     if (n >= b->n) {

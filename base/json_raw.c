@@ -222,10 +222,16 @@ static size_t decode_one(struct span raw, char out[4], size_t *n)
     return used;
 }
 
+/* Most keys differ at once, and have no escapes. */
 bool json_raw_key_is(struct span raw, struct span name)
 {
-    if (span_find_char(raw, '\\') < 0)
-        return span_eq(raw, name);
+    size_t same = 0;
+    while (same < raw.n && same < name.n && raw.p[same] == name.p[same] && raw.p[same] != '\\')
+        same++;
+    if (same == raw.n || raw.p[same] != '\\')
+        return same == raw.n && same == name.n;
+    raw = span_from(raw, same);
+    name = span_from(name, same);
     while (raw.n) {
         char piece[4];
         size_t n;
@@ -248,10 +254,42 @@ struct span json_raw_get(struct span object, const char *key)
     return found;
 }
 
+static struct span unless_null(struct span value)
+{
+    char first = json_raw_first(value);
+    return first && first != 'n' ? value : span_of(NULL, 0);
+}
+
 struct span json_raw_given(struct span object, const char *key)
 {
-    struct span value = json_raw_get(object, key);
-    return value.n && value.p[0] != 'n' ? value : span_of(NULL, 0);
+    return unless_null(json_raw_get(object, key));
+}
+
+void json_members_read(struct json_members *m, struct span object)
+{
+    m->n_ = 0;
+    m->rest_ = json_raw_each(object);
+    if (!m->rest_.object_)
+        m->rest_.at_ = NULL;
+    while (m->n_ < JSON_MEMBERS_INDEXED && json_raw_next(&m->rest_)) {
+        m->list_[m->n_].key = m->rest_.key;
+        m->list_[m->n_++].value = m->rest_.value;
+    }
+}
+
+struct span json_members_given(const struct json_members *m, const char *key)
+{
+    struct span found = {NULL, 0}, name = span_str(key);
+    struct json_raw_iter rest = m->rest_;
+    while (json_raw_next(&rest)) {
+        if (json_raw_key_is(rest.key, name))
+            found = rest.value;
+    }
+    for (size_t i = m->n_; i-- > 0 && !found.p;) {
+        if (json_raw_key_is(m->list_[i].key, name))
+            found = m->list_[i].value;
+    }
+    return unless_null(found);
 }
 
 /* ---- renaming ---- */

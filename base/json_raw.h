@@ -45,6 +45,22 @@ size_t json_raw_count(struct span text);
 struct span json_raw_get(struct span object, const char *key);
 /* The same, but an explicit null counts as absent. */
 struct span json_raw_given(struct span object, const char *key);
+
+/* An object's members, found in one walk, for who asks for many of them: the object may hold
+ * megabytes, and each json_raw_get passes all of them. Members beyond the index are walked at each
+ * look-up. No memory of its own; valid as long as the text. What is no object has no members. */
+enum { JSON_MEMBERS_INDEXED = 48 };
+struct json_members {
+    struct {
+        struct span key, value;
+    } list_[JSON_MEMBERS_INDEXED];
+    size_t n_;
+    struct json_raw_iter rest_;
+};
+void json_members_read(struct json_members *, struct span object);
+/* As json_raw_given: the last member of that (decoded) name; {NULL,0} when absent or null. */
+struct span json_members_given(const struct json_members *, const char *key);
+
 /* Is there a member of that raw key in an object's inside? */
 bool json_raw_has(struct span members, struct span raw_key);
 /* Does the raw key, escapes decoded, equal `name`? */

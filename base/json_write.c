@@ -135,9 +135,8 @@ void json_raw_value(struct json_writer *w, struct span json)
 
 void json_write_int(struct json_writer *w, int64_t v)
 {
-    char text[24];
-    int n = snprintf(text, sizeof text, "%lld", (long long)v);
-    json_raw_value(w, span_of(text, (size_t)n));
+    comma(w);
+    buffer_int(w->out, v);
 }
 
 void json_write_double(struct json_writer *w, double v)

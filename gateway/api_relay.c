@@ -15,7 +15,7 @@ static int relay_json(struct json_parser *json, struct arena *arena, char *body,
                       struct turn *turn, struct fail *fail)
 {
     if (request_body_open(json, body, n, &turn->raw, fail) ||
-        request_body_model(json, arena, turn->raw, &turn->model, fail))
+        request_body_model(json, arena, json_raw_given(turn->raw, "model"), &turn->model, fail))
         return -1;
     struct span value = {NULL, 0};
     struct json_raw_iter it = json_raw_each(turn->raw);

@@ -3,13 +3,12 @@
  * Q1-Q14).
  *
  * The body is accepted or refused as JSON once, by the parser; after that its raw text is walked,
- * so that a string without escapes is a span into the body (a picture of several MB is never
- * copied) and unknown fields cost nothing. Strings with escapes are decoded into the arena. The
- * hard part is naming the field at fault exactly.
+ * each object's members once (json_members), so that a string without escapes is a span into the
+ * body (a picture of several MB is never copied) and unknown fields cost nothing. Strings with
+ * escapes are decoded into the arena. The hard part is naming the field at fault exactly.
  */
 #include "gateway/chat_request.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/json_raw.h"
@@ -24,6 +23,7 @@ struct reader {
     struct json_parser *json;
     struct arena *arena;
     struct turn *turn;
+    const struct json_members *top; /* the turn's raw */
     struct fail *fail;
 };
 
@@ -39,16 +39,22 @@ static int read_text(struct reader *r, struct span raw, struct span *text)
     return request_body_text(r->json, r->arena, raw, text, r->fail);
 }
 
-/* Optional text member; absent or null leaves *text alone. */
-static int text_member(struct reader *r, struct span object, const char *key, const char *param,
-                       struct span *text)
+static struct span top_member(const struct reader *r, const char *key)
 {
-    return request_body_text_member(r->json, r->arena, object, key, param, text, r->fail);
+    return json_members_given(r->top, key);
+}
+
+/* Optional text member; absent or null leaves *text alone. */
+static int text_member(struct reader *r, const struct json_members *object, const char *key,
+                       const char *param, struct span *text)
+{
+    return request_body_text_given(r->json, r->arena, json_members_given(object, key), param, text,
+                                   r->fail);
 }
 
 static int number_member(struct reader *r, const char *key, bool *has, double *value)
 {
-    return request_body_number_member(r->turn->raw, key, key, has, value, r->fail);
+    return request_body_number_given(top_member(r, key), key, has, value, r->fail);
 }
 
 static int int_member(struct reader *r, const char *key, bool *has, int64_t *value)
@@ -66,10 +72,28 @@ static int int_member(struct reader *r, const char *key, bool *has, int64_t *val
     return 0;
 }
 
-static int bool_member(struct reader *r, struct span object, const char *key, const char *param,
-                       bool *value)
+static int bool_member(struct reader *r, const char *key, bool *value)
 {
-    return request_body_bool_member(object, key, param, value, r->fail);
+    return request_body_bool_given(top_member(r, key), key, value, r->fail);
+}
+
+/* "<list>[<i>]<member>", and "[<part>]" unless it is negative: where a fault would be. Made for
+ * each message and part, so without printf. */
+static void set_place(char to[PATH_MAX_LENGTH], const char *list, int i, const char *member,
+                      int part)
+{
+    struct buffer out = {.p = to, .cap = PATH_MAX_LENGTH - 1, .limit = PATH_MAX_LENGTH - 1};
+    buffer_append(&out, span_str(list));
+    buffer_char(&out, '[');
+    buffer_int(&out, i);
+    buffer_char(&out, ']');
+    buffer_append(&out, span_str(member));
+    if (part >= 0) {
+        buffer_char(&out, '[');
+        buffer_int(&out, part);
+        buffer_char(&out, ']');
+    }
+    to[out.n] = '\0';
 }
 
 /* ---- messages ---- */
@@ -92,9 +116,11 @@ static int read_file_part(struct reader *r, struct span file, const char *param,
 {
     if (!json_raw_is_object(file))
         return invalid(r, param, "an object with \"file\": {\"file_data\" or \"file_id\"}");
-    if (text_member(r, file, "filename", param, &part->filename) ||
-        text_member(r, file, "file_id", param, &part->file_id) ||
-        text_member(r, file, "file_data", param, &part->url))
+    struct json_members members;
+    json_members_read(&members, file);
+    if (text_member(r, &members, "filename", param, &part->filename) ||
+        text_member(r, &members, "file_id", param, &part->file_id) ||
+        text_member(r, &members, "file_data", param, &part->url))
         return -1;
     if (!part->url.n && !part->file_id.n)
         return invalid(r, param, "given \"file_data\" (a data: URL) or \"file_id\"");
@@ -106,8 +132,10 @@ static int read_audio_part(struct reader *r, struct span audio, const char *para
 {
     if (!json_raw_is_object(audio))
         return invalid(r, param, "an object with \"input_audio\": {\"data\", \"format\"}");
-    if (text_member(r, audio, "data", param, &part->base64) ||
-        text_member(r, audio, "format", param, &part->mime))
+    struct json_members members;
+    json_members_read(&members, audio);
+    if (text_member(r, &members, "data", param, &part->base64) ||
+        text_member(r, &members, "format", param, &part->mime))
         return -1;
     return part->base64.n ? 0 : invalid(r, param, "given \"input_audio\": {\"data\", \"format\"}");
 }
@@ -115,12 +143,14 @@ static int read_audio_part(struct reader *r, struct span audio, const char *para
 static int read_part(struct reader *r, struct span raw, const char *param, struct part *part)
 {
     struct span type = {NULL, 0};
+    struct json_members members;
     if (!json_raw_is_object(raw))
         return invalid(r, param, "an object with a \"type\"");
-    if (text_member(r, raw, "type", param, &type))
+    json_members_read(&members, raw);
+    if (text_member(r, &members, "type", param, &type))
         return -1;
     if (span_eq(type, SPAN("text"))) {
-        struct span text = json_raw_given(raw, "text");
+        struct span text = json_members_given(&members, "text");
         part->kind = PART_TEXT;
         if (!text.p || !json_raw_is_text(text))
             return invalid(r, param, "a text part with a string \"text\"");
@@ -131,30 +161,30 @@ static int read_part(struct reader *r, struct span raw, const char *param, struc
         r->turn->has_images = true;
         if (request_part_room(r->arena, part, r->fail))
             return -1;
-        return read_url(r, json_raw_given(raw, "image_url"), param, part);
+        return read_url(r, json_members_given(&members, "image_url"), param, part);
     }
     if (span_eq(type, SPAN("input_audio"))) {
         part->kind = PART_AUDIO;
         r->turn->has_audio = true;
         if (request_part_room(r->arena, part, r->fail))
             return -1;
-        return read_audio_part(r, json_raw_given(raw, "input_audio"), param, part);
+        return read_audio_part(r, json_members_given(&members, "input_audio"), param, part);
     }
     if (span_eq(type, SPAN("file"))) {
         part->kind = PART_FILE;
         r->turn->has_files = true;
         if (request_part_room(r->arena, part, r->fail))
             return -1;
-        return read_file_part(r, json_raw_given(raw, "file"), param, part);
+        return read_file_part(r, json_members_given(&members, "file"), param, part);
     }
     if (span_eq(type, SPAN("video_url"))) {
         part->kind = PART_VIDEO;
         r->turn->has_video = true;
-        return read_url(r, json_raw_given(raw, "video_url"), param, part);
+        return read_url(r, json_members_given(&members, "video_url"), param, part);
     }
     if (span_eq(type, SPAN("refusal"))) {
         part->kind = PART_REFUSAL;
-        return text_member(r, raw, "refusal", param, &part->text);
+        return text_member(r, &members, "refusal", param, &part->text);
     }
     return fail_param(r->fail, FAIL_INVALID_VALUE, param,
                       "%s has the unknown type \"%.*s\"; known are text, image_url, input_audio, "
@@ -165,7 +195,7 @@ static int read_part(struct reader *r, struct span raw, const char *param, struc
 static int read_content(struct reader *r, struct span raw, struct message *m)
 {
     char param[PATH_MAX_LENGTH];
-    snprintf(param, sizeof param, "messages[%d].content", m->index);
+    set_place(param, "messages", m->index, ".content", -1);
     if (!raw.p)
         return 0;
     if (json_raw_is_text(raw)) {
@@ -187,7 +217,7 @@ static int read_content(struct reader *r, struct span raw, struct message *m)
         return fail_memory(r->fail);
     struct json_raw_iter it = json_raw_each(raw);
     for (int i = 0; json_raw_next(&it); i++) {
-        snprintf(param, sizeof param, "messages[%d].content[%d]", m->index, i);
+        set_place(param, "messages", m->index, ".content", i);
         parts[i].index = i;
         if (read_part(r, it.value, param, &parts[i]))
             return -1;
@@ -202,24 +232,26 @@ static int read_function(struct reader *r, struct span function, const char *par
 {
     if (!json_raw_is_object(function))
         return invalid(r, param, "given a \"function\" object");
-    if (text_member(r, function, "name", param, &call->name))
+    struct json_members members;
+    json_members_read(&members, function);
+    if (text_member(r, &members, "name", param, &call->name))
         return -1;
-    struct span arguments = json_raw_given(function, "arguments");
+    struct span arguments = json_members_given(&members, "arguments");
     if (json_raw_is_text(arguments))
         return read_text(r, arguments, &call->arguments);
     call->arguments = arguments.p ? arguments : SPAN("{}"); /* an object: its JSON text */
     return 0;
 }
 
-static int read_tool_calls(struct reader *r, struct span raw, struct message *m)
+static int read_tool_calls(struct reader *r, const struct json_members *given, struct message *m)
 {
     char param[PATH_MAX_LENGTH];
-    struct span calls = json_raw_given(raw, "tool_calls");
-    struct span old = json_raw_given(raw, "function_call");
+    struct span calls = json_members_given(given, "tool_calls");
+    struct span old = json_members_given(given, "function_call");
     if (!calls.p && !old.p)
         return 0;
 
-    snprintf(param, sizeof param, "messages[%d].tool_calls", m->index);
+    set_place(param, "messages", m->index, ".tool_calls", -1);
     if (calls.p && !json_raw_is_array(calls))
         return invalid(r, param, "an array");
     size_t n = calls.p ? json_raw_count(calls) : 1;
@@ -229,30 +261,33 @@ static int read_tool_calls(struct reader *r, struct span raw, struct message *m)
     m->tool_calls = list;
     m->n_tool_calls = n;
     if (!calls.p) {
-        snprintf(param, sizeof param, "messages[%d].function_call", m->index);
+        set_place(param, "messages", m->index, ".function_call", -1);
         return read_function(r, old, param, list);
     }
     struct json_raw_iter it = json_raw_each(calls);
     for (int i = 0; json_raw_next(&it); i++) {
-        snprintf(param, sizeof param, "messages[%d].tool_calls[%d]", m->index, i);
+        set_place(param, "messages", m->index, ".tool_calls", i);
         if (!json_raw_is_object(it.value))
             return invalid(r, param, "an object");
-        if (text_member(r, it.value, "id", param, &list[i].id))
+        struct json_members call;
+        json_members_read(&call, it.value);
+        if (text_member(r, &call, "id", param, &list[i].id))
             return -1;
-        struct span function = json_raw_given(it.value, "function");
+        struct span function = json_members_given(&call, "function");
         if (!function.p)
-            function = json_raw_given(it.value, "custom");
+            function = json_members_given(&call, "custom");
         if (read_function(r, function, param, &list[i]))
             return -1;
         list[i].after = m->n_parts;
-        struct span extra = json_raw_given(it.value, "extra_content"); /* echoed back, or foreign */
+        struct span extra =
+            json_members_given(&call, "extra_content"); /* echoed back, or foreign */
         if (json_raw_is_object(extra))
             list[i].extra_content = extra;
     }
     return 0;
 }
 
-static int read_role(struct reader *r, struct span raw, struct message *m)
+static int read_role(struct reader *r, const struct json_members *given, struct message *m)
 {
     static const struct {
         struct span name;
@@ -264,8 +299,8 @@ static int read_role(struct reader *r, struct span raw, struct message *m)
     };
     char param[PATH_MAX_LENGTH];
     struct span role = {NULL, 0};
-    snprintf(param, sizeof param, "messages[%d].role", m->index);
-    if (text_member(r, raw, "role", param, &role))
+    set_place(param, "messages", m->index, ".role", -1);
+    if (text_member(r, given, "role", param, &role))
         return -1;
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         if (span_eq(role, roles[i].name)) {
@@ -279,27 +314,29 @@ static int read_role(struct reader *r, struct span raw, struct message *m)
 static int read_message(struct reader *r, struct span raw, struct message *m)
 {
     char param[PATH_MAX_LENGTH];
-    snprintf(param, sizeof param, "messages[%d]", m->index);
+    set_place(param, "messages", m->index, "", -1);
     if (!json_raw_is_object(raw))
         return invalid(r, param, "an object with \"role\" and \"content\"");
-    if (read_role(r, raw, m) || read_content(r, json_raw_given(raw, "content"), m) ||
-        read_tool_calls(r, raw, m))
+    struct json_members given;
+    json_members_read(&given, raw);
+    if (read_role(r, &given, m) || read_content(r, json_members_given(&given, "content"), m) ||
+        read_tool_calls(r, &given, m))
         return -1;
-    snprintf(param, sizeof param, "messages[%d].name", m->index);
-    if (text_member(r, raw, "name", param, &m->name))
+    set_place(param, "messages", m->index, ".name", -1);
+    if (text_member(r, &given, "name", param, &m->name))
         return -1;
-    snprintf(param, sizeof param, "messages[%d].tool_call_id", m->index);
-    if (text_member(r, raw, "tool_call_id", param, &m->tool_call_id))
+    set_place(param, "messages", m->index, ".tool_call_id", -1);
+    if (text_member(r, &given, "tool_call_id", param, &m->tool_call_id))
         return -1;
     /* Extensions that clients echo back: taken when they are text, never a reason to refuse (Q1).
      */
-    struct span reasoning = json_raw_given(raw, "reasoning_content");
+    struct span reasoning = json_members_given(&given, "reasoning_content");
     return json_raw_is_text(reasoning) ? read_text(r, reasoning, &m->reasoning) : 0;
 }
 
 static int read_messages(struct reader *r)
 {
-    struct span raw = json_raw_given(r->turn->raw, "messages");
+    struct span raw = top_member(r, "messages");
     if (!json_raw_is_array(raw))
         return invalid(r, "messages", "an array of messages");
     size_t n = json_raw_count(raw);
@@ -323,7 +360,7 @@ static int read_messages(struct reader *r)
 
 static int read_stop(struct reader *r)
 {
-    struct span raw = json_raw_given(r->turn->raw, "stop");
+    struct span raw = top_member(r, "stop");
     if (!raw.p)
         return 0;
     if (!json_raw_is_text(raw) && !json_raw_is_array(raw))
@@ -379,9 +416,9 @@ static int wrap_functions(struct reader *r, struct span functions)
 static int read_tools(struct reader *r)
 {
     struct turn *t = r->turn;
-    struct span tools = json_raw_given(t->raw, "tools");
-    struct span functions = json_raw_given(t->raw, "functions");
-    struct span choice = json_raw_given(t->raw, "tool_choice");
+    struct span tools = top_member(r, "tools");
+    struct span functions = top_member(r, "functions");
+    struct span choice = top_member(r, "tool_choice");
     if (tools.p && !json_raw_is_array(tools))
         return invalid(r, "tools", "an array");
     if (functions.p && !json_raw_is_array(functions))
@@ -389,7 +426,7 @@ static int read_tools(struct reader *r)
     struct json_raw_iter it = json_raw_each(tools.p ? tools : functions);
     for (int i = 0; json_raw_next(&it); i++) {
         char param[PATH_MAX_LENGTH];
-        snprintf(param, sizeof param, "%s[%d]", tools.p ? "tools" : "functions", i);
+        set_place(param, tools.p ? "tools" : "functions", i, "", -1);
         if (!json_raw_is_object(it.value))
             return invalid(r, param, "an object");
     }
@@ -399,7 +436,7 @@ static int read_tools(struct reader *r)
         return -1;
 
     if (!choice.p && !tools.p)
-        choice = json_raw_given(t->raw, "function_call");
+        choice = top_member(r, "function_call");
     if (choice.p && !json_raw_is_text(choice) && !json_raw_is_object(choice))
         return invalid(r, "tool_choice", "\"none\", \"auto\", \"required\" or an object");
     t->tool_choice_raw = choice;
@@ -411,12 +448,13 @@ static int read_tools(struct reader *r)
 static int read_response_format(struct reader *r)
 {
     struct span type = {NULL, 0};
-    struct span raw = json_raw_given(r->turn->raw, "response_format");
+    struct span raw = top_member(r, "response_format");
     if (!raw.p)
         return 0;
     if (!json_raw_is_object(raw))
         return invalid(r, "response_format", "an object with a \"type\"");
-    if (text_member(r, raw, "type", "response_format", &type))
+    if (request_body_text_given(r->json, r->arena, json_raw_given(raw, "type"), "response_format",
+                                &type, r->fail))
         return -1;
     if (!span_eq(type, SPAN("text")) && !span_eq(type, SPAN("json_object")) &&
         !span_eq(type, SPAN("json_schema")))
@@ -430,22 +468,22 @@ static int read_response_format(struct reader *r)
  * (Q1). */
 static int read_reasoning(struct reader *r)
 {
-    struct span effort = json_raw_given(r->turn->raw, "reasoning_effort");
+    struct span effort = top_member(r, "reasoning_effort");
     if (effort.p && !json_raw_is_text(effort))
         return invalid(r, "reasoning_effort", "a string");
-    return reasoning_wish_read(r->json, r->arena, r->turn->raw, r->turn, r->fail);
+    return reasoning_wish_read(r->json, r->arena, r->top, r->turn, r->fail);
 }
 
 static int read_stream(struct reader *r)
 {
     struct turn *t = r->turn;
-    struct span options = json_raw_given(t->raw, "stream_options");
-    if (bool_member(r, t->raw, "stream", "stream", &t->stream))
+    struct span options = top_member(r, "stream_options");
+    if (bool_member(r, "stream", &t->stream))
         return -1;
     if (options.p && !json_raw_is_object(options))
         return invalid(r, "stream_options", "an object");
-    return bool_member(r, options, "include_usage", "stream_options.include_usage",
-                       &t->include_usage);
+    return request_body_bool_given(json_raw_given(options, "include_usage"),
+                                   "stream_options.include_usage", &t->include_usage, r->fail);
 }
 
 static int read_limits(struct reader *r)
@@ -488,7 +526,7 @@ static void read_hints(struct reader *r)
 static int read_parameters(struct reader *r)
 {
     struct turn *t = r->turn;
-    struct span parallel = json_raw_given(t->raw, "parallel_tool_calls");
+    struct span parallel = top_member(r, "parallel_tool_calls");
     t->no_parallel_tool_calls = span_eq(parallel, SPAN("false"));
     read_hints(r);
     if (read_stream(r) || read_limits(r) || read_stop(r) || read_tools(r) ||
@@ -500,7 +538,7 @@ static int read_parameters(struct reader *r)
                                  &t->presence_penalty) ||
                    number_member(r, "frequency_penalty", &t->has_frequency_penalty,
                                  &t->frequency_penalty) ||
-                   bool_member(r, t->raw, "logprobs", "logprobs", &t->logprobs)
+                   bool_member(r, "logprobs", &t->logprobs)
                ? -1
                : 0;
 }
@@ -510,10 +548,13 @@ static int read_parameters(struct reader *r)
 int chat_request_parse(struct json_parser *json, struct arena *arena, char *body, size_t n,
                        struct turn *turn, struct fail *fail)
 {
-    struct reader r = {json, arena, turn, fail};
+    struct json_members top;
+    struct reader r = {json, arena, turn, &top, fail};
     *turn = (struct turn){.n = 1, .dialect = DIALECT_OPENAI};
-    if (request_body_open(json, body, n, &turn->raw, fail) ||
-        request_body_model(json, arena, turn->raw, &turn->model, fail))
+    if (request_body_open(json, body, n, &turn->raw, fail))
+        return -1;
+    json_members_read(&top, turn->raw);
+    if (request_body_model(json, arena, top_member(&r, "model"), &turn->model, fail))
         return -1;
     return read_messages(&r) || read_parameters(&r) ? -1 : 0;
 }
@@ -629,7 +670,9 @@ const struct turn *turn_with_options(struct json_parser *json, struct arena *are
         .has_video = turn->has_video,
         .has_foreign = turn->has_foreign,
     };
-    struct reader r = {json, arena, t, fail};
+    struct json_members top;
+    struct reader r = {json, arena, t, &top, fail};
+    json_members_read(&top, t->raw);
     if (read_parameters(&r))
         return NULL;
     keep_unsaid(t, turn, options, n);

@@ -4,6 +4,7 @@
 #include "gateway/clock.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -20,9 +21,8 @@ int64_t clock_day(int64_t wall_ms)
     return wall_ms >= 0 ? wall_ms / day_ms : -((-wall_ms + day_ms - 1) / day_ms);
 }
 
-void clock_random(void *owner, void *bytes, size_t n)
+static void kernel_random(char *p, size_t n)
 {
-    char *p = bytes;
     while (n) {
         ssize_t got = getrandom(p, n < 256 ? n : 256, 0);
         if (got < 0)
@@ -30,6 +30,25 @@ void clock_random(void *owner, void *bytes, size_t n)
         p += got;
         n -= (size_t)got;
     }
+}
+
+/* Ids want a few bytes several times a request: the kernel is asked for more at once, each thread
+ * for itself. No byte is given out twice, nor kept once it was; nothing here forks. */
+void clock_random(void *owner, void *bytes, size_t n)
+{
+    static _Thread_local char pool[256]; /* as much as the kernel gives in one piece */
+    static _Thread_local size_t left;
+    if (n > sizeof pool / 2) {
+        kernel_random(bytes, n);
+        return;
+    }
+    if (n > left) {
+        kernel_random(pool, sizeof pool);
+        left = sizeof pool;
+    }
+    left -= n;
+    memcpy(bytes, pool + left, n);
+    explicit_bzero(pool + left, n);
 }
 
 void clock_random_id(char *text, size_t n)

@@ -12,7 +12,8 @@
 int64_t clock_wall_ms(void);
 /* The day of a wall clock time: days since 1970-01-01, UTC. */
 int64_t clock_day(int64_t wall_ms);
-/* Bytes from the kernel; the owner argument fits turn_run.random and is not used. */
+/* Bytes from the kernel, many of them asked for at once; on any thread, in a process that does not
+ * fork. The owner argument fits turn_run.random and is not used. */
 void clock_random(void *owner, void *bytes, size_t n);
 /* `n` lower-case letters and digits (36 kinds) and a NUL into text[n + 1]. */
 void clock_random_id(char *text, size_t n);

@@ -92,11 +92,12 @@ void keep_account_begun(void *owner, struct account *a)
     char name[512];
     int64_t day = clock_day(clock_wall_ms());
     account_count_day(a, day);
+    if (!engine->store)
+        return;
     snprintf(name, sizeof name, "%s/%s", a->site, a->name);
     const struct store_counter row = {
         .kind = "account", .name = name, .day = day, .requests = account_requests_on(a, day)};
-    if (engine->store)
-        store_save_counter(engine->store, &row);
+    store_save_counter(engine->store, &row);
 }
 
 /* The accounts of the config are written once more first: what is still true is never old. */

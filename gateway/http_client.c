@@ -88,6 +88,13 @@ static void field(struct buffer *out, struct span name, struct span value)
     buffer_append(out, SPAN("\r\n"));
 }
 
+static void length_field(struct buffer *out, int64_t length)
+{
+    buffer_append(out, SPAN("Content-Length: "));
+    buffer_int(out, length);
+    buffer_append(out, SPAN("\r\n"));
+}
+
 int http_request_write(struct buffer *out, const struct site_request *r, struct span host,
                        struct span prefix, struct fail *fail)
 {
@@ -150,7 +157,7 @@ int http_head_write(struct buffer *out, const struct http_outgoing *r, struct sp
     if (!has_header(r, SPAN("Accept-Encoding")))
         field(out, SPAN("Accept-Encoding"), SPAN("identity"));
     if (r->length >= 0)
-        buffer_printf(out, "Content-Length: %lld\r\n", (long long)r->length);
+        length_field(out, r->length);
     else if (r->length == HTTP_CHUNKED_BODY)
         buffer_append(out, SPAN("Transfer-Encoding: chunked\r\n"));
     buffer_append(out, SPAN("Connection: keep-alive\r\n\r\n"));

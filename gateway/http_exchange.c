@@ -259,14 +259,21 @@ void http_answer_start(struct http_exchange *x, int status, const struct header 
     if (!out)
         return; /* seen when the head is to leave */
     buffer_init(out, ANSWER_HEAD_MAX);
-    buffer_printf(out, "HTTP/1.1 %d %s\r\n", status, reason);
+    buffer_append(out, SPAN("HTTP/1.1 "));
+    buffer_int(out, status);
+    buffer_char(out, ' ');
+    buffer_append(out, span_str(reason));
+    buffer_append(out, SPAN("\r\n"));
     buffer_append(out, http_server_date(x->connection->server));
     for (size_t i = 0; i < n; i++)
         append_header(out, headers[i].name, headers[i].value);
-    if (!empty_status && length >= 0)
-        buffer_printf(out, "Content-Length: %lld\r\n", (long long)length);
-    else if (!empty_status && x->chunked)
+    if (!empty_status && length >= 0) {
+        buffer_append(out, SPAN("Content-Length: "));
+        buffer_int(out, length);
+        buffer_append(out, SPAN("\r\n"));
+    } else if (!empty_status && x->chunked) {
         buffer_append(out, SPAN("Transfer-Encoding: chunked\r\n"));
+    }
 }
 
 /* Just before the head leaves: only now it is certain whether the connection goes on. */

@@ -264,10 +264,9 @@ void log_record_begin(struct log_record *record, enum log_level level, const cha
 
 static void begin_field(struct buffer *line, const char *name)
 {
-    if (sink.json)
-        buffer_printf(line, ",\"%s\":", name);
-    else
-        buffer_printf(line, " %s=", name);
+    buffer_append(line, sink.json ? SPAN(",\"") : SPAN(" "));
+    buffer_append(line, span_str(name));
+    buffer_append(line, sink.json ? SPAN("\":") : SPAN("="));
 }
 
 /* A field that does not fit is left out whole, so that the line stays readable. */
@@ -302,7 +301,7 @@ void log_record_int(struct log_record *record, const char *name, int64_t value)
 {
     size_t before = record->text.n;
     begin_field(&record->text, name);
-    buffer_printf(&record->text, "%lld", (long long)value);
+    buffer_int(&record->text, value);
     end_field(&record->text, before);
 }
 

@@ -28,6 +28,7 @@ struct reader {
     struct json_parser *json;
     struct arena *arena;
     struct turn *turn;
+    const struct json_members *top; /* the client's body */
     struct fail *fail;
     struct message *messages; /* room for all that may come */
     size_t n_messages;
@@ -570,8 +571,8 @@ static int read_message(struct reader *r, struct span raw, int index)
 
 static int read_messages(struct reader *r)
 {
-    struct span system = json_raw_given(r->turn->raw, "system");
-    struct span list = json_raw_given(r->turn->raw, "messages");
+    struct span system = json_members_given(r->top, "system");
+    struct span list = json_members_given(r->top, "messages");
     if (!json_raw_is_array(list))
         return invalid(r, "messages", list.p ? "must be a list of messages" : "is required");
     if (make_messages(r, system, list))
@@ -661,7 +662,7 @@ static int write_tools(struct reader *r, struct json_writer *w, struct span tool
 
 static int read_tools(struct reader *r)
 {
-    struct span tools = json_raw_given(r->turn->raw, "tools");
+    struct span tools = json_members_given(r->top, "tools");
     struct buffer out;
     if (!tools.p)
         return 0;
@@ -693,7 +694,7 @@ static int read_named_choice(struct reader *r, struct span choice)
 static int read_tool_choice(struct reader *r)
 {
     struct turn *t = r->turn;
-    struct span choice = json_raw_given(t->raw, "tool_choice"), type = {NULL, 0};
+    struct span choice = json_members_given(r->top, "tool_choice"), type = {NULL, 0};
     t->tools_wanted = t->tools_raw.p;
     if (!choice.p)
         return 0;
@@ -721,7 +722,7 @@ static int read_tool_choice(struct reader *r)
 
 static int read_number(struct reader *r, const char *key, bool *has, double *value)
 {
-    struct span v = json_raw_given(r->turn->raw, key);
+    struct span v = json_members_given(r->top, key);
     if (!v.p)
         return 0;
     if (v.p[0] != '-' && (v.p[0] < '0' || v.p[0] > '9'))
@@ -761,7 +762,7 @@ static int read_limit(struct reader *r, const struct messages_wish *wish)
 
 static int read_stream(struct reader *r, const struct messages_wish *wish)
 {
-    struct span v = json_raw_given(r->turn->raw, "stream");
+    struct span v = json_members_given(r->top, "stream");
     if (!v.p || wish->only_counting)
         return 0;
     if (v.p[0] != 't' && v.p[0] != 'f')
@@ -772,7 +773,7 @@ static int read_stream(struct reader *r, const struct messages_wish *wish)
 
 static int read_stops(struct reader *r)
 {
-    struct span raw = json_raw_given(r->turn->raw, "stop_sequences");
+    struct span raw = json_members_given(r->top, "stop_sequences");
     if (!raw.p)
         return 0;
     size_t n = json_raw_is_array(raw) ? json_raw_count(raw) : 0;
@@ -822,7 +823,7 @@ static int read_format(struct reader *r, struct span format)
 
 static int check_thinking(struct reader *r)
 {
-    struct span thinking = json_raw_given(r->turn->raw, "thinking"), type = {NULL, 0};
+    struct span thinking = json_members_given(r->top, "thinking"), type = {NULL, 0};
     if (!thinking.p)
         return 0;
     if (!json_raw_is_object(thinking))
@@ -833,16 +834,16 @@ static int check_thinking(struct reader *r)
 static int read_output_wishes(struct reader *r)
 {
     struct turn *t = r->turn;
-    struct span config = json_raw_given(t->raw, "output_config");
+    struct span config = json_members_given(r->top, "output_config");
     if (config.p && !json_raw_is_object(config))
         return invalid(r, "output_config", "must be an object");
     struct span effort = json_raw_given(config, "effort");
     if (effort.p && !json_raw_is_text(effort))
         return invalid(r, "output_config.effort", "must be a string");
-    if (reasoning_wish_read(r->json, r->arena, t->raw, t, r->fail))
+    if (reasoning_wish_read(r->json, r->arena, r->top, t, r->fail))
         return -1;
     struct span format = json_raw_given(config, "format");
-    return read_format(r, format.p ? format : json_raw_given(t->raw, "output_format"));
+    return read_format(r, format.p ? format : json_members_given(r->top, "output_format"));
 }
 
 static int read_parameters(struct reader *r, const struct messages_wish *wish)
@@ -862,7 +863,7 @@ static int read_parameters(struct reader *r, const struct messages_wish *wish)
  * Anthropic's SDK goes on without it by itself. */
 static int refuse_thread(struct reader *r)
 {
-    if (!json_raw_given(r->turn->raw, "thread").p)
+    if (!json_members_given(r->top, "thread").p)
         return 0;
     return fail_param(r->fail, FAIL_UNSUPPORTED, "thread",
                       "thread: conversations are not kept here; send all messages each time");
@@ -870,7 +871,7 @@ static int refuse_thread(struct reader *r)
 
 static int read_model(struct reader *r)
 {
-    struct span raw = json_raw_given(r->turn->raw, "model");
+    struct span raw = json_members_given(r->top, "model");
     if (!raw.p)
         return invalid(r, "model", "is required: the id of a model (GET /v1/models lists them)");
     if (!json_raw_is_text(raw) || raw.n == 2)
@@ -884,14 +885,17 @@ int messages_request_parse(struct json_parser *json, struct arena *arena, char *
     static const char *const known[] = {
         "model", "messages",       "system", "max_tokens",  "stream",   "temperature", "top_p",
         "top_k", "stop_sequences", "tools",  "tool_choice", "thinking", NULL};
-    struct reader r = {.json = json, .arena = arena, .turn = turn, .fail = fail};
+    struct json_members top;
+    struct reader r = {.json = json, .arena = arena, .turn = turn, .top = &top, .fail = fail};
     *turn = (struct turn){.n = 1, .dialect = DIALECT_ANTHROPIC, .betas = SPAN("")};
     if (wish->betas.n)
         turn->betas = arena_dup(arena, wish->betas);
     if (!turn->betas.p)
         return fail_memory(fail);
-    if (request_body_open(json, body, n, &turn->raw, fail) || read_model(&r) ||
-        read_stream(&r, wish) || refuse_thread(&r) || read_messages(&r) ||
+    if (request_body_open(json, body, n, &turn->raw, fail))
+        return -1;
+    json_members_read(&top, turn->raw);
+    if (read_model(&r) || read_stream(&r, wish) || refuse_thread(&r) || read_messages(&r) ||
         read_parameters(&r, wish) || read_extra(&r, turn->raw, known, &turn->extra))
         return -1;
     return wish->only_counting ? 0 : chat_body_write(arena, turn, &turn->raw, fail);

@@ -13,9 +13,11 @@ struct place {
 };
 
 /* {NULL,0} = absent or null, also where the object is none. */
-static struct span at(struct span body, struct place place)
+static struct span at(const struct json_members *body, struct place place)
 {
-    struct span object = place.object ? json_raw_given(body, place.object) : body;
+    if (!place.object)
+        return json_members_given(body, place.key);
+    struct span object = json_members_given(body, place.object);
     return json_raw_is_object(object) ? json_raw_given(object, place.key) : span_of(NULL, 0);
 }
 
@@ -23,7 +25,7 @@ static bool is_true(struct span v) { return span_eq(v, SPAN("true")); }
 static bool is_false(struct span v) { return span_eq(v, SPAN("false")); }
 
 /* The first word that says something. */
-static int read_word(struct json_parser *json, struct arena *arena, struct span body,
+static int read_word(struct json_parser *json, struct arena *arena, const struct json_members *body,
                      struct span *word, struct fail *fail)
 {
     static const struct place places[] = {{NULL, "reasoning_effort"},
@@ -50,7 +52,7 @@ struct answers {
     bool yes, no;
 };
 
-static struct answers read_answers(struct span body)
+static struct answers read_answers(const struct json_members *body)
 {
     static const struct place switches[] = {{NULL, "thinking"},
                                             {NULL, "enable_thinking"},
@@ -61,7 +63,7 @@ static struct answers read_answers(struct span body)
     struct answers said = {.yes = span_eq(type, SPAN("\"enabled\"")) ||
                                   span_eq(type, SPAN("\"adaptive\"")),
                            .no = span_eq(type, SPAN("\"disabled\"")) ||
-                                 is_true(json_raw_given(body, "disable_reasoning"))};
+                                 is_true(json_members_given(body, "disable_reasoning"))};
     for (size_t i = 0; i < sizeof switches / sizeof *switches; i++) {
         said.yes |= is_true(at(body, switches[i]));
         said.no |= is_false(at(body, switches[i]));
@@ -70,7 +72,7 @@ static struct answers read_answers(struct span body)
 }
 
 /* In tokens; -1 = not said. Negative ones are some clients' "as much as you like". */
-static int64_t read_budget(struct span body)
+static int64_t read_budget(const struct json_members *body)
 {
     static const struct place places[] = {{NULL, "thinking_budget"},
                                           {"thinking", "budget_tokens"},
@@ -94,10 +96,10 @@ static enum reasoning_wish decide(struct answers said, enum effort effort, bool 
     return budget == 0 ? REASONING_OFF : REASONING_UNSET;
 }
 
-int reasoning_wish_read(struct json_parser *json, struct arena *arena, struct span body,
-                        struct turn *t, struct fail *fail)
+int reasoning_wish_read(struct json_parser *json, struct arena *arena,
+                        const struct json_members *body, struct turn *t, struct fail *fail)
 {
-    struct span word, thinking = json_raw_given(body, "thinking");
+    struct span word, thinking = json_members_given(body, "thinking");
     if (read_word(json, arena, body, &word, fail))
         return -1;
     struct answers said = read_answers(body);
@@ -107,7 +109,7 @@ int reasoning_wish_read(struct json_parser *json, struct arena *arena, struct sp
     t->reasoning_effort = said.no && effort != EFFORT_NONE ? SPAN("") : word;
     t->reasoning_budget = t->reasoning == REASONING_ON && budget > 0 ? budget : 0;
     t->reasoning_hidden = is_true(at(body, (struct place){"reasoning", "exclude"})) ||
-                          is_false(json_raw_given(body, "include_reasoning"));
+                          is_false(json_members_given(body, "include_reasoning"));
     t->thinking_raw = json_raw_is_object(thinking) ? thinking : span_of(NULL, 0);
     return 0;
 }

@@ -24,11 +24,12 @@
 #include "base/arena.h"
 #include "base/fail.h"
 #include "base/json.h"
+#include "base/json_raw.h"
 
-/* Reads them out of a request's body (raw JSON that was parsed) into the turn's fields of
- * reasoning; all are set. Foreign shapes are ignored: what an API promises about types its front
- * checks itself. 0, or -1 with fail when memory is short. Uses the parser. */
-int reasoning_wish_read(struct json_parser *, struct arena *, struct span body, struct turn *,
-                        struct fail *);
+/* Reads them out of a request's body (of JSON that was parsed) into the turn's fields of reasoning;
+ * all are set. Foreign shapes are ignored: what an API promises about types its front checks
+ * itself. 0, or -1 with fail when memory is short. Uses the parser. */
+int reasoning_wish_read(struct json_parser *, struct arena *, const struct json_members *body,
+                        struct turn *, struct fail *);
 
 #endif

@@ -42,10 +42,9 @@ int request_body_open(struct json_parser *json, char *body, size_t n, struct spa
     return 0;
 }
 
-int request_body_model(struct json_parser *json, struct arena *arena, struct span object,
+int request_body_model(struct json_parser *json, struct arena *arena, struct span raw,
                        struct span *model, struct fail *fail)
 {
-    struct span raw = json_raw_given(object, "model");
     if (raw.n <= 2 || !json_raw_is_text(raw))
         return fail_param(fail, FAIL_INVALID_VALUE, "model",
                           "model must be a string: the id of a model (GET /v1/models lists them)");
@@ -72,21 +71,17 @@ int request_body_invalid(struct fail *fail, const char *param, const char *wante
     return fail_param(fail, FAIL_INVALID_VALUE, param, "%s must be %s", param, wanted);
 }
 
-int request_body_text_member(struct json_parser *json, struct arena *arena, struct span object,
-                             const char *key, const char *param, struct span *value,
-                             struct fail *fail)
+int request_body_text_given(struct json_parser *json, struct arena *arena, struct span raw,
+                            const char *param, struct span *value, struct fail *fail)
 {
-    struct span raw = json_raw_given(object, key);
     if (!raw.p)
         return 0;
     return json_raw_is_text(raw) ? request_body_text(json, arena, raw, value, fail)
                                  : request_body_invalid(fail, param, "a string");
 }
 
-int request_body_bool_member(struct span object, const char *key, const char *param, bool *value,
-                             struct fail *fail)
+int request_body_bool_given(struct span raw, const char *param, bool *value, struct fail *fail)
 {
-    struct span raw = json_raw_given(object, key);
     if (!raw.p)
         return 0;
     if (!json_raw_is_bool(raw))
@@ -95,10 +90,9 @@ int request_body_bool_member(struct span object, const char *key, const char *pa
     return 0;
 }
 
-int request_body_number_member(struct span object, const char *key, const char *param, bool *has,
-                               double *value, struct fail *fail)
+int request_body_number_given(struct span raw, const char *param, bool *has, double *value,
+                              struct fail *fail)
 {
-    struct span raw = json_raw_given(object, key);
     if (!raw.p)
         return 0;
     if (!json_raw_is_number(raw))

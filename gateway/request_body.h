@@ -17,8 +17,9 @@
  * behind it; `*object` lies in it. */
 int request_body_open(struct json_parser *, char *body, size_t n, struct span *object,
                       struct fail *);
-/* The object's "model" (INVALID_VALUE when it is missing, empty or no string). */
-int request_body_model(struct json_parser *, struct arena *, struct span object, struct span *model,
+/* The id that stands as "model" in the object (INVALID_VALUE when it is missing, empty or no
+ * string). */
+int request_body_model(struct json_parser *, struct arena *, struct span raw, struct span *model,
                        struct fail *);
 /* The text of a raw JSON string: a span into it when nothing is escaped, else decoded into the
  * arena. */
@@ -27,15 +28,14 @@ int request_body_text(struct json_parser *, struct arena *, struct span raw, str
 
 /* "<param> must be <wanted>": INVALID_VALUE. -1. */
 int request_body_invalid(struct fail *, const char *param, const char *wanted);
-/* Optional members of the type: absent or null leaves *value alone; another type is
- * INVALID_VALUE. */
-int request_body_text_member(struct json_parser *, struct arena *, struct span object,
-                             const char *key, const char *param, struct span *value, struct fail *);
-int request_body_bool_member(struct span object, const char *key, const char *param, bool *value,
-                             struct fail *);
+/* Optional members of the type, as json_raw_given and json_members_given find them: absent or null
+ * ({NULL,0}) leaves *value alone; another type is INVALID_VALUE. */
+int request_body_text_given(struct json_parser *, struct arena *, struct span raw,
+                            const char *param, struct span *value, struct fail *);
+int request_body_bool_given(struct span raw, const char *param, bool *value, struct fail *);
 /* `*has` becomes true where there is one. */
-int request_body_number_member(struct span object, const char *key, const char *param, bool *has,
-                               double *value, struct fail *);
+int request_body_number_given(struct span raw, const char *param, bool *has, double *value,
+                              struct fail *);
 
 /* Room for what is in a picture, a recording or a file, when somebody asks (adapters/turn.h). */
 int request_part_room(struct arena *, struct part *, struct fail *);

@@ -28,19 +28,20 @@ int responses_read_text(struct responses_reader *r, struct span raw, struct span
 int responses_text_member(struct responses_reader *r, struct span object, const char *key,
                           const char *param, struct span *text)
 {
-    return request_body_text_member(r->json, r->arena, object, key, param, text, r->fail);
+    return request_body_text_given(r->json, r->arena, json_raw_given(object, key), param, text,
+                                   r->fail);
 }
 
 int responses_bool_member(struct responses_reader *r, struct span object, const char *key,
                           bool *value)
 {
-    return request_body_bool_member(object, key, key, value, r->fail);
+    return request_body_bool_given(json_raw_given(object, key), key, value, r->fail);
 }
 
 int responses_number_member(struct responses_reader *r, struct span object, const char *key,
                             bool *has, double *value)
 {
-    return request_body_number_member(object, key, key, has, value, r->fail);
+    return request_body_number_given(json_raw_given(object, key), key, has, value, r->fail);
 }
 
 void responses_copy_members(struct json_writer *w, struct span object, const char *const *names)

@@ -37,7 +37,9 @@ static int read_effort(struct responses_reader *r, struct span body)
     struct span effort = json_raw_given(reasoning, "effort");
     if (effort.p && !json_raw_is_text(effort))
         return responses_invalid(r, "reasoning.effort", "a string");
-    return reasoning_wish_read(r->json, r->arena, body, r->turn, r->fail);
+    struct json_members members;
+    json_members_read(&members, body);
+    return reasoning_wish_read(r->json, r->arena, &members, r->turn, r->fail);
 }
 
 /* text.format is flat, the chat API's response_format is nested. */
@@ -141,56 +143,60 @@ static int read_parameters(struct responses_reader *r, struct span body)
 
 /* ---- told back in every Response ---- */
 
-static void echo_member(struct json_writer *w, struct span body, const char *key,
+static void echo_member(struct json_writer *w, const struct json_members *body, const char *key,
                         struct span otherwise)
 {
-    struct span value = json_raw_given(body, key);
+    struct span value = json_members_given(body, key);
     json_member_raw(w, key, value.p ? value : otherwise);
 }
 
-static void echo_reasoning(struct json_writer *w, struct span body)
+static void echo_reasoning(struct json_writer *w, const struct json_members *body)
 {
-    struct span given = json_raw_given(body, "reasoning");
+    struct json_members given;
+    json_members_read(&given, json_members_given(body, "reasoning"));
     json_key(w, "reasoning");
     json_begin_object(w);
-    echo_member(w, given, "effort", SPAN("null"));
-    echo_member(w, given, "summary", SPAN("null"));
+    echo_member(w, &given, "effort", SPAN("null"));
+    echo_member(w, &given, "summary", SPAN("null"));
     json_end_object(w);
 }
 
-static void echo_text(struct json_writer *w, struct span body)
+static void echo_text(struct json_writer *w, const struct json_members *body)
 {
-    struct span given = json_raw_given(body, "text");
+    struct json_members given;
+    json_members_read(&given, json_members_given(body, "text"));
     json_key(w, "text");
     json_begin_object(w);
-    echo_member(w, given, "format", SPAN("{\"type\":\"text\"}"));
-    echo_member(w, given, "verbosity", SPAN("\"medium\""));
+    echo_member(w, &given, "format", SPAN("{\"type\":\"text\"}"));
+    echo_member(w, &given, "verbosity", SPAN("\"medium\""));
     json_end_object(w);
 }
 
 static int write_echo(struct responses_reader *r, struct span body)
 {
     struct buffer out;
+    struct json_members members;
+    json_members_read(&members, body);
     buffer_init(&out, ECHO_LIMIT);
     struct json_writer w = json_writer(&out);
-    echo_member(&w, body, "instructions", SPAN("null"));
-    echo_member(&w, body, "max_output_tokens", SPAN("null"));
-    echo_member(&w, body, "max_tool_calls", SPAN("null"));
-    echo_member(&w, body, "metadata", SPAN("{}"));
-    echo_member(&w, body, "parallel_tool_calls", SPAN("true"));
-    echo_member(&w, body, "previous_response_id", SPAN("null"));
-    echo_member(&w, body, "prompt_cache_key", SPAN("null"));
-    echo_reasoning(&w, body);
-    echo_member(&w, body, "safety_identifier", SPAN("null"));
+    echo_member(&w, &members, "instructions", SPAN("null"));
+    echo_member(&w, &members, "max_output_tokens", SPAN("null"));
+    echo_member(&w, &members, "max_tool_calls", SPAN("null"));
+    echo_member(&w, &members, "metadata", SPAN("{}"));
+    echo_member(&w, &members, "parallel_tool_calls", SPAN("true"));
+    echo_member(&w, &members, "previous_response_id", SPAN("null"));
+    echo_member(&w, &members, "prompt_cache_key", SPAN("null"));
+    echo_reasoning(&w, &members);
+    echo_member(&w, &members, "safety_identifier", SPAN("null"));
     json_member(&w, "service_tier", SPAN("default"));
-    echo_member(&w, body, "temperature", SPAN("1"));
-    echo_text(&w, body);
-    echo_member(&w, body, "tool_choice", SPAN("\"auto\""));
-    echo_member(&w, body, "tools", SPAN("[]"));
+    echo_member(&w, &members, "temperature", SPAN("1"));
+    echo_text(&w, &members);
+    echo_member(&w, &members, "tool_choice", SPAN("\"auto\""));
+    echo_member(&w, &members, "tools", SPAN("[]"));
     json_member_int(&w, "top_logprobs", 0);
-    echo_member(&w, body, "top_p", SPAN("1"));
-    echo_member(&w, body, "truncation", SPAN("\"disabled\""));
-    echo_member(&w, body, "user", SPAN("null"));
+    echo_member(&w, &members, "top_p", SPAN("1"));
+    echo_member(&w, &members, "truncation", SPAN("\"disabled\""));
+    echo_member(&w, &members, "user", SPAN("null"));
     r->request->echo = out.error ? span_of(NULL, 0) : arena_dup(r->arena, buffer_span(&out));
     buffer_free(&out);
     return r->request->echo.p ? 0 : fail_memory(r->fail);
@@ -245,7 +251,7 @@ int responses_request_parse(struct json_parser *json, struct arena *arena, char 
     *turn = (struct turn){.n = 1, .dialect = DIALECT_OPENAI, .include_usage = true};
     *request = (struct responses_request){0};
     if (request_body_open(json, body, n, &object, fail) ||
-        request_body_model(json, arena, object, &turn->model, fail) ||
+        request_body_model(json, arena, json_raw_given(object, "model"), &turn->model, fail) ||
         responses_bool_member(&r, object, "stream", &turn->stream) ||
         responses_text_member(&r, object, "previous_response_id", "previous_response_id",
                               &request->previous))

@@ -159,6 +159,22 @@ static void consumed_bytes_are_gone(void **state)
     }
 }
 
+static void whole_numbers_are_written(void **state)
+{
+    static const int64_t numbers[] = {
+        0, 1, -1, 9, 10, -10, 200, INT32_MIN, INT64_MAX, INT64_MAX - 9, INT64_MIN, INT64_MIN + 1};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        struct buffer b;
+        char wanted[24];
+        snprintf(wanted, sizeof wanted, "%lld", (long long)numbers[i]);
+        buffer_init(&b, strlen(wanted));
+        assert_int_equal(buffer_int(&b, numbers[i]), 0);
+        assert_span_equal(buffer_span(&b), span_str(wanted));
+        assert_int_equal(buffer_int(&b, 7), BUFFER_FULL);
+        buffer_free(&b);
+    }
+}
+
 static void buffers_keep_padding(void **state)
 {
     struct buffer b;
@@ -369,6 +385,7 @@ int main(void)
         cmocka_unit_test(buffers_grow_to_their_limit),
         cmocka_unit_test(limits_are_for_content_alone),
         cmocka_unit_test(consumed_bytes_are_gone),
+        cmocka_unit_test(whole_numbers_are_written),
         cmocka_unit_test(buffers_keep_padding),
         cmocka_unit_test(buffers_fit_their_content),
         cmocka_unit_test(arenas_keep_what_is_reserved),

@@ -513,6 +513,55 @@ static void raw_members(void **state)
     assert_int_equal(n, 3);
 }
 
+/* One walk over an object finds what json_raw_given finds, also beyond the index: the last of a
+ * doubled name, a null that takes a value away, names with escapes. */
+static void members_are_indexed(void **state)
+{
+    static const char *const names[] = {"a", "b\"", "é", "n", "gone", "back", "none", ""};
+    for (int filling = 0; filling < 2 * JSON_MEMBERS_INDEXED; filling++) {
+        struct buffer text;
+        struct json_members m;
+        buffer_init(&text, 65536);
+        buffer_append(&text, SPAN("{ \"a\":1,\"gone\":2,\"back\":null,\"n\":null"));
+        for (int i = 0; i < filling; i++)
+            buffer_printf(&text, ",\"x%d\":[%d,{\"a\":\"}\"}]", i, i);
+        buffer_append(&text, SPAN(",\"b\\u0022\" : {} ,\"\\u00E9\":\"é\",\"gone\":null,"
+                                  "\"back\":3,\"\\u0061\":[4],\"\":5}"));
+        json_members_read(&m, buffer_span(&text));
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+            assert_span_equal(json_members_given(&m, names[i]),
+                              json_raw_given(buffer_span(&text), names[i]));
+        assert_span_equal(json_members_given(&m, "a"), SPAN("[4]"));
+        assert_null(json_members_given(&m, "gone").p);
+        buffer_free(&text);
+    }
+    static const char *const others[] = {"", "{}", "[1,2]", "\"a\"", "null", "7"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        struct json_members m;
+        json_members_read(&m, span_str(others[i]));
+        assert_null(json_members_given(&m, "a").p);
+        assert_null(json_members_given(&m, "").p);
+    }
+}
+
+/* The decoded key decides, wherever it differs. */
+static void keys_are_compared_decoded(void **state)
+{
+    static const struct {
+        const char *raw, *name;
+        bool same;
+    } cases[] = {
+        {"", "", true},           {"a", "", false},         {"", "a", false},
+        {"ab", "a", false},       {"a", "ab", false},       {"ab", "ac", false},
+        {"a\\u0062", "ab", true}, {"a\\u0062", "a", false}, {"a\\u0062c", "abd", false},
+        {"\\\\", "\\", true},     {"\\\\", "\\\\", false},  {"a\\n", "a\n", true},
+        {"b\\n", "a\n", false},   {"a\\n", "a\\n", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(json_raw_key_is(span_str(cases[i].raw), span_str(cases[i].name)),
+                         cases[i].same);
+}
+
 /* Raw text that ends anywhere is walked to its end and no further (exact memory; the address
  * sanitizer looks), and so are keys with torn escapes. */
 static void raw_texts_end_at_their_own_quote(void **state)
@@ -666,6 +715,8 @@ int main(void)
         cmocka_unit_test(any_double_reads_back_the_same),
         cmocka_unit_test(every_byte_is_escaped_anywhere),
         cmocka_unit_test(raw_members),
+        cmocka_unit_test(members_are_indexed),
+        cmocka_unit_test(keys_are_compared_decoded),
         cmocka_unit_test(raw_texts_end_at_their_own_quote),
         cmocka_unit_test(raw_text_ends_anywhere),
         cmocka_unit_test(renaming_at_its_limits),
