@@ -21,7 +21,7 @@ struct sandbox_path {
 /* Everything that the configuration needs, and the system's own (names, certificates, time zones,
  * libraries); in the arena. Folders that the gateway writes into are made. The count; 0 when memory
  * is short. */
-size_t sandbox_paths(const struct config *, struct arena *, const struct sandbox_path **list);
+size_t sandbox_paths(const struct config *, struct arena *, const struct sandbox_path **paths);
 
 enum sandbox_lock { SANDBOX_FILES = 1 << 0, SANDBOX_CALLS = 1 << 1 };
 /* Before any thread is made, and files of the data folder are opened: locks what config->sandbox
