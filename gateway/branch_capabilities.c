@@ -35,10 +35,10 @@ int branch_check_capabilities(struct branch *b)
         return fail_set(branch_fail(b), FAIL_UNKNOWN_URL,
                         "%s has no %.*s; use a model of an OpenAI-compatible site", a->title,
                         SPAN_ARGS(t->relay.path));
-    if (t->tools_wanted && branch_site(b)->tools == TOOLS_REFUSE)
+    if (t->tools_wanted && branch_site(b)->tools == FEATURE_REFUSE)
         return fail_param(branch_fail(b), FAIL_UNSUPPORTED, "tools",
                           "%s has no tools; leave out \"tools\" or use another model", a->title);
-    if (t->response_format_raw.p && branch_site(b)->structured_output == STRUCTURED_REFUSE)
+    if (t->response_format_raw.p && branch_site(b)->structured_output == FEATURE_REFUSE)
         return fail_param(branch_fail(b), FAIL_UNSUPPORTED, "response_format",
                           "%s has no response_format", a->title);
     if (t->logprobs && !(has & CAP_LOGPROBS))

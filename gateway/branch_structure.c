@@ -12,10 +12,14 @@ struct branch_structure {
     struct structured_verdict verdict;
 };
 
+static bool emulates(const struct branch *b)
+{
+    return branch_site(b)->structured_output == FEATURE_EMULATE;
+}
+
 static const struct structured_made *find(const struct branch *b)
 {
-    bool emulates = branch_site(b)->structured_output == STRUCTURED_EMULATE;
-    const struct structured_made *made = emulates ? b->exchange->structured_turns : NULL;
+    const struct structured_made *made = emulates(b) ? b->exchange->structured_turns : NULL;
     while (made && made->asked != b->turn)
         made = made->next;
     return made;
@@ -24,8 +28,7 @@ static const struct structured_made *find(const struct branch *b)
 int branch_settle_structure(struct branch *b, struct fail *fail)
 {
     struct exchange *e = b->exchange;
-    if (branch_site(b)->structured_output != STRUCTURED_EMULATE ||
-        !b->turn->response_format_raw.p || find(b))
+    if (!emulates(b) || !b->turn->response_format_raw.p || find(b))
         return 0;
     struct structured_made *made = arena_alloc(&e->parsed, sizeof *made);
     if (!made)

@@ -6,7 +6,7 @@
 #include "gateway/branch_structure.h"
 #include "gateway/exchange_internal.h"
 
-bool branch_emulates(const struct branch *b) { return branch_site(b)->tools == TOOLS_EMULATE; }
+bool branch_emulates(const struct branch *b) { return branch_site(b)->tools == FEATURE_EMULATE; }
 
 static const struct emulated_turn *find(const struct branch *b)
 {

@@ -103,18 +103,12 @@ struct continue_config {
     unsigned causes;  /* bits 1 << enum continue_cause */
 };
 
-/* What becomes of a request's tools. */
-enum tools_mode {
-    TOOLS_NATIVE, /* the site's own */
-    TOOLS_EMULATE,
-    TOOLS_REFUSE
-};
-
-/* What becomes of a request's response_format. */
-enum structured_mode {
-    STRUCTURED_NATIVE, /* the site's own */
-    STRUCTURED_EMULATE,
-    STRUCTURED_REFUSE
+/* What is done about something that clients want and not every site has: tools (docs/tools.md),
+ * response_format (docs/structured-output.md). */
+enum feature_mode {
+    FEATURE_NATIVE, /* the site's own */
+    FEATURE_EMULATE,
+    FEATURE_REFUSE
 };
 
 struct site_config {
@@ -141,8 +135,7 @@ struct site_config {
     int queue_max; /* requests that may wait for an account */
     int64_t queue_timeout_ms;
     enum reasoning_style reasoning;
-    enum tools_mode tools;                  /* resolved with what the adapter can do */
-    enum structured_mode structured_output; /* likewise */
+    enum feature_mode tools, structured_output; /* resolved with what the adapter can do */
     const struct span *models; /* `models = […]`: a static public list that replaces the adapter's;
                                   n_models 0 = not given */
     size_t n_models;

@@ -743,32 +743,20 @@ static bool takes_api_key(const struct adapter *adapter)
     return field && field->name;
 }
 
-static void settle_tools(struct config_reader *r, const struct toml_node *table,
-                         struct site_config *site)
+/* Without a word of the file: the site's own where it has it. `what` names it in the complaint. */
+static void settle_feature(struct config_reader *r, const struct toml_node *table, const char *key,
+                           const struct adapter *adapter, enum capability capability,
+                           const char *what, enum feature_mode *mode)
 {
-    const struct toml_node *given = toml_get(table, "tools");
-    bool native = site->adapter->capabilities & CAP_TOOLS;
+    const struct toml_node *given = toml_get(table, key);
+    bool native = adapter->capabilities & capability;
     if (!given)
-        site->tools = native ? TOOLS_NATIVE : TOOLS_EMULATE;
-    else if (site->tools == TOOLS_NATIVE && !native)
+        *mode = native ? FEATURE_NATIVE : FEATURE_EMULATE;
+    else if (*mode == FEATURE_NATIVE && !native)
         config_error(r, given,
-                     "\"tools\" in [[sites]] cannot be \"native\": %s has no tools of its own "
+                     "\"%s\" in [[sites]] cannot be \"native\": %s has no %s of its own "
                      "(\"emulate\" or \"refuse\")",
-                     site->adapter->name);
-}
-
-static void settle_structured_output(struct config_reader *r, const struct toml_node *table,
-                                     struct site_config *site)
-{
-    const struct toml_node *given = toml_get(table, "structured_output");
-    bool native = site->adapter->capabilities & CAP_RESPONSE_FORMAT;
-    if (!given)
-        site->structured_output = native ? STRUCTURED_NATIVE : STRUCTURED_EMULATE;
-    else if (site->structured_output == STRUCTURED_NATIVE && !native)
-        config_error(r, given,
-                     "\"structured_output\" in [[sites]] cannot be \"native\": %s has no "
-                     "response_format of its own (\"emulate\" or \"refuse\")",
-                     site->adapter->name);
+                     key, adapter->name, what);
 }
 
 void config_finish_site(struct config_reader *r, const struct toml_node *table, void *record)
@@ -788,8 +776,9 @@ void config_finish_site(struct config_reader *r, const struct toml_node *table, 
             "\"keys.passthrough\" in [[sites]] needs an adapter whose accounts have an api_key; %s "
             "has none",
             adapter->name);
-    settle_tools(r, table, site);
-    settle_structured_output(r, table, site);
+    settle_feature(r, table, "tools", site->adapter, CAP_TOOLS, "tools", &site->tools);
+    settle_feature(r, table, "structured_output", site->adapter, CAP_RESPONSE_FORMAT,
+                   "response_format", &site->structured_output);
     if (site->reuse_conversations && !(adapter->capabilities & CAP_CONVERSATION))
         config_error(r, toml_get(table, "reuse_conversations"),
                      "\"reuse_conversations\" in [[sites]] needs an adapter that can go on in a "

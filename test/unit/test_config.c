@@ -1159,15 +1159,15 @@ static void tools_are_the_sites_own_or_words(void **state)
 #define TOKEN "[[sites.accounts]]\ntoken='t'\n"
     static const struct {
         const char *text;
-        enum tools_mode tools;
+        enum feature_mode tools;
         const char *shown;
     } cases[] = {
-        {ZAI TOKEN, TOOLS_EMULATE, "tools = \"emulate\"\n"},
-        {ZAI "tools='refuse'\n" TOKEN, TOOLS_REFUSE, "tools = \"refuse\"\n"},
-        {OPENAI ACCOUNT, TOOLS_NATIVE, "tools = \"native\"\n"},
-        {OPENAI "tools='native'\n" ACCOUNT, TOOLS_NATIVE, "tools = \"native\"\n"},
-        {OPENAI "tools='emulate'\n" ACCOUNT, TOOLS_EMULATE, "tools = \"emulate\"\n"},
-        {OPENAI "tools='refuse'\n" ACCOUNT, TOOLS_REFUSE, "tools = \"refuse\"\n"},
+        {ZAI TOKEN, FEATURE_EMULATE, "tools = \"emulate\"\n"},
+        {ZAI "tools='refuse'\n" TOKEN, FEATURE_REFUSE, "tools = \"refuse\"\n"},
+        {OPENAI ACCOUNT, FEATURE_NATIVE, "tools = \"native\"\n"},
+        {OPENAI "tools='native'\n" ACCOUNT, FEATURE_NATIVE, "tools = \"native\"\n"},
+        {OPENAI "tools='emulate'\n" ACCOUNT, FEATURE_EMULATE, "tools = \"emulate\"\n"},
+        {OPENAI "tools='refuse'\n" ACCOUNT, FEATURE_REFUSE, "tools = \"refuse\"\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct buffer out;
