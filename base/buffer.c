@@ -77,7 +77,7 @@ char *buffer_reserve(struct buffer *b, size_t more)
     return b->p + b->n;
 }
 
-int buffer_append(struct buffer *b, struct span s)
+int buffer_append_slowly(struct buffer *b, struct span s)
 {
     if (s.n == 0)
         return b->error;

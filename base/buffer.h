@@ -40,14 +40,24 @@ void buffer_fit(struct buffer *b);
 /* Room for `more` further bytes; returns where they go (then add to n), or NULL with `error` set.
  */
 char *buffer_reserve(struct buffer *b, size_t more);
-/* 0 or the (sticky) error. */
-int buffer_append(struct buffer *b, struct span s);
+/* What buffer_append does when the room is short, or there is an error. */
+int buffer_append_slowly(struct buffer *b, struct span s);
 /* printf into the buffer; for cold paths only. */
 int buffer_printf(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The number in decimal digits, without printf's price. */
 int buffer_int(struct buffer *b, int64_t v);
 /* Drops the first `n` bytes by moving the rest down. */
 void buffer_consume(struct buffer *b, size_t n);
+
+/* 0 or the (sticky) error. A few instructions as long as there is room: answers are made of it. */
+static inline int buffer_append(struct buffer *b, struct span s)
+{
+    if (s.n == 0 || s.n > b->cap - b->n || b->error)
+        return buffer_append_slowly(b, s);
+    memcpy(b->p + b->n, s.p, s.n);
+    b->n += s.n;
+    return BUFFER_OK;
+}
 
 static inline int buffer_char(struct buffer *b, char c) { return buffer_append(b, span_of(&c, 1)); }
 static inline struct span buffer_span(const struct buffer *b) { return span_of(b->p, b->n); }

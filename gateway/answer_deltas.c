@@ -180,6 +180,10 @@ int feed_put_delta(void *owner, const struct delta *d)
     if (d->choice < 0 || d->choice >= f->n)
         return 0;
     a->deltas++;
+    struct answer_choice *known = choice_at(a, f->first + d->choice);
+    if (known && ((d->kind == DELTA_TEXT && known->text_is_straight) ||
+                  (d->kind == DELTA_REASONING && known->reasoning_is_straight)))
+        return choice_pass_straight(known, d->kind == DELTA_REASONING, d->text);
     switch (d->kind) {
     case DELTA_USAGE: return keep_usage(f, &d->usage);
     case DELTA_CITATION: return keep_citation(f, d);

@@ -48,6 +48,11 @@ bool answer_feed_is_cut(const struct answer_feed *f)
     return true;
 }
 
+bool answer_feed_told_usage(const struct answer_feed *f)
+{
+    return f->has_usage && f->usage.completion >= 0;
+}
+
 bool answer_feed_is_finished(const struct answer_feed *f)
 {
     bool any = false;
