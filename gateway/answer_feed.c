@@ -11,7 +11,7 @@ void answer_feed_add(struct answer *a, struct answer_feed *f, const struct turn 
 {
     assert(first >= 0 && n > 0 && n <= EMITTER_CHOICES - first);
     *f = (struct answer_feed){
-        .sink = {feed_put_delta, f}, .answer = a, .turn = turn, .first = first, .n = n};
+        .sink = {feed_put_delta, f, feed_put_text}, .answer = a, .turn = turn, .first = first, .n = n};
     struct answer_feed **at = &a->feeds;
     while (*at && (*at)->first <= first)
         at = &(*at)->next;

@@ -116,6 +116,7 @@ int choice_tool_arguments(void *owner, int call, struct span piece);
 
 /* The feed's sink. */
 int feed_put_delta(void *owner, const struct delta *);
+int feed_put_text(void *owner, enum delta_kind, int choice, struct span text);
 
 /* ---- tokens (answer_usage.c) ---- */
 

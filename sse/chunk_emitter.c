@@ -34,7 +34,8 @@ struct chunk_emitter {
     struct span fixed; /* id … model */
     size_t top_n;      /* the extras' length in head */
     size_t opening_n;  /* head, and behind it what opens a piece; 0 = it is not there */
-    int opening_choice, opening_call; /* whose pieces it opens */
+    struct span closing;              /* of such a piece, when nothing stands beside it */
+    int opening_choice, opening_call; /* whose pieces they are */
     enum channel opening_channel;
     bool include_usage;
     bool extras_wait; /* with one of the choices, for a chunk */
@@ -265,6 +266,7 @@ static int render_opening(struct chunk_emitter *e, int choice, enum channel chan
         room_put(r, arguments);
     }
     e->opening_n = r->n;
+    e->closing = closing_of(e, channel);
     e->opening_choice = choice;
     e->opening_channel = channel;
     e->opening_call = call;
@@ -285,7 +287,7 @@ static void put_piece(struct chunk_emitter *e, struct buffer *out, int choice,
     buffer_append(out, span_of(e->head.p, e->opening_n));
     json_escape(out, text);
     if (!c->delta_extra.n && !c->choice_extra.n) {
-        buffer_append(out, closing_of(e, channel));
+        buffer_append(out, e->closing);
         return;
     }
     buffer_append(out, channel == CHANNEL_ARGUMENTS ? SPAN("\"}}]") : SPAN("\""));
@@ -300,16 +302,15 @@ static bool put_plain(const struct chunk_emitter *e, struct buffer *out, int cho
     if (!is_opening_of(e, choice, channel, 0) || e->extras_wait || out->error)
         return false;
     const struct choice_state *c = e->choices[choice];
-    struct span closing = closing_of(e, channel);
-    if (c->finished || c->guards[channel].n_held || !text.n ||
-        e->opening_n + closing.n > out->cap - out->n ||
-        text.n > out->cap - out->n - e->opening_n - closing.n || !json_is_plain(text))
+    size_t room = out->cap - out->n, around = e->opening_n + e->closing.n;
+    if (c->finished || c->guards[channel].n_held || !text.n || room < around ||
+        room - around < text.n || !json_is_plain(text))
         return false;
     char *at = out->p + out->n;
     memcpy(at, e->head.p, e->opening_n);
-    memcpy(at += e->opening_n, text.p, text.n);
-    memcpy(at += text.n, closing.p, closing.n);
-    out->n += e->opening_n + text.n + closing.n;
+    memcpy(at + e->opening_n, text.p, text.n);
+    memcpy(at + e->opening_n + text.n, e->closing.p, e->closing.n);
+    out->n += around + text.n;
     return true;
 }
 

@@ -312,7 +312,7 @@ struct transcript_player *transcript_open(const struct transcript_setup *setup)
         .n_credentials = setup->n_credentials,
     };
     p->json = must(json_parser_create(BIG));
-    p->sink = (struct delta_sink){put_delta, p};
+    p->sink = (struct delta_sink){.put = put_delta, .owner = p};
     p->run = (struct turn_run){
         .turn = transcript_turn(
             &p->arena,
