@@ -21,8 +21,8 @@ enum buffer_error { BUFFER_OK = 0, BUFFER_FULL = -1, BUFFER_NOMEM = -2 };
 
 struct buffer {
     char *p;      /* content; NULL while nothing was ever stored */
-    size_t n;     /* bytes of content */
-    size_t cap;   /* bytes available to content (padding not counted) */
+    size_t n;     /* bytes of content; never more than cap */
+    size_t cap;   /* bytes available to content (padding not counted); never more than limit */
     size_t limit; /* hard limit for n */
     enum buffer_error error;
 };
@@ -40,24 +40,27 @@ void buffer_fit(struct buffer *b);
 /* Room for `more` further bytes; returns where they go (then add to n), or NULL with `error` set.
  */
 char *buffer_reserve(struct buffer *b, size_t more);
-/* What buffer_append does when the room is short, or there is an error. */
-int buffer_append_slowly(struct buffer *b, struct span s);
+/* For a buffer without memory whose whole content is known to be `n` bytes: a block of just that
+ * size, where buffer_fit would have to move it. Else as buffer_reserve. */
+char *buffer_reserve_exactly(struct buffer *b, size_t n);
+/* buffer_append where there is not room enough yet, or an error. */
+int buffer_append_growing(struct buffer *b, struct span s);
+/* 0 or the (sticky) error. Where there is room it is a copy and no call: everything that is written
+ * is written through it, most of it a few bytes at a time. */
+static inline int buffer_append(struct buffer *b, struct span s)
+{
+    if (b->error || !s.n || s.n > b->cap - b->n)
+        return buffer_append_growing(b, s);
+    memcpy(b->p + b->n, s.p, s.n);
+    b->n += s.n;
+    return 0;
+}
 /* printf into the buffer; for cold paths only. */
 int buffer_printf(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The number in decimal digits, without printf's price. */
 int buffer_int(struct buffer *b, int64_t v);
 /* Drops the first `n` bytes by moving the rest down. */
 void buffer_consume(struct buffer *b, size_t n);
-
-/* 0 or the (sticky) error. A few instructions as long as there is room: answers are made of it. */
-static inline int buffer_append(struct buffer *b, struct span s)
-{
-    if (s.n == 0 || s.n > b->cap - b->n || b->error)
-        return buffer_append_slowly(b, s);
-    memcpy(b->p + b->n, s.p, s.n);
-    b->n += s.n;
-    return BUFFER_OK;
-}
 
 static inline int buffer_char(struct buffer *b, char c) { return buffer_append(b, span_of(&c, 1)); }
 static inline struct span buffer_span(const struct buffer *b) { return span_of(b->p, b->n); }

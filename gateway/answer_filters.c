@@ -154,8 +154,8 @@ static int put_split(void *owner, bool reasoning, struct span text)
 
 int choice_pass_text(struct answer_choice *c, struct span text)
 {
-    int error = c->splitting ? think_splitter_pass(&c->splitter, text, put_split, c)
-                             : joined_text(c, text);
+    int error =
+        c->splitting ? think_splitter_pass(&c->splitter, text, put_split, c) : joined_text(c, text);
     c->text_is_straight = !error && text_is_straight(c);
     return error;
 }

@@ -142,7 +142,7 @@ static struct choice_state *choice_of(struct chunk_emitter *e, struct buffer *ou
 
 #define REST_MEMBERS ",\"logprobs\":null,\"finish_reason\":null}"
 #define USAGE_MEMBER "],\"usage\":null"
-#define EVENT_END "}\n\n"
+#define EVENT_END    "}\n\n"
 
 /* The same in every chunk: behind `choices`. */
 static struct span tail_of(const struct chunk_emitter *e)
@@ -255,7 +255,8 @@ static int render_opening(struct chunk_emitter *e, int choice, enum channel chan
     struct room *r = &e->head;
     size_t head_n = r->n;
     e->opening_n = 0;
-    if (room_for(e->arena, r, index.n + delta.n + keys[channel].n + arguments.n + 2 * sizeof digits))
+    if (room_for(e->arena, r,
+                 index.n + delta.n + keys[channel].n + arguments.n + 2 * sizeof digits))
         return -1;
     room_put(r, index);
     room_put(r, digits_of(digits, choice));
