@@ -38,9 +38,9 @@ struct chunk_emitter {
     int opening_choice, opening_call; /* whose pieces they are */
     enum channel opening_channel;
     bool include_usage;
-    bool extras_wait; /* with one of the choices, for a chunk */
-    struct choice_state *choices[EMITTER_CHOICES];
-    int n_choices; /* behind the last one that there is */
+    bool extras_wait;              /* with one of the choices, for a chunk */
+    struct choice_state **choices; /* of n_choices; NULL: not used so far */
+    int n_choices;
 };
 
 /* ---- making ---- */
@@ -120,22 +120,36 @@ struct chunk_emitter *chunk_emitter_create(struct arena *arena, struct span id, 
     return good ? e : NULL;
 }
 
+/* For the choice and those before it. Most answers have one. 0, or -1 when memory is short. */
+static int make_room(struct chunk_emitter *e, int choice)
+{
+    int n = e->n_choices ? e->n_choices : 1;
+    while (n <= choice)
+        n *= 2;
+    struct choice_state **grown = arena_alloc(e->arena, (size_t)n * sizeof(struct choice_state *));
+    if (!grown)
+        return -1;
+    if (e->n_choices)
+        memcpy(grown, e->choices, (size_t)e->n_choices * sizeof(struct choice_state *));
+    e->choices = grown;
+    e->n_choices = n;
+    return 0;
+}
+
 static struct choice_state *choice_of(struct chunk_emitter *e, struct buffer *out, int choice)
 {
     if (choice < 0 || choice >= EMITTER_CHOICES)
         return NULL;
-    if (!e->choices[choice]) {
-        struct choice_state *c = arena_alloc(e->arena, sizeof *c);
-        if (!c) {
-            if (out)
-                out->error = BUFFER_NOMEM;
-            return NULL;
-        }
+    if (choice < e->n_choices && e->choices[choice])
+        return e->choices[choice];
+    struct choice_state *c = choice < e->n_choices || make_room(e, choice) == 0
+                                 ? arena_alloc(e->arena, sizeof *c)
+                                 : NULL;
+    if (c)
         e->choices[choice] = c;
-        if (choice >= e->n_choices)
-            e->n_choices = choice + 1;
-    }
-    return e->choices[choice];
+    else if (out)
+        out->error = BUFFER_NOMEM;
+    return c;
 }
 
 /* ---- chunks ---- */
