@@ -422,10 +422,19 @@ static struct span edit_text(struct turn_run *run, struct zai_stream *s, struct 
     return buffer_span(&s->whole);
 }
 
-enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z, struct span text)
+enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z,
+                                      const struct frame *frame)
 {
+    static const char *const delta_path[] = {"data", "delta_content", NULL};
     struct zai_stream *s = &z->stream;
+    struct span text = frame->data;
+    struct json_like like;
     struct json root;
+    if (frame_repeats(run, frame, &like)) {
+        int failed =
+            like.meaning ? thinking_text(run, s, like.string) : answer_text(run, s, like.string);
+        return failed || out_of_room(run, s) ? ADAPTER_FAIL : ADAPTER_GO_ON;
+    }
     if (span_eq(span_trim(text), SPAN("[DONE]")))
         return finish(run, z);
     if (json_parse_lenient(run->json, text, &root) != JSON_OK || !json_is(root, JSON_OBJECT)) {
@@ -451,7 +460,8 @@ enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z, struc
                 edit = json_get_text(data, "edit_content");
     int64_t index = 0;
     bool at_start = !json_int(json_get(data, "edit_index"), &index) || index == 0;
-    int bad = read_usage(run, s, json_get(data, "usage"));
+    struct json usage = json_get(data, "usage");
+    int bad = read_usage(run, s, usage);
     if (phase == PHASE_UNKNOWN)
         run_drift(run, "unknown phase");
     else if (!bad && phase == PHASE_THINKING && delta.n)
@@ -469,7 +479,12 @@ enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z, struc
     }
     if (bad || out_of_room(run, s))
         return ADAPTER_FAIL;
-    return done || phase == PHASE_DONE ? finish(run, z) : ADAPTER_GO_ON;
+    if (done || phase == PHASE_DONE)
+        return finish(run, z);
+    bool text_alone = delta.n && !edit.n && json_type(usage) <= JSON_NULL;
+    if (text_alone && (phase == PHASE_THINKING || phase == PHASE_ANSWER || phase == PHASE_OTHER))
+        frame_learn(run, frame, delta_path, NULL, phase == PHASE_THINKING);
+    return ADAPTER_GO_ON;
 }
 
 enum adapter_verdict zai_stream_end(struct turn_run *run, struct zai *z, enum stream_end end)

@@ -75,6 +75,7 @@ static void on_site_head(void *owner, const struct site_head *head)
     b->site_status = (uint16_t)head->status;
     capture_head(b->work->capture, head);
     site_cookies_take(b->adapter, &b->work->run, &b->work->request, head);
+    json_template_forget(&b->work->shape);
     enum adapter_verdict verdict = b->adapter->on_head(&b->work->run, head, &framing);
     frame_decoder_init(&b->work->decoder, framing, FRAME_LIMIT);
     b->decoding = true;
