@@ -350,6 +350,8 @@ void mark_filter_free(struct mark_filter *);
 /* Appends to `out`. A mark of a known key becomes ` [n](url)`; unknown ones vanish; all of them
  * where `sources` is NULL. Anything else in 【】 stays. */
 void mark_filter_feed(struct mark_filter *, struct sources *, struct span text, struct buffer *out);
+/* Would it put out just this text, and hold nothing? Then it need not be fed. */
+bool mark_filter_passes(const struct mark_filter *, struct span text);
 /* What is held is text after all. */
 void mark_filter_flush(struct mark_filter *, struct buffer *out);
 

@@ -65,7 +65,15 @@ bool zai_stream_has_output(const struct zai_stream *s) { return s->had_answer ||
 
 static int out_of_room(struct turn_run *run, struct zai_stream *s)
 {
+    /* With every event: one look for what never happens. */
+    int any = s->unwrap.held.error | s->unwrap.rest.error | s->again.held.error |
+              s->again.rest.error | s->reasoning.error | s->answer.error |
+              s->answer_marks.held.error | s->answer_marks.joined.error |
+              s->reasoning_marks.held.error | s->reasoning_marks.joined.error | s->clean.error |
+              s->whole.error | s->piece.error;
     struct buffer *all[BUFFERS];
+    if (!any)
+        return 0;
     list_buffers(s, all);
     for (size_t i = 0; i < BUFFERS; i++) {
         if (all[i]->error)
@@ -83,6 +91,10 @@ static int send_reasoning(struct turn_run *run, struct zai_stream *s, struct spa
         return -1;
     s->set_off = false;
     buffer_append(&s->reasoning, clean);
+    if (mark_filter_passes(&s->reasoning_marks, clean)) {
+        s->had_reasoning = true;
+        return delta_reasoning(run->out, 0, clean);
+    }
     buffer_clear(&s->piece);
     mark_filter_feed(&s->reasoning_marks, NULL, clean, &s->piece); /* rule 5 */
     s->had_reasoning |= s->piece.n > 0;
@@ -102,7 +114,9 @@ static void begin_thinking(struct zai_stream *s)
 
 static int flush_reasoning_hold(struct turn_run *run, struct zai_stream *s)
 {
-    s->had_reasoning |= s->reasoning_marks.held.n > 0;
+    if (!s->reasoning_marks.held.n)
+        return 0;
+    s->had_reasoning = true;
     int bad = delta_reasoning(run->out, 0, buffer_span(&s->reasoning_marks.held));
     buffer_clear(&s->reasoning_marks.held);
     return bad;
@@ -135,6 +149,10 @@ static int answer_text(struct turn_run *run, struct zai_stream *s, struct span t
     if (end_thinking(run, s))
         return -1;
     buffer_append(&s->answer, text);
+    if (mark_filter_passes(&s->answer_marks, text)) {
+        s->had_answer = true;
+        return delta_text(run->out, 0, text);
+    }
     buffer_clear(&s->piece);
     mark_filter_feed(&s->answer_marks, &s->sources, text, &s->piece);
     s->had_answer |= s->piece.n > 0;
