@@ -8,6 +8,7 @@
 #include "adapters/adapter.h"
 
 #include "test/unit/support/cmocka_all.h"
+#include "test/unit/support/kimi.h"
 #include "test/unit/support/transcript.h"
 
 enum { STREAMS = 400, FRAMES = 40, LOG_LIMIT = 1 << 24 };
@@ -34,6 +35,11 @@ static int note_delta(void *owner, const struct delta *d)
 
 static void note_drift(void *owner, const char *kind) { buffer_printf(owner, "drift %s\n", kind); }
 
+static const char *type_of(const struct transcript_setup *setup)
+{
+    return setup->content_type ? setup->content_type : "text/event-stream";
+}
+
 /* A step before the answer gets this one. */
 static void begin(struct transcript_player *p, const char *earlier, struct site_request *request)
 {
@@ -59,9 +65,8 @@ static void play(const struct transcript_setup *setup, const char *earlier, stru
     run->drift_owner = log;
     buffer_clear(log);
     begin(p, earlier, &request);
-    enum adapter_verdict verdict =
-        transcript_answer(p, 200, "text/event-stream", bytes, cuts, pieces ? bytes.n : 0,
-                          draw(4) ? END_CLEAN : END_CUT);
+    enum adapter_verdict verdict = transcript_answer(
+        p, 200, type_of(setup), bytes, cuts, pieces ? bytes.n : 0, draw(4) ? END_CLEAN : END_CUT);
     buffer_printf(log, "verdict %d: %d %s\n", (int)verdict, (int)run->fail.kind, run->fail.message);
     test_free(cuts);
     transcript_close(p);
@@ -69,9 +74,25 @@ static void play(const struct transcript_setup *setup, const char *earlier, stru
 
 /* ---- streams ---- */
 
-/* "$" in a frame stands for a text, "#" for a number. */
+static void end_frame(struct buffer *out, size_t begin, bool envelope)
+{
+    if (!envelope) {
+        buffer_append(out, SPAN("\n\n"));
+        return;
+    }
+    struct buffer data;
+    buffer_init(&data, LOG_LIMIT);
+    buffer_append(&data, span_from(buffer_span(out), begin));
+    out->n = begin;
+    kimi_envelope(out, 0, buffer_span(&data));
+    buffer_free(&data);
+}
+
+/* "$" in a frame stands for a text, "#" for a number. One that begins with "{" is an envelope's. */
 static void write_frame(struct buffer *out, const char *frame)
 {
+    size_t begin = out->n;
+    bool envelope = *frame == '{';
     static const char *const texts[] = {
         "a",
         "word ",
@@ -105,7 +126,7 @@ static void write_frame(struct buffer *out, const char *frame)
         else
             buffer_char(out, *frame);
     }
-    buffer_append(out, SPAN("\n\n"));
+    end_frame(out, begin, envelope);
 }
 
 /* Mostly the same kind of frame several times. */
@@ -159,10 +180,13 @@ static void expect_repeats(const struct transcript_setup *setup, const char *ear
     struct buffer bytes;
     buffer_init(&bytes, 1 << 16);
     chance = 1;
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < 8; i++) {
+        size_t at = bytes.n;
         buffer_printf(&bytes, frame, i, i, i);
+        end_frame(&bytes, at, *frame == '{');
+    }
     begin(p, earlier, &request);
-    transcript_answer(p, 200, "text/event-stream", buffer_span(&bytes), NULL, 0, END_CUT);
+    transcript_answer(p, 200, type_of(setup), buffer_span(&bytes), NULL, 0, END_CUT);
     if (!transcript_run(p)->shape->matched)
         fail_msg("no frame is like the one before: %s", frame);
     buffer_free(&bytes);
@@ -224,11 +248,10 @@ static void openai_says_the_same(void **state)
                                            .credentials = key,
                                            .n_credentials = 1};
     compare(&setup, NULL, frames, COUNT(frames));
-    expect_repeats(&setup, NULL, CHUNK("\"content\":\"%d\"", ",\"finish_reason\":null", "") "\n\n");
-    expect_repeats(&setup, NULL, CHUNK("\"reasoning\":\"%d\"", "", "") "\n\n");
-    expect_repeats(
-        &setup, NULL,
-        CHUNK("\"content\":\"%d\"", "", ",\"created\":%d,\"obfuscation\":\"x%d\"") "\n\n");
+    expect_repeats(&setup, NULL, CHUNK("\"content\":\"%d\"", ",\"finish_reason\":null", ""));
+    expect_repeats(&setup, NULL, CHUNK("\"reasoning\":\"%d\"", "", ""));
+    expect_repeats(&setup, NULL,
+                   CHUNK("\"content\":\"%d\"", "", ",\"created\":%d,\"obfuscation\":\"x%d\""));
 }
 
 #define EVENT(members) "data: {\"type\":\"chat:completion\",\"data\":{" members "}}"
@@ -260,8 +283,8 @@ static void zai_says_the_same(void **state)
                                            .credentials = token,
                                            .n_credentials = 1};
     compare(&setup, NULL, frames, COUNT(frames));
-    expect_repeats(&setup, NULL, EVENT("\"delta_content\":\"%d\",\"phase\":\"answer\"") "\n\n");
-    expect_repeats(&setup, NULL, EVENT("\"delta_content\":\"%d\",\"phase\":\"thinking\"") "\n\n");
+    expect_repeats(&setup, NULL, EVENT("\"delta_content\":\"%d\",\"phase\":\"answer\""));
+    expect_repeats(&setup, NULL, EVENT("\"delta_content\":\"%d\",\"phase\":\"thinking\""));
 }
 
 #define BLOCK_DELTA(index, delta)                                                                  \
@@ -306,8 +329,8 @@ static void anthropic_says_the_same(void **state)
                                            .credentials = key,
                                            .n_credentials = 1};
     compare(&setup, NULL, message_frames, COUNT(message_frames));
-    expect_repeats(&setup, NULL, BLOCK_DELTA("0", "\"text_delta\",\"text\":\"%d\"") "\n\n");
-    expect_repeats(&setup, NULL, BLOCK_DELTA("0", "\"thinking_delta\",\"thinking\":\"%d\"") "\n\n");
+    expect_repeats(&setup, NULL, BLOCK_DELTA("0", "\"text_delta\",\"text\":\"%d\""));
+    expect_repeats(&setup, NULL, BLOCK_DELTA("0", "\"thinking_delta\",\"thinking\":\"%d\""));
 }
 
 static void claude_web_says_the_same(void **state)
@@ -323,18 +346,52 @@ static void claude_web_says_the_same(void **state)
                                            .credentials = member,
                                            .n_credentials = 2};
     compare(&setup, created, message_frames, COUNT(message_frames));
-    expect_repeats(&setup, created, BLOCK_DELTA("0", "\"text_delta\",\"text\":\"%d x\"") "\n\n");
-    expect_repeats(&setup, created,
-                   BLOCK_DELTA("0", "\"thinking_delta\",\"thinking\":\"%d\"") "\n\n");
+    expect_repeats(&setup, created, BLOCK_DELTA("0", "\"text_delta\",\"text\":\"%d x\""));
+    expect_repeats(&setup, created, BLOCK_DELTA("0", "\"thinking_delta\",\"thinking\":\"%d\""));
+}
+
+#define APPEND(part, more)                                                                         \
+    "{\"op\":\"append\",\"mask\":\"block." part                                                    \
+    ".content\",\"eventOffset\":#,\"block\":{\"id\":\"3\","                                        \
+    "\"" part "\":{\"content\":\"$\"" more "}}}"
+#define APPENDED(part)                                                                             \
+    "{\"op\":\"append\",\"mask\":\"block." part ".content\",\"block\":{\"id\":\"3\","              \
+    "\"" part "\":{\"content\":\"%d\"}},\"eventOffset\":%d}"
+
+static void kimi_says_the_same(void **state)
+{
+    static const char *const frames[] = {
+        APPEND("text", ""),
+        APPEND("think", ""),
+        APPEND("text", ",\"flags\":\"thinking\""),
+        APPEND("text", ",\"flags\":\"answer\""),
+        APPEND("text", ",\"flags\":\"$\""),
+        "{\"op\":\"append\",\"mask\":\"block.text\",\"block\":{\"id\":\"#\",\"text\":{\"content\":"
+        "\"$\"}}}",
+        "{\"op\":\"append\",\"mask\":\"block.other\",\"block\":{\"id\":\"3\",\"text\":{"
+        "\"content\":\"$\"}}}",
+        "{\"op\":\"set\",\"mask\":\"block.text\",\"block\":{\"id\":\"3\",\"text\":{\"content\":"
+        "\"$\"}}}",
+        "{\"op\":\"append\",\"block\":{\"id\":\"3\",\"text\":{\"content\":\"$\"},\"think\":{"
+        "\"content\":\"x\"}}}",
+        "{\"op\":\"append\",\"block\":{\"id\":\"3\",\"text\":{\"content\":\"$\"}},\"error\":{"
+        "\"code\":\"x\"}}",
+        "{\"op\":\"append\",\"block\":{\"id\":\"3\",\"text\":{\"content\":\"$\"}},\"done\":{}}",
+        "{\"message\":{\"id\":\"m\",\"role\":\"assistant\"}}",
+        "{\"heartbeat\":{}}",
+    };
+    const struct transcript_setup setup = kimi_setup();
+    compare(&setup, NULL, frames, COUNT(frames));
+    expect_repeats(&setup, NULL, APPENDED("text"));
+    expect_repeats(&setup, NULL, APPENDED("think"));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(openai_says_the_same),
-        cmocka_unit_test(zai_says_the_same),
-        cmocka_unit_test(anthropic_says_the_same),
-        cmocka_unit_test(claude_web_says_the_same),
+        cmocka_unit_test(openai_says_the_same),    cmocka_unit_test(zai_says_the_same),
+        cmocka_unit_test(anthropic_says_the_same), cmocka_unit_test(claude_web_says_the_same),
+        cmocka_unit_test(kimi_says_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
