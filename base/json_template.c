@@ -198,9 +198,9 @@ static const char *pass_hole(const struct json_template *t, unsigned i, const ch
 static bool fits(const struct json_template *t, struct span label, struct span text,
                  struct json_like *like)
 {
-    const char *p = text.p, *end = p + text.n, *bytes = t->bytes + t->label;
-    if (!t->holes || !span_eq(label, span_of(t->bytes, t->label)))
+    if (!t->holes || !text.n || !span_eq(label, span_of(t->bytes, t->label)))
         return false;
+    const char *p = text.p, *end = p + text.n, *bytes = t->bytes + t->label;
     for (unsigned i = 0;; i++) {
         size_t n = t->pieces[i];
         if ((size_t)(end - p) < n || memcmp(p, bytes, n) != 0)

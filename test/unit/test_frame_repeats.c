@@ -95,6 +95,9 @@ static void write_frame(struct buffer *out, const char *frame)
     bool envelope = *frame == '{';
     static const char *const texts[] = {
         "a",
+        "",
+        "",
+        "",
         "word ",
         "",
         "\\n",
@@ -308,6 +311,7 @@ static const char *const message_frames[] = {
     BLOCK_DELTA("0", "\"citations_delta\",\"citation\":{\"url\":\"$\"}"),
     BLOCK_DELTA("1", "\"thinking_summary_delta\",\"summary\":{\"summary\":\"$\"}"),
     BLOCK_START("0", "\"text\",\"text\":\"$\""),
+    BLOCK_START("0", "\"text\",\"text\":\"\""),
     BLOCK_START("#", "\"text\",\"text\":\"\""),
     BLOCK_START("1", "\"thinking\",\"thinking\":\"$\""),
     BLOCK_START("2", "\"tool_use\",\"id\":\"c#\",\"name\":\"f\",\"input\":{}"),
