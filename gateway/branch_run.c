@@ -125,6 +125,7 @@ int branch_begin_run(struct branch *b)
         .arena = &e->arena,
         .json = e->engine->json,
         .out = &b->work->feed.sink,
+        .shape = &b->work->shape,
         .now_ms = clock_wall_ms(),
         .random = clock_random,
         .drift = count_drift,
