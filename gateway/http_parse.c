@@ -35,6 +35,7 @@ enum {
 
 static const char version_text[] = "HTTP/1."; /* and one digit */
 
+enum { HEAD_KEEP = 2048 }; /* memory for a head that a parser keeps between requests */
 enum { HUGE_DIGITS = 18 }; /* more digits of Content-Length are huge, whatever they say */
 
 /* ---- life ---- */
@@ -52,6 +53,18 @@ void http_parser_reset(struct http_parser *p)
     buffer_free(&p->body);
     arena_free(&p->arena);
     http_parser_init(p);
+}
+
+void http_parser_recycle(struct http_parser *p)
+{
+    struct buffer head = p->head;
+    struct arena arena = p->arena;
+    buffer_free(&p->body);
+    buffer_shrink(&head, HEAD_KEEP);
+    arena_clear(&arena);
+    http_parser_init(p);
+    p->head = head;
+    p->arena = arena;
 }
 
 char *http_parser_take_body(struct http_parser *p, size_t *n)
@@ -82,14 +95,20 @@ static int refuse_memory(struct http_problem *problem)
 
 /* ---- the head, byte by byte ---- */
 
-/* tchar of RFC 9110, 5.6.2: what method and header names are made of. */
+/* tchar of RFC 9110, 5.6.2: what method and header names are made of; letters, digits and
+ * !#$%&'*+-.^_`|~ as bits of their codes. */
 static bool is_token(unsigned char c)
 {
-    if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z')
-        return true;
-    if (c >= '0' && c <= '9')
-        return true;
-    return c && strchr("!#$%&'*+-.^_`|~", c) != NULL;
+    static const uint64_t bits[4] = {0x03FF6CFA00000000, 0x57FFFFFFC7FFFFFE};
+    return bits[c >> 6] >> (c & 63) & 1;
+}
+
+static size_t token_run(struct span in)
+{
+    size_t n = 0;
+    while (n < in.n && is_token((unsigned char)in.p[n]))
+        n++;
+    return n;
 }
 
 static int refuse_start(struct http_problem *problem, unsigned char c)
@@ -182,12 +201,89 @@ static int lex_byte(struct http_parser *p, unsigned char c, size_t at, struct ht
     }
 }
 
+/* Bytes before the first one below `least` (at most a blank's successor) or DEL; eight at a time,
+ * as values are long. */
+static size_t text_run(struct span in, unsigned char least)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
+    size_t n = 0;
+    for (uint64_t w; in.n - n >= sizeof w; n += sizeof w) {
+        memcpy(&w, in.p + n, sizeof w);
+        uint64_t del = w ^ (ones * 0x7F);
+        if ((((w - ones * least) & ~w) | ((del - ones) & ~del)) & high)
+            break;
+    }
+    while (n < in.n && (unsigned char)in.p[n] >= least && in.p[n] != 0x7F)
+        n++;
+    return n;
+}
+
+/* A head that lies in `in` whole and is as plain as nearly all are, in one walk: its length. 0: let
+ * lex_byte look at it, which says what there is to be said. */
+static size_t plain_head(struct span in, size_t *target_at, unsigned *lines)
+{
+    static const struct span version = SPAN_INIT(" HTTP/1.1\r\n");
+    in = span_first(in, HTTP_HEAD_MAX);
+    size_t at = token_run(span_first(in, HTTP_METHOD_MAX));
+    if (!at || at == in.n || in.p[at] != ' ')
+        return 0;
+    *target_at = ++at;
+    at += text_run(span_first(span_from(in, at), HTTP_TARGET_MAX), ' ' + 1);
+    if (at == *target_at || !span_starts(span_from(in, at), version))
+        return 0;
+    at += version.n;
+    for (*lines = 0; *lines <= HTTP_HEADER_LINES_MAX; ++*lines) {
+        if (span_starts(span_from(in, at), SPAN("\r\n")))
+            return at + 2;
+        size_t name = token_run(span_from(in, at));
+        at += name;
+        if (!name || at == in.n || in.p[at] != ':')
+            return 0;
+        at += 1 + text_run(span_from(in, at + 1), ' ');
+        if (!span_starts(span_from(in, at), SPAN("\r\n")))
+            return 0;
+        at += 2;
+    }
+    return 0;
+}
+
+static int take_plain_head(struct http_parser *p, struct span *in, size_t n,
+                           struct http_problem *problem)
+{
+    struct span head = span_first(*in, n);
+    *in = span_from(*in, n);
+    p->at = HEAD;
+    return buffer_append(&p->head, head) ? refuse_memory(problem) : 0;
+}
+
+/* Most of a head: how many bytes from in[0] on would lex_byte let pass one by one without going on
+ * to another state? `at` as there. */
+static size_t plain_run(const struct http_parser *p, struct span in, size_t at)
+{
+    in = span_first(in, HTTP_HEAD_MAX - at);
+    switch (p->at) {
+    case TARGET: return text_run(span_first(in, p->target_at + HTTP_TARGET_MAX - at), ' ' + 1);
+    case VALUE: return text_run(in, ' ');
+    case NAME: return token_run(in);
+    default: return 0;
+    }
+}
+
 /* Takes bytes up to the end of the head out of `in` into `head`. */
 static int lex(struct http_parser *p, struct span *in, struct http_problem *problem)
 {
-    size_t n = 0, skipped = 0;
+    unsigned lines = 0;
+    size_t n = p->at == START ? plain_head(*in, &p->target_at, &lines) : 0, skipped = 0;
     int result = 0;
+    if (n) {
+        p->lines = lines;
+        return take_plain_head(p, in, n, problem);
+    }
     while (n < in->n && p->at < HEAD && result == 0) {
+        size_t run = plain_run(p, span_from(*in, n), p->head.n + n - skipped);
+        n += run;
+        if (run)
+            continue;
         if (p->head.n + n - skipped >= HTTP_HEAD_MAX)
             result = refuse(problem, 431, "the head of the request is larger than 64 KiB");
         else
@@ -445,7 +541,10 @@ static enum http_parse_event next_of_length(struct http_parser *p, struct span *
                                             struct http_problem *problem)
 {
     struct span piece = span_first(*in, p->left < in->n ? (size_t)p->left : in->n);
-    if (!p->discard && !p->stream && buffer_append(&p->body, piece)) {
+    const bool gathered = !p->discard && !p->stream;
+    if (gathered && piece.n == p->left && !p->body.n) /* all of it is here */
+        buffer_reserve_exactly(&p->body, piece.n);
+    if (gathered && buffer_append(&p->body, piece)) {
         refuse_memory(problem); /* the limit was checked at the beginning */
         return fail_event(p);
     }

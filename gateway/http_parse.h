@@ -71,6 +71,8 @@ struct http_parser {
 void http_parser_init(struct http_parser *);
 /* Gives all memory back and waits for the next head. Also how a parser is destroyed. */
 void http_parser_reset(struct http_parser *);
+/* The same for who reads another head soon: a little memory stays. */
+void http_parser_recycle(struct http_parser *);
 /* Nothing of a head has come yet (but perhaps an empty line, which is skipped). */
 bool http_parser_is_idle(const struct http_parser *);
 /* Reads on and moves `in`. The problem is filled with HTTP_PARSE_FAILED only. */
