@@ -387,7 +387,7 @@ static void rename_object(struct renamer *r, struct span object)
 /* Recursion is bounded by the parser's depth limit (1024). */
 static void rename_value(struct renamer *r, struct span value)
 {
-    char first_byte = value.n && value.p ? value.p[0] : '\0';
+    char first_byte = value.n ? value.p[0] : '\0';
     if (first_byte == '{') {
         rename_object(r, value);
         return;
