@@ -32,6 +32,19 @@ void arena_free(struct arena *a)
     arena_init(a);
 }
 
+void arena_clear(struct arena *a)
+{
+    struct arena_block *kept = a->blocks;
+    if (kept && kept->cap <= BLOCK_MOST) {
+        struct arena rest = {kept->next};
+        arena_free(&rest);
+        kept->next = NULL;
+        kept->used = 0;
+    } else {
+        arena_free(a);
+    }
+}
+
 size_t arena_used(const struct arena *a)
 {
     size_t used = 0;
@@ -109,6 +122,22 @@ static struct span copy(struct arena *a, struct span s, size_t behind)
 struct span arena_dup(struct arena *a, struct span s) { return copy(a, s, JSON_PADDING); }
 
 struct span arena_text(struct arena *a, struct span s) { return copy(a, s, 1); }
+
+struct span arena_join(struct arena *a, const struct span *pieces, size_t n)
+{
+    size_t total = 0, at = 0;
+    for (size_t i = 0; i < n; i++)
+        total += pieces[i].n;
+    char *p = arena_alloc(a, total + JSON_PADDING);
+    if (!p)
+        return span_of(NULL, 0);
+    for (size_t i = 0; i < n; i++) {
+        if (pieces[i].n)
+            memcpy(p + at, pieces[i].p, pieces[i].n);
+        at += pieces[i].n;
+    }
+    return span_of(p, total);
+}
 
 struct span arena_printf(struct arena *a, const char *format, ...)
 {

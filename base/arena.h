@@ -17,6 +17,8 @@ struct arena {
 
 void arena_init(struct arena *a);
 void arena_free(struct arena *a);
+/* Forgets all of it, but keeps a block for what comes next, when there is a small one. */
+void arena_clear(struct arena *a);
 /* Bytes handed out. */
 size_t arena_used(const struct arena *a);
 /* The next allocations, of `n` bytes together, come from one block of just this size. For who knows
@@ -29,6 +31,9 @@ struct span arena_dup(struct arena *a, struct span s);
 /* A copy with a NUL behind it (not counted in n) and no more. For text that no JSON parser reads.
  */
 struct span arena_text(struct arena *a, struct span s);
+/* The pieces one behind the other, with what arena_dup puts behind; what printf would do, for less.
+ */
+struct span arena_join(struct arena *a, const struct span *pieces, size_t n);
 struct span arena_printf(struct arena *a, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

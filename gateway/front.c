@@ -36,7 +36,7 @@ enum route_kind {
 };
 
 struct route {
-    const char *path; /* behind /v1 */
+    struct span path; /* behind /v1 */
     enum route_kind kind;
     bool posts;            /* takes POST; the others GET and HEAD */
     const struct api *api; /* ROUTE_EXCHANGE, and whose dialect its errors are in */
@@ -46,21 +46,21 @@ struct route {
 };
 
 static const struct route routes[] = {
-    {"/health", ROUTE_HEALTH, .posts = false},
-    {"/metrics", ROUTE_METRICS, .posts = false},
-    {"/models", ROUTE_MODELS, .posts = false},
-    {"/chat/completions", ROUTE_EXCHANGE, .posts = true, .api = &api_chat},
-    {"/completions", ROUTE_EXCHANGE, .posts = true, .api = &api_completions},
-    {"/messages", ROUTE_EXCHANGE, .posts = true, .api = &api_messages},
-    {"/messages/count_tokens", ROUTE_COUNT_TOKENS, .posts = true, .api = &api_messages},
-    {"/responses", ROUTE_EXCHANGE, .posts = true, .api = &api_responses},
-    {"/embeddings", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
-    {"/images/generations", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
-    {"/images/edits", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
-    {"/images/variations", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
-    {"/audio/speech", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
-    {"/audio/transcriptions", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
-    {"/audio/translations", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {SPAN_INIT("/health"), ROUTE_HEALTH, .posts = false},
+    {SPAN_INIT("/metrics"), ROUTE_METRICS, .posts = false},
+    {SPAN_INIT("/models"), ROUTE_MODELS, .posts = false},
+    {SPAN_INIT("/chat/completions"), ROUTE_EXCHANGE, .posts = true, .api = &api_chat},
+    {SPAN_INIT("/completions"), ROUTE_EXCHANGE, .posts = true, .api = &api_completions},
+    {SPAN_INIT("/messages"), ROUTE_EXCHANGE, .posts = true, .api = &api_messages},
+    {SPAN_INIT("/messages/count_tokens"), ROUTE_COUNT_TOKENS, .posts = true, .api = &api_messages},
+    {SPAN_INIT("/responses"), ROUTE_EXCHANGE, .posts = true, .api = &api_responses},
+    {SPAN_INIT("/embeddings"), ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {SPAN_INIT("/images/generations"), ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {SPAN_INIT("/images/edits"), ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {SPAN_INIT("/images/variations"), ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {SPAN_INIT("/audio/speech"), ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {SPAN_INIT("/audio/transcriptions"), ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {SPAN_INIT("/audio/translations"), ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
 };
 
 static const char *allowed_methods(const struct route *route)
@@ -96,7 +96,7 @@ static struct route find_route(struct span path)
         return (struct route){.kind = ROUTE_LANDING};
     path = without_version(path);
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
-        if (span_eq(path, span_str(routes[i].path)))
+        if (span_eq(path, routes[i].path))
             return routes[i];
     }
     if (span_starts(path, SPAN("/models/")))
@@ -521,9 +521,7 @@ static void on_request(void *owner, struct http_exchange *http)
     case ROUTE_MODELS: list_models(engine, http, &grant); break;
     case ROUTE_MODEL: one_model(engine, http, &grant, route.rest); break;
     case ROUTE_COUNT_TOKENS: count_tokens(engine, http, &grant); break;
-    case ROUTE_EXCHANGE:
-        exchange_start(engine, http, &grant, route.api, span_str(route.path));
-        break;
+    case ROUTE_EXCHANGE: exchange_start(engine, http, &grant, route.api, route.path); break;
     case ROUTE_RESPONSE:
         exchange_start(engine, http, &grant,
                        is_method(http, "DELETE") ? &api_response_delete
