@@ -30,7 +30,8 @@ enum branch_step {
 struct branch_work {
     struct answer_feed feed;
     struct turn_run run;
-    struct site_request request;
+    /* From `next` until the answer comes; apart in the arena, as is its body. */
+    struct site_request *request;
     struct frame_decoder decoder;
     struct branch_upload *uploads; /* files that the current run was told of; in the arena */
     struct capture *capture;       /* of the current run, with capture_dir; else NULL */

@@ -1100,6 +1100,12 @@ size_t upstream_send(struct upstream_call *call, struct span piece, bool last)
     return waiting;
 }
 
+bool upstream_has_sent(const struct upstream_call *call)
+{
+    const struct connection *conn = call->conn;
+    return conn && conn->got_bytes && conn->written;
+}
+
 void upstream_pause(struct upstream_call *call)
 {
     assert(call->magic == CALL_MAGIC);
