@@ -81,7 +81,7 @@ struct site_request {
     struct header headers[SITE_HEADERS_MAX]; /* without Host, Content-Length, Connection,
                                                 Accept-Encoding, User-Agent: the engine's */
     size_t n_headers;
-    struct span body;     /* {NULL,0} = no body */
+    struct span body;     /* {NULL,0} = no body; gone once the answer comes, if apart (arena.h) */
     enum framing framing; /* of an expected answer; on_head may change it */
     bool credential_step; /* obtains a credential: only one exchange per account does it at a time;
                              the others wait and are asked `next` again */

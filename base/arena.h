@@ -1,8 +1,8 @@
 /*
  * base/arena.h - memory that lives as long as one exchange.
  *
- * Nothing is freed singly; arena_free gives all of it back. Every function may return NULL (or an
- * empty span with p == NULL) when memory is short; callers check.
+ * Nothing is freed singly, but what says so; arena_free gives all of it back. Every function may
+ * return NULL (or an empty span with p == NULL) when memory is short; callers check.
  */
 #ifndef DRAGOMAN_BASE_ARENA_H
 #define DRAGOMAN_BASE_ARENA_H
@@ -26,6 +26,11 @@ size_t arena_used(const struct arena *a);
 int arena_reserve(struct arena *a, size_t n);
 /* `n` zeroed bytes, aligned for any type. */
 void *arena_alloc(struct arena *a, size_t n);
+/* What may go before the rest does: `n` bytes, not zeroed but for JSON_PADDING behind them, in a
+ * block of their own. */
+char *arena_alloc_apart(struct arena *a, size_t n);
+/* Frees it, if `p` came from there; NULL and anything else stay as they are. */
+void arena_give_back(struct arena *a, const void *p);
 /* A copy with a NUL behind it (not counted in n) and JSON_PADDING readable bytes. */
 struct span arena_dup(struct arena *a, struct span s);
 /* A copy with a NUL behind it (not counted in n) and no more. For text that no JSON parser reads.

@@ -131,28 +131,32 @@ static enum branch_step step_ask(struct branch *b)
         if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
             return BRANCH_OVER;
     }
-    b->work->request = (struct site_request){0};
+    if (branch_begin_request(b)) {
+        fail_memory(branch_fail(b));
+        return BRANCH_RETRY;
+    }
+    struct site_request *request = b->work->request;
     b->work->run.now_ms = clock_wall_ms();
     fail_clear(&b->work->run.fail);
     if (b->site_steps++ >= SITE_STEPS_MAX) {
         fail_set(branch_fail(b), FAIL_PROTOCOL, "%s did not come to an end", site->adapter->title);
         return BRANCH_RETRY;
     }
-    switch (b->adapter->next(&b->work->run, &b->work->request)) {
+    switch (b->adapter->next(&b->work->run, request)) {
     case ADAPTER_DONE: return done(b);
     case ADAPTER_FAILED: *branch_fail(b) = b->work->run.fail; return BRANCH_RETRY;
     case ADAPTER_WAIT:
         b->site_steps--; /* no request */
-        b->local_at_ms = branch_now_ms(b) + (uint64_t)b->work->request.delay_ms;
+        b->local_at_ms = branch_now_ms(b) + (uint64_t)request->delay_ms;
         exchange_arm_timer(b->exchange);
         return BRANCH_WAIT;
     case ADAPTER_SEND: break;
     }
-    if (site_cookies_send(b->adapter, &b->work->run, &b->work->request)) {
+    if (site_cookies_send(b->adapter, &b->work->run, request)) {
         *branch_fail(b) = b->work->run.fail;
         return BRANCH_RETRY;
     }
-    if (b->work->request.credential_step) {
+    if (request->credential_step) {
         if (!account_credential_begin(b->account, &b->waiter, &b->awaited_step))
             return BRANCH_WAIT; /* another exchange obtains it: ask again when it has */
         b->holds_credential_step = true;

@@ -54,7 +54,7 @@ void net_label(char *to, size_t room, const char *host, int port);
 /* ---- streams ---- */
 
 /* TCP with happy eyeballs. `label` names the other end in sentences ("chat.z.ai:443", "the
- * proxy 10.0.0.1:3128"). */
+ * proxy 10.0.0.1:3128"). It and the host must outlive the stream. */
 struct byte_stream *net_socket_create(struct net *, const char *host, int port, const char *label);
 /* Before it is opened: only addresses that the rule allows (which must outlive the stream's
  * closing) are connected to, looked at after the name was resolved, one by one. Where there is

@@ -297,6 +297,32 @@ static void arenas_join_texts(void **state)
     arena_free(&a);
 }
 
+/* What is apart goes alone; what is not stays, and so does what was handed out around it. */
+static void arenas_take_back_what_is_apart(void **state)
+{
+    struct arena a;
+    arena_init(&a);
+    char *first = arena_alloc_apart(&a, 3); /* also in an empty one, and never filled further */
+    char *kept = arena_alloc(&a, 16), *big = arena_alloc_apart(&a, 100000);
+    assert_true(first && kept && big);
+    memcpy(first, "abc", 3);
+    memcpy(kept, "kept", 5);
+    assert_memory_equal(first + 3, "\0\0\0\0", 4);
+    assert_int_equal(arena_used(&a), 3 + 16 + 100000);
+    arena_give_back(&a, kept);
+    arena_give_back(&a, NULL);
+    assert_int_equal(arena_used(&a), 3 + 16 + 100000);
+    arena_give_back(&a, big);
+    assert_int_equal(arena_used(&a), 3 + 16);
+    assert_memory_equal(first, "abc", 3);
+    arena_give_back(&a, first);
+    assert_int_equal(arena_used(&a), 16);
+    assert_string_equal(kept, "kept");
+    assert_ptr_equal(arena_alloc(&a, 16), kept + 16);
+    assert_null(arena_alloc_apart(&a, SIZE_MAX - 8)); /* no wrap-around */
+    arena_free(&a);
+}
+
 /* One block, and the next one when it is used up. */
 static void arenas_keep_what_is_reserved(void **state)
 {
@@ -445,6 +471,7 @@ int main(void)
         cmocka_unit_test(buffers_take_just_what_is_known_to_come),
         cmocka_unit_test(arenas_are_cleared),
         cmocka_unit_test(arenas_join_texts),
+        cmocka_unit_test(arenas_take_back_what_is_apart),
         cmocka_unit_test(arenas_keep_what_is_reserved),
         cmocka_unit_test(arenas_give_zeroed_aligned_memory),
         cmocka_unit_test(allocations_do_not_overlap),
