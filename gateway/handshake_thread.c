@@ -1,14 +1,19 @@
 /*
  * gateway/handshake_thread.c - see handshake_thread.h.
  *
- * Two lists under one lock: what is to be computed, and what is done. An async handle wakes the
- * loop; it keeps the loop alive only while there is work.
+ * Two lists under one lock: what is to be computed, and what is done. The loop is woken through an
+ * eventfd of ours and not through uv_async_send: the thread gives way to the loop in the very call
+ * that wakes it, so it would be stopped in the middle of uv_async_send, and there libuv's loop
+ * spins until it has got on. For the same reason nothing is locked when the loop is woken. The
+ * handle keeps the loop alive only while there is work.
  */
 #include "gateway/handshake_thread.h"
 
+#include <errno.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -22,7 +27,8 @@ struct handshake_thread {
     uv_thread_t thread;
     uv_mutex_t lock;
     uv_cond_t wake;
-    uv_async_t async;
+    int event; /* eventfd */
+    uv_poll_t poll;
     struct work_list waiting, finished;
     size_t open; /* works that the loop still has to hear of */
     bool runs, stop;
@@ -57,6 +63,14 @@ static void give_way(void)
 #endif
 }
 
+/* Never full: what it counts is taken whenever the loop wakes. */
+static void wake_loop(struct handshake_thread *t)
+{
+    const uint64_t one = 1;
+    while (write(t->event, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
+
 static void thread_main(void *arg)
 {
     struct handshake_thread *t = arg;
@@ -75,16 +89,19 @@ static void thread_main(void *arg)
         work->run(work);
         uv_mutex_lock(&t->lock);
         TAILQ_INSERT_TAIL(&t->finished, work, link);
-        uv_async_send(&t->async);
+        uv_mutex_unlock(&t->lock);
+        wake_loop(t);
+        uv_mutex_lock(&t->lock);
     }
     uv_mutex_unlock(&t->lock);
 }
 
-static void on_async_closed(uv_handle_t *handle)
+static void on_poll_closed(uv_handle_t *handle)
 {
     struct handshake_thread *t = handle->data;
     void (*closed)(void *) = t->closed;
     void *arg = t->closed_arg;
+    close(t->event);
     uv_cond_destroy(&t->wake);
     uv_mutex_destroy(&t->lock);
     free(t);
@@ -93,7 +110,7 @@ static void on_async_closed(uv_handle_t *handle)
 
 static void close_when_done(struct handshake_thread *t)
 {
-    if (!t->closed || t->open > 0 || uv_is_closing((uv_handle_t *)&t->async))
+    if (!t->closed || t->open > 0 || uv_is_closing((uv_handle_t *)&t->poll))
         return;
     if (t->runs) {
         uv_mutex_lock(&t->lock);
@@ -102,19 +119,22 @@ static void close_when_done(struct handshake_thread *t)
         uv_mutex_unlock(&t->lock);
         uv_thread_join(&t->thread);
     }
-    uv_close((uv_handle_t *)&t->async, on_async_closed);
+    uv_close((uv_handle_t *)&t->poll, on_poll_closed);
 }
 
 /* The loop has heard of one. */
 static void settle(struct handshake_thread *t)
 {
     if (--t->open == 0)
-        uv_unref((uv_handle_t *)&t->async);
+        uv_unref((uv_handle_t *)&t->poll);
 }
 
-static void on_async(uv_async_t *async)
+static void on_event(uv_poll_t *poll, int status, int events)
 {
-    struct handshake_thread *t = async->data;
+    struct handshake_thread *t = poll->data;
+    uint64_t count;
+    ssize_t got = read(t->event, &count, sizeof count);
+    (void)got; /* nothing there: the lists say what is */
     for (;;) {
         uv_mutex_lock(&t->lock);
         struct handshake_work *work = TAILQ_FIRST(&t->finished);
@@ -136,7 +156,7 @@ int handshake_thread_begin(struct handshake_thread *t, struct handshake_work *wo
         return -1;
     t->runs = true;
     if (t->open++ == 0)
-        uv_ref((uv_handle_t *)&t->async);
+        uv_ref((uv_handle_t *)&t->poll);
     uv_mutex_lock(&t->lock);
     TAILQ_INSERT_TAIL(&t->waiting, work, link);
     uv_cond_signal(&t->wake);
@@ -179,12 +199,18 @@ struct handshake_thread *handshake_thread_create(uv_loop_t *loop)
         goto no_lock;
     if (uv_cond_init(&t->wake) != 0)
         goto no_condition;
-    if (uv_async_init(loop, &t->async, on_async) != 0)
-        goto no_async;
-    t->async.data = t;
-    uv_unref((uv_handle_t *)&t->async);
+    t->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (t->event < 0)
+        goto no_event;
+    if (uv_poll_init(loop, &t->poll, t->event) != 0)
+        goto no_poll;
+    t->poll.data = t;
+    uv_poll_start(&t->poll, UV_READABLE, on_event);
+    uv_unref((uv_handle_t *)&t->poll);
     return t;
-no_async:
+no_poll:
+    close(t->event);
+no_event:
     uv_cond_destroy(&t->wake);
 no_condition:
     uv_mutex_destroy(&t->lock);

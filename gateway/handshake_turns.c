@@ -125,12 +125,24 @@ static void release(struct handshake_turns *t, struct handshake_origin *o, bool 
     }
 }
 
+static void wait_on(struct handshake_turns *t, struct handshake_place *place)
+{
+    place->until = now_of(t) + HANDSHAKE_WAIT_MS;
+    TAILQ_INSERT_TAIL(&t->waiting, place, link);
+}
+
 static void lose_patience(struct handshake_turns *t)
 {
     struct handshake_place *place;
     uint64_t now = now_of(t);
     while ((place = TAILQ_FIRST(&t->waiting)) && now >= place->until) {
-        place->origin->first = NULL; /* it hangs: who comes now need not wait for it either */
+        struct handshake_origin *o = place->origin;
+        if (o->first && o->first->computing) {
+            TAILQ_REMOVE(&t->waiting, place, link);
+            wait_on(t, place);
+            continue;
+        }
+        o->first = NULL; /* it hangs: who comes now need not wait for it either */
         call_soon(t, place);
     }
 }
@@ -166,8 +178,7 @@ bool handshake_turns_enter(struct handshake_turns *t, struct handshake_place *pl
         return true;
     }
     place->state = HANDSHAKE_WAITING;
-    place->until = now_of(t) + HANDSHAKE_WAIT_MS;
-    TAILQ_INSERT_TAIL(&t->waiting, place, link);
+    wait_on(t, place);
     arm(t);
     return false;
 }

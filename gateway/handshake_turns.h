@@ -7,7 +7,8 @@
  *
  * - it went well: all go on, and resume;
  * - it failed, or was given up: the next one goes ahead in its place;
- * - it takes more than HANDSHAKE_WAIT_MS: everybody goes on by himself;
+ * - it takes more than HANDSHAKE_WAIT_MS: everybody goes on by himself (not while it is being
+ *   computed here: whoever went on would have to wait for the same thread);
  * - the origin gives no sessions, or does not take them up twice in a row: nobody waits there
  * again, until it resumes one.
  *
@@ -44,6 +45,7 @@ struct handshake_place {
     struct handshake_origin *origin;
     TAILQ_ENTRY(handshake_place) link;
     uint64_t until;
+    bool computing; /* the caller's to set: on handshake_thread.h, or waiting for it */
     enum { HANDSHAKE_AT_WORK, HANDSHAKE_WAITING, HANDSHAKE_CALLED } state;
 };
 

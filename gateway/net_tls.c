@@ -259,7 +259,7 @@ static void step_done(struct handshake_work *work)
 {
     struct handshake *h = (struct handshake *)work;
     struct net_tls *t = h->owner;
-    t->working = false;
+    t->working = h->place.computing = false;
     if (h->loaded)
         keep_loaded(t, h->loaded);
     if (t->closing) {
@@ -281,7 +281,7 @@ static void step_on_thread(struct net_tls *t)
     byte_stream_read_stop(t->base.below);
     work->run = run_step;
     work->done = step_done;
-    t->working = true;
+    t->working = t->handshake->place.computing = true;
     if (handshake_thread_begin(t->net->thread, work) == 0)
         return;
     run_step(work); /* no thread can be made: slow is better than not at all */
