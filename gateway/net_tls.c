@@ -187,7 +187,8 @@ static void handshake_done(struct net_tls *t)
     t->base.phase = NULL;
     t->stopped = true;
     byte_stream_read_stop(t->base.below);
-    tls_stream_rest(t->tls);
+    if (!tls_stream_was_resumed(t->tls)) /* certificates came */
+        tls_stream_rest(t->tls);
     send_output(t);
     t->base.events->on_open(t->base.up);
 }

@@ -140,6 +140,42 @@ static struct tls_stream *no_memory(struct tls_stream *s, struct fail *fail)
     return NULL;
 }
 
+/* ---- memory that only large records need ---- */
+
+#if MBEDTLS_VERSION_MAJOR < 3 && !defined(MBEDTLS_SSL_VARIABLE_BUFFER_LENGTH)
+/* Gives the whole pages behind the first `used` bytes back: they read as zeroes until they are
+ * written to again. */
+static void release_pages(unsigned char *block, size_t used, size_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)block + used + page - 1) & ~(page - 1);
+    uintptr_t to = ((uintptr_t)block + n) & ~(page - 1);
+    if (to > from)
+        madvise((void *)from, to - from, MADV_DONTNEED);
+}
+#endif
+
+/* mbedTLS keeps a record's number at the front of each buffer, and nothing else between two
+ * records. */
+static void release_buffers(const mbedtls_ssl_context *ssl)
+{
+#if MBEDTLS_VERSION_MAJOR < 3 && !defined(MBEDTLS_SSL_VARIABLE_BUFFER_LENGTH)
+    enum { FRONT = 64 };
+    if (ssl->in_left == 0 && ssl->in_offt == NULL && ssl->in_hslen == 0)
+        release_pages(ssl->in_buf, FRONT, MBEDTLS_SSL_IN_CONTENT_LEN);
+    if (ssl->out_left == 0)
+        release_pages(ssl->out_buf, FRONT, MBEDTLS_SSL_OUT_CONTENT_LEN);
+#endif
+}
+
+void tls_stream_rest(struct tls_stream *s)
+{
+    if (s->phase == PHASE_OPEN)
+        release_buffers(&s->ssl);
+}
+
+/* ---- the two kinds ---- */
+
 /* An IP literal's name check replaces mbedTLS's own: the leaf must list the address. Called for
  * each certificate, the leaf last (depth 0). */
 static int check_certificate(void *owner, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
@@ -198,6 +234,7 @@ struct tls_stream *tls_client_create(struct tls_trust *trust, struct tls_session
     if (!s->host || !s->session_key || mbedtls_ssl_setup(&s->ssl, tls_trust_config(trust)) ||
         mbedtls_ssl_set_hostname(&s->ssl, s->ip_host ? NULL : host))
         return no_memory(s, fail);
+    release_buffers(&s->ssl); /* zeroed, and so far unused */
     mbedtls_ssl_set_verify(&s->ssl, check_certificate, s);
     mbedtls_ssl_session session;
     mbedtls_ssl_session_init(&session);
@@ -218,6 +255,7 @@ struct tls_stream *tls_server_create(struct tls_identity *identity, struct fail 
     s->host = strdup("the client");
     if (!s->host || mbedtls_ssl_setup(&s->ssl, tls_identity_config(identity)))
         return no_memory(s, fail);
+    release_buffers(&s->ssl);
     mbedtls_ssl_set_bio(&s->ssl, s, take_output, give_input, NULL);
     return s;
 }
@@ -457,34 +495,4 @@ void tls_stream_close(struct tls_stream *s)
 {
     if (s->phase == PHASE_OPEN || s->phase == PHASE_CLOSED)
         mbedtls_ssl_close_notify(&s->ssl);
-}
-
-/* ---- at rest ---- */
-
-#if MBEDTLS_VERSION_MAJOR < 3 && !defined(MBEDTLS_SSL_VARIABLE_BUFFER_LENGTH)
-/* Gives the whole pages behind the first `used` bytes back: they read as zeroes until they are
- * written to again. */
-static void release_pages(unsigned char *block, size_t used, size_t n)
-{
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t from = ((uintptr_t)block + used + page - 1) & ~(page - 1);
-    uintptr_t to = ((uintptr_t)block + n) & ~(page - 1);
-    if (to > from)
-        madvise((void *)from, to - from, MADV_DONTNEED);
-}
-#endif
-
-/* mbedTLS keeps a record's number at the front of each buffer, and nothing else between two
- * records. */
-void tls_stream_rest(struct tls_stream *s)
-{
-    enum { FRONT = 64 };
-#if MBEDTLS_VERSION_MAJOR < 3 && !defined(MBEDTLS_SSL_VARIABLE_BUFFER_LENGTH)
-    if (s->phase != PHASE_OPEN)
-        return;
-    if (s->ssl.in_left == 0 && s->ssl.in_offt == NULL && s->ssl.in_hslen == 0)
-        release_pages(s->ssl.in_buf, FRONT, MBEDTLS_SSL_IN_CONTENT_LEN);
-    if (s->ssl.out_left == 0)
-        release_pages(s->ssl.out_buf, FRONT, MBEDTLS_SSL_OUT_CONTENT_LEN);
-#endif
 }
