@@ -125,9 +125,10 @@ static void release(struct handshake_turns *t, struct handshake_origin *o, bool 
     }
 }
 
-static void wait_on(struct handshake_turns *t, struct handshake_place *place)
+static void wait_on(struct handshake_turns *t, struct handshake_place *place, bool looked)
 {
-    place->until = now_of(t) + HANDSHAKE_WAIT_MS;
+    place->looked = looked;
+    place->until = now_of(t) + HANDSHAKE_WAIT_MS / 2;
     TAILQ_INSERT_TAIL(&t->waiting, place, link);
 }
 
@@ -137,9 +138,10 @@ static void lose_patience(struct handshake_turns *t)
     uint64_t now = now_of(t);
     while ((place = TAILQ_FIRST(&t->waiting)) && now >= place->until) {
         struct handshake_origin *o = place->origin;
-        if (o->first && o->first->computing) {
+        bool computing = o->first && o->first->computing;
+        if (computing || !place->looked) {
             TAILQ_REMOVE(&t->waiting, place, link);
-            wait_on(t, place);
+            wait_on(t, place, !computing);
             continue;
         }
         o->first = NULL; /* it hangs: who comes now need not wait for it either */
@@ -178,7 +180,7 @@ bool handshake_turns_enter(struct handshake_turns *t, struct handshake_place *pl
         return true;
     }
     place->state = HANDSHAKE_WAITING;
-    wait_on(t, place);
+    wait_on(t, place, false);
     arm(t);
     return false;
 }

@@ -22,8 +22,9 @@
 #include <sys/queue.h>
 #include <uv.h>
 
-/* Two round trips to the other side of the world, and a handshake on a busy machine. */
-enum { HANDSHAKE_WAIT_MS = 400 };
+/* Two round trips to the other side of the world, and a handshake on a busy machine. In two halves:
+ * what came in while the loop stood still is read between them. */
+enum { HANDSHAKE_WAIT_MS = 500 };
 /* After a handshake, for so long its session is taken to be good: what servers keep at least. */
 enum { HANDSHAKE_FRESH_MS = 300 * 1000 };
 
@@ -44,7 +45,8 @@ struct handshake_place {
     void (*go)(struct handshake_place *); /* it may begin; called from the loop */
     struct handshake_origin *origin;
     TAILQ_ENTRY(handshake_place) link;
-    uint64_t until;
+    uint64_t until; /* it looks again */
+    bool looked;    /* once in vain */
     bool computing; /* the caller's to set: on handshake_thread.h, or waiting for it */
     enum { HANDSHAKE_AT_WORK, HANDSHAKE_WAITING, HANDSHAKE_CALLED } state;
 };

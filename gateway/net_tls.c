@@ -248,12 +248,14 @@ static void run_step(struct handshake_work *work)
 
 /* The store that was loaded is for the connections to come; it is the same one when two loaded it.
  */
-static void keep_loaded(struct net_tls *t, struct tls_trust *loaded)
+static void keep_loaded(struct net_tls *t)
 {
+    struct handshake *h = t->handshake;
     if (*t->settings.trust)
-        tls_trust_release(loaded);
+        tls_trust_release(h->loaded);
     else
-        *t->settings.trust = loaded;
+        *t->settings.trust = h->loaded;
+    h->loaded = NULL;
 }
 
 static void step_done(struct handshake_work *work)
@@ -262,14 +264,14 @@ static void step_done(struct handshake_work *work)
     struct net_tls *t = h->owner;
     t->working = h->place.computing = false;
     if (h->loaded)
-        keep_loaded(t, h->loaded);
+        keep_loaded(t);
     if (t->closing) {
         handshake_ends(t, HANDSHAKE_GIVEN_UP);
         if (t->below_closed)
             tls_free(t);
     } else if (t->tls) {
         handshake_stepped(t, h->result);
-    } else if (h->loaded) {
+    } else if (*t->settings.trust) {
         begin_client(t);
     } else {
         handshake_failed(t, &h->fail);
