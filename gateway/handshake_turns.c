@@ -28,7 +28,8 @@ struct handshake_origin {
 SLIST_HEAD(origin_list, handshake_origin);
 
 struct handshake_turns {
-    uv_timer_t timer;
+    uv_timer_t timer; /* the patience of the first who waits */
+    uv_idle_t idle;   /* runs while somebody is to be called */
     struct origin_list origins;
     size_t n_origins;
     struct place_list waiting, called;
@@ -89,17 +90,20 @@ static bool does_not_resume(const struct handshake_origin *o)
 /* ---- waiting ---- */
 
 static void on_timer(uv_timer_t *timer);
+static void on_idle(uv_idle_t *idle);
 
 static void arm(struct handshake_turns *t)
 {
     const struct handshake_place *next = TAILQ_FIRST(&t->waiting);
     uint64_t now = now_of(t);
-    if (!TAILQ_EMPTY(&t->called))
-        uv_timer_start(&t->timer, on_timer, 0, 0);
-    else if (next)
+    if (next)
         uv_timer_start(&t->timer, on_timer, next->until > now ? next->until - now : 0, 0);
     else
         uv_timer_stop(&t->timer);
+    if (TAILQ_EMPTY(&t->called))
+        uv_idle_stop(&t->idle);
+    else
+        uv_idle_start(&t->idle, on_idle);
 }
 
 static void call_soon(struct handshake_turns *t, struct handshake_place *place)
@@ -152,8 +156,14 @@ static void lose_patience(struct handshake_turns *t)
 static void on_timer(uv_timer_t *timer)
 {
     struct handshake_turns *t = timer->data;
-    struct handshake_place *place;
     lose_patience(t);
+    arm(t);
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+    struct handshake_turns *t = idle->data;
+    struct handshake_place *place;
     for (int i = 0; i < CALLS_A_TURN && (place = TAILQ_FIRST(&t->called)); i++) {
         TAILQ_REMOVE(&t->called, place, link);
         place->state = HANDSHAKE_AT_WORK;
@@ -229,11 +239,12 @@ struct handshake_turns *handshake_turns_create(uv_loop_t *loop)
     TAILQ_INIT(&t->waiting);
     TAILQ_INIT(&t->called);
     uv_timer_init(loop, &t->timer);
-    t->timer.data = t;
+    uv_idle_init(loop, &t->idle);
+    t->timer.data = t->idle.data = t;
     return t;
 }
 
-static void on_closed(uv_handle_t *handle)
+static void on_idle_closed(uv_handle_t *handle)
 {
     struct handshake_turns *t = handle->data;
     struct handshake_origin *o;
@@ -248,9 +259,15 @@ static void on_closed(uv_handle_t *handle)
     closed(arg);
 }
 
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct handshake_turns *t = handle->data;
+    uv_close((uv_handle_t *)&t->idle, on_idle_closed);
+}
+
 void handshake_turns_close(struct handshake_turns *t, void (*closed)(void *), void *arg)
 {
     t->closed = closed;
     t->closed_arg = arg;
-    uv_close((uv_handle_t *)&t->timer, on_closed);
+    uv_close((uv_handle_t *)&t->timer, on_timer_closed);
 }
