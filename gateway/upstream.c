@@ -82,6 +82,7 @@ struct pool {
     struct arena arena; /* everything below that is text */
     struct span account;
     const char *host, *label, *ca_file;
+    const char *session_key; /* of TLS sessions */
     struct proxy_config proxy;
     const char *proxy_label; /* in the arena; NULL: there was no connection through it so far */
     bool tls;
@@ -815,7 +816,8 @@ static struct byte_stream *stack_streams(struct pool *pool)
     if (!below || !pool->tls)
         return below;
     struct net_tls_settings settings = {.host = pool->host,
-                                        .session_key = pool->label,
+                                        .label = pool->label,
+                                        .session_key = pool->session_key,
                                         .ca_file = pool->ca_file,
                                         .sessions = pool->upstream->sessions,
                                         .trust = pool->trust};
@@ -914,6 +916,23 @@ static struct tls_trust **trust_for(struct upstream *u, struct span ca_file)
     return slot ? &slot->trust : NULL;
 }
 
+/*
+ * Who resumes a TLS session tells the server that he is who had the one before. So accounts, and
+ * ways of one account through different proxies, keep their sessions apart as they keep their
+ * connections apart. (Not so pictures: their pools are made for one call, and nobody's.)
+ */
+static const char *session_key(struct pool *pool, struct span account)
+{
+    if (pool->only)
+        return arena_printf(&pool->arena, "%s for pictures", pool->label).p;
+    if (pool->proxy.kind == PROXY_NONE)
+        return arena_printf(&pool->arena, "%s as %.*s", pool->label, SPAN_ARGS(account)).p;
+    return arena_printf(&pool->arena, "%s as %.*s through %d %.*s:%d %.*s", pool->label,
+                        SPAN_ARGS(account), (int)pool->proxy.kind, SPAN_ARGS(pool->proxy.host),
+                        pool->proxy.port, SPAN_ARGS(pool->proxy.user))
+        .p;
+}
+
 static struct pool *pool_create(struct upstream *u, const struct site_config *site,
                                 struct span account)
 {
@@ -937,8 +956,9 @@ static struct pool *pool_create(struct upstream *u, const struct site_config *si
     if (ok)
         net_label(label, sizeof label, pool->host, pool->port);
     pool->label = ok ? keep(&pool->arena, span_str(label), &ok) : NULL;
+    pool->session_key = ok ? session_key(pool, account) : NULL;
     pool->trust = trust_for(u, site->ca_file);
-    if (!ok || !pool->trust) {
+    if (!ok || !pool->session_key || !pool->trust) {
         arena_free(&pool->arena);
         free(pool);
         return NULL;
@@ -1193,6 +1213,33 @@ static void on_timer_closed(uv_handle_t *handle)
     net_release(&u->net);
 }
 
+static void on_turns_closed(void *arg)
+{
+    struct upstream *u = arg;
+    net_release(&u->net);
+}
+
+/* Who was at a handshake that ran on the thread has left his place now. */
+static void on_thread_closed(void *arg)
+{
+    struct upstream *u = arg;
+    handshake_turns_close(u->net.turns, on_turns_closed, u);
+}
+
+static void on_unused_thread_closed(void *arg) {}
+
+/* Both or none. */
+static bool create_handshakes(struct net *net)
+{
+    net->thread = handshake_thread_create(net->loop);
+    if (!net->thread)
+        return false;
+    net->turns = handshake_turns_create(net->loop);
+    if (!net->turns)
+        handshake_thread_close(net->thread, on_unused_thread_closed, NULL);
+    return net->turns != NULL;
+}
+
 struct upstream *upstream_create(uv_loop_t *loop)
 {
     struct upstream *u = calloc(1, sizeof *u);
@@ -1203,7 +1250,8 @@ struct upstream *upstream_create(uv_loop_t *loop)
     u->net.read_buffer = malloc(NET_BUFFER_SIZE);
     u->net.plain_buffer = malloc(NET_BUFFER_SIZE);
     u->sessions = tls_sessions_create();
-    if (!u->net.read_buffer || !u->net.plain_buffer || !u->sessions) {
+    if (!u->net.read_buffer || !u->net.plain_buffer || !u->sessions ||
+        !create_handshakes(&u->net)) {
         if (u->sessions)
             tls_sessions_destroy(u->sessions);
         free(u->net.read_buffer);
@@ -1217,6 +1265,7 @@ struct upstream *upstream_create(uv_loop_t *loop)
     u->sweep.data = u->clock.data = u;
     net_hold(&u->net); /* the sweep */
     net_hold(&u->net); /* the clock */
+    net_hold(&u->net); /* the handshakes */
     return u;
 }
 
@@ -1231,4 +1280,5 @@ void upstream_destroy(struct upstream *u, void (*closed)(void *), void *arg)
         connection_close(conn);
     uv_close((uv_handle_t *)&u->sweep, on_timer_closed);
     uv_close((uv_handle_t *)&u->clock, on_timer_closed);
+    handshake_thread_close(u->net.thread, on_thread_closed, u);
 }
