@@ -255,7 +255,8 @@ static enum branch_step step_retry(struct branch *b)
             return give_up_continuing(b);
         return BRANCH_OVER;
     }
-    if (b->holds_credential_step && kind != FAIL_INTERNAL) /* that would be ours alone */
+    /* Those would be ours alone. */
+    if (b->holds_credential_step && kind != FAIL_INTERNAL && kind != FAIL_MEMORY)
         account_credential_failed(b->account, branch_fail(b));
     if (is_over_once_flushed(b))
         return BRANCH_OVER;

@@ -14,6 +14,8 @@ enum { FIELD_MAX = sizeof((struct fail *)0)->param };
 static const struct error_row rows[FAIL_KIND_COUNT] = {
     [FAIL_NONE] = {500, "server_error", "internal_error", false, NULL},
     [FAIL_INTERNAL] = {500, "server_error", "internal_error", false, NULL},
+    [FAIL_MEMORY] = {503, "server_error", "out_of_memory", false,
+                     "Service Unavailable: dragoman is out of memory"},
     /* the site */
     [FAIL_BAD_REQUEST] = {400, "invalid_request_error", "upstream_bad_request", true, NULL},
     [FAIL_UNSUPPORTED] = {400, "invalid_request_error", "unsupported_value", false, NULL},

@@ -423,7 +423,7 @@ int exchange_unpark(struct exchange *e)
     if (http_exchange_unpack_body(e->http))
         return -1;
     if (parse_body(e, &fail)) {
-        assert(fail.kind == FAIL_INTERNAL); /* it was understood before */
+        assert(fail.kind == FAIL_MEMORY); /* it was understood before */
         arena_free(&e->parsed);
         e->prompts = NULL;
         return -1;

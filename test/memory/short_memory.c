@@ -271,6 +271,7 @@ void memory_arm(unsigned who, uint64_t at, uint64_t n)
     __atomic_store_n(&plan->armed, 1, __ATOMIC_SEQ_CST);
 }
 
+void memory_trace(bool on) { trace = on; }
 void memory_disarm(void) { __atomic_store_n(&plan->armed, 0, __ATOMIC_SEQ_CST); }
 void memory_pause(void) { paused++; }
 void memory_resume(void) { paused--; }

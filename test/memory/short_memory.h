@@ -42,6 +42,8 @@ void memory_resume(void);
 const struct memory_plan *memory_plan(void);
 /* From here on the plan is shared with children. */
 struct memory_plan *memory_plan_share(void);
+/* As SHORT_MEMORY_TRACE. */
+void memory_trace(bool);
 /* Blocks that are allocated now. */
 int64_t memory_live(void);
 

@@ -2,14 +2,14 @@
  * test/memory/sweep.c - every test of a unit test program again and again, each time with another
  * allocation refused.
  *
- * Part of libshort_memory.so alone: preloaded with SHORT_MEMORY_SWEEP=STRIDE into a program made
- * with cmocka, it stands in front of cmocka's runner. Each run is a child of its own. A test may
- * fail its assertions, since few of them expect to be short of memory; what may not happen is a
- * crash, a finding of a sanitizer, a hang, or, where the test passed, a leak. With STRIDE 1 every
- * allocation has its turn; with more, all of the first ones and then each STRIDE-th.
+ * Part of libshort_memory.so alone: preloaded with SHORT_MEMORY_SWEEP=RUNS into a program made with
+ * cmocka, it stands in front of cmocka's runner. Each run is a child of its own. A test may fail
+ * its assertions, since few of them expect to be short of memory; what may not happen is a crash, a
+ * finding of a sanitizer, a hang, or, where the test passed, a leak. Where a test has more
+ * allocations than RUNS, half of the runs are for the first ones, the others lie evenly spread.
  *
- * A child that ends badly in a line of test/ is the test's own fault: it did not look at what it
- * got. Such ones are counted and not reported.
+ * A child that ends badly in a line of test/, or right below one that hands on what another refused,
+ * is the test's own fault: it did not look at what it got. Such ones are counted and not reported.
  */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -29,7 +29,7 @@
 
 #include "test/memory/short_memory.h"
 
-enum { ALL_OF_THE_FIRST = 30, SECONDS_A_RUN = 30, OUTPUT_MAX = 64 << 10 };
+enum { SECONDS_A_RUN = 30, OUTPUT_MAX = 64 << 10 };
 enum { RUN_PASSED = 0, RUN_FAILED = 60, RUN_LEAKED = 61 };
 
 /* The libraries' names. NOLINTBEGIN(bugprone-reserved-identifier) */
@@ -100,23 +100,50 @@ static void run_child(run_group *run, uint64_t n, CMFixtureFunction group_teardo
     _exit(RUN_PASSED);
 }
 
-/* The first line of ours in a stack: where it happened. NULL: none. */
-static const char *place_of(char *output)
+/* ---- whose fault it was ---- */
+
+/* Of a stack: where it is in the program's sources, and in the test's. */
+struct place {
+    char top[200], test[200];
+    int depth; /* frames of the product above the test's */
+};
+
+/* Reads one stack; `at` is behind it then. */
+static struct place read_stack(char **at)
 {
-    for (char *line = strtok(output, "\n"); line; line = strtok(NULL, "\n")) {
+    struct place place = {.depth = 0};
+    bool begun = false;
+    for (char *line; (line = strsep(at, "\n"));) {
         char *in = strstr(line, " in ");
-        if (strstr(line, "runtime error:"))
-            return line;
-        if (line[strspn(line, " ")] == '#' && in && strstr(in, PROJECT_SOURCE_DIR "/") &&
-            !strstr(in, "/test/memory/"))
-            return in + 4;
+        if (line[strspn(line, " ")] != '#') {
+            if (begun)
+                break;
+            continue;
+        }
+        begun = true;
+        char *path = in ? strstr(in, PROJECT_SOURCE_DIR "/") : NULL;
+        path = in && !path ? strstr(in, "../../") : path;
+        if (!path || strstr(path, "/test/memory/") || strchr(path, '+'))
+            continue;
+        if (!place.top[0])
+            snprintf(place.top, sizeof place.top, "%s", in + 4);
+        if (!strstr(path, "/test/"))
+            place.depth++;
+        else if (!place.test[0])
+            snprintf(place.test, sizeof place.test, "%s", in + 4);
     }
-    return NULL;
+    return place;
 }
 
-static bool fault_of_test(const char *place)
+/* It crashed in a line of the test, or in what the test called right there with what it had got
+ * from an earlier call and had not looked at. */
+static bool fault_of_test(const struct place *refused, const struct place *crashed)
 {
-    return place && strstr(place, PROJECT_SOURCE_DIR "/test/");
+    if (!crashed->top[0])
+        return false;
+    if (strcmp(crashed->top, crashed->test) == 0)
+        return true;
+    return crashed->depth == 1 && strcmp(refused->test, crashed->test) != 0;
 }
 
 static void report(const char *name, uint64_t n, int status, const char *file)
@@ -127,18 +154,23 @@ static void report(const char *name, uint64_t n, int status, const char *file)
     if (f)
         fclose(f);
     output[got] = '\0';
+    char *at = strstr(output, "refused allocation");
+    struct place refused = {.depth = 0}, crashed = {.depth = 0};
+    if (at)
+        refused = read_stack(&at);
+    if (at)
+        crashed = read_stack(&at);
     bool leaked = WIFEXITED(status) && WEXITSTATUS(status) == RUN_LEAKED;
-    const char *place = place_of(output);
-    if (fault_of_test(place)) {
+    if (fault_of_test(&refused, &crashed)) {
         totals.own_fault++;
         return;
     }
     totals.bad++;
-    printf("%s: allocation %llu refused: %s at %s (status %x)\n", name, (unsigned long long)n,
-           leaked                                                 ? "leak"
+    printf("%s: %s at %s < %s when allocation %llu is refused at %s < %s\n", name,
+           leaked                                               ? "leak"
            : WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? "hang"
-                                                                  : "crash",
-           place ? place : "?", (unsigned)status);
+                                                                : "crash",
+           crashed.top, crashed.test, (unsigned long long)n, refused.top, refused.test);
     const char *keep = getenv("SHORT_MEMORY_KEEP"); /* a folder for whole reports */
     char to[4096];
     snprintf(to, sizeof to, "%s/%s.%llu.txt", keep ? keep : "", name, (unsigned long long)n);
@@ -146,9 +178,8 @@ static void report(const char *name, uint64_t n, int status, const char *file)
         rename(file, to);
 }
 
-/* The counts of the child's run. */
-static struct memory_plan run_one(run_group *run, uint64_t n, CMFixtureFunction group_teardown,
-                                  struct memory_plan *shared, const char *file)
+static int in_child(run_group *run, uint64_t n, CMFixtureFunction group_teardown,
+                    struct memory_plan *shared, const char *file)
 {
     fflush(NULL);
     memset(shared, 0, sizeof *shared);
@@ -161,12 +192,23 @@ static struct memory_plan run_one(run_group *run, uint64_t n, CMFixtureFunction 
     }
     int status = 0;
     waitpid(pid, &status, 0);
+    return status;
+}
+
+/* The counts of the child's run. */
+static struct memory_plan run_one(run_group *run, uint64_t n, CMFixtureFunction group_teardown,
+                                  struct memory_plan *shared, const char *file)
+{
+    int status = in_child(run, n, group_teardown, shared, file);
     totals.runs++;
     totals.refused += shared->refused != 0;
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     totals.failed += code == RUN_FAILED;
-    if (code != RUN_PASSED && code != RUN_FAILED)
-        report(swept.name, n, status, file);
+    if (code != RUN_PASSED && code != RUN_FAILED) {
+        memory_trace(true); /* once more, to be told where */
+        report(swept.name, n, in_child(run, n, group_teardown, shared, file), file);
+        memory_trace(false);
+    }
     return *shared;
 }
 
@@ -177,9 +219,9 @@ _cmocka_run_group_tests(const char *group_name, const struct CMUnitTest *const t
 {
     run_group *run = (run_group *)(uintptr_t)dlsym(RTLD_NEXT, "_cmocka_run_group_tests");
     const char *sweep = getenv("SHORT_MEMORY_SWEEP"), *only = getenv("SHORT_MEMORY_TEST");
-    uint64_t stride = sweep ? strtoull(sweep, NULL, 10) : 0;
+    uint64_t runs = sweep ? strtoull(sweep, NULL, 10) : 0;
     char file[] = "/tmp/dragoman-sweep-XXXXXX";
-    if (!stride)
+    if (!runs)
         return run(group_name, tests, num_tests, group_setup, group_teardown);
     struct memory_plan *shared = memory_plan_share();
     int fd = mkstemp(file);
@@ -192,7 +234,8 @@ _cmocka_run_group_tests(const char *group_name, const struct CMUnitTest *const t
         if (!swept.test_func || (only && strcmp(only, swept.name) != 0))
             continue;
         uint64_t all = run_one(run, 0, group_teardown, shared, file).counted;
-        for (uint64_t n = 1; n <= all; n += n < ALL_OF_THE_FIRST ? 1 : stride)
+        uint64_t stride = all > runs ? 1 + (all - runs / 2) * 2 / (runs + 1) : 1;
+        for (uint64_t n = 1; n <= all; n += n < runs / 2 ? 1 : stride)
             run_one(run, n, group_teardown, shared, file);
     }
     unlink(file);
