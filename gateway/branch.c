@@ -136,7 +136,7 @@ static enum branch_step step_ask(struct branch *b)
         fail_set(branch_fail(b), FAIL_PROTOCOL, "%s did not come to an end", site->adapter->title);
         return BRANCH_RETRY;
     }
-    switch (b->adapter->next(&b->work->run, &b->work->request)) {
+    switch (adapter_next(b->adapter, &b->work->run, &b->work->request)) {
     case ADAPTER_DONE: return done(b);
     case ADAPTER_FAILED: *branch_fail(b) = b->work->run.fail; return BRANCH_RETRY;
     case ADAPTER_WAIT:

@@ -339,8 +339,10 @@ static int on_header_field(llhttp_t *parser, const char *at, size_t n)
     if (!a->n_fields || a->fields[a->n_fields - 1].value != UINT32_MAX) { /* the name begins */
         if (a->n_fields == HTTP_HEADERS_MAX)
             return refuse(parser, "it has more than 256 headers");
-        if (a->n_fields == a->fields_cap && !more_fields(a))
-            return refuse(parser, "memory is short");
+        if (a->n_fields == a->fields_cap && !more_fields(a)) {
+            a->text.error = BUFFER_NOMEM;
+            return HPE_USER;
+        }
         a->fields[a->n_fields++] =
             (struct http_field){.name = (uint32_t)a->text.n, .value = UINT32_MAX};
     }
@@ -461,8 +463,17 @@ static enum answer_event broken(struct http_answer *a, enum fail_kind kind, cons
     return ANSWER_BROKEN;
 }
 
+static enum answer_event short_of_memory(struct http_answer *a)
+{
+    fail_memory(&a->fail);
+    a->ended = true;
+    return ANSWER_BROKEN;
+}
+
 static enum answer_event parser_broken(struct http_answer *a)
 {
+    if (a->text.error == BUFFER_NOMEM)
+        return short_of_memory(a);
     const char *why = a->refused ? a->refused : llhttp_get_error_reason(&a->parser);
     if (a->have_head)
         return broken(a, FAIL_CUT, "broke off its answer", why ? why : "its framing is damaged");
@@ -483,8 +494,9 @@ static struct span head_value(const struct http_answer *a, struct span name)
     return span_of("", 0);
 }
 
-/* How the body is coded; false when it is something that nobody asked for. */
-static bool choose_coding(struct http_answer *a)
+/* How the body is coded; false when it is something that nobody asked for. `*is_short`: there is no
+ * memory to decode it. */
+static bool choose_coding(struct http_answer *a, bool *is_short)
 {
     struct span coding = span_trim(head_value(a, SPAN("Content-Encoding")));
     struct span transfer = span_trim(head_value(a, SPAN("Transfer-Encoding")));
@@ -497,7 +509,8 @@ static bool choose_coding(struct http_answer *a)
     if (!gzip && !span_eq_nocase(coding, SPAN("deflate")))
         return false;
     a->inflater = inflater_create(gzip ? INFLATE_GZIP : INFLATE_DEFLATE);
-    return a->inflater != NULL;
+    *is_short = !a->inflater;
+    return true;
 }
 
 static enum answer_event tell_head(struct http_answer *a)
@@ -514,10 +527,11 @@ static enum answer_event tell_head(struct http_answer *a)
     a->head.reason = text_at(a, 0, (uint32_t)a->reason_n);
     a->head.content_type = head_value(a, SPAN("Content-Type"));
     a->meta = 0;
-    if (!choose_coding(a))
+    bool is_short = false;
+    if (!choose_coding(a, &is_short))
         return broken(a, FAIL_PROTOCOL, "sent its answer in a coding that was not asked for",
                       "only gzip and deflate are understood");
-    return ANSWER_HEAD;
+    return is_short ? short_of_memory(a) : ANSWER_HEAD;
 }
 
 static enum answer_event inflate_some(struct http_answer *a, struct span *input, struct span *piece)
@@ -529,6 +543,8 @@ static enum answer_event inflate_some(struct http_answer *a, struct span *input,
     a->ahead = coded.n;
     if (result == INFLATE_PIECE)
         return ANSWER_BODY;
+    if (result == INFLATE_BROKEN && inflater_is_short(a->inflater))
+        return short_of_memory(a);
     if (result == INFLATE_BROKEN)
         return broken(a, FAIL_CUT, "broke off its answer", inflater_error(a->inflater));
     a->inflating = false;

@@ -23,10 +23,9 @@ static const char text[] = "[[keys]]\nname = \"k\"\nkey = \"sk-local-1234567890\
                            "[[keys]]\nname = \"l\"\nkey = \"sk-local-1234567891\"\nrpm = 5\n"
                            "[[sites]]\nname = \"s\"\nadapter = \"openai\"\n"
                            "base_url = \"https://s.example/v1\"\nmodels = [\"a\", \"b\"]\n"
-                           "[[sites.accounts]]\nname = \"one\"\nkey = \"k1\"\n"
-                           "requests_per_hour = 9\n"
-                           "[[sites.accounts]]\nname = \"two\"\nkey = \"k2\"\n"
-                           "[[models]]\nid = \"m\"\ntargets = [{model = \"s/a\", weight = 2}, {model "
+                           "[[sites.accounts]]\nname = \"one\"\napi_key = \"k1\"\n"
+                           "[[sites.accounts]]\nname = \"two\"\napi_key = \"k2\"\n"
+                           "[[models]]\nid = \"m\"\ntargets = [{target = \"s/a\", weight = 2}, {target "
                            "= \"s/b\", weight = 1}]\n";
 
 /* Read once, with all the memory it wants. */

@@ -56,10 +56,9 @@ static const char responses[] =
     "\"item_reference\",\"id\":\"msg_1\"},{\"role\":\"user\",\"content\":\"and?\"}]}";
 
 static const char stored[] =
-    "{\"request\":{\"model\":\"m\",\"input\":\"hello\"},\"items\":[{\"type\":\"message\",\"id\":"
-    "\"msg_0\",\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":\"hello\"}]}],"
-    "\"output\":[{\"type\":\"message\",\"id\":\"msg_1\",\"role\":\"assistant\",\"content\":[{"
-    "\"type\":\"output_text\",\"text\":\"hi\",\"annotations\":[]}]}]}";
+    "{\"response\":{\"output\":[{\"type\":\"message\",\"id\":\"msg_1\",\"role\":\"assistant\","
+    "\"content\":[{\"type\":\"output_text\",\"text\":\"hi\",\"annotations\":[]}]}]},\"input\":[{"
+    "\"type\":\"message\",\"id\":\"msg_0\",\"role\":\"user\",\"content\":\"hello\"}]}";
 
 static const char form[] = "--b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nm\r\n"
                            "--b\r\nContent-Disposition: form-data; name=\"file\"; "

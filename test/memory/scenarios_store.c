@@ -134,6 +134,7 @@ static bool open_store(struct use *u, const char *secret)
     enum store_opened opened = store_open(u->store, &reader, &fail);
     if (opened != STORE_OPEN)
         SCENARIO_CHECK(fail.message[0]);
+    SCENARIO_CHECK(opened != STORE_REFUSED); /* the file is good */
     return opened == STORE_OPEN;
 }
 
@@ -201,14 +202,23 @@ static int fill(struct store_file *f, struct fail *fail)
     return store_file_write(f, rows, fail);
 }
 
+/* Never that it is damaged, or another's. */
+static bool opens(enum store_opened opened, const struct fail *fail)
+{
+    SCENARIO_CHECK(opened != STORE_REFUSED);
+    SCENARIO_CHECK(opened == STORE_OPEN || fail->message[0]);
+    return opened == STORE_OPEN;
+}
+
 static enum scenario_end use_file(struct store_file *f)
 {
     struct fail fail = {0};
     struct stored_response response = {0};
-    if (store_file_open(f, &fail) != STORE_OPEN || fill(f, &fail))
+    if (!opens(store_file_open(f, &fail), &fail) || fill(f, &fail))
         return SCENARIO_SHORT;
     store_file_close(f);
-    if (store_file_read(f, found, NULL, &fail) != STORE_OPEN)
+    if (!opens(store_file_open(f, &fail), &fail) ||
+        !opens(store_file_read(f, found, NULL, &fail), &fail))
         return SCENARIO_SHORT;
     int r = store_file_find_response(f, "resp_1", "k", 10, &response);
     SCENARIO_CHECK(r == 1 || r == -1);

@@ -9,6 +9,7 @@
 #include "test/memory/short_memory.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <link.h>
 #include <stdarg.h>
@@ -115,11 +116,13 @@ static bool refuse(void *caller)
     if (!from || n < from || n - from >= get(&plan->fail_n))
         return false;
     add(&plan->refused);
+    errno = ENOMEM;
     if (trace && __sanitizer_print_stack_trace) {
         paused++;
         dprintf(2, "refused allocation %llu\n", (unsigned long long)n);
         __sanitizer_print_stack_trace();
         paused--;
+        errno = ENOMEM;
     }
     return true;
 }

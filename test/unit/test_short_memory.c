@@ -21,6 +21,7 @@
 enum {
     RUNS_USUAL = 120,
     SAID_MAX = 4 << 20,
+    SAID_SHOWN = 80, /* bytes on either side of a difference */
     FINDINGS_MAX = 12, /* of one scenario */
     SECONDS_A_RUN = 60,
     TESTS_MAX = 1024
@@ -41,6 +42,10 @@ struct progress {
     size_t n_whole; /* what was said then */
     char whole[SAID_MAX];
 };
+
+/* cmocka would make a failed test of a crash, in the child, and go on there. */
+static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+static struct sigaction sanitizer[sizeof crashes / sizeof *crashes];
 
 static struct progress *progress;
 static const struct scenario *scenario;
@@ -139,8 +144,17 @@ static void check(enum scenario_end end)
         scenario_wrong(scenario->name, 0, "short of memory when none was refused");
     if (end == SCENARIO_GOOD &&
         (n_said != progress->n_whole || memcmp(said, progress->whole, n_said) != 0)) {
-        fprintf(stderr, "it says:\n%.*s\ninstead of:\n%.*s\n", (int)(n_said < 2000 ? n_said : 2000),
-                said, (int)(progress->n_whole < 2000 ? progress->n_whole : 2000), progress->whole);
+        size_t at = 0, before;
+        while (at < n_said && at < progress->n_whole && said[at] == progress->whole[at])
+            at++;
+        before = at < SAID_SHOWN ? at : SAID_SHOWN;
+        at -= before;
+        fprintf(stderr, "it says:\n%.*s\ninstead of:\n%.*s\n",
+                (int)(n_said - at < before + SAID_SHOWN ? n_said - at : before + SAID_SHOWN),
+                said + at,
+                (int)(progress->n_whole - at < before + SAID_SHOWN ? progress->n_whole - at
+                                                                   : before + SAID_SHOWN),
+                progress->whole + at);
         scenario_wrong(scenario->name, 0, "another result, and no failure");
     }
 }
@@ -165,6 +179,8 @@ static uint64_t runs_wanted(void)
 static void child(void)
 {
     uint64_t runs = runs_wanted(), stride = 1;
+    for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
+        sigaction(crashes[i], &sanitizer[i], NULL);
     run_once(0); /* what is made once and kept is made now */
     if (run_once(0) != SCENARIO_GOOD)
         scenario_wrong(scenario->name, 0, "it fails with all the memory it wants");
@@ -252,6 +268,8 @@ int main(void)
                     0);
     if (progress == MAP_FAILED)
         return 1;
+    for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
+        sigaction(crashes[i], NULL, &sanitizer[i]);
     add(scenarios_base);
     add(scenarios_requests);
     add(scenarios_answers);
