@@ -57,11 +57,13 @@ static void begin(const struct turn_run *run)
 {
     if (run->json)
         json_parser_take_short(run->json);
+    arena_take_short(run->arena);
 }
 
 static bool was_short(const struct turn_run *run)
 {
-    return run->json && json_parser_take_short(run->json);
+    bool no_json = run->json && json_parser_take_short(run->json);
+    return arena_take_short(run->arena) || no_json;
 }
 
 static enum adapter_verdict judged(struct turn_run *run, enum adapter_verdict verdict)

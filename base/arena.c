@@ -32,6 +32,13 @@ void arena_free(struct arena *a)
     arena_init(a);
 }
 
+bool arena_take_short(struct arena *a)
+{
+    bool is_short = a->is_short;
+    a->is_short = false;
+    return is_short;
+}
+
 size_t arena_used(const struct arena *a)
 {
     size_t used = 0;
@@ -89,8 +96,10 @@ void *arena_alloc(struct arena *a, size_t n)
         return NULL;
     n = (n + align - 1) / align * align;
     struct arena_block *b = block_for(a, n);
-    if (!b)
+    if (!b) {
+        a->is_short = true;
         return NULL;
+    }
     void *p = b->bytes + b->used;
     b->used += (uint32_t)n;
     return memset(p, 0, n);

@@ -975,9 +975,10 @@ static void answer_failure(struct passage *p)
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, &p->fail, p->tries > 1);
     p->status = error_status(dialect, p->fail.kind);
-    p->bytes_out = body.n;
+    struct span text = error_last_words(&body, &p->status);
+    p->bytes_out = text.n;
     http_exchange_set_reason(p->http, error_row(p->fail.kind)->reason);
-    http_answer_whole(p->http, p->status, h.list, h.n, buffer_span(&body));
+    http_answer_whole(p->http, p->status, h.list, h.n, text);
     buffer_free(&body);
 }
 

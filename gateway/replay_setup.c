@@ -432,6 +432,10 @@ enum replay_result replay_setup_read(struct replay_setup *s, const char *file, c
     } else if (read_all(s, root, file, body, fail) == 0) {
         result = REPLAY_PLAYED;
     }
+    if (arena_take_short(&s->arena)) { /* a text that is not there means something else */
+        fail_memory(fail);
+        result = REPLAY_FAILED;
+    }
     json_parser_destroy(parser);
     return result;
 }
