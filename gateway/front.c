@@ -321,7 +321,8 @@ static void list_models(struct engine *engine, struct http_exchange *http,
     json_member(&l.w, "object", SPAN("list"));
     json_key(&l.w, "data");
     json_begin_array(&l.w);
-    catalogue_each(engine->catalogue, http_exchange_config(http), write_model, &l);
+    if (catalogue_each(engine->catalogue, http_exchange_config(http), write_model, &l))
+        body.error = BUFFER_NOMEM;
     json_end_array(&l.w);
     if (l.dialect == DIALECT_ANTHROPIC) {
         json_member_bool(&l.w, "has_more", false);

@@ -294,7 +294,13 @@ static void on_call_timer(uv_timer_t *timer)
     struct upstream_call *call = timer->data;
     call->armed = 0;
     if (call->doomed) {
+        struct pool *pool = call->pool;
+        if (call->conn) /* half a request went out on it, or none */
+            connection_close(call->conn);
+        pool->users++;
         call_end(call, END_CUT, &call->fail);
+        pool_advance(pool);
+        pool_release(pool);
         return;
     }
     uint64_t now = now_of(call->pool->upstream);

@@ -89,6 +89,16 @@ function ask([path, body]) {
   });
 }
 
+/** Nothing is under way any more: what a refusal left behind would hang there for ever. */
+async function isQuiet() {
+  const end = Date.now() + 5000;
+  for (;;) {
+    const {text} = await ask(['/health', null]);
+    if (text && JSON.parse(text).active === 0) return true;
+    if (Date.now() > end) return false;
+  }
+}
+
 /** What changes from answer to answer is left out. */
 const lasting = (text) => text.replace(/"(id|created|created_at|completed_at|item_id|response_id)":("[^"]*"|\d+)/g, '"$1":0')
   .replace(/_[0-9a-f]{8,}/g, '_x').replace(/"obfuscation":"[^"]*"/g, '');
@@ -130,6 +140,7 @@ for (const [name, request] of Object.entries(REQUESTS)) {
         seen[end] = (seen[end] ?? 0) + 1;
         if (process.env.MEMORY_TELL === '2') console.log(name, n === 1n ? 'once' : 'all', at, end, answer.text.slice(0, 300));
         const next = await ask(request);
+        if (!(await isQuiet())) assert.fail(`something of ${name} goes on for ever, behind allocation ${at} of ${counted} (${n})`);
         assert.equal(next.status, 200, `the next request, behind allocation ${at}: ${next.error} ${next.text}`);
         assert.equal(gateway.child.exitCode, null, `it ended at allocation ${at}: ${gateway.stderr.slice(-3000)}`);
       }
