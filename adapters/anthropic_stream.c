@@ -70,8 +70,8 @@ static int put_signature_piece(struct turn_run *run, struct anthropic *a, struct
     if (error == BUFFER_NOMEM)
         return fail_memory(&run->fail);
     return error ? fail_set(&run->fail, FAIL_PROTOCOL, "%.*s sent a signature that is too large",
-                          SPAN_ARGS(run->site->name))
-               : 0;
+                            SPAN_ARGS(run->site->name))
+                 : 0;
 }
 
 static int put_citation(struct turn_run *run, struct json citation)

@@ -582,7 +582,7 @@ static bool list_site_model(void *owner, const struct site_config *site, struct 
 }
 
 int catalogue_each(struct catalogue *c, const struct config *config,
-                    void (*put)(void *, struct span, struct span), void *owner)
+                   void (*put)(void *, struct span, struct span), void *owner)
 {
     struct listing l = {.put = put, .owner = owner};
     buffer_init(&l.full_id, 4096);

@@ -194,9 +194,9 @@ void error_body(struct buffer *out, enum dialect dialect, const struct fail *f,
 }
 
 /* As Anthropic's clients and OpenAI's read it. */
-static const struct span last_words =
-    SPAN_INIT("{\"type\":\"error\",\"error\":{\"message\":\"dragoman is out of memory; try again "
-              "in a moment\",\"type\":\"server_error\",\"param\":null,\"code\":\"out_of_memory\"}}");
+static const struct span last_words = SPAN_INIT(
+    "{\"type\":\"error\",\"error\":{\"message\":\"dragoman is out of memory; try again "
+    "in a moment\",\"type\":\"server_error\",\"param\":null,\"code\":\"out_of_memory\"}}");
 
 struct span error_last_words(const struct buffer *body, int *status)
 {

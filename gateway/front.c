@@ -209,11 +209,11 @@ static void metrics(struct engine *engine, struct http_exchange *http)
     struct span text = error_last_words(&page, &status);
     request_id_make(id);
     log_small(http, id, status, NULL);
-    const struct header headers[] = {
-        {SPAN("x-request-id"), span_str(id)},
-        {SPAN("Content-Type"),
-         status == 200 ? SPAN(METRICS_CONTENT_TYPE) : SPAN("application/json")},
-        {SPAN("Cache-Control"), SPAN("no-store")}};
+    const struct header headers[] = {{SPAN("x-request-id"), span_str(id)},
+                                     {SPAN("Content-Type"), status == 200
+                                                                ? SPAN(METRICS_CONTENT_TYPE)
+                                                                : SPAN("application/json")},
+                                     {SPAN("Cache-Control"), SPAN("no-store")}};
     http_answer_whole(http, status, headers, sizeof headers / sizeof *headers, text);
     buffer_free(&page);
 }

@@ -304,10 +304,7 @@ static void finish_head(struct http_exchange *x)
         buffer_append(x->head, SPAN("Connection: close\r\n"));
     else if (x->head && x->http10)
         buffer_append(x->head, SPAN("Connection: keep-alive\r\n"));
-    if (!x->head ||
-        buffer_append(
-            x->head,
-            SPAN("\r\n"))) /* half a head would be a lie */
+    if (!x->head || buffer_append(x->head, SPAN("\r\n"))) /* half a head would be a lie */
         say_last_words(x);
 }
 

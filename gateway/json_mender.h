@@ -76,7 +76,7 @@ struct json_mender {
     char quote;        /* what the open string began with: '"' '\'' '`', '3' = three quotes,
                           's' and 'q' = smart quotes, double and single, '\\' = an escaped quote */
     struct buffer key;
-    int stopped; /* what the sink said */
+    int stopped;   /* what the sink said */
     bool is_short; /* of memory, for a key */
 };
 

@@ -46,7 +46,8 @@ int seal_open(const struct seal_key *key, struct span bound, struct span sealed,
         return SEAL_FOREIGN;
     const unsigned char *nonce = bytes_of(sealed), *cipher = nonce + SEAL_NONCE;
     size_t n = sealed.n - SEAL_EXTRA;
-    int rc = start(&gcm, key) ? SEAL_NOMEM : 0; /* the key has its size: nothing else can go wrong */
+    int rc =
+        start(&gcm, key) ? SEAL_NOMEM : 0; /* the key has its size: nothing else can go wrong */
     if (rc == 0 && mbedtls_gcm_auth_decrypt(&gcm, n, nonce, SEAL_NONCE, bytes_of(bound), bound.n,
                                             cipher + n, SEAL_TAG, cipher, (unsigned char *)text))
         rc = SEAL_FOREIGN;

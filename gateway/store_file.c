@@ -407,8 +407,8 @@ static unsigned char *seal_value(const struct store_file *f, const char *const t
     return sealed;
 }
 
-/* `*text_out` malloc'd and NUL-terminated. 0, SEAL_FOREIGN (not sealed with our key for this row) or
- * SEAL_NOMEM; then it is NULL. */
+/* `*text_out` malloc'd and NUL-terminated. 0, SEAL_FOREIGN (not sealed with our key for this row)
+ * or SEAL_NOMEM; then it is NULL. */
 static int unseal_value(const struct store_file *f, const char *const text[3], int64_t expires_ms,
                         struct span sealed, char **text_out)
 {
@@ -606,8 +606,8 @@ int store_file_move_aside(struct store_file *f, char *aside, size_t size, struct
 
 /* ---- rows ---- */
 
-/* 1: `row` is filled, 0: passed over (an empty column), SEAL_FOREIGN: its value cannot be decrypted,
- * SEAL_NOMEM. `*unsealed` is the caller's to clear and free. */
+/* 1: `row` is filled, 0: passed over (an empty column), SEAL_FOREIGN: its value cannot be
+ * decrypted, SEAL_NOMEM. `*unsealed` is the caller's to clear and free. */
 static int read_row(const struct store_file *f, sqlite3_stmt *st, struct store_row *row,
                     char **unsealed)
 {

@@ -13,7 +13,7 @@ import {OpenAiSite} from '../sites/openai.mjs';
 import {binary, configText, Gateway} from './lib/gateway.mjs';
 import {ALL, canRefuse, Memory, places} from './lib/memory.mjs';
 
-const RUNS = process.env.MEMORY_RUNS === undefined ? 24 : Number(process.env.MEMORY_RUNS) || Infinity;
+const RUNS = process.env.MEMORY_RUNS === undefined ? 16 : Number(process.env.MEMORY_RUNS) || Infinity;
 const skip = canRefuse ? false : 'libshort_memory.so is not built';
 const KEY = 'sk-of-the-test-0001';
 
@@ -128,9 +128,13 @@ for (const [name, request] of Object.entries(REQUESTS)) {
     await ask(request);
     const good = await ask(request);
     assert.equal(good.status, 200, good.text);
-    memory.arm();
-    await ask(request);
-    const {counted} = memory.disarm(), seen = {};
+    const seen = {};
+    let counted = Infinity; // the store's writes now and then are not the request's
+    for (let i = 0; i < 3; i++) {
+      memory.arm();
+      await ask(request);
+      counted = Math.min(counted, memory.disarm().counted);
+    }
     for (const n of [1n, ALL]) {
       for (const at of places(counted + 2, RUNS)) {
         memory.arm(at, n);
@@ -152,7 +156,7 @@ for (const [name, request] of Object.entries(REQUESTS)) {
 /** Libraries that do not look at what they get: libseccomp reads through it, libuv calls abort() when its table of sockets cannot
  * grow. Both are asked at the start alone, or when there are more sockets than ever. */
 function isLibrarys(err) {
-  const frames = [...err.matchAll(/^ +#\d+ .*$/gm)].map(([line]) => line).filter((line) => !/lib(asan|c)\.so|raise|abort/.test(line));
+  const frames = [...err.matchAll(/^ +#\d+ .*$/gm)].map(([line]) => line).filter((line) => !/lib(asan|c|short_memory)\.so|raise|abort/.test(line));
   return /libseccomp|libuv/.test(frames[0] ?? '');
 }
 
@@ -185,7 +189,7 @@ test('at the start: a sentence and an exit code, or a start', {skip, timeout: 60
   try {
     const whole = await start(0);
     assert.equal(whole.code, 0, whole.err);
-    for (const at of places(whole.counted, RUNS * 2)) {
+    for (const at of places(whole.counted, RUNS)) {
       const r = await start(at), show = `allocation ${at} of ${whole.counted}: ${r.code} ${r.signal}\n${r.out}${r.err}`;
       if (isLibrarys(r.err)) {
         seen.library = (seen.library ?? 0) + 1;

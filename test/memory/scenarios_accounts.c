@@ -18,15 +18,16 @@
 #include "gateway/upload_book.h"
 #include "test/memory/scenario.h"
 
-static const char text[] = "[[keys]]\nname = \"k\"\nkey = \"sk-local-1234567890\"\nrpm = 5\n"
-                           "requests_per_day = 10\ntokens_per_day = 1000\nmax_concurrent = 1\n"
-                           "[[keys]]\nname = \"l\"\nkey = \"sk-local-1234567891\"\nrpm = 5\n"
-                           "[[sites]]\nname = \"s\"\nadapter = \"openai\"\n"
-                           "base_url = \"https://s.example/v1\"\nmodels = [\"a\", \"b\"]\n"
-                           "[[sites.accounts]]\nname = \"one\"\napi_key = \"k1\"\n"
-                           "[[sites.accounts]]\nname = \"two\"\napi_key = \"k2\"\n"
-                           "[[models]]\nid = \"m\"\ntargets = [{target = \"s/a\", weight = 2}, {target "
-                           "= \"s/b\", weight = 1}]\n";
+static const char text[] =
+    "[[keys]]\nname = \"k\"\nkey = \"sk-local-1234567890\"\nrpm = 5\n"
+    "requests_per_day = 10\ntokens_per_day = 1000\nmax_concurrent = 1\n"
+    "[[keys]]\nname = \"l\"\nkey = \"sk-local-1234567891\"\nrpm = 5\n"
+    "[[sites]]\nname = \"s\"\nadapter = \"openai\"\n"
+    "base_url = \"https://s.example/v1\"\nmodels = [\"a\", \"b\"]\n"
+    "[[sites.accounts]]\nname = \"one\"\napi_key = \"k1\"\n"
+    "[[sites.accounts]]\nname = \"two\"\napi_key = \"k2\"\n"
+    "[[models]]\nid = \"m\"\ntargets = [{target = \"s/a\", weight = 2}, {target "
+    "= \"s/b\", weight = 1}]\n";
 
 /* Read once, with all the memory it wants. */
 static struct config *config(void)
@@ -59,8 +60,7 @@ static enum scenario_end use_pool(struct account_pool *pool, struct config *c)
     struct waiter waiter = {.wake = woken};
     size_t index;
     uint64_t at;
-    const struct lease_wish wish = {
-        .site = &c->sites[0], .model = SPAN("a"), .conversation = 77};
+    const struct lease_wish wish = {.site = &c->sites[0], .model = SPAN("a"), .conversation = 77};
     if (account_pool_configure(pool, c, 0))
         return SCENARIO_SHORT;
     account_pool_restore(pool, "s", "one", "token", "t", 9000000000000);
@@ -91,8 +91,7 @@ static enum scenario_end use_pool(struct account_pool *pool, struct config *c)
 static enum scenario_end pool(const void *what)
 {
     struct config *c = config();
-    struct account_pool *p =
-        account_pool_create(&(struct account_pool_hooks){.saved = saved}, 1);
+    struct account_pool *p = account_pool_create(&(struct account_pool_hooks){.saved = saved}, 1);
     if (!p)
         return SCENARIO_SHORT;
     enum scenario_end end = use_pool(p, c);
@@ -165,10 +164,8 @@ static enum scenario_end remembered(const void *what)
 
 static enum scenario_end conversations(const void *what)
 {
-    struct conversation c = {.site = SPAN("s"),
-                             .account = SPAN("a"),
-                             .state = SPAN("{\"id\":1}"),
-                             .expires_ms = 5000};
+    struct conversation c = {
+        .site = SPAN("s"), .account = SPAN("a"), .state = SPAN("{\"id\":1}"), .expires_ms = 5000};
     struct conversation_book *b = conversation_book_create(NULL, NULL);
     if (!b)
         return SCENARIO_SHORT;
@@ -186,10 +183,8 @@ static enum scenario_end conversations(const void *what)
 
 static enum scenario_end uploads(const void *what)
 {
-    struct upload u = {.site = SPAN("s"),
-                       .account = SPAN("a"),
-                       .value = SPAN("file-1"),
-                       .expires_ms = 5000};
+    struct upload u = {
+        .site = SPAN("s"), .account = SPAN("a"), .value = SPAN("file-1"), .expires_ms = 5000};
     struct upload_book *b = upload_book_create(NULL, NULL);
     if (!b)
         return SCENARIO_SHORT;

@@ -17,8 +17,9 @@ struct form {
     bool calls_in_text;
 };
 
-#define CHAT      "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
-#define MESSAGES  "{\"model\":\"m\",\"max_tokens\":99,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
+#define CHAT "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
+#define MESSAGES                                                                                   \
+    "{\"model\":\"m\",\"max_tokens\":99,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
 #define RESPONSES "{\"model\":\"m\",\"input\":\"hi\"}"
 #define PROMPT    "{\"model\":\"m\",\"prompt\":\"hi\"}"
 
@@ -26,7 +27,10 @@ static const struct span stops[] = {SPAN_INIT("STOP")};
 static const struct tool some_tools[] = {{.name = SPAN_INIT("get"), .takes_others = true}};
 static const struct tool_list tools = {some_tools, 1};
 
-#define FILTERS {.reasoning = REASONING_FIELD, .stops = stops, .n_stops = 1, .max_tokens = 5000}
+#define FILTERS                                                                                    \
+    {                                                                                              \
+        .reasoning = REASONING_FIELD, .stops = stops, .n_stops = 1, .max_tokens = 5000             \
+    }
 
 static const struct form forms[] = {
     {&api_chat, CHAT, true, false, FILTERS, false},
@@ -114,9 +118,8 @@ static enum scenario_end write_answer(const struct form *f, struct arena *arena,
     buffer_init(&out, 1 << 24);
     buffer_init(&body, 1 << 24);
     rules.told = conversation_told_create(arena);
-    struct answer_writer *writer = f->stream
-                                       ? f->api->stream_writer(arena, &meta, prompts, &out)
-                                       : f->api->whole_writer(arena, &meta, prompts);
+    struct answer_writer *writer = f->stream ? f->api->stream_writer(arena, &meta, prompts, &out)
+                                             : f->api->whole_writer(arena, &meta, prompts);
     if (!writer)
         return SCENARIO_SHORT;
     answer_init(&answer, writer, arena, &estimated, meta.id);

@@ -1,6 +1,6 @@
 /*
- * test/memory/scenarios_requests.c - requests on the wire, bodies of every API that become turns, and
- * the turns that sites get.
+ * test/memory/scenarios_requests.c - requests on the wire, bodies of every API that become turns,
+ * and the turns that sites get.
  */
 #include "gateway/api.h"
 #include "gateway/chat_request.h"
@@ -18,7 +18,8 @@
 
 static const char chat[] =
     "{\"model\":\"m\",\"stream\":true,\"n\":2,\"temperature\":0.5,\"stop\":[\"a\",\"\\n\"],"
-    "\"max_tokens\":100,\"user\":\"u\",\"metadata\":{\"a\":\"b\"},\"tools\":[{\"type\":\"function\","
+    "\"max_tokens\":100,\"user\":\"u\",\"metadata\":{\"a\":\"b\"},\"tools\":[{\"type\":"
+    "\"function\","
     "\"function\":{" FUNCTION "}}],\"tool_choice\":\"required\",\"response_format\":{\"type\":"
     "\"json_schema\",\"json_schema\":{\"name\":\"s\",\"schema\":{\"type\":\"object\"}}},"
     "\"messages\":[{\"role\":\"system\",\"content\":\"be \\\"good\\\"\"},{\"role\":\"user\","
@@ -37,7 +38,8 @@ static const char messages[] =
     "\"tools\":[{\"name\":\"get\",\"description\":\"d\",\"input_schema\":{\"type\":\"object\","
     "\"properties\":{\"a\":{\"type\":\"string\"}}}}],\"tool_choice\":{\"type\":\"any\"},"
     "\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":2000},\"stop_sequences\":[\"x\"],"
-    "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"hi\\n\"},{\"type\":"
+    "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"hi\\n\"},{"
+    "\"type\":"
     "\"image\",\"source\":{\"type\":\"base64\",\"media_type\":\"image/png\",\"data\":"
     "\"iVBORw0KGgo=\"}}]},{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"thinking\":"
     "\"hm\",\"signature\":\"s\"},{\"type\":\"tool_use\",\"id\":\"t1\",\"name\":\"get\",\"input\":{"
@@ -108,8 +110,7 @@ static int parse(const struct body *b, struct json_parser *json, struct arena *a
                                   .found = &found,
                                   .n_found = 1};
     struct response_wish wish = {0};
-    if (b->api->state &&
-        b->api->state->needs(&request, json, arena, &wish, fail))
+    if (b->api->state && b->api->state->needs(&request, json, arena, &wish, fail))
         return -1;
     return b->api->parse(&request, json, arena, prompts, fail);
 }
@@ -153,6 +154,7 @@ static enum scenario_end request(const void *what)
     if (parse(b, json, &arena, &prompts, &fail)) {
         end = scenario_short(&fail);
     } else {
+        SCENARIO_CHECK(prompts.turns);
         for (size_t i = 0; i < prompts.n; i++)
             say_turn(&prompts.turns[i]);
         if (b->api == &api_chat && make_others(json, &arena, prompts.turns, &fail))
@@ -165,10 +167,11 @@ static enum scenario_end request(const void *what)
 
 /* ---- on the wire ---- */
 
-static const char wire[] = "POST /v1/chat/completions?x=%20y HTTP/1.1\r\nHost: localhost\r\n"
-                           "Authorization: Bearer k\r\nContent-Type: application/json\r\n"
-                           "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"
-                           "GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n";
+static const char wire[] =
+    "POST /v1/chat/completions?x=%20y HTTP/1.1\r\nHost: localhost\r\n"
+    "Authorization: Bearer k\r\nContent-Type: application/json\r\n"
+    "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"
+    "GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 static enum scenario_end http(const void *what)
 {

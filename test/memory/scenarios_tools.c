@@ -80,8 +80,7 @@ static enum scenario_end found_in_text(const void *what)
     struct tool_list list;
     struct tool_parser *p = NULL;
     int r = TOOL_PARSER_NOMEM;
-    if (open_bench(&b) ||
-        tool_list_read(&b.arena, b.json, b.turn.tools_raw, &list, &b.fail)) {
+    if (open_bench(&b) || tool_list_read(&b.arena, b.json, b.turn.tools_raw, &list, &b.fail)) {
         scenario_short(&b.fail);
     } else if ((p = tool_parser_create(&list))) {
         r = 0;
@@ -122,7 +121,8 @@ static enum scenario_end judged(const void *what)
 const struct scenario scenarios_tools[] = {
     {"tools: told by words", told_by_words, NULL},
     {"tools: JSON between marks", found_in_text,
-     "I shall.\n<tool_call>\n{\"name\": \"get\", \"arguments\": {\"a\": \"x\\n\", \"n\": \"3\", \"l\": "
+     "I shall.\n<tool_call>\n{\"name\": \"get\", \"arguments\": {\"a\": \"x\\n\", \"n\": \"3\", "
+     "\"l\": "
      "[1, {\"b\": 2}]}}\n</tool_call>\nDone."},
     {"tools: nearly JSON", found_in_text,
      "<tool_call>{'name': 'get', 'arguments': {'a': 'it\\'s', n: 3, l: (1, 2,),}}</tool_call>"},

@@ -18,9 +18,10 @@
     "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\nF: 6\r\nG: 7\r\nH: 8\r\nI: 9\r\nJ: 10\r\nK: 11\r\n"   \
     "L: 12\r\nM: 13\r\nN: 14\r\nO: 15\r\nP: 16\r\nQ: 17\r\nSet-Cookie: a=b\r\n"
 
-static const char chunked[] = "HTTP/1.1 200 OK\r\n" MANY_HEADERS
-                              "Transfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n"
-                              "5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nTrailer: t\r\n\r\n";
+static const char chunked[] =
+    "HTTP/1.1 200 OK\r\n" MANY_HEADERS
+    "Transfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n"
+    "5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nTrailer: t\r\n\r\n";
 
 static struct span gzip_answer(void)
 {
@@ -214,9 +215,9 @@ static enum scenario_end tls(const void *what)
 
 static enum scenario_end cookies(const void *what)
 {
-    static const char *const lines[] = {
-        "a=1; Path=/; Max-Age=100", "b=2; Domain=site.example", "c=\"3\"; Secure",
-        "d=4; Expires=Wed, 21 Oct 2037 07:28:00 GMT", "a=5"};
+    static const char *const lines[] = {"a=1; Path=/; Max-Age=100", "b=2; Domain=site.example",
+                                        "c=\"3\"; Secure",
+                                        "d=4; Expires=Wed, 21 Oct 2037 07:28:00 GMT", "a=5"};
     const struct cookie_place place = {SPAN("chat.site.example"), SPAN("/x/y"), true};
     const int64_t now = 1700000000000;
     struct cookie_jar jar = {0}, again = {0};

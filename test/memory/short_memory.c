@@ -20,9 +20,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* The linker's and the compilers' names. NOLINTBEGIN(bugprone-reserved-identifier) */
+/* The linker's and the compilers' names.
+ * NOLINTBEGIN(bugprone-reserved-identifier,readability-inconsistent-declaration-parameter-name) */
 #define VISIBLE __attribute__((visibility("default")))
-#define CALLER __builtin_return_address(0)
+#define CALLER  __builtin_return_address(0)
 
 #pragma weak __interceptor_malloc
 #pragma weak __interceptor_calloc
@@ -264,7 +265,7 @@ VISIBLE void *_ZnamRKSt9nothrow_t(size_t n, const void *tag)
     return next(n, tag);
 }
 
-/* NOLINTEND(bugprone-reserved-identifier) */
+/* NOLINTEND(bugprone-reserved-identifier,readability-inconsistent-declaration-parameter-name) */
 
 /* ---- for tests ---- */
 

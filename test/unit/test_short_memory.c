@@ -19,9 +19,9 @@
 #include "test/unit/support/cmocka_all.h"
 
 enum {
-    RUNS_USUAL = 120,
+    RUNS_USUAL = 50,
     SAID_MAX = 4 << 20,
-    SAID_SHOWN = 80, /* bytes on either side of a difference */
+    SAID_SHOWN = 80,   /* bytes on either side of a difference */
     FINDINGS_MAX = 12, /* of one scenario */
     SECONDS_A_RUN = 60,
     TESTS_MAX = 1024
@@ -214,10 +214,10 @@ static int one_child(void)
     if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_DONE)
         return 0;
     const char *what = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM ? "hangs"
-                       : WIFSIGNALED(status)                             ? "crashes"
-                       : WEXITSTATUS(status) == CHILD_WRONG              ? "is wrong"
-                       : WEXITSTATUS(status) == CHILD_LEAKED             ? "leaks"
-                                                                         : "crashes";
+                       : WIFSIGNALED(status)                              ? "crashes"
+                       : WEXITSTATUS(status) == CHILD_WRONG               ? "is wrong"
+                       : WEXITSTATUS(status) == CHILD_LEAKED              ? "leaks"
+                                                                          : "crashes";
     fprintf(stderr, "FINDING %s %s when allocation %llu of %llu is refused%s\n", scenario->name,
             what, (unsigned long long)progress->at, (unsigned long long)progress->all,
             progress->n == 1 ? "" : ", and all behind it");
@@ -264,8 +264,8 @@ static void add(const struct scenario *list)
 
 int main(void)
 {
-    progress = mmap(NULL, sizeof *progress, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-                    0);
+    progress =
+        mmap(NULL, sizeof *progress, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (progress == MAP_FAILED)
         return 1;
     for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
