@@ -8,12 +8,13 @@ PREFIX ?= /usr/local
 T ?= 60
 ARGS ?=
 
-.PHONY: help deps ranks run build test test-unit test-e2e test-apps bench bench-small sites lint format fuzz install clean
+.PHONY: help deps ranks run build test test-unit test-e2e test-apps test-memory bench bench-small sites lint format fuzz install clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run         build the release and serve (ARGS="-c FILE" is passed on)'
 	@echo 'make test        unit and end-to-end tests with sanitizers; test-unit, test-e2e: one half'
+	@echo 'make test-memory every allocation is refused once, in all of it (half an hour)'
 	@echo 'make test-apps   the real SillyTavern and a real browser (installs Chromium, Node.js and 500 MB of npm packages)'
 	@echo 'make lint        formatting, clang-tidy, cppcheck, direction of includes'
 	@echo 'make format      format all C sources'
@@ -50,6 +51,9 @@ test-unit:
 
 test-e2e:
 	@scripts/test e2e
+
+test-memory:
+	@scripts/test-memory
 
 test-apps:
 	@scripts/test apps

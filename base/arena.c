@@ -36,13 +36,21 @@ void arena_clear(struct arena *a)
 {
     struct arena_block *kept = a->blocks;
     if (kept && kept->cap <= BLOCK_MOST) {
-        struct arena rest = {kept->next};
+        struct arena rest = {.blocks = kept->next};
         arena_free(&rest);
         kept->next = NULL;
         kept->used = 0;
+        a->is_short = false;
     } else {
         arena_free(a);
     }
+}
+
+bool arena_take_short(struct arena *a)
+{
+    bool is_short = a->is_short;
+    a->is_short = false;
+    return is_short;
 }
 
 size_t arena_used(const struct arena *a)
@@ -112,8 +120,10 @@ void *arena_alloc(struct arena *a, size_t n)
         return NULL;
     n = (n + align - 1) / align * align;
     struct arena_block *b = block_for(a, n);
-    if (!b)
+    if (!b) {
+        a->is_short = true;
         return NULL;
+    }
     void *p = b->bytes + b->used;
     b->used += (uint32_t)n;
     return memset(p, 0, n);

@@ -13,12 +13,15 @@ struct arena_block;
 
 struct arena {
     struct arena_block *blocks; /* newest first */
+    bool is_short;              /* arena_take_short */
 };
 
 void arena_init(struct arena *a);
 void arena_free(struct arena *a);
 /* Forgets all of it, but keeps a block for what comes next, when there is a small one. */
 void arena_clear(struct arena *a);
+/* Was there no memory since the last time that somebody asked? For who gave the arena to others. */
+bool arena_take_short(struct arena *a);
 /* Bytes handed out. */
 size_t arena_used(const struct arena *a);
 /* The next allocations, of `n` bytes together, come from one block of just this size. For who knows

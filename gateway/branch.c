@@ -142,7 +142,7 @@ static enum branch_step step_ask(struct branch *b)
         fail_set(branch_fail(b), FAIL_PROTOCOL, "%s did not come to an end", site->adapter->title);
         return BRANCH_RETRY;
     }
-    switch (b->adapter->next(&b->work->run, request)) {
+    switch (adapter_next(b->adapter, &b->work->run, request)) {
     case ADAPTER_DONE: return done(b);
     case ADAPTER_FAILED: *branch_fail(b) = b->work->run.fail; return BRANCH_RETRY;
     case ADAPTER_WAIT:
@@ -261,7 +261,8 @@ static enum branch_step step_retry(struct branch *b)
             return give_up_continuing(b);
         return BRANCH_OVER;
     }
-    if (b->holds_credential_step && kind != FAIL_INTERNAL) /* that would be ours alone */
+    /* Those would be ours alone. */
+    if (b->holds_credential_step && kind != FAIL_INTERNAL && kind != FAIL_MEMORY)
         account_credential_failed(b->account, branch_fail(b));
     if (is_over_once_flushed(b))
         return BRANCH_OVER;

@@ -77,7 +77,7 @@ static enum adapter_verdict frames_in(struct branch *b, struct span bytes)
         b->work->run.now_ms = clock_wall_ms();
     b->work->timely = true;
     while ((r = frame_decoder_next(&b->work->decoder, &bytes, &frame)) == FRAME_READY) {
-        enum adapter_verdict verdict = b->adapter->on_frame(&b->work->run, &frame);
+        enum adapter_verdict verdict = adapter_frame(b->adapter, &b->work->run, &frame);
         answer_frame_done(b->work->feed.answer);
         if (verdict != ADAPTER_GO_ON)
             return verdict;
@@ -101,7 +101,7 @@ static void on_site_head(void *owner, const struct site_head *head)
     capture_head(b->work->capture, head);
     site_cookies_take(b->adapter, &b->work->run, b->work->request, head);
     json_template_forget(&b->work->shape);
-    enum adapter_verdict verdict = b->adapter->on_head(&b->work->run, head, &framing);
+    enum adapter_verdict verdict = adapter_head(b->adapter, &b->work->run, head, &framing);
     frame_decoder_init(&b->work->decoder, framing, FRAME_LIMIT);
     b->decoding = true;
     if (upstream_has_sent(b->call))
@@ -152,13 +152,13 @@ static enum adapter_verdict end_of_body(struct branch *b, enum stream_end end)
     enum frame_result last =
         end == END_CLEAN ? frame_decoder_end(&b->work->decoder, &frame) : FRAME_MORE;
     if (last == FRAME_READY) {
-        verdict = b->adapter->on_frame(&b->work->run, &frame);
+        verdict = adapter_frame(b->adapter, &b->work->run, &frame);
         answer_frame_done(b->work->feed.answer);
     }
     if (last == FRAME_TORN) /* HTTP ended well, but inside a frame */
         end = END_CUT;
     if (verdict == ADAPTER_GO_ON)
-        verdict = b->adapter->on_end(&b->work->run, end);
+        verdict = adapter_end(b->adapter, &b->work->run, end);
     return verdict;
 }
 

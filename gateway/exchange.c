@@ -438,7 +438,7 @@ int exchange_unpark(struct exchange *e)
     if (http_exchange_unpack_body(e->http))
         return -1;
     if (parse_body(e, &fail)) {
-        assert(fail.kind == FAIL_INTERNAL); /* it was understood before */
+        assert(fail.kind == FAIL_MEMORY); /* it was understood before */
         arena_free(&e->parsed);
         e->prompts = NULL;
         return -1;
@@ -729,8 +729,10 @@ static void answer_failure(struct exchange *e)
     begin_headers(e, &h, &text);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, fail_of(e), most_tries(e) > 1);
+    int status = error_status(dialect, fail_kind_of(e));
+    struct span words = error_last_words(&body, &status);
     http_exchange_set_reason(e->http, error_row(fail_kind_of(e))->reason);
-    answer_whole(e, &h, error_status(dialect, fail_kind_of(e)), buffer_span(&body));
+    answer_whole(e, &h, status, words);
     buffer_free(&body);
     buffer_free(&partial);
 }

@@ -177,9 +177,11 @@ static void preflight(struct http_exchange *http)
 static void answer_json(struct http_exchange *http, struct buffer *body)
 {
     char id[REQUEST_ID_SIZE];
+    int status = 200;
+    struct span text = error_last_words(body, &status);
     request_id_make(id);
-    log_small(http, id, 200, NULL);
-    reply_json(http, id, dialect_of(http), 200, buffer_span(body));
+    log_small(http, id, status, NULL);
+    reply_json(http, id, dialect_of(http), status, text);
     buffer_free(body);
 }
 
@@ -203,12 +205,16 @@ static void metrics(struct engine *engine, struct http_exchange *http)
     struct buffer page;
     buffer_init(&page, 16 * 1024 * 1024);
     metrics_page_write(&page, engine, http_server_connections(http_exchange_server(http)));
+    int status = 200;
+    struct span text = error_last_words(&page, &status);
     request_id_make(id);
-    log_small(http, id, 200, NULL);
+    log_small(http, id, status, NULL);
     const struct header headers[] = {{SPAN("x-request-id"), span_str(id)},
-                                     {SPAN("Content-Type"), SPAN(METRICS_CONTENT_TYPE)},
+                                     {SPAN("Content-Type"), status == 200
+                                                                ? SPAN(METRICS_CONTENT_TYPE)
+                                                                : SPAN("application/json")},
                                      {SPAN("Cache-Control"), SPAN("no-store")}};
-    http_answer_whole(http, 200, headers, sizeof headers / sizeof *headers, buffer_span(&page));
+    http_answer_whole(http, status, headers, sizeof headers / sizeof *headers, text);
     buffer_free(&page);
 }
 
@@ -315,7 +321,8 @@ static void list_models(struct engine *engine, struct http_exchange *http,
     json_member(&l.w, "object", SPAN("list"));
     json_key(&l.w, "data");
     json_begin_array(&l.w);
-    catalogue_each(engine->catalogue, http_exchange_config(http), write_model, &l);
+    if (catalogue_each(engine->catalogue, http_exchange_config(http), write_model, &l))
+        body.error = BUFFER_NOMEM;
     json_end_array(&l.w);
     if (l.dialect == DIALECT_ANTHROPIC) {
         json_member_bool(&l.w, "has_more", false);
@@ -575,8 +582,9 @@ static void on_protocol_error(void *owner, struct http_exchange *http, int statu
     reply_headers_common(&h, http, id, dialect);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, fail, false);
+    struct span text = error_last_words(&body, &status);
     log_small(http, id, status, fail);
-    http_answer_whole(http, status, h.list, h.n, buffer_span(&body));
+    http_answer_whole(http, status, h.list, h.n, text);
     buffer_free(&body);
 }
 

@@ -393,17 +393,23 @@ static int refuse(llhttp_t *parser, const char *why)
     return HPE_USER;
 }
 
+static int refuse_for_memory(llhttp_t *parser)
+{
+    answer_of(parser)->is_short = true;
+    return HPE_USER;
+}
+
 static int gather(llhttp_t *parser, const char *at, size_t n)
 {
     struct http_head_room *room = answer_of(parser)->room;
-    return buffer_append(&room->text, span_of(at, n)) == 0 ? 0 : refuse(parser, "memory is short");
+    return buffer_append(&room->text, span_of(at, n)) == 0 ? 0 : refuse_for_memory(parser);
 }
 
 static int on_message_begin(llhttp_t *parser)
 {
     struct http_answer *a = answer_of(parser);
     a->in_head = true;
-    return take_room(a) ? 0 : refuse(parser, "memory is short");
+    return take_room(a) ? 0 : refuse_for_memory(parser);
 }
 
 /* The reason phrase stands before the names. */
@@ -428,7 +434,7 @@ static int on_header_field(llhttp_t *parser, const char *at, size_t n)
         if (room->n_fields == HTTP_HEADERS_MAX)
             return refuse(parser, "it has more than 256 headers");
         if (room->n_fields == room->cap && !more_fields(room))
-            return refuse(parser, "memory is short");
+            return refuse_for_memory(parser);
         room->fields[room->n_fields++] =
             (struct http_field){.name = (uint32_t)room->text.n, .value = UINT32_MAX};
     }
@@ -554,8 +560,16 @@ static enum answer_event broken(struct http_answer *a, enum fail_kind kind, cons
     return ANSWER_BROKEN;
 }
 
+static enum answer_event short_of_memory(struct http_answer *a)
+{
+    a->broken = a->ended = true; /* without words of its own */
+    return ANSWER_BROKEN;
+}
+
 static enum answer_event parser_broken(struct http_answer *a)
 {
+    if (a->is_short)
+        return short_of_memory(a);
     const char *why = a->refused ? a->refused : llhttp_get_error_reason(&a->parser);
     if (a->have_head)
         return broken(a, FAIL_CUT, "broke off its answer", why ? why : "its framing is damaged");
@@ -592,8 +606,10 @@ static struct body_headers body_headers(const struct header *headers, size_t n)
     return b;
 }
 
-/* How the body is coded; false when it is something that nobody asked for. */
-static bool choose_coding(struct http_answer *a, struct span coding, struct span transfer)
+/* How the body is coded; false when it is something that nobody asked for. `*is_short`: there is no
+ * memory to decode it. */
+static bool choose_coding(struct http_answer *a, struct span coding, struct span transfer,
+                          bool *is_short)
 {
     if (transfer.n && !span_eq_nocase(transfer, SPAN("chunked")) &&
         !span_eq_nocase(transfer, SPAN("identity")))
@@ -604,7 +620,8 @@ static bool choose_coding(struct http_answer *a, struct span coding, struct span
     if (!gzip && !span_eq_nocase(coding, SPAN("deflate")))
         return false;
     a->inflater = inflater_create(gzip ? INFLATE_GZIP : INFLATE_DEFLATE);
-    return a->inflater != NULL;
+    *is_short = !a->inflater;
+    return true;
 }
 
 static enum answer_event tell_head(struct http_answer *a)
@@ -626,10 +643,11 @@ static enum answer_event tell_head(struct http_answer *a)
         .content_type = said.content_type.p ? said.content_type : span_of("", 0),
     };
     a->meta = 0;
-    if (!choose_coding(a, said.coding, said.transfer))
+    bool is_short = false;
+    if (!choose_coding(a, said.coding, said.transfer, &is_short))
         return broken(a, FAIL_PROTOCOL, "sent its answer in a coding that was not asked for",
                       "only gzip and deflate are understood");
-    return ANSWER_HEAD;
+    return is_short ? short_of_memory(a) : ANSWER_HEAD;
 }
 
 static enum answer_event inflate_some(struct http_answer *a, struct span *input, struct span *piece)
@@ -641,6 +659,8 @@ static enum answer_event inflate_some(struct http_answer *a, struct span *input,
     a->ahead = coded.n;
     if (result == INFLATE_PIECE)
         return ANSWER_BODY;
+    if (result == INFLATE_BROKEN && inflater_is_short(a->inflater))
+        return short_of_memory(a);
     if (result == INFLATE_BROKEN)
         return broken(a, FAIL_CUT, "broke off its answer", inflater_error(a->inflater));
     a->inflating = false;

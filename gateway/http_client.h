@@ -77,7 +77,7 @@ struct http_answer {
                      be inflated */
     struct span raw; /* the body span that llhttp just found */
     bool no_body, in_head, have_head, head_told, needs_eof, complete, ended, inflating,
-        between_chunks, broken;
+        between_chunks, broken, is_short;
 };
 
 /* `label` names the site in sentences; it must outlive the answer. Allocates nothing until an

@@ -7,6 +7,7 @@
  * and _abort free it, and the connection may go on with the next request.
  */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "gateway/error_response.h"
@@ -303,6 +304,24 @@ void http_answer_start(struct http_exchange *x, int status, const struct header 
     }
 }
 
+/* There is no memory for the head: what needs none goes out instead, if nothing waits before it. */
+static void say_last_words(struct http_exchange *x)
+{
+    struct http_connection *c = x->connection;
+    char head[256];
+    int status;
+    struct span body = error_last_words(NULL, &status);
+    int n = snprintf(head, sizeof head,
+                     "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+                     "Connection: close\r\n\r\n",
+                     status, error_row(FAIL_MEMORY)->reason, body.n);
+    const struct span pieces[] = {span_of(head, (size_t)n), x->bodiless ? SPAN("") : body};
+    if (!http_connection_queued(c))
+        http_connection_send(c, pieces, 2);
+    c->broken = true;
+    http_server_again(c);
+}
+
 /* Just before the head leaves: only now it is certain whether the connection goes on. */
 static void finish_head(struct http_exchange *x)
 {
@@ -312,13 +331,8 @@ static void finish_head(struct http_exchange *x)
         buffer_append(x->head, SPAN("Connection: close\r\n"));
     else if (x->head && x->http10)
         buffer_append(x->head, SPAN("Connection: keep-alive\r\n"));
-    if (!x->head ||
-        buffer_append(
-            x->head,
-            SPAN("\r\n"))) { /* half a head would be a lie; nothing at all is seen as a failure */
-        c->broken = true;
-        http_server_again(c);
-    }
+    if (!x->head || buffer_append(x->head, SPAN("\r\n"))) /* half a head would be a lie */
+        say_last_words(x);
 }
 
 /* ---- the answer's body ---- */

@@ -93,7 +93,7 @@ static int refuse(struct http_problem *problem, int status, const char *text)
 
 static int refuse_memory(struct http_problem *problem)
 {
-    problem->status = 500;
+    problem->status = 503;
     return fail_memory(&problem->fail);
 }
 

@@ -322,9 +322,15 @@ static bool is_getting_on(struct upstream_call *call)
 static void on_alarm(struct upstream_call *call)
 {
     if (call->doomed) {
+        struct pool *pool = call->pool;
         struct fail fail;
         fail_memory(&fail);
+        if (call->conn) /* half a request went out on it, or none */
+            connection_close(call->conn);
+        pool->users++;
         call_end(call, END_CUT, &fail);
+        pool_advance(pool);
+        pool_release(pool);
         return;
     }
     uint64_t now = now_of(call->pool->upstream);

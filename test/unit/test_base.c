@@ -432,7 +432,7 @@ static void failures_are_sentences(void **state)
     assert_int_equal(fail_param(&f, FAIL_INVALID_VALUE, "n", "too large"), -1);
     assert_string_equal(f.param, "n");
     assert_int_equal(fail_memory(&f), -1);
-    assert_int_equal(f.kind, FAIL_INTERNAL);
+    assert_int_equal(f.kind, FAIL_MEMORY);
     assert_string_equal(f.param, "");
     fail_clear(&f);
     assert_int_equal(f.kind, FAIL_NONE);
