@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import {after, before, describe, it} from 'node:test';
 import {Companion, PIECES, TEXT, ask, asks, outcome, startBehind} from '../faults/behind.mjs';
+import {within} from '../sites/site.mjs';
 import {places} from '../faults/relay.mjs';
 import {startGateway} from './lib/gateway.mjs';
 
@@ -37,7 +38,7 @@ function placesOf({firstPiece, kind}, stream) {
 async function strike(gateway, behind, {place, act, stream, want}) {
   const word = `word-${++words}-`, fault = behind.relay.next({when: asks(word), place, act});
   const {id, ...got} = await outcome(ask(gateway, behind, {stream, word}));
-  const link = await fault.struck;
+  const link = await within(2000, fault.struck, `the fault; but ${JSON.stringify(got)}`);
   if (typeof want === 'function') want = want(link);
   assert.deepEqual(got, want);
   const end = got.end === 'whole' ? 'complete' : got.content ? 'cut' : 'failed', error = want.code?.replace('upstream_', '');

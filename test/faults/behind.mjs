@@ -43,7 +43,7 @@ export const KINDS = {
     },
   },
   kimi: {
-    make: (o) => new kimi.Kimi(o), model: 'kimi-k2.6', prefix: '', accounts: [{name: 'a', refresh_token: 'cpmt_0'}], firstPiece: 2,
+    make: (o) => new kimi.Kimi({rotates: false, ...o}), model: 'kimi-k2.6', prefix: '', accounts: [{name: 'a', refresh_token: 'cpmt_0'}], firstPiece: 2,
     options: (site) => ({auth_url: site.auth.origin}),
     async plan(r, res) {
       res.writeHead(200, {'content-type': 'application/connect+json'});
@@ -55,7 +55,7 @@ export const KINDS = {
 
 /** {site, relay, entry (for [[sites]]), model, stop()}: the gateway reaches the site through the relay alone. */
 export async function startBehind(kind, {tls = false, name = kind, via, ...more} = {}) {
-  const k = KINDS[kind], site = await k.make({tls}).start(), relay = await new Relay(via ?? site).start();
+  const k = KINDS[kind], site = await k.make({tls: tls && 'good'}).start(), relay = await new Relay(via ?? site).start();
   if (!via) {
     site.authority = `${site.host}:${relay.port}`;
     site.origin = `${tls ? 'https' : 'http'}://${site.authority}`;
@@ -64,7 +64,7 @@ export async function startBehind(kind, {tls = false, name = kind, via, ...more}
   // What was sent once more, because the connection had gone, is the same request to the letter.
   site.fresh = (what, id) => site.check(isUuid(id), `${what} is no version 4 UUID: ${id}`);
   return {
-    site, relay, kind, name, model: `${name}/${k.model}`, firstPiece: k.firstPiece,
+    site, relay, kind, name, spoken: k.plan, model: `${name}/${k.model}`, firstPiece: k.firstPiece,
     entry: {name, adapter: kind, ...site.config({...(k.options ? {options: k.options(site)} : {}), ...more}), base_url: site.origin + k.prefix, accounts: k.accounts},
     async stop() {
       await relay.stop();

@@ -51,7 +51,7 @@ export class Relay {
   }
 
   /** The next fault. Its `struck` is a promise of the link (whose `answers`
-   * says how often it was answered on it), `left` one of the gateway's having closed its end thereafter. */
+   * says how often it was answered on it), `left` one of the gateway's having ended it thereafter. */
   next({when = /^/, way = 'down', place = places.atOnce, act}) {
     const fault = {when, way, place, act};
     fault.struck = new Promise((resolve) => (fault.strike = resolve));
@@ -65,7 +65,7 @@ export class Relay {
     const far = net.connect({port: (typeof this.target === 'function' ? this.target() : this.target).port, host: '127.0.0.1', allowHalfOpen: true});
     const link = {near, far, asked: '', answers: 0, seen: Buffer.alloc(0), fault: null, mode: {up: 'pass', down: 'pass'}, drips: {up: [], down: []}};
     link.ours = this.gateway === 'near' ? near : far; // the end that the gateway holds
-    link.gatewayLeft = new Promise((resolve) => link.ours.once('close', () => resolve(Date.now())));
+    link.gatewayLeft = new Promise((resolve) => ['end', 'close'].map((event) => link.ours.once(event, () => resolve(Date.now()))));
     this.links.add(link);
     for (const [socket, other, way] of [[near, far, 'up'], [far, near, 'down']]) {
       socket.setNoDelay(true);
