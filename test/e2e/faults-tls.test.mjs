@@ -8,7 +8,7 @@ import {Companion, TEXT, ask, asks, outcome, startBehind} from '../faults/behind
 import {places} from '../faults/relay.mjs';
 import {startGateway} from './lib/gateway.mjs';
 
-const QUICK = {connect_timeout: '900ms', first_byte_timeout: '900ms', idle_timeout: '900ms', max_concurrent: 40};
+const QUICK = {connect_timeout: '1200ms', first_byte_timeout: '1200ms', idle_timeout: '1200ms', max_concurrent: 40};
 const HANDSHAKE = /^\x16\x03/, REQUEST = /\x17\x03\x03/; // of TLS 1.2: behind a handshake that was resumed, it comes with its end
 
 async function setUp({via, scheme} = {}) {

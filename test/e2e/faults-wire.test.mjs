@@ -7,7 +7,7 @@ import {within} from '../sites/site.mjs';
 import {places} from '../faults/relay.mjs';
 import {startGateway} from './lib/gateway.mjs';
 
-const QUICK = {connect_timeout: '800ms', first_byte_timeout: '800ms', idle_timeout: '800ms', max_concurrent: 40};
+const QUICK = {connect_timeout: '2s', first_byte_timeout: '2s', idle_timeout: '2s', max_concurrent: 40};
 const WHOLE = {status: 200, content: TEXT, end: 'whole'};
 const failed = (status, code) => ({status, content: '', end: 'error', code: `upstream_${code}`});
 let words = 0;
@@ -38,7 +38,7 @@ function placesOf({firstPiece, kind}, stream) {
 async function strike(gateway, behind, {place, act, stream, want}) {
   const word = `word-${++words}-`, fault = behind.relay.next({when: asks(word), place, act});
   const {id, ...got} = await outcome(ask(gateway, behind, {stream, word}));
-  const link = await within(2000, fault.struck, `the fault; but ${JSON.stringify(got)}`);
+  const link = await within(5000, fault.struck, `the fault; but ${JSON.stringify(got)}`);
   if (typeof want === 'function') want = want(link);
   assert.deepEqual(got, want);
   const end = got.end === 'whole' ? 'complete' : got.content ? 'cut' : 'failed', error = want.code?.replace('upstream_', '');

@@ -1,5 +1,6 @@
 // Stand-in sites behind relays, and what a client should still have of their answers: the same for sites of very different framing.
 import assert from 'node:assert/strict';
+import {once} from 'node:events';
 import {answerPiece} from '../e2e/lib/clients.mjs';
 import {chat, checkStream, parseEvents, user} from '../e2e/lib/http.mjs';
 import {isUuid, within} from '../sites/site.mjs';
@@ -14,10 +15,11 @@ const token = zai.jwt('person');
 export const TEXT = 'Half of the answer, and then the other.', PIECES = ['Half of ', 'the answer, ', 'and then ', 'the other.'];
 
 /** One chunk of the body for each event, so that there are places between them; the last one goes with the end. */
-async function singly(res, events) {
+async function singly(res, events, pause = 2) {
   for (const event of events.slice(0, -1)) {
-    res.write(event);
-    await new Promise((resolve) => setTimeout(resolve, 2));
+    if (!res.write(event)) await Promise.race([once(res, 'drain'), once(res, 'close')]);
+    if (pause) await new Promise((resolve) => setTimeout(resolve, pause));
+    if (res.destroyed) return;
   }
   res.end(events.at(-1));
 }
@@ -29,17 +31,17 @@ export const KINDS = {
     make: (o) => new OpenAiSite(o), model: 'gpt-test', prefix: '/v1', accounts: [{name: 'a', api_key: 'sk-upstream'}], firstPiece: 1,
     async plan(r, res) {
       if (!r.json.stream) {
-        return this.json(res, 200, {id: 'x', object: 'chat.completion', created: 1, model: 'm', choices: [{index: 0, message: {role: 'assistant', content: TEXT}, finish_reason: 'stop'}]});
+        return this.json(res, 200, {id: 'x', object: 'chat.completion', created: 1, model: 'm', choices: [{index: 0, message: {role: 'assistant', content: this.pieces(r).join('')}, finish_reason: 'stop'}]});
       }
       this.sseHead(res);
-      await singly(res, sse([...PIECES.map((content) => answerPiece({content})), answerPiece({}, 'stop'), '[DONE]']));
+      await singly(res, sse([...this.pieces(r).map((content) => answerPiece({content})), answerPiece({}, 'stop'), '[DONE]']), this.pause(r));
     },
   },
   zai: {
     make: (o) => new zai.Zai({tokens: [token], ...o}), model: 'glm-4.7', prefix: '', accounts: [{name: 'a', token}], firstPiece: 1,
     async plan(r, res) {
       this.sseHead(res);
-      await singly(res, sse([...PIECES.map((text) => zai.say(text)), zai.usage, zai.done]));
+      await singly(res, sse([...this.pieces(r).map((text) => zai.say(text)), zai.usage, zai.done]), this.pause(r));
     },
   },
   kimi: {
@@ -47,8 +49,8 @@ export const KINDS = {
     options: (site) => ({auth_url: site.auth.origin}),
     async plan(r, res) {
       res.writeHead(200, {'content-type': 'application/connect+json'});
-      const [first, ...others] = PIECES;
-      await singly(res, [...[kimi.heartbeat, kimi.say(first, {op: 'set'}), ...others.map((p) => kimi.say(p)), ...kimi.answers.plain.slice(-2)].map((e) => kimi.envelope(e)), kimi.envelope({}, 2)]);
+      const [first, ...others] = this.pieces(r);
+      await singly(res, [...[kimi.heartbeat, kimi.say(first, {op: 'set'}), ...others.map((p) => kimi.say(p)), ...kimi.answers.plain.slice(-2)].map((e) => kimi.envelope(e)), kimi.envelope({}, 2)], this.pause(r));
     },
   },
 };
@@ -61,6 +63,7 @@ export async function startBehind(kind, {tls = false, name = kind, via, ...more}
     site.origin = `${tls ? 'https' : 'http'}://${site.authority}`;
   }
   site.plans = {shift: () => k.plan, length: 0}; // whatever is asked, and however often
+  Object.assign(site, {pieces: () => PIECES, pause: () => 2}); // may be replaced
   // What was sent once more, because the connection had gone, is the same request to the letter.
   site.fresh = (what, id) => site.check(isUuid(id), `${what} is no version 4 UUID: ${id}`);
   return {
