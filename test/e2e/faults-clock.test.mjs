@@ -3,23 +3,21 @@ import assert from 'node:assert/strict';
 import {mkdtempSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
-import {afterEach, describe, it} from 'node:test';
+import {describe, it} from 'node:test';
 import {FaultsSite} from '../sites/faults.mjs';
 import {OpenAiSite} from '../sites/openai.mjs';
 import {Zai} from '../sites/zai.mjs';
 import {Clock, clockMissing} from '../faults/clock.mjs';
-import {Companion} from '../faults/behind.mjs';
+import {Companion, cleanUp} from '../faults/behind.mjs';
 import {Gateway} from './lib/gateway.mjs';
 import {chat, checkError, checkStream, user} from './lib/http.mjs';
 
 const HOUR = 3600, DAY = 86400, KEY = 'sk-gateway-000001', auth = {headers: {authorization: `Bearer ${KEY}`}};
 
-describe('a clock that jumps', {timeout: 60000, skip: clockMissing() ?? false}, () => {
-  const running = [];
-  afterEach(async () => {
-    for (const thing of running.splice(0).reverse()) await thing.stop();
-  });
-  const place = async (config) => {
+describe('a clock that jumps', {concurrency: true, timeout: 60000, skip: clockMissing() ?? false}, () => {
+  const place = async (t, {site, ...config}) => {
+    const running = cleanUp(t);
+    running.push(site);
     const data = mkdtempSync(join(tmpdir(), 'dragoman-e2e-clock-')), clock = new Clock(data);
     running.push({stop: async () => rmSync(data, {recursive: true, force: true})});
     const companion = await new Companion().prepare();
@@ -38,14 +36,10 @@ describe('a clock that jumps', {timeout: 60000, skip: clockMissing() ?? false}, 
     };
     return {clock, serve, end};
   };
-  const started = async (site) => {
-    running.push(await site.start());
-    return site;
-  };
 
-  it('a rest that a site asked for is not longer nor shorter for it, and a restart in another time makes it no longer', async () => {
-    const site = await started(new FaultsSite({tls: false}));
-    const {clock, serve, end} = await place({sites: [{name: 'f', adapter: 'openai', ...site.config({models: ['m']}), accounts: [{name: 'a', api_key: 'sk-upstream'}]}]});
+  it('a rest that a site asked for is not longer nor shorter for it, and a restart in another time makes it no longer', async (t) => {
+    const site = await new FaultsSite({tls: false}).start();
+    const {clock, serve, end} = await place(t, {site, sites: [{name: 'f', adapter: 'openai', ...site.config({models: ['m']}), accounts: [{name: 'a', api_key: 'sk-upstream'}]}]});
     let gateway = await serve();
     const limited = {status: 429, type: 'rate_limit_error', code: 'upstream_rate_limited'};
     const rests = async (model = 'fine') => {
@@ -70,9 +64,9 @@ describe('a clock that jumps', {timeout: 60000, skip: clockMissing() ?? false}, 
     assert.equal((await chat(gateway.base, {model: 'f/fine', ...user('x')})).status, 200);
   });
 
-  it("a day's budget is there again on the next day, and once only", async () => {
-    const site = await started(new OpenAiSite({tls: false}));
-    const {clock, serve} = await place({keys: [{name: 'k', key: KEY, requests_per_day: 3}],
+  it("a day's budget is there again on the next day, and once only", async (t) => {
+    const site = await new OpenAiSite({tls: false}).start();
+    const {clock, serve} = await place(t, {site, keys: [{name: 'k', key: KEY, requests_per_day: 3}],
       sites: [{name: 'up', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, models: ['gpt-test']}), accounts: [{name: 'a', api_key: 'sk-upstream'}]}]});
     const gateway = await serve(); // its companion is the first request
     const ask = async () => (await chat(gateway.base, {model: 'up/gpt-test', ...user('x')}, auth)).status;
@@ -88,10 +82,10 @@ describe('a clock that jumps', {timeout: 60000, skip: clockMissing() ?? false}, 
     assert.equal(await ask(), 200);
   });
 
-  it('a session that has ended by the clock is had anew before it is used, one that has not is used', async () => {
-    const site = await started(new Zai({tls: false}));
+  it('a session that has ended by the clock is had anew before it is used, one that has not is used', async (t) => {
+    const site = await new Zai({tls: false}).start();
     site.lifeS = HOUR;
-    const {clock, serve} = await place({sites: [{name: 'zai', adapter: 'zai', ...site.config(), accounts: [{name: 'g', guest: true}]}]});
+    const {clock, serve} = await place(t, {site, sites: [{name: 'zai', adapter: 'zai', ...site.config(), accounts: [{name: 'g', guest: true}]}]});
     const gateway = await serve();
     const ask = async () => {
       const response = await chat(gateway.base, {model: 'zai/glm-4.6', stream: true, ...user('hi')}), text = await response.text();
@@ -113,9 +107,9 @@ describe('a clock that jumps', {timeout: 60000, skip: clockMissing() ?? false}, 
     await ask();
   });
 
-  it('certificates are judged by the clock as it is; the next connection is good again when it is', async () => {
-    const site = await started(new OpenAiSite());
-    const {clock, serve} = await place({sites: [{name: 'up', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, models: ['gpt-test']}), accounts: [{name: 'a', api_key: 'sk-upstream'}]}]});
+  it('certificates are judged by the clock as it is; the next connection is good again when it is', async (t) => {
+    const site = await new OpenAiSite().start();
+    const {clock, serve} = await place(t, {site, sites: [{name: 'up', adapter: 'openai', ...site.config({base_url: `${site.origin}/v1`, models: ['gpt-test']}), accounts: [{name: 'a', api_key: 'sk-upstream'}]}]});
     const gateway = await serve();
     const ask = () => {
       for (const socket of site.sockets) socket.destroy(); // no connection from before
@@ -132,9 +126,9 @@ describe('a clock that jumps', {timeout: 60000, skip: clockMissing() ?? false}, 
     }
   });
 
-  it('durations are true whatever the clock says: in the log, of timeouts, of streams', async () => {
-    const site = await started(new FaultsSite({tls: false}));
-    const {clock, serve} = await place({sites: [{name: 'f', adapter: 'openai', ...site.config({models: ['m'], idle_timeout: '600ms'}), accounts: [{name: 'a', api_key: 'sk-upstream'}]}]});
+  it('durations are true whatever the clock says: in the log, of timeouts, of streams', async (t) => {
+    const site = await new FaultsSite({tls: false}).start();
+    const {clock, serve} = await place(t, {site, sites: [{name: 'f', adapter: 'openai', ...site.config({models: ['m'], idle_timeout: '600ms'}), accounts: [{name: 'a', api_key: 'sk-upstream'}]}]});
     const gateway = await serve();
     for (const jump of [DAY, -DAY, 0]) {
       const start = performance.now(), response = await chat(gateway.base, {model: 'f/stall-after-text', stream: true, ...user('x')});

@@ -6,11 +6,11 @@ import {once} from 'node:events';
 import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
-import {afterEach, describe, it} from 'node:test';
+import {describe, it} from 'node:test';
 import {OpenAiSite} from '../sites/openai.mjs';
 import {Zai} from '../sites/zai.mjs';
 import {within} from '../sites/site.mjs';
-import {Companion} from '../faults/behind.mjs';
+import {Companion, cleanUp} from '../faults/behind.mjs';
 import {namespacesMissing} from '../faults/nameserver.mjs';
 import {descriptors} from './lib/clients.mjs';
 import {Gateway} from './lib/gateway.mjs';
@@ -20,22 +20,14 @@ import {checkResponse, respond, textOf} from './lib/responses.mjs';
 
 const mounting = namespacesMissing() ?? false;
 
-describe('a machine that fails', {timeout: 60000}, () => {
-  const running = [];
-  afterEach(async () => {
-    const problems = [];
-    for (const thing of running.splice(0).reverse()) await thing.stop().catch((error) => problems.push(error));
-    assert.deepEqual(problems, []);
-  });
-  const later = (stop) => running.push({stop: async () => stop()});
-
+describe('a machine that fails', {concurrency: true, timeout: 60000}, () => {
   /** A place for data, which may be a disk of its own (`mount`: its options), and two sites: one with guests, one for responses. */
-  const place = async ({mount} = {}) => {
+  const place = async (t, {mount} = {}) => {
+    const running = cleanUp(t), later = (stop) => running.push({stop: async () => stop()});
     const data = mkdtempSync(join(tmpdir(), 'dragoman-e2e-machine-'));
     later(() => rmSync(data, {recursive: true, force: true}));
-    const mountWith = (options) => execFileSync('mount', ['-t', 'tmpfs', '-o', `mode=700,${options}`, 'none', data]);
     if (mount) {
-      mountWith(mount);
+      execFileSync('mount', ['-t', 'tmpfs', '-o', `mode=700,${mount}`, 'none', data]);
       later(() => execFileSync('umount', ['-l', data]));
     }
     const zai = await new Zai({tls: false}).start(), up = await new OpenAiSite({tls: false}).start(), companion = await new Companion().prepare();
@@ -57,7 +49,7 @@ describe('a machine that fails', {timeout: 60000}, () => {
       companion.finish?.();
       await gateway.stop();
     };
-    return {data, zai, up, serve, end, mountWith, companion};
+    return {data, zai, up, serve, end, later};
   };
   /** A guest session has to be had, and is worth nothing if it is lost. */
   const askGuest = async (gateway) => {
@@ -67,8 +59,8 @@ describe('a machine that fails', {timeout: 60000}, () => {
   };
   const askStored = async (gateway, input, previous) => (await respond(gateway.base, {model: 'up/gpt-test', input, ...(previous ? {previous_response_id: previous} : {})})).json();
 
-  it('no file descriptor is left: who is there is served, who comes waits, and nothing spins', async () => {
-    const {serve} = await place();
+  it('no file descriptor is left: who is there is served, who comes waits, and nothing spins', async (t) => {
+    const {serve} = await place(t);
     const gateway = await serve({limit: ['--nofile=64:64']});
     const first = await RawClient.open(gateway.port);
     const others = [];
@@ -97,8 +89,8 @@ describe('a machine that fails', {timeout: 60000}, () => {
     'a full disk': {mount: 'size=400k', fill: true},
     'a limit on the size of files': {limit: ['--fsize=65536:65536']},
   })) {
-    it(`${what}: all is answered, a warning says so`, {skip: mount && mounting}, async () => {
-      const {data, zai, serve, end, mountWith} = await place({mount});
+    it(`${what}: all is answered, a warning says so`, {skip: mount && mounting}, async (t) => {
+      const {data, zai, serve, end} = await place(t, {mount});
       const gateway = await serve({limit});
       const kept = fill ? (await askStored(gateway, 'kept')).id : null;
       if (fill) assert.throws(() => writeFileSync(join(data, 'filler'), Buffer.alloc(1 << 20)), /ENOSPC/);
@@ -128,8 +120,8 @@ describe('a machine that fails', {timeout: 60000}, () => {
     });
   }
 
-  it('a read-only disk at the start: all is kept in memory, and written once it can be', {skip: mounting}, async () => {
-    const {zai, data, serve, end} = await place({mount: 'size=2m,ro'});
+  it('a read-only disk at the start: all is kept in memory, and written once it can be', {skip: mounting}, async (t) => {
+    const {zai, data, serve, end} = await place(t, {mount: 'size=2m,ro'});
     const gateway = await serve();
     await askGuest(gateway);
     await gateway.logged(/warn .*(read-only|kept in memory)/i);
@@ -142,8 +134,8 @@ describe('a machine that fails', {timeout: 60000}, () => {
     assert.equal((await fetch(`${next.base}/responses/${stored.id}`)).status, 200);
   });
 
-  it('another program holds the lock of the data file: requests go on, nothing is lost', async () => {
-    const {data, zai, serve, end} = await place();
+  it('another program holds the lock of the data file: requests go on, nothing is lost', async (t) => {
+    const {data, zai, serve, end, later} = await place(t);
     const gateway = await serve();
     const kept = checkResponse(await askStored(gateway, 'kept'));
     const sqlite = spawn('sqlite3', [join(data, 'dragoman.db')], {stdio: ['pipe', 'pipe', 'inherit']});

@@ -160,3 +160,14 @@ export class Companion {
     }
   }
 }
+
+/** A list for what is to be stopped when this test is over: the last first, all of it whatever happens. */
+export function cleanUp(t) {
+  const running = [];
+  t.after(async () => {
+    const problems = [];
+    for (const thing of running.splice(0).reverse()) await thing.stop().catch((error) => problems.push(error));
+    assert.deepEqual(problems, []);
+  });
+  return running;
+}
