@@ -2,7 +2,7 @@
 // seed that is said. Every answer that can be checked is checked, and from time to time everybody holds still, so that memory and
 // descriptors can be compared with what they were before.
 //
-//   node test/faults/soak.mjs      MINUTES=30 SOAK_BUILD=debug|release SOAK_SEED=… SOAK_WORKERS=12
+//   node test/faults/soak.mjs      MINUTES=30 SOAK_BUILD=debug|release SOAK_SEED=… SOAK_WORKERS=12 SOAK_ONLY=chats,responses
 //
 // What an answer has to be follows from the request: "say-N-WORD-" is answered with N pieces, `WORD.0 `, `WORD.1 ` …. A request has at
 // most one fault, which knows its word; one without a fault has to be answered whole, whatever happens to the others.
@@ -69,8 +69,9 @@ class Upstream {
 }
 
 class Soak {
-  constructor({seed, seconds, workers = 12, build = 'debug', say = () => {}}) {
-    Object.assign(this, {seed, seconds, workers, build, say, random: generator(seed)});
+  /** only: names of clients (chats, responses …), to find out which of them it is. */
+  constructor({seed, seconds, workers = 12, build = 'debug', only = null, say = () => {}}) {
+    Object.assign(this, {seed, seconds, workers, build, only, say, random: generator(seed)});
     this.problems = [];
     this.counts = {};        // what → {whole, marked, error, cut, left}
     this.ids = new Set();    // of requests whose log line has not been seen
@@ -364,7 +365,7 @@ class Soak {
   async work(number) {
     const random = generator(this.seed + 1 + number);
     const kinds = [[30, 'chats'], [6, 'chain'], [8, 'sdkChats'], [4, 'tools'], [6, 'responses'], [8, 'messages'], [8, 'aborts'], [3, 'slowReader'], [5, 'wild'], [5, 'garbage'], [3, 'refused'], [8, 'passes'], [2, 'looks']];
-    const deck = kinds.flatMap(([weight, name]) => Array(weight).fill(name));
+    const deck = kinds.filter(([, name]) => !this.only || this.only.includes(name)).flatMap(([weight, name]) => Array(weight).fill(name));
     while (!this.over) {
       if (this.hold) {
         this.holding++;
@@ -519,7 +520,7 @@ export const soak = (options) => new Soak(options).run();
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const seed = seedOf(process.env.SOAK_SEED), build = process.env.SOAK_BUILD || 'debug', minutes = Number(process.env.MINUTES || 30);
   console.log(`SOAK_SEED=${seed} SOAK_BUILD=${build} MINUTES=${minutes}`);
-  const {problems, counts, samples, serial, gateway} = await soak({seed, build, seconds: minutes * 60, workers: Number(process.env.SOAK_WORKERS || 12), say: (text) => console.log(text)});
+  const {problems, counts, samples, serial, gateway} = await soak({seed, build, seconds: minutes * 60, only: process.env.SOAK_ONLY?.split(',') ?? null, workers: Number(process.env.SOAK_WORKERS || 12), say: (text) => console.log(text)});
   console.log(`${serial} requests: ${JSON.stringify(counts)}`);
   console.log(`memory ${samples[0]?.kB} → ${samples.at(-1)?.kB} kB, descriptors ${samples[0]?.files} → ${samples.at(-1)?.files}`);
   for (const problem of problems) console.log(`PROBLEM ${problem}`);
