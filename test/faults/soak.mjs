@@ -390,6 +390,7 @@ class Soak {
       await sleep(random.between(300, 2000));
       if (this.hold || this.over) continue;
       const from = this.gateway.stderr.length;
+      this.reloading = true; // the log must not be forgotten meanwhile
       try {
         if (random.chance(0.2)) {
           this.gateway.write({text: '[server]\nnonsense = true\n'});
@@ -403,6 +404,8 @@ class Soak {
         this.count('reloads', 'whole');
       } catch (error) {
         return this.problem('a reload', error);
+      } finally {
+        this.reloading = false;
       }
     }
   }
@@ -411,7 +414,7 @@ class Soak {
   async still() {
     let release;
     this.hold = new Promise((resolve) => (release = resolve));
-    for (const end = Date.now() + LONGEST_MS * 2; this.holding < this.workers && !this.over;) {
+    for (const end = Date.now() + LONGEST_MS * 2; (this.holding < this.workers || this.reloading) && !this.over;) {
       if (Date.now() > end) throw new Error('a worker does not come to its end');
       await sleep(5);
     }
