@@ -6,9 +6,10 @@
 SHELL := /bin/bash
 PREFIX ?= /usr/local
 T ?= 60
+MINUTES ?= 30
 ARGS ?=
 
-.PHONY: help deps ranks run build test test-unit test-e2e test-apps test-memory bench bench-small sites lint format fuzz install clean
+.PHONY: help deps ranks run build test test-unit test-e2e test-apps test-memory bench bench-small soak sites lint format fuzz install clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +21,7 @@ help:
 	@echo 'make format      format all C sources'
 	@echo 'make fuzz T=60   every fuzz target for T seconds'
 	@echo 'make bench       how fast, how much memory, beside nginx and HAProxy (QUICK=1, PORTKEY=1: docs/performance.md)'
+	@echo 'make soak MINUTES=30   random clients, faults and reloads (SOAK_BUILD=release, SOAK_SEED=…: docs/operations.md)'
 	@echo 'make bench-small leases, requests that wait, a route beside nginx'
 	@echo 'make ranks       what counts tokens exactly (made by make build as well, where npm is there)'
 	@echo 'make sites       README.md: the table of sites, from what the adapters declare'
@@ -63,6 +65,9 @@ bench:
 
 bench-small:
 	@scripts/bench small
+
+soak:
+	@scripts/soak $(MINUTES)
 
 sites:
 	@scripts/deps build

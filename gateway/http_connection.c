@@ -761,7 +761,9 @@ static bool shake_hands(struct http_connection *c)
 /* The loop's read buffer is free again once the cipher text is fed: it takes the plain text. */
 static void receive_tls(struct http_connection *c, struct span cipher)
 {
-    if (c->state == CONNECTION_HANDSHAKE && is_plain_http(cipher)) {
+    bool first = !c->greeted;
+    c->greeted = true;
+    if (first && is_plain_http(cipher)) { /* later bytes may well be such letters by chance */
         receive_plain_on_tls(c);
         return;
     }

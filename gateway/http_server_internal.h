@@ -183,6 +183,7 @@ struct http_connection {
     bool client_ended : 1;  /* FIN came */
     bool broken : 1;        /* a write failed: nothing arrives any more */
     bool socket_closed : 1; /* uv_close has done its work */
+    bool greeted : 1;       /* TLS: its first bytes came */
     bool notified : 1; /* TLS: close_notify is sent, or must not be as the answer is cut on purpose
                         */
     union {

@@ -10,6 +10,7 @@
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "gateway/net_streams.h"
@@ -18,19 +19,71 @@ enum { ADDRESSES_MAX = 8, STAGGER_MS = 250, KEEPALIVE_S = 60 };
 
 /* ---- names ---- */
 
-struct net_lookup {
+/* libuv lets only half of its threads look names up at a time, and a name server that says nothing
+ * holds one for seconds: so a name is asked for once, however many wait for it. */
+struct question {
     uv_getaddrinfo_t request;
-    void (*done)(void *arg, int status, const struct addrinfo *); /* NULL: nobody waits any more */
+    struct question *next;
+    struct net_lookup *waiting;
+    int port;
+    char host[];
+};
+
+struct net_lookup {
+    struct net_lookup *next;
+    struct question *question;
+    void (*done)(void *arg, int status, const struct addrinfo *);
     void *arg;
 };
 
+static _Thread_local struct question *questions; /* of this thread's loop */
+
+static void forget_question(struct question *q)
+{
+    struct question **at = &questions;
+    while (*at && *at != q)
+        at = &(*at)->next;
+    if (*at)
+        *at = q->next;
+}
+
 static void on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
 {
-    struct net_lookup *lookup = request->data;
-    if (lookup->done)
+    struct question *q = request->data;
+    forget_question(q);
+    while (q->waiting) { /* each may cancel others */
+        struct net_lookup *lookup = q->waiting;
+        q->waiting = lookup->next;
         lookup->done(lookup->arg, status, list);
+        free(lookup);
+    }
     uv_freeaddrinfo(list);
-    free(lookup);
+    free(q);
+}
+
+static struct question *question_ask(uv_loop_t *loop, const char *host, int port)
+{
+    for (struct question *q = questions; q; q = q->next) {
+        if (q->port == port && q->request.loop == loop && strcmp(q->host, host) == 0)
+            return q;
+    }
+    struct question *q = calloc(1, sizeof *q + strlen(host) + 1);
+    if (!q)
+        return NULL;
+    char service[16];
+    snprintf(service, sizeof service, "%d", port);
+    strcpy(q->host, host);
+    q->port = port;
+    q->request.data = q;
+    const struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
+    if (uv_getaddrinfo(loop, &q->request, on_looked_up, host, service, &hints) != 0) {
+        free(q);
+        return NULL;
+    }
+    q->next = questions;
+    questions = q;
+    return q;
 }
 
 struct net_lookup *net_lookup_start(uv_loop_t *loop, const char *host, int port,
@@ -38,26 +91,27 @@ struct net_lookup *net_lookup_start(uv_loop_t *loop, const char *host, int port,
                                     void *arg)
 {
     struct net_lookup *lookup = calloc(1, sizeof *lookup);
-    if (!lookup)
-        return NULL;
-    char service[16];
-    snprintf(service, sizeof service, "%d", port);
-    const struct addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    lookup->request.data = lookup;
-    lookup->done = done;
-    lookup->arg = arg;
-    if (uv_getaddrinfo(loop, &lookup->request, on_looked_up, host, service, &hints) != 0) {
+    struct question *q = lookup ? question_ask(loop, host, port) : NULL;
+    if (!q) {
         free(lookup);
         return NULL;
     }
+    *lookup = (struct net_lookup){q->waiting, q, done, arg};
+    q->waiting = lookup;
     return lookup;
 }
 
 void net_lookup_cancel(struct net_lookup *lookup)
 {
-    lookup->done = NULL;
-    uv_cancel((uv_req_t *)&lookup->request);
+    struct question *q = lookup->question;
+    struct net_lookup **at = &q->waiting;
+    while (*at != lookup)
+        at = &(*at)->next;
+    *at = lookup->next;
+    free(lookup);
+    /* One that has begun goes on, and whoever asks next waits for it. */
+    if (!q->waiting && uv_cancel((uv_req_t *)&q->request) == 0)
+        forget_question(q);
 }
 
 void net_lookup_fail(struct fail *fail, const char *host, int status)
