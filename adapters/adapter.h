@@ -115,6 +115,8 @@ struct turn_run {
     struct arena *arena;
     /* one document at a time; the engine does not use it between frames */
     struct json_parser *json;
+    /* Work space within one call, likewise shared by all runs; NULL = the adapter takes its own. */
+    struct buffer *scratch;
     const struct delta_sink *out;
     /* For frame_repeats and frame_learn (support.h): forgotten by the engine before each head. NULL
      * = every frame is parsed. */

@@ -117,11 +117,11 @@ static int put_call(struct turn_run *run, struct openai_wire *w, int choice,
     if (!call)
         return -1;
     if (json_is(piece->arguments, JSON_OBJECT) || json_is(piece->arguments, JSON_ARRAY)) {
-        buffer_clear(&w->scratch);
-        if (json_dump(&w->scratch, piece->arguments))
+        buffer_clear(w->scratch);
+        if (json_dump(w->scratch, piece->arguments))
             return fail_set(&run->fail, FAIL_PROTOCOL,
                             "the arguments of a tool call are too large");
-        arguments = buffer_span(&w->scratch);
+        arguments = buffer_span(w->scratch);
     }
     if (!call->begun && begin_call(run, w, call, piece, arguments))
         return -1;

@@ -27,13 +27,27 @@ static bool key_in(struct span key, const struct span *list, size_t n)
 static bool room(struct turn_run *run, struct buffer *b, size_t n)
 {
     if (b->cap < n) {
-        char *p = arena_alloc(run->arena, 2 * n + JSON_PADDING);
+        size_t cap = b->cap ? 2 * n : n;
+        char *p = arena_alloc(run->arena, cap + JSON_PADDING);
         if (!p)
             return false;
-        *b = (struct buffer){.p = p, .cap = 2 * n, .limit = 2 * n};
+        *b = (struct buffer){.p = p, .cap = cap, .limit = cap};
     }
     buffer_clear(b);
     return true;
+}
+
+/* Work space for what is read of one frame: the engine's, which all runs share; else our own. */
+static bool scratch_room(struct turn_run *run, struct openai_wire *w, size_t n)
+{
+    if (run->scratch) {
+        w->scratch = run->scratch;
+        buffer_clear(w->scratch);
+        return buffer_reserve(w->scratch, n) != NULL;
+    }
+    if (!w->scratch)
+        w->scratch = arena_alloc(run->arena, sizeof *w->scratch);
+    return w->scratch && room(run, w->scratch, n);
 }
 
 /* The members of `object` that are neither null nor in `known`, as raw JSON in the scratch buffer.
@@ -41,22 +55,22 @@ static bool room(struct turn_run *run, struct buffer *b, size_t n)
 static struct span other_members(struct turn_run *run, struct openai_wire *w, struct json object,
                                  const struct span *known, size_t n_known)
 {
-    struct json_writer writer = json_writer(&w->scratch);
+    struct json_writer writer = json_writer(w->scratch);
     struct json_iter it = json_each(object);
-    buffer_clear(&w->scratch);
+    buffer_clear(w->scratch);
     while (json_next(&it)) {
         if (json_is(it.value, JSON_NULL) || key_in(it.key, known, n_known))
             continue;
         json_key_span(&writer, it.key);
-        json_dump(&w->scratch, it.value);
+        json_dump(w->scratch, it.value);
         writer.comma = true;
     }
-    if (w->scratch.error) {
+    if (w->scratch->error) {
         run_drift(run, "members too large to pass on");
         return span_of(NULL, 0);
     }
-    mend_lone_surrogates(w->scratch.p, w->scratch.n);
-    return buffer_span(&w->scratch);
+    mend_lone_surrogates(w->scratch->p, w->scratch->n);
+    return buffer_span(w->scratch);
 }
 
 static int put_others(struct turn_run *run, struct openai_wire *w, enum delta_place place,
@@ -227,7 +241,7 @@ static int64_t count_of(struct json usage, const char *key, const char *other)
 }
 
 /* Kept until the end: some services tell it in every chunk, and the last one counts. */
-static int keep_usage(struct turn_run *run, struct openai_wire *w, struct json usage, size_t size)
+static int keep_usage(struct turn_run *run, struct openai_wire *w, struct json usage)
 {
     struct delta_usage *u = &w->usage;
     w->has_usage = true;
@@ -245,12 +259,14 @@ static int keep_usage(struct turn_run *run, struct openai_wire *w, struct json u
     if (!json_int(json_get(usage, "prompt_tokens"), &n) ||
         !json_int(json_get(usage, "completion_tokens"), &n) || u->total < 0)
         return 0;
-    if (!room(run, &w->usage_raw, size))
+    buffer_clear(w->scratch);
+    if (json_dump(w->scratch, usage))
+        return 0;
+    if (!room(run, &w->usage_raw, w->scratch->n))
         return fail_memory(&run->fail);
-    if (json_dump(&w->usage_raw, usage) == 0) {
-        mend_lone_surrogates(w->usage_raw.p, w->usage_raw.n);
-        u->raw = buffer_span(&w->usage_raw);
-    }
+    buffer_append(&w->usage_raw, buffer_span(w->scratch));
+    mend_lone_surrogates(w->usage_raw.p, w->usage_raw.n);
+    u->raw = buffer_span(&w->usage_raw);
     return 0;
 }
 
@@ -359,7 +375,7 @@ static int read_message(struct turn_run *run, struct openai_wire *w, int choice,
     return json_is(legacy, JSON_OBJECT) ? openai_put_legacy_call(run, w, choice, legacy) : 0;
 }
 
-static int read_choice(struct turn_run *run, struct openai_wire *w, struct json value, size_t size)
+static int read_choice(struct turn_run *run, struct openai_wire *w, struct json value)
 {
     struct json delta = {0}, message = {0}, finish = {0}, refs = {0}, text = {0}, usage = {0};
     bool others = false;
@@ -406,7 +422,7 @@ static int read_choice(struct turn_run *run, struct openai_wire *w, struct json 
         w->lone = NULL;
     if (!whole && !json_is(delta, JSON_OBJECT) && put_text(run, w, choice, json_text(text)))
         return -1;
-    if (json_is(usage, JSON_OBJECT) && keep_usage(run, w, usage, size))
+    if (json_is(usage, JSON_OBJECT) && keep_usage(run, w, usage))
         return -1;
     return put_refs(run, w, choice, refs) || put_finish(run, w, choice, json_text(finish)) ? -1 : 0;
 }
@@ -465,9 +481,9 @@ static enum adapter_verdict read_answer(struct turn_run *run, struct openai_wire
     }
     if (is_truthy(error))
         return classify_error_object(run, error);
-    if (!room(run, &w->scratch, size))
+    if (!scratch_room(run, w, size))
         return fail_memory(&run->fail);
-    if (json_is(usage, JSON_OBJECT) && keep_usage(run, w, usage, size))
+    if (json_is(usage, JSON_OBJECT) && keep_usage(run, w, usage))
         return ADAPTER_FAIL;
     if (!json_is(choices, JSON_ARRAY))
         return w->has_usage && !w->whole ? ADAPTER_GO_ON : read_odd(run, w, root, text);
@@ -475,7 +491,7 @@ static enum adapter_verdict read_answer(struct turn_run *run, struct openai_wire
         return ADAPTER_FAIL;
     it = json_each(choices);
     while (json_next(&it)) {
-        if (read_choice(run, w, it.value, size))
+        if (read_choice(run, w, it.value))
             return ADAPTER_FAIL;
     }
     return ADAPTER_GO_ON;
@@ -497,7 +513,7 @@ enum adapter_verdict openai_wire_head(struct turn_run *run, struct openai_wire *
     *w = (struct openai_wire){.dialect = dialect,
                               .status = head->status,
                               .retry_after_s = head->retry_after_s,
-                              .content_type = arena_dup(run->arena, head->content_type)};
+                              .content_type = arena_text(run->arena, head->content_type)};
     if (!w->content_type.p)
         return fail_memory(&run->fail);
     if (head->status == 429 && w->retry_after_s <= 0)

@@ -143,7 +143,7 @@ static enum adapter_verdict zai_on_head(struct turn_run *run, const struct site_
     struct zai *z = run->state;
     z->status = head->status;
     z->retry_after_s = head->retry_after_s;
-    z->content_type = arena_dup(run->arena, head->content_type);
+    z->content_type = arena_text(run->arena, head->content_type);
     if (looks_like_html(head->content_type, span_of(NULL, 0)))
         return zai_fail_http(run, head->status, head->content_type, 0, span_of(NULL, 0));
     bool good = head->status == 200 || (z->at == ZAI_NEW_CHAT && head->status == 201);

@@ -1,5 +1,5 @@
 /*
- * base/arena.c - blocks of 256 bytes to 4 KiB, bump-allocated: each about a quarter of all that was
+ * base/arena.c - blocks of 256 bytes to 4 KiB, bump-allocated: each about an eighth of all that was
  * handed out before it, so that what holds little costs little. A request that a block would hold
  * badly gets a block of its own.
  */
@@ -100,7 +100,7 @@ static struct arena_block *block_for(struct arena *a, size_t n)
     if (a->blocks && a->blocks->used + n <= a->blocks->cap)
         return a->blocks;
     bool large = n > LARGE;
-    size_t cap = BLOCK_FIRST, quarter = arena_used(a) / 4, wanted = n > quarter ? n : quarter;
+    size_t cap = BLOCK_FIRST, eighth = arena_used(a) / 8, wanted = n > eighth ? n : eighth;
     while (cap < wanted && cap < BLOCK_MOST)
         cap *= 2;
     struct arena_block *b = make_block(large ? n : cap);

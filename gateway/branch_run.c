@@ -78,7 +78,7 @@ static struct answer_rules rules_for(const struct branch *b)
 }
 
 /* What a run takes of the arena besides, about: ids, names, the writer, what goes to the site. */
-enum { RUN_SMALL = 1024 };
+enum { RUN_SMALL = 2048 };
 
 /* With the first lease: a branch that waits for it costs little. */
 static int prepare_work(struct branch *b)
@@ -118,7 +118,7 @@ int branch_begin_run(struct branch *b)
     struct span note = catalogue_note(e->engine->catalogue, site, e->targets[b->target].model);
     if (prepare_work(b))
         return -1;
-    b->work->account_name = arena_dup(&e->arena, b->account->view.name);
+    b->work->account_name = arena_text(&e->arena, b->account->view.name);
     b->site_steps = 0;
     begin_feed(b);
     b->work->run = (struct turn_run){
@@ -130,6 +130,7 @@ int branch_begin_run(struct branch *b)
         .state = arena_alloc(&e->arena, state_size ? state_size : 1),
         .arena = &e->arena,
         .json = e->engine->json,
+        .scratch = &e->engine->scratch,
         .out = &b->work->feed.sink,
         .shape = &b->work->shape,
         .now_ms = clock_wall_ms(),

@@ -6,6 +6,9 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "gateway/clock.h"
 #include "gateway/engine_keep.h"
@@ -15,6 +18,7 @@
 #include "gateway/passage.h"
 
 enum { DAY_MS = 24 * 3600 * 1000 };
+enum { HEAP_MS = 10 * 1000, HEAP_SPARE = 4 << 20 };
 enum { PARSER_LIMIT = 128 * 1024 * 1024, OUT_LIMIT = 128 * 1024 * 1024 };
 
 static void on_accounts_timer(uv_timer_t *timer)
@@ -24,6 +28,26 @@ static void on_accounts_timer(uv_timer_t *timer)
 }
 
 static void on_day_timer(uv_timer_t *timer) { keep_tidy(timer->data); }
+
+/* A heap shrinks at its end alone, and long-lived blocks stand everywhere in one that thousands of
+ * streams have used: the pages between them are handed back when there are many. */
+static void on_heap_timer(uv_timer_t *timer)
+{
+    (void)timer;
+#ifdef __GLIBC__
+    struct mallinfo2 heap = mallinfo2();
+    if (heap.fordblks > HEAP_SPARE && heap.fordblks > heap.uordblks / 2)
+        malloc_trim(HEAP_SPARE);
+#endif
+}
+
+/* At most one look in HEAP_MS, and none while nothing is asked. */
+void engine_count_out(struct engine *engine)
+{
+    engine->n_exchanges--;
+    if (!uv_is_active((uv_handle_t *)&engine->heap_timer))
+        uv_timer_start(&engine->heap_timer, on_heap_timer, HEAP_MS, 0);
+}
 
 static void on_clock(uv_timer_t *clock) { exchange_clock(clock->data); }
 
@@ -122,6 +146,7 @@ static void make_parts(struct engine *engine)
     };
     uint64_t seed;
     buffer_init(&engine->out, OUT_LIMIT);
+    buffer_init(&engine->scratch, OUT_LIMIT);
     engine->json = json_parser_create(PARSER_LIMIT);
     engine->memory = turn_memory_create();
     engine->drift = drift_create();
@@ -157,6 +182,8 @@ static void start_timers(struct engine *engine)
 {
     uv_timer_init(engine->loop, &engine->clock);
     uv_timer_init(engine->loop, &engine->accounts_timer);
+    uv_timer_init(engine->loop, &engine->heap_timer);
+    uv_unref((uv_handle_t *)&engine->heap_timer);
     uv_timer_init(engine->loop, &engine->day_timer);
     engine->clock.data = engine->accounts_timer.data = engine->day_timer.data = engine;
     uv_timer_start(&engine->day_timer, on_day_timer, 0, DAY_MS);
@@ -237,6 +264,7 @@ static void on_upstream_closed(void *arg)
     upload_book_destroy(engine->uploads);
     token_file_close(&engine->token_file);
     buffer_free(&engine->out);
+    buffer_free(&engine->scratch);
     config_unref(engine->config);
     free(engine);
     c.closed(c.arg);
@@ -268,8 +296,10 @@ void engine_destroy(struct engine *engine, void (*closed)(void *), void *arg)
     *c = (struct engine_closing){engine, closed, arg};
     catalogue_destroy(engine->catalogue);
     loop_busy_stop(engine->busy);
-    engine->clock.data = engine->accounts_timer.data = engine->day_timer.data = c;
+    engine->clock.data = engine->accounts_timer.data = engine->heap_timer.data = c;
+    engine->day_timer.data = c;
     uv_close((uv_handle_t *)&engine->clock, on_timer_closed);
     uv_close((uv_handle_t *)&engine->accounts_timer, on_timer_closed);
+    uv_close((uv_handle_t *)&engine->heap_timer, on_timer_closed);
     uv_close((uv_handle_t *)&engine->day_timer, on_timer_closed);
 }

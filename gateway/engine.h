@@ -38,6 +38,7 @@ struct engine {
     struct deadlines deadlines; /* of exchanges */
     uv_timer_t clock;           /* rings for the earliest of them, and when exchanges are over */
     uv_timer_t accounts_timer;  /* somebody waits for an account's pace */
+    uv_timer_t heap_timer;      /* requests ended lately: what they left may go back */
     uv_timer_t day_timer;       /* what is old in the store goes */
     struct catalogue *catalogue;
     struct store *store;                     /* NULL for the built-in demo */
@@ -52,6 +53,7 @@ struct engine {
     struct token_file token_file;
     struct token_source tokens; /* over it */
     struct json_parser *json;   /* small bodies and site frames; never kept across a call */
+    struct buffer scratch;      /* of an adapter within one call (turn_run.scratch) */
     struct buffer out;          /* what one event wants to tell the client; empty between events */
     struct exchange *exchanges;
     struct exchange *over;    /* freed when nothing of them can be on its way back */
@@ -71,6 +73,8 @@ struct engine {
 struct key_time engine_key_time(const struct engine *);
 /* After a deadline was set, or an exchange is over: the clock rings in time. */
 void engine_wind_clock(struct engine *);
+/* One of n_exchanges is over. */
+void engine_count_out(struct engine *);
 /* A site answered something that its adapter does not know: counted, and said once an hour. */
 void engine_note_drift(struct engine *, const struct site_config *, const char *kind);
 /* NULL with fail. Takes a reference of the config. `rebuild`: what was stored is moved aside first.

@@ -43,11 +43,12 @@ enum {
     TIDY_MS = 10000,         /* for what goes on at the site when the client has its answer */
     LARGE_BODY = 256 * 1024, /* larger ones get a parser of their own: the shared one stays small */
     RUNS_BODY_MAX = 256 << 20, /* what the runs of one request may send to sites, about */
+    ALIGNMENT = _Alignof(max_align_t), /* each piece of an arena may lose as much */
     /* What a chat takes of its arena until it has an account: with a model's name and a target. */
-    SMALL_CHAT = sizeof(struct branch) + sizeof(struct target) + 32,
+    SMALL_CHAT = sizeof(struct branch) + sizeof(struct target) + 32 + ALIGNMENT,
     /* And the turn of one with two messages. */
     SMALL_TURN = sizeof(struct prompts) + sizeof(struct turn) +
-                 2 * (sizeof(struct message) + sizeof(struct part)),
+                 2 * (sizeof(struct message) + sizeof(struct part)) + 4 * ALIGNMENT,
     PARKED_BODY_MAX = 64 * 1024, /* bodies up to this size are read again in no time */
     BODY_GROWTH = 1024,   /* an API may read the body in another form that is a little longer */
     OUT_KEEP = 256 * 1024 /* the shared buffer gives memory above this back */
@@ -204,6 +205,7 @@ void exchange_flush(struct exchange *e)
         }
     }
     buffer_shrink(out, OUT_KEEP);
+    buffer_shrink(&e->engine->scratch, OUT_KEEP);
     e->advancing = nested;
 }
 
@@ -948,7 +950,7 @@ static void exchange_destroy(struct exchange *e)
         engine->exchanges = e->next;
     if (e->next)
         e->next->prev = e->prev;
-    engine->n_exchanges--;
+    engine_count_out(engine);
     if (e->answer)
         answer_free(e->answer);
     if (e->state)

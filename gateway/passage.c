@@ -1094,7 +1094,7 @@ static void destroy(struct passage *p)
         p->engine->passages = p->next;
     if (p->next)
         p->next->prev = p->prev;
-    p->engine->n_exchanges--;
+    engine_count_out(p->engine);
     if (p->limited)
         limited_key_unref(p->limited);
     buffer_free(&p->kept);

@@ -114,7 +114,7 @@ struct chunk_emitter *chunk_emitter_create(struct arena *arena, struct span id, 
     json_member(&w, "object", SPAN("chat.completion.chunk"));
     json_member_int(&w, "created", created);
     json_member(&w, "model", model);
-    e->fixed = arena_dup(arena, buffer_span(&text));
+    e->fixed = arena_text(arena, buffer_span(&text));
     bool good = !text.error && e->fixed.p && render_head(e, span_of("", 0)) == 0;
     buffer_free(&text);
     return good ? e : NULL;
