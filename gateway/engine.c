@@ -37,7 +37,7 @@ static void on_heap_timer(uv_timer_t *timer)
 #ifdef __GLIBC__
     struct mallinfo2 heap = mallinfo2();
     if (heap.fordblks > HEAP_SPARE && heap.fordblks > heap.uordblks / 2)
-        malloc_trim(HEAP_SPARE);
+        malloc_trim(0);
 #endif
 }
 
