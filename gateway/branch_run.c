@@ -34,13 +34,21 @@ static uint64_t memory_scope(const struct branch *b)
 static void keep_in_memory(void *owner, struct span key, struct span value)
 {
     struct branch *b = owner;
+    shared_enter(branch_engine(b)->shared);
     turn_memory_keep(branch_engine(b)->memory, memory_scope(b), key, value, branch_now_ms(b));
+    shared_leave(branch_engine(b)->shared);
 }
 
 static struct span recall_from_memory(void *owner, struct span key)
 {
     struct branch *b = owner;
-    return turn_memory_recall(branch_engine(b)->memory, memory_scope(b), key, branch_now_ms(b));
+    struct shared *shared = branch_engine(b)->shared;
+    shared_enter(shared);
+    struct span value =
+        turn_memory_recall(branch_engine(b)->memory, memory_scope(b), key, branch_now_ms(b));
+    value = shared_lend(shared, value);
+    shared_leave(shared);
+    return value;
 }
 
 /* What we do for it. */
@@ -104,6 +112,7 @@ int branch_begin_run(struct branch *b)
         return -1;
     b->work->account_name = arena_dup(&e->arena, b->account->view.name);
     b->site_steps = 0;
+    b->work->request_waits = false;
     begin_feed(b);
     b->work->run = (struct turn_run){
         .turn = branch_again_turn(b) ? branch_again_turn(b) : branch_site_turn(b),
