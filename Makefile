@@ -8,13 +8,14 @@ PREFIX ?= /usr/local
 T ?= 60
 ARGS ?=
 
-.PHONY: help deps ranks run build test test-unit test-e2e test-apps bench bench-small sites lint format fuzz install clean
+.PHONY: help deps ranks run build test test-unit test-e2e test-apps test-threads bench bench-small sites lint format fuzz install clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run         build the release and serve (ARGS="-c FILE" is passed on)'
 	@echo 'make test        unit and end-to-end tests with sanitizers; test-unit, test-e2e: one half'
 	@echo 'make test-apps   the real SillyTavern and a real browser (installs Chromium, Node.js and 500 MB of npm packages)'
+	@echo 'make test-threads  several event loops under ThreadSanitizer'
 	@echo 'make lint        formatting, clang-tidy, cppcheck, direction of includes'
 	@echo 'make format      format all C sources'
 	@echo 'make fuzz T=60   every fuzz target for T seconds'
@@ -53,6 +54,9 @@ test-e2e:
 
 test-apps:
 	@scripts/test apps
+
+test-threads:
+	@scripts/test threads
 
 bench:
 	@scripts/bench
