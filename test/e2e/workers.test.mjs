@@ -155,7 +155,6 @@ describe('several event loops', {timeout: 300000}, () => {
     const gateway = new Gateway({sites: [{name: 'demo', adapter: 'demo'}]});
     const path = join(gateway.directory, 'socket');
     gateway.config.server = {...server, listen: ['127.0.0.1:0', `unix:${path}`]};
-    gateway.stdout = '';
     await gateway.start();
     const answers = await many(40, () => send(gateway, '/health', {at: {socketPath: path}}));
     assert.ok(answers.every((a) => a.status === 200));
@@ -485,6 +484,7 @@ describe('several event loops together', {timeout: 300000}, () => {
     assert.ok((await many(20, (i) => ask(gateway, `talk ${i}`, {headers: auth('k')}))).every((a) => a.status === 200));
     gateway.signal('SIGTERM');
     assert.equal(await gateway.exit(), 0);
+    gateway.stdout = '';
     await gateway.start();
     const answers = await many(40, (i) => ask(gateway, `again ${i}`, {headers: auth('k')}));
     assert.equal(answers.filter((a) => a.status === 200).length, 10);
