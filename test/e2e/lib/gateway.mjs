@@ -7,6 +7,7 @@ import {mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {dirname, join, resolve} from 'node:path';
 import {fileURLToPath} from 'node:url';
+import {addConfiguration, addEnvironment, found, Watch} from './secrets.mjs';
 import {anyOf} from './wait.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -66,17 +67,20 @@ export async function run(args, {env = {}, cwd, timeout = 20000} = {}) {
   const [code] = await once(child, 'close');
   clearTimeout(timer);
   assert.doesNotMatch(stderr, SANITIZER);
+  assert.deepEqual(found(stdout + stderr, `dragoman ${args[0]}`), []);
   return {code, stdout, stderr};
 }
 
 export class Gateway {
-  constructor(config, {args, env = {}, program = binary} = {}) {
+  /** `passes`: what its site answers reaches clients as it is, secrets that the site was told included. */
+  constructor(config, {args, env = {}, program = binary, passes = false} = {}) {
     this.program = program;
     this.directory = mkdtempSync(join(tmpdir(), 'dragoman-e2e-'));
     this.file = join(this.directory, 'gateway.toml');
     this.config = config;
     this.args = args ?? ['serve', '-c', this.file];
     this.env = env;
+    this.passes = passes;
     this.stdout = '';
     this.stderr = '';
   }
@@ -84,20 +88,25 @@ export class Gateway {
   write(config) {
     this.config = config;
     const server = {listen: ['127.0.0.1:0'], data_dir: join(this.directory, 'data'), log_level: 'debug', ...workers, ...config.server};
+    addConfiguration(config);
     writeFileSync(this.file, typeof config.text === 'string' ? config.text : configText({...config, server}), {mode: 0o600});
   }
 
   async start() {
     if (this.config) this.write(this.config);
+    addEnvironment(this.env);
+    const watch = this.watch = new Watch({passes: this.passes});
     this.child = spawn(this.program, this.args, {env: environment(this.env), cwd: this.directory, stdio: ['ignore', 'pipe', 'pipe']});
     this.child.stdout.on('data', (d) => (this.stdout += d));
     this.child.stderr.on('data', (d) => (this.stderr += d));
     this.closed = once(this.child, 'close');
+    this.child.on('close', () => watch.ended(this.stdout + this.stderr, this.directory));
     await this.#until(() => /\n/.test(this.stdout), 'the line with the base URL', START_MS);
     this.base = /(https?:\/\/\S+\/v1)/.exec(this.stdout)?.[1];
     assert.ok(this.base, `no base URL in ${JSON.stringify(this.stdout)}`);
     this.origin = this.base.slice(0, -3);
     this.port = Number(new URL(this.base).port);
+    this.watch.listens(this.port);
     return this;
   }
 
@@ -131,13 +140,25 @@ export class Gateway {
     clearTimeout(timer);
     assert.doesNotMatch(this.stderr, SANITIZER);
     assert.equal(signal, null, `ended by ${signal}; its last words:\n${this.stderr.slice(-2000)}`);
+    assert.deepEqual(this.watch.leaks, []);
     return code;
+  }
+
+  /** Where everybody on the machine may see them. */
+  async #lookAtMetrics() {
+    try {
+      const answer = await fetch(`${this.origin}/metrics`, {headers: {connection: 'close'}, signal: AbortSignal.timeout(1000)});
+      this.watch.metrics(await answer.text());
+    } catch {} // full, stopping, or not ours to ask
   }
 
   async stop() {
     if (!this.child) return;
     try {
-      if (this.child.exitCode === null && !this.child.signalCode) this.signal('SIGTERM');
+      if (this.child.exitCode === null && !this.child.signalCode) {
+        await this.#lookAtMetrics();
+        this.signal('SIGTERM');
+      }
       assert.equal(await this.exit(), 0, `exit code; its last words:\n${this.stderr.slice(-2000)}`);
     } finally {
       rmSync(this.directory, {recursive: true, force: true});
