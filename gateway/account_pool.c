@@ -859,8 +859,8 @@ bool account_pool_wait(struct account_pool *pool, const struct site_config *site
 {
     shared_enter(pool->shared);
     struct pool_site *s = find_site(pool, site->settings.name);
-    bool waits = s && (again || s->queue.n < s->queue_max) &&
-                 fair_queue_add(&s->queue, group, w, again);
+    bool waits =
+        s && (again || s->queue.n < s->queue_max) && fair_queue_add(&s->queue, group, w, again);
     if (waits && retry_at_ms != UINT64_MAX && pool->hooks.wake_at)
         pool->hooks.wake_at(pool->hooks.owner, retry_at_ms);
     shared_leave(pool->shared);

@@ -9,9 +9,9 @@
  * ready account is left, and become ready with the first success. Sans-IO: times are monotonic
  * milliseconds (uv_now), handed in.
  *
- * With several event loops a waiter of another loop cannot be asked what it makes of an account that
- * came free, and whoever comes first must not take it away before the waiter hears of it. So the
- * account is leased on the waiter's behalf (waiter.take), and given to it.
+ * With several event loops a waiter of another loop cannot be asked what it makes of an account
+ * that came free, and whoever comes first must not take it away before the waiter hears of it. So
+ * the account is leased on the waiter's behalf (waiter.take), and given to it.
  */
 #ifndef DRAGOMAN_GATEWAY_ACCOUNT_POOL_H
 #define DRAGOMAN_GATEWAY_ACCOUNT_POOL_H

@@ -5,8 +5,8 @@
  * which service it is: another one under the same name does not inherit it. A fetch is one
  * adapter run without an exchange: its arena, its request, its body buffer.
  *
- * With several event loops, lists are looked at and changed inside the lock, and fetched by one loop:
- * the others mark what they want and knock.
+ * With several event loops, lists are looked at and changed inside the lock, and fetched by one
+ * loop: the others mark what they want and knock.
  */
 #include "gateway/catalogue.h"
 
@@ -590,8 +590,7 @@ static bool site_each(struct catalogue *c, const struct site_config *site,
     return false;
 }
 
-static struct span find_note(struct catalogue *c, const struct site_config *site,
-                             struct span model)
+static struct span find_note(struct catalogue *c, const struct site_config *site, struct span model)
 {
     struct live_list *l = list_of(c, site->settings.name);
     struct span base = site->adapter->base_model ? site->adapter->base_model(model) : model;

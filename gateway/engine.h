@@ -94,12 +94,13 @@ struct engine *engine_create(uv_loop_t *, struct config *, bool rebuild, struct 
 struct engine *engine_create_beside(struct engine *first, uv_loop_t *);
 /* Several loops use what `first` has in common with them from now on. */
 void engine_share(struct engine *first, struct shared *);
-/* A new config for what comes next: the first engine, then the others, all while no other loop runs.
- * 0, or -1 when memory is short. */
+/* A new config for what comes next: the first engine, then the others, all while no other loop
+ * runs. 0, or -1 when memory is short. */
 int engine_reload(struct engine *, struct config *);
 /* Cancels every exchange at once (the end of a graceful stop). */
 void engine_cancel_all(struct engine *);
-/* After all exchanges are over, the first engine's after all others'; `closed` when every handle is closed and the engine is freed. */
+/* After all exchanges are over, the first engine's after all others'; `closed` when every handle is
+ * closed and the engine is freed. */
 void engine_destroy(struct engine *, void (*closed)(void *), void *arg);
 
 #endif

@@ -116,7 +116,7 @@ static enum http_welcome welcome_of(const struct http_server *s, const struct ip
     if (s->crowd->n - s->crowd->n_refused >= limit)
         return HTTP_FULL;
     return of_one && peer_count_of(&s->crowd->peers, peer) >= of_one ? HTTP_FULL_FOR_ADDRESS
-                                                              : HTTP_WELCOME;
+                                                                     : HTTP_WELCOME;
 }
 
 /* Inside the lock, so that two servers do not both take the last place. */

@@ -64,8 +64,8 @@ struct http_server *http_server_create_first(uv_loop_t *, struct config *,
 struct http_server *http_server_create_beside(struct http_server *first, uv_loop_t *,
                                               const struct http_handler *, struct fail *);
 /* New connections and requests see the new limits; listeners are added and removed to fit. 0, or -1
- * with fail and the old state kept. With several servers: the first, then the others, while no other
- * loop runs. */
+ * with fail and the old state kept. With several servers: the first, then the others, while no
+ * other loop runs. */
 int http_server_reload(struct http_server *, struct config *, struct fail *);
 /* Stops accepting, closes idle connections; answers in work go on with Connection: close. */
 void http_server_stop(struct http_server *);

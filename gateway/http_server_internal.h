@@ -110,11 +110,11 @@ struct http_server {
     struct deadlines deadlines;          /* of connections */
     struct http_connection *connections; /* all, doubly linked */
     struct http_connection *ready;       /* to be looked at in the next turn, singly linked */
-    struct http_crowd *crowd; /* the first server's */
+    struct http_crowd *crowd;            /* the first server's */
     struct http_crowd own_crowd;
     struct http_server *first; /* whose listeners ours are beside; itself, or another */
     bool shares_ports;
-    size_t open_handles;     /* closed when this is zero after destroy */
+    size_t open_handles; /* closed when this is zero after destroy */
     bool stopping, destroying;
     uint64_t complained_ms; /* the last time that accepting failed aloud */
     void (*closed)(void *);

@@ -2,10 +2,10 @@
  * gateway/log.c - see log.h. Lines are built in memory and leave with one write(2), so that lines
  * of several loops never mix.
  *
- * This is the one place with global state: a log belongs to the process. How lines look changes with
- * a reload, while no other loop runs. The hard part is that a
- * line may carry bytes from anywhere (a client's path, a site's error): control characters, DEL, C1
- * controls and broken UTF-8 are escaped, so that a line stays one line and a terminal stays itself.
+ * This is the one place with global state: a log belongs to the process. How lines look changes
+ * with a reload, while no other loop runs. The hard part is that a line may carry bytes from
+ * anywhere (a client's path, a site's error): control characters, DEL, C1 controls and broken UTF-8
+ * are escaped, so that a line stays one line and a terminal stays itself.
  */
 #include "gateway/log.h"
 

@@ -83,7 +83,8 @@ void metrics_gather(struct engine *engine, struct http_exchange *http,
 {
     static const struct client_work_ops ops = {.gone = on_gone, .drained = on_drained};
     struct shared *shared = engine->shared;
-    struct gather *g = shared ? calloc(1, sizeof *g + shared->n_mailboxes * sizeof g->questions[0]) : NULL;
+    struct gather *g =
+        shared ? calloc(1, sizeof *g + shared->n_mailboxes * sizeof g->questions[0]) : NULL;
     if (!g) {
         struct metrics_loop loop;
         metrics_loop_read(&loop, engine);

@@ -2,8 +2,8 @@
  * gateway/metrics_gather.h - answers GET /metrics with the figures of all event loops, whichever of
  * them was asked.
  *
- * What is common to the loops is counted in one place (engine.h); the rest each loop is asked for by
- * a mail, and the answer waits for the last of them.
+ * What is common to the loops is counted in one place (engine.h); the rest each loop is asked for
+ * by a mail, and the answer waits for the last of them.
  */
 #ifndef DRAGOMAN_GATEWAY_METRICS_GATHER_H
 #define DRAGOMAN_GATEWAY_METRICS_GATHER_H

@@ -1046,16 +1046,16 @@ static void log_access(const struct passage *p)
 static void count_request(const struct passage *p)
 {
     engine_count_request(p->engine,
-                          &(struct metrics_request){
-                              .site = site_of(p)->settings.name,
-                              .key = p->grant.key ? p->grant.key->name : SPAN(""),
-                              .api = "passage",
-                              .end = end_names[p->end],
-                              .ms = (int64_t)(now_ms(p) - p->started_ms),
-                              .first_ms = p->first_ms ? (int64_t)(p->first_ms - p->started_ms) : -1,
-                              .bytes_in = p->bytes_in,
-                              .bytes_out = p->bytes_out,
-                          });
+                         &(struct metrics_request){
+                             .site = site_of(p)->settings.name,
+                             .key = p->grant.key ? p->grant.key->name : SPAN(""),
+                             .api = "passage",
+                             .end = end_names[p->end],
+                             .ms = (int64_t)(now_ms(p) - p->started_ms),
+                             .first_ms = p->first_ms ? (int64_t)(p->first_ms - p->started_ms) : -1,
+                             .bytes_in = p->bytes_in,
+                             .bytes_out = p->bytes_out,
+                         });
 }
 
 static enum passage_step step_finish(struct passage *p)

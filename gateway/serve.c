@@ -4,7 +4,8 @@
  * Two phases of stopping: gracefully on the first SIGTERM or SIGINT (no new connections, streams
  * may end for up to 30 s), at once on the second or when the time is over. SIGHUP reloads; a config
  * that is bad is reported and the old one stays. This is the first event loop; with server.workers
- * above 1 there are others beside it (workers.h), which stand still during a reload and end before it.
+ * above 1 there are others beside it (workers.h), which stand still during a reload and end before
+ * it.
  */
 #include "gateway/serve.h"
 
@@ -33,7 +34,7 @@ struct server {
     const char *file;
     struct engine *engine;
     struct http_server *http;
-    struct shared *shared;      /* these three are NULL with one event loop */
+    struct shared *shared; /* these three are NULL with one event loop */
     struct mailbox *mailbox;
     struct workers *workers;    /* the others */
     struct control *control;    /* NULL: it could not be had */

@@ -1,6 +1,6 @@
 /*
- * gateway/shared.h - what several event loops need to share accounts, limits and books: one lock for
- * all of it, and a mailbox for each loop.
+ * gateway/shared.h - what several event loops need to share accounts, limits and books: one lock
+ * for all of it, and a mailbox for each loop.
  *
  * With one loop there is neither: every `struct shared *` is NULL, and nothing below does anything.
  *

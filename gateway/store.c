@@ -3,9 +3,9 @@
  *
  * Rows wait in a list that is looked up by key, so that one row waits once. A job takes all of them
  * to the thread pool, where they become one transaction; jobs never overlap, so the file needs no
- * lock of ours. Another loop that has saved something, or asks, leaves it with the rest and knocks at
- * the door of the loop that starts jobs. The hard part is the end: everything that waits is written, the file is closed on
- * the thread pool too, then the timer, then the memory.
+ * lock of ours. Another loop that has saved something, or asks, leaves it with the rest and knocks
+ * at the door of the loop that starts jobs. The hard part is the end: everything that waits is
+ * written, the file is closed on the thread pool too, then the timer, then the memory.
  */
 #include "gateway/store.h"
 

@@ -6,8 +6,8 @@
  * at a time (data_lock.h). Read once, at start; written by libuv's thread pool, never on the loop.
  *
  * Threads: with one event loop every function here is called on its thread, every callback comes
- * there. With several (store_share), saving and asking may happen on any of them, and callbacks come
- * on the loop that asked; the loop that the store was created for starts the jobs of all.
+ * there. With several (store_share), saving and asking may happen on any of them, and callbacks
+ * come on the loop that asked; the loop that the store was created for starts the jobs of all.
  * Ownership: what is handed in is copied; what a callback gets is valid during the call.
  *
  * What is durable when. Saves collect in memory, one a row: a later save of the same row replaces
