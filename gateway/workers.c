@@ -29,7 +29,8 @@ struct worker {
 };
 
 struct workers {
-    struct mailbox *first; /* of the first loop */
+    struct engine *engine; /* the first loop's */
+    struct mailbox *first; /* its mailbox */
     uv_sem_t paused, go_on;
     size_t n, n_over;
     struct worker list[];
@@ -46,12 +47,15 @@ size_t workers_wanted(const struct config *config)
 
 /* ---- the end of one ---- */
 
+/* Whoever waits for an account's pace may have had his clock on that loop: it is wound again here. */
 static void on_over(struct mail *mail)
 {
     struct worker *w = WORKER_OF(mail, over);
+    struct engine *first = w->all->engine;
     uv_thread_join(&w->thread);
     w->ended = true;
     w->all->n_over++;
+    account_pool_tick(first->accounts, uv_now(first->loop));
 }
 
 static void on_engine_closed(void *arg)
@@ -181,6 +185,7 @@ struct workers *workers_create(struct engine *first, struct http_server *http, s
         fail_memory(fail);
         return NULL;
     }
+    all->engine = first;
     all->first = mailbox_here();
     if (uv_sem_init(&all->paused, 0) || uv_sem_init(&all->go_on, 0))
         abort(); /* only without memory, at the very start */

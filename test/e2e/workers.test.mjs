@@ -274,6 +274,46 @@ describe('accounts of several event loops', {timeout: 300000}, () => {
   });
 });
 
+/** Ends the gateway the hard way when a token is used that it has logged in for. */
+class Fatal extends Sophnet {
+  playground(r, res) {
+    const token = this.bearer(r);
+    if (this.anonymous.has(token)) {
+      this.used = token;
+      this.kill?.();
+    }
+    return super.playground(r, res);
+  }
+}
+
+describe('credentials of several event loops', {timeout: 300000}, () => {
+  it('are on disk before any of them uses one', async () => {
+    const site = await new Fatal().start();
+    const config = {server, sites: [{name: 'soph', adapter: 'sophnet', ...site.config(), max_concurrent: 50, accounts: [{name: 'g', guest: true}]}]};
+    const gateway = new Gateway(config);
+    gateway.config.server = {...server, data_dir: join(gateway.directory, 'data')};
+    for (let round = 0; round < 4; round++) {
+      gateway.stdout = '';
+      await gateway.start();
+      site.anonymous.clear(); // what it holds is worth nothing any more: it has to log in
+      site.kill = () => gateway.signal('SIGKILL');
+      const answers = many(20, (i) => ask(gateway, `hi ${i}`, {model: 'soph/DeepSeek-V3-Fast'}).catch(() => null));
+      await gateway.closed;
+      await answers;
+      site.kill = null;
+      const {used, logins} = site;
+      gateway.stdout = '';
+      await gateway.start();
+      assert.equal((await ask(gateway, 'again', {model: 'soph/DeepSeek-V3-Fast'})).status, 200);
+      assert.deepEqual([site.used, site.logins], [used, logins], 'it logged in again');
+      gateway.signal('SIGTERM');
+      assert.equal(await gateway.exit(), 0);
+    }
+    await gateway.stop();
+    await site.stop();
+  });
+});
+
 describe('limits of several event loops', {timeout: 300000}, () => {
   const N = 25;
 
