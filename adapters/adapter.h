@@ -19,6 +19,7 @@
 #include "base/buffer.h"
 #include "base/fail.h"
 #include "base/json.h"
+#include "base/json_template.h"
 #include "sse/frame.h"
 
 enum adapter_step {
@@ -115,6 +116,9 @@ struct turn_run {
     /* one document at a time; the engine does not use it between frames */
     struct json_parser *json;
     const struct delta_sink *out;
+    /* For frame_repeats and frame_learn (support.h): forgotten by the engine before each head. NULL
+     * = every frame is parsed. */
+    struct json_template *shape;
     struct fail fail;
     /* Set by the adapter with a good answer that used the account up: it rests so long after it. */
     int rest_s;

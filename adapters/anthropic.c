@@ -168,13 +168,11 @@ static enum adapter_verdict whole_answer(struct turn_run *run, struct anthropic 
 static enum adapter_verdict on_frame(struct turn_run *run, const struct frame *frame)
 {
     struct anthropic *a = run->state;
-    struct message_event event;
     if (!a->good)
         return anthropic_refused(run, a, span_trim(frame->data));
     if (a->whole)
         return whole_answer(run, a, span_trim(frame->data));
-    return message_event_read(run, frame, &event) ? anthropic_read_event(run, a, &event)
-                                                  : ADAPTER_GO_ON;
+    return anthropic_read_frame(run, a, frame);
 }
 
 /* Without message_stop: a stop_reason says that nothing is missing. */

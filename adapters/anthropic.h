@@ -117,8 +117,8 @@ struct span anthropic_memory_key(struct turn_run *, struct span call_id);
 
 /* ---- the answer (anthropic_stream.c) ---- */
 
-enum adapter_verdict anthropic_read_event(struct turn_run *, struct anthropic *,
-                                          const struct message_event *);
+enum adapter_verdict anthropic_read_frame(struct turn_run *, struct anthropic *,
+                                          const struct frame *);
 /* The answer in one piece. */
 enum adapter_verdict anthropic_read_message(struct turn_run *, struct anthropic *, struct json);
 /* The body ended, or message_stop came. */

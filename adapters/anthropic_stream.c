@@ -301,8 +301,8 @@ static int end_block_at(struct turn_run *run, struct anthropic *a, int64_t index
     return block ? end_block(run, a, block) : 0;
 }
 
-enum adapter_verdict anthropic_read_event(struct turn_run *run, struct anthropic *a,
-                                          const struct message_event *e)
+static enum adapter_verdict read_event(struct turn_run *run, struct anthropic *a,
+                                       const struct message_event *e)
 {
     int error = 0;
     switch (e->kind) {
@@ -323,6 +323,51 @@ enum adapter_verdict anthropic_read_event(struct turn_run *run, struct anthropic
         run_drift(run, "unknown event");
     }
     return error ? ADAPTER_FAIL : ADAPTER_GO_ON;
+}
+
+/* Pieces of a block are most of what comes, and alike: text, thinking, a call's arguments. */
+enum { AGAIN_TEXT, AGAIN_THINKING, AGAIN_ARGUMENTS /* and on: with the call's number */ };
+
+static int put_again(struct turn_run *run, struct anthropic *a, const struct json_like *like)
+{
+    switch (like->meaning) {
+    case AGAIN_TEXT: return put_text(run, a, like->string);
+    case AGAIN_THINKING: return put_thinking(run, a, like->string);
+    default:
+        return delta_tool_arguments(run->out, 0, like->meaning - AGAIN_ARGUMENTS, like->string);
+    }
+}
+
+static void learn(struct turn_run *run, struct anthropic *a, const struct frame *frame,
+                  const struct message_event *e)
+{
+    static const char *const text[] = {"delta", "text", NULL};
+    static const char *const thinking[] = {"delta", "thinking", NULL};
+    static const char *const arguments[] = {"delta", "partial_json", NULL};
+    const struct block *block = block_find(&a->open, e->index);
+    struct span type = json_get_text(e->inner, "type");
+    if (span_eq(type, SPAN("text_delta")))
+        frame_learn(run, frame, text, NULL, AGAIN_TEXT);
+    else if (span_eq(type, SPAN("thinking_delta")))
+        frame_learn(run, frame, thinking, NULL, AGAIN_THINKING);
+    else if (span_eq(type, SPAN("input_json_delta")) && block && block->kind == BLOCK_TOOL &&
+             block->pieces)
+        frame_learn(run, frame, arguments, NULL, AGAIN_ARGUMENTS + block->call);
+}
+
+enum adapter_verdict anthropic_read_frame(struct turn_run *run, struct anthropic *a,
+                                          const struct frame *frame)
+{
+    struct message_event e;
+    struct json_like like;
+    if (frame_repeats(run, frame, &like))
+        return put_again(run, a, &like) ? ADAPTER_FAIL : ADAPTER_GO_ON;
+    if (!message_event_read(run, frame, &e))
+        return ADAPTER_GO_ON;
+    enum adapter_verdict verdict = read_event(run, a, &e);
+    if (verdict == ADAPTER_GO_ON && e.kind == EVENT_BLOCK_DELTA)
+        learn(run, a, frame, &e);
+    return verdict;
 }
 
 enum adapter_verdict anthropic_read_message(struct turn_run *run, struct anthropic *a,

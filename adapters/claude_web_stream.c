@@ -261,6 +261,29 @@ static int put_piece(struct turn_run *run, struct claude_web_stream *s,
     return 0;
 }
 
+/* Pieces with text, of a block that has had some: nothing but the text is told. */
+static int put_again(struct turn_run *run, struct claude_web_stream *s,
+                     const struct json_like *like)
+{
+    return like->meaning == PIECE_THINKING ? delta_reasoning(run->out, 0, like->string)
+                                           : put_text(run, s, like->string);
+}
+
+static void learn(struct turn_run *run, struct claude_web_stream *s, const struct frame *frame,
+                  const struct message_event *e)
+{
+    static const char *const text[] = {"delta", "text", NULL};
+    static const char *const thinking[] = {"delta", "thinking", NULL};
+    const struct block *block = block_find(&s->blocks, e->index);
+    struct span type = json_get_text(e->inner, "type");
+    if (block && (block->kind == BLOCK_TOOL || block->kind == BLOCK_RESULT))
+        return;
+    if (span_eq(type, SPAN("text_delta")) && json_get_text(e->inner, "text").n)
+        frame_learn(run, frame, text, NULL, PIECE_TEXT);
+    else if (span_eq(type, SPAN("thinking_delta")) && json_get_text(e->inner, "thinking").n)
+        frame_learn(run, frame, thinking, NULL, PIECE_THINKING);
+}
+
 /* ---- the end ---- */
 
 static int read_stop(struct turn_run *run, struct claude_web_stream *s, struct span reason)
@@ -401,12 +424,19 @@ enum adapter_verdict claude_web_read_frame(struct turn_run *run, struct claude_w
 {
     struct claude_web_stream *s = &c->stream;
     struct message_event e;
+    struct json_like like;
     int error = 0;
+    if (frame_repeats(run, frame, &like))
+        return put_again(run, s, &like) ? ADAPTER_FAIL : ADAPTER_GO_ON;
     if (!message_event_read(run, frame, &e))
         return ADAPTER_GO_ON;
     s->any_event = true;
     switch (e.kind) {
-    case EVENT_BLOCK_DELTA: error = put_piece(run, s, &e); break;
+    case EVENT_BLOCK_DELTA:
+        error = put_piece(run, s, &e);
+        if (!error)
+            learn(run, s, frame, &e);
+        break;
     case EVENT_BLOCK_START: error = begin_block(run, s, &e); break;
     case EVENT_BLOCK_STOP: error = end_block_at(run, s, e.index); break;
     case EVENT_MESSAGE_START: error = begin_message(run, c, &e); break;

@@ -13,6 +13,8 @@ static int put_text(const struct delta_sink *sink, enum delta_kind kind, int cho
 {
     if (text.n == 0)
         return 0;
+    if (sink->put_text)
+        return sink->put_text(sink->owner, kind, choice, text);
     return put(sink, &(struct delta){.kind = kind, .choice = choice, .text = text});
 }
 

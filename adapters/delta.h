@@ -60,6 +60,9 @@ struct delta {
 struct delta_sink {
     int (*put)(void *owner, const struct delta *);
     void *owner;
+    /* The same for the kinds that are nothing but a text, which are nearly all there are: without a
+     * struct to fill. NULL = all come by `put`. */
+    int (*put_text)(void *owner, enum delta_kind, int choice, struct span text);
 };
 
 int delta_text(const struct delta_sink *, int choice,

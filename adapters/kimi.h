@@ -71,7 +71,7 @@ struct kimi_block {
 
 /* Where text goes out: the answer, or the reasoning. */
 struct kimi_channel {
-    const struct kimi_block *last; /* whose text went out last; NULL = nothing did */
+    struct kimi_block *last; /* whose text went out last; NULL = nothing did */
 };
 
 struct kimi_stream {

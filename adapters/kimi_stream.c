@@ -296,6 +296,53 @@ static enum adapter_verdict take_event(struct turn_run *run, struct kimi *k, str
     return verdict;
 }
 
+/* ---- pieces of a block like the one before ---- */
+
+/* Has the object no other members than these (up to NULL)? */
+static bool has_only(struct json object, const char *const *keys)
+{
+    struct json_iter it = json_each(object);
+    while (json_next(&it)) {
+        const char *const *key = keys;
+        while (*key && !span_eq(it.key, span_str(*key)))
+            key++;
+        if (!*key)
+            return false;
+    }
+    return true;
+}
+
+/* The event appended to a block, and did nothing else: its channel ends with that block. */
+static void learn(struct turn_run *run, struct kimi_stream *s, const struct frame *frame,
+                  struct json root)
+{
+    static const char *const of_root[] = {"op", "mask", "eventOffset", "block", NULL};
+    static const char *const of_block[] = {"id", "parentId", "text", "think", NULL};
+    static const char *const of_part[] = {"content", NULL};
+    static const char *const ignored[] = {"eventOffset", NULL};
+    struct json block = json_get(root, "block"), text = json_get(block, "text");
+    bool think = json_is(text, JSON_MISSING);
+    struct json part = think ? json_get(block, "think") : text;
+    bool appends =
+        span_eq(json_get_text(root, "op"), SPAN("append")) &&
+        is_masked(json_get_text(root, "mask"), think ? SPAN("block.think") : SPAN("block.text")) &&
+        json_get_text(part, "content").n;
+    bool both = !think && !json_is(json_get(block, "think"), JSON_MISSING);
+    if (appends && !both && has_only(root, of_root) && has_only(block, of_block) &&
+        has_only(part, of_part)) {
+        const char *const path[] = {"block", think ? "think" : "text", "content", NULL};
+        const struct kimi_block *b = block_of(run, s, json_get_text(block, "id"), think);
+        if (b)
+            frame_learn(run, frame, path, ignored, b->think || b->flagged);
+    }
+}
+
+static int put_again(struct turn_run *run, struct kimi_stream *s, const struct json_like *like)
+{
+    struct kimi_channel *channel = like->meaning ? &s->reasoning : &s->answer;
+    return like->string.n ? append_text(run, s, channel->last, like->string) : 0;
+}
+
 /* ---- envelopes (§6.1) ---- */
 
 static enum adapter_verdict end_envelope(struct turn_run *run, struct kimi *k, bool json,
@@ -310,6 +357,7 @@ enum adapter_verdict kimi_stream_envelope(struct turn_run *run, struct kimi *k,
                                           const struct frame *frame)
 {
     struct json root = {NULL, 0};
+    struct json_like like;
     k->stream.any = true;
     if (frame->data.n > KIMI_ENVELOPE_LIMIT)
         return fail_set(&run->fail, FAIL_PROTOCOL,
@@ -320,13 +368,18 @@ enum adapter_verdict kimi_stream_envelope(struct turn_run *run, struct kimi *k,
         return fail_set(&run->fail, FAIL_PROTOCOL,
                         KIMI_HOST " compressed its answer, which it was not asked to");
     bool end = frame->flags & FLAG_END;
+    if (!end && frame_repeats(run, frame, &like))
+        return put_again(run, &k->stream, &like) ? ADAPTER_FAIL : ADAPTER_GO_ON;
     bool json = frame->data.n && json_parse_lenient(run->json, frame->data, &root) == JSON_OK &&
                 json_is(root, JSON_OBJECT);
     if (frame->data.n && !json)
         run_drift(run, "event that is no JSON object");
     if (end)
         return end_envelope(run, k, json, root);
-    return json ? take_event(run, k, root) : ADAPTER_GO_ON;
+    enum adapter_verdict verdict = json ? take_event(run, k, root) : ADAPTER_GO_ON;
+    if (json && verdict == ADAPTER_GO_ON)
+        learn(run, &k->stream, frame, root);
+    return verdict;
 }
 
 /* ---- the older form (§10) ---- */

@@ -2,7 +2,8 @@
  * adapters/openai_wire.c - the reading half of openai_wire.h: chat.completion objects and streams
  * of chunks become deltas.
  *
- * Per event: one parse and one pass over its members; memory is taken from the arena only until the
+ * Per event: one parse and one pass over its members, or neither where it is like the one before
+ * but for its text; memory is taken from the arena only until the
  * scratch buffers have the size of the site's events. The hard part is the variety: content in
  * parts, finish reasons of every house, errors in the middle, ends without [DONE]. Tool calls are
  * openai_calls.c.
@@ -62,11 +63,12 @@ static int put_others(struct turn_run *run, struct openai_wire *w, enum delta_pl
                       int choice, struct json object, const struct span *known, size_t n_known)
 {
     struct span members = other_members(run, w, object, known, n_known);
+    if (place == PLACE_TOP && members.n && span_eq(members, buffer_span(&w->top)))
+        return 0; /* most services repeat them in every chunk */
+    w->more = true;
     if (members.n == 0)
         return 0;
-    if (place == PLACE_TOP) { /* most services repeat them in every chunk */
-        if (span_eq(members, buffer_span(&w->top)))
-            return 0;
+    if (place == PLACE_TOP) {
         if (!room(run, &w->top, members.n))
             return fail_memory(&run->fail);
         buffer_append(&w->top, members);
@@ -289,6 +291,20 @@ static int put_refs(struct turn_run *run, const struct openai_wire *w, int choic
     return 0;
 }
 
+static bool is_nothing(struct json v)
+{
+    return json_type(v) <= JSON_NULL || (json_is(v, JSON_ARRAY) && json_size(v) == 0);
+}
+
+/* Which of the two alone has text; NULL = neither, or both, or parts. */
+static const char *lone_text(const char *reasoning_key, struct json reasoning, struct json content)
+{
+    bool thinks = json_text(reasoning).n > 0, says = json_text(content).n > 0;
+    if (thinks == says || (json_type(content) > JSON_NULL && !json_is(content, JSON_STRING)))
+        return NULL;
+    return says ? "content" : reasoning_key;
+}
+
 /* What a delta or a message holds: one pass to find, then everything in the order in which people
  * read it. */
 static int read_message(struct turn_run *run, struct openai_wire *w, int choice,
@@ -324,13 +340,19 @@ static int read_message(struct turn_run *run, struct openai_wire *w, int choice,
             return -1;
         w->something = true; /* sound, pictures: an answer of its own kind */
     }
-    if (!json_is(reasoning, JSON_STRING))
+    const char *reasoning_key = "reasoning_content";
+    if (!json_is(reasoning, JSON_STRING)) {
         reasoning = other_reasoning;
+        reasoning_key = "reasoning";
+    }
     if (put_reasoning(run, w, choice, json_text(reasoning)) || put_content(run, w, choice, content))
         return -1;
     struct span no = json_text(refusal);
     if (no.n)
         w->something = true;
+    if (!no.n && is_nothing(annotations) && is_nothing(refs) && is_nothing(calls) &&
+        !json_is(legacy, JSON_OBJECT))
+        w->lone = lone_text(reasoning_key, reasoning, content);
     if (delta_refusal(run->out, choice, no) || put_annotations(run, choice, annotations) ||
         put_refs(run, w, choice, refs) || openai_put_calls(run, w, choice, calls))
         return -1;
@@ -379,6 +401,9 @@ static int read_choice(struct turn_run *run, struct openai_wire *w, struct json 
                  (w->whole || !w->texts[choice]);
     if (read_message(run, w, choice, whole ? message : delta))
         return -1;
+    w->lone_choice = choice;
+    if (!json_is(delta, JSON_OBJECT) || json_text(finish).n || !is_nothing(refs))
+        w->lone = NULL;
     if (!whole && !json_is(delta, JSON_OBJECT) && put_text(run, w, choice, json_text(text)))
         return -1;
     if (json_is(usage, JSON_OBJECT) && keep_usage(run, w, usage, size))
@@ -426,6 +451,8 @@ static enum adapter_verdict read_answer(struct turn_run *run, struct openai_wire
     size_t size = text.n * 4 + 256; /* what any part of it may need, written anew */
     bool others = false;
     struct json_iter it = json_each(root);
+    w->lone = NULL;
+    w->more = false;
     while (json_next(&it)) {
         if (span_eq(it.key, SPAN("choices")))
             choices = it.value;
@@ -526,11 +553,32 @@ static enum adapter_verdict whole_frame(struct turn_run *run, struct openai_wire
     return verdict == ADAPTER_GO_ON ? finish_answer(run, w, true) : verdict;
 }
 
+/* Frames like the one before: of its choice, and text or thoughts. */
+static enum adapter_verdict put_again(struct turn_run *run, struct openai_wire *w,
+                                      const struct json_like *like)
+{
+    int choice = like->meaning / 2;
+    int bad = like->meaning % 2 ? put_reasoning(run, w, choice, like->string)
+                                : put_text(run, w, choice, like->string);
+    return bad ? ADAPTER_FAIL : ADAPTER_GO_ON;
+}
+
+static void learn(struct turn_run *run, const struct openai_wire *w, const struct frame *frame)
+{
+    static const char *const ignored[] = {"obfuscation", "id", "created", NULL};
+    const char *const path[] = {"choices", "", "delta", w->lone, NULL};
+    bool reasoning = strcmp(w->lone, "content") != 0;
+    frame_learn(run, frame, path, ignored, w->lone_choice * 2 + reasoning);
+}
+
 enum adapter_verdict openai_wire_frame(struct turn_run *run, struct openai_wire *w,
                                        const struct frame *frame)
 {
-    struct span text = span_trim(frame->data);
+    struct json_like like;
     struct json root;
+    if (w->good && !w->whole && frame_repeats(run, frame, &like))
+        return put_again(run, w, &like);
+    struct span text = span_trim(frame->data);
     if (!w->good)
         return failure(run, w, text);
     if (w->whole)
@@ -548,7 +596,10 @@ enum adapter_verdict openai_wire_frame(struct turn_run *run, struct openai_wire 
     }
     if (span_eq(frame->type, SPAN("error")) && !is_truthy(json_get(root, "error")))
         return classify_error_object(run, root);
-    return read_answer(run, w, root, text);
+    enum adapter_verdict verdict = read_answer(run, w, root, text);
+    if (verdict == ADAPTER_GO_ON && w->lone && !w->more)
+        learn(run, w, frame);
+    return verdict;
 }
 
 enum adapter_verdict openai_wire_end(struct turn_run *run, struct openai_wire *w,

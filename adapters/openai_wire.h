@@ -77,6 +77,11 @@ struct openai_wire {
     bool has_usage;
     struct delta_usage usage;
     struct buffer usage_raw, scratch, top; /* over arena memory */
+    /* Of the event that is read: the member of the only choice's delta whose text is all that it
+     * tells, if `more` is not set; NULL = there is none. */
+    const char *lone;
+    int lone_choice;
+    bool more; /* members that we do not know went out */
 };
 
 /* The common on_head, on_frame and on_end. */

@@ -9,6 +9,23 @@
 
 #include "adapters/adapter.h"
 
+/* ---- frames like the one before (support_repeat.c) ---- */
+/* Most frames of a stream are the one before with another text in it. An adapter may take such a
+ * frame without parsing it (base/json_template.h):
+ *
+ *  1. on_frame of a stream asks frame_repeats first, for every frame. True: the frame is the one
+ * that was learned but for `like->string`; the adapter does with it what the parsed one's text
+ * would have met, as `like->meaning` says, and is done.
+ *  2. Else it reads the frame as ever, and calls frame_learn at the end when, and only when,
+ * nothing of what it did would come out otherwise with another text there, also an empty one, or
+ * when it is done again: no state but such as is the same afterwards, no drift, no other delta.
+ *
+ * Between the two no frame was of another shape, so what the others left behind is as it was. */
+bool frame_repeats(struct turn_run *, const struct frame *, struct json_like *like);
+/* As json_template_learn. */
+void frame_learn(struct turn_run *, const struct frame *, const char *const *path,
+                 const char *const *ignored, int meaning);
+
 /* ---- ids and encodings (support_codec.c) ---- */
 /* A version 4 UUID in lower case from run->random. */
 struct span make_uuid(struct turn_run *);
@@ -333,6 +350,8 @@ void mark_filter_free(struct mark_filter *);
 /* Appends to `out`. A mark of a known key becomes ` [n](url)`; unknown ones vanish; all of them
  * where `sources` is NULL. Anything else in 【】 stays. */
 void mark_filter_feed(struct mark_filter *, struct sources *, struct span text, struct buffer *out);
+/* Would it put out just this text, and hold nothing? Then it need not be fed. */
+bool mark_filter_passes(const struct mark_filter *, struct span text);
 /* What is held is text after all. */
 void mark_filter_flush(struct mark_filter *, struct buffer *out);
 

@@ -191,6 +191,11 @@ void mark_filter_free(struct mark_filter *f)
     buffer_free(&f->joined);
 }
 
+bool mark_filter_passes(const struct mark_filter *f, struct span text)
+{
+    return !f->held.n && (!text.n || !memchr(text.p, (unsigned char)MARK_OPEN[0], text.n));
+}
+
 void mark_filter_feed(struct mark_filter *f, struct sources *sources, struct span text,
                       struct buffer *out)
 {

@@ -165,7 +165,7 @@ static enum adapter_verdict zai_on_frame(struct turn_run *run, const struct fram
     struct zai *z = run->state;
     if (z->whole)
         return whole_answer(run, z, frame->data);
-    enum adapter_verdict verdict = zai_stream_event(run, z, frame->data);
+    enum adapter_verdict verdict = zai_stream_event(run, z, frame);
     return verdict == ADAPTER_FAIL ? renew_or_fail(run, z) : verdict;
 }
 

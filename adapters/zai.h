@@ -96,7 +96,7 @@ void zai_unwrap_flush(struct zai_unwrap *, struct buffer *out);
 /* ---- the answer (zai_stream.c, §8) ---- */
 void zai_stream_init(struct zai_stream *);
 void zai_stream_free(struct zai_stream *);
-enum adapter_verdict zai_stream_event(struct turn_run *, struct zai *, struct span text);
+enum adapter_verdict zai_stream_event(struct turn_run *, struct zai *, const struct frame *);
 enum adapter_verdict zai_stream_end(struct turn_run *, struct zai *, enum stream_end);
 /* Did anything of the answer go out? */
 bool zai_stream_has_output(const struct zai_stream *);

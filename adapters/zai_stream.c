@@ -65,7 +65,15 @@ bool zai_stream_has_output(const struct zai_stream *s) { return s->had_answer ||
 
 static int out_of_room(struct turn_run *run, struct zai_stream *s)
 {
+    /* With every event: one look for what never happens. */
+    int any = s->unwrap.held.error | s->unwrap.rest.error | s->again.held.error |
+              s->again.rest.error | s->reasoning.error | s->answer.error |
+              s->answer_marks.held.error | s->answer_marks.joined.error |
+              s->reasoning_marks.held.error | s->reasoning_marks.joined.error | s->clean.error |
+              s->whole.error | s->piece.error;
     struct buffer *all[BUFFERS];
+    if (!any)
+        return 0;
     list_buffers(s, all);
     for (size_t i = 0; i < BUFFERS; i++) {
         if (all[i]->error)
@@ -83,6 +91,10 @@ static int send_reasoning(struct turn_run *run, struct zai_stream *s, struct spa
         return -1;
     s->set_off = false;
     buffer_append(&s->reasoning, clean);
+    if (mark_filter_passes(&s->reasoning_marks, clean)) {
+        s->had_reasoning = true;
+        return delta_reasoning(run->out, 0, clean);
+    }
     buffer_clear(&s->piece);
     mark_filter_feed(&s->reasoning_marks, NULL, clean, &s->piece); /* rule 5 */
     s->had_reasoning |= s->piece.n > 0;
@@ -102,7 +114,9 @@ static void begin_thinking(struct zai_stream *s)
 
 static int flush_reasoning_hold(struct turn_run *run, struct zai_stream *s)
 {
-    s->had_reasoning |= s->reasoning_marks.held.n > 0;
+    if (!s->reasoning_marks.held.n)
+        return 0;
+    s->had_reasoning = true;
     int bad = delta_reasoning(run->out, 0, buffer_span(&s->reasoning_marks.held));
     buffer_clear(&s->reasoning_marks.held);
     return bad;
@@ -135,6 +149,10 @@ static int answer_text(struct turn_run *run, struct zai_stream *s, struct span t
     if (end_thinking(run, s))
         return -1;
     buffer_append(&s->answer, text);
+    if (mark_filter_passes(&s->answer_marks, text)) {
+        s->had_answer = true;
+        return delta_text(run->out, 0, text);
+    }
     buffer_clear(&s->piece);
     mark_filter_feed(&s->answer_marks, &s->sources, text, &s->piece);
     s->had_answer |= s->piece.n > 0;
@@ -422,10 +440,19 @@ static struct span edit_text(struct turn_run *run, struct zai_stream *s, struct 
     return buffer_span(&s->whole);
 }
 
-enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z, struct span text)
+enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z,
+                                      const struct frame *frame)
 {
+    static const char *const delta_path[] = {"data", "delta_content", NULL};
     struct zai_stream *s = &z->stream;
+    struct span text = frame->data;
+    struct json_like like;
     struct json root;
+    if (frame_repeats(run, frame, &like)) {
+        int failed =
+            like.meaning ? thinking_text(run, s, like.string) : answer_text(run, s, like.string);
+        return failed || out_of_room(run, s) ? ADAPTER_FAIL : ADAPTER_GO_ON;
+    }
     if (span_eq(span_trim(text), SPAN("[DONE]")))
         return finish(run, z);
     if (json_parse_lenient(run->json, text, &root) != JSON_OK || !json_is(root, JSON_OBJECT)) {
@@ -451,7 +478,8 @@ enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z, struc
                 edit = json_get_text(data, "edit_content");
     int64_t index = 0;
     bool at_start = !json_int(json_get(data, "edit_index"), &index) || index == 0;
-    int bad = read_usage(run, s, json_get(data, "usage"));
+    struct json usage = json_get(data, "usage");
+    int bad = read_usage(run, s, usage);
     if (phase == PHASE_UNKNOWN)
         run_drift(run, "unknown phase");
     else if (!bad && phase == PHASE_THINKING && delta.n)
@@ -469,7 +497,12 @@ enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z, struc
     }
     if (bad || out_of_room(run, s))
         return ADAPTER_FAIL;
-    return done || phase == PHASE_DONE ? finish(run, z) : ADAPTER_GO_ON;
+    if (done || phase == PHASE_DONE)
+        return finish(run, z);
+    bool text_alone = delta.n && !edit.n && json_type(usage) <= JSON_NULL;
+    if (text_alone && (phase == PHASE_THINKING || phase == PHASE_ANSWER || phase == PHASE_OTHER))
+        frame_learn(run, frame, delta_path, NULL, phase == PHASE_THINKING);
+    return ADAPTER_GO_ON;
 }
 
 enum adapter_verdict zai_stream_end(struct turn_run *run, struct zai *z, enum stream_end end)

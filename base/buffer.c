@@ -51,6 +51,21 @@ void buffer_fit(struct buffer *b)
     b->cap = b->n;
 }
 
+char *buffer_reserve_exactly(struct buffer *b, size_t n)
+{
+    if (b->error || b->p || n > b->limit)
+        return buffer_reserve(b, n);
+    char *p = malloc(n + JSON_PADDING);
+    if (!p) {
+        b->error = BUFFER_NOMEM;
+        return NULL;
+    }
+    memset(p + n, 0, JSON_PADDING);
+    b->p = p;
+    b->cap = n;
+    return p;
+}
+
 char *buffer_reserve(struct buffer *b, size_t more)
 {
     if (b->error)
@@ -77,7 +92,7 @@ char *buffer_reserve(struct buffer *b, size_t more)
     return b->p + b->n;
 }
 
-int buffer_append(struct buffer *b, struct span s)
+int buffer_append_growing(struct buffer *b, struct span s)
 {
     if (s.n == 0)
         return b->error;

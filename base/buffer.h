@@ -21,8 +21,8 @@ enum buffer_error { BUFFER_OK = 0, BUFFER_FULL = -1, BUFFER_NOMEM = -2 };
 
 struct buffer {
     char *p;      /* content; NULL while nothing was ever stored */
-    size_t n;     /* bytes of content */
-    size_t cap;   /* bytes available to content (padding not counted) */
+    size_t n;     /* bytes of content; never more than cap */
+    size_t cap;   /* bytes available to content (padding not counted); never more than limit */
     size_t limit; /* hard limit for n */
     enum buffer_error error;
 };
@@ -40,8 +40,21 @@ void buffer_fit(struct buffer *b);
 /* Room for `more` further bytes; returns where they go (then add to n), or NULL with `error` set.
  */
 char *buffer_reserve(struct buffer *b, size_t more);
-/* 0 or the (sticky) error. */
-int buffer_append(struct buffer *b, struct span s);
+/* For a buffer without memory whose whole content is known to be `n` bytes: a block of just that
+ * size, where buffer_fit would have to move it. Else as buffer_reserve. */
+char *buffer_reserve_exactly(struct buffer *b, size_t n);
+/* buffer_append where there is not room enough yet, or an error. */
+int buffer_append_growing(struct buffer *b, struct span s);
+/* 0 or the (sticky) error. Where there is room it is a copy and no call: everything that is written
+ * is written through it, most of it a few bytes at a time. */
+static inline int buffer_append(struct buffer *b, struct span s)
+{
+    if (b->error || !s.n || s.n > b->cap - b->n)
+        return buffer_append_growing(b, s);
+    memcpy(b->p + b->n, s.p, s.n);
+    b->n += s.n;
+    return 0;
+}
 /* printf into the buffer; for cold paths only. */
 int buffer_printf(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The number in decimal digits, without printf's price. */

@@ -330,15 +330,27 @@ bool json_next(struct json_iter *it)
     return true;
 }
 
+/* Does the key at t hold these bytes? On the hot path: most keys differ in their length already,
+ * and nothing needs undoing but where lone surrogates were. */
+static bool key_is(const tape_ref &t, struct span key)
+{
+    const owned_document *owner = reinterpret_cast<const owned_document *>(t.doc);
+    if (owner->mapped)
+        return span_eq(string_at(t), key);
+    return span_eq(span_of(t.get_c_str(), t.get_string_length()), key);
+}
+
 struct json json_get_n(struct json object, struct span key)
 {
     struct json found = {nullptr, 0};
     if (json_type(object) != JSON_OBJECT)
         return found;
-    struct json_iter it = json_each(object);
-    while (json_next(&it)) {
-        if (span_eq(it.key, key))
-            found = it.value;
+    size_t end = tape_of(object).after_element() - 1; /* the closing bracket's place */
+    for (size_t at = object.at + 1; at < end;) {
+        struct json value = {object.doc, at + 1};
+        if (key_is(tape_of({object.doc, at}), key))
+            found = value;
+        at = tape_of(value).after_element();
     }
     return found;
 }

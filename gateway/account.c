@@ -170,6 +170,12 @@ int account_set_pace(struct account *a, const struct site_config *site, int weig
 
 /* ---- what happens to it ---- */
 
+void account_note_usage(struct account *a, bool told)
+{
+    if (a->usage != USAGE_NOT_TOLD)
+        a->usage = told ? USAGE_TOLD : USAGE_NOT_TOLD;
+}
+
 bool account_note_success(struct account *a, uint64_t model)
 {
     struct cool_down *both[2] = {find(a, 0), find(a, model)};

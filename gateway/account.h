@@ -23,6 +23,10 @@ struct account_day {
     int64_t requests;
 };
 
+/* Does the site tell the tokens of its answers? NOT_TOLD once means never: who pays by our count
+ * wants it right. */
+enum usage_habit { USAGE_UNKNOWN, USAGE_TOLD, USAGE_NOT_TOLD };
+
 enum { COOL_DOWNS_MAX = 16 };
 
 struct cool_down {
@@ -58,6 +62,7 @@ struct account {
 
     uint64_t requests, failures; /* since the start of the program */
     struct account_day today;    /* the last day on which it was leased; see account_count_day */
+    enum usage_habit usage;
     enum fail_kind last_failure; /* FAIL_NONE: the last request went well, or there was none */
     char last_error[sizeof(((struct fail *)0)->message)]; /* what it said, without secrets */
 
@@ -105,6 +110,8 @@ void account_begin(struct account *, uint64_t now_ms);
 /* What a success means for it: it is ready, and the strikes are over; a rest goes on. True when
  * that changed anything. */
 bool account_note_success(struct account *, uint64_t model);
+/* A whole answer has ended. */
+void account_note_usage(struct account *, bool told);
 /* What a failure of `kind` means for it. `retry_after_s`: what the site said, 0 = nothing. `jitter`
  * is a number from 0 to 255. */
 void account_note_failure(struct account *, enum fail_kind, uint64_t model, int retry_after_s,

@@ -53,6 +53,8 @@ struct answer_rules {
     const struct tool_list *tools; /* whose calls stand in the text (gateway/answer_tools.h); NULL =
                                       the site has tools, or none are wanted; outlives the answer */
     struct structured_rules structure; /* the text is to be JSON; no wish = it is not */
+    bool usage_expected;               /* the site will tell its usage: our own count is only kept
+                                          roughly, for when it does not; see token_counter_sample */
     bool one_call;                     /* with them: the answer ends behind the first */
     bool hold;                      /* text and reasoning wait until answer_feed_release, or until a
                                        call, which is an answer that nobody asks for again */
@@ -151,6 +153,8 @@ bool answer_has_choice(const struct answer *, int choice);
 /* A stop text was met or the limit reached in each of its choices: nothing more is wanted of the
  * site. */
 bool answer_feed_is_cut(const struct answer_feed *);
+/* Has the site told the tokens of its answer? */
+bool answer_feed_told_usage(const struct answer_feed *);
 /* All choices that got something have their finish_reason, and there is one. */
 bool answer_feed_is_finished(const struct answer_feed *);
 

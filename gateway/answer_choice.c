@@ -68,6 +68,10 @@ int choice_prepare(struct answer_choice *c, struct answer_feed *feed, int index)
         stop_filter_init(&c->stop, rules->stops, rules->n_stops);
     token_counter_init(&c->text, feed->answer->tokens);
     token_counter_init(&c->reasoning, feed->answer->tokens);
+    if (rules->usage_expected) {
+        token_counter_sample(&c->text);
+        token_counter_sample(&c->reasoning);
+    }
     if (rules->may_continue)
         prepare_continuing(c);
     return rules->tools && prepare_tools(c) ? -1 : prepare_structure(c);

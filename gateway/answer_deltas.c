@@ -196,3 +196,16 @@ int feed_put_delta(void *owner, const struct delta *d)
     struct answer_choice *c = choice_of(f, d->choice);
     return c ? put_choice_delta(c, d) : -1;
 }
+
+int feed_put_text(void *owner, enum delta_kind kind, int choice, struct span text)
+{
+    struct answer_feed *f = owner;
+    bool known = choice >= 0 && choice < f->n;
+    struct answer_choice *c = known ? choice_at(f->answer, f->first + choice) : NULL;
+    if (c && ((kind == DELTA_TEXT && c->text_is_straight) ||
+              (kind == DELTA_REASONING && c->reasoning_is_straight))) {
+        f->answer->deltas++;
+        return choice_pass_straight(c, kind == DELTA_REASONING, text);
+    }
+    return feed_put_delta(f, &(struct delta){.kind = kind, .choice = choice, .text = text});
+}

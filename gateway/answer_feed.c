@@ -10,8 +10,11 @@ void answer_feed_add(struct answer *a, struct answer_feed *f, const struct turn 
                      int n)
 {
     assert(first >= 0 && n > 0 && n <= EMITTER_CHOICES - first);
-    *f = (struct answer_feed){
-        .sink = {feed_put_delta, f}, .answer = a, .turn = turn, .first = first, .n = n};
+    *f = (struct answer_feed){.sink = {feed_put_delta, f, feed_put_text},
+                              .answer = a,
+                              .turn = turn,
+                              .first = first,
+                              .n = n};
     struct answer_feed **at = &a->feeds;
     while (*at && (*at)->first <= first)
         at = &(*at)->next;
@@ -46,6 +49,11 @@ bool answer_feed_is_cut(const struct answer_feed *f)
             return false;
     }
     return true;
+}
+
+bool answer_feed_told_usage(const struct answer_feed *f)
+{
+    return f->has_usage && f->usage.completion >= 0;
 }
 
 bool answer_feed_is_finished(const struct answer_feed *f)

@@ -3,13 +3,52 @@
  *
  * In this order: leaked thinking is taken out, a continuation loses what it repeats, calls of tools
  * are taken out, `stop` cuts, the token limit cuts; what is left is counted, loses what is around
- * the JSON that it should be, and is written. Most answers need none of them, and then a piece
- * costs one comparison each, and a copy for the count. Reading upwards: each filter hands on to
- * the one above it.
+ * the JSON that it should be, and is written. Most answers need none of them: as soon as a piece
+ * has gone through without anything to do, those behind it go straight to the writer. Reading
+ * upwards: each filter hands on to the one above it.
  */
 #include "gateway/answer_internal.h"
 
 #include "gateway/conversation_reuse.h"
+
+/* ---- the short way ---- */
+
+int choice_pass_straight(struct answer_choice *c, bool reasoning, struct span text)
+{
+    struct answer_writer *w = choice_writer(c);
+    if (!text.n)
+        return 0;
+    if (token_counter_add(reasoning ? &c->reasoning : &c->text, text))
+        return -1;
+    return choice_written(c, reasoning ? w->ops->reasoning(w, c->index, text)
+                                       : w->ops->text(w, c->index, text))
+               ? -1
+               : 0;
+}
+
+/* Nothing waits, counts or ends what is written from now on. */
+static bool is_unruled(const struct answer_choice *c)
+{
+    const struct answer_feed *f = c->feed;
+    return f->committed && !f->hold.on && !f->rules.max_tokens && !c->finished && !c->tools &&
+           !c->continuing;
+}
+
+static bool text_is_straight(const struct answer_choice *c)
+{
+    bool splits = c->splitting && c->splitter.state != THINK_OVER;
+    return is_unruled(c) && !splits && !c->in_think && !c->stopping && !c->structure &&
+           !c->feed->rules.told;
+}
+
+static bool reasoning_is_straight(const struct answer_choice *c)
+{
+    enum reasoning_style style = c->feed->rules.reasoning;
+    return is_unruled(c) && !c->splitting &&
+           (style == REASONING_FIELD || style == REASONING_UNTOUCHED);
+}
+
+/* ---- the long way ---- */
 
 /* The part of a piece that the limit leaves, counted; `*over` when something was cut off. */
 static int limit_text(struct answer_choice *c, struct token_counter *counter, struct span *text,
@@ -96,10 +135,12 @@ int choice_pass_reasoning(struct answer_choice *c, struct span text)
         if ((!c->in_think && choice_write_text(c, SPAN("<think>\n"))) || choice_write_text(c, text))
             return -1;
         c->in_think = true;
+        c->text_is_straight = false;
     } else if (text.n && c->feed->rules.reasoning != REASONING_DROP) {
         if (choice_write_reasoning(c, text))
             return -1;
     }
+    c->reasoning_is_straight = reasoning_is_straight(c);
     return over ? choice_cut_at_limit(c) : 0;
 }
 
@@ -113,8 +154,10 @@ static int put_split(void *owner, bool reasoning, struct span text)
 
 int choice_pass_text(struct answer_choice *c, struct span text)
 {
-    return c->splitting ? think_splitter_pass(&c->splitter, text, put_split, c)
-                        : joined_text(c, text);
+    int error =
+        c->splitting ? think_splitter_pass(&c->splitter, text, put_split, c) : joined_text(c, text);
+    c->text_is_straight = !error && text_is_straight(c);
+    return error;
 }
 
 static int put_held_at_seam(struct answer_choice *c,

@@ -33,6 +33,10 @@ struct answer_choice {
     bool finish_held;        /* as long as the run may still be tried again */
     struct finish_note held; /* in the arena */
     bool in_think;           /* inside our own <think> (REASONING_THINK) */
+    /* Nothing is asked for that would change a piece, hold it or end the answer at it: text, or
+     * reasoning, goes straight to the writer. Found out behind each piece that took the long way;
+     * whatever ends it clears it. */
+    bool text_is_straight, reasoning_is_straight;
     bool splitting;
     struct think_splitter splitter;
     struct answer_tools *tools;         /* in the arena; NULL: calls are no text */
@@ -89,6 +93,8 @@ int choice_cut_at_limit(struct answer_choice *);
 
 /* ---- filters (answer_filters.c) ---- */
 
+/* As it is: text_is_straight, or reasoning_is_straight. */
+int choice_pass_straight(struct answer_choice *, bool reasoning, struct span);
 int choice_pass_text(struct answer_choice *, struct span);
 int choice_pass_reasoning(struct answer_choice *, struct span);
 /* What the filters hold back in case more comes. */
@@ -110,6 +116,7 @@ int choice_tool_arguments(void *owner, int call, struct span piece);
 
 /* The feed's sink. */
 int feed_put_delta(void *owner, const struct delta *);
+int feed_put_text(void *owner, enum delta_kind, int choice, struct span text);
 
 /* ---- tokens (answer_usage.c) ---- */
 

@@ -132,6 +132,7 @@ static int tell_structure(struct answer_choice *c)
 int choice_write_finish(struct answer_choice *c, const struct finish_note *note)
 {
     c->finished = true;
+    c->text_is_straight = c->reasoning_is_straight = false;
     if (choice_end_thinking(c) || send_citations(c) || tell_structure(c))
         return -1;
     return choice_written(c, choice_writer(c)->ops->finish(choice_writer(c), c->index, note));
@@ -143,6 +144,7 @@ static int hold_finish(struct answer_choice *c, const struct finish_note *note)
     c->held = (struct finish_note){arena_dup(arena, note->reason), arena_dup(arena, note->native),
                                    arena_dup(arena, note->stop)};
     c->finished = c->finish_held = true;
+    c->text_is_straight = c->reasoning_is_straight = false;
     return c->held.reason.p && c->held.native.p && c->held.stop.p ? 0 : -1;
 }
 

@@ -32,6 +32,8 @@ struct branch_work {
     struct turn_run run;
     struct site_request request;
     struct frame_decoder decoder;
+    struct json_template shape;    /* of the answer's frames; what it keeps is in the arena */
+    bool timely;                   /* run.now_ms is of the read that is handed out */
     struct branch_upload *uploads; /* files that the current run was told of; in the arena */
     struct capture *capture;       /* of the current run, with capture_dir; else NULL */
     bool request_waits;            /* it is made, but for what is not on disk yet */

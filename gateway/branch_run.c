@@ -51,6 +51,15 @@ static struct span recall_from_memory(void *owner, struct span key)
     return value;
 }
 
+/* Will the site's own count do? Not where we may have to end the answer, go on with it, or charge
+ * it to a key, even if the site for once does not tell. */
+static bool expects_usage(const struct branch *b, const struct answer_rules *rules)
+{
+    const struct key_config *key = b->exchange->grant.key;
+    return b->account->usage == USAGE_TOLD && !rules->max_tokens && !rules->n_stops &&
+           !rules->tools && !rules->may_continue && !(key && key->tokens_per_day);
+}
+
 /* What we do for it. */
 static struct answer_rules rules_for(const struct branch *b)
 {
@@ -72,6 +81,7 @@ static struct answer_rules rules_for(const struct branch *b)
     };
     branch_tool_rules(b, &rules);
     branch_structure_rules(b, &rules);
+    rules.usage_expected = expects_usage(b, &rules);
     return rules;
 }
 
@@ -124,6 +134,7 @@ int branch_begin_run(struct branch *b)
         .arena = &e->arena,
         .json = e->engine->json,
         .out = &b->work->feed.sink,
+        .shape = &b->work->shape,
         .now_ms = clock_wall_ms(),
         .random = clock_random,
         .drift = count_drift,

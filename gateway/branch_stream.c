@@ -51,7 +51,9 @@ static enum adapter_verdict frames_in(struct branch *b, struct span bytes)
 {
     struct frame frame;
     enum frame_result r;
-    b->work->run.now_ms = clock_wall_ms();
+    if (!b->work->timely) /* a read's pieces are handed out at once: one look at the clock */
+        b->work->run.now_ms = clock_wall_ms();
+    b->work->timely = true;
     while ((r = frame_decoder_next(&b->work->decoder, &bytes, &frame)) == FRAME_READY) {
         enum adapter_verdict verdict = b->adapter->on_frame(&b->work->run, &frame);
         answer_frame_done(b->work->feed.answer);
@@ -72,9 +74,11 @@ static void on_site_head(void *owner, const struct site_head *head)
     struct branch *b = owner;
     enum framing framing = b->work->request.framing;
     b->work->run.now_ms = clock_wall_ms();
+    b->work->timely = false;
     b->site_status = (uint16_t)head->status;
     capture_head(b->work->capture, head);
     site_cookies_take(b->adapter, &b->work->run, &b->work->request, head);
+    json_template_forget(&b->work->shape);
     enum adapter_verdict verdict = b->adapter->on_head(&b->work->run, head, &framing);
     frame_decoder_init(&b->work->decoder, framing, FRAME_LIMIT);
     b->decoding = true;
@@ -107,7 +111,9 @@ static void on_site_body(void *owner, struct span bytes)
 
 static void on_site_read(void *owner)
 {
-    struct exchange *e = ((struct branch *)owner)->exchange;
+    struct branch *b = owner;
+    struct exchange *e = b->exchange;
+    b->work->timely = false;
     exchange_flush(e);
     if (e->step >= STEP_FINISH)
         exchange_go_on(e);

@@ -2,6 +2,10 @@
  * gateway/http_client.c - see http_client.h. llhttp reads the framing; every event pauses it, so
  * that it returns to us before anything is told.
  *
+ * A stream is some ten thousand chunks of one event each. Between two of them llhttp is where it
+ * will be again behind the next: a chunk that lies whole in the input, as plain as can be, is taken
+ * from under it. Everything else about chunks is llhttp's.
+ *
  * The hard part is compressed bodies: one span of input may inflate to many pieces, and the owner
  * may stop between them. llhttp cannot go back, so the bytes that it has passed and that are not
  * inflated yet stay in the owner's hands, and `ahead` counts them.
@@ -396,6 +400,16 @@ static int on_chunk_header(llhttp_t *parser)
     return 0;
 }
 
+/* From here to the next size line whole chunks need no llhttp: see take_chunk. */
+static int on_chunk_complete(llhttp_t *parser)
+{
+    struct http_answer *a = answer_of(parser);
+    if (parser->flags & F_TRAILING) /* that was the last one, and its trailers */
+        return 0;
+    a->between_chunks = true;
+    return HPE_PAUSED;
+}
+
 static int on_message_complete(llhttp_t *parser)
 {
     struct http_answer *a = answer_of(parser);
@@ -417,6 +431,7 @@ static const llhttp_settings_t settings = {
     .on_chunk_extension_name = on_meta,
     .on_chunk_extension_value = on_meta,
     .on_chunk_header = on_chunk_header,
+    .on_chunk_complete = on_chunk_complete,
 };
 
 /* ---- reading: what we tell ---- */
@@ -543,6 +558,28 @@ static enum answer_event tell_end(struct http_answer *a)
     return ANSWER_END;
 }
 
+enum { CHUNK_DIGITS_MAX = 7 };
+
+/* "<hex>\r\n<data>\r\n" at the front of the input, not empty: takes it. */
+static bool take_chunk(struct span *input, struct span *piece)
+{
+    size_t size = 0, at = 0;
+    for (; at < input->n && at <= CHUNK_DIGITS_MAX; at++) {
+        int digit = hex_digit(input->p[at]);
+        if (digit < 0)
+            break;
+        size = size << 4 | (unsigned)digit;
+    }
+    if (size == 0 || at > CHUNK_DIGITS_MAX || input->n < at + 2 + size + 2)
+        return false;
+    const char *data = input->p + at + 2;
+    if (memcmp(data - 2, "\r\n", 2) != 0 || memcmp(data + size, "\r\n", 2) != 0)
+        return false;
+    *piece = span_of(data, size);
+    *input = span_from(*input, at + 2 + size + 2);
+    return true;
+}
+
 enum answer_event http_answer_next(struct http_answer *a, struct span *input, struct span *piece)
 {
     for (;;) {
@@ -557,11 +594,16 @@ enum answer_event http_answer_next(struct http_answer *a, struct span *input, st
             return tell_head(a);
         if (a->complete)
             return a->ended ? ANSWER_END : tell_end(a);
+        if (a->between_chunks && input->n == 0)
+            return ANSWER_MORE;
+        if (a->between_chunks && !a->inflater && take_chunk(input, piece))
+            return ANSWER_BODY;
 
         bool paused = llhttp_get_errno(&a->parser) == HPE_PAUSED;
         if (!paused && input->n == 0)
             return ANSWER_MORE;
         llhttp_resume(&a->parser);
+        a->between_chunks = false;
         const char *from = input->n ? input->p : "";
         a->raw = span_of(NULL, 0);
         llhttp_errno_t error = llhttp_execute(&a->parser, from, input->n);

@@ -74,7 +74,8 @@ struct http_answer {
     size_t ahead; /* bytes at the front of the input that llhttp has passed and that still have to
                      be inflated */
     struct span raw; /* the body span that llhttp just found */
-    bool no_body, in_head, have_head, head_told, needs_eof, complete, ended, inflating;
+    bool no_body, in_head, have_head, head_told, needs_eof, complete, ended, inflating,
+        between_chunks;
 };
 
 /* `label` names the site in sentences; it must outlive the answer. Allocates nothing until an

@@ -261,7 +261,7 @@ static int begin(struct player *p, const struct replay_setup *setup, FILE *out, 
                          setup->held[i].expires_ms))
             return fail_memory(fail);
     }
-    p->sink = p->called = (struct delta_sink){put_delta, p};
+    p->sink = p->called = (struct delta_sink){.put = put_delta, .owner = p};
     if (setup->emulated_tools.p) {
         p->tools = replay_tools_create(&p->arena, p->json, setup->emulated_tools, &p->called, fail);
         if (!p->tools)

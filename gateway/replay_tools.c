@@ -95,7 +95,10 @@ static int put(void *owner, const struct delta *d)
     return t->out->put(t->out->owner, d);
 }
 
-struct delta_sink replay_tools_sink(struct replay_tools *t) { return (struct delta_sink){put, t}; }
+struct delta_sink replay_tools_sink(struct replay_tools *t)
+{
+    return (struct delta_sink){.put = put, .owner = t};
+}
 
 int replay_tools_end(struct replay_tools *t)
 {

@@ -11,6 +11,7 @@ enum {
      * tells its usage nobody asks for the count. */
     FIRST_PORTION = 2048,
     PORTION = 512,
+    SAMPLE = 1024,
     AT_ONCE_MAX = 1 << 20,
     REST_MAX = 1 << 25, /* more than the largest frame of a site and the portions */
     ESTIMATE_UNIT = 20, /* an estimate is kept in twentieths of a token */
@@ -110,6 +111,8 @@ void token_counter_init(struct token_counter *c, const struct token_source *sour
     buffer_init(&c->rest, REST_MAX);
 }
 
+void token_counter_sample(struct token_counter *c) { c->samples = true; }
+
 void token_counter_free(struct token_counter *c) { buffer_free(&c->rest); }
 
 /* The block of the first portion is larger than those behind it need. Once for a counter. */
@@ -149,8 +152,26 @@ static void settle_portion(struct token_counter *c)
     c->portion_end = c->rest.n < PORTION / 2 ? PORTION : c->rest.n + PORTION;
 }
 
-int token_counter_add(struct token_counter *c, struct span text)
+/* Keeps the beginning. */
+static int sample(struct token_counter *c, struct span text)
 {
+    struct span kept = span_first(text, SAMPLE - c->rest.n);
+    c->skipped += text.n - kept.n;
+    c->estimated = c->skipped > 0;
+    return buffer_append(&c->rest, kept) ? -1 : 0;
+}
+
+/* The rest has as many tokens a byte as the beginning. */
+static int64_t sampled_total(const struct token_counter *c)
+{
+    int64_t tokens = count_text(c->source, buffer_span(&c->rest));
+    return c->rest.n ? tokens + (int64_t)(c->skipped * (uint64_t)tokens / c->rest.n) : 0;
+}
+
+int token_counter_add_slowly(struct token_counter *c, struct span text)
+{
+    if (c->samples)
+        return sample(c, text);
     if (text.n > AT_ONCE_MAX) {
         c->estimate += estimate(text);
         c->estimated = true;
@@ -163,6 +184,8 @@ int token_counter_add(struct token_counter *c, struct span text)
 
 int64_t token_counter_total(struct token_counter *c)
 {
+    if (c->samples)
+        return sampled_total(c);
     if (c->rest.n)
         settle(c);
     return c->settled + tokens_of(c->estimate) +

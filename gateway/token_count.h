@@ -31,15 +31,28 @@ struct token_counter {
     uint64_t estimate;                 /* of what was not counted, in parts of a token */
     bool estimated;                    /* although there is a tokenizer: it was too much at once */
     bool is_small;                     /* `rest` has its lasting size */
+    bool samples;                      /* the site will tell: `rest` is the beginning … */
+    uint64_t skipped;                  /* … and so many bytes behind it are not looked at */
     size_t portion_end;                /* the size of `rest` at which it is counted */
     struct buffer rest;                /* text whose tokens may change with what follows */
 };
 
 void token_counter_init(struct token_counter *, const struct token_source *);
 void token_counter_free(struct token_counter *);
+/* Before any text: the figure will probably not be needed. Counts nothing as it goes and keeps only
+ * the first 1 KiB. Of a longer text the total is what the beginning lets expect, and `estimated`.
+ */
+void token_counter_sample(struct token_counter *);
+int token_counter_add_slowly(struct token_counter *, struct span text);
 /* 0, or -1 when memory is short. Costs a copy; the counting is done in larger portions. More than
  * 1 MiB at once is estimated: counting it would hold up the others on the loop. */
-int token_counter_add(struct token_counter *, struct span text);
+static inline int token_counter_add(struct token_counter *c, struct span text)
+{
+    if (!c->skipped)
+        return token_counter_add_slowly(c, text);
+    c->skipped += text.n;
+    return 0;
+}
 /* Adds the longest beginning of `text` with which the whole has at most `most` tokens, and returns
  * its length (a whole number of characters). -1 when memory is short. */
 ptrdiff_t token_counter_take(struct token_counter *, struct span text, int64_t most);

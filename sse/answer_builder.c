@@ -65,7 +65,7 @@ void answer_builder_destroy(struct answer_builder *b)
 {
     if (!b)
         return;
-    for (int i = 0; i < EMITTER_CHOICES; i++)
+    for (int i = 0; i < b->n_choices; i++)
         choice_free(b->choices[i]);
     buffer_free(&b->top_extra);
     free(b);
@@ -278,11 +278,16 @@ static void raw_members(struct json_writer *w, const struct buffer *members)
         json_raw_value(w, buffer_span(members));
 }
 
+/* What never changes is copied, not composed; the writer goes on behind a value. */
+static void put_raw(struct json_writer *w, struct span text, bool comma)
+{
+    buffer_append(w->out, text);
+    w->comma = comma;
+}
+
 static void write_message(struct json_writer *w, const struct built_choice *c)
 {
-    json_begin_object(w);
-    json_member(w, "role", SPAN("assistant"));
-    json_key(w, "content");
+    put_raw(w, SPAN("{\"role\":\"assistant\",\"content\":"), false);
     if (c->text.n || (!c->n_calls && !c->refusal.n)) /* W2: null only with calls or a refusal */
         text_value(w, &c->text);
     else
@@ -291,11 +296,12 @@ static void write_message(struct json_writer *w, const struct built_choice *c)
         json_key(w, "reasoning_content");
         text_value(w, &c->reasoning);
     }
-    json_key(w, "refusal");
-    if (c->refusal.n)
+    if (c->refusal.n) {
+        json_key(w, "refusal");
         text_value(w, &c->refusal);
-    else
-        json_null(w);
+    } else {
+        put_raw(w, SPAN(",\"refusal\":null"), true);
+    }
     if (c->n_calls)
         write_calls(w, c);
     raw_members(w, &c->annotations);
@@ -306,13 +312,14 @@ static void write_message(struct json_writer *w, const struct built_choice *c)
 static void write_choice(struct json_writer *w, int index, const struct built_choice *c)
 {
     json_begin_object(w);
-    json_member_int(w, "index", index);
-    json_key(w, "message");
+    put_raw(w, SPAN("\"index\":"), false);
+    buffer_int(w->out, index);
+    put_raw(w, SPAN(",\"message\":"), false);
     write_message(w, c);
     if (!json_raw_has(buffer_span(&c->choice_extra), SPAN("logprobs")))
-        json_member_raw(w, "logprobs", SPAN("null"));
+        put_raw(w, SPAN(",\"logprobs\":null"), true);
     raw_members(w, &c->choice_extra);
-    json_key(w, "finish_reason");
+    put_raw(w, SPAN(",\"finish_reason\":"), false);
     if (c->reason_text.n)
         json_string(w, buffer_span(&c->reason_text));
     else
@@ -327,20 +334,18 @@ int answer_builder_render(struct answer_builder *b, struct buffer *out, struct s
     choice_of(b, 0); /* choices is never empty */
     if (b->error)
         return b->error;
-    json_begin_object(&w);
-    json_member(&w, "id", id);
-    json_member(&w, "object", SPAN("chat.completion"));
-    json_member_int(&w, "created", created);
-    json_member(&w, "model", model);
-    json_key(&w, "choices");
-    json_begin_array(&w);
+    put_raw(&w, SPAN("{\"id\":"), false);
+    json_string(&w, id);
+    put_raw(&w, SPAN(",\"object\":\"chat.completion\",\"created\":"), false);
+    buffer_int(out, created);
+    put_raw(&w, SPAN(",\"model\":"), false);
+    json_string(&w, model);
+    put_raw(&w, SPAN(",\"choices\":["), false);
     for (int i = 0; i < b->n_choices; i++) {
         if (b->choices[i])
             write_choice(&w, i, b->choices[i]);
     }
-    json_end_array(&w);
-    json_key(&w, "usage");
-    w.comma = true; /* usage_write writes the value itself */
+    put_raw(&w, SPAN("],\"usage\":"), true); /* usage_write writes the value itself */
     usage_write(out, usage);
     raw_members(&w, &b->top_extra);
     json_end_object(&w);

@@ -1,10 +1,12 @@
 /*
  * sse/chunk_emitter.c - see chunk_emitter.h.
  *
- * A chunk is HEAD INDEX DELTA MIDDLE: `head` runs to `"choices":[{"index":` and is rendered once;
- * the middle from `"logprobs"` on is one of a few constants. Per-choice state is made when a choice
- * is first used, so that the common answer with one choice costs one. Extras come with every chunk
- * from some sites: their room is kept, so that the second one costs no allocation.
+ * A chunk of text is OPENING TEXT CLOSING. The opening runs to the text's quote and stays as it is
+ * for as long as the pieces are of one choice and one kind: it is rendered once, behind the head
+ * that all chunks share. The closing, from the other quote on, is one of a few constants. So a
+ * piece costs three copies, and a look for what has to be escaped. Per-choice state is made when a
+ * choice is first used, so that the common answer with one choice costs one. Extras come with every
+ * chunk from some sites: their room is kept, so that the second one costs no allocation.
  */
 #include "sse/chunk_emitter.h"
 
@@ -29,12 +31,16 @@ struct choice_state {
 struct chunk_emitter {
     struct arena *arena;
     struct room head;  /* `data: {"id":…,"choices":[`: fixed, top-level extras, `,"choices":[` */
-    struct span tail;  /* `]` + `,"usage":null` + `}\n\n` */
     struct span fixed; /* id … model */
     size_t top_n;      /* the extras' length in head */
+    size_t opening_n;  /* head, and behind it what opens a piece; 0 = it is not there */
+    struct span closing;              /* of such a piece, when nothing stands beside it */
+    int opening_choice, opening_call; /* whose pieces they are */
+    enum channel opening_channel;
     bool include_usage;
-    struct choice_state *choices[EMITTER_CHOICES];
-    int n_choices; /* behind the last one that there is */
+    bool extras_wait;              /* with one of the choices, for a chunk */
+    struct choice_state **choices; /* of n_choices; NULL: not used so far */
+    int n_choices;
 };
 
 /* ---- making ---- */
@@ -80,7 +86,7 @@ static int render_head(struct chunk_emitter *e, struct span top)
     size_t need = e->fixed.n + 1 + top.n + choices.n;
     if (need > e->head.n && room_for(e->arena, &e->head, need - e->head.n))
         return -1;
-    e->head.n = 0;
+    e->head.n = e->opening_n = 0;
     room_put(&e->head, e->fixed);
     if (top.n) {
         room_put(&e->head, SPAN(","));
@@ -100,7 +106,6 @@ struct chunk_emitter *chunk_emitter_create(struct arena *arena, struct span id, 
         return NULL;
     e->arena = arena;
     e->include_usage = include_usage;
-    e->tail = include_usage ? SPAN("],\"usage\":null}\n\n") : SPAN("]}\n\n");
     buffer_init(&text, 1 << 20);
     struct json_writer w = json_writer(&text);
     buffer_append(&text, SPAN("data: "));
@@ -115,34 +120,73 @@ struct chunk_emitter *chunk_emitter_create(struct arena *arena, struct span id, 
     return good ? e : NULL;
 }
 
+/* For the choice and those before it. Most answers have one. 0, or -1 when memory is short. */
+static int make_room(struct chunk_emitter *e, int choice)
+{
+    int n = e->n_choices ? e->n_choices : 1;
+    while (n <= choice)
+        n *= 2;
+    struct choice_state **grown = arena_alloc(e->arena, (size_t)n * sizeof(struct choice_state *));
+    if (!grown)
+        return -1;
+    if (e->n_choices)
+        memcpy(grown, e->choices, (size_t)e->n_choices * sizeof(struct choice_state *));
+    e->choices = grown;
+    e->n_choices = n;
+    return 0;
+}
+
 static struct choice_state *choice_of(struct chunk_emitter *e, struct buffer *out, int choice)
 {
     if (choice < 0 || choice >= EMITTER_CHOICES)
         return NULL;
-    if (!e->choices[choice]) {
-        struct choice_state *c = arena_alloc(e->arena, sizeof *c);
-        if (!c) {
-            if (out)
-                out->error = BUFFER_NOMEM;
-            return NULL;
-        }
+    if (choice < e->n_choices && e->choices[choice])
+        return e->choices[choice];
+    struct choice_state *c = choice < e->n_choices || make_room(e, choice) == 0
+                                 ? arena_alloc(e->arena, sizeof *c)
+                                 : NULL;
+    if (c)
         e->choices[choice] = c;
-        if (choice >= e->n_choices)
-            e->n_choices = choice + 1;
-    }
-    return e->choices[choice];
+    else if (out)
+        out->error = BUFFER_NOMEM;
+    return c;
 }
 
 /* ---- chunks ---- */
 
+#define REST_MEMBERS ",\"logprobs\":null,\"finish_reason\":null}"
+#define USAGE_MEMBER "],\"usage\":null"
+#define EVENT_END    "}\n\n"
+
+/* The same in every chunk: behind `choices`. */
+static struct span tail_of(const struct chunk_emitter *e)
+{
+    return e->include_usage ? SPAN(USAGE_MEMBER EVENT_END) : SPAN("]" EVENT_END);
+}
+
+/* Of a chunk with nothing beside its piece: from the text's quote on. */
+static struct span closing_of(const struct chunk_emitter *e, enum channel channel)
+{
+    if (channel == CHANNEL_ARGUMENTS)
+        return e->include_usage ? SPAN("\"}}]}" REST_MEMBERS USAGE_MEMBER EVENT_END)
+                                : SPAN("\"}}]}" REST_MEMBERS "]" EVENT_END);
+    return e->include_usage ? SPAN("\"}" REST_MEMBERS USAGE_MEMBER EVENT_END)
+                            : SPAN("\"}" REST_MEMBERS "]" EVENT_END);
+}
+
+static struct span digits_of(char room[12], int index)
+{
+    size_t n = 12;
+    do
+        room[--n] = (char)('0' + index % 10);
+    while ((index /= 10) > 0);
+    return span_of(room + n, 12 - n);
+}
+
 static void put_index(struct buffer *out, int index)
 {
     char digits[12];
-    size_t n = sizeof digits;
-    do
-        digits[--n] = (char)('0' + index % 10);
-    while ((index /= 10) > 0);
-    buffer_append(out, span_of(digits + n, sizeof digits - n));
+    buffer_append(out, digits_of(digits, index));
 }
 
 /* Up to and including `"delta":{`. */
@@ -181,7 +225,7 @@ static void close_chunk(struct chunk_emitter *e, struct buffer *out, struct choi
     } else {
         buffer_append(out, SPAN(",\"finish_reason\":null}"));
     }
-    buffer_append(out, e->tail);
+    buffer_append(out, tail_of(e));
 }
 
 /* The choice, with its role chunk out; NULL when nothing more may follow. */
@@ -194,8 +238,8 @@ static struct choice_state *ready(struct chunk_emitter *e, struct buffer *out, i
         c->role_sent = true;
         open_chunk(e, out, choice);
         buffer_append(out, SPAN("\"role\":\"assistant\",\"content\":\"\"}"));
-        buffer_append(out, SPAN(",\"logprobs\":null,\"finish_reason\":null}"));
-        buffer_append(out, e->tail);
+        buffer_append(out, SPAN(REST_MEMBERS));
+        buffer_append(out, tail_of(e));
     }
     return c;
 }
@@ -205,24 +249,84 @@ void chunk_emitter_role(struct chunk_emitter *e, struct buffer *out, int choice)
     ready(e, out, choice);
 }
 
+/* ---- pieces ---- */
+
+static bool is_opening_of(const struct chunk_emitter *e, int choice, enum channel channel, int call)
+{
+    return e->opening_n && e->opening_choice == choice && e->opening_channel == channel &&
+           e->opening_call == call;
+}
+
+/* 0, or -1 when memory is short. */
+static int render_opening(struct chunk_emitter *e, int choice, enum channel channel, int call)
+{
+    static const struct span keys[] = {
+        SPAN_INIT("\"content\":\""), SPAN_INIT("\"reasoning_content\":\""),
+        SPAN_INIT("\"refusal\":\""), SPAN_INIT("\"tool_calls\":[{\"index\":")};
+    const struct span index = SPAN("{\"index\":"), delta = SPAN(",\"delta\":{"),
+                      arguments = SPAN(",\"function\":{\"arguments\":\"");
+    char digits[12];
+    struct room *r = &e->head;
+    size_t head_n = r->n;
+    e->opening_n = 0;
+    if (room_for(e->arena, r,
+                 index.n + delta.n + keys[channel].n + arguments.n + 2 * sizeof digits))
+        return -1;
+    room_put(r, index);
+    room_put(r, digits_of(digits, choice));
+    room_put(r, delta);
+    room_put(r, keys[channel]);
+    if (channel == CHANNEL_ARGUMENTS) {
+        room_put(r, digits_of(digits, call));
+        room_put(r, arguments);
+    }
+    e->opening_n = r->n;
+    e->closing = closing_of(e, channel);
+    e->opening_choice = choice;
+    e->opening_channel = channel;
+    e->opening_call = call;
+    r->n = head_n;
+    return 0;
+}
+
 static void put_piece(struct chunk_emitter *e, struct buffer *out, int choice,
                       struct choice_state *c, enum channel channel, struct span text)
 {
+    int call = channel == CHANNEL_ARGUMENTS ? c->arguments_index : 0;
     if (text.n == 0)
         return;
-    open_chunk(e, out, choice);
-    switch (channel) {
-    case CHANNEL_TEXT: buffer_append(out, SPAN("\"content\":\"")); break;
-    case CHANNEL_REASONING: buffer_append(out, SPAN("\"reasoning_content\":\"")); break;
-    case CHANNEL_REFUSAL: buffer_append(out, SPAN("\"refusal\":\"")); break;
-    default:
-        buffer_append(out, SPAN("\"tool_calls\":[{\"index\":"));
-        put_index(out, c->arguments_index);
-        buffer_append(out, SPAN(",\"function\":{\"arguments\":\""));
+    if (!is_opening_of(e, choice, channel, call) && render_opening(e, choice, channel, call)) {
+        out->error = BUFFER_NOMEM;
+        return;
     }
+    buffer_append(out, span_of(e->head.p, e->opening_n));
     json_escape(out, text);
+    if (!c->delta_extra.n && !c->choice_extra.n) {
+        buffer_append(out, e->closing);
+        return;
+    }
     buffer_append(out, channel == CHANNEL_ARGUMENTS ? SPAN("\"}}]") : SPAN("\""));
     close_chunk(e, out, c, span_of(NULL, 0), false);
+}
+
+/* The usual piece: of the same choice and kind as the last one, nothing held back, nothing beside
+ * it, nothing to escape. False: it is none of these, or the room is short; nothing is done then. */
+static bool put_plain(const struct chunk_emitter *e, struct buffer *out, int choice,
+                      enum channel channel, struct span text)
+{
+    if (!is_opening_of(e, choice, channel, 0) || e->extras_wait || out->error)
+        return false;
+    const struct choice_state *c = e->choices[choice];
+    size_t room = out->cap - out->n, around = e->opening_n + e->closing.n;
+    if (c->finished || c->guards[channel].n_held || !text.n || room < around ||
+        room - around < text.n || !json_is_plain(text))
+        return false;
+    char *at = out->p + out->n;
+    memcpy(at, e->head.p, e->opening_n);
+    memcpy(at + e->opening_n, text.p, text.n);
+    memcpy(at + e->opening_n + text.n, e->closing.p, e->closing.n);
+    out->n += around + text.n;
+    return true;
 }
 
 /* Whole characters only. The scratch buffer is used only for pieces that need repair and is given
@@ -245,13 +349,15 @@ static void guarded(struct chunk_emitter *e, struct buffer *out, int choice, enu
 
 void chunk_emitter_text(struct chunk_emitter *e, struct buffer *out, int choice, struct span text)
 {
-    guarded(e, out, choice, CHANNEL_TEXT, text);
+    if (!put_plain(e, out, choice, CHANNEL_TEXT, text))
+        guarded(e, out, choice, CHANNEL_TEXT, text);
 }
 
 void chunk_emitter_reasoning(struct chunk_emitter *e, struct buffer *out, int choice,
                              struct span text)
 {
-    guarded(e, out, choice, CHANNEL_REASONING, text);
+    if (!put_plain(e, out, choice, CHANNEL_REASONING, text))
+        guarded(e, out, choice, CHANNEL_REASONING, text);
 }
 
 void chunk_emitter_refusal(struct chunk_emitter *e, struct buffer *out, int choice,
@@ -317,14 +423,22 @@ void chunk_emitter_tool_arguments(struct chunk_emitter *e, struct buffer *out, i
     guarded(e, out, choice, CHANNEL_ARGUMENTS, piece);
 }
 
+static void put_number(struct buffer *out, struct span before, int64_t number)
+{
+    buffer_append(out, before);
+    buffer_int(out, number);
+}
+
 void citations_write(struct buffer *out, const struct citation *list, size_t n)
 {
     buffer_append(out, SPAN("\"annotations\":["));
     for (size_t i = 0; i < n; i++) {
-        buffer_printf(out,
-                      "%s{\"type\":\"url_citation\",\"url_citation\":{\"start_index\":%lld,\"end_"
-                      "index\":%lld,\"url\":\"",
-                      i ? "," : "", (long long)list[i].start, (long long)list[i].end);
+        if (i)
+            buffer_char(out, ',');
+        put_number(out, SPAN("{\"type\":\"url_citation\",\"url_citation\":{\"start_index\":"),
+                   list[i].start);
+        put_number(out, SPAN(",\"end_index\":"), list[i].end);
+        buffer_append(out, SPAN(",\"url\":\""));
         put_repaired(out, list[i].url);
         buffer_append(out, SPAN("\",\"title\":\""));
         put_repaired(out, list[i].title);
@@ -366,12 +480,16 @@ void chunk_emitter_extra(struct chunk_emitter *e, enum extra_place place, int ch
         return;
     }
     struct choice_state *c = choice_of(e, NULL, choice);
+    e->extras_wait = true;
     if (c)
         add_members(e, place == EXTRA_CHOICE ? &c->choice_extra : &c->delta_extra, members);
 }
 
 void chunk_emitter_flush_extras(struct chunk_emitter *e, struct buffer *out)
 {
+    if (!e->extras_wait)
+        return;
+    e->extras_wait = false;
     for (int choice = 0; choice < e->n_choices; choice++) {
         struct choice_state *c = e->choices[choice];
         if (!c || (!c->choice_extra.n && !c->delta_extra.n))
@@ -411,20 +529,25 @@ void usage_write(struct buffer *out, const struct usage_counts *u)
     if (u->raw.n) {
         buffer_append(out, span_first(u->raw, u->raw.n - 1)); /* the brace comes below */
     } else {
-        buffer_printf(out,
-                      "{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld",
-                      (long long)u->prompt, (long long)u->completion,
-                      (long long)u->prompt + (long long)u->completion);
-        if (u->cached >= 0)
-            buffer_printf(out, ",\"prompt_tokens_details\":{\"cached_tokens\":%lld}",
-                          (long long)u->cached);
-        if (u->reasoning >= 0)
-            buffer_printf(out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%lld}",
-                          (long long)u->reasoning);
+        put_number(out, SPAN("{\"prompt_tokens\":"), u->prompt);
+        put_number(out, SPAN(",\"completion_tokens\":"), u->completion);
+        put_number(out, SPAN(",\"total_tokens\":"), u->prompt + u->completion);
+        if (u->cached >= 0) {
+            put_number(out, SPAN(",\"prompt_tokens_details\":{\"cached_tokens\":"), u->cached);
+            buffer_char(out, '}');
+        }
+        if (u->reasoning >= 0) {
+            put_number(out, SPAN(",\"completion_tokens_details\":{\"reasoning_tokens\":"),
+                       u->reasoning);
+            buffer_char(out, '}');
+        }
     }
     if (u->source &&
-        !json_raw_get(u->raw, "dragoman_source").p) /* a dragoman behind us knows more */
-        buffer_printf(out, ",\"dragoman_source\":\"%s\"", u->source);
+        !json_raw_get(u->raw, "dragoman_source").p) { /* a dragoman behind us knows more */
+        buffer_append(out, SPAN(",\"dragoman_source\":\""));
+        buffer_append(out, span_str(u->source));
+        buffer_char(out, '"');
+    }
     buffer_char(out, '}');
 }
 

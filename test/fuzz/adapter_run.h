@@ -33,6 +33,7 @@ struct fuzz_run {
     struct site_account account;
     struct turn_run run;
     struct site_request request;
+    struct json_template shape;
 };
 
 static inline void fuzz_random(void *owner, void *bytes, size_t n) { memset(bytes, 7, n); }
@@ -69,6 +70,7 @@ static inline void fuzz_run_begin(struct fuzz_run *r, const struct adapter *adap
                                .arena = &r->arena,
                                .json = r->json,
                                .out = &r->feed.sink,
+                               .shape = &r->shape,
                                .now_ms = 1760000000000,
                                .random = fuzz_random};
 }
@@ -102,6 +104,7 @@ static inline enum adapter_verdict fuzz_run_answer(struct fuzz_run *r, unsigned 
                                    .content_type = types[how >> 2 & 3]};
     const struct adapter *a = r->adapter;
     enum framing framing = r->request.framing;
+    json_template_forget(&r->shape);
     enum adapter_verdict verdict = a->on_head(&r->run, &head, &framing);
     size_t step = how & 16 ? how % 13 + 1 : bytes.n + 1;
     struct frame_decoder decoder;

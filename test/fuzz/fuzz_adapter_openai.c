@@ -104,7 +104,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const struct option_value options[] = {
         {.name = SPAN_INIT("fold_history"), .type = OPTION_INT, .integer = 2}};
     static const struct credential token[] = {{SPAN_INIT("token"), SPAN_INIT("anon-x")}};
-    static const struct delta_sink sink = {put_delta, NULL};
+    static const struct delta_sink sink = {.put = put_delta};
     if (size == 0)
         return 0;
     unsigned how = data[0];

@@ -173,6 +173,18 @@ static void requests_of_the_day(void **state)
     assert_int_equal(account_requests_on(&a, 20001), 1);
 }
 
+/* Whose usage was missing once is counted for ever. */
+static void usage_is_told_or_not(void **state)
+{
+    struct account a = {0};
+    account_note_usage(&a, true);
+    assert_int_equal(a.usage, USAGE_TOLD);
+    account_note_usage(&a, false);
+    assert_int_equal(a.usage, USAGE_NOT_TOLD);
+    account_note_usage(&a, true);
+    assert_int_equal(a.usage, USAGE_NOT_TOLD);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +197,7 @@ int main(void)
         cmocka_unit_test(states),
         cmocka_unit_test(the_longest_rest_is_told),
         cmocka_unit_test(requests_of_the_day),
+        cmocka_unit_test(usage_is_told_or_not),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

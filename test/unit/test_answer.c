@@ -234,6 +234,65 @@ static void a_cut_answer_is_counted_here(void **state)
     stop(&b);
 }
 
+/* What takes the short way leaves it again. */
+static void pieces_on_the_short_way(void **state)
+{
+    struct answer_rules rules = {.reasoning = REASONING_THINK};
+    struct bench b;
+    start(&b, 1, &rules);
+    const struct delta_sink *sink = &b.feeds[0].sink;
+    for (int i = 0; i < 2; i++) {
+        delta_text(sink, 0, SPAN("a"));
+        delta_text(sink, 0, SPAN("b"));
+        delta_reasoning(sink, 0, SPAN("c"));
+        delta_reasoning(sink, 0, SPAN("d"));
+    }
+    delta_text(sink, 0, SPAN("e"));
+    delta_text(sink, 1, SPAN("of nobody"));
+    delta_text(sink, -1, SPAN("of nobody"));
+    delta_finish(sink, 0, SPAN("stop"));
+    delta_text(sink, 0, SPAN("f"));
+    expect(end(&b),
+           "\"content\":\"ab<think>\\ncd\\n</think>\\n\\nab<think>\\ncd\\n</think>\\n\\ne\"");
+    assert_int_equal(b.answer.deltas, 11);
+    stop(&b);
+
+    rules.reasoning = REASONING_FIELD;
+    start(&b, 1, &rules);
+    sink = &b.feeds[0].sink;
+    for (int i = 0; i < 3; i++) {
+        delta_reasoning(sink, 0, SPAN("c"));
+        delta_text(sink, 0, SPAN("<think>"));
+    }
+    delta_finish(sink, 0, SPAN("stop"));
+    delta_reasoning(sink, 0, SPAN("late"));
+    expect(end(&b), "\"content\":\"<think><think><think>\",\"reasoning_content\":\"ccc\"");
+    expect(buffer_span(&b.body), "\"completion_tokens\":7,"); /* 21 and 3 letters */
+    stop(&b);
+}
+
+/* The site has always told its usage: ours is only a guess, and says so. */
+static void a_usage_that_was_expected(void **state)
+{
+    const struct answer_rules rules = {.usage_expected = true};
+    struct bench b;
+    for (int told = 0; told < 2; told++) {
+        start(&b, 1, &rules);
+        for (int i = 0; i < 1000; i++)
+            delta_text(&b.feeds[0].sink, 0, SPAN("abcdefgh"));
+        assert_false(answer_feed_told_usage(&b.feeds[0]));
+        if (told) {
+            tell_usage(&b, 0, 10, 5);
+            assert_true(answer_feed_told_usage(&b.feeds[0]));
+        }
+        struct span body = end(&b);
+        expect(body, told ? "\"completion_tokens\":5," : "\"completion_tokens\":2000,");
+        expect(body,
+               told ? "\"dragoman_source\":\"upstream\"" : "\"dragoman_source\":\"estimated\"");
+        stop(&b);
+    }
+}
+
 static void calls_get_ids_of_their_own(void **state)
 {
     const struct answer_rules rules = {0};
@@ -297,6 +356,8 @@ int main(void)
         cmocka_unit_test(members_of_a_run_wait_for_its_first_piece),
         cmocka_unit_test(usage_is_summed),
         cmocka_unit_test(a_cut_answer_is_counted_here),
+        cmocka_unit_test(pieces_on_the_short_way),
+        cmocka_unit_test(a_usage_that_was_expected),
         cmocka_unit_test(calls_get_ids_of_their_own),
         cmocka_unit_test(foreign_choices_are_ignored),
         cmocka_unit_test(half_an_answer_is_shown),

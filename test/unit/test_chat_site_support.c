@@ -352,7 +352,7 @@ static struct buffer cited;
 
 static struct span citations(const struct sources *s)
 {
-    struct delta_sink sink = {collect, &cited};
+    struct delta_sink sink = {.put = collect, .owner = &cited};
     buffer_init(&cited, 1 << 16);
     assert_int_equal(sources_cite(s, &sink), 0);
     struct span text = arena_dup(&test_arena, buffer_span(&cited));

@@ -292,6 +292,104 @@ static void a_full_output_is_noticed(void **state)
     arena_free(&b.arena);
 }
 
+/* A text with one byte that is not like the others, as it stands in an event. */
+static void check_byte(struct bench *b, size_t n, size_t at, struct span byte, struct span escaped)
+{
+    struct buffer text, wanted;
+    buffer_init(&text, 1000);
+    buffer_init(&wanted, 1000);
+    for (size_t i = 0; i < n; i++) {
+        buffer_append(&text, i == at ? byte : SPAN("~"));
+        buffer_append(&wanted, i == at ? escaped : SPAN("~"));
+    }
+    buffer_clear(&b->out);
+    chunk_emitter_text(b->e, &b->out, 0, buffer_span(&text));
+    struct span event = buffer_span(&b->out), before = SPAN(HEAD "{\"index\":0,\"delta\":"),
+                behind = SPAN("\"},\"logprobs\":null,\"finish_reason\":null}]}\n\n");
+    assert_true(span_starts(event, before));
+    event = span_from(event, before.n + sizeof "{\"content\":\"" - 1);
+    assert_true(event.n >= behind.n);
+    assert_span_equal(span_from(event, event.n - behind.n), behind);
+    assert_span_equal(span_first(event, event.n - behind.n), buffer_span(&wanted));
+    buffer_free(&text);
+    buffer_free(&wanted);
+}
+
+/* Texts are looked at in blocks: nothing is missed at any place of any length. */
+static void each_byte_is_seen_everywhere(void **state)
+{
+    static const struct span bytes[][2] = {
+        {SPAN_INIT("\n"), SPAN_INIT("\\n")},
+        {SPAN_INIT("\""), SPAN_INIT("\\\"")},
+        {SPAN_INIT("\\"), SPAN_INIT("\\\\")},
+        {SPAN_INIT("\0"), SPAN_INIT("\\u0000")},
+        {SPAN_INIT("\x1f"), SPAN_INIT("\\u001f")},
+        {SPAN_INIT(" "), SPAN_INIT(" ")},
+        {SPAN_INIT("\x7f"), SPAN_INIT("\x7f")},
+        {SPAN_INIT("\xC3\xA9"), SPAN_INIT("\xC3\xA9")},
+        {SPAN_INIT("\xFF"), SPAN_INIT("\xEF\xBF\xBD")},
+    };
+    struct bench b;
+    start(&b, false);
+    chunk_emitter_text(b.e, &b.out, 0, SPAN("the role, and the opening of what follows"));
+    for (size_t n = 1; n < 70; n++) {
+        for (size_t at = 0; at < n; at++) {
+            for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++)
+                check_byte(&b, n, at, bytes[i][0], bytes[i][1]);
+        }
+    }
+    stop(&b);
+}
+
+/* The opening that is kept is that of the piece before. */
+static void pieces_of_all_kinds_take_turns(void **state)
+{
+    struct bench b;
+    start(&b, false);
+    for (int choice = 0; choice < 2; choice++)
+        chunk_emitter_role(b.e, &b.out, choice);
+    expect(&b, ROLE(0) ROLE(1));
+    for (int round = 0; round < 3; round++) {
+        chunk_emitter_text(b.e, &b.out, 0, SPAN("a"));
+        chunk_emitter_text(b.e, &b.out, 0, SPAN("b"));
+        chunk_emitter_text(b.e, &b.out, 1, SPAN("c"));
+        chunk_emitter_reasoning(b.e, &b.out, 1, SPAN("d"));
+        chunk_emitter_tool_arguments(b.e, &b.out, 1, 7, SPAN("e"));
+        chunk_emitter_tool_arguments(b.e, &b.out, 1, 12, SPAN("f"));
+        chunk_emitter_text(b.e, &b.out, 0, SPAN("g"));
+        expect(&b, TEXT("a") TEXT("b") DELTA(1, "{\"content\":\"c\"}")
+                       DELTA(1, "{\"reasoning_content\":\"d\"}") DELTA(
+                           1, "{\"tool_calls\":[{\"index\":7,\"function\":{\"arguments\":\"e\"}}]}")
+                           DELTA(1, "{\"tool_calls\":[{\"index\":12,\"function\":{\"arguments\":"
+                                    "\"f\"}}]}") TEXT("g"));
+    }
+    chunk_emitter_extra(b.e, EXTRA_TOP, 0, SPAN("\"x\":1"));
+    chunk_emitter_text(b.e, &b.out, 0, SPAN("h"));
+    chunk_emitter_extra(b.e, EXTRA_DELTA, 1, SPAN("\"y\":2"));
+    chunk_emitter_text(b.e, &b.out, 0, SPAN("i"));
+    chunk_emitter_flush_extras(b.e, &b.out);
+    chunk_emitter_text(b.e, &b.out, 0, SPAN("j\xE6"));
+    chunk_emitter_text(b.e, &b.out, 0, SPAN("k"));
+    chunk_emitter_finish(b.e, &b.out, 0, SPAN("stop"));
+    chunk_emitter_text(b.e, &b.out, 0, SPAN("l"));
+    struct span out = buffer_span(&b.out);
+    static const char *const wanted[] = {
+        "\"x\":1,\"choices\":[{\"index\":0,\"delta\":{\"content\":\"h\"}",
+        "{\"content\":\"i\"}",
+        "\"index\":1,\"delta\":{\"y\":2}",
+        "{\"content\":\"j\"}",
+        "{\"content\":\"\xEF\xBF\xBDk\"}",
+        "\"finish_reason\":\"stop\"}]}\n\n"};
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        ptrdiff_t at = span_find(out, span_str(wanted[i]));
+        if (at < 0)
+            fail_msg("no %s in %.*s", wanted[i], SPAN_ARGS(out));
+        out = span_from(out, (size_t)at + strlen(wanted[i]));
+    }
+    assert_int_equal(out.n, 0);
+    stop(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -307,6 +405,8 @@ int main(void)
         cmocka_unit_test(extras_travel),
         cmocka_unit_test(a_member_inside_another_is_no_member),
         cmocka_unit_test(a_full_output_is_noticed),
+        cmocka_unit_test(each_byte_is_seen_everywhere),
+        cmocka_unit_test(pieces_of_all_kinds_take_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

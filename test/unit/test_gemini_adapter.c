@@ -128,7 +128,7 @@ static int swallow(void *owner, const struct delta *d)
 static void calls_are_bounded(void **state)
 {
     int calls = 0;
-    const struct delta_sink sink = {swallow, &calls};
+    const struct delta_sink sink = {.put = swallow, .owner = &calls};
     struct transcript_setup setup = person(NULL);
     struct transcript_player *p = transcript_open(&setup);
     struct site_request req;

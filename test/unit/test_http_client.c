@@ -244,6 +244,10 @@ static void answers_at_every_split(void **state)
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
          "00A;name=\"a b;c\";flag\r\n0123456789\r\n1\r\n\n\r\n0;last\r\nA: 1\r\nB:\r\nC: 3\r\n\r\n",
          false, "200 1|0123456789\n|end+"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+         "5\r\nhello\r\n1\r\n!\r\n000a\r\n0123456789\r\n1;x\r\na\r\n1\r\n\r\r\n1;y\r\nb\r\n"
+         "0000000001\r\nc\r\nB\r\n0\r\n\r\n567890\r\n2\r\nok\r\n0\r\n\r\n",
+         false, "200 1|hello!0123456789a\rbc0\r\n\r\n567890ok|end+"},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n0\r\n\r\n",
          false, "200 2||end"},
         {"HTTP/1.1 200 OK\r\nA:\r\nB:  \r\nC: c\r\nContent-Length: 1\r\n\r\nx", false,
@@ -270,6 +274,10 @@ static void answers_at_every_split(void **state)
         {"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello", false, "200 1|hello|cut"},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", false,
          "200 1|hello|cut"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n", false,
+         "200 1|ab|cut"},
+        {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\nxyz\r\n", false,
+         "200 1|ab|cut"},
         {"HTTP/1.1 200 OK\r\nX: y\r\n", false, "|unreachable"},
         {"", false, "|unreachable"},
         {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", false,

@@ -278,6 +278,49 @@ static void too_much_at_once(void **state)
     token_counter_free(&c);
 }
 
+static int64_t count_sample(const struct token_source *source, struct span text, size_t step,
+                            bool *estimated_one)
+{
+    struct token_counter c;
+    token_counter_init(&c, source);
+    token_counter_sample(&c);
+    for (struct span rest = text; rest.n; rest = span_from(rest, step)) {
+        assert_int_equal(token_counter_add(&c, span_first(rest, step)), 0);
+        token_counter_total(&c); /* looking changes nothing */
+    }
+    int64_t count = token_counter_total(&c);
+    *estimated_one = c.estimated;
+    assert_in_range(c.rest.cap, 0, 1024);
+    token_counter_free(&c);
+    return count;
+}
+
+/* A count that is probably not needed: exact while it is cheap, then as the beginning was. */
+static void a_sample(void **state)
+{
+    const struct span word = SPAN("Hello, world! ");
+    struct buffer text;
+    bool estimated_one;
+    buffer_init(&text, 1 << 20);
+    assert_int_equal(count_sample(&counted, SPAN(""), 1, &estimated_one), 0);
+    for (int i = 0; i < 70; i++)
+        buffer_append(&text, word);
+    int64_t exact = count_of(&counted, buffer_span(&text));
+    for (size_t step = 1; step < 1000; step += 111) {
+        assert_int_equal(count_sample(&counted, buffer_span(&text), step, &estimated_one), exact);
+        assert_false(estimated_one);
+    }
+    for (int i = 70; i < 7000; i++)
+        buffer_append(&text, word);
+    exact = count_of(&counted, buffer_span(&text));
+    for (size_t step = 7; step < 100000; step *= 3) {
+        int64_t count = count_sample(&counted, buffer_span(&text), step, &estimated_one);
+        assert_in_range(count, exact * 98 / 100, exact * 102 / 100);
+        assert_true(estimated_one);
+    }
+    buffer_free(&text);
+}
+
 static int64_t prompt_tokens(const struct token_source *source, const struct turn *turn,
                              enum count_origin *origin)
 {
@@ -392,6 +435,7 @@ int main(void)
         cmocka_unit_test(counts_are_remembered),
         cmocka_unit_test(endless_pieces),
         cmocka_unit_test(too_much_at_once),
+        cmocka_unit_test(a_sample),
         cmocka_unit_test(prompts),
         cmocka_unit_test(bad_tables),
         cmocka_unit_test(a_full_table),

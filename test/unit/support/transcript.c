@@ -51,6 +51,7 @@ struct transcript_player {
     struct site_account account;
     struct json_parser *json;
     struct delta_sink sink;
+    struct json_template shape;
     struct turn_run run;
     struct site_request request;
     uint64_t chance;
@@ -312,7 +313,7 @@ struct transcript_player *transcript_open(const struct transcript_setup *setup)
         .n_credentials = setup->n_credentials,
     };
     p->json = must(json_parser_create(BIG));
-    p->sink = (struct delta_sink){put_delta, p};
+    p->sink = (struct delta_sink){.put = put_delta, .owner = p};
     p->run = (struct turn_run){
         .turn = transcript_turn(
             &p->arena,
@@ -327,6 +328,7 @@ struct transcript_player *transcript_open(const struct transcript_setup *setup)
         .arena = &p->arena,
         .json = p->json,
         .out = &p->sink,
+        .shape = setup->parse_all ? NULL : &p->shape,
         .now_ms = setup->now_ms ? setup->now_ms : TRANSCRIPT_NOW,
         .random = make_random,
         .random_owner = p,
@@ -405,6 +407,7 @@ enum adapter_verdict transcript_answer(struct transcript_player *p, int status,
     };
     enum framing framing = p->request.framing;
     p->status = status;
+    json_template_forget(&p->shape);
     enum adapter_verdict verdict = p->setup.adapter->on_head(&p->run, &head, &framing);
     if (verdict != ADAPTER_GO_ON)
         return verdict;
@@ -842,8 +845,13 @@ void transcript_check(const struct transcript_setup *given, const char *const *e
     snprintf(what, sizeof what, "%s/%s", directory, file);
 
     struct played whole, again;
+    setup.parse_all = true;
     transcript_play(&setup, earlier, bytes, NULL, 0, END_CLEAN, &whole);
     compare_texts(what, expected, buffer_span(&whole.json), false);
+    setup.parse_all = false;
+    transcript_play(&setup, earlier, bytes, NULL, 0, END_CLEAN, &again);
+    must_equal(what, 0, &whole, &again);
+    played_free(&again);
 
     size_t *cuts = must(calloc(bytes.n + 1, sizeof *cuts));
     for (size_t i = 0; i < bytes.n; i++)

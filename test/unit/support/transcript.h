@@ -4,7 +4,8 @@
  *
  * A transcript is two files: NAME.<ending> (the body's bytes) and NAME.expected.json (content,
  * reasoning_content, tool_calls, finish_reason, usage, citations, error.kind). Playing it whole,
- * byte by byte and cut in two at every position must give the same deltas.
+ * byte by byte and cut in two at every position must give the same deltas, as must every frame
+ * parsed where otherwise those like the one before are not (adapters/support.h, frame_repeats).
  */
 #ifndef DRAGOMAN_TEST_TRANSCRIPT_H
 #define DRAGOMAN_TEST_TRANSCRIPT_H
@@ -33,6 +34,7 @@ struct transcript_setup {
     const struct header *headers; /* its further ones, at most three */
     size_t n_headers;
     int64_t now_ms; /* 0 = TRANSCRIPT_NOW */
+    bool parse_all; /* frames that are like the one before are parsed, too */
 };
 
 #define TRANSCRIPT_NOW INT64_C(1760000000000) /* 2025-10-09 08:53:20 UTC */
