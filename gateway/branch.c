@@ -35,8 +35,11 @@ static void note_success(struct branch *b)
 {
     struct fail limit = {.kind = FAIL_RATE_LIMITED, .retry_after_s = b->work->run.rest_s};
     account_met_success(b->account, b->work->run.model);
-    if (b->work->feed.has_text && !answer_feed_is_cut(&b->work->feed))
+    if (b->work->feed.has_text && !answer_feed_is_cut(&b->work->feed)) {
+        account_enter(b->account);
         account_note_usage(b->account, answer_feed_told_usage(&b->work->feed));
+        account_leave(b->account);
+    }
     if (!limit.retry_after_s)
         return;
     snprintf(limit.message, sizeof limit.message, "%.*s limits the account after this answer",

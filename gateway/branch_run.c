@@ -56,8 +56,11 @@ static struct span recall_from_memory(void *owner, struct span key)
 static bool expects_usage(const struct branch *b, const struct answer_rules *rules)
 {
     const struct key_config *key = b->exchange->grant.key;
-    return b->account->usage == USAGE_TOLD && !rules->max_tokens && !rules->n_stops &&
-           !rules->tools && !rules->may_continue && !(key && key->tokens_per_day);
+    account_enter(b->account);
+    bool told = b->account->usage == USAGE_TOLD;
+    account_leave(b->account);
+    return told && !rules->max_tokens && !rules->n_stops && !rules->tools && !rules->may_continue &&
+           !(key && key->tokens_per_day);
 }
 
 /* What we do for it. */
