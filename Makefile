@@ -6,20 +6,23 @@
 SHELL := /bin/bash
 PREFIX ?= /usr/local
 T ?= 60
+MINUTES ?= 30
 ARGS ?=
 
-.PHONY: help deps ranks run build test test-unit test-e2e test-apps test-threads bench bench-small sites lint format fuzz install clean
+.PHONY: help deps ranks run build test test-unit test-e2e test-apps test-memory test-threads bench bench-small soak sites lint format fuzz install clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run         build the release and serve (ARGS="-c FILE" is passed on)'
 	@echo 'make test        unit and end-to-end tests with sanitizers; test-unit, test-e2e: one half'
+	@echo 'make test-memory every allocation is refused once, in all of it (half an hour)'
 	@echo 'make test-apps   the real SillyTavern and a real browser (installs Chromium, Node.js and 500 MB of npm packages)'
 	@echo 'make test-threads  several event loops under ThreadSanitizer'
 	@echo 'make lint        formatting, clang-tidy, cppcheck, direction of includes'
 	@echo 'make format      format all C sources'
 	@echo 'make fuzz T=60   every fuzz target for T seconds'
 	@echo 'make bench       how fast, how much memory, beside nginx and HAProxy (QUICK=1, PORTKEY=1: docs/performance.md)'
+	@echo 'make soak MINUTES=30   random clients, faults and reloads (SOAK_BUILD=release, SOAK_SEED=…: docs/operations.md)'
 	@echo 'make bench-small leases, requests that wait, a route beside nginx'
 	@echo 'make ranks       what counts tokens exactly (made by make build as well, where npm is there)'
 	@echo 'make sites       README.md: the table of sites, from what the adapters declare'
@@ -52,6 +55,9 @@ test-unit:
 test-e2e:
 	@scripts/test e2e
 
+test-memory:
+	@scripts/test-memory
+
 test-apps:
 	@scripts/test apps
 
@@ -63,6 +69,9 @@ bench:
 
 bench-small:
 	@scripts/bench small
+
+soak:
+	@scripts/soak $(MINUTES)
 
 sites:
 	@scripts/deps build

@@ -50,3 +50,54 @@ void site_request_header(struct site_request *req, struct span name, struct span
     assert(req->n_headers < SITE_HEADERS_MAX);
     req->headers[req->n_headers++] = (struct header){name, value};
 }
+
+/* ---- how the engine asks ---- */
+
+static void begin(const struct turn_run *run)
+{
+    if (run->json)
+        json_parser_take_short(run->json);
+    arena_take_short(run->arena);
+}
+
+static bool was_short(const struct turn_run *run)
+{
+    bool no_json = run->json && json_parser_take_short(run->json);
+    return arena_take_short(run->arena) || no_json;
+}
+
+static enum adapter_verdict judged(struct turn_run *run, enum adapter_verdict verdict)
+{
+    return was_short(run) ? (enum adapter_verdict)fail_memory(&run->fail) : verdict;
+}
+
+enum adapter_step adapter_next(const struct adapter *a, struct turn_run *run,
+                               struct site_request *request)
+{
+    begin(run);
+    enum adapter_step step = a->next(run, request);
+    if (!was_short(run))
+        return step;
+    fail_memory(&run->fail);
+    return ADAPTER_FAILED;
+}
+
+enum adapter_verdict adapter_head(const struct adapter *a, struct turn_run *run,
+                                  const struct site_head *head, enum framing *framing)
+{
+    begin(run);
+    return judged(run, a->on_head(run, head, framing));
+}
+
+enum adapter_verdict adapter_frame(const struct adapter *a, struct turn_run *run,
+                                   const struct frame *frame)
+{
+    begin(run);
+    return judged(run, a->on_frame(run, frame));
+}
+
+enum adapter_verdict adapter_end(const struct adapter *a, struct turn_run *run, enum stream_end end)
+{
+    begin(run);
+    return judged(run, a->on_end(run, end));
+}

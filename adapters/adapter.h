@@ -81,7 +81,7 @@ struct site_request {
     struct header headers[SITE_HEADERS_MAX]; /* without Host, Content-Length, Connection,
                                                 Accept-Encoding, User-Agent: the engine's */
     size_t n_headers;
-    struct span body;     /* {NULL,0} = no body */
+    struct span body;     /* {NULL,0} = no body; gone once the answer comes, if apart (arena.h) */
     enum framing framing; /* of an expected answer; on_head may change it */
     bool credential_step; /* obtains a credential: only one exchange per account does it at a time;
                              the others wait and are asked `next` again */
@@ -238,6 +238,14 @@ struct adapter {
 
 extern const struct adapter adapter_anthropic, adapter_chatglm, adapter_claude_web, adapter_demo,
     adapter_gemini, adapter_kimi, adapter_openai, adapter_qwen, adapter_sophnet, adapter_zai;
+
+/* How the engine asks an adapter: its own functions, but that what could not be read or kept for
+ * want of memory is a failure of ours (memory), whatever the adapter took it for. */
+enum adapter_step adapter_next(const struct adapter *, struct turn_run *, struct site_request *);
+enum adapter_verdict adapter_head(const struct adapter *, struct turn_run *,
+                                  const struct site_head *, enum framing *framing);
+enum adapter_verdict adapter_frame(const struct adapter *, struct turn_run *, const struct frame *);
+enum adapter_verdict adapter_end(const struct adapter *, struct turn_run *, enum stream_end);
 
 /* adapters/registry.c: all adapters, ends with NULL; by name, NULL when there is none. */
 extern const struct adapter *const adapters[];

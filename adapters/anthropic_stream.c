@@ -66,10 +66,12 @@ static int put_thinking(struct turn_run *run, struct anthropic *a, struct span t
 
 static int put_signature_piece(struct turn_run *run, struct anthropic *a, struct span piece)
 {
-    return buffer_append(&a->signature, piece)
-               ? fail_set(&run->fail, FAIL_PROTOCOL, "%.*s sent a signature that is too large",
-                          SPAN_ARGS(run->site->name))
-               : 0;
+    int error = buffer_append(&a->signature, piece);
+    if (error == BUFFER_NOMEM)
+        return fail_memory(&run->fail);
+    return error ? fail_set(&run->fail, FAIL_PROTOCOL, "%.*s sent a signature that is too large",
+                            SPAN_ARGS(run->site->name))
+                 : 0;
 }
 
 static int put_citation(struct turn_run *run, struct json citation)

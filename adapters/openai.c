@@ -44,11 +44,8 @@ static int add_credential(struct turn_run *run, struct site_request *req)
     struct span key = account_credential(run->account, "api_key");
     if (key.n == 0)
         return 0;
-    struct span value = arena_printf(run->arena, "Bearer %.*s", SPAN_ARGS(key));
-    if (!value.p)
-        return fail_memory(&run->fail);
-    site_request_header(req, SPAN("Authorization"), value);
-    return 0;
+    request_bearer(run, req, key);
+    return req->headers[req->n_headers - 1].value.p ? 0 : fail_memory(&run->fail);
 }
 
 static int write_body(struct turn_run *run, struct span *body)

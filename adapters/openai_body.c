@@ -5,12 +5,15 @@
  * Works on raw text, so that what we do not know travels byte for byte: 64-bit integers, 30-digit
  * numbers, NULs, vendor fields. One allocation of the final size, one copy.
  */
+#include <assert.h>
+
 #include "adapters/openai_wire.h"
 #include "base/json_raw.h"
 #include "base/json_write.h"
 
 enum {
     FIELDS_MAX = 1024, /* clients send a few dozen; doubled keys are looked for pairwise */
+    FIELDS_USUAL = 32, /* these need no memory */
     EDITS_MAX = 32,
     ALIASED_LIMIT = 256 * 1024 * 1024
 };
@@ -93,10 +96,12 @@ int openai_defaults(struct turn_run *run, struct body_edit *edits)
         {"default_max_tokens", "max_tokens"},
     };
     int n = 0;
-    bool limited = json_raw_get(run->turn->raw, "max_completion_tokens").p != NULL;
+    if (!run->site->n_options)
+        return 0;
     for (int i = 0; i < OPENAI_DEFAULTS_MAX; i++) {
         const struct option_value *v = site_option(run->site, defaults[i].option);
-        if (!v || (limited && strcmp(defaults[i].key, "max_tokens") == 0))
+        if (!v || (strcmp(defaults[i].key, "max_tokens") == 0 &&
+                   json_raw_get(run->turn->raw, "max_completion_tokens").p))
             continue;
         struct span value = openai_raw_number(run, v);
         if (!value.p)
@@ -122,33 +127,48 @@ static int decode_key(struct turn_run *run, struct field *f)
     return f->key.p ? 0 : fail_memory(&run->fail);
 }
 
-static int read_fields(struct turn_run *run, struct field **fields, size_t *n)
+/* The body's fields, in order: few are in `some`, more in the arena. */
+struct fields {
+    struct field some[FIELDS_USUAL], *list;
+    size_t n;
+};
+
+static int make_room(struct turn_run *run, struct fields *f)
 {
-    size_t count = 0;
-    struct json_raw_iter it = json_raw_each(run->turn->raw);
-    while (json_raw_next(&it))
-        count++;
-    if (count > FIELDS_MAX)
+    size_t cap = f->n;
+    if (f->n < FIELDS_USUAL || (f->n & (f->n - 1))) /* full at each power of two from there on */
+        return 0;
+    if (f->n == FIELDS_MAX)
         return fail_set(&run->fail, FAIL_INVALID_VALUE,
                         "the request has more than %d fields at its top", (int)FIELDS_MAX);
-    *fields = arena_alloc(run->arena, (count + 1) * sizeof **fields);
-    if (!*fields)
+    struct field *list = arena_alloc(run->arena, 2 * cap * sizeof *list);
+    if (!list)
         return fail_memory(&run->fail);
-    it = json_raw_each(run->turn->raw);
-    for (*n = 0; json_raw_next(&it); ++*n) {
-        struct field *f = &(*fields)[*n];
-        f->raw_key = it.key;
-        f->value = it.value;
-        if (decode_key(run, f))
+    memcpy(list, f->list, f->n * sizeof *list);
+    f->list = list;
+    return 0;
+}
+
+static int read_fields(struct turn_run *run, struct fields *f)
+{
+    struct json_raw_iter it = json_raw_each(run->turn->raw);
+    f->list = f->some;
+    for (f->n = 0; json_raw_next(&it); f->n++) {
+        if (make_room(run, f))
+            return -1;
+        struct field *one = &f->list[f->n];
+        one->raw_key = it.key;
+        one->value = it.value;
+        if (decode_key(run, one))
             return -1;
     }
     return 0;
 }
 
-static bool comes_again(const struct field *fields, size_t n, size_t i)
+static bool comes_again(const struct fields *f, size_t i)
 {
-    for (size_t k = i + 1; k < n; k++) {
-        if (span_eq(fields[k].key, fields[i].key))
+    for (size_t k = i + 1; k < f->n; k++) {
+        if (span_eq(f->list[k].key, f->list[i].key))
             return true;
     }
     return false;
@@ -175,52 +195,65 @@ static int rename_fields(struct turn_run *run, struct span *body)
     struct buffer renamed;
     buffer_init(&renamed, ALIASED_LIMIT);
     int error = json_raw_rename(&renamed, *body, run->site->aliases, run->site->n_aliases);
-    if (!error)
-        *body = arena_dup(run->arena, buffer_span(&renamed));
+    char *p = error ? NULL : arena_alloc_apart(run->arena, renamed.n);
+    if (p && renamed.n)
+        memcpy(p, renamed.p, renamed.n);
+    arena_give_back(run->arena, body->p);
+    *body = span_of(p, p ? renamed.n : 0);
     buffer_free(&renamed);
-    return error || !body->p ? fail_memory(&run->fail) : 0;
+    return p ? 0 : fail_memory(&run->fail);
+}
+
+/* Which edit is the field's; n_edits = none. */
+static size_t edit_of(const struct field *f, const struct span *keys, size_t n_edits)
+{
+    size_t e = 0;
+    while (e < n_edits && !span_eq(f->key, keys[e]))
+        e++;
+    return e;
 }
 
 int openai_edit_body(struct turn_run *run, const struct body_edit *edits, size_t n_edits,
                      struct span *out)
 {
-    struct field *fields = NULL;
-    size_t n = 0, bound = run->turn->raw.n + 2;
+    struct fields fields;
+    struct span keys[EDITS_MAX];
     bool done[EDITS_MAX] = {false};
-    struct buffer b;
+    size_t bound = run->turn->raw.n + 2;
 
-    if (read_fields(run, &fields, &n))
+    assert(n_edits <= EDITS_MAX);
+    if (read_fields(run, &fields))
         return -1;
-    for (size_t i = 0; i < n_edits; i++)
-        bound += edits[i].value.n + strlen(edits[i].as ? edits[i].as : edits[i].key) + 4;
-    if (!arena_buffer(run, &b, bound))
+    for (size_t e = 0; e < n_edits; e++) {
+        keys[e] = span_str(edits[e].key);
+        bound += edits[e].value.n + (edits[e].as ? strlen(edits[e].as) : keys[e].n) + 4;
+    }
+    char *p = arena_alloc_apart(run->arena, bound);
+    if (!p)
         return fail_memory(&run->fail);
-
+    struct buffer b = {.p = p, .cap = bound, .limit = bound};
     struct json_writer w = json_writer(&b);
     json_begin_object(&w);
-    for (size_t i = 0; i < n; i++) {
-        const struct field *f = &fields[i];
-        size_t e = 0;
-        if (comes_again(fields, n, i))
+    for (size_t i = 0; i < fields.n; i++) {
+        const struct field *f = &fields.list[i];
+        if (comes_again(&fields, i))
             continue;
-        while (e < n_edits && !span_eq(f->key, span_str(edits[e].key)))
-            e++;
+        size_t e = edit_of(f, keys, n_edits);
         if (e < n_edits)
             done[e] = true;
-        if (e < n_edits && !edits[e].only_if_absent) {
-            if (edits[e].value.p)
-                write_edit(&w, &edits[e]);
-        } else {
+        if (e == n_edits || edits[e].only_if_absent)
             write_pair(&w, span_of(f->raw_key.p - 1, f->raw_key.n + 2), f->value);
-        }
+        else if (edits[e].value.p)
+            write_edit(&w, &edits[e]);
     }
-    for (size_t i = 0; i < n_edits; i++) {
-        if (!done[i] && edits[i].value.p)
-            write_edit(&w, &edits[i]);
+    for (size_t e = 0; e < n_edits; e++) {
+        if (!done[e] && edits[e].value.p)
+            write_edit(&w, &edits[e]);
     }
     json_end_object(&w);
     if (b.error)
         return fail_set(&run->fail, FAIL_INTERNAL, "the request's size was misjudged");
+    memset(b.p + b.n, 0, JSON_PADDING < bound - b.n ? JSON_PADDING : bound - b.n);
     *out = buffer_span(&b);
     return run->site->n_aliases ? rename_fields(run, out) : 0;
 }

@@ -8,6 +8,7 @@
 #include "adapters/openai_wire.h"
 
 enum { LEGACY_CALL = -1, UNNUMBERED_CALL = -2 }; /* values of site_index */
+enum { CALLS_USUAL = 4 };                        /* room for these at first */
 
 /* Ids are only compared with one another. Never 0 for a given id. */
 static uint64_t hash_id(struct span id) { return id.n ? span_hash(SPAN_HASH, id) | 1 : 0; }
@@ -28,8 +29,8 @@ static struct openai_call *call_of(struct openai_wire *w, int choice,
                                    const struct call_piece *piece)
 {
     uint64_t hash = hash_id(piece->id);
-    for (size_t i = w->n_calls; i-- > 0;) {
-        struct openai_call *call = &w->calls[i];
+    for (size_t i = w->calls ? w->calls->n : 0; i-- > 0;) {
+        struct openai_call *call = &w->calls->list[i];
         if (call->choice != choice)
             continue;
         if (piece->numbered) {
@@ -44,20 +45,43 @@ static struct openai_call *call_of(struct openai_wire *w, int choice,
     return NULL;
 }
 
+/* Room for one more. 0, or -1 when memory is short. */
+static int make_room(struct turn_run *run, struct openai_wire *w)
+{
+    struct openai_calls *calls = w->calls;
+    if (!calls)
+        calls = w->calls = arena_alloc(run->arena, sizeof *calls);
+    if (!calls || calls->n < calls->cap)
+        return calls ? 0 : -1;
+    size_t cap = calls->cap ? 2 * calls->cap : CALLS_USUAL;
+    struct openai_call *list = arena_alloc(run->arena, cap * sizeof *list);
+    if (!list)
+        return -1;
+    if (calls->n)
+        memcpy(list, calls->list, calls->n * sizeof *list);
+    calls->list = list;
+    calls->cap = cap;
+    return 0;
+}
+
 static struct openai_call *new_call(struct turn_run *run, struct openai_wire *w, int choice,
                                     const struct call_piece *piece)
 {
-    if (w->n_calls == OPENAI_CALLS_MAX) {
+    if (w->calls && w->calls->n == OPENAI_CALLS_MAX) {
         fail_set(&run->fail, FAIL_PROTOCOL, "%.*s made more than %d tool calls in one answer",
                  SPAN_ARGS(run->site->name), (int)OPENAI_CALLS_MAX);
         return NULL;
     }
-    struct openai_call *call = &w->calls[w->n_calls++];
+    if (make_room(run, w)) {
+        fail_memory(&run->fail);
+        return NULL;
+    }
+    struct openai_call *call = &w->calls->list[w->calls->n++];
     *call = (struct openai_call){
         .id_hash = hash_id(piece->id),
         .choice = choice,
         .site_index = piece->numbered ? piece->index : UNNUMBERED_CALL,
-        .index = w->tools[choice]++,
+        .index = w->calls->of_choice[choice]++,
     };
     return call;
 }

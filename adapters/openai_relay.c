@@ -12,7 +12,7 @@ int openai_relay_request(struct turn_run *run, struct site_request *req)
     const struct relay *relay = &run->turn->relay;
     struct span model = relay->quoted ? openai_raw_string(run, run->model) : run->model;
     size_t n = relay->before.n + model.n + relay->after.n;
-    char *body = arena_alloc(run->arena, n);
+    char *body = arena_alloc_apart(run->arena, n);
     req->target = run->site->prefix.n ? relay->path
                                       : arena_printf(run->arena, "/v1%.*s", SPAN_ARGS(relay->path));
     if (!model.p || !body || !req->target.p)

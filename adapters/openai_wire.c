@@ -81,7 +81,7 @@ static int put_others(struct turn_run *run, struct openai_wire *w, enum delta_pl
 static int put_text(struct turn_run *run, struct openai_wire *w, int choice, struct span text)
 {
     if (text.n)
-        w->something = true, w->texts[choice] = 1;
+        w->something = true, openai_mark(&w->texts, choice);
     return delta_text(run->out, choice, text);
 }
 
@@ -194,7 +194,7 @@ static int put_finish(struct turn_run *run, struct openai_wire *w, int choice, s
 {
     struct span reason = SPAN("stop");
     size_t i = 0, n = sizeof finish_rows / sizeof *finish_rows;
-    if (said.n == 0 || w->finished[choice])
+    if (said.n == 0 || openai_marked(&w->finished, choice))
         return 0;
     while (i < n && !span_eq_nocase(said, finish_rows[i].said))
         i++;
@@ -207,12 +207,12 @@ static int put_finish(struct turn_run *run, struct openai_wire *w, int choice, s
     else
         reason = finish_rows[i].reason;
     /* Agents go on only when the reason says so; several services say "stop" after calls. */
-    if (w->tools[choice] &&
+    if (w->calls && w->calls->of_choice[choice] &&
         (span_eq(reason, SPAN("stop")) || span_eq(reason, SPAN("function_call"))))
         reason = SPAN("tool_calls");
     if (!span_eq(reason, SPAN("stop")))
         w->lengthy = true;
-    w->finished[choice] = 1;
+    openai_mark(&w->finished, choice);
     return delta_finish(run->out, choice, reason);
 }
 
@@ -392,13 +392,13 @@ static int read_choice(struct turn_run *run, struct openai_wire *w, struct json 
         return 0;
     }
     int choice = (int)index;
-    w->used[choice] = 1;
+    openai_mark(&w->used, choice);
     size_t known = w->dialect->refs ? KNOWN_CHOICE : KNOWN_CHOICE - 1;
     if (others && put_others(run, w, PLACE_CHOICE, choice, value, known_choice, known))
         return -1;
     /* Some services repeat the whole message beside or instead of the last delta. */
     bool whole = json_is(message, JSON_OBJECT) && !json_is(delta, JSON_OBJECT) &&
-                 (w->whole || !w->texts[choice]);
+                 (w->whole || !openai_marked(&w->texts, choice));
     if (read_message(run, w, choice, whole ? message : delta))
         return -1;
     w->lone_choice = choice;
@@ -516,20 +516,20 @@ static enum adapter_verdict finish_answer(struct turn_run *run, struct openai_wi
 {
     bool any = false, open = false;
     for (int c = 0; c < OPENAI_CHOICES_MAX; c++) {
-        any |= w->finished[c];
-        open |= w->used[c] && !w->finished[c];
+        any |= openai_marked(&w->finished, c);
+        open |= openai_marked(&w->used, c) && !openai_marked(&w->finished, c);
     }
     /* A stop text at the very beginning leaves an empty answer that is whole. */
     if (!w->something && !w->lengthy && !(any && run->turn->n_stop))
         return fail_said_nothing(run);
     if (!done && (open || !any))
         return fail_broke_off(run);
-    for (size_t i = 0; i < w->n_calls; i++) {
-        if (!w->calls[i].begun)
+    for (size_t i = 0; w->calls && i < w->calls->n; i++) {
+        if (!w->calls->list[i].begun)
             run_drift(run, "tool call without a name");
     }
     for (int c = 0; c < OPENAI_CHOICES_MAX; c++) {
-        if (w->used[c] && put_finish(run, w, c, SPAN("stop")))
+        if (openai_marked(&w->used, c) && put_finish(run, w, c, SPAN("stop")))
             return ADAPTER_FAIL;
     }
     if (w->has_usage && delta_usage(run->out, &w->usage))

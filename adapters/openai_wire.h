@@ -61,6 +61,28 @@ struct openai_call {
     bool begun;
 };
 
+/* An answer's calls so far; in the run's arena. */
+struct openai_calls {
+    unsigned char of_choice[OPENAI_CHOICES_MAX]; /* how many each choice has */
+    size_t n, cap;
+    struct openai_call *list;
+};
+
+/* A bit for each choice. */
+struct openai_marks {
+    uint64_t bits[OPENAI_CHOICES_MAX / 64];
+};
+
+static inline bool openai_marked(const struct openai_marks *m, int choice)
+{
+    return m->bits[choice / 64] >> (choice % 64) & 1;
+}
+
+static inline void openai_mark(struct openai_marks *m, int choice)
+{
+    m->bits[choice / 64] |= (uint64_t)1 << (choice % 64);
+}
+
 /* The state of reading one answer; zeroed before it, no allocation after the first frames. */
 struct openai_wire {
     const struct openai_dialect *dialect;
@@ -68,12 +90,10 @@ struct openai_wire {
     bool good;  /* the body is an answer */
     bool whole; /* … as one JSON object */
     struct span content_type;
-    bool something; /* text, reasoning, refusal, a call or an unknown member came */
-    bool lengthy;   /* a finish reason other than "stop" came */
-    struct openai_call calls[OPENAI_CALLS_MAX];
-    size_t n_calls;
-    unsigned char used[OPENAI_CHOICES_MAX], finished[OPENAI_CHOICES_MAX], tools[OPENAI_CHOICES_MAX],
-        texts[OPENAI_CHOICES_MAX];
+    bool something;             /* text, reasoning, refusal, a call or an unknown member came */
+    bool lengthy;               /* a finish reason other than "stop" came */
+    struct openai_calls *calls; /* NULL: there was none */
+    struct openai_marks used, finished, texts;
     bool has_usage;
     struct delta_usage usage;
     struct buffer usage_raw, scratch, top; /* over arena memory */

@@ -291,6 +291,8 @@ static int take_text(struct turn_run *run, struct tongyi *t, struct json root, b
 {
     struct span fresh, whole;
     join_contents(run, t, json_get(root, "contents"));
+    if (t->whole_text.error == BUFFER_NOMEM)
+        return fail_memory(&run->fail);
     whole = buffer_span(&t->whole_text);
     if (!finished)
         whole = before_torn(whole);

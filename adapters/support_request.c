@@ -19,15 +19,24 @@ enum adapter_step request_ready(struct turn_run *run, const struct site_request 
 
 bool request_body(struct turn_run *run, struct site_request *req, struct buffer *body)
 {
-    req->body = body->error ? span_of(NULL, 0) : arena_dup(run->arena, buffer_span(body));
+    char *p = body->error ? NULL : arena_alloc_apart(run->arena, body->n);
+    if (p && body->n)
+        memcpy(p, body->p, body->n);
+    req->body = span_of(p, p ? body->n : 0);
     buffer_free(body);
-    return req->body.p != NULL;
+    return p != NULL;
 }
 
 void request_bearer(struct turn_run *run, struct site_request *req, struct span token)
 {
-    site_request_header(req, SPAN("Authorization"),
-                        arena_printf(run->arena, "Bearer %.*s", SPAN_ARGS(token)));
+    static const struct span bearer = SPAN_INIT("Bearer ");
+    char *p = arena_alloc(run->arena, bearer.n + token.n + 1);
+    if (p) {
+        memcpy(p, bearer.p, bearer.n);
+        if (token.n)
+            memcpy(p + bearer.n, token.p, token.n);
+    }
+    site_request_header(req, SPAN("Authorization"), span_of(p, p ? bearer.n + token.n : 0));
 }
 
 static bool is_host(struct span host)

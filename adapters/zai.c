@@ -31,6 +31,21 @@ static const struct option_field zai_options[] = {
 
 /* ---- what every request carries (§4) ---- */
 
+/* The chat's page, or the site's. {NULL,0} without memory. */
+static struct span referer(struct turn_run *run, const struct zai *z)
+{
+    struct span origin = run->site->origin, page = z->chat_id.p ? SPAN("/c/") : SPAN("/");
+    size_t n = origin.n + page.n + z->chat_id.n;
+    char *p = arena_alloc(run->arena, n + 1);
+    if (!p)
+        return span_of(NULL, 0);
+    memcpy(p, origin.p, origin.n);
+    memcpy(p + origin.n, page.p, page.n);
+    if (z->chat_id.n)
+        memcpy(p + origin.n + page.n, z->chat_id.p, z->chat_id.n);
+    return span_of(p, n);
+}
+
 void zai_add_headers(struct turn_run *run, struct zai *z, struct site_request *req)
 {
     const struct site_settings *site = run->site;
@@ -40,10 +55,7 @@ void zai_add_headers(struct turn_run *run, struct zai *z, struct site_request *r
                         site_option_text(site, "fe_version", default_fe_version));
     site_request_header(req, SPAN("X-Region"), site_option_text(site, "region", SPAN("overseas")));
     site_request_header(req, SPAN("Origin"), site->origin);
-    site_request_header(req, SPAN("Referer"),
-                        z->chat_id.p ? arena_printf(run->arena, "%.*s/c/%.*s",
-                                                    SPAN_ARGS(site->origin), SPAN_ARGS(z->chat_id))
-                                     : arena_printf(run->arena, "%.*s/", SPAN_ARGS(site->origin)));
+    site_request_header(req, SPAN("Referer"), referer(run, z));
 }
 
 /* A JSON body that was written into `body`; frees it. */

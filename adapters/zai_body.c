@@ -7,10 +7,11 @@
 #include "adapters/zai.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #include "base/json_write.h"
 
-enum { TITLE_CHARACTERS = 200, SIGNATURE_WINDOW_MS = 300000 };
+enum { TITLE_CHARACTERS = 200, SIGNATURE_WINDOW_MS = 300000, BODY_USUAL = 2048 };
 
 /* ---- messages ---- */
 
@@ -137,14 +138,36 @@ static void write_params(const struct turn *turn, struct json_writer *w)
     json_end_object(w);
 }
 
+static void put_two(char *to, int v)
+{
+    to[0] = (char)('0' + v / 10 % 10);
+    to[1] = (char)('0' + v % 10);
+}
+
+/* "2026-11-21 17:02:44" */
+static void write_datetime(struct json_writer *w, int64_t now_ms)
+{
+    char text[] = "0000-00-00 00:00:00";
+    time_t seconds = (time_t)(now_ms / 1000);
+    struct tm tm;
+    gmtime_r(&seconds, &tm);
+    put_two(text, (tm.tm_year + 1900) / 100);
+    put_two(text + 2, (tm.tm_year + 1900) % 100);
+    put_two(text + 5, tm.tm_mon + 1);
+    put_two(text + 8, tm.tm_mday);
+    put_two(text + 11, tm.tm_hour);
+    put_two(text + 14, tm.tm_min);
+    put_two(text + 17, tm.tm_sec);
+    json_string(w, span_of(text, sizeof text - 1));
+}
+
 static void write_variables(struct turn_run *run, const struct zai *z, struct json_writer *w)
 {
     json_key(w, "variables");
     json_begin_object(w);
-    json_member(w, "{{USER_NAME}}", SPAN("User"));
-    json_member(w, "{{USER_LOCATION}}", SPAN("Unknown"));
-    json_member(w, "{{CURRENT_DATETIME}}",
-                format_utc(run->arena, run->now_ms, "%Y-%m-%d %H:%M:%S"));
+    json_raw_value(w, SPAN("\"{{USER_NAME}}\":\"User\",\"{{USER_LOCATION}}\":\"Unknown\""));
+    json_key(w, "{{CURRENT_DATETIME}}");
+    write_datetime(w, run->now_ms);
     if (z->v2) {
         json_member(w, "{{CURRENT_DATE}}", format_utc(run->arena, run->now_ms, "%Y-%m-%d"));
         json_member(w, "{{CURRENT_TIME}}", format_utc(run->arena, run->now_ms, "%H:%M:%S"));
@@ -157,11 +180,8 @@ static void write_variables(struct turn_run *run, const struct zai *z, struct js
 
 static void write_background_tasks(struct json_writer *w)
 {
-    json_key(w, "background_tasks");
-    json_begin_object(w);
-    json_member_bool(w, "title_generation", false);
-    json_member_bool(w, "tags_generation", false);
-    json_end_object(w);
+    json_member_raw(w, "background_tasks",
+                    SPAN("{\"title_generation\":false,\"tags_generation\":false}"));
 }
 
 /* ---- the first form (§5) ---- */
@@ -172,6 +192,7 @@ enum adapter_step zai_send_chat_v1(struct turn_run *run, struct zai *z, struct s
     z->chat_id = make_uuid(run);
     z->message_id = make_uuid(run);
     buffer_init(&body, ZAI_BODY_LIMIT);
+    buffer_reserve(&body, BODY_USUAL);
     struct json_writer w = json_writer(&body);
     json_begin_object(&w);
     json_member_bool(&w, "stream", true);
@@ -190,8 +211,7 @@ enum adapter_step zai_send_chat_v1(struct turn_run *run, struct zai *z, struct s
     }
     json_end_object(&w);
     write_background_tasks(&w);
-    json_member_raw(&w, "mcp_servers", SPAN("[]"));
-    json_member_raw(&w, "tool_servers", SPAN("[]"));
+    json_raw_value(&w, SPAN("\"mcp_servers\":[],\"tool_servers\":[]"));
     json_key(&w, "model_item");
     json_begin_object(&w);
     json_member(&w, "id", z->model);
@@ -392,6 +412,7 @@ enum adapter_step zai_send_chat_v2(struct turn_run *run, struct zai *z, struct s
     if (!prompt.p || !request_id.p)
         return step_out_of_memory(run);
     buffer_init(&body, ZAI_BODY_LIMIT);
+    buffer_reserve(&body, BODY_USUAL);
     struct json_writer w = json_writer(&body);
     json_begin_object(&w);
     json_member_bool(&w, "stream", true);

@@ -85,6 +85,8 @@ static int out_of_room(struct turn_run *run, struct zai_stream *s)
 /* Cleaned reasoning of the current stretch. */
 static int send_reasoning(struct turn_run *run, struct zai_stream *s, struct span clean)
 {
+    if (s->clean.error == BUFFER_NOMEM)
+        return fail_memory(&run->fail);
     if (!clean.n)
         return 0;
     if (s->set_off && delta_reasoning(run->out, 0, SPAN("\n\n")))
@@ -97,6 +99,8 @@ static int send_reasoning(struct turn_run *run, struct zai_stream *s, struct spa
     }
     buffer_clear(&s->piece);
     mark_filter_feed(&s->reasoning_marks, NULL, clean, &s->piece); /* rule 5 */
+    if (s->piece.error == BUFFER_NOMEM)
+        return fail_memory(&run->fail);
     s->had_reasoning |= s->piece.n > 0;
     return delta_reasoning(run->out, 0, buffer_span(&s->piece));
 }
@@ -155,6 +159,8 @@ static int answer_text(struct turn_run *run, struct zai_stream *s, struct span t
     }
     buffer_clear(&s->piece);
     mark_filter_feed(&s->answer_marks, &s->sources, text, &s->piece);
+    if (s->piece.error == BUFFER_NOMEM)
+        return fail_memory(&run->fail);
     s->had_answer |= s->piece.n > 0;
     return delta_text(run->out, 0, buffer_span(&s->piece));
 }

@@ -56,7 +56,7 @@ static int find_own_token(struct turn_run *run, struct zai *z)
 int zai_find_token(struct turn_run *run, struct zai *z)
 {
     int missing = z->guest ? find_guest_token(run, z) : find_own_token(run, z);
-    if (missing == 0)
+    if (missing == 0 && z->v2) /* the first form does not ask for it */
         read_user_id(run, z);
     return missing;
 }

@@ -81,7 +81,8 @@ static void unwrap_body(struct zai_unwrap *u, struct span text, struct buffer *o
             text = span_from(text, run.n);
             continue;
         }
-        buffer_char(&u->held, text.p[0]);
+        if (buffer_char(&u->held, text.p[0]))
+            out->error = u->held.error;
         text = span_from(text, 1);
         body_settle(u, out);
     }
@@ -92,7 +93,8 @@ void zai_unwrap_feed(struct zai_unwrap *u, struct span text, struct buffer *out)
     const struct span opening = SPAN("<details"), summary = SPAN("</summary>");
     size_t before = u->held.n;
     if (u->at == UNWRAP_PROBE || u->at == UNWRAP_HEAD) {
-        buffer_append(&u->held, text);
+        if (buffer_append(&u->held, text))
+            out->error = u->held.error;
         text = span_of("", 0);
     }
     if (u->at == UNWRAP_PROBE) {
@@ -116,7 +118,9 @@ void zai_unwrap_feed(struct zai_unwrap *u, struct span text, struct buffer *out)
         if (at < 0)
             return;
         buffer_clear(&u->rest);
-        buffer_append(&u->rest, span_from(buffer_span(&u->held), from + (size_t)at + summary.n));
+        if (buffer_append(&u->rest,
+                          span_from(buffer_span(&u->held), from + (size_t)at + summary.n)))
+            out->error = u->rest.error;
         buffer_clear(&u->held);
         u->at = UNWRAP_BREAK;
         text = buffer_span(&u->rest);

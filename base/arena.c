@@ -15,7 +15,7 @@ enum { BLOCK_FIRST = 256, BLOCK_MOST = 4096, LARGE = 1024 }; /* without their he
 
 struct arena_block {
     struct arena_block *next;
-    uint32_t used, cap;
+    uint32_t used, cap; /* cap == 0: of arena_alloc_apart */
     _Alignas(max_align_t) char bytes[];
 };
 
@@ -30,6 +30,27 @@ void arena_free(struct arena *a)
         b = next;
     }
     arena_init(a);
+}
+
+void arena_clear(struct arena *a)
+{
+    struct arena_block *kept = a->blocks;
+    if (kept && kept->cap <= BLOCK_MOST) {
+        struct arena rest = {.blocks = kept->next};
+        arena_free(&rest);
+        kept->next = NULL;
+        kept->used = 0;
+        a->is_short = false;
+    } else {
+        arena_free(a);
+    }
+}
+
+bool arena_take_short(struct arena *a)
+{
+    bool is_short = a->is_short;
+    a->is_short = false;
+    return is_short;
 }
 
 size_t arena_used(const struct arena *a)
@@ -51,19 +72,32 @@ static struct arena_block *make_block(size_t cap)
     return b;
 }
 
+static void put_first(struct arena *a, struct arena_block *b)
+{
+    b->next = a->blocks;
+    a->blocks = b;
+}
+
+/* The current block stays the one that is filled. */
+static void put_behind(struct arena *a, struct arena_block *b)
+{
+    struct arena_block **at = a->blocks ? &a->blocks->next : &a->blocks;
+    b->next = *at;
+    *at = b;
+}
+
 int arena_reserve(struct arena *a, size_t n)
 {
     struct arena_block *b = make_block(n);
     if (!b)
         return -1;
-    b->next = a->blocks;
-    a->blocks = b;
+    put_first(a, b);
     return 0;
 }
 
 static struct arena_block *block_for(struct arena *a, size_t n)
 {
-    if (a->blocks && a->blocks->cap - a->blocks->used >= n)
+    if (a->blocks && a->blocks->used + n <= a->blocks->cap)
         return a->blocks;
     bool large = n > LARGE;
     size_t cap = BLOCK_FIRST, quarter = arena_used(a) / 4, wanted = n > quarter ? n : quarter;
@@ -72,13 +106,10 @@ static struct arena_block *block_for(struct arena *a, size_t n)
     struct arena_block *b = make_block(large ? n : cap);
     if (!b)
         return NULL;
-    if (large && a->blocks) { /* keep bumping in the current block */
-        b->next = a->blocks->next;
-        a->blocks->next = b;
-    } else {
-        b->next = a->blocks;
-        a->blocks = b;
-    }
+    if (large)
+        put_behind(a, b);
+    else
+        put_first(a, b);
     return b;
 }
 
@@ -89,11 +120,37 @@ void *arena_alloc(struct arena *a, size_t n)
         return NULL;
     n = (n + align - 1) / align * align;
     struct arena_block *b = block_for(a, n);
-    if (!b)
+    if (!b) {
+        a->is_short = true;
         return NULL;
+    }
     void *p = b->bytes + b->used;
     b->used += (uint32_t)n;
     return memset(p, 0, n);
+}
+
+char *arena_alloc_apart(struct arena *a, size_t n)
+{
+    struct arena_block *b = n < UINT32_MAX - JSON_PADDING ? make_block(n + JSON_PADDING) : NULL;
+    if (!b)
+        return NULL;
+    b->cap = 0;
+    b->used = (uint32_t)n;
+    put_behind(a, b);
+    memset(b->bytes + n, 0, JSON_PADDING);
+    return b->bytes;
+}
+
+void arena_give_back(struct arena *a, const void *p)
+{
+    for (struct arena_block **at = &a->blocks; *at; at = &(*at)->next) {
+        struct arena_block *b = *at;
+        if (b->cap || b->bytes != p)
+            continue;
+        *at = b->next;
+        free(b);
+        return;
+    }
 }
 
 static struct span copy(struct arena *a, struct span s, size_t behind)
@@ -109,6 +166,22 @@ static struct span copy(struct arena *a, struct span s, size_t behind)
 struct span arena_dup(struct arena *a, struct span s) { return copy(a, s, JSON_PADDING); }
 
 struct span arena_text(struct arena *a, struct span s) { return copy(a, s, 1); }
+
+struct span arena_join(struct arena *a, const struct span *pieces, size_t n)
+{
+    size_t total = 0, at = 0;
+    for (size_t i = 0; i < n; i++)
+        total += pieces[i].n;
+    char *p = arena_alloc(a, total + JSON_PADDING);
+    if (!p)
+        return span_of(NULL, 0);
+    for (size_t i = 0; i < n; i++) {
+        if (pieces[i].n)
+            memcpy(p + at, pieces[i].p, pieces[i].n);
+        at += pieces[i].n;
+    }
+    return span_of(p, total);
+}
 
 struct span arena_printf(struct arena *a, const char *format, ...)
 {

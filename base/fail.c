@@ -76,7 +76,7 @@ void fail_add(struct fail *f, const char *format, ...)
 
 int fail_memory(struct fail *f)
 {
-    return fail_set(f, FAIL_INTERNAL, "dragoman is out of memory; try again in a moment");
+    return fail_set(f, FAIL_MEMORY, "dragoman is out of memory; try again in a moment");
 }
 
 void fail_clear(struct fail *f) { memset(f, 0, sizeof *f); }

@@ -46,7 +46,8 @@
     X(METHOD, "method") /* `param` holds the Allow list */                                         \
     X(KEY_LIMIT, "key_limit")                                                                      \
     X(SERVER_BUSY, "server_busy") /* shutting down, over a limit of ours, queue full */            \
-    X(INTERNAL, "internal")       /* out of memory and the like: ours, not theirs */
+    X(MEMORY, "memory")           /* we are short of it, for the moment */                         \
+    X(INTERNAL, "internal")       /* ours, not theirs */
 
 enum fail_kind {
 #define X(name, text) FAIL_##name,

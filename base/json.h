@@ -62,6 +62,9 @@ int json_parse(struct json_parser *, struct span text, struct json *root);
  * clean. */
 int json_parse_lenient(struct json_parser *, struct span text, struct json *root);
 const char *json_error_text(int error);
+/* Was there no memory for a parse since the last time that somebody asked? For who gave the parser
+ * to others, to whom all that cannot be read is the same. */
+bool json_parser_take_short(struct json_parser *);
 
 /* Before a strict parse of a client's body: every escaped lone surrogate is overwritten in place by
  * \ufffd (the same six bytes). Returns how many. Text that is not JSON is left to the parser. */

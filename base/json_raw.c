@@ -268,25 +268,34 @@ struct span json_raw_given(struct span object, const char *key)
 void json_members_read(struct json_members *m, struct span object)
 {
     m->n_ = 0;
+    m->seen_ = 0;
     m->rest_ = json_raw_each(object);
     if (!m->rest_.object_)
         m->rest_.at_ = NULL;
     while (m->n_ < JSON_MEMBERS_INDEXED && json_raw_next(&m->rest_)) {
-        m->list_[m->n_].key = m->rest_.key;
+        struct span key = m->rest_.key;
+        /* What is escaped may be any name. */
+        m->seen_ |= span_find_char(key, '\\') < 0 ? json_members_bit_(key) : UINT64_MAX;
+        m->list_[m->n_].key = key;
         m->list_[m->n_++].value = m->rest_.value;
     }
+    if (m->rest_.at_) /* so may be what is not looked at */
+        m->seen_ = UINT64_MAX;
 }
 
-struct span json_members_given(const struct json_members *m, const char *key)
+struct span json_members_find(const struct json_members *m, struct span name)
 {
-    struct span found = {NULL, 0}, name = span_str(key);
+    struct span found = {NULL, 0};
     struct json_raw_iter rest = m->rest_;
     while (json_raw_next(&rest)) {
         if (json_raw_key_is(rest.key, name))
             found = rest.value;
     }
     for (size_t i = m->n_; i-- > 0 && !found.p;) {
-        if (json_raw_key_is(m->list_[i].key, name))
+        struct span key = m->list_[i].key;
+        /* Escapes make it longer than what it says. */
+        if (key.n == name.n ? !memcmp(key.p, name.p, name.n)
+                            : key.n > name.n && json_raw_key_is(key, name))
             found = m->list_[i].value;
     }
     return unless_null(found);
@@ -378,7 +387,7 @@ static void rename_object(struct renamer *r, struct span object)
 /* Recursion is bounded by the parser's depth limit (1024). */
 static void rename_value(struct renamer *r, struct span value)
 {
-    char first_byte = value.n && value.p ? value.p[0] : '\0';
+    char first_byte = value.n ? value.p[0] : '\0';
     if (first_byte == '{') {
         rename_object(r, value);
         return;

@@ -84,6 +84,7 @@ struct json_parser {
     simdjson::dom::parser parser;
     owned_document doc;
     size_t max_size;
+    bool is_short = false; /* json_parser_take_short */
     struct buffer scratch; /* mended copies */
     explicit json_parser(size_t max) : parser(max), max_size(max)
     {
@@ -133,10 +134,24 @@ int json_parse(struct json_parser *p, struct span text, struct json *root)
         return JSON_TOO_LARGE;
     element e;
     auto error = p->parser.parse_into_document(p->doc.document, text.p, text.n, true).get(e);
+    if (error == simdjson::MEMALLOC) {
+        /* Its parts would not fit together any more: the next parse would write to nowhere, or find
+         * everything nested too deeply. It begins anew. */
+        p->parser = simdjson::dom::parser(p->parser.max_capacity());
+        p->doc.document = simdjson::dom::document();
+        p->is_short = true;
+    }
     if (error)
         return error_of(error);
     *root = {&p->doc.document, 1};
     return JSON_OK;
+}
+
+bool json_parser_take_short(struct json_parser *p)
+{
+    bool is_short = p->is_short;
+    p->is_short = false;
+    return is_short;
 }
 
 const char *json_error_text(int error)
@@ -234,8 +249,10 @@ int json_parse_lenient(struct json_parser *p, struct span text, struct json *roo
     if (error != JSON_UTF8 && error != JSON_STRING_BAD)
         return error;
     buffer_clear(&p->scratch);
-    if (copy_with_replacements(&p->scratch, text))
+    if (copy_with_replacements(&p->scratch, text)) {
+        p->is_short = true;
         return JSON_NOMEM;
+    }
     bool map = !has_private_use(buffer_span(&p->scratch));
     size_t lone = each_lone_surrogate(p->scratch.p, p->scratch.n, [map](char *digits, int code) {
         char hex[5];

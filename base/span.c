@@ -14,10 +14,8 @@ int span_compare(struct span a, struct span b)
     return order ? order : (a.n > b.n) - (a.n < b.n);
 }
 
-bool span_eq_nocase(struct span a, struct span b)
+bool span_same_nocase(struct span a, struct span b)
 {
-    if (a.n != b.n)
-        return false;
     for (size_t i = 0; i < a.n; i++) {
         if (lower(a.p[i]) != lower(b.p[i]))
             return false;

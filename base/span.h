@@ -76,8 +76,14 @@ static inline struct span span_first(struct span s, size_t n)
 
 /* Order by bytes, a shorter one before what it begins: for sorting. <0, 0 or >0. */
 int span_compare(struct span a, struct span b);
-/* ASCII case-insensitive equality (header names, schemes). */
-bool span_eq_nocase(struct span a, struct span b);
+/* Of two as long as each other. */
+bool span_same_nocase(struct span a, struct span b);
+/* ASCII case-insensitive equality (header names, schemes). Most that are compared differ in length
+ * already. */
+static inline bool span_eq_nocase(struct span a, struct span b)
+{
+    return a.n == b.n && span_same_nocase(a, b);
+}
 /* Position of the first `c`, or of the first `needle`; -1 when absent. */
 ptrdiff_t span_find_char(struct span s, char c);
 ptrdiff_t span_find(struct span s, struct span needle);

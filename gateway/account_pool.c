@@ -8,9 +8,10 @@
 #include "gateway/account_pool.h"
 
 #include <assert.h>
-#include <mbedtls/md.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "gateway/sha256.h"
 
 enum {
     ACCOUNT_MAGIC = 0x41434354,
@@ -129,37 +130,35 @@ static struct account *account_create(struct account_pool *pool, struct span sit
     return a;
 }
 
-static void hash_text(mbedtls_md_context_t *md, struct span text)
+static void hash_text(mbedtls_sha256_context *c, struct span text)
 {
     uint64_t n = text.n;
-    mbedtls_md_update(md, (const unsigned char *)&n, sizeof n);
-    mbedtls_md_update(md, (const unsigned char *)text.p, text.n);
+    mbedtls_sha256_update(c, (const unsigned char *)&n, sizeof n);
+    mbedtls_sha256_update(c, (const unsigned char *)(text.p ? text.p : ""), text.n);
 }
 
 /* To notice that somebody gave it another credential, or that it is for another service now. It is
  * written down, so it must not tell anything: the beginning of a SHA-256, of this account's alone.
- * 0 when memory is short. */
+ */
 static uint64_t credentials_hash(const struct account *a, const struct account_config *c,
                                  const struct site_config *site)
 {
-    unsigned char digest[32] = {0};
-    uint64_t h = 0;
-    mbedtls_md_context_t md;
-    mbedtls_md_init(&md);
-    if (mbedtls_md_setup(&md, mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), 0) == 0 &&
-        mbedtls_md_starts(&md) == 0) {
-        hash_text(&md, span_str(a->site));
-        hash_text(&md, span_str(a->name));
-        hash_text(&md, site->settings.origin);
-        hash_text(&md, c->guest ? SPAN("guest") : SPAN(""));
-        for (size_t i = 0; i < c->n_credentials; i++) {
-            hash_text(&md, c->credentials[i].name);
-            hash_text(&md, c->credentials[i].value);
-        }
-        mbedtls_md_finish(&md, digest);
-        memcpy(&h, digest, sizeof h);
+    unsigned char digest[32];
+    uint64_t h;
+    mbedtls_sha256_context md;
+    mbedtls_sha256_init(&md);
+    mbedtls_sha256_starts(&md, 0);
+    hash_text(&md, span_str(a->site));
+    hash_text(&md, span_str(a->name));
+    hash_text(&md, site->settings.origin);
+    hash_text(&md, c->guest ? SPAN("guest") : SPAN(""));
+    for (size_t i = 0; i < c->n_credentials; i++) {
+        hash_text(&md, c->credentials[i].name);
+        hash_text(&md, c->credentials[i].value);
     }
-    mbedtls_md_free(&md);
+    mbedtls_sha256_finish(&md, digest);
+    memcpy(&h, digest, sizeof h);
+    mbedtls_sha256_free(&md);
     return h;
 }
 

@@ -144,8 +144,8 @@ static bool waits_for_disk(struct branch *b)
 {
     if (!branch_engine(b)->shared || account_credential_is_safe(b->account, &b->waiter))
         return false;
-    b->work->request_waits = !b->work->request.credential_step &&
-                             keep_request(&b->exchange->arena, &b->work->request) == 0;
+    b->work->request_waits = !b->work->request->credential_step &&
+                             keep_request(&b->exchange->arena, b->work->request) == 0;
     return true; /* what does not wait is made anew */
 }
 
@@ -154,7 +154,7 @@ static bool waits_for_disk(struct branch *b)
 static enum branch_step send_request(struct branch *b, unsigned changes)
 {
     b->work->request_waits = false;
-    if (!b->work->request.credential_step)
+    if (!b->work->request->credential_step)
         return branch_send(b);
     account_enter(b->account);
     bool outdated = account_credential_changes(b->account) != changes;
@@ -188,7 +188,11 @@ static enum branch_step step_ask(struct branch *b)
         if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
             return BRANCH_OVER;
     }
-    b->work->request = (struct site_request){0};
+    if (branch_begin_request(b)) {
+        fail_memory(branch_fail(b));
+        return BRANCH_RETRY;
+    }
+    struct site_request *request = b->work->request;
     b->work->run.now_ms = clock_wall_ms();
     fail_clear(&b->work->run.fail);
     if (b->site_steps++ >= SITE_STEPS_MAX) {
@@ -196,17 +200,17 @@ static enum branch_step step_ask(struct branch *b)
         return BRANCH_RETRY;
     }
     unsigned changes = account_credential_changes(b->account);
-    switch (b->adapter->next(&b->work->run, &b->work->request)) {
+    switch (adapter_next(b->adapter, &b->work->run, request)) {
     case ADAPTER_DONE: return done(b);
     case ADAPTER_FAILED: *branch_fail(b) = b->work->run.fail; return BRANCH_RETRY;
     case ADAPTER_WAIT:
         b->site_steps--; /* no request */
-        b->local_at_ms = branch_now_ms(b) + (uint64_t)b->work->request.delay_ms;
+        b->local_at_ms = branch_now_ms(b) + (uint64_t)request->delay_ms;
         exchange_arm_timer(b->exchange);
         return BRANCH_WAIT;
     case ADAPTER_SEND: break;
     }
-    if (site_cookies_send(b->adapter, &b->work->run, &b->work->request)) {
+    if (site_cookies_send(b->adapter, &b->work->run, request)) {
         *branch_fail(b) = b->work->run.fail;
         return BRANCH_RETRY;
     }
@@ -312,7 +316,8 @@ static enum branch_step step_retry(struct branch *b)
             return give_up_continuing(b);
         return BRANCH_OVER;
     }
-    if (b->holds_credential_step && kind != FAIL_INTERNAL) /* that would be ours alone */
+    /* Those would be ours alone. */
+    if (b->holds_credential_step && kind != FAIL_INTERNAL && kind != FAIL_MEMORY)
         account_credential_failed(b->account, branch_fail(b));
     if (is_over_once_flushed(b))
         return BRANCH_OVER;

@@ -30,7 +30,8 @@ enum branch_step {
 struct branch_work {
     struct answer_feed feed;
     struct turn_run run;
-    struct site_request request;
+    /* From `next` until the answer comes; apart in the arena, as is its body. */
+    struct site_request *request;
     struct frame_decoder decoder;
     struct json_template shape;    /* of the answer's frames; what it keeps is in the arena */
     bool timely;                   /* run.now_ms is of the read that is handed out */

@@ -52,6 +52,9 @@ int branch_check_capabilities(struct branch *);
 int branch_begin_run(struct branch *);
 /* The run is over: what failed, or had drift, is written down. `fail` may be NULL. */
 void branch_end_capture(struct branch *, const struct fail *);
+/* An empty work->request, for the adapter's next; the former one goes. 0, or -1 when memory is
+ * short. */
+int branch_begin_request(struct branch *);
 /* Sends what work->request says. The next step. */
 enum branch_step branch_send(struct branch *);
 /* Ends the request to the site that is under way, if there is one; `finished`: all that is wanted

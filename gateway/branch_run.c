@@ -88,12 +88,18 @@ static struct answer_rules rules_for(const struct branch *b)
     return rules;
 }
 
+/* What a run takes of the arena besides, about: ids, names, the writer, what goes to the site. */
+enum { RUN_SMALL = 1024 };
+
 /* With the first lease: a branch that waits for it costs little. */
 static int prepare_work(struct branch *b)
 {
     struct exchange *e = b->exchange;
     if (b->work)
         return 0;
+    if (arena_reserve(&e->arena, sizeof *b->work + sizeof(struct answer) +
+                                     branch_site(b)->adapter->state_size + RUN_SMALL))
+        return fail_memory(branch_fail(b));
     if (exchange_begin_answer(e))
         return fail_memory(branch_fail(b));
     b->work = arena_alloc(&e->arena, sizeof *b->work);

@@ -9,6 +9,28 @@
 #include "gateway/exchange_internal.h"
 #include "gateway/site_cookies.h"
 
+/* Nobody asks for it any more: what is left of the answer may take minutes. */
+static void drop_request(struct branch *b)
+{
+    struct arena *arena = &b->exchange->arena;
+    struct site_request *request = b->work->request;
+    if (!request)
+        return;
+    b->work->request = NULL;
+    arena_give_back(arena, request->body.p);
+    arena_give_back(arena, request);
+}
+
+int branch_begin_request(struct branch *b)
+{
+    drop_request(b);
+    b->work->request = (void *)arena_alloc_apart(&b->exchange->arena, sizeof *b->work->request);
+    if (!b->work->request)
+        return -1;
+    *b->work->request = (struct site_request){0};
+    return 0;
+}
+
 void branch_drop_call(struct branch *b, bool finished)
 {
     if (b->call)
@@ -55,7 +77,7 @@ static enum adapter_verdict frames_in(struct branch *b, struct span bytes)
         b->work->run.now_ms = clock_wall_ms();
     b->work->timely = true;
     while ((r = frame_decoder_next(&b->work->decoder, &bytes, &frame)) == FRAME_READY) {
-        enum adapter_verdict verdict = b->adapter->on_frame(&b->work->run, &frame);
+        enum adapter_verdict verdict = adapter_frame(b->adapter, &b->work->run, &frame);
         answer_frame_done(b->work->feed.answer);
         if (verdict != ADAPTER_GO_ON)
             return verdict;
@@ -72,16 +94,18 @@ static enum adapter_verdict frames_in(struct branch *b, struct span bytes)
 static void on_site_head(void *owner, const struct site_head *head)
 {
     struct branch *b = owner;
-    enum framing framing = b->work->request.framing;
+    enum framing framing = b->work->request->framing;
     b->work->run.now_ms = clock_wall_ms();
     b->work->timely = false;
     b->site_status = (uint16_t)head->status;
     capture_head(b->work->capture, head);
-    site_cookies_take(b->adapter, &b->work->run, &b->work->request, head);
+    site_cookies_take(b->adapter, &b->work->run, b->work->request, head);
     json_template_forget(&b->work->shape);
-    enum adapter_verdict verdict = b->adapter->on_head(&b->work->run, head, &framing);
+    enum adapter_verdict verdict = adapter_head(b->adapter, &b->work->run, head, &framing);
     frame_decoder_init(&b->work->decoder, framing, FRAME_LIMIT);
     b->decoding = true;
+    if (upstream_has_sent(b->call))
+        drop_request(b);
     take_verdict(b, verdict);
 }
 
@@ -128,13 +152,13 @@ static enum adapter_verdict end_of_body(struct branch *b, enum stream_end end)
     enum frame_result last =
         end == END_CLEAN ? frame_decoder_end(&b->work->decoder, &frame) : FRAME_MORE;
     if (last == FRAME_READY) {
-        verdict = b->adapter->on_frame(&b->work->run, &frame);
+        verdict = adapter_frame(b->adapter, &b->work->run, &frame);
         answer_frame_done(b->work->feed.answer);
     }
     if (last == FRAME_TORN) /* HTTP ended well, but inside a frame */
         end = END_CUT;
     if (verdict == ADAPTER_GO_ON)
-        verdict = b->adapter->on_end(&b->work->run, end);
+        verdict = adapter_end(b->adapter, &b->work->run, end);
     return verdict;
 }
 
@@ -165,10 +189,10 @@ enum branch_step branch_send(struct branch *b)
     struct upstream_handler handler = site_handler;
     struct fail fail;
     handler.owner = b;
-    capture_request(b->work->capture, &b->work->run, &b->work->request);
-    exchange_note_body(b->exchange, b, "to site", b->work->request.body);
+    capture_request(b->work->capture, &b->work->run, b->work->request);
+    exchange_note_body(b->exchange, b, "to site", b->work->request->body);
     b->call = upstream_start(branch_engine(b)->upstream, branch_site(b), b->account->view.name,
-                             &b->work->request, &handler, &fail);
+                             b->work->request, &handler, &fail);
     if (!b->call)
         *branch_fail(b) = fail;
     if (b->call && !b->exchange->drained_out)

@@ -8,7 +8,8 @@
  *   inside another stream's callback.
  * - One write at a time. The bytes must stay until on_written or byte_stream_close. A write that
  *   fails is silent: the reading side learns of the same end, and may still have an answer to
- *   deliver before it.
+ *   deliver before it. Who asks byte_stream_write_now is told at once when all of it has left, as
+ *   nearly always: then no on_written comes, and the loop has nothing to do for it.
  * - Reading is off until read_start. After read_stop no on_read comes; what was received stays
  *   below (bounded).
  * - on_eof and on_fail come at most once and nothing but on_closed after them; the owner then
@@ -44,6 +45,7 @@ struct byte_stream_ops {
     void (*last_words)(struct byte_stream *,
                        struct span); /* best effort before a close, never waits */
     void (*close)(struct byte_stream *);
+    bool (*write_now)(struct byte_stream *, const struct span *pieces, size_t n); /* or NULL */
 };
 
 enum { BYTE_STREAM_PIECES_MAX = 4 };
@@ -68,6 +70,14 @@ static inline void byte_stream_open(struct byte_stream *s) { s->ops->open(s); }
 static inline void byte_stream_write(struct byte_stream *s, const struct span *pieces, size_t n)
 {
     s->ops->write(s, pieces, n);
+}
+/* True: all of it has left, and no on_written comes. False: as byte_stream_write. */
+static inline bool byte_stream_write_now(struct byte_stream *s, const struct span *pieces, size_t n)
+{
+    if (s->ops->write_now)
+        return s->ops->write_now(s, pieces, n);
+    s->ops->write(s, pieces, n);
+    return false;
 }
 static inline void byte_stream_read_start(struct byte_stream *s) { s->ops->read_start(s); }
 static inline void byte_stream_read_stop(struct byte_stream *s) { s->ops->read_stop(s); }

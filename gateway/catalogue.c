@@ -619,6 +619,7 @@ struct listing {
     struct span *seen;
     size_t n, cap;
     struct buffer full_id;
+    bool is_short; /* of memory: something is left out */
 };
 
 static bool listing_add(struct listing *l, struct span id, struct span owned_by)
@@ -630,8 +631,10 @@ static bool listing_add(struct listing *l, struct span id, struct span owned_by)
     if (l->n == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 128;
         struct span *grown = realloc(l->seen, cap * sizeof *grown);
-        if (!grown)
+        if (!grown) {
+            l->is_short = true;
             return false;
+        }
         l->seen = grown;
         l->cap = cap;
     }
@@ -651,12 +654,13 @@ static bool list_site_model(void *owner, const struct site_config *site, struct 
         buffer_printf(&l->full_id, "%.*s/%.*s", SPAN_ARGS(site->settings.name), SPAN_ARGS(id));
         if (!l->full_id.error)
             l->put(l->owner, buffer_span(&l->full_id), site->settings.name);
+        l->is_short |= l->full_id.error == BUFFER_NOMEM;
     }
     return false;
 }
 
-void catalogue_each(struct catalogue *c, const struct config *config,
-                    void (*put)(void *, struct span, struct span), void *owner)
+int catalogue_each(struct catalogue *c, const struct config *config,
+                   void (*put)(void *, struct span, struct span), void *owner)
 {
     struct listing l = {.put = put, .owner = owner};
     buffer_init(&l.full_id, 4096);
@@ -672,6 +676,7 @@ void catalogue_each(struct catalogue *c, const struct config *config,
     shared_leave(c->shared);
     free(l.seen);
     buffer_free(&l.full_id);
+    return l.is_short ? -1 : 0;
 }
 
 bool key_allows_model(const struct key_config *key, struct span id)

@@ -72,10 +72,10 @@ void catalogue_wait(struct catalogue *, struct waiter *);
 void catalogue_leave(struct catalogue *, struct waiter *);
 
 /* Public ids in order: aliases (patterns are none), then every site's. `put` gets id and owner;
- * both valid during the call, which is
- * made inside the loops' lock. */
-void catalogue_each(struct catalogue *, const struct config *,
-                    void (*put)(void *owner, struct span id, struct span owned_by), void *owner);
+ * both valid during the call, which is made inside the loops' lock. 0, or -1 when something is left
+ * out because memory is short. */
+int catalogue_each(struct catalogue *, const struct config *,
+                   void (*put)(void *owner, struct span id, struct span owned_by), void *owner);
 /* What the site's list said of a model (turn_run.model_note), by the site's own id; "" = nothing.
  * Valid during the present callback. */
 struct span catalogue_note(struct catalogue *, const struct site_config *, struct span model);

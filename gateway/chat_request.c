@@ -9,6 +9,7 @@
  */
 #include "gateway/chat_request.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/json_raw.h"
@@ -44,12 +45,38 @@ static struct span top_member(const struct reader *r, const char *key)
     return json_members_given(r->top, key);
 }
 
+/* "<list>[<i>]<member>", and "[<part>]" unless it is negative: where a fault would be. It is put
+ * into words where there is one. */
+struct place {
+    const char *list;
+    int i;
+    const char *member;
+    int part;
+};
+
+static const char *place_text(const struct place *at, char to[PATH_MAX_LENGTH])
+{
+    if (at->part < 0)
+        snprintf(to, PATH_MAX_LENGTH, "%s[%d]%s", at->list, at->i, at->member);
+    else
+        snprintf(to, PATH_MAX_LENGTH, "%s[%d]%s[%d]", at->list, at->i, at->member, at->part);
+    return to;
+}
+
+static int invalid_at(struct reader *r, const struct place *at, const char *wanted)
+{
+    char param[PATH_MAX_LENGTH];
+    return invalid(r, place_text(at, param), wanted);
+}
+
 /* Optional text member; absent or null leaves *text alone. */
 static int text_member(struct reader *r, const struct json_members *object, const char *key,
-                       const char *param, struct span *text)
+                       const struct place *at, struct span *text)
 {
-    return request_body_text_given(r->json, r->arena, json_members_given(object, key), param, text,
-                                   r->fail);
+    struct span raw = json_members_given(object, key);
+    if (!raw.p)
+        return 0;
+    return json_raw_is_text(raw) ? read_text(r, raw, text) : invalid_at(r, at, "a string");
 }
 
 static int number_member(struct reader *r, const char *key, bool *has, double *value)
@@ -77,83 +104,71 @@ static int bool_member(struct reader *r, const char *key, bool *value)
     return request_body_bool_given(top_member(r, key), key, value, r->fail);
 }
 
-/* "<list>[<i>]<member>", and "[<part>]" unless it is negative: where a fault would be. Made for
- * each message and part, so without printf. */
-static void set_place(char to[PATH_MAX_LENGTH], const char *list, int i, const char *member,
-                      int part)
-{
-    struct buffer out = {.p = to, .cap = PATH_MAX_LENGTH - 1, .limit = PATH_MAX_LENGTH - 1};
-    buffer_append(&out, span_str(list));
-    buffer_char(&out, '[');
-    buffer_int(&out, i);
-    buffer_char(&out, ']');
-    buffer_append(&out, span_str(member));
-    if (part >= 0) {
-        buffer_char(&out, '[');
-        buffer_int(&out, part);
-        buffer_char(&out, ']');
-    }
-    to[out.n] = '\0';
-}
-
 /* ---- messages ---- */
 
+static int split_data_url(struct reader *r, struct part *part, const struct place *at)
+{
+    char param[PATH_MAX_LENGTH];
+    return request_part_split_data_url(part, place_text(at, param), r->fail);
+}
+
 /* `value` is "url" or {"url": "…"}. */
-static int read_url(struct reader *r, struct span value, const char *param, struct part *part)
+static int read_url(struct reader *r, struct span value, const struct place *at, struct part *part)
 {
     if (json_raw_is_object(value))
         value = json_raw_given(value, "url");
     if (!json_raw_is_text(value))
-        return invalid(r, param, "an object with a string \"url\"");
+        return invalid_at(r, at, "an object with a string \"url\"");
     if (read_text(r, value, &part->url))
         return -1;
     if (part->url.n == 0)
-        return invalid(r, param, "given a URL: \"url\" is empty");
-    return request_part_split_data_url(part, param, r->fail);
+        return invalid_at(r, at, "given a URL: \"url\" is empty");
+    return split_data_url(r, part, at);
 }
 
-static int read_file_part(struct reader *r, struct span file, const char *param, struct part *part)
+static int read_file_part(struct reader *r, struct span file, const struct place *at,
+                          struct part *part)
 {
     if (!json_raw_is_object(file))
-        return invalid(r, param, "an object with \"file\": {\"file_data\" or \"file_id\"}");
+        return invalid_at(r, at, "an object with \"file\": {\"file_data\" or \"file_id\"}");
     struct json_members members;
     json_members_read(&members, file);
-    if (text_member(r, &members, "filename", param, &part->filename) ||
-        text_member(r, &members, "file_id", param, &part->file_id) ||
-        text_member(r, &members, "file_data", param, &part->url))
+    if (text_member(r, &members, "filename", at, &part->filename) ||
+        text_member(r, &members, "file_id", at, &part->file_id) ||
+        text_member(r, &members, "file_data", at, &part->url))
         return -1;
     if (!part->url.n && !part->file_id.n)
-        return invalid(r, param, "given \"file_data\" (a data: URL) or \"file_id\"");
-    return part->url.n ? request_part_split_data_url(part, param, r->fail) : 0;
+        return invalid_at(r, at, "given \"file_data\" (a data: URL) or \"file_id\"");
+    return part->url.n ? split_data_url(r, part, at) : 0;
 }
 
-static int read_audio_part(struct reader *r, struct span audio, const char *param,
+static int read_audio_part(struct reader *r, struct span audio, const struct place *at,
                            struct part *part)
 {
     if (!json_raw_is_object(audio))
-        return invalid(r, param, "an object with \"input_audio\": {\"data\", \"format\"}");
+        return invalid_at(r, at, "an object with \"input_audio\": {\"data\", \"format\"}");
     struct json_members members;
     json_members_read(&members, audio);
-    if (text_member(r, &members, "data", param, &part->base64) ||
-        text_member(r, &members, "format", param, &part->mime))
+    if (text_member(r, &members, "data", at, &part->base64) ||
+        text_member(r, &members, "format", at, &part->mime))
         return -1;
-    return part->base64.n ? 0 : invalid(r, param, "given \"input_audio\": {\"data\", \"format\"}");
+    return part->base64.n ? 0 : invalid_at(r, at, "given \"input_audio\": {\"data\", \"format\"}");
 }
 
-static int read_part(struct reader *r, struct span raw, const char *param, struct part *part)
+static int read_part(struct reader *r, struct span raw, const struct place *at, struct part *part)
 {
     struct span type = {NULL, 0};
     struct json_members members;
     if (!json_raw_is_object(raw))
-        return invalid(r, param, "an object with a \"type\"");
+        return invalid_at(r, at, "an object with a \"type\"");
     json_members_read(&members, raw);
-    if (text_member(r, &members, "type", param, &type))
+    if (text_member(r, &members, "type", at, &type))
         return -1;
     if (span_eq(type, SPAN("text"))) {
         struct span text = json_members_given(&members, "text");
         part->kind = PART_TEXT;
         if (!text.p || !json_raw_is_text(text))
-            return invalid(r, param, "a text part with a string \"text\"");
+            return invalid_at(r, at, "a text part with a string \"text\"");
         return read_text(r, text, &part->text);
     }
     if (span_eq(type, SPAN("image_url"))) {
@@ -161,31 +176,33 @@ static int read_part(struct reader *r, struct span raw, const char *param, struc
         r->turn->has_images = true;
         if (request_part_room(r->arena, part, r->fail))
             return -1;
-        return read_url(r, json_members_given(&members, "image_url"), param, part);
+        return read_url(r, json_members_given(&members, "image_url"), at, part);
     }
     if (span_eq(type, SPAN("input_audio"))) {
         part->kind = PART_AUDIO;
         r->turn->has_audio = true;
         if (request_part_room(r->arena, part, r->fail))
             return -1;
-        return read_audio_part(r, json_members_given(&members, "input_audio"), param, part);
+        return read_audio_part(r, json_members_given(&members, "input_audio"), at, part);
     }
     if (span_eq(type, SPAN("file"))) {
         part->kind = PART_FILE;
         r->turn->has_files = true;
         if (request_part_room(r->arena, part, r->fail))
             return -1;
-        return read_file_part(r, json_members_given(&members, "file"), param, part);
+        return read_file_part(r, json_members_given(&members, "file"), at, part);
     }
     if (span_eq(type, SPAN("video_url"))) {
         part->kind = PART_VIDEO;
         r->turn->has_video = true;
-        return read_url(r, json_members_given(&members, "video_url"), param, part);
+        return read_url(r, json_members_given(&members, "video_url"), at, part);
     }
     if (span_eq(type, SPAN("refusal"))) {
         part->kind = PART_REFUSAL;
-        return text_member(r, &members, "refusal", param, &part->text);
+        return text_member(r, &members, "refusal", at, &part->text);
     }
+    char param[PATH_MAX_LENGTH];
+    place_text(at, param);
     return fail_param(r->fail, FAIL_INVALID_VALUE, param,
                       "%s has the unknown type \"%.*s\"; known are text, image_url, input_audio, "
                       "file, video_url, refusal",
@@ -194,8 +211,8 @@ static int read_part(struct reader *r, struct span raw, const char *param, struc
 
 static int read_content(struct reader *r, struct span raw, struct message *m)
 {
-    char param[PATH_MAX_LENGTH];
-    set_place(param, "messages", m->index, ".content", -1);
+    struct place place = {"messages", m->index, ".content", -1};
+    const struct place *at = &place;
     if (!raw.p)
         return 0;
     if (json_raw_is_text(raw)) {
@@ -209,7 +226,7 @@ static int read_content(struct reader *r, struct span raw, struct message *m)
         return 0;
     }
     if (!json_raw_is_array(raw))
-        return invalid(r, param, "a string, an array of parts, or null");
+        return invalid_at(r, at, "a string, an array of parts, or null");
 
     size_t n = json_raw_count(raw);
     struct part *parts = arena_alloc(r->arena, (n ? n : 1) * sizeof *parts);
@@ -217,9 +234,8 @@ static int read_content(struct reader *r, struct span raw, struct message *m)
         return fail_memory(r->fail);
     struct json_raw_iter it = json_raw_each(raw);
     for (int i = 0; json_raw_next(&it); i++) {
-        set_place(param, "messages", m->index, ".content", i);
-        parts[i].index = i;
-        if (read_part(r, it.value, param, &parts[i]))
+        place.part = parts[i].index = i;
+        if (read_part(r, it.value, at, &parts[i]))
             return -1;
     }
     m->parts = parts;
@@ -227,14 +243,14 @@ static int read_content(struct reader *r, struct span raw, struct message *m)
     return 0;
 }
 
-static int read_function(struct reader *r, struct span function, const char *param,
+static int read_function(struct reader *r, struct span function, const struct place *at,
                          struct tool_call *call)
 {
     if (!json_raw_is_object(function))
-        return invalid(r, param, "given a \"function\" object");
+        return invalid_at(r, at, "given a \"function\" object");
     struct json_members members;
     json_members_read(&members, function);
-    if (text_member(r, &members, "name", param, &call->name))
+    if (text_member(r, &members, "name", at, &call->name))
         return -1;
     struct span arguments = json_members_given(&members, "arguments");
     if (json_raw_is_text(arguments))
@@ -245,15 +261,15 @@ static int read_function(struct reader *r, struct span function, const char *par
 
 static int read_tool_calls(struct reader *r, const struct json_members *given, struct message *m)
 {
-    char param[PATH_MAX_LENGTH];
+    struct place place = {"messages", m->index, ".tool_calls", -1};
+    const struct place *at = &place;
     struct span calls = json_members_given(given, "tool_calls");
     struct span old = json_members_given(given, "function_call");
     if (!calls.p && !old.p)
         return 0;
 
-    set_place(param, "messages", m->index, ".tool_calls", -1);
     if (calls.p && !json_raw_is_array(calls))
-        return invalid(r, param, "an array");
+        return invalid_at(r, at, "an array");
     size_t n = calls.p ? json_raw_count(calls) : 1;
     struct tool_call *list = arena_alloc(r->arena, (n ? n : 1) * sizeof *list);
     if (!list)
@@ -261,22 +277,22 @@ static int read_tool_calls(struct reader *r, const struct json_members *given, s
     m->tool_calls = list;
     m->n_tool_calls = n;
     if (!calls.p) {
-        set_place(param, "messages", m->index, ".function_call", -1);
-        return read_function(r, old, param, list);
+        place.member = ".function_call";
+        return read_function(r, old, at, list);
     }
     struct json_raw_iter it = json_raw_each(calls);
     for (int i = 0; json_raw_next(&it); i++) {
-        set_place(param, "messages", m->index, ".tool_calls", i);
+        place.part = i;
         if (!json_raw_is_object(it.value))
-            return invalid(r, param, "an object");
+            return invalid_at(r, at, "an object");
         struct json_members call;
         json_members_read(&call, it.value);
-        if (text_member(r, &call, "id", param, &list[i].id))
+        if (text_member(r, &call, "id", at, &list[i].id))
             return -1;
         struct span function = json_members_given(&call, "function");
         if (!function.p)
             function = json_members_given(&call, "custom");
-        if (read_function(r, function, param, &list[i]))
+        if (read_function(r, function, at, &list[i]))
             return -1;
         list[i].after = m->n_parts;
         struct span extra =
@@ -297,10 +313,9 @@ static int read_role(struct reader *r, const struct json_members *given, struct 
         {SPAN_INIT("user"), ROLE_USER},     {SPAN_INIT("assistant"), ROLE_ASSISTANT},
         {SPAN_INIT("tool"), ROLE_TOOL},     {SPAN_INIT("function"), ROLE_TOOL},
     };
-    char param[PATH_MAX_LENGTH];
+    const struct place at = {"messages", m->index, ".role", -1};
     struct span role = {NULL, 0};
-    set_place(param, "messages", m->index, ".role", -1);
-    if (text_member(r, given, "role", param, &role))
+    if (text_member(r, given, "role", &at, &role))
         return -1;
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         if (span_eq(role, roles[i].name)) {
@@ -308,25 +323,24 @@ static int read_role(struct reader *r, const struct json_members *given, struct 
             return 0;
         }
     }
-    return invalid(r, param, "one of system, developer, user, assistant, tool, function");
+    return invalid_at(r, &at, "one of system, developer, user, assistant, tool, function");
 }
 
 static int read_message(struct reader *r, struct span raw, struct message *m)
 {
-    char param[PATH_MAX_LENGTH];
-    set_place(param, "messages", m->index, "", -1);
+    struct place at = {"messages", m->index, "", -1};
     if (!json_raw_is_object(raw))
-        return invalid(r, param, "an object with \"role\" and \"content\"");
+        return invalid_at(r, &at, "an object with \"role\" and \"content\"");
     struct json_members given;
     json_members_read(&given, raw);
     if (read_role(r, &given, m) || read_content(r, json_members_given(&given, "content"), m) ||
         read_tool_calls(r, &given, m))
         return -1;
-    set_place(param, "messages", m->index, ".name", -1);
-    if (text_member(r, &given, "name", param, &m->name))
+    at.member = ".name";
+    if (text_member(r, &given, "name", &at, &m->name))
         return -1;
-    set_place(param, "messages", m->index, ".tool_call_id", -1);
-    if (text_member(r, &given, "tool_call_id", param, &m->tool_call_id))
+    at.member = ".tool_call_id";
+    if (text_member(r, &given, "tool_call_id", &at, &m->tool_call_id))
         return -1;
     /* Extensions that clients echo back: taken when they are text, never a reason to refuse (Q1).
      */
@@ -425,10 +439,9 @@ static int read_tools(struct reader *r)
         return invalid(r, "functions", "an array");
     struct json_raw_iter it = json_raw_each(tools.p ? tools : functions);
     for (int i = 0; json_raw_next(&it); i++) {
-        char param[PATH_MAX_LENGTH];
-        set_place(param, tools.p ? "tools" : "functions", i, "", -1);
+        const struct place at = {tools.p ? "tools" : "functions", i, "", -1};
         if (!json_raw_is_object(it.value))
-            return invalid(r, param, "an object");
+            return invalid_at(r, &at, "an object");
     }
     if (tools.p && json_raw_count(tools))
         t->tools_raw = tools;

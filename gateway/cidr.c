@@ -96,12 +96,29 @@ bool ip_is_loopback(const struct ip_address *ip)
                             : memcmp(ip->bytes, v6_loopback, sizeof v6_loopback) == 0;
 }
 
+/* inet_ntop's text, without its printf: each request's line has one. */
+static const char *format_v4(const unsigned char bytes[4], char *text)
+{
+    char *at = text;
+    for (int i = 0; i < 4; i++) {
+        unsigned char b = bytes[i];
+        if (b >= 100)
+            *at++ = (char)('0' + b / 100);
+        if (b >= 10)
+            *at++ = (char)('0' + b / 10 % 10);
+        *at++ = (char)('0' + b % 10);
+        *at++ = '.';
+    }
+    at[-1] = '\0';
+    return text;
+}
+
 const char *ip_format(const struct ip_address *ip, char text[46])
 {
     if (!ip->known)
         return memcpy(text, "unix", sizeof "unix");
-    bool v4 = is_v4(ip->bytes);
-    const char *done = inet_ntop(v4 ? AF_INET : AF_INET6, ip->bytes + (v4 ? sizeof v4_prefix : 0),
-                                 text, ADDRESS_TEXT_MAX);
+    if (is_v4(ip->bytes))
+        return format_v4(ip->bytes + sizeof v4_prefix, text);
+    const char *done = inet_ntop(AF_INET6, ip->bytes, text, ADDRESS_TEXT_MAX);
     return done ? done : memcpy(text, "?", sizeof "?");
 }

@@ -136,7 +136,10 @@ bool config_read_text(struct config_reader *r, const char *name, const struct to
     buffer_init(&out, TOML_SIZE_LIMIT);
     bool good = expand(r, name, value, value->text, &out);
     if (good && out.error) {
-        config_error(r, value, "\"%s\" in %s is too long once expanded", name, r->title);
+        config_error(r, value,
+                     out.error == BUFFER_NOMEM ? "\"%s\" in %s: not enough memory to read it"
+                                               : "\"%s\" in %s is too long once expanded",
+                     name, r->title);
         good = false;
     }
     if (good)

@@ -7,15 +7,9 @@
  */
 #include "gateway/conversation_reuse.h"
 
-#include <mbedtls/sha256.h>
-#include <mbedtls/version.h>
 #include <stdlib.h>
 
-#if MBEDTLS_VERSION_MAJOR < 3
-#define mbedtls_sha256_starts mbedtls_sha256_starts_ret
-#define mbedtls_sha256_update mbedtls_sha256_update_ret
-#define mbedtls_sha256_finish mbedtls_sha256_finish_ret
-#endif
+#include "gateway/sha256.h"
 
 /* ---- digests ---- */
 

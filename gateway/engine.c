@@ -342,30 +342,23 @@ void engine_cancel_all(struct engine *engine)
     }
 }
 
-struct closing {
-    struct engine *engine;
-    void (*closed)(void *);
-    void *arg;
-};
-
 static void on_upstream_closed(void *arg)
 {
-    struct closing *c = arg;
-    free_rest(c->engine);
-    c->closed(c->arg);
-    free(c);
+    struct engine_closing c = *(struct engine_closing *)arg;
+    free_rest(c.engine);
+    c.closed(c.arg);
 }
 
 static void on_store_closed(void *arg)
 {
-    struct closing *c = arg;
+    struct engine_closing *c = arg;
     c->engine->store = NULL;
     upstream_destroy(c->engine->upstream, on_upstream_closed, c);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
 {
-    struct closing *c = handle->data;
+    struct engine_closing *c = handle->data;
     if (handle != (uv_handle_t *)&c->engine->day_timer)
         return; /* the others are closed after it */
     exchange_free_over(c->engine);
@@ -378,10 +371,8 @@ static void on_timer_closed(uv_handle_t *handle)
 void engine_destroy(struct engine *engine, void (*closed)(void *), void *arg)
 {
     assert(engine->n_exchanges == 0);
-    struct closing *c = calloc(1, sizeof *c);
-    if (!c)
-        abort(); /* at the very end of the program: nothing is left to lose */
-    *c = (struct closing){engine, closed, arg};
+    struct engine_closing *c = &engine->closing;
+    *c = (struct engine_closing){engine, closed, arg};
     if (owns_common(engine))
         catalogue_destroy(engine->catalogue);
     loop_busy_stop(engine->busy);

@@ -67,6 +67,11 @@ struct engine {
     size_t n_exchanges;       /* unfinished ones of this loop, passages too */
     int64_t started_ms;       /* wall clock */
     struct fail no_room;      /* of all that fail when there is no memory to say why */
+    struct engine_closing {   /* of engine_destroy: what is on its way out */
+        struct engine *engine;
+        void (*closed)(void *);
+        void *arg;
+    } closing;
     bool stopping;
 };
 

@@ -94,7 +94,11 @@ void keep_account_begun(void *owner, struct account *a)
     account_count_day(a, day);
     if (!engine->store)
         return;
-    snprintf(name, sizeof name, "%s/%s", a->site, a->name);
+    struct buffer out = {.p = name, .cap = sizeof name - 1, .limit = sizeof name - 1};
+    buffer_append(&out, span_first(span_str(a->site), out.limit));
+    buffer_char(&out, '/');
+    buffer_append(&out, span_first(span_str(a->name), out.limit - out.n));
+    name[out.n] = '\0';
     const struct store_counter row = {
         .kind = "account", .name = name, .day = day, .requests = account_requests_on(a, day)};
     store_save_counter(engine->store, &row);

@@ -14,6 +14,8 @@ enum { FIELD_MAX = sizeof((struct fail *)0)->param };
 static const struct error_row rows[FAIL_KIND_COUNT] = {
     [FAIL_NONE] = {500, "server_error", "internal_error", false, NULL},
     [FAIL_INTERNAL] = {500, "server_error", "internal_error", false, NULL},
+    [FAIL_MEMORY] = {503, "server_error", "out_of_memory", false,
+                     "Service Unavailable: dragoman is out of memory"},
     /* the site */
     [FAIL_BAD_REQUEST] = {400, "invalid_request_error", "upstream_bad_request", true, NULL},
     [FAIL_UNSUPPORTED] = {400, "invalid_request_error", "unsupported_value", false, NULL},
@@ -189,6 +191,19 @@ void error_body(struct buffer *out, enum dialect dialect, const struct fail *f,
     if (context->partial.n)
         json_member_raw(&w, "dragoman_partial", context->partial);
     json_end_object(&w);
+}
+
+/* As Anthropic's clients and OpenAI's read it. */
+static const struct span last_words = SPAN_INIT(
+    "{\"type\":\"error\",\"error\":{\"message\":\"dragoman is out of memory; try again "
+    "in a moment\",\"type\":\"server_error\",\"param\":null,\"code\":\"out_of_memory\"}}");
+
+struct span error_last_words(const struct buffer *body, int *status)
+{
+    if (body && !body->error)
+        return buffer_span(body);
+    *status = error_row(FAIL_MEMORY)->status;
+    return last_words;
 }
 
 const char *http_reason(int status)

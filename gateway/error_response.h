@@ -36,6 +36,9 @@ void error_body(struct buffer *out, enum dialect, const struct fail *,
                 const struct error_context *);
 /* The row's, but for 529 where Anthropic's clients know it. */
 int error_status(enum dialect, enum fail_kind);
+/* What is said where there was no memory for what had to be said: `body` itself, unless it met an
+ * error; then a text that needs none, and *status becomes 503. */
+struct span error_last_words(const struct buffer *body, int *status);
 /* "Too Many Requests" …; never NULL. */
 const char *http_reason(int status);
 

@@ -140,9 +140,12 @@ static void route_header(struct exchange *e, struct reply_headers *h)
         if ((unsigned char)model.p[i] < 0x20 || (unsigned char)model.p[i] >= 0x7F)
             model.n = 0;
     }
-    struct span route =
-        arena_printf(&e->arena, "%.*s/%.*s; tries=%d", SPAN_ARGS(branch_site(b)->settings.name),
-                     SPAN_ARGS(span_first(model, 200)), most_tries(e));
+    char digits[24];
+    struct buffer tries = {.p = digits, .cap = sizeof digits, .limit = sizeof digits};
+    buffer_int(&tries, most_tries(e));
+    const struct span pieces[] = {branch_site(b)->settings.name, SPAN("/"), span_first(model, 200),
+                                  SPAN("; tries="), buffer_span(&tries)};
+    struct span route = arena_join(&e->arena, pieces, sizeof pieces / sizeof *pieces);
     if (route.p)
         reply_header(h, "x-dragoman-route", route);
 }
@@ -298,6 +301,18 @@ uint64_t exchange_group(const struct exchange *e)
     return span_hash(SPAN_HASH, e->grant.key ? e->grant.key->name : SPAN(""));
 }
 
+/* Goes on from `h` over a text that may be long, eight bytes at a time. */
+static uint64_t hash_long(uint64_t h, struct span text)
+{
+    const uint64_t prime = UINT64_C(0x9E3779B97F4A7C15);
+    for (uint64_t word; text.n >= sizeof word; text = span_from(text, sizeof word)) {
+        memcpy(&word, text.p, sizeof word);
+        h = (h ^ word) * prime;
+        h ^= h >> 32;
+    }
+    return span_hash(h, text);
+}
+
 /* The first words of the person, and whose key it is: they stay the same from turn to turn. */
 static void name_conversation(struct exchange *e)
 {
@@ -310,7 +325,7 @@ static void name_conversation(struct exchange *e)
         if (m->role != ROLE_USER)
             continue;
         for (size_t k = 0; k < m->n_parts; k++)
-            h = span_hash(h, span_first(m->parts[k].text, ENOUGH));
+            h = hash_long(h, span_first(m->parts[k].text, ENOUGH));
         e->conversation = h;
         return;
     }
@@ -423,7 +438,7 @@ int exchange_unpark(struct exchange *e)
     if (http_exchange_unpack_body(e->http))
         return -1;
     if (parse_body(e, &fail)) {
-        assert(fail.kind == FAIL_INTERNAL); /* it was understood before */
+        assert(fail.kind == FAIL_MEMORY); /* it was understood before */
         arena_free(&e->parsed);
         e->prompts = NULL;
         return -1;
@@ -439,8 +454,9 @@ int exchange_begin_answer(struct exchange *e)
         return 0;
     if (exchange_unpark(e))
         return -1;
+    const struct span id[] = {span_str(e->api->id_prefix), span_str(e->request_id + 4)};
     struct answer_meta meta = {
-        .id = arena_printf(&e->arena, "%s%s", e->api->id_prefix, e->request_id + 4),
+        .id = arena_join(&e->arena, id, 2),
         .model = e->model,
         .request_id = span_str(e->request_id),
         .created = clock_wall_ms() / 1000,
@@ -713,8 +729,10 @@ static void answer_failure(struct exchange *e)
     begin_headers(e, &h, &text);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, fail_of(e), most_tries(e) > 1);
+    int status = error_status(dialect, fail_kind_of(e));
+    struct span words = error_last_words(&body, &status);
     http_exchange_set_reason(e->http, error_row(fail_kind_of(e))->reason);
-    answer_whole(e, &h, error_status(dialect, fail_kind_of(e)), buffer_span(&body));
+    answer_whole(e, &h, status, words);
     buffer_free(&body);
     buffer_free(&partial);
 }
@@ -778,6 +796,8 @@ static void log_access(struct exchange *e)
     const struct branch *b = first_branch(e);
     uint64_t now = exchange_now_ms(e);
     int drifts = 0;
+    if (!log_enabled(LOG_INFO))
+        return;
     log_record_begin(&r, LOG_INFO, e->api->name);
     log_record_text(&r, "id", span_str(e->request_id));
     log_record_text(&r, "client", span_str(ip_format(&e->client, client)));
@@ -1077,7 +1097,7 @@ static const struct client_work_ops client_ops = {.gone = on_gone, .drained = on
 void exchange_start(struct engine *engine, struct http_exchange *http,
                     const struct access_grant *grant, const struct api *api, struct span path)
 {
-    struct exchange *e = calloc(1, sizeof *e);
+    struct exchange *e = malloc(sizeof *e);
     struct arena arena;
     arena_init(&arena);
     struct span visitor_key = grant->visitor_key;
@@ -1094,22 +1114,24 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
         free(e);
         return;
     }
-    e->work.ops = &client_ops;
-    e->magic = EXCHANGE_MAGIC;
-    e->engine = engine;
-    e->api = api;
-    e->path = path.p;
-    e->http = http;
-    e->config = config_ref(http_exchange_config(http));
-    e->grant = *grant;
+    *e = (struct exchange){
+        .work.ops = &client_ops,
+        .magic = EXCHANGE_MAGIC,
+        .engine = engine,
+        .api = api,
+        .path = path.p,
+        .http = http,
+        .config = config_ref(http_exchange_config(http)),
+        .grant = *grant,
+        .arena = arena,
+        .drained_out = true,
+        .started_ms = http_exchange_started_ms(http),
+        .client = *http_exchange_peer(http),
+    };
     e->grant.visitor_key = visitor_key;
-    e->drained_out = true;
-    e->started_ms = http_exchange_started_ms(http);
     e->last_write_ms = exchange_now_ms(e);
     request_id_make(e->request_id);
-    e->arena = arena;
     arena_init(&e->parsed);
-    e->client = *http_exchange_peer(http);
 
     e->next = engine->exchanges;
     if (e->next)

@@ -80,7 +80,7 @@ static int look_at(struct exchange *e, const struct turn *turn, const struct mes
         char param[PART_PLACE_SIZE];
         part_place(turn, m, part, param);
         *fail = *w->fail;
-        if (fail->kind != FAIL_INTERNAL)
+        if (fail->kind != FAIL_MEMORY)
             memcpy(fail->param, param, sizeof fail->param);
         return -1;
     }

@@ -37,7 +37,7 @@ enum route_kind {
 };
 
 struct route {
-    const char *path; /* behind /v1 */
+    struct span path; /* behind /v1 */
     enum route_kind kind;
     bool posts;            /* takes POST; the others GET and HEAD */
     const struct api *api; /* ROUTE_EXCHANGE, and whose dialect its errors are in */
@@ -47,21 +47,21 @@ struct route {
 };
 
 static const struct route routes[] = {
-    {"/health", ROUTE_HEALTH, .posts = false},
-    {"/metrics", ROUTE_METRICS, .posts = false},
-    {"/models", ROUTE_MODELS, .posts = false},
-    {"/chat/completions", ROUTE_EXCHANGE, .posts = true, .api = &api_chat},
-    {"/completions", ROUTE_EXCHANGE, .posts = true, .api = &api_completions},
-    {"/messages", ROUTE_EXCHANGE, .posts = true, .api = &api_messages},
-    {"/messages/count_tokens", ROUTE_COUNT_TOKENS, .posts = true, .api = &api_messages},
-    {"/responses", ROUTE_EXCHANGE, .posts = true, .api = &api_responses},
-    {"/embeddings", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
-    {"/images/generations", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
-    {"/images/edits", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
-    {"/images/variations", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
-    {"/audio/speech", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
-    {"/audio/transcriptions", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
-    {"/audio/translations", ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {SPAN_INIT("/health"), ROUTE_HEALTH, .posts = false},
+    {SPAN_INIT("/metrics"), ROUTE_METRICS, .posts = false},
+    {SPAN_INIT("/models"), ROUTE_MODELS, .posts = false},
+    {SPAN_INIT("/chat/completions"), ROUTE_EXCHANGE, .posts = true, .api = &api_chat},
+    {SPAN_INIT("/completions"), ROUTE_EXCHANGE, .posts = true, .api = &api_completions},
+    {SPAN_INIT("/messages"), ROUTE_EXCHANGE, .posts = true, .api = &api_messages},
+    {SPAN_INIT("/messages/count_tokens"), ROUTE_COUNT_TOKENS, .posts = true, .api = &api_messages},
+    {SPAN_INIT("/responses"), ROUTE_EXCHANGE, .posts = true, .api = &api_responses},
+    {SPAN_INIT("/embeddings"), ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {SPAN_INIT("/images/generations"), ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {SPAN_INIT("/images/edits"), ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {SPAN_INIT("/images/variations"), ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {SPAN_INIT("/audio/speech"), ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {SPAN_INIT("/audio/transcriptions"), ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
+    {SPAN_INIT("/audio/translations"), ROUTE_EXCHANGE, .posts = true, .api = &api_relay},
 };
 
 static const char *allowed_methods(const struct route *route)
@@ -97,7 +97,7 @@ static struct route find_route(struct span path)
         return (struct route){.kind = ROUTE_LANDING};
     path = without_version(path);
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
-        if (span_eq(path, span_str(routes[i].path)))
+        if (span_eq(path, routes[i].path))
             return routes[i];
     }
     if (span_starts(path, SPAN("/models/")))
@@ -178,9 +178,11 @@ static void preflight(struct http_exchange *http)
 static void answer_json(struct http_exchange *http, struct buffer *body)
 {
     char id[REQUEST_ID_SIZE];
+    int status = 200;
+    struct span text = error_last_words(body, &status);
     request_id_make(id);
-    log_small(http, id, 200, NULL);
-    reply_json(http, id, dialect_of(http), 200, buffer_span(body));
+    log_small(http, id, status, NULL);
+    reply_json(http, id, dialect_of(http), status, text);
     buffer_free(body);
 }
 
@@ -205,12 +207,16 @@ static void answer_metrics(struct engine *engine, struct http_exchange *http,
     struct buffer page;
     buffer_init(&page, 16 * 1024 * 1024);
     metrics_page_write(&page, engine, all, http_server_connections(http_exchange_server(http)));
+    int status = 200;
+    struct span text = error_last_words(&page, &status);
     request_id_make(id);
-    log_small(http, id, 200, NULL);
+    log_small(http, id, status, NULL);
     const struct header headers[] = {{SPAN("x-request-id"), span_str(id)},
-                                     {SPAN("Content-Type"), SPAN(METRICS_CONTENT_TYPE)},
+                                     {SPAN("Content-Type"), status == 200
+                                                                ? SPAN(METRICS_CONTENT_TYPE)
+                                                                : SPAN("application/json")},
                                      {SPAN("Cache-Control"), SPAN("no-store")}};
-    http_answer_whole(http, 200, headers, sizeof headers / sizeof *headers, buffer_span(&page));
+    http_answer_whole(http, status, headers, sizeof headers / sizeof *headers, text);
     buffer_free(&page);
 }
 
@@ -317,7 +323,8 @@ static void list_models(struct engine *engine, struct http_exchange *http,
     json_member(&l.w, "object", SPAN("list"));
     json_key(&l.w, "data");
     json_begin_array(&l.w);
-    catalogue_each(engine->catalogue, http_exchange_config(http), write_model, &l);
+    if (catalogue_each(engine->catalogue, http_exchange_config(http), write_model, &l))
+        body.error = BUFFER_NOMEM;
     json_end_array(&l.w);
     if (l.dialect == DIALECT_ANTHROPIC) {
         json_member_bool(&l.w, "has_more", false);
@@ -523,9 +530,7 @@ static void on_request(void *owner, struct http_exchange *http)
     case ROUTE_MODELS: list_models(engine, http, &grant); break;
     case ROUTE_MODEL: one_model(engine, http, &grant, route.rest); break;
     case ROUTE_COUNT_TOKENS: count_tokens(engine, http, &grant); break;
-    case ROUTE_EXCHANGE:
-        exchange_start(engine, http, &grant, route.api, span_str(route.path));
-        break;
+    case ROUTE_EXCHANGE: exchange_start(engine, http, &grant, route.api, route.path); break;
     case ROUTE_RESPONSE:
         exchange_start(engine, http, &grant,
                        is_method(http, "DELETE") ? &api_response_delete
@@ -579,8 +584,9 @@ static void on_protocol_error(void *owner, struct http_exchange *http, int statu
     reply_headers_common(&h, http, id, dialect);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, fail, false);
+    struct span text = error_last_words(&body, &status);
     log_small(http, id, status, fail);
-    http_answer_whole(http, status, h.list, h.n, buffer_span(&body));
+    http_answer_whole(http, status, h.list, h.n, text);
     buffer_free(&body);
 }
 

@@ -16,20 +16,24 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { HTTP_HEADERS_USUAL = 16 }; /* room for these at first */
+enum {
+    HTTP_HEADERS_USUAL = 16, /* room for these at first */
+    ROOM_KEEP = 16 * 1024    /* of text, for the next head */
+};
 
 /* ---- writing ---- */
 
-static bool is_token_char(char c)
+/* RFC 9110's tchar: !#$%&'*+-.^_`|~, digits and letters, a bit for each. */
+static bool is_token_char(unsigned char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           (c && strchr("!#$%&'*+-.^_`|~", c));
+    static const uint64_t tokens[2] = {0x03ff6cfa00000000, 0x57ffffffc7fffffe};
+    return c < 128 && (tokens[c >> 6] >> (c & 63) & 1);
 }
 
 static bool is_token(struct span s)
 {
     for (size_t i = 0; i < s.n; i++) {
-        if (!is_token_char(s.p[i]))
+        if (!is_token_char((unsigned char)s.p[i]))
             return false;
     }
     return s.n > 0;
@@ -39,12 +43,13 @@ static bool is_token(struct span s)
  */
 static bool is_field_value(struct span s)
 {
+    bool bad = false;
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7F)
-            return false;
+        bad |= (c < 0x20) & (c != '\t');
+        bad |= c == 0x7F;
     }
-    return true;
+    return !bad;
 }
 
 static bool is_target(struct span s)
@@ -60,43 +65,16 @@ static bool is_target(struct span s)
 /* Headers that describe the connection or the body's length: ours alone. */
 static bool is_ours(struct span name)
 {
-    static const struct span ours[] = {SPAN_INIT("Host"),
-                                       SPAN_INIT("Connection"),
-                                       SPAN_INIT("Content-Length"),
-                                       SPAN_INIT("Upgrade"),
-                                       SPAN_INIT("Transfer-Encoding"),
-                                       SPAN_INIT("Expect"),
-                                       SPAN_INIT("TE"),
-                                       SPAN_INIT("Trailer")};
-    for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++) {
-        if (span_eq_nocase(name, ours[i]))
-            return true;
+    switch (name.n) {
+    case 2: return span_eq_nocase(name, SPAN("TE"));
+    case 4: return span_eq_nocase(name, SPAN("Host"));
+    case 6: return span_eq_nocase(name, SPAN("Expect"));
+    case 7: return span_eq_nocase(name, SPAN("Upgrade")) || span_eq_nocase(name, SPAN("Trailer"));
+    case 10: return span_eq_nocase(name, SPAN("Connection"));
+    case 14: return span_eq_nocase(name, SPAN("Content-Length"));
+    case 17: return span_eq_nocase(name, SPAN("Transfer-Encoding"));
+    default: return false;
     }
-    return false;
-}
-
-static bool has_header(const struct http_outgoing *r, struct span name)
-{
-    for (size_t i = 0; i < r->n_headers; i++) {
-        if (span_eq_nocase(r->headers[i].name, name))
-            return true;
-    }
-    return false;
-}
-
-static void field(struct buffer *out, struct span name, struct span value)
-{
-    buffer_append(out, name);
-    buffer_append(out, SPAN(": "));
-    buffer_append(out, value);
-    buffer_append(out, SPAN("\r\n"));
-}
-
-static void length_field(struct buffer *out, int64_t length)
-{
-    buffer_append(out, SPAN("Content-Length: "));
-    buffer_int(out, length);
-    buffer_append(out, SPAN("\r\n"));
 }
 
 int http_request_write(struct buffer *out, const struct site_request *r, struct span host,
@@ -127,22 +105,15 @@ int http_chunk_write(struct buffer *out, struct span piece, bool last)
     return out->error;
 }
 
-int http_head_write(struct buffer *out, const struct http_outgoing *r, struct span host,
-                    struct span prefix, struct fail *fail)
+/* Which of the headers that we add the request has already. */
+struct own_headers {
+    bool user_agent, accept_encoding;
+};
+
+/* Each header is looked at once; *n is what all of them need. */
+static int check_headers(const struct http_outgoing *r, struct own_headers *has, size_t *n,
+                         struct fail *fail)
 {
-    if (!is_token(r->method))
-        return fail_set(fail, FAIL_INTERNAL, "the request to the site has no valid method");
-    if (!is_target(prefix.n ? prefix : r->target) ||
-        (prefix.n && r->target.n && !is_target(r->target)))
-        return fail_set(
-            fail, FAIL_BAD_REQUEST,
-            "the request's target holds a blank, a line break or another control character");
-    buffer_append(out, r->method);
-    buffer_char(out, ' ');
-    buffer_append(out, prefix);
-    buffer_append(out, r->target);
-    buffer_append(out, SPAN(" HTTP/1.1\r\n"));
-    field(out, SPAN("Host"), host);
     for (size_t i = 0; i < r->n_headers; i++) {
         const struct header *h = &r->headers[i];
         if (!is_token(h->name) || is_ours(h->name))
@@ -154,17 +125,69 @@ int http_head_write(struct buffer *out, const struct http_outgoing *r, struct sp
                             "the value of the header %.*s holds a line break or another control "
                             "character: check the account's credentials and the site's options",
                             SPAN_ARGS(span_first(h->name, 60)));
-        field(out, h->name, h->value);
+        has->user_agent |= span_eq_nocase(h->name, SPAN("User-Agent"));
+        has->accept_encoding |= span_eq_nocase(h->name, SPAN("Accept-Encoding"));
+        *n += h->name.n + h->value.n + 4;
     }
-    if (!has_header(r, SPAN("User-Agent")))
-        field(out, SPAN("User-Agent"), SPAN("dragoman/" DRAGOMAN_VERSION));
-    if (!has_header(r, SPAN("Accept-Encoding")))
-        field(out, SPAN("Accept-Encoding"), SPAN("identity"));
-    if (r->length >= 0)
-        length_field(out, r->length);
-    else if (r->length == HTTP_CHUNKED_BODY)
+    return 0;
+}
+
+static char *put(char *at, struct span s)
+{
+    if (s.n)
+        memcpy(at, s.p, s.n);
+    return at + s.n;
+}
+
+static char *put_field(char *at, struct span name, struct span value)
+{
+    at = put(put(at, name), SPAN(": "));
+    return put(put(at, value), SPAN("\r\n"));
+}
+
+/* The lines that say how long the body is and that the connection stays. */
+static void write_ending(struct buffer *out, int64_t length)
+{
+    if (length >= 0) {
+        buffer_append(out, SPAN("Content-Length: "));
+        buffer_int(out, length);
+        buffer_append(out, SPAN("\r\n"));
+    } else if (length == HTTP_CHUNKED_BODY) {
         buffer_append(out, SPAN("Transfer-Encoding: chunked\r\n"));
+    }
     buffer_append(out, SPAN("Connection: keep-alive\r\n\r\n"));
+}
+
+int http_head_write(struct buffer *out, const struct http_outgoing *r, struct span host,
+                    struct span prefix, struct fail *fail)
+{
+    static const struct span user_agent =
+        SPAN_INIT("User-Agent: dragoman/" DRAGOMAN_VERSION "\r\n");
+    static const struct span identity = SPAN_INIT("Accept-Encoding: identity\r\n");
+    enum { FIXED = sizeof "  HTTP/1.1\r\nHost: \r\n", ENDING = 96 };
+    struct own_headers has = {0};
+    size_t n = r->method.n + prefix.n + r->target.n + host.n + user_agent.n + identity.n + FIXED;
+    if (!is_token(r->method))
+        return fail_set(fail, FAIL_INTERNAL, "the request to the site has no valid method");
+    if (!is_target(prefix.n ? prefix : r->target) ||
+        (prefix.n && r->target.n && !is_target(r->target)))
+        return fail_set(
+            fail, FAIL_BAD_REQUEST,
+            "the request's target holds a blank, a line break or another control character");
+    if (check_headers(r, &has, &n, fail))
+        return -1;
+    char *from = buffer_reserve(out, n + ENDING), *at = from;
+    if (from) {
+        at = put(put(put(at, r->method), SPAN(" ")), prefix);
+        at = put(put(at, r->target), SPAN(" HTTP/1.1\r\n"));
+        at = put_field(at, SPAN("Host"), host);
+        for (size_t i = 0; i < r->n_headers; i++)
+            at = put_field(at, r->headers[i].name, r->headers[i].value);
+        at = has.user_agent ? at : put(at, user_agent);
+        at = has.accept_encoding ? at : put(at, identity);
+        out->n += (size_t)(at - from);
+        write_ending(out, r->length);
+    }
     if (out->error == BUFFER_NOMEM)
         return fail_memory(fail);
     if (out->error)
@@ -273,6 +296,78 @@ int http_retry_after(struct span value, int64_t now_s)
     return date - now_s > RETRY_LONGEST_S ? RETRY_LONGEST_S : (int)(date - now_s);
 }
 
+/* ---- reading: where a head is gathered ---- */
+
+/* A name and its value, as places in the room's text: that may still move. */
+struct http_field {
+    uint32_t name, name_n, value, value_n; /* value == UINT32_MAX: none so far */
+};
+
+struct http_head_room {
+    struct buffer text; /* the reason phrase, then names and values, one after the other */
+    size_t reason_n;
+    struct http_field *fields;
+    struct header *headers;
+    size_t n_fields, cap;
+};
+
+void http_head_room_free(struct http_head_room *room)
+{
+    if (!room)
+        return;
+    buffer_free(&room->text);
+    free(room->fields);
+    free(room->headers);
+    free(room);
+}
+
+/* Empty. NULL when memory is short. */
+static struct http_head_room *take_room(struct http_answer *a)
+{
+    struct http_head_room *room = a->room;
+    if (!room && a->spare && *a->spare) {
+        room = *a->spare;
+        *a->spare = NULL;
+    }
+    if (!room) {
+        room = calloc(1, sizeof *room);
+        if (room)
+            buffer_init(&room->text, HTTP_HEAD_MAX);
+    }
+    if (room) {
+        buffer_clear(&room->text);
+        room->n_fields = room->reason_n = 0;
+    }
+    a->room = room;
+    return room;
+}
+
+void http_answer_drop_head(struct http_answer *a)
+{
+    struct http_head_room *room = a->room;
+    a->room = NULL;
+    a->head = (struct site_head){.status = a->head.status};
+    if (room && a->spare && !*a->spare && room->text.cap <= ROOM_KEEP)
+        *a->spare = room;
+    else
+        http_head_room_free(room);
+}
+
+static bool more_fields(struct http_head_room *room)
+{
+    size_t cap = room->cap ? 2 * room->cap : HTTP_HEADERS_USUAL;
+    struct http_field *fields = realloc(room->fields, cap * sizeof *fields);
+    if (fields)
+        room->fields = fields;
+    struct header *headers = realloc(room->headers, cap * sizeof *headers);
+    if (headers)
+        room->headers = headers;
+    if (!fields || !headers)
+        return false;
+    room->cap = cap;
+    return true;
+}
+
 /* ---- reading: what llhttp tells ---- */
 
 static struct http_answer *answer_of(llhttp_t *parser) { return parser->data; }
@@ -292,79 +387,75 @@ static int on_meta(llhttp_t *parser, const char *at, size_t n)
     return count(answer_of(parser), n) ? 0 : HPE_USER;
 }
 
-/* The reason phrase stands before the names in `text`. */
-static int on_status(llhttp_t *parser, const char *at, size_t n)
-{
-    struct http_answer *a = answer_of(parser);
-    if (!count(a, n))
-        return HPE_USER;
-    a->reason_n += n;
-    return buffer_append(&a->text, span_of(at, n)) == 0 ? 0 : HPE_USER;
-}
-
 static int refuse(llhttp_t *parser, const char *why)
 {
     answer_of(parser)->refused = why;
     return HPE_USER;
 }
 
+static int refuse_for_memory(llhttp_t *parser)
+{
+    answer_of(parser)->is_short = true;
+    return HPE_USER;
+}
+
+static int gather(llhttp_t *parser, const char *at, size_t n)
+{
+    struct http_head_room *room = answer_of(parser)->room;
+    return buffer_append(&room->text, span_of(at, n)) == 0 ? 0 : refuse_for_memory(parser);
+}
+
 static int on_message_begin(llhttp_t *parser)
 {
     struct http_answer *a = answer_of(parser);
-    buffer_clear(&a->text);
-    a->n_fields = 0;
-    a->reason_n = 0;
     a->in_head = true;
-    return 0;
+    return take_room(a) ? 0 : refuse_for_memory(parser);
 }
 
-static bool more_fields(struct http_answer *a)
+/* The reason phrase stands before the names. */
+static int on_status(llhttp_t *parser, const char *at, size_t n)
 {
-    size_t cap = a->fields_cap ? 2 * a->fields_cap : HTTP_HEADERS_USUAL;
-    struct http_field *fields = realloc(a->fields, cap * sizeof *fields);
-    if (fields)
-        a->fields = fields;
-    struct header *headers = realloc(a->headers, cap * sizeof *headers);
-    if (headers)
-        a->headers = headers;
-    if (!fields || !headers)
-        return false;
-    a->fields_cap = cap;
-    return true;
+    struct http_answer *a = answer_of(parser);
+    if (!count(a, n))
+        return HPE_USER;
+    a->room->reason_n += n;
+    return gather(parser, at, n);
 }
 
 static int on_header_field(llhttp_t *parser, const char *at, size_t n)
 {
     struct http_answer *a = answer_of(parser);
+    struct http_head_room *room = a->room;
     if (!count(a, n))
         return HPE_USER;
     if (!a->in_head)
-        return 0;                                                         /* a trailer */
-    if (!a->n_fields || a->fields[a->n_fields - 1].value != UINT32_MAX) { /* the name begins */
-        if (a->n_fields == HTTP_HEADERS_MAX)
+        return 0;                                                                  /* a trailer */
+    if (!room->n_fields || room->fields[room->n_fields - 1].value != UINT32_MAX) { /* it begins */
+        if (room->n_fields == HTTP_HEADERS_MAX)
             return refuse(parser, "it has more than 256 headers");
-        if (a->n_fields == a->fields_cap && !more_fields(a))
-            return refuse(parser, "memory is short");
-        a->fields[a->n_fields++] =
-            (struct http_field){.name = (uint32_t)a->text.n, .value = UINT32_MAX};
+        if (room->n_fields == room->cap && !more_fields(room))
+            return refuse_for_memory(parser);
+        room->fields[room->n_fields++] =
+            (struct http_field){.name = (uint32_t)room->text.n, .value = UINT32_MAX};
     }
-    a->fields[a->n_fields - 1].name_n += (uint32_t)n;
-    return buffer_append(&a->text, span_of(at, n)) == 0 ? 0 : refuse(parser, "memory is short");
+    room->fields[room->n_fields - 1].name_n += (uint32_t)n;
+    return gather(parser, at, n);
 }
 
 static int on_header_value(llhttp_t *parser, const char *at, size_t n)
 {
     struct http_answer *a = answer_of(parser);
+    struct http_head_room *room = a->room;
     if (!count(a, n))
         return HPE_USER;
     if (!a->in_head)
         return 0;
-    assert(a->n_fields);
-    struct http_field *f = &a->fields[a->n_fields - 1];
+    assert(room->n_fields);
+    struct http_field *f = &room->fields[room->n_fields - 1];
     if (f->value == UINT32_MAX)
-        f->value = (uint32_t)a->text.n;
+        f->value = (uint32_t)room->text.n;
     f->value_n += (uint32_t)n;
-    return buffer_append(&a->text, span_of(at, n)) == 0 ? 0 : refuse(parser, "memory is short");
+    return gather(parser, at, n);
 }
 
 static int on_headers_complete(llhttp_t *parser)
@@ -439,30 +530,21 @@ static const llhttp_settings_t settings = {
 void http_answer_init(struct http_answer *a, const char *label)
 {
     *a = (struct http_answer){.label = label};
-    buffer_init(&a->text, HTTP_HEAD_MAX);
     http_answer_reset(a, false);
 }
 
 void http_answer_free(struct http_answer *a)
 {
-    buffer_free(&a->text);
-    free(a->fields);
-    free(a->headers);
-    inflater_destroy(a->inflater);
+    http_answer_reset(a, false);
     *a = (struct http_answer){0};
 }
 
 void http_answer_reset(struct http_answer *a, bool no_body)
 {
-    struct http_answer kept = *a;
     inflater_destroy(a->inflater);
-    *a = (struct http_answer){.text = kept.text,
-                              .fields = kept.fields,
-                              .headers = kept.headers,
-                              .fields_cap = kept.fields_cap,
-                              .label = kept.label,
-                              .no_body = no_body};
-    buffer_shrink(&a->text, 16 * 1024);
+    http_answer_drop_head(a);
+    free(a->fail);
+    *a = (struct http_answer){.spare = a->spare, .label = a->label, .no_body = no_body};
     llhttp_init(&a->parser, HTTP_RESPONSE, &settings);
     a->parser.data = a;
 }
@@ -470,39 +552,65 @@ void http_answer_reset(struct http_answer *a, bool no_body)
 static enum answer_event broken(struct http_answer *a, enum fail_kind kind, const char *what,
                                 const char *why)
 {
-    if (!a->fail.kind)
-        fail_set(&a->fail, kind, "%s %s: %s", a->label, what, why);
-    a->ended = true;
+    if (!a->broken)
+        a->fail = malloc(sizeof *a->fail);
+    if (!a->broken && a->fail)
+        fail_set(a->fail, kind, "%s %s: %s", a->label, what, why);
+    a->broken = a->ended = true;
+    return ANSWER_BROKEN;
+}
+
+static enum answer_event short_of_memory(struct http_answer *a)
+{
+    a->broken = a->ended = true; /* without words of its own */
     return ANSWER_BROKEN;
 }
 
 static enum answer_event parser_broken(struct http_answer *a)
 {
+    if (a->is_short)
+        return short_of_memory(a);
     const char *why = a->refused ? a->refused : llhttp_get_error_reason(&a->parser);
     if (a->have_head)
         return broken(a, FAIL_CUT, "broke off its answer", why ? why : "its framing is damaged");
     return broken(a, FAIL_PROTOCOL, "does not answer as HTTP/1.1 does", why ? why : "not HTTP");
 }
 
-static struct span text_at(const struct http_answer *a, uint32_t at, uint32_t n)
+static struct span text_at(const struct http_head_room *room, uint32_t at, uint32_t n)
 {
-    return n ? span_of(a->text.p + at, n) : span_of("", 0);
+    return n ? span_of(room->text.p + at, n) : span_of("", 0);
 }
 
-static struct span head_value(const struct http_answer *a, struct span name)
+/* The headers that say how the body is to be read; "" = absent. Of several the first counts. */
+struct body_headers {
+    struct span content_type, coding, transfer;
+};
+
+static void note_first(struct span *known, const struct header *h, struct span name)
 {
-    for (size_t i = 0; i < a->n_fields; i++) {
-        if (span_eq_nocase(a->headers[i].name, name))
-            return a->headers[i].value;
+    if (!known->p && span_eq_nocase(h->name, name))
+        *known = h->value;
+}
+
+static struct body_headers body_headers(const struct header *headers, size_t n)
+{
+    struct body_headers b = {0};
+    for (size_t i = 0; i < n; i++) {
+        switch (headers[i].name.n) {
+        case 12: note_first(&b.content_type, &headers[i], SPAN("Content-Type")); break;
+        case 16: note_first(&b.coding, &headers[i], SPAN("Content-Encoding")); break;
+        case 17: note_first(&b.transfer, &headers[i], SPAN("Transfer-Encoding")); break;
+        default: break;
+        }
     }
-    return span_of("", 0);
+    return b;
 }
 
-/* How the body is coded; false when it is something that nobody asked for. */
-static bool choose_coding(struct http_answer *a)
+/* How the body is coded; false when it is something that nobody asked for. `*is_short`: there is no
+ * memory to decode it. */
+static bool choose_coding(struct http_answer *a, struct span coding, struct span transfer,
+                          bool *is_short)
 {
-    struct span coding = span_trim(head_value(a, SPAN("Content-Encoding")));
-    struct span transfer = span_trim(head_value(a, SPAN("Transfer-Encoding")));
     if (transfer.n && !span_eq_nocase(transfer, SPAN("chunked")) &&
         !span_eq_nocase(transfer, SPAN("identity")))
         return false;
@@ -512,27 +620,34 @@ static bool choose_coding(struct http_answer *a)
     if (!gzip && !span_eq_nocase(coding, SPAN("deflate")))
         return false;
     a->inflater = inflater_create(gzip ? INFLATE_GZIP : INFLATE_DEFLATE);
-    return a->inflater != NULL;
+    *is_short = !a->inflater;
+    return true;
 }
 
 static enum answer_event tell_head(struct http_answer *a)
 {
+    struct http_head_room *room = a->room;
     a->head_told = true;
-    for (size_t i = 0; i < a->n_fields; i++) {
-        const struct http_field *f = &a->fields[i];
+    for (size_t i = 0; i < room->n_fields; i++) {
+        const struct http_field *f = &room->fields[i];
         struct span value =
-            f->value == UINT32_MAX ? span_of("", 0) : text_at(a, f->value, f->value_n);
-        a->headers[i] = (struct header){text_at(a, f->name, f->name_n), span_trim(value)};
+            f->value == UINT32_MAX ? span_of("", 0) : text_at(room, f->value, f->value_n);
+        room->headers[i] = (struct header){text_at(room, f->name, f->name_n), span_trim(value)};
     }
+    struct body_headers said = body_headers(room->headers, room->n_fields);
     a->head = (struct site_head){
-        .status = a->parser.status_code, .headers = a->headers, .n_headers = a->n_fields};
-    a->head.reason = text_at(a, 0, (uint32_t)a->reason_n);
-    a->head.content_type = head_value(a, SPAN("Content-Type"));
+        .status = a->parser.status_code,
+        .reason = text_at(room, 0, (uint32_t)room->reason_n),
+        .headers = room->headers,
+        .n_headers = room->n_fields,
+        .content_type = said.content_type.p ? said.content_type : span_of("", 0),
+    };
     a->meta = 0;
-    if (!choose_coding(a))
+    bool is_short = false;
+    if (!choose_coding(a, said.coding, said.transfer, &is_short))
         return broken(a, FAIL_PROTOCOL, "sent its answer in a coding that was not asked for",
                       "only gzip and deflate are understood");
-    return ANSWER_HEAD;
+    return is_short ? short_of_memory(a) : ANSWER_HEAD;
 }
 
 static enum answer_event inflate_some(struct http_answer *a, struct span *input, struct span *piece)
@@ -544,6 +659,8 @@ static enum answer_event inflate_some(struct http_answer *a, struct span *input,
     a->ahead = coded.n;
     if (result == INFLATE_PIECE)
         return ANSWER_BODY;
+    if (result == INFLATE_BROKEN && inflater_is_short(a->inflater))
+        return short_of_memory(a);
     if (result == INFLATE_BROKEN)
         return broken(a, FAIL_CUT, "broke off its answer", inflater_error(a->inflater));
     a->inflating = false;
@@ -583,7 +700,7 @@ static bool take_chunk(struct span *input, struct span *piece)
 enum answer_event http_answer_next(struct http_answer *a, struct span *input, struct span *piece)
 {
     for (;;) {
-        if (a->fail.kind)
+        if (a->broken)
             return ANSWER_BROKEN;
         if (a->inflating) {
             enum answer_event event = inflate_some(a, input, piece);
@@ -632,7 +749,7 @@ enum answer_event http_answer_next(struct http_answer *a, struct span *input, st
 
 enum answer_event http_answer_eof(struct http_answer *a)
 {
-    if (a->fail.kind)
+    if (a->broken)
         return ANSWER_BROKEN;
     if (a->complete)
         return tell_end(a);

@@ -45,37 +45,39 @@ int64_t http_date_parse(struct span value);
 
 enum answer_event {
     ANSWER_MORE,  /* the input is used up */
-    ANSWER_HEAD,  /* answer->head is valid until the next answer */
+    ANSWER_HEAD,  /* answer->head is valid until http_answer_drop_head, or the next answer */
     ANSWER_BODY,  /* *piece is valid until the next call; lies in the input where nothing had to be
                      inflated */
     ANSWER_END,   /* the answer is whole; what is left of the input is not its */
-    ANSWER_BROKEN /* answer->fail: PROTOCOL before the head was read, CUT after */
+    ANSWER_BROKEN /* answer->fail says why: PROTOCOL before the head was read, CUT after */
 };
+
+/* What a head is gathered in. */
+struct http_head_room;
+void http_head_room_free(struct http_head_room *); /* NULL: nothing */
 
 struct http_answer {
     struct site_head head;
-    bool keep_alive; /* after ANSWER_END: the connection may carry another request */
-    bool as_it_is;   /* to be set after a reset: a compressed body is handed out compressed */
-    struct fail fail;
+    bool keep_alive;   /* after ANSWER_END: the connection may carry another request */
+    bool as_it_is;     /* to be set after a reset: a compressed body is handed out compressed */
+    struct fail *fail; /* after ANSWER_BROKEN: why; NULL: memory is short */
+
+    /* Where a head's room is left for the next answer, perhaps another connection's: most heads
+     * come and go in one piece. To be set after init; NULL = it is freed. */
+    struct http_head_room **spare;
 
     /* private */
     llhttp_t parser;
-    struct buffer text; /* header names and values, one after the other */
-    struct http_field {
-        uint32_t name, name_n, value, value_n;
-    } * fields;
-    size_t n_fields, fields_cap;
-    struct header *headers;
+    struct http_head_room *room; /* NULL: no head is being read or looked at */
     struct inflater *inflater;
     const char *label;
     const char *refused; /* why one of our callbacks stopped llhttp */
-    size_t reason_n;     /* length of the reason phrase */
     size_t meta;         /* bytes of head, or of the current chunk's extensions and the trailers */
     size_t ahead; /* bytes at the front of the input that llhttp has passed and that still have to
                      be inflated */
     struct span raw; /* the body span that llhttp just found */
     bool no_body, in_head, have_head, head_told, needs_eof, complete, ended, inflating,
-        between_chunks;
+        between_chunks, broken, is_short;
 };
 
 /* `label` names the site in sentences; it must outlive the answer. Allocates nothing until an
@@ -84,6 +86,8 @@ void http_answer_init(struct http_answer *, const char *label);
 void http_answer_free(struct http_answer *);
 /* Ready for the answer to the next request. `no_body`: it was a HEAD. */
 void http_answer_reset(struct http_answer *, bool no_body);
+/* Nobody looks at answer->head any more. */
+void http_answer_drop_head(struct http_answer *);
 /* Takes from the front of *input. The bytes that are left must be handed in again, first. */
 enum answer_event http_answer_next(struct http_answer *, struct span *input, struct span *piece);
 /* The connection ended: ANSWER_END when that is how this answer ends, else ANSWER_BROKEN. After

@@ -60,7 +60,11 @@ static struct http_intake *intake(struct http_connection *c)
 {
     if (c->intake)
         return c->intake;
-    c->intake = calloc(1, sizeof *c->intake);
+    c->intake = c->server->spare_intake;
+    c->server->spare_intake = NULL;
+    if (c->intake)
+        return c->intake;
+    c->intake = malloc(sizeof *c->intake);
     if (c->intake) {
         http_parser_init(&c->intake->parser);
         /* What one read can bring on top, plain or decrypted, still fits. */
@@ -74,22 +78,34 @@ static size_t n_ahead(const struct http_connection *c)
     return c->intake ? c->intake->ahead.n : 0;
 }
 
+void http_intake_free(struct http_intake *i)
+{
+    if (!i)
+        return;
+    http_parser_reset(&i->parser);
+    buffer_free(&i->ahead);
+    free(i);
+}
+
 /* For a request that is read and one that will not be. */
 static void free_intake(struct http_connection *c)
 {
-    if (!c->intake)
-        return;
-    http_parser_reset(&c->intake->parser);
-    buffer_free(&c->intake->ahead);
-    free(c->intake);
+    struct http_intake *i = c->intake;
     c->intake = NULL;
+    if (!i || c->server->spare_intake) {
+        http_intake_free(i);
+        return;
+    }
+    http_parser_recycle(&i->parser);
+    buffer_free(&i->ahead);
+    c->server->spare_intake = i;
 }
 
 /* What came ahead stays. */
 void http_connection_drop_intake(struct http_connection *c)
 {
     if (n_ahead(c))
-        http_parser_reset(&c->intake->parser);
+        http_parser_recycle(&c->intake->parser);
     else
         free_intake(c);
 }
@@ -742,7 +758,9 @@ static bool shake_hands(struct http_connection *c)
 /* The loop's read buffer is free again once the cipher text is fed: it takes the plain text. */
 static void receive_tls(struct http_connection *c, struct span cipher)
 {
-    if (c->state == CONNECTION_HANDSHAKE && is_plain_http(cipher)) {
+    bool first = !c->greeted;
+    c->greeted = true;
+    if (first && is_plain_http(cipher)) { /* later bytes may well be such letters by chance */
         receive_plain_on_tls(c);
         return;
     }

@@ -7,6 +7,7 @@
  * and _abort free it, and the connection may go on with the next request.
  */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "gateway/error_response.h"
@@ -15,27 +16,52 @@
 /* An answer may repeat what stood in the request's head (a preflight does), and says more. */
 enum { ANSWER_HEAD_MAX = 2 * HTTP_HEAD_MAX };
 
+enum { SPARE_HEAD = 4096 }; /* larger ones are not kept for the next answer */
+
 /* ---- life ---- */
+
+/* NULL when memory is short. */
+static struct buffer *make_head(struct http_server *s)
+{
+    struct buffer *head = s->spare_head;
+    s->spare_head = NULL;
+    if (head)
+        return head;
+    head = malloc(sizeof *head);
+    if (head)
+        buffer_init(head, ANSWER_HEAD_MAX);
+    return head;
+}
 
 static void free_head(struct http_exchange *x)
 {
-    if (x->head)
-        buffer_free(x->head);
-    free(x->head);
+    struct http_server *s = x->connection->server;
+    struct buffer *head = x->head;
     x->head = NULL;
+    if (!head)
+        return;
+    if (!s->spare_head) {
+        buffer_shrink(head, SPARE_HEAD);
+        s->spare_head = head;
+        return;
+    }
+    buffer_free(head);
+    free(head);
 }
 
 struct http_exchange *http_exchange_create(struct http_connection *c, uint64_t started_ms)
 {
-    struct http_exchange *x = calloc(1, sizeof *x);
+    struct http_exchange *x = malloc(sizeof *x);
     if (!x)
         return NULL;
-    x->magic = HTTP_EXCHANGE_MAGIC;
-    x->connection = c;
-    x->config = config_ref(c->server->config);
-    x->started_ms = started_ms;
-    x->bodiless = span_eq(http_connection_request(c)->method, SPAN("HEAD"));
-    x->http10 = http_connection_request(c)->http10;
+    *x = (struct http_exchange){
+        .magic = HTTP_EXCHANGE_MAGIC,
+        .connection = c,
+        .config = config_ref(c->server->config),
+        .started_ms = started_ms,
+        .bodiless = span_eq(http_connection_request(c)->method, SPAN("HEAD")),
+        .http10 = http_connection_request(c)->http10,
+    };
     return x;
 }
 
@@ -71,8 +97,9 @@ struct span http_exchange_header(const struct http_exchange *x, const char *name
 {
     size_t n;
     const struct header *headers = http_exchange_headers(x, &n);
+    const struct span wanted = span_str(name);
     for (size_t i = 0; i < n; i++) {
-        if (span_eq_nocase(headers[i].name, span_str(name)))
+        if (span_eq_nocase(headers[i].name, wanted))
             return headers[i].value;
     }
     return span_of(NULL, 0);
@@ -223,12 +250,14 @@ uint64_t http_exchange_bytes_out(const struct http_exchange *x) { return x->byte
 /* A value from anywhere must not become a second header. */
 static void append_value(struct buffer *out, struct span value)
 {
-    size_t at = out->n;
-    if (buffer_append(out, value))
+    static const char marks[] = {'\r', '\n', '\0'};
+    size_t from = out->n;
+    if (!value.n || buffer_append(out, value))
         return;
-    for (; at < out->n; at++) {
-        if (out->p[at] == '\r' || out->p[at] == '\n' || out->p[at] == '\0')
-            out->p[at] = ' ';
+    for (size_t i = 0; i < sizeof marks; i++) { /* three quick looks: there is hardly ever one */
+        char *p = out->p + from, *end = out->p + out->n;
+        while (p < end && (p = memchr(p, marks[i], (size_t)(end - p))))
+            *p++ = ' ';
     }
 }
 
@@ -247,7 +276,7 @@ void http_answer_start(struct http_exchange *x, int status, const struct header 
 {
     bool empty_status = status == 204 || status == 304 || status / 100 == 1;
     const char *reason = x->reason ? x->reason : http_reason(status);
-    struct buffer *out = calloc(1, sizeof *out);
+    struct buffer *out = make_head(x->connection->server);
     assert(!x->started && status >= 100 && status <= 999);
     x->head = out;
     x->started = true;
@@ -258,7 +287,6 @@ void http_answer_start(struct http_exchange *x, int status, const struct header 
         x->connection->keep_alive = false; /* the body ends with the connection */
     if (!out)
         return; /* seen when the head is to leave */
-    buffer_init(out, ANSWER_HEAD_MAX);
     buffer_append(out, SPAN("HTTP/1.1 "));
     buffer_int(out, status);
     buffer_char(out, ' ');
@@ -276,6 +304,24 @@ void http_answer_start(struct http_exchange *x, int status, const struct header 
     }
 }
 
+/* There is no memory for the head: what needs none goes out instead, if nothing waits before it. */
+static void say_last_words(struct http_exchange *x)
+{
+    struct http_connection *c = x->connection;
+    char head[256];
+    int status;
+    struct span body = error_last_words(NULL, &status);
+    int n = snprintf(head, sizeof head,
+                     "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+                     "Connection: close\r\n\r\n",
+                     status, error_row(FAIL_MEMORY)->reason, body.n);
+    const struct span pieces[] = {span_of(head, (size_t)n), x->bodiless ? SPAN("") : body};
+    if (!http_connection_queued(c))
+        http_connection_send(c, pieces, 2);
+    c->broken = true;
+    http_server_again(c);
+}
+
 /* Just before the head leaves: only now it is certain whether the connection goes on. */
 static void finish_head(struct http_exchange *x)
 {
@@ -285,13 +331,8 @@ static void finish_head(struct http_exchange *x)
         buffer_append(x->head, SPAN("Connection: close\r\n"));
     else if (x->head && x->http10)
         buffer_append(x->head, SPAN("Connection: keep-alive\r\n"));
-    if (!x->head ||
-        buffer_append(
-            x->head,
-            SPAN("\r\n"))) { /* half a head would be a lie; nothing at all is seen as a failure */
-        c->broken = true;
-        http_server_again(c);
-    }
+    if (!x->head || buffer_append(x->head, SPAN("\r\n"))) /* half a head would be a lie */
+        say_last_words(x);
 }
 
 /* ---- the answer's body ---- */

@@ -6,6 +6,10 @@
  * mean for the body. The hard part is what a loose reader would let pass: the packaged llhttp takes
  * "CR anything" for a line's end in places, versions like HTTP/2.0, and any last coding in
  * Transfer-Encoding.
+ *
+ * Nearly all heads come whole and are plain: GET or POST, a target without odd characters, headers
+ * with values, at most one plain length and no coding. Those are checked in one walk (`plain_head`)
+ * and split at their marks (`split_plain`), with the same outcome, as a test sees to.
  */
 #include "gateway/http_parse.h"
 
@@ -35,6 +39,7 @@ enum {
 
 static const char version_text[] = "HTTP/1."; /* and one digit */
 
+enum { HEAD_KEEP = 2048 }; /* memory for a head that a parser keeps between requests */
 enum { HUGE_DIGITS = 18 }; /* more digits of Content-Length are huge, whatever they say */
 
 /* ---- life ---- */
@@ -52,6 +57,18 @@ void http_parser_reset(struct http_parser *p)
     buffer_free(&p->body);
     arena_free(&p->arena);
     http_parser_init(p);
+}
+
+void http_parser_recycle(struct http_parser *p)
+{
+    struct buffer head = p->head;
+    struct arena arena = p->arena;
+    buffer_free(&p->body);
+    buffer_shrink(&head, HEAD_KEEP);
+    arena_clear(&arena);
+    http_parser_init(p);
+    p->head = head;
+    p->arena = arena;
 }
 
 char *http_parser_take_body(struct http_parser *p, size_t *n)
@@ -76,20 +93,26 @@ static int refuse(struct http_problem *problem, int status, const char *text)
 
 static int refuse_memory(struct http_problem *problem)
 {
-    problem->status = 500;
+    problem->status = 503;
     return fail_memory(&problem->fail);
 }
 
 /* ---- the head, byte by byte ---- */
 
-/* tchar of RFC 9110, 5.6.2: what method and header names are made of. */
+/* tchar of RFC 9110, 5.6.2: what method and header names are made of; letters, digits and
+ * !#$%&'*+-.^_`|~ as bits of their codes. */
 static bool is_token(unsigned char c)
 {
-    if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z')
-        return true;
-    if (c >= '0' && c <= '9')
-        return true;
-    return c && strchr("!#$%&'*+-.^_`|~", c) != NULL;
+    static const uint64_t bits[4] = {0x03FF6CFA00000000, 0x57FFFFFFC7FFFFFE};
+    return bits[c >> 6] >> (c & 63) & 1;
+}
+
+static size_t token_run(struct span in)
+{
+    size_t n = 0;
+    while (n < in.n && is_token((unsigned char)in.p[n]))
+        n++;
+    return n;
 }
 
 static int refuse_start(struct http_problem *problem, unsigned char c)
@@ -182,12 +205,90 @@ static int lex_byte(struct http_parser *p, unsigned char c, size_t at, struct ht
     }
 }
 
+/* Bytes before the first one below `least` (at most a blank's successor) or DEL; eight at a time,
+ * as values are long. */
+static size_t text_run(struct span in, unsigned char least)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
+    size_t n = 0;
+    for (uint64_t w; in.n - n >= sizeof w; n += sizeof w) {
+        memcpy(&w, in.p + n, sizeof w);
+        uint64_t del = w ^ (ones * 0x7F);
+        if ((((w - ones * least) & ~w) | ((del - ones) & ~del)) & high)
+            break;
+    }
+    while (n < in.n && (unsigned char)in.p[n] >= least && in.p[n] != 0x7F)
+        n++;
+    return n;
+}
+
+/* A head that lies in `in` whole and is as plain as nearly all are, in one walk: its length. 0: let
+ * lex_byte look at it, which says what there is to be said. */
+static size_t plain_head(struct span in, size_t *target_at, unsigned *lines)
+{
+    static const struct span version = SPAN_INIT(" HTTP/1.1\r\n");
+    in = span_first(in, HTTP_HEAD_MAX);
+    size_t at = token_run(span_first(in, HTTP_METHOD_MAX));
+    if (!at || at == in.n || in.p[at] != ' ')
+        return 0;
+    *target_at = ++at;
+    at += text_run(span_first(span_from(in, at), HTTP_TARGET_MAX), ' ' + 1);
+    if (at == *target_at || !span_starts(span_from(in, at), version))
+        return 0;
+    at += version.n;
+    for (*lines = 0; *lines <= HTTP_HEADER_LINES_MAX; ++*lines) {
+        if (span_starts(span_from(in, at), SPAN("\r\n")))
+            return at + 2;
+        size_t name = token_run(span_from(in, at));
+        at += name;
+        if (!name || at == in.n || in.p[at] != ':')
+            return 0;
+        at += 1 + text_run(span_from(in, at + 1), ' ');
+        if (!span_starts(span_from(in, at), SPAN("\r\n")))
+            return 0;
+        at += 2;
+    }
+    return 0;
+}
+
+static int take_plain_head(struct http_parser *p, struct span *in, size_t n,
+                           struct http_problem *problem)
+{
+    struct span head = span_first(*in, n);
+    *in = span_from(*in, n);
+    p->at = HEAD;
+    p->plain = true;
+    return buffer_append(&p->head, head) ? refuse_memory(problem) : 0;
+}
+
+/* Most of a head: how many bytes from in[0] on would lex_byte let pass one by one without going on
+ * to another state? `at` as there. */
+static size_t plain_run(const struct http_parser *p, struct span in, size_t at)
+{
+    in = span_first(in, HTTP_HEAD_MAX - at);
+    switch (p->at) {
+    case TARGET: return text_run(span_first(in, p->target_at + HTTP_TARGET_MAX - at), ' ' + 1);
+    case VALUE: return text_run(in, ' ');
+    case NAME: return token_run(in);
+    default: return 0;
+    }
+}
+
 /* Takes bytes up to the end of the head out of `in` into `head`. */
 static int lex(struct http_parser *p, struct span *in, struct http_problem *problem)
 {
-    size_t n = 0, skipped = 0;
+    unsigned lines = 0;
+    size_t n = p->at == START ? plain_head(*in, &p->target_at, &lines) : 0, skipped = 0;
     int result = 0;
+    if (n) {
+        p->lines = lines;
+        return take_plain_head(p, in, n, problem);
+    }
     while (n < in->n && p->at < HEAD && result == 0) {
+        size_t run = plain_run(p, span_from(*in, n), p->head.n + n - skipped);
+        n += run;
+        if (run)
+            continue;
         if (p->head.n + n - skipped >= HTTP_HEAD_MAX)
             result = refuse(problem, 431, "the head of the request is larger than 64 KiB");
         else
@@ -352,19 +453,80 @@ static int settle_framing(struct http_request *r, struct http_problem *problem)
     return 0;
 }
 
+/* "/v1/chat/completions?x=1": in a target of such, every reader finds the same. */
+static bool is_plain_target(struct span target)
+{
+    for (size_t i = 0; i < target.n; i++) {
+        char c = target.p[i];
+        if (!ascii_is_alnum(c) && c != '/' && c != '-' && c != '_' && c != '.' && c != '?' &&
+            c != '=' && c != '&')
+            return false;
+    }
+    return target.n && target.p[0] == '/';
+}
+
+/* What the body's framing hangs on is for llhttp to see as well, but for one plain length. */
+static bool is_plain_header(const struct header *h, bool *has_length)
+{
+    if (!h->value.n || span_eq_nocase(h->name, SPAN("transfer-encoding")) ||
+        span_eq_nocase(h->name, SPAN("upgrade")))
+        return false;
+    if (!span_eq_nocase(h->name, SPAN("content-length")))
+        return true;
+    bool again = *has_length;
+    *has_length = true;
+    return !again && h->value.n <= HUGE_DIGITS && is_digits(h->value);
+}
+
+/* The lines of a plain head: where they end and where their colons are, `plain_head` saw. False,
+ * with nothing done: there is something in them that llhttp should look at too. */
+static bool split_plain(struct http_parser *p)
+{
+    static const size_t behind_target = sizeof " HTTP/1.1\r\n" - 1;
+    struct http_request *r = &p->request;
+    const struct span head = buffer_span(&p->head);
+    struct span rest = span_from(head, p->target_at);
+    struct span target = span_first(rest, (size_t)span_find_char(rest, ' '));
+    bool known = span_eq(r->method, SPAN("POST")) || span_eq(r->method, SPAN("GET"));
+    bool plain = known && is_plain_target(target), has_length = false;
+    rest = span_from(rest, target.n + behind_target);
+    for (size_t i = 0; i < p->lines && plain; i++) {
+        struct header *h = &r->headers[i];
+        struct span line = span_first(rest, (size_t)span_find_char(rest, '\r'));
+        size_t name = (size_t)span_find_char(line, ':');
+        *h = (struct header){span_first(line, name), span_trim(span_from(line, name + 1))};
+        plain = is_plain_header(h, &has_length);
+        rest = span_from(rest, line.n + 2);
+    }
+    if (!plain) {
+        memset(r->headers, 0, (p->lines + 1) * sizeof *r->headers);
+        return false;
+    }
+    r->target = target;
+    r->n_headers = p->lines;
+    return true;
+}
+
+static int read_by_llhttp(struct http_parser *p, struct http_problem *problem)
+{
+    llhttp_t llhttp;
+    llhttp_init(&llhttp, HTTP_REQUEST, &settings);
+    llhttp.data = p;
+    llhttp_execute(&llhttp, p->head.p, p->head.n);
+    if (llhttp_get_errno(&llhttp) != HPE_PAUSED || p->request.n_headers != p->lines)
+        return refuse_llhttp(p, &llhttp, problem);
+    return 0;
+}
+
 static int read_head(struct http_parser *p, struct http_problem *problem)
 {
     struct http_request *r = &p->request;
-    llhttp_t llhttp;
     r->headers = arena_alloc(&p->arena, (p->lines + 1) * sizeof *r->headers);
     if (!r->headers)
         return refuse_memory(problem);
     r->method = span_of(p->head.p, p->target_at - 1);
-    llhttp_init(&llhttp, HTTP_REQUEST, &settings);
-    llhttp.data = p;
-    llhttp_execute(&llhttp, p->head.p, p->head.n);
-    if (llhttp_get_errno(&llhttp) != HPE_PAUSED || r->n_headers != p->lines)
-        return refuse_llhttp(p, &llhttp, problem);
+    if (!(p->plain && split_plain(p)) && read_by_llhttp(p, problem))
+        return -1;
     char *path = arena_alloc(&p->arena, r->target.n + 1);
     if (!path)
         return refuse_memory(problem);
@@ -445,7 +607,10 @@ static enum http_parse_event next_of_length(struct http_parser *p, struct span *
                                             struct http_problem *problem)
 {
     struct span piece = span_first(*in, p->left < in->n ? (size_t)p->left : in->n);
-    if (!p->discard && !p->stream && buffer_append(&p->body, piece)) {
+    const bool gathered = !p->discard && !p->stream;
+    if (gathered && piece.n == p->left && !p->body.n) /* all of it is here */
+        buffer_reserve_exactly(&p->body, piece.n);
+    if (gathered && buffer_append(&p->body, piece)) {
         refuse_memory(problem); /* the limit was checked at the beginning */
         return fail_event(p);
     }

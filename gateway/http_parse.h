@@ -2,10 +2,11 @@
  * gateway/http_parse.h - one HTTP/1.x request after another out of a stream of bytes. Sans-IO.
  *
  * The head is gathered and checked byte by byte as it comes (so that nonsense is refused at its
- * first wrong byte), then read by llhttp, then its meaning for the framing is settled by the
- * strictest reading of RFC 9112, 6.3. A request is refused rather than understood in one of two
- * ways: bare CR or LF, folded lines, blanks before a colon, control characters, two lengths, a
- * length and a coding, any coding but "chunked" end in 400.
+ * first wrong byte), then read by llhttp (unless it is as plain as nearly all are), then its
+ * meaning for the framing is settled by the strictest reading of RFC 9112, 6.3. A request is
+ * refused rather than understood in one of two ways: bare CR or LF, folded lines, blanks before a
+ * colon, control characters, two lengths, a length and a coding, any coding but "chunked" end in
+ * 400.
  *
  *   loop: http_parser_next → HTTP_PARSE_HEAD; http_parser_begin_body (or _stream_body, or
  * _discard_body) → DONE, or MORE: http_parser_next … → HTTP_PARSE_DONE; http_parser_reset
@@ -60,6 +61,7 @@ struct http_parser {
     unsigned at;
     unsigned lines;     /* header lines so far */
     size_t target_at;   /* offset of the target in `head` */
+    bool plain;         /* the head came whole and has nothing unusual */
     struct buffer head; /* the head's bytes; request's spans point here */
     struct arena arena; /* header table and path */
     struct http_chunked chunked;
@@ -71,6 +73,8 @@ struct http_parser {
 void http_parser_init(struct http_parser *);
 /* Gives all memory back and waits for the next head. Also how a parser is destroyed. */
 void http_parser_reset(struct http_parser *);
+/* The same for who reads another head soon: a little memory stays. */
+void http_parser_recycle(struct http_parser *);
 /* Nothing of a head has come yet (but perhaps an empty line, which is skipped). */
 bool http_parser_is_idle(const struct http_parser *);
 /* Reads on and moves `in`. The problem is filled with HTTP_PARSE_FAILED only. */

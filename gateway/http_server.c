@@ -39,6 +39,10 @@ void http_server_handle_closed(struct http_server *s)
     config_unref(s->config);
     s->magic = 0;
     peer_count_free(&s->own_crowd.peers);
+    http_intake_free(s->spare_intake);
+    if (s->spare_head)
+        buffer_free(s->spare_head);
+    free(s->spare_head);
     free(s);
     if (closed)
         closed(arg);

@@ -5,8 +5,10 @@
  *
  * An idle connection costs one struct http_connection (less than 400 bytes) and the kernel's
  * socket; the parser, heads, bodies, answers and queues are allocated while there are some and
- * given back after each request. Bytes are read into one 64 KiB buffer that all connections of the
- * loop share. (With TLS: mbedTLS's buffers in addition, some 35 KiB.)
+ * given back after each request: the server keeps one parser and one answer's head, which go from
+ * request to request, as hardly ever two are read or begin to be answered at once. Bytes are read
+ * into one 64 KiB buffer that all connections of the loop share. (With TLS: mbedTLS's buffers in
+ * addition, some 35 KiB.)
  */
 #ifndef DRAGOMAN_GATEWAY_HTTP_SERVER_INTERNAL_H
 #define DRAGOMAN_GATEWAY_HTTP_SERVER_INTERNAL_H
@@ -119,6 +121,9 @@ struct http_server {
     uint64_t complained_ms; /* the last time that accepting failed aloud */
     void (*closed)(void *);
     void *closed_arg;
+    /* What the last request needed to be read and answered, for the next one; NULL: none. */
+    struct http_intake *spare_intake;
+    struct buffer *spare_head;
     int64_t date_s; /* the second that `date` is for */
     char date[40];  /* "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" */
     char read_buffer[HTTP_READ_SIZE];
@@ -195,6 +200,7 @@ struct http_connection {
     bool client_ended : 1;  /* FIN came */
     bool broken : 1;        /* a write failed: nothing arrives any more */
     bool socket_closed : 1; /* uv_close has done its work */
+    bool greeted : 1;       /* TLS: its first bytes came */
     bool notified : 1; /* TLS: close_notify is sent, or must not be as the answer is cut on purpose
                         */
     union {
@@ -267,6 +273,8 @@ struct http_kept {
     struct header list[];
 };
 
+/* Of no connection (any more). NULL is fine. */
+void http_intake_free(struct http_intake *);
 /* The request that is being read; an empty one when there is none. */
 const struct http_request *http_connection_request(const struct http_connection *);
 /* The request in work is understood: what was needed to read it is given back. */

@@ -26,6 +26,8 @@ struct inflater {
     unsigned char output[OUTPUT_SIZE];
 };
 
+static const char MEMORY_IS_SHORT[] = "memory is short";
+
 struct inflater *inflater_create(enum inflate_coding coding)
 {
     struct inflater *f = calloc(1, sizeof *f);
@@ -49,6 +51,8 @@ bool inflater_is_complete(const struct inflater *f)
 }
 
 const char *inflater_error(const struct inflater *f) { return f->error ? f->error : ""; }
+
+bool inflater_is_short(const struct inflater *f) { return f->error == MEMORY_IS_SHORT; }
 
 static enum inflate_result broken(struct inflater *f, const char *why)
 {
@@ -99,7 +103,7 @@ enum inflate_result inflater_next(struct inflater *f, struct span *input, struct
             return INFLATE_MORE;
         }
         if (!start(f, f->coding == INFLATE_GZIP ? 15 + 16 : looks_like_zlib(f->first) ? 15 : -15))
-            return broken(f, "memory is short");
+            return broken(f, MEMORY_IS_SHORT);
     }
     f->z.next_out = f->output;
     f->z.avail_out = OUTPUT_SIZE;
@@ -128,7 +132,8 @@ enum inflate_result inflater_next(struct inflater *f, struct span *input, struct
             f->ended = true;
             f->full = false;
         } else if (result != Z_OK && result != Z_BUF_ERROR) {
-            return broken(f, "the compressed data are damaged");
+            return broken(f, result == Z_MEM_ERROR ? MEMORY_IS_SHORT
+                                                   : "the compressed data are damaged");
         }
     }
     size_t n = OUTPUT_SIZE - f->z.avail_out;

@@ -30,5 +30,7 @@ enum inflate_result inflater_next(struct inflater *, struct span *input, struct 
 /* The coded data is complete (or there was none at all). */
 bool inflater_is_complete(const struct inflater *);
 const char *inflater_error(const struct inflater *);
+/* INFLATE_BROKEN for want of memory. */
+bool inflater_is_short(const struct inflater *);
 
 #endif

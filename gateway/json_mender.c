@@ -309,6 +309,8 @@ bool json_mender_closable(const struct json_mender *m)
     return m->done || state == MEND_AT_ELEMENT || state == MEND_AT_KEY;
 }
 
+bool json_mender_is_short(const struct json_mender *m) { return m->is_short; }
+
 int json_mender_close(struct json_mender *m, const struct mend_sink *sink)
 {
     struct mend_step s = {.m = m, .last = true, .sink = sink};

@@ -76,10 +76,13 @@ struct json_mender {
     char quote;        /* what the open string began with: '"' '\'' '`', '3' = three quotes,
                           's' and 'q' = smart quotes, double and single, '\\' = an escaped quote */
     struct buffer key;
-    int stopped; /* what the sink said */
+    int stopped;   /* what the sink said */
+    bool is_short; /* of memory, for a key */
 };
 
 void json_mender_init(struct json_mender *, enum mend_form);
+/* Did it stop because there was no memory for a key? */
+bool json_mender_is_short(const struct json_mender *);
 void json_mender_free(struct json_mender *);
 /* Reads from the front of *in, which is then what was not read: it must stand at the front of the
  * next text. `last`: nothing follows. 0, or what the sink said (no more may be read then). Once

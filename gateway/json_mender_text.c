@@ -61,8 +61,10 @@ static void put_text(struct mend_step *s, struct span text)
         return;
     }
     size_t room = MEND_KEY_MAX - s->m->key.n;
-    if (buffer_append(&s->m->key, span_first(text, room)))
+    if (buffer_append(&s->m->key, span_first(text, room))) {
+        s->m->is_short = true;
         s->m->stopped = -1;
+    }
 }
 
 static void put_character(struct mend_step *s, uint32_t c)

@@ -21,6 +21,7 @@
 
 enum {
     LINE_MAX_BYTES = 1 << 20,   /* one line, everything included */
+    LINE_USUAL = 480,           /* most lines are no longer */
     LINE_TAIL = 16,             /* kept free for what closes a line */
     VALUE_MAX_BYTES = 128 << 10 /* one value before escaping */
 };
@@ -156,6 +157,11 @@ static void append_escaped(struct buffer *out, struct span text, bool quoted)
     if (!text.p)
         return;
     while (at < text.n) {
+        unsigned char c = (unsigned char)text.p[at];
+        if (c >= ' ' && c < 0x7F && c != '"' && c != '\\') { /* nearly all of them */
+            at++;
+            continue;
+        }
         uint32_t code = 0;
         size_t n = decode_utf8(span_from(text, at), &code);
         bool control = code < 0x20 || (code >= 0x7F && code < 0xA0);
@@ -191,23 +197,57 @@ static bool needs_quotes(struct span text)
 
 /* ---- lines ---- */
 
-static void begin_line(struct buffer *line, enum log_level level)
+/* The time up to its second; put into words once for each. */
+static struct span second_text(time_t second)
+{
+    static _Thread_local struct {
+        time_t second;
+        bool json;
+        size_t n; /* 0: there is none yet */
+        char text[32];
+    } last;
+    struct tm tm;
+    if (last.n && last.second == second && last.json == sink.json)
+        return span_of(last.text, last.n);
+    last.second = second;
+    last.json = sink.json;
+    last.n = 0;
+    if (last.json && gmtime_r(&second, &tm))
+        last.n = strftime(last.text, sizeof last.text, "%Y-%m-%dT%H:%M:%S", &tm);
+    else if (!last.json && localtime_r(&second, &tm))
+        last.n = strftime(last.text, sizeof last.text, "%Y-%m-%d %H:%M:%S", &tm);
+    return span_of(last.text, last.n);
+}
+
+/* The time, ".123" and all. */
+static void append_time(struct buffer *line)
 {
     struct timespec now;
-    struct tm tm;
-    char stamp[32] = "";
     clock_gettime(CLOCK_REALTIME, &now);
     int ms = (int)(now.tv_nsec / 1000000);
+    buffer_append(line, second_text(now.tv_sec));
+    buffer_append(line, span_of((const char[]){'.', (char)('0' + ms / 100),
+                                               (char)('0' + ms / 10 % 10), (char)('0' + ms % 10)},
+                                4));
+}
+
+static void begin_line(struct buffer *line, enum log_level level)
+{
+    static const char blanks[] = "     ";
+    const struct span name = span_str(level_names[level]);
     buffer_init(line, LINE_MAX_BYTES - LINE_TAIL);
+    buffer_reserve(line, LINE_USUAL);
     if (sink.json) {
-        if (gmtime_r(&now.tv_sec, &tm))
-            strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm);
-        buffer_printf(line, "{\"time\":\"%s.%03dZ\",\"level\":\"%s\",\"message\":\"", stamp, ms,
-                      level_names[level]);
+        buffer_append(line, SPAN("{\"time\":\""));
+        append_time(line);
+        buffer_append(line, SPAN("Z\",\"level\":\""));
+        buffer_append(line, name);
+        buffer_append(line, SPAN("\",\"message\":\""));
     } else {
-        if (localtime_r(&now.tv_sec, &tm))
-            strftime(stamp, sizeof stamp, "%Y-%m-%d %H:%M:%S", &tm);
-        buffer_printf(line, "%s.%03d %-5s ", stamp, ms, level_names[level]);
+        append_time(line);
+        buffer_char(line, ' ');
+        buffer_append(line, name);
+        buffer_append(line, span_of(blanks, name.n < 5 ? 6 - name.n : 1)); /* five columns */
     }
 }
 

@@ -449,6 +449,11 @@ static void proxy_write(struct byte_stream *base, const struct span *pieces, siz
     byte_stream_write(base->below, pieces, n);
 }
 
+static bool proxy_write_now(struct byte_stream *base, const struct span *pieces, size_t n)
+{
+    return byte_stream_write_now(base->below, pieces, n);
+}
+
 static void proxy_read_start(struct byte_stream *base)
 {
     struct net_proxy *p = proxy_of(base);
@@ -506,9 +511,9 @@ static char *copy(struct span s)
 struct byte_stream *net_proxy_create(struct net *net, struct byte_stream *below,
                                      const struct proxy_config *config, const char *host, int port)
 {
-    static const struct byte_stream_ops ops = {proxy_open,      proxy_write,  proxy_read_start,
-                                               proxy_read_stop, proxy_unsent, proxy_last_words,
-                                               proxy_close};
+    static const struct byte_stream_ops ops = {proxy_open,      proxy_write,    proxy_read_start,
+                                               proxy_read_stop, proxy_unsent,   proxy_last_words,
+                                               proxy_close,     proxy_write_now};
     static const struct byte_stream_events below_events = {
         on_below_open,    on_below_read, on_below_read_done, on_below_eof,
         on_below_written, on_below_fail, on_below_closed};

@@ -12,6 +12,8 @@
 
 #include "gateway/byte_stream.h"
 #include "gateway/config.h"
+#include "gateway/handshake_thread.h"
+#include "gateway/handshake_turns.h"
 #include "gateway/public_address.h"
 #include "tls/tls_stream.h"
 
@@ -21,8 +23,10 @@ enum { NET_BUFFER_SIZE = 64 * 1024 };
  * the next begins. */
 struct net {
     uv_loop_t *loop;
-    char *read_buffer;             /* what a socket reads into */
-    char *plain_buffer;            /* what TLS decrypts into */
+    char *read_buffer;  /* what a socket reads into */
+    char *plain_buffer; /* what TLS decrypts into */
+    struct handshake_thread *thread;
+    struct handshake_turns *turns;
     size_t live;                   /* objects that still have handles or work of the loop */
     void (*drained)(struct net *); /* live became 0 */
 };
@@ -54,7 +58,7 @@ void net_label(char *to, size_t room, const char *host, int port);
 /* ---- streams ---- */
 
 /* TCP with happy eyeballs. `label` names the other end in sentences ("chat.z.ai:443", "the
- * proxy 10.0.0.1:3128"). */
+ * proxy 10.0.0.1:3128"). It and the host must outlive the stream. */
 struct byte_stream *net_socket_create(struct net *, const char *host, int port, const char *label);
 /* Before it is opened: only addresses that the rule allows (which must outlive the stream's
  * closing) are connected to, looked at after the name was resolved, one by one. Where there is
@@ -68,7 +72,8 @@ struct byte_stream *net_proxy_create(struct net *, struct byte_stream *below,
 
 struct net_tls_settings {
     const char *host;        /* name to verify; must outlive the stream */
-    const char *session_key; /* must outlive the stream */
+    const char *label;       /* the other end in sentences; must outlive the stream */
+    const char *session_key; /* who shares sessions; must outlive the stream */
     const char *ca_file;     /* "" = none; must outlive the stream */
     struct tls_sessions *sessions;
     struct tls_trust **trust; /* where the trust store is kept once it is loaded; must outlive the

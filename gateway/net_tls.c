@@ -3,11 +3,15 @@
  * stream below.
  *
  * A full handshake costs milliseconds of CPU (and the first one of a process loads the trust
- * store), so its steps run on the thread pool and no other connection waits for them; a resumed one
- * is cheap and stays on the loop. While a step runs on a thread the tls_stream belongs to it: the
- * stream below does not read, nothing here touches it, and closing waits for it. Plain text is
- * encrypted in pieces of 64 KiB, each after the one before has left, so a large body never exists
- * twice.
+ * store), so its costly steps run on a thread of their own (handshake_thread.h) and no other
+ * connection waits for them; everything else, and a resumed one as a whole, is cheap and stays on
+ * the loop. While a step runs on the thread the tls_stream belongs to it: the stream below does not
+ * read, nothing here touches it, and closing waits for it. Of several connections to a cold origin
+ * one goes ahead (handshake_turns.h): the others are connected and wait with their first word.
+ *
+ * Cipher text is decrypted where the socket read it, all records of a read at once, and handed on
+ * together. Plain text is encrypted in pieces of 64 KiB, each after the one before has left, so a
+ * large body never exists twice; head and body share a record where they fit.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -18,25 +22,33 @@ enum { WRITE_PIECE = 64 * 1024, RECORD_MAX = 16 * 1024 };
 
 enum tls_step { TLS_STEP_CONNECTING, TLS_STEP_HANDSHAKE, TLS_STEP_OPEN, TLS_STEP_ENDED };
 
+/* What only a handshake needs, as long as it lasts. */
+struct handshake {
+    struct handshake_work work;
+    struct handshake_place place;
+    struct net_tls *owner;
+    struct tls_trust *loaded; /* by the thread, because there was none */
+    enum tls_result result;   /* of its last step */
+    struct fail fail;
+};
+
 struct net_tls {
     struct byte_stream base;
     struct net *net;
     struct net_tls_settings settings;
-    struct tls_trust *shared; /* the store in settings.trust, as it was when the handshake began */
-    struct tls_trust *trust;  /* loaded by this stream because there was none */
     struct tls_stream *tls;
+    struct handshake *handshake;
     enum tls_step step;
-    uv_work_t work;
-    bool working;              /* the tls_stream belongs to a thread */
-    enum tls_result handshake; /* what the last step said */
-    struct fail fail;
+    enum tls_result read;                       /* how decrypting the last bytes ended */
     struct span pieces[BYTE_STREAM_PIECES_MAX]; /* the running write, what is not encrypted yet */
     size_t n_pieces;
-    bool writing;       /* above waits for on_written */
     struct buffer sent; /* cipher text that the stream below is sending */
+    bool working;       /* the tls_stream and the handshake belong to the thread */
+    bool writing;       /* above waits for on_written */
     bool sending;
-    bool eof;     /* the stream below ended; told once what came before is read */
-    bool stopped; /* above does not want to read */
+    bool delivered; /* above is owed an on_read_done */
+    bool eof;       /* the stream below ended; told once what came before is read */
+    bool stopped;   /* above does not want to read */
     bool closing, below_closed;
 };
 
@@ -47,8 +59,7 @@ static void tls_free(struct net_tls *t)
     struct net *net = t->net;
     t->base.events->on_closed(t->base.up);
     tls_stream_destroy(t->tls);
-    if (t->trust)
-        tls_trust_release(t->trust);
+    assert(!t->handshake);
     buffer_free(&t->sent);
     free(t);
     net_release(net);
@@ -79,21 +90,33 @@ static void send_output(struct net_tls *t)
     byte_stream_write(t->base.below, &bytes, 1);
 }
 
+/* The next WRITE_PIECE bytes of the running write are encrypted. */
+static enum tls_result encrypt_some(struct net_tls *t)
+{
+    struct span some[BYTE_STREAM_PIECES_MAX];
+    size_t n = 0, room = WRITE_PIECE;
+    while (t->n_pieces && room) {
+        struct span piece = span_first(t->pieces[0], room);
+        some[n++] = piece;
+        room -= piece.n;
+        t->pieces[0] = span_from(t->pieces[0], piece.n);
+        if (t->pieces[0].n == 0)
+            memmove(t->pieces, t->pieces + 1, --t->n_pieces * sizeof *t->pieces);
+    }
+    return tls_stream_write_pieces(t->tls, some, n);
+}
+
 static void pump(struct net_tls *t)
 {
     if (t->working || t->closing)
         return;
     while (!t->sending && t->n_pieces && t->step == TLS_STEP_OPEN &&
            tls_stream_output(t->tls)->n < WRITE_PIECE) {
-        struct span piece = span_first(t->pieces[0], WRITE_PIECE);
-        if (piece.n && tls_stream_write(t->tls, piece) != TLS_OK) {
+        if (encrypt_some(t) != TLS_OK) {
             t->n_pieces = 0; /* a silent failure: the reading side tells */
             t->writing = false;
             return;
         }
-        t->pieces[0] = span_from(t->pieces[0], piece.n);
-        if (t->pieces[0].n == 0)
-            memmove(t->pieces, t->pieces + 1, --t->n_pieces * sizeof *t->pieces);
     }
     send_output(t);
 }
@@ -102,8 +125,7 @@ static void on_below_written(void *up)
 {
     struct net_tls *t = up;
     t->sending = false;
-    if (t->sent.cap > WRITE_PIECE)
-        buffer_shrink(&t->sent, WRITE_PIECE);
+    buffer_shrink(&t->sent, t->n_pieces ? 2 * WRITE_PIECE : 0);
     pump(t);
     if (!t->sending && !t->working && t->writing && t->n_pieces == 0) {
         t->writing = false;
@@ -132,127 +154,224 @@ static size_t tls_unsent(const struct byte_stream *base)
 
 /* ---- the handshake ---- */
 
-/* May run on a thread: touches only what belongs to this stream. */
-static void handshake_run(struct net_tls *t)
+static void step_on_thread(struct net_tls *t);
+
+/* It is over, one way or another, and nothing of it is on the thread. */
+static void handshake_ends(struct net_tls *t, enum handshake_end end)
 {
-    struct tls_trust *trust = t->shared ? t->shared : t->trust;
-    if (!trust)
-        trust = t->trust = tls_trust_get(t->settings.ca_file, &t->fail);
-    if (trust && !t->tls)
-        t->tls = tls_client_create(trust, t->settings.sessions, t->settings.host,
-                                   t->settings.session_key, &t->fail);
-    if (!t->tls) {
-        t->handshake = TLS_FAILED;
-        return;
-    }
-    if (t->eof)
-        tls_stream_feed_eof(t->tls);
-    t->handshake = tls_stream_handshake(t->tls);
-    if (t->handshake == TLS_FAILED)
-        t->fail = *tls_stream_fail(t->tls);
+    handshake_turns_leave(t->net->turns, &t->handshake->place, end);
+    free(t->handshake);
+    t->handshake = NULL;
+}
+
+static void handshake_failed(struct net_tls *t, const struct fail *fail)
+{
+    struct fail told = *fail;
+    handshake_ends(t, HANDSHAKE_FAILED);
+    tls_failed(t, &told);
+}
+
+static enum handshake_end how_it_went(const struct tls_stream *tls)
+{
+    if (tls_stream_was_resumed(tls))
+        return HANDSHAKE_RESUMED;
+    if (!tls_stream_may_be_resumed(tls))
+        return HANDSHAKE_SESSIONLESS;
+    return tls_stream_is_resuming(tls) ? HANDSHAKE_DECLINED : HANDSHAKE_FULL;
 }
 
 static void handshake_done(struct net_tls *t)
 {
-    if (t->trust && !*t->settings.trust) { /* for the connections to come */
-        *t->settings.trust = t->shared = t->trust;
-        t->trust = NULL;
-    }
-    switch (t->handshake) {
-    case TLS_OK:
-        t->step = TLS_STEP_OPEN;
-        t->base.phase = NULL;
-        t->stopped = true;
-        byte_stream_read_stop(t->base.below);
-        send_output(t);
-        t->base.events->on_open(t->base.up);
-        return;
+    handshake_ends(t, how_it_went(t->tls));
+    t->step = TLS_STEP_OPEN;
+    t->base.phase = NULL;
+    t->stopped = true;
+    byte_stream_read_stop(t->base.below);
+    if (!tls_stream_was_resumed(t->tls)) /* certificates came */
+        tls_stream_rest(t->tls);
+    send_output(t);
+    t->base.events->on_open(t->base.up);
+}
+
+static void handshake_stepped(struct net_tls *t, enum tls_result result)
+{
+    struct fail fail;
+    switch (result) {
+    case TLS_OK: handshake_done(t); return;
+    case TLS_COSTLY: step_on_thread(t); return;
     case TLS_WANT_INPUT:
         if (!t->eof) {
             send_output(t);
             byte_stream_read_start(t->base.below);
             return;
         }
-        fail_set(&t->fail, FAIL_UNREACHABLE, "%s closed the connection during the TLS handshake",
-                 t->settings.session_key);
-        tls_failed(t, &t->fail);
+        fail_set(&fail, FAIL_UNREACHABLE, "%s closed the connection during the TLS handshake",
+                 t->settings.label);
+        handshake_failed(t, &fail);
         return;
     default:
-        if (t->tls && !t->sending) /* the alert */
+        if (!t->sending) /* the alert */
             byte_stream_last_words(t->base.below, buffer_span(tls_stream_output(t->tls)));
-        tls_failed(t, &t->fail);
+        handshake_failed(t, tls_stream_fail(t->tls));
     }
-}
-
-static void on_work(uv_work_t *work)
-{
-    struct net_tls *t = work->data;
-    handshake_run(t);
-}
-
-static void on_work_done(uv_work_t *work, int status)
-{
-    struct net_tls *t = work->data;
-    t->working = false;
-    if (!t->closing)
-        handshake_done(t);
-    else if (t->below_closed)
-        tls_free(t);
 }
 
 static void handshake_step(struct net_tls *t)
 {
-    if (!t->tls)
-        t->shared = *t->settings.trust;
-    if (!t->tls && t->shared)
-        t->tls = tls_client_create(t->shared, t->settings.sessions, t->settings.host,
-                                   t->settings.session_key, &t->fail);
-    bool cheap = t->tls && tls_stream_is_resuming(t->tls);
-    if (!cheap) {
-        byte_stream_read_stop(t->base.below);
-        t->working = true;
-        t->work.data = t;
-        if (uv_queue_work(t->net->loop, &t->work, on_work, on_work_done) == 0)
-            return;
-        t->working = false;
+    if (t->eof)
+        tls_stream_feed_eof(t->tls);
+    handshake_stepped(t, tls_stream_handshake_cheap(t->tls));
+}
+
+/* There is a trust store. */
+static void begin_client(struct net_tls *t)
+{
+    struct fail fail;
+    t->tls = tls_client_create(*t->settings.trust, t->settings.sessions, t->settings.host,
+                               t->settings.session_key, &fail);
+    if (t->tls)
+        handshake_step(t);
+    else
+        handshake_failed(t, &fail);
+}
+
+/* On the thread: touches only what belongs to this stream. */
+static void run_step(struct handshake_work *work)
+{
+    struct handshake *h = (struct handshake *)work;
+    struct net_tls *t = h->owner;
+    if (t->tls)
+        h->result = tls_stream_handshake(t->tls);
+    else
+        h->loaded = tls_trust_get(t->settings.ca_file, &h->fail);
+}
+
+/* The store that was loaded is for the connections to come; it is the same one when two loaded it.
+ */
+static void keep_loaded(struct net_tls *t)
+{
+    struct handshake *h = t->handshake;
+    if (*t->settings.trust)
+        tls_trust_release(h->loaded);
+    else
+        *t->settings.trust = h->loaded;
+    h->loaded = NULL;
+}
+
+static void step_done(struct handshake_work *work)
+{
+    struct handshake *h = (struct handshake *)work;
+    struct net_tls *t = h->owner;
+    t->working = h->place.computing = false;
+    if (h->loaded)
+        keep_loaded(t);
+    if (t->closing) {
+        handshake_ends(t, HANDSHAKE_GIVEN_UP);
+        if (t->below_closed)
+            tls_free(t);
+    } else if (t->tls) {
+        handshake_stepped(t, h->result);
+    } else if (*t->settings.trust) {
+        begin_client(t);
+    } else {
+        handshake_failed(t, &h->fail);
     }
-    handshake_run(t);
-    handshake_done(t);
+}
+
+static void step_on_thread(struct net_tls *t)
+{
+    struct handshake_work *work = &t->handshake->work;
+    byte_stream_read_stop(t->base.below);
+    work->run = run_step;
+    work->done = step_done;
+    t->working = t->handshake->place.computing = true;
+    if (handshake_thread_begin(t->net->thread, work) == 0)
+        return;
+    run_step(work); /* no thread can be made: slow is better than not at all */
+    step_done(work);
+}
+
+static void begin_handshake(struct net_tls *t)
+{
+    t->base.phase = "in the TLS handshake";
+    if (*t->settings.trust)
+        begin_client(t);
+    else
+        step_on_thread(t);
+}
+
+static void on_turn(struct handshake_place *place)
+{
+    struct handshake *h = (struct handshake *)((char *)place - offsetof(struct handshake, place));
+    begin_handshake(h->owner);
+}
+
+static void on_below_open(void *up)
+{
+    struct net_tls *t = up;
+    t->step = TLS_STEP_HANDSHAKE;
+    t->base.phase = "waiting for the TLS session of another connection";
+    t->handshake = calloc(1, sizeof *t->handshake);
+    if (!t->handshake) {
+        struct fail fail;
+        fail_memory(&fail);
+        tls_failed(t, &fail);
+        return;
+    }
+    t->handshake->owner = t;
+    t->handshake->place.go = on_turn;
+    if (handshake_turns_enter(t->net->turns, &t->handshake->place, t->settings.session_key))
+        begin_handshake(t);
+}
+
+/* Closed in its middle. */
+static void give_handshake_up(struct net_tls *t)
+{
+    if (t->working && handshake_thread_take_back(t->net->thread, &t->handshake->work))
+        t->working = false;
+    if (!t->working)
+        handshake_ends(t, HANDSHAKE_GIVEN_UP);
 }
 
 /* ---- reading ---- */
 
-/* Decrypts and delivers what has been fed, as few and as large spans as the buffer allows. */
-static void deliver(struct net_tls *t)
+/* Decrypts and delivers what there is, as few and as large spans as the buffer allows. */
+static void decrypt(struct net_tls *t)
 {
-    bool any = false;
-    enum tls_result result = TLS_OK;
-    while (result == TLS_OK && t->step == TLS_STEP_OPEN && !t->stopped) {
+    t->read = TLS_OK;
+    while (t->read == TLS_OK && t->step == TLS_STEP_OPEN && !t->stopped) {
         char *to = t->net->plain_buffer;
         size_t have = 0;
-        while (result == TLS_OK && NET_BUFFER_SIZE - have >= RECORD_MAX) {
+        while (t->read == TLS_OK && NET_BUFFER_SIZE - have >= RECORD_MAX) {
             size_t n = 0;
-            result = tls_stream_read(t->tls, to + have, NET_BUFFER_SIZE - have, &n);
-            if (result == TLS_OK)
+            t->read = tls_stream_read(t->tls, to + have, NET_BUFFER_SIZE - have, &n);
+            if (t->read == TLS_OK)
                 have += n;
         }
         if (have) {
-            any = true;
+            t->delivered = true;
             t->base.events->on_read(t->base.up, span_of(to, have));
         }
     }
-    if (any && t->step == TLS_STEP_OPEN)
+}
+
+/* Behind the last bytes of a read: says so, and how they ended. */
+static void end_read(struct net_tls *t)
+{
+    bool owed = t->delivered;
+    t->delivered = false;
+    if (owed && t->step == TLS_STEP_OPEN)
         t->base.events->on_read_done(t->base.up);
     if (t->step != TLS_STEP_OPEN)
         return;
     pump(t);
     if (t->stopped) /* an end that came with it is met again by the next read */
         return;
-    if (result == TLS_CLOSED) {
+    if (t->read == TLS_CLOSED) {
         t->step = TLS_STEP_ENDED;
         byte_stream_read_stop(t->base.below);
         t->base.events->on_eof(t->base.up);
-    } else if (result == TLS_FAILED) {
+    } else if (t->read == TLS_FAILED) {
         byte_stream_read_stop(t->base.below);
         if (!t->sending)
             byte_stream_last_words(t->base.below, buffer_span(tls_stream_output(t->tls)));
@@ -260,24 +379,34 @@ static void deliver(struct net_tls *t)
     }
 }
 
-static void on_below_open(void *up)
+/* What was received before. */
+static void deliver(struct net_tls *t)
 {
-    struct net_tls *t = up;
-    t->step = TLS_STEP_HANDSHAKE;
-    t->base.phase = "in the TLS handshake";
-    handshake_step(t);
+    decrypt(t);
+    end_read(t);
 }
 
 static void on_below_read(void *up, struct span bytes)
 {
     struct net_tls *t = up;
+    int error = 0;
     assert(!t->working);
-    if (t->step == TLS_STEP_ENDED || tls_stream_feed(t->tls, bytes) == 0)
+    if (t->step == TLS_STEP_OPEN) {
+        tls_stream_lend(t->tls, bytes);
+        decrypt(t);
+        error = tls_stream_keep_lent(t->tls);
+    } else if (t->step == TLS_STEP_HANDSHAKE) {
+        error = tls_stream_feed(t->tls, bytes);
+    }
+    if (!error || t->step == TLS_STEP_ENDED)
         return;
     struct fail fail;
     fail_memory(&fail);
     byte_stream_read_stop(t->base.below);
-    tls_failed(t, &fail);
+    if (t->handshake)
+        handshake_failed(t, &fail);
+    else
+        tls_failed(t, &fail);
 }
 
 static void on_below_read_done(void *up)
@@ -286,7 +415,7 @@ static void on_below_read_done(void *up)
     if (t->step == TLS_STEP_HANDSHAKE)
         handshake_step(t);
     else if (t->step == TLS_STEP_OPEN)
-        deliver(t);
+        end_read(t);
 }
 
 static void on_below_eof(void *up)
@@ -304,7 +433,9 @@ static void on_below_eof(void *up)
 static void on_below_fail(void *up, const struct fail *fail)
 {
     struct net_tls *t = up;
-    if (t->step != TLS_STEP_ENDED)
+    if (t->handshake)
+        handshake_failed(t, fail);
+    else if (t->step != TLS_STEP_ENDED)
         tls_failed(t, fail);
 }
 
@@ -351,8 +482,8 @@ static void tls_close(struct byte_stream *base)
     t->closing = true;
     t->step = TLS_STEP_ENDED;
     t->n_pieces = 0;
-    if (t->working)
-        uv_cancel((uv_req_t *)&t->work);
+    if (t->handshake)
+        give_handshake_up(t);
     byte_stream_close(base->below);
 }
 
@@ -364,8 +495,9 @@ bool net_tls_was_resumed(const struct byte_stream *base)
 struct byte_stream *net_tls_create(struct net *net, struct byte_stream *below,
                                    const struct net_tls_settings *settings)
 {
-    static const struct byte_stream_ops ops = {
-        tls_open, tls_write, tls_read_start, tls_read_stop, tls_unsent, tls_last_words, tls_close};
+    static const struct byte_stream_ops ops = {tls_open,      tls_write,  tls_read_start,
+                                               tls_read_stop, tls_unsent, tls_last_words,
+                                               tls_close,     NULL};
     static const struct byte_stream_events below_events = {
         on_below_open,    on_below_read, on_below_read_done, on_below_eof,
         on_below_written, on_below_fail, on_below_closed};

@@ -434,6 +434,16 @@ static void forget_kept(struct passage *p)
     buffer_free(&p->kept);
 }
 
+static void fail_now(struct passage *p)
+{
+    if (p->call)
+        upstream_cancel(p->call, false);
+    p->call = NULL;
+    p->end = p->head_sent ? END_BROKEN : END_FAILED;
+    p->step = STEP_FINISH;
+    go_on(p);
+}
+
 static void on_body(struct client_work *work, struct span piece, bool last)
 {
     struct passage *p = (struct passage *)work;
@@ -442,14 +452,14 @@ static void on_body(struct client_work *work, struct span piece, bool last)
     p->body_ended = last;
     if (p->call && p->keeps && p->kept.n + piece.n > p->keep_max)
         forget_kept(p);
-    if (!p->call || p->keeps) {
-        if (buffer_append(&p->kept, piece)) {
+    if ((!p->call || p->keeps) && buffer_append(&p->kept, piece)) {
+        if (!p->call) {
             fail_memory(&p->fail);
-            p->end = END_FAILED;
-            p->step = STEP_FINISH;
-            go_on(p);
+            account_pool_leave(p->engine->accounts, &p->waiter, now_ms(p));
+            fail_now(p);
             return;
         }
+        forget_kept(p); /* it would have been for another try */
     }
     pace_body(p, p->call ? upstream_send(p->call, piece, last) : p->kept.n);
 }
@@ -613,12 +623,15 @@ struct head_down {
 /* 0, or -1 with fail. */
 static int take_headers(struct passage *p, const struct site_head *head, struct head_down *down)
 {
+    arena_take_short(&p->arena);
     for (size_t i = 0; i < head->n_headers; i++) {
         struct span name = head->headers[i].name, value = head->headers[i].value;
         if (!passage_goes_down(name) || passage_is_named(head->headers, head->n_headers, name))
             continue;
         if (is_upload_url(name)) {
             value = rewritten_url(p, value);
+            if (!value.p && arena_take_short(&p->arena))
+                return fail_memory(&p->fail);
             if (!value.p)
                 return fail_set(&p->fail, FAIL_PROTOCOL,
                                 "the upstream wants the upload sent to another host: uploads are "
@@ -634,7 +647,7 @@ static int take_headers(struct passage *p, const struct site_head *head, struct 
         buffer_printf(&down->names, "%s%.*s", down->names.n ? ", " : "", SPAN_ARGS(name));
         down->list[down->n++] = (struct header){name, value};
     }
-    return 0;
+    return arena_take_short(&p->arena) ? fail_memory(&p->fail) : 0;
 }
 
 /* CORS, our request's id where the upstream gave none, and what keeps proxies from holding a stream
@@ -696,16 +709,6 @@ static int pass_head(struct passage *p, const struct site_head *head)
     }
     buffer_free(&down.names);
     return bad;
-}
-
-static void fail_now(struct passage *p)
-{
-    if (p->call)
-        upstream_cancel(p->call, false);
-    p->call = NULL;
-    p->end = p->head_sent ? END_BROKEN : END_FAILED;
-    p->step = STEP_FINISH;
-    go_on(p);
 }
 
 /* A copy that outlives the call. NULL when memory is short. */
@@ -789,7 +792,10 @@ static void on_answer_body(void *owner, struct span bytes)
 {
     struct passage *p = owner;
     if (p->held && p->held_body.n + bytes.n <= HELD_MAX) {
-        buffer_append(&p->held_body, bytes);
+        if (buffer_append(&p->held_body, bytes)) {
+            fail_memory(&p->fail);
+            fail_now(p);
+        }
         return;
     }
     if (p->held && !settle_held(p))
@@ -986,9 +992,10 @@ static void answer_failure(struct passage *p)
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, &p->fail, p->tries > 1);
     p->status = error_status(dialect, p->fail.kind);
-    p->bytes_out = body.n;
+    struct span text = error_last_words(&body, &p->status);
+    p->bytes_out = text.n;
     http_exchange_set_reason(p->http, error_row(p->fail.kind)->reason);
-    http_answer_whole(p->http, p->status, h.list, h.n, buffer_span(&body));
+    http_answer_whole(p->http, p->status, h.list, h.n, text);
     buffer_free(&body);
 }
 

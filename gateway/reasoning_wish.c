@@ -96,9 +96,31 @@ static enum reasoning_wish decide(struct answers said, enum effort effort, bool 
     return budget == 0 ? REASONING_OFF : REASONING_UNSET;
 }
 
+/* Is there any of the fields? Most requests have none. */
+static bool says_nothing(const struct json_members *body)
+{
+    static const char *const fields[] = {
+        "reasoning_effort",     "reasoning",       "output_config",     "thinking",
+        "chat_template_kwargs", "enable_thinking", "disable_reasoning", "thinking_budget",
+        "include_reasoning"};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        if (json_members_given(body, fields[i]).p)
+            return false;
+    }
+    return true;
+}
+
 int reasoning_wish_read(struct json_parser *json, struct arena *arena,
                         const struct json_members *body, struct turn *t, struct fail *fail)
 {
+    if (says_nothing(body)) {
+        t->reasoning = REASONING_UNSET;
+        t->reasoning_effort = SPAN("");
+        t->reasoning_budget = 0;
+        t->reasoning_hidden = false;
+        t->thinking_raw = span_of(NULL, 0);
+        return 0;
+    }
     struct span word, thinking = json_members_given(body, "thinking");
     if (read_word(json, arena, body, &word, fail))
         return -1;

@@ -124,7 +124,7 @@ static void write_delta(struct buffer *line, const struct delta *d, struct span 
 
 static void show(struct player *p)
 {
-    if (p->out)
+    if (p->out && p->line.n)
         fwrite(p->line.p, 1, p->line.n, p->out);
 }
 
@@ -180,7 +180,7 @@ static enum adapter_verdict feed(struct player *p, struct frame_decoder *decoder
     struct frame frame;
     enum frame_result r;
     while ((r = frame_decoder_next(decoder, &piece, &frame)) == FRAME_READY) {
-        enum adapter_verdict verdict = p->setup->adapter->on_frame(&p->run, &frame);
+        enum adapter_verdict verdict = adapter_frame(p->setup->adapter, &p->run, &frame);
         if (verdict != ADAPTER_GO_ON)
             return verdict;
     }
@@ -197,10 +197,10 @@ static enum adapter_verdict feed_end(struct player *p, struct frame_decoder *dec
     enum adapter_verdict verdict = ADAPTER_GO_ON;
     enum frame_result last = end == END_CLEAN ? frame_decoder_end(decoder, &frame) : FRAME_MORE;
     if (last == FRAME_READY)
-        verdict = p->setup->adapter->on_frame(&p->run, &frame);
+        verdict = adapter_frame(p->setup->adapter, &p->run, &frame);
     if (last == FRAME_TORN)
         end = END_CUT;
-    return verdict == ADAPTER_GO_ON ? p->setup->adapter->on_end(&p->run, end) : verdict;
+    return verdict == ADAPTER_GO_ON ? adapter_end(p->setup->adapter, &p->run, end) : verdict;
 }
 
 static enum adapter_verdict answer(struct player *p, const struct replay_step *s,
@@ -213,7 +213,7 @@ static enum adapter_verdict answer(struct player *p, const struct replay_step *s
                              .content_type = s->content_type,
                              .retry_after_s = s->retry_after_s};
     enum framing framing = p->request.framing;
-    enum adapter_verdict verdict = p->setup->adapter->on_head(&p->run, &head, &framing);
+    enum adapter_verdict verdict = adapter_head(p->setup->adapter, &p->run, &head, &framing);
     struct frame_decoder decoder;
     frame_decoder_init(&decoder, framing, FRAME_LIMIT);
     size_t at = 0;
@@ -324,7 +324,7 @@ static int play(struct player *p, const uint32_t *splits, size_t n_splits, struc
     for (int asks = 0; asks < ASKS_MAX; asks++) {
         p->request = (struct site_request){0};
         fail_clear(&p->run.fail);
-        enum adapter_step step = setup->adapter->next(&p->run, &p->request);
+        enum adapter_step step = adapter_next(setup->adapter, &p->run, &p->request);
         if (step == ADAPTER_WAIT) {
             p->run.now_ms += p->request.delay_ms;
             continue;
@@ -438,7 +438,8 @@ static int play_once(const struct replay_setup *setup, const uint32_t *splits, s
             struct json_writer w = json_writer(end);
             write_end(p, &w);
         }
-        if (p->line.error || p->others.error || sum->error)
+        if (p->line.error || p->others.error || p->scratch.error || sum->error ||
+            (end && end->error))
             rc = fail_memory(fail);
     }
     finish(p);

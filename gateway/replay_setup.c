@@ -27,16 +27,21 @@ static int read_file(struct arena *arena, const char *path, struct span *text, s
     struct buffer bytes;
     char *at;
     size_t n;
+    errno = 0;
     FILE *f = fopen(path, "rbe");
     if (!f && errno == ENOENT)
         return 1;
+    if (!f && errno == ENOMEM)
+        return fail_memory(fail);
     if (!f)
         return fail_set(fail, FAIL_INTERNAL, "cannot read %s: %s", path, strerror(errno));
     buffer_init(&bytes, FILE_MAX);
     while ((at = buffer_reserve(&bytes, 65536)) && (n = fread(at, 1, 65536, f)) > 0)
         bytes.n += n;
     int rc = 0;
-    if (ferror(f))
+    if (bytes.error == BUFFER_NOMEM)
+        rc = fail_memory(fail);
+    else if (ferror(f))
         rc = fail_set(fail, FAIL_INTERNAL, "cannot read %s: %s", path, strerror(errno));
     else if (bytes.error)
         rc = fail_set(fail, FAIL_INTERNAL, "%s is too large", path);
@@ -426,6 +431,10 @@ enum replay_result replay_setup_read(struct replay_setup *s, const char *file, c
         result = REPLAY_USAGE;
     } else if (read_all(s, root, file, body, fail) == 0) {
         result = REPLAY_PLAYED;
+    }
+    if (arena_take_short(&s->arena)) { /* a text that is not there means something else */
+        fail_memory(fail);
+        result = REPLAY_FAILED;
     }
     json_parser_destroy(parser);
     return result;

@@ -94,7 +94,9 @@ void reply_fail(struct http_exchange *http, const char *id, enum dialect dialect
     reply_headers_common(&h, http, id, dialect);
     reply_header(&h, "Content-Type", SPAN("application/json"));
     reply_headers_failure(&h, fail, false);
+    int status = error_status(dialect, fail->kind);
+    struct span text = error_last_words(&body, &status);
     http_exchange_set_reason(http, error_row(fail->kind)->reason);
-    http_answer_whole(http, error_status(dialect, fail->kind), h.list, h.n, buffer_span(&body));
+    http_answer_whole(http, status, h.list, h.n, text);
     buffer_free(&body);
 }

@@ -43,13 +43,14 @@ int seal_open(const struct seal_key *key, struct span bound, struct span sealed,
 {
     mbedtls_gcm_context gcm;
     if (sealed.n < SEAL_EXTRA)
-        return -1;
+        return SEAL_FOREIGN;
     const unsigned char *nonce = bytes_of(sealed), *cipher = nonce + SEAL_NONCE;
     size_t n = sealed.n - SEAL_EXTRA;
-    int rc = start(&gcm, key);
-    if (rc == 0)
-        rc = mbedtls_gcm_auth_decrypt(&gcm, n, nonce, SEAL_NONCE, bytes_of(bound), bound.n,
-                                      cipher + n, SEAL_TAG, cipher, (unsigned char *)text);
+    int rc =
+        start(&gcm, key) ? SEAL_NOMEM : 0; /* the key has its size: nothing else can go wrong */
+    if (rc == 0 && mbedtls_gcm_auth_decrypt(&gcm, n, nonce, SEAL_NONCE, bytes_of(bound), bound.n,
+                                            cipher + n, SEAL_TAG, cipher, (unsigned char *)text))
+        rc = SEAL_FOREIGN;
     mbedtls_gcm_free(&gcm); /* a refused text is cleared by the library */
-    return rc ? -1 : 0;
+    return rc;
 }

@@ -27,8 +27,9 @@ int seal_key_derive(struct seal_key *, struct span secret, const unsigned char s
 /* `sealed` has room for text.n + SEAL_EXTRA bytes. 0 or -1 (memory). */
 int seal_text(const struct seal_key *, const unsigned char nonce[SEAL_NONCE], struct span bound,
               struct span text, unsigned char *sealed);
-/* `text` has room for sealed.n - SEAL_EXTRA bytes. 0, or -1: too short, or not sealed with this key
- * for `bound`; then `text` holds nothing. */
+enum { SEAL_FOREIGN = -1, SEAL_NOMEM = -2 };
+/* `text` has room for sealed.n - SEAL_EXTRA bytes. 0, or SEAL_FOREIGN: too short, or not sealed
+ * with this key for `bound`; or SEAL_NOMEM. Then `text` holds nothing. */
 int seal_open(const struct seal_key *, struct span bound, struct span sealed, char *text);
 
 #endif

@@ -443,6 +443,9 @@ int serve(struct config *config, const char *file, bool rebuild)
     s->config = config;
     s->file = file;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit (ulimit -f) is like a full disk */
+    /* Names are looked up by half of them, and each that nobody answers for holds one. */
+    setenv("UV_THREADPOOL_SIZE", "8", 0);
     int code = 0;
     if (log_setup(config, &fail) || start(s, rebuild, &fail)) {
         fprintf(stderr, "dragoman: %s\n", fail.message);

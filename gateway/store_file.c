@@ -322,8 +322,10 @@ static enum store_opened check_pages(struct store_file *f, struct fail *fail)
     if (sqlite3_prepare_v2(f->db, "PRAGMA quick_check(1)", -1, &st, NULL) == SQLITE_OK &&
         sqlite3_step(st) == SQLITE_ROW) {
         const char *found = (const char *)sqlite3_column_text(st, 0);
-        if (!found || strcmp(found, "ok") != 0)
-            result = damaged(f, fail, found ? found : "out of memory");
+        if (!found)
+            result = unavailable(f->path, fail, "cannot check it", "out of memory");
+        else if (strcmp(found, "ok") != 0)
+            result = damaged(f, fail, found);
     } else {
         result = database_problem(f, fail, "cannot check it");
     }
@@ -405,22 +407,29 @@ static unsigned char *seal_value(const struct store_file *f, const char *const t
     return sealed;
 }
 
-/* malloc'd and NUL-terminated; NULL: not sealed with our key for this row, or no memory. */
-static char *unseal_value(const struct store_file *f, const char *const text[3], int64_t expires_ms,
-                          struct span sealed)
+/* `*text_out` malloc'd and NUL-terminated. 0, SEAL_FOREIGN (not sealed with our key for this row)
+ * or SEAL_NOMEM; then it is NULL. */
+static int unseal_value(const struct store_file *f, const char *const text[3], int64_t expires_ms,
+                        struct span sealed, char **text_out)
 {
     struct buffer bound;
-    char *value = f->sealing && sealed.n >= SEAL_EXTRA ? malloc(sealed.n - SEAL_EXTRA + 1) : NULL;
+    *text_out = NULL;
+    if (!f->sealing || sealed.n < SEAL_EXTRA)
+        return SEAL_FOREIGN;
+    char *value = malloc(sealed.n - SEAL_EXTRA + 1);
     buffer_init(&bound, BOUND_MAX);
     append_bound(&bound, text, expires_ms);
-    if (value && (bound.error || seal_open(&f->key, buffer_span(&bound), sealed, value))) {
-        free(value);
-        value = NULL;
-    }
+    int rc = !value || bound.error == BUFFER_NOMEM ? SEAL_NOMEM
+             : bound.error                         ? SEAL_FOREIGN
+                           : seal_open(&f->key, buffer_span(&bound), sealed, value);
     buffer_free(&bound);
-    if (value)
-        value[sealed.n - SEAL_EXTRA] = '\0';
-    return value;
+    if (rc) {
+        free(value);
+        return rc;
+    }
+    value[sealed.n - SEAL_EXTRA] = '\0';
+    *text_out = value;
+    return 0;
 }
 
 /* SQL: sealed(site, account, name, expires_ms, value). */
@@ -513,7 +522,12 @@ static enum store_opened prepare_sealing(struct store_file *f, struct fail *fail
         clock_random(NULL, salt, sizeof salt);
     if (seal_key_derive(&f->key, span_of(f->secret, f->n_secret), salt))
         return unavailable(f->path, fail, "cannot make its key", "out of memory");
-    if (found && seal_open(&f->key, proof_bound, span_of(proof, SEAL_EXTRA + proof_text.n), text))
+    int proved =
+        found ? seal_open(&f->key, proof_bound, span_of(proof, SEAL_EXTRA + proof_text.n), text)
+              : 0;
+    if (proved == SEAL_NOMEM)
+        return unavailable(f->path, fail, "cannot try its key", "out of memory");
+    if (proved)
         return refuse(f, fail, "is encrypted with another server.secret_key than the one given");
     f->sealing = true;
     int rc = found ? transact(f, go_on_sealing, NULL) : transact(f, begin_sealing, salt);
@@ -592,8 +606,8 @@ int store_file_move_aside(struct store_file *f, char *aside, size_t size, struct
 
 /* ---- rows ---- */
 
-/* 1: `row` is filled, 0: passed over (an empty column), -1: its value cannot be decrypted.
- * `*unsealed` is the caller's to clear and free. */
+/* 1: `row` is filled, 0: passed over (an empty column), SEAL_FOREIGN: its value cannot be
+ * decrypted, SEAL_NOMEM. `*unsealed` is the caller's to clear and free. */
 static int read_row(const struct store_file *f, sqlite3_stmt *st, struct store_row *row,
                     char **unsealed)
 {
@@ -602,16 +616,16 @@ static int read_row(const struct store_file *f, sqlite3_stmt *st, struct store_r
     for (int i = 0; i < shape->texts; i++) {
         row->text[i] = (const char *)sqlite3_column_text(st, i);
         if (!row->text[i])
-            return 0;
+            return sqlite3_column_type(st, i) == SQLITE_NULL ? 0 : SEAL_NOMEM;
     }
     for (int i = 0; i < shape->numbers; i++)
         row->number[i] = sqlite3_column_int64(st, shape->texts + i);
     bool may_be_sealed = row->table == TABLE_CREDENTIAL || row->table == TABLE_UPLOAD;
     if (may_be_sealed && sqlite3_column_int(st, 5) == FORMAT_AES_256_GCM) {
         struct span sealed = span_of(row->text[3], (size_t)sqlite3_column_bytes(st, 3));
-        *unsealed = unseal_value(f, row->text, row->number[0], sealed);
-        if (!*unsealed)
-            return -1;
+        int rc = unseal_value(f, row->text, row->number[0], sealed, unsealed);
+        if (rc)
+            return rc;
         row->text[3] = *unsealed;
     }
     return 1;
@@ -634,6 +648,8 @@ static enum store_opened read_table(struct store_file *f, enum store_table table
         int got = rc == SQLITE_ROW ? read_row(f, st, &row, &unsealed) : 0;
         if (rc != SQLITE_ROW)
             result = database_problem(f, fail, "cannot read all of it");
+        else if (got == SEAL_NOMEM)
+            result = unavailable(f->path, fail, "cannot read all of it", "out of memory");
         else if (got < 0)
             result = damaged(f, fail, "a credential cannot be decrypted");
         else if (got > 0)
@@ -804,7 +820,7 @@ static int take_response(const struct store_file *f, sqlite3_stmt *st, const cha
     r->n_body = text.n;
     if (sqlite3_column_int(st, 4) == FORMAT_AES_256_GCM) {
         const char *const bound[3] = {id, owner, previous};
-        r->body = unseal_value(f, bound, sqlite3_column_int64(st, 2), text);
+        unseal_value(f, bound, sqlite3_column_int64(st, 2), text, &r->body);
         r->n_body = text.n >= SEAL_EXTRA ? text.n - SEAL_EXTRA : 0;
     } else {
         r->body = strndup(text.p, text.n);

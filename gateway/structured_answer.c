@@ -143,6 +143,8 @@ static bool mend(struct span text, bool cut, struct buffer *room)
     bool whole = !error && (m.done || !cut);
     if (whole && !m.done)
         whole = json_mender_close(&m, &sink) == 0;
+    if (json_mender_is_short(&m))
+        room->error = BUFFER_NOMEM;
     json_mender_free(&m);
     return whole && room->n;
 }
@@ -163,7 +165,11 @@ struct span structured_pick(const struct structured_wish *wish, struct span text
             *v = mended;
             v->mended = true;
             best = buffer_span(room);
+        } else if (json_parser_take_short(j.values)) {
+            *v = mended;
         }
+    } else if (tries && room->error == BUFFER_NOMEM) {
+        say(v, STRUCTURED_UNCHECKED, "there was no memory to mend it");
     }
     judge_free(&j);
     return best;

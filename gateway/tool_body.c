@@ -19,6 +19,8 @@ void tool_body_begin_json(struct tool_step *s, enum mend_form form, size_t used)
 static void follow_envelope(struct tool_step *s)
 {
     struct tool_parser *p = s->p;
+    if (json_mender_is_short(&p->mender) && !p->out.stopped)
+        p->out.stopped = TOOL_PARSER_NOMEM;
     if (!p->envelope.pause && (!p->out.open || p->begun))
         return;
     tool_step_begun(s);

@@ -152,6 +152,8 @@ static void replay(struct tool_envelope *e, struct buffer *held, const struct me
     buffer_init(held, TOOL_HELD_MAX);
     json_mender_init(&m, MEND_FORM_VALUE);
     json_mender_read(&m, &in, true, sink);
+    if (json_mender_is_short(&m))
+        check(e, BUFFER_NOMEM);
     json_mender_free(&m);
     buffer_free(&text);
 }
@@ -331,6 +333,8 @@ static void read_nested(struct tool_envelope *e, struct span text, bool last)
     buffer_consume(&e->nested_text, n - in.n);
     if (last)
         json_mender_close(&e->nested, &sink);
+    if (json_mender_is_short(&e->nested))
+        check(e, BUFFER_NOMEM);
 }
 
 static void begin_nested(struct tool_envelope *e)

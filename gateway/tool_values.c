@@ -161,13 +161,15 @@ static bool write_null(struct tool_values *v, struct span t, bool loose)
     return true;
 }
 
-static bool is_json(struct span text)
+static bool is_json(struct tool_values *v, struct span text)
 {
     struct json root;
     struct json_parser *parser = json_parser_create(text.n + 64);
-    bool valid = parser && json_parse(parser, text, &root) == JSON_OK;
+    int error = parser ? json_parse(parser, text, &root) : JSON_NOMEM;
+    if (error == JSON_NOMEM)
+        no_memory(v);
     json_parser_destroy(parser);
-    return valid;
+    return error == JSON_OK;
 }
 
 static bool write_container(struct tool_values *v, struct span t, bool sure)
@@ -177,7 +179,7 @@ static bool write_container(struct tool_values *v, struct span t, bool sure)
     unsigned type = t.p[0] == '{' ? TOOL_TYPE_OBJECT : TOOL_TYPE_ARRAY;
     if (!(v->types & type) && (sure || !(v->types & TOOL_TYPE_ARRAY)))
         return false;
-    if (sure && !is_json(t))
+    if (sure && !is_json(v, t))
         return false;
     if (!(v->types & type))
         wrap(v);

@@ -4,8 +4,9 @@
  */
 #include "gateway/upload_book.h"
 
-#include <mbedtls/md.h>
 #include <stdlib.h>
+
+#include "gateway/sha256.h"
 
 enum { BUCKETS = UPLOADS_MAX };
 
@@ -26,31 +27,29 @@ struct upload_book {
 
 /* ---- names ---- */
 
-static void add(mbedtls_md_context_t *c, struct span text)
+static void add(mbedtls_sha256_context *c, struct span text)
 {
     unsigned char n[8];
     for (size_t i = 0; i < sizeof n; i++)
         n[i] = (unsigned char)((uint64_t)text.n >> (8 * i));
-    mbedtls_md_update(c, n, sizeof n);
-    mbedtls_md_update(c, (const unsigned char *)(text.p ? text.p : ""), text.n);
+    mbedtls_sha256_update(c, n, sizeof n);
+    mbedtls_sha256_update(c, (const unsigned char *)(text.p ? text.p : ""), text.n);
 }
 
 struct upload_hash upload_hash_make(const struct upload_scope *scope, struct span key)
 {
     struct upload_hash hash = {{0}};
-    mbedtls_md_context_t c;
-    mbedtls_md_init(&c);
-    if (mbedtls_md_setup(&c, mbedtls_md_info_from_type(MBEDTLS_MD_SHA256), 0))
-        abort(); /* a few hundred bytes: nothing else would work either */
-    mbedtls_md_starts(&c);
+    mbedtls_sha256_context c;
+    mbedtls_sha256_init(&c);
+    mbedtls_sha256_starts(&c, 0);
     add(&c, SPAN("upload"));
     add(&c, scope->site);
     add(&c, scope->origin);
     add(&c, scope->account);
     add(&c, span_of((const char *)&scope->credentials, sizeof scope->credentials));
     add(&c, key);
-    mbedtls_md_finish(&c, hash.bytes);
-    mbedtls_md_free(&c);
+    mbedtls_sha256_finish(&c, hash.bytes);
+    mbedtls_sha256_free(&c);
     return hash;
 }
 

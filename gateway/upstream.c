@@ -6,13 +6,18 @@
  * connecting, busy with a call, draining what a call left behind, idle or closing. A call is bound
  * to at most one connection.
  *
- * Lifetimes make this file: a handler may cancel inside any callback, a connection may die at any
- * moment. So nothing is freed where it is ended: a call goes when its timer is closed, a connection
- * when its stream is, and both happen on a later turn of the loop. After each callback the state is
- * looked at again (conn->call, conn->state) before anything else is done.
+ * Lifetimes make this file: a handler may cancel inside any callback, and a connection may die at
+ * any moment. A call is gone once it ended or was cancelled; a connection goes when its stream is
+ * closed, on a later turn of the loop. So after each callback only the connection is looked at
+ * (conn->call, conn->state), never the call that was called back.
  *
- * Clocks: one timer a call. A read only stores a new deadline; the timer fires at the old one and
- * is armed again if it came too early. Idle and draining connections share one timer.
+ * Clocks: all calls share one timer (deadlines.h). A read only stores a new deadline; the call's
+ * place in the heap stays, and is moved when it turns out to be too early. Idle and draining
+ * connections share another one.
+ *
+ * At rest, between two chunks of an answer, a call holds itself, its connection and its socket, and
+ * no more: the request's head goes with the answer's first byte, the answer's head when it was
+ * told.
  */
 #include "gateway/upstream.h"
 
@@ -22,6 +27,7 @@
 #include <sys/queue.h>
 #include <time.h>
 
+#include "gateway/deadlines.h"
 #include "gateway/http_client.h"
 #include "gateway/net_streams.h"
 #include "gateway/other_origin.h"
@@ -74,9 +80,11 @@ struct pool {
     struct upstream *upstream;
     SLIST_ENTRY(pool) link;
     struct arena arena; /* everything below that is text */
-    struct span key;
+    struct span account;
     const char *host, *label, *ca_file;
+    const char *session_key; /* of TLS sessions */
     struct proxy_config proxy;
+    const char *proxy_label; /* in the arena; NULL: there was no connection through it so far */
     bool tls;
     int port;
     int max, max_idle;
@@ -103,7 +111,10 @@ struct upstream {
     struct pool_list pools;
     struct connection_list parked;
     uv_timer_t sweep;
-    uint64_t sweep_at; /* 0 = not armed */
+    uint64_t sweep_at;          /* 0 = not armed */
+    struct deadlines deadlines; /* of the calls */
+    uv_timer_t clock;
+    struct http_head_room *head_room; /* for the next answer's head; NULL: somebody has it */
     struct tls_sessions *sessions;
     struct trust_slot *trusts;
     struct upstream_counters counters;
@@ -115,6 +126,16 @@ struct upstream {
 
 enum call_phase { CALL_WAITING, CALL_OPENING, CALL_SENT, CALL_ANSWERING, CALL_OVER };
 
+/* Of a body that comes piece by piece. */
+struct streamed_body {
+    struct upstream_body_handler handler;
+    struct buffer sending; /* in the stream's hands */
+    struct buffer queue;   /* waits behind it */
+    bool chunked;
+    bool ended; /* upstream_send said `last` */
+    bool above; /* the high-water mark was passed: on_drain is owed */
+};
+
 struct upstream_call {
     unsigned magic;
     enum call_phase phase;
@@ -122,23 +143,17 @@ struct upstream_call {
     TAILQ_ENTRY(upstream_call) waiting;
     struct connection *conn;
     struct upstream_handler handler;
-    struct upstream_body_handler body_handler;
-    struct buffer head;
-    struct span body; /* with the head; streamed calls have none */
+    struct buffer head;             /* empty once an answer comes */
+    struct span body;               /* with the head; streamed calls have none */
+    struct streamed_body *streamed; /* NULL: `body` is all */
+    struct deadline alarm;          /* never later than `deadline` */
     bool is_head_method, paused, retried;
-    bool streamed, chunked;
-    bool body_ended;       /* upstream_send said `last` */
-    bool above;            /* the high-water mark was passed: on_drain is owed */
-    struct buffer sending; /* of a streamed body: in the stream's hands */
-    struct buffer queue;   /* waits behind it */
-    uint64_t sent;         /* bytes of finished writes: progress, for the first-byte clock */
-    bool wake;             /* resumed: read on as soon as the timer fires */
-    bool doomed;           /* `fail` is to be told as soon as the timer fires */
-    struct fail fail;
-    uv_timer_t timer;
-    uint64_t deadline, armed; /* 0 = none */
-    int64_t connect_ms, first_byte_ms, idle_ms;
+    bool wake;         /* resumed: read on as soon as the alarm comes */
+    bool doomed;       /* memory was short: to be told as soon as the alarm comes */
+    uint64_t sent;     /* bytes of finished writes: progress, for the first-byte clock */
     uint64_t progress; /* when the first-byte clock last looked */
+    uint64_t deadline; /* 0 = none */
+    int64_t connect_ms, first_byte_ms, idle_ms;
 };
 
 static void connection_close(struct connection *);
@@ -149,25 +164,35 @@ static uint64_t now_of(const struct upstream *u) { return uv_now(u->net.loop); }
 
 /* ---- clocks ---- */
 
-static void on_call_timer(uv_timer_t *timer);
+static void on_clock(uv_timer_t *timer);
+
+static void wind_clock(struct upstream *u)
+{
+    uint64_t at = deadlines_next(&u->deadlines), now = now_of(u), wait = at > now ? at - now : 0;
+    if (at == DEADLINE_NEVER || u->closing)
+        return;
+    if (!uv_is_active((uv_handle_t *)&u->clock) || uv_timer_get_due_in(&u->clock) > wait)
+        uv_timer_start(&u->clock, on_clock, wait, 0);
+}
 
 static void call_arm(struct upstream_call *call, uint64_t at)
 {
-    uint64_t now = now_of(call->pool->upstream);
-    call->armed = at ? at : 1; /* 0 means not armed */
-    uv_timer_start(&call->timer, on_call_timer, at > now ? at - now : 0, 0);
+    struct upstream *u = call->pool->upstream;
+    deadlines_set(&u->deadlines, &call->alarm, at);
+    wind_clock(u);
 }
 
 /* The call must have got on within `ms` from now (0 or less: no limit). Costs nothing while the
- * timer would fire earlier anyway. */
+ * alarm would come earlier anyway. */
 static void call_clock(struct upstream_call *call, int64_t ms)
 {
-    call->deadline = ms > 0 ? now_of(call->pool->upstream) + (uint64_t)ms : 0;
-    if (call->deadline && (!call->armed || call->deadline < call->armed))
+    struct upstream *u = call->pool->upstream;
+    call->deadline = ms > 0 ? now_of(u) + (uint64_t)ms : 0;
+    if (call->deadline && call->deadline < deadline_at(&u->deadlines, &call->alarm))
         call_arm(call, call->deadline);
 }
 
-/* The timer fires in the next turn of the loop, whatever the deadline. */
+/* The alarm comes in the next turn of the loop, whatever the deadline. */
 static void call_poke(struct upstream_call *call) { call_arm(call, 0); }
 
 static void duration(char *to, size_t room, int64_t ms)
@@ -182,22 +207,24 @@ static void duration(char *to, size_t room, int64_t ms)
 
 static void pool_release(struct pool *pool);
 
-static void on_call_closed(uv_handle_t *handle)
+static void free_head(struct buffer *head)
 {
-    struct upstream_call *call = handle->data;
-    struct pool *pool = call->pool;
-    struct net *net = &pool->upstream->net;
-    if (call->head.p)
-        explicit_bzero(call->head.p, call->head.n); /* it carries credentials */
-    buffer_free(&call->head);
-    buffer_free(&call->sending);
-    buffer_free(&call->queue);
-    free(call);
-    pool_release(pool);
-    net_release(net);
+    if (head->p)
+        explicit_bzero(head->p, head->n); /* it carries credentials */
+    buffer_free(head);
 }
 
-/* Takes the call out of everything; the handler hears nothing from here on. */
+static void streamed_free(struct streamed_body *s)
+{
+    if (!s)
+        return;
+    buffer_free(&s->sending);
+    buffer_free(&s->queue);
+    free(s);
+}
+
+/* Takes the call out of everything and frees it; the handler hears nothing from here on. Whoever
+ * needs the pool afterwards counts among its users. */
 static void call_retire(struct upstream_call *call)
 {
     assert(call->magic == CALL_MAGIC && call->phase != CALL_OVER);
@@ -207,26 +234,29 @@ static void call_retire(struct upstream_call *call)
         call->conn->call = NULL;
         call->conn = NULL;
     }
+    struct pool *pool = call->pool;
+    deadlines_leave(&pool->upstream->deadlines, &call->alarm);
+    pool->upstream->calls--;
+    free_head(&call->head);
+    streamed_free(call->streamed);
     call->phase = CALL_OVER;
     call->magic = 0;
-    call->pool->upstream->calls--;
-    uv_close((uv_handle_t *)&call->timer, on_call_closed);
+    free(call);
+    pool_release(pool);
 }
 
 static void call_end(struct upstream_call *call, enum stream_end end, const struct fail *fail)
 {
+    static const struct fail none = {0};
     struct upstream_handler handler = call->handler;
-    struct fail copy = {0};
-    if (fail)
-        copy = *fail;
     call_retire(call);
-    handler.on_end(handler.owner, end, &copy);
+    handler.on_end(handler.owner, end, fail ? fail : &none);
 }
 
-/* Ends the call from the loop's next turn, because its starter has not returned yet. */
-static void call_doom(struct upstream_call *call, const struct fail *fail)
+/* Memory is short: ends the call from the loop's next turn, because its starter has not returned
+ * yet. */
+static void call_doom(struct upstream_call *call)
 {
-    call->fail = *fail;
     call->doomed = true;
     call_poke(call);
 }
@@ -281,7 +311,7 @@ static bool is_getting_on(struct upstream_call *call)
     const struct connection *conn = call->conn;
     if (call->phase != CALL_SENT || conn->written)
         return false;
-    if (call->streamed && !call->body_ended && !conn->writing)
+    if (call->streamed && !call->streamed->ended && !conn->writing)
         return true;
     uint64_t progress = call->sent - byte_stream_unsent(conn->stream);
     bool moved = progress != call->progress;
@@ -289,12 +319,18 @@ static bool is_getting_on(struct upstream_call *call)
     return moved;
 }
 
-static void on_call_timer(uv_timer_t *timer)
+static void on_alarm(struct upstream_call *call)
 {
-    struct upstream_call *call = timer->data;
-    call->armed = 0;
     if (call->doomed) {
-        call_end(call, END_CUT, &call->fail);
+        struct pool *pool = call->pool;
+        struct fail fail;
+        fail_memory(&fail);
+        if (call->conn) /* half a request went out on it, or none */
+            connection_close(call->conn);
+        pool->users++;
+        call_end(call, END_CUT, &fail);
+        pool_advance(pool);
+        pool_release(pool);
         return;
     }
     uint64_t now = now_of(call->pool->upstream);
@@ -311,6 +347,16 @@ static void on_call_timer(uv_timer_t *timer)
         call->wake = false;
         call_read_on(call);
     }
+}
+
+static void on_clock(uv_timer_t *timer)
+{
+    struct upstream *u = timer->data;
+    uint64_t now = now_of(u);
+    struct deadline *alarm;
+    while ((alarm = deadlines_take(&u->deadlines, now)))
+        on_alarm((struct upstream_call *)((char *)alarm - offsetof(struct upstream_call, alarm)));
+    wind_clock(u);
 }
 
 /* ---- idle and draining connections ---- */
@@ -444,17 +490,18 @@ static void connection_close(struct connection *conn)
 static bool rewind_body(struct upstream_call *call)
 {
     struct span sent = {NULL, 0};
-    if (!call->streamed)
+    struct streamed_body *s = call->streamed;
+    if (!s)
         return true;
-    if (!call->body_handler.on_again || !call->body_handler.on_again(call->handler.owner, &sent))
+    if (!s->handler.on_again || !s->handler.on_again(call->handler.owner, &sent))
         return false;
-    buffer_clear(&call->sending);
-    buffer_clear(&call->queue);
-    if (call->chunked)
-        http_chunk_write(&call->queue, sent, call->body_ended);
+    buffer_clear(&s->sending);
+    buffer_clear(&s->queue);
+    if (s->chunked)
+        http_chunk_write(&s->queue, sent, s->ended);
     else
-        buffer_append(&call->queue, sent);
-    return call->queue.error == BUFFER_OK;
+        buffer_append(&s->queue, sent);
+    return s->queue.error == BUFFER_OK;
 }
 
 /* The connection is of no use any more. Its call is tried again on a fresh one where that is safe,
@@ -480,6 +527,16 @@ static void connection_failed(struct connection *conn, const struct fail *fail)
     }
     pool_advance(pool);
     pool_release(pool);
+}
+
+static void connection_broken(struct connection *conn)
+{
+    struct fail fail;
+    if (conn->answer.fail)
+        fail = *conn->answer.fail;
+    else
+        fail_memory(&fail);
+    connection_failed(conn, &fail);
 }
 
 /* The answer is whole. The connection is given back before the handler hears of it, so that its
@@ -510,7 +567,9 @@ static void call_on_head(struct upstream_call *call, struct connection *conn)
 {
     struct site_head head = conn->answer.head;
     call->phase = CALL_ANSWERING;
-    head.retry_after_s = http_retry_after(site_head_get(&head, "retry-after"), (int64_t)time(NULL));
+    struct span retry_after = site_head_get(&head, "retry-after");
+    if (retry_after.n)
+        head.retry_after_s = http_retry_after(retry_after, (int64_t)time(NULL));
     call_clock(call, call->idle_ms);
     call->handler.on_head(call->handler.owner, &head);
 }
@@ -538,6 +597,7 @@ static size_t connection_digest(struct connection *conn, struct span bytes)
             conn->delivered = true;
             if (call)
                 call_on_head(call, conn);
+            http_answer_drop_head(&conn->answer);
             break;
         case ANSWER_BODY:
             conn->delivered = true;
@@ -545,7 +605,7 @@ static size_t connection_digest(struct connection *conn, struct span bytes)
                 call->handler.on_body(call->handler.owner, piece);
             break;
         case ANSWER_END: connection_answered(conn, bytes.n > 0); return 0;
-        case ANSWER_BROKEN: connection_failed(conn, &conn->answer.fail); return 0;
+        case ANSWER_BROKEN: connection_broken(conn); return 0;
         }
     }
 }
@@ -590,10 +650,12 @@ static void on_stream_read(void *up, struct span bytes)
         pool_advance(pool);
         return;
     }
-    conn->got_bytes = true;
     struct upstream_call *call = conn->call;
     if (call && call->phase == CALL_ANSWERING)
         call_clock(call, call->idle_ms);
+    else if (call && conn->written && !conn->got_bytes)
+        free_head(&call->head); /* it never has to go out again */
+    conn->got_bytes = true;
     size_t left = conn->held.n ? bytes.n : connection_digest(conn, bytes);
     if (left && buffer_append(&conn->held, span_from(bytes, bytes.n - left)) != 0) {
         struct fail fail;
@@ -611,7 +673,7 @@ static void on_stream_eof(void *up)
         if (http_answer_eof(&conn->answer) == ANSWER_END)
             connection_answered(conn, true);
         else
-            connection_failed(conn, &conn->answer.fail);
+            connection_broken(conn);
         return;
     }
     struct fail fail;
@@ -622,45 +684,67 @@ static void on_stream_eof(void *up)
 
 static void on_stream_fail(void *up, const struct fail *fail) { connection_failed(up, fail); }
 
-/* The queue, whole, becomes what is being sent. */
-static void take_queue(struct upstream_call *call)
+static void connection_written(struct connection *conn);
+
+/* An owed on_drain comes from on_written. */
+static void connection_write(struct connection *conn, const struct span *pieces, size_t n)
 {
-    struct buffer empty = call->sending;
-    assert(empty.n == 0);
-    call->sending = call->queue;
-    call->queue = empty;
+    const struct streamed_body *s = conn->call->streamed;
+    conn->writing = true;
+    if (s && s->above)
+        byte_stream_write(conn->stream, pieces, n);
+    else if (byte_stream_write_now(conn->stream, pieces, n))
+        connection_written(conn);
 }
 
-/* What waits of a streamed body goes out. */
+/* What waits of a streamed body goes out: the queue, whole, becomes what is being sent. */
+static struct span take_queue(struct streamed_body *s)
+{
+    struct buffer empty = s->sending;
+    assert(empty.n == 0);
+    s->sending = s->queue;
+    s->queue = empty;
+    return buffer_span(&s->sending);
+}
+
 static void send_queue(struct connection *conn, struct upstream_call *call)
 {
-    take_queue(call);
-    struct span piece = buffer_span(&call->sending);
+    struct span piece = take_queue(call->streamed);
     call->sent += piece.n;
-    conn->writing = true;
-    byte_stream_write(conn->stream, &piece, 1);
+    connection_write(conn, &piece, 1);
+}
+
+/* Nothing is on its way any more. Calls nobody back: it may be the starter of the write whom this
+ * is about. */
+static void connection_written(struct connection *conn)
+{
+    struct upstream_call *call = conn->call;
+    struct streamed_body *s = call ? call->streamed : NULL;
+    conn->writing = false;
+    if (s) {
+        buffer_shrink(&s->sending, BODY_KEEP);
+        conn->written = s->ended && !s->queue.n;
+    } else {
+        conn->written = true;
+    }
+    if (call && call->phase == CALL_SENT)
+        call_clock(call, call->first_byte_ms);
 }
 
 static void on_stream_written(void *up)
 {
     struct connection *conn = up;
     struct upstream_call *call = conn->call;
-    conn->writing = false;
-    if (call && call->streamed) {
-        buffer_shrink(&call->sending, BODY_KEEP);
-        if (call->queue.n) {
-            send_queue(conn, call);
+    struct streamed_body *s = call ? call->streamed : NULL;
+    connection_written(conn);
+    if (s && s->queue.n) {
+        send_queue(conn, call);
+        if (conn->writing)
             return;
-        }
-        conn->written = call->body_ended;
-    } else {
-        conn->written = true;
     }
-    if (call && call->phase == CALL_SENT)
-        call_clock(call, call->first_byte_ms);
-    if (call && call->above) { /* last: it may send, or cancel */
-        call->above = false;
-        call->body_handler.on_drain(call->handler.owner);
+    if (s && s->above) { /* last: it may send, or cancel */
+        s->above = false;
+        s->handler.on_drain(call->handler.owner);
     }
 }
 
@@ -676,16 +760,13 @@ static void connection_send(struct connection *conn, struct upstream_call *call)
     call->phase = CALL_SENT;
     call->progress = UINT64_MAX;
     http_answer_reset(&conn->answer, call->is_head_method);
-    conn->answer.as_it_is = call->streamed;
+    conn->answer.as_it_is = call->streamed != NULL;
     call_clock(call, call->first_byte_ms);
-    if (call->streamed) { /* what came of the body meanwhile goes with the head */
-        take_queue(call);
-        call->body = buffer_span(&call->sending);
-    }
+    if (call->streamed) /* what came of the body meanwhile goes with the head */
+        call->body = take_queue(call->streamed);
     struct span pieces[2] = {buffer_span(&call->head), call->body};
     call->sent = pieces[0].n + pieces[1].n;
-    conn->writing = true;
-    byte_stream_write(conn->stream, pieces, call->body.n ? 2 : 1);
+    connection_write(conn, pieces, call->body.n ? 2 : 1);
     if (call->paused)
         byte_stream_read_stop(conn->stream);
 }
@@ -710,18 +791,25 @@ static const struct byte_stream_events stream_events = {
     on_stream_open,    on_stream_read, on_stream_read_done, on_stream_eof,
     on_stream_written, on_stream_fail, on_stream_closed};
 
+/* What its sockets are called in sentences. False when memory is short. */
+static bool name_proxy(struct pool *pool)
+{
+    char at[LABEL_MAX];
+    net_label(at, sizeof at, pool->proxy.host.p, pool->proxy.port);
+    if (!pool->proxy_label)
+        pool->proxy_label = arena_printf(&pool->arena, "the proxy %s", at).p;
+    return pool->proxy_label != NULL;
+}
+
 /* Socket, then what the site's settings put above it. NULL when memory is short. */
 static struct byte_stream *stack_streams(struct pool *pool)
 {
     struct net *net = &pool->upstream->net;
-    char label[LABEL_MAX], proxy_host[256];
     struct byte_stream *below, *above;
     if (pool->proxy.kind != PROXY_NONE) {
-        char at[LABEL_MAX - 16];
-        snprintf(proxy_host, sizeof proxy_host, "%.*s", SPAN_ARGS(pool->proxy.host));
-        net_label(at, sizeof at, proxy_host, pool->proxy.port);
-        snprintf(label, sizeof label, "the proxy %s", at);
-        below = net_socket_create(net, proxy_host, pool->proxy.port, label);
+        if (!name_proxy(pool))
+            return NULL;
+        below = net_socket_create(net, pool->proxy.host.p, pool->proxy.port, pool->proxy_label);
         above = below ? net_proxy_create(net, below, &pool->proxy, pool->host, pool->port) : NULL;
         if (below && !above)
             byte_stream_discard(below);
@@ -734,7 +822,8 @@ static struct byte_stream *stack_streams(struct pool *pool)
     if (!below || !pool->tls)
         return below;
     struct net_tls_settings settings = {.host = pool->host,
-                                        .session_key = pool->label,
+                                        .label = pool->label,
+                                        .session_key = pool->session_key,
                                         .ca_file = pool->ca_file,
                                         .sessions = pool->upstream->sessions,
                                         .trust = pool->trust};
@@ -752,10 +841,8 @@ static void call_open(struct upstream_call *call)
     struct byte_stream *stream = conn ? stack_streams(pool) : NULL;
     call->phase = CALL_OPENING;
     if (!stream) {
-        struct fail fail;
         free(conn);
-        fail_memory(&fail);
-        call_doom(call, &fail);
+        call_doom(call);
         return;
     }
     conn->magic = CONNECTION_MAGIC;
@@ -765,6 +852,7 @@ static void call_open(struct upstream_call *call)
     conn->call = call;
     call->conn = conn;
     http_answer_init(&conn->answer, pool->label);
+    conn->answer.spare = &pool->upstream->head_room;
     buffer_init(&conn->held, 2 * NET_BUFFER_SIZE);
     TAILQ_INSERT_TAIL(&pool->connections, conn, link);
     pool->open++;
@@ -813,28 +901,6 @@ static void pool_advance(struct pool *pool)
     }
 }
 
-static void key_span(struct buffer *key, struct span s)
-{
-    buffer_append(key, s);
-    buffer_char(key, '\0');
-}
-
-static int pool_key(struct buffer *key, const struct site_config *site, struct span account)
-{
-    key_span(key, site->tls ? SPAN("https") : SPAN("http"));
-    key_span(key, site->host);
-    buffer_printf(key, "%d %d %d", site->port, (int)site->proxy.kind, site->proxy.port);
-    buffer_char(key, '\0');
-    if (site->proxy.kind != PROXY_NONE) {
-        key_span(key, site->proxy.host);
-        key_span(key, site->proxy.user);
-        key_span(key, site->proxy.password);
-    }
-    key_span(key, site->ca_file);
-    key_span(key, account);
-    return key->error;
-}
-
 static const char *keep(struct arena *arena, struct span s, bool *ok)
 {
     struct span copy = arena_dup(arena, s);
@@ -856,7 +922,25 @@ static struct tls_trust **trust_for(struct upstream *u, struct span ca_file)
     return slot ? &slot->trust : NULL;
 }
 
-static struct pool *pool_create(struct upstream *u, const struct site_config *site, struct span key)
+/*
+ * Who resumes a TLS session tells the server that he is who had the one before. So accounts, and
+ * ways of one account through different proxies, keep their sessions apart as they keep their
+ * connections apart. (Not so pictures: their pools are made for one call, and nobody's.)
+ */
+static const char *session_key(struct pool *pool, struct span account)
+{
+    if (pool->only)
+        return arena_printf(&pool->arena, "%s for pictures", pool->label).p;
+    if (pool->proxy.kind == PROXY_NONE)
+        return arena_printf(&pool->arena, "%s as %.*s", pool->label, SPAN_ARGS(account)).p;
+    return arena_printf(&pool->arena, "%s as %.*s through %d %.*s:%d %.*s", pool->label,
+                        SPAN_ARGS(account), (int)pool->proxy.kind, SPAN_ARGS(pool->proxy.host),
+                        pool->proxy.port, SPAN_ARGS(pool->proxy.user))
+        .p;
+}
+
+static struct pool *pool_create(struct upstream *u, const struct site_config *site,
+                                struct span account)
 {
     struct pool *pool = calloc(1, sizeof *pool);
     if (!pool)
@@ -865,7 +949,7 @@ static struct pool *pool_create(struct upstream *u, const struct site_config *si
     char label[LABEL_MAX];
     arena_init(&pool->arena);
     pool->upstream = u;
-    pool->key = span_of(keep(&pool->arena, key, &ok), key.n);
+    pool->account = span_of(keep(&pool->arena, account, &ok), account.n);
     pool->host = keep(&pool->arena, site->host, &ok);
     pool->ca_file = keep(&pool->arena, site->ca_file, &ok);
     pool->tls = site->tls;
@@ -878,8 +962,9 @@ static struct pool *pool_create(struct upstream *u, const struct site_config *si
     if (ok)
         net_label(label, sizeof label, pool->host, pool->port);
     pool->label = ok ? keep(&pool->arena, span_str(label), &ok) : NULL;
+    pool->session_key = ok ? session_key(pool, account) : NULL;
     pool->trust = trust_for(u, site->ca_file);
-    if (!ok || !pool->trust) {
+    if (!ok || !pool->session_key || !pool->trust) {
         arena_free(&pool->arena);
         free(pool);
         return NULL;
@@ -890,23 +975,35 @@ static struct pool *pool_create(struct upstream *u, const struct site_config *si
     return pool;
 }
 
+static bool same_proxy(const struct proxy_config *a, const struct proxy_config *b)
+{
+    if (a->kind != b->kind || a->port != b->port)
+        return false;
+    return a->kind == PROXY_NONE || (span_eq(a->host, b->host) && span_eq(a->user, b->user) &&
+                                     span_eq(a->password, b->password));
+}
+
+/* What keeps connections apart. */
+static bool pool_is_for(const struct pool *pool, const struct site_config *site,
+                        struct span account)
+{
+    return pool->port == site->port && pool->tls == site->tls && span_eq(pool->account, account) &&
+           span_eq(span_str(pool->host), site->host) && same_proxy(&pool->proxy, &site->proxy) &&
+           span_eq(span_str(pool->ca_file), site->ca_file);
+}
+
 /* Found or made; counted as used by the caller. NULL when memory is short. */
 static struct pool *pool_for(struct upstream *u, const struct site_config *site,
                              struct span account)
 {
-    struct buffer key;
-    struct pool *pool = NULL;
-    buffer_init(&key, 64 * 1024);
-    if (pool_key(&key, site, account) == 0) {
-        SLIST_FOREACH(pool, &u->pools, link)
-        {
-            if (span_eq(pool->key, buffer_span(&key)))
-                break;
-        }
-        if (!pool)
-            pool = pool_create(u, site, buffer_span(&key));
+    struct pool *pool;
+    SLIST_FOREACH(pool, &u->pools, link)
+    {
+        if (pool_is_for(pool, site, account))
+            break;
     }
-    buffer_free(&key);
+    if (!pool)
+        pool = pool_create(u, site, account);
     if (!pool)
         return NULL;
     pool->users++;
@@ -919,31 +1016,30 @@ static struct pool *pool_for(struct upstream *u, const struct site_config *site,
 
 /* ---- what upstream.h promises ---- */
 
-/* Takes over `head`. */
+/* Takes over the head and the streamed body of `like`, also when it fails. */
 static struct upstream_call *call_start(struct upstream *u, const struct site_config *site,
-                                        struct span account_name, struct buffer head,
-                                        const struct upstream_call *like, struct fail *fail)
+                                        struct span account_name, struct upstream_call like,
+                                        struct fail *fail)
 {
-    struct upstream_call *call = calloc(1, sizeof *call);
+    struct upstream_call *call = malloc(sizeof *call);
     struct pool *pool = call ? pool_for(u, site, account_name) : NULL;
+    if (pool && deadlines_join(&u->deadlines)) {
+        pool_release(pool);
+        pool = NULL;
+    }
     if (!pool) {
-        buffer_free(&head);
+        free_head(&like.head);
+        streamed_free(like.streamed);
         free(call);
         fail_memory(fail);
         return NULL;
     }
-    *call = *like;
+    *call = like;
     call->magic = CALL_MAGIC;
     call->pool = pool;
-    call->head = head;
-    buffer_init(&call->sending, BODY_QUEUE_MAX);
-    buffer_init(&call->queue, BODY_QUEUE_MAX);
     call->connect_ms = site->connect_timeout_ms;
     call->first_byte_ms = site->first_byte_timeout_ms;
     call->idle_ms = site->idle_timeout_ms;
-    uv_timer_init(u->net.loop, &call->timer);
-    call->timer.data = call;
-    net_hold(&u->net);
     u->calls++;
     u->counters.requests++;
     TAILQ_INSERT_TAIL(&pool->waiting, call, waiting);
@@ -958,22 +1054,20 @@ struct upstream_call *upstream_start(struct upstream *u, const struct site_confi
                                      const struct upstream_handler *handler, struct fail *fail)
 {
     assert(u->magic == UPSTREAM_MAGIC && !u->closing);
-    struct buffer head;
+    struct upstream_call like = {.handler = *handler, .body = request->body};
     struct site_config other;
     if (request->origin.n) {
         if (other_origin(site, request->origin, &other, fail))
             return NULL;
         site = &other;
     }
-    buffer_init(&head, REQUEST_HEAD_MAX);
-    if (http_request_write(&head, request, site->host_header, site->settings.prefix, fail) != 0) {
-        buffer_free(&head);
+    like.is_head_method = strcmp(request->method, "HEAD") == 0;
+    buffer_init(&like.head, REQUEST_HEAD_MAX);
+    if (http_request_write(&like.head, request, site->host_header, site->settings.prefix, fail)) {
+        free_head(&like.head);
         return NULL;
     }
-    const struct upstream_call like = {.handler = *handler,
-                                       .body = request->body,
-                                       .is_head_method = strcmp(request->method, "HEAD") == 0};
-    return call_start(u, site, account_name, head, &like, fail);
+    return call_start(u, site, account_name, like, fail);
 }
 
 struct upstream_call *upstream_open(struct upstream *u, const struct site_config *site,
@@ -983,49 +1077,59 @@ struct upstream_call *upstream_open(struct upstream *u, const struct site_config
                                     struct fail *fail)
 {
     assert(u->magic == UPSTREAM_MAGIC && !u->closing && body_handler->on_drain);
-    struct buffer head;
-    buffer_init(&head, REQUEST_HEAD_MAX);
-    if (http_head_write(&head, request, site->host_header, site->settings.prefix, fail) != 0) {
-        buffer_free(&head);
+    struct upstream_call like = {.handler = *handler,
+                                 .is_head_method = span_eq(request->method, SPAN("HEAD"))};
+    buffer_init(&like.head, REQUEST_HEAD_MAX);
+    if (http_head_write(&like.head, request, site->host_header, site->settings.prefix, fail)) {
+        free_head(&like.head);
         return NULL;
     }
-    const struct upstream_call like = {.handler = *handler,
-                                       .body_handler = *body_handler,
-                                       .streamed = true,
-                                       .chunked = request->length == HTTP_CHUNKED_BODY,
-                                       .body_ended =
-                                           request->length == HTTP_NO_BODY || request->length == 0,
-                                       .is_head_method = span_eq(request->method, SPAN("HEAD"))};
-    return call_start(u, site, account_name, head, &like, fail);
+    like.streamed = calloc(1, sizeof *like.streamed);
+    if (!like.streamed) {
+        free_head(&like.head);
+        fail_memory(fail);
+        return NULL;
+    }
+    like.streamed->handler = *body_handler;
+    like.streamed->chunked = request->length == HTTP_CHUNKED_BODY;
+    like.streamed->ended = request->length == HTTP_NO_BODY || request->length == 0;
+    buffer_init(&like.streamed->sending, BODY_QUEUE_MAX);
+    buffer_init(&like.streamed->queue, BODY_QUEUE_MAX);
+    return call_start(u, site, account_name, like, fail);
 }
 
 size_t upstream_send(struct upstream_call *call, struct span piece, bool last)
 {
-    assert(call->magic == CALL_MAGIC && call->streamed && !call->body_ended);
+    struct streamed_body *s = call->streamed;
     struct connection *conn = call->conn;
-    call->body_ended = last;
-    if (call->chunked)
-        http_chunk_write(&call->queue, piece, last);
+    assert(call->magic == CALL_MAGIC && s && !s->ended);
+    s->ended = last;
+    if (s->chunked)
+        http_chunk_write(&s->queue, piece, last);
     else
-        buffer_append(&call->queue, piece);
-    if (call->queue.error) { /* half a body must not look like a whole one */
-        struct fail fail;
-        fail_memory(&fail);
-        call_doom(call, &fail);
+        buffer_append(&s->queue, piece);
+    if (s->queue.error) { /* half a body must not look like a whole one */
+        call_doom(call);
         return 0;
     }
     if (conn && call->phase >= CALL_SENT && !conn->writing) {
-        if (call->queue.n) {
+        if (s->queue.n) {
             call_clock(call, call->phase == CALL_SENT ? call->first_byte_ms : call->idle_ms);
             send_queue(conn, call);
         } else if (last) {
             conn->written = true;
         }
     }
-    size_t waiting = call->queue.n + (conn && conn->writing ? byte_stream_unsent(conn->stream) : 0);
+    size_t waiting = s->queue.n + (conn && conn->writing ? byte_stream_unsent(conn->stream) : 0);
     if (waiting > UPSTREAM_HIGH_WATER)
-        call->above = true;
+        s->above = true;
     return waiting;
+}
+
+bool upstream_has_sent(const struct upstream_call *call)
+{
+    const struct connection *conn = call->conn;
+    return conn && conn->got_bytes && conn->written;
 }
 
 void upstream_pause(struct upstream_call *call)
@@ -1100,6 +1204,7 @@ static void on_drained(struct net *net)
         free(slot);
     }
     tls_sessions_destroy(u->sessions);
+    http_head_room_free(u->head_room);
     free(u->net.read_buffer);
     free(u->net.plain_buffer);
     u->magic = 0;
@@ -1108,10 +1213,37 @@ static void on_drained(struct net *net)
         closed(arg);
 }
 
-static void on_sweep_closed(uv_handle_t *handle)
+static void on_timer_closed(uv_handle_t *handle)
 {
     struct upstream *u = handle->data;
     net_release(&u->net);
+}
+
+static void on_turns_closed(void *arg)
+{
+    struct upstream *u = arg;
+    net_release(&u->net);
+}
+
+/* Who was at a handshake that ran on the thread has left his place now. */
+static void on_thread_closed(void *arg)
+{
+    struct upstream *u = arg;
+    handshake_turns_close(u->net.turns, on_turns_closed, u);
+}
+
+static void on_unused_thread_closed(void *arg) {}
+
+/* Both or none. */
+static bool create_handshakes(struct net *net)
+{
+    net->thread = handshake_thread_create(net->loop);
+    if (!net->thread)
+        return false;
+    net->turns = handshake_turns_create(net->loop);
+    if (!net->turns)
+        handshake_thread_close(net->thread, on_unused_thread_closed, NULL);
+    return net->turns != NULL;
 }
 
 struct upstream *upstream_create(uv_loop_t *loop)
@@ -1124,7 +1256,8 @@ struct upstream *upstream_create(uv_loop_t *loop)
     u->net.read_buffer = malloc(NET_BUFFER_SIZE);
     u->net.plain_buffer = malloc(NET_BUFFER_SIZE);
     u->sessions = tls_sessions_create();
-    if (!u->net.read_buffer || !u->net.plain_buffer || !u->sessions) {
+    if (!u->net.read_buffer || !u->net.plain_buffer || !u->sessions ||
+        !create_handshakes(&u->net)) {
         if (u->sessions)
             tls_sessions_destroy(u->sessions);
         free(u->net.read_buffer);
@@ -1134,8 +1267,11 @@ struct upstream *upstream_create(uv_loop_t *loop)
     }
     TAILQ_INIT(&u->parked);
     uv_timer_init(loop, &u->sweep);
-    u->sweep.data = u;
-    net_hold(&u->net);
+    uv_timer_init(loop, &u->clock);
+    u->sweep.data = u->clock.data = u;
+    net_hold(&u->net); /* the sweep */
+    net_hold(&u->net); /* the clock */
+    net_hold(&u->net); /* the handshakes */
     return u;
 }
 
@@ -1148,5 +1284,7 @@ void upstream_destroy(struct upstream *u, void (*closed)(void *), void *arg)
     struct connection *conn;
     while ((conn = TAILQ_FIRST(&u->parked)))
         connection_close(conn);
-    uv_close((uv_handle_t *)&u->sweep, on_sweep_closed);
+    uv_close((uv_handle_t *)&u->sweep, on_timer_closed);
+    uv_close((uv_handle_t *)&u->clock, on_timer_closed);
+    handshake_thread_close(u->net.thread, on_thread_closed, u);
 }

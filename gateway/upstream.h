@@ -57,11 +57,11 @@ void upstream_destroy(struct upstream *, void (*closed)(void *), void *arg);
 /* Closes idle connections of sites that are gone or changed (after a reload). */
 void upstream_forget_idle(struct upstream *);
 
-/* Starts a request. The request's spans must live until on_end or cancel. `site` is kept alive by
- * the caller (config reference). `account_name` separates pools. Never calls back before it
- * returns. NULL with fail when memory is short, or the request's other origin is none. Adds Host,
- * User-Agent (dragoman/VERSION), Accept-Encoding: identity, Content-Length (with a body, and for
- * POST/PUT/PATCH) and Connection: keep-alive. */
+/* Starts a request. The request's spans must live until on_end or cancel, or upstream_has_sent.
+ * `site` is kept alive by the caller (config reference). `account_name` separates pools. Never
+ * calls back before it returns. NULL with fail when memory is short, or the request's other origin
+ * is none. Adds Host, User-Agent (dragoman/VERSION), Accept-Encoding: identity, Content-Length
+ * (with a body, and for POST/PUT/PATCH) and Connection: keep-alive. */
 struct upstream_call *upstream_start(struct upstream *, const struct site_config *site,
                                      struct span account_name, const struct site_request *,
                                      const struct upstream_handler *, struct fail *);
@@ -77,6 +77,8 @@ struct upstream_call *upstream_open(struct upstream *, const struct site_config 
  * that wait to leave: above UPSTREAM_HIGH_WATER the caller should stop until on_drain. While
  * nothing waits and the body has not ended, first_byte_timeout stands still. */
 size_t upstream_send(struct upstream_call *, struct span piece, bool last);
+/* An answer comes, and the whole request has left: its spans are not looked at any more. */
+bool upstream_has_sent(const struct upstream_call *);
 /* Stops and starts reading from the site's socket (back-pressure). While paused the idle clock
  * stands still. */
 void upstream_pause(struct upstream_call *);

@@ -89,6 +89,8 @@ static void stream_error(struct answer_writer *w, const struct fail *fail)
     struct buffer object;
     buffer_init(&object, ERROR_OBJECT_MAX);
     error_object(&object, fail);
+    if (object.error) /* nothing is better than half of it */
+        STREAM_OF(w)->out->error = object.error;
     chunk_emitter_error(STREAM_OF(w)->emitter, STREAM_OF(w)->out, buffer_span(&object));
     buffer_free(&object);
 }

@@ -291,11 +291,13 @@ static int put_piece(struct messages_writer *m, struct span text)
 }
 
 /* A number that is out of the parser's range (1e999) is JSON, and left as such in the stream. */
-static bool is_object(struct span text)
+static bool is_object(struct messages_writer *m, struct span text)
 {
     struct json_parser *json = text.n ? json_parser_create(text.n + JSON_PADDING) : NULL;
     struct json root;
     int result = json ? json_parse(json, text, &root) : JSON_NOMEM;
+    if (text.n && result == JSON_NOMEM)
+        m->out->error = BUFFER_NOMEM;
     bool object =
         result == JSON_NUMBER ? json_check_object(text) : !result && json_is(root, JSON_OBJECT);
     json_parser_destroy(json);
@@ -308,7 +310,7 @@ static void write_input(struct messages_writer *m)
     struct span text = span_trim(buffer_span(&m->argument));
     if (text.n)
         json_mend_surrogates(m->argument.p, m->argument.n);
-    bool good = is_object(text);
+    bool good = is_object(m, text);
     struct json_writer w = {m->out, true};
     if (good || !text.n) {
         json_member_raw(&w, "input", good ? text : SPAN("{}"));

@@ -475,7 +475,8 @@ static int unwrap_custom(struct item *item)
     struct json_parser *json = json_parser_create(text->n + JSON_PADDING);
     if (!json)
         return BUFFER_NOMEM;
-    if (json_parse(json, buffer_span(text), &root) == JSON_OK) {
+    int error = json_parse(json, buffer_span(text), &root);
+    if (error == JSON_OK) {
         struct span input = json_get_text(root, "input");
         if (input.p) { /* shorter than what it stood in */
             memcpy(text->p, input.p, input.n);
@@ -483,7 +484,7 @@ static int unwrap_custom(struct item *item)
         }
     }
     json_parser_destroy(json);
-    return 0;
+    return error == JSON_NOMEM ? BUFFER_NOMEM : 0;
 }
 
 /* Services without arguments to tell say nothing at all; clients parse what they get. */

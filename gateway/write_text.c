@@ -195,7 +195,7 @@ static int whole_finish(struct answer_writer *w, int choice, const struct finish
 {
     struct text_choice *c = choice_of((struct text_writer *)w, choice);
     if (!c)
-        return -1;
+        return BUFFER_NOMEM;
     c->reason = finish_reason(note->reason);
     return 0;
 }
@@ -220,8 +220,9 @@ static int whole_end(struct answer_writer *w, const struct usage_counts *usage, 
     struct text_writer *t = (struct text_writer *)w;
     struct json_writer j = open_object(t, body);
     for (int i = 0; i < EMITTER_CHOICES; i++) {
-        if (t->choices[i] && write_whole_choice(t, &j, i))
-            return -1;
+        int error = t->choices[i] ? write_whole_choice(t, &j, i) : 0;
+        if (error)
+            return error;
     }
     json_end_array(&j);
     write_usage(&j, usage);

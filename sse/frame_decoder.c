@@ -221,8 +221,9 @@ static enum frame_result sse_next(struct frame_decoder *d, struct span *rest, st
                 return FRAME_READY;
             continue;
         }
-        if (sse_field(d, line))
-            return broken(d, d->gather.error ? d->gather.error : BUFFER_FULL);
+        int error = sse_field(d, line);
+        if (error)
+            return broken(d, error);
     }
     /* The input is used up: what pointed into it must be kept. */
     if (r == FRAME_MORE && keep_direct(d))
@@ -354,8 +355,9 @@ static enum frame_result end_of_lines(struct frame_decoder *d, struct frame *fra
     }
     if (line.n) {
         skip_byte_order_mark(d, &line);
-        if (sse_field(d, line))
-            return broken(d, BUFFER_FULL);
+        int error = sse_field(d, line);
+        if (error)
+            return broken(d, error);
     }
     d->line_done = true;
     return sse_dispatch(d, frame) ? FRAME_READY : FRAME_MORE;

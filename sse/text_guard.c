@@ -192,5 +192,7 @@ void json_member_repaired(struct json_writer *w, const char *key, struct span te
     struct buffer scratch;
     buffer_init(&scratch, 3 * text.n + 3);
     json_member(w, key, utf8_repair(text, &scratch));
+    if (scratch.error && !w->out->error)
+        w->out->error = scratch.error;
     buffer_free(&scratch);
 }

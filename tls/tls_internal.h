@@ -25,7 +25,13 @@
 /* Bytes from the kernel: needs no state, so any thread may use it. */
 int tls_random(void *unused, unsigned char *out, size_t n);
 
-const mbedtls_x509_crt *tls_trust_chain(const struct tls_trust *);
+/* See tls_config.c. Both initialise `config`, also when they fail (memory). */
+int tls_config_client(mbedtls_ssl_config *config, mbedtls_x509_crt *roots);
+int tls_config_server(mbedtls_ssl_config *config, mbedtls_x509_crt *chain, mbedtls_pk_context *key,
+                      mbedtls_ssl_ticket_context *tickets);
+
+/* Shared by connections on any thread, and never changed. */
+const mbedtls_ssl_config *tls_trust_config(const struct tls_trust *);
 /* Tells trust stores apart in the session cache. */
 uint64_t tls_trust_id(const struct tls_trust *);
 void tls_trust_ref(struct tls_trust *);
@@ -33,16 +39,14 @@ void tls_trust_ref(struct tls_trust *);
 /* A copy of the stored session, to be freed by the caller; false when there is none. */
 bool tls_sessions_get(struct tls_sessions *, uint64_t trust, const char *key,
                       mbedtls_ssl_session *copy);
-/* Takes a copy of what the handshake left. */
+/* Takes a copy. */
 void tls_sessions_put(struct tls_sessions *, uint64_t trust, const char *key,
-                      const mbedtls_ssl_context *);
+                      const mbedtls_ssl_session *);
 void tls_sessions_drop(struct tls_sessions *, uint64_t trust, const char *key);
 enum tls_count { TLS_COUNT_FULL, TLS_COUNT_RESUMED, TLS_COUNT_FAILED };
 void tls_sessions_count(struct tls_sessions *, enum tls_count);
 
-mbedtls_x509_crt *tls_identity_chain(struct tls_identity *);
-mbedtls_pk_context *tls_identity_key(struct tls_identity *);
-mbedtls_ssl_ticket_context *tls_identity_tickets(struct tls_identity *);
+const mbedtls_ssl_config *tls_identity_config(const struct tls_identity *);
 void tls_identity_ref(struct tls_identity *);
 
 /* Does the certificate name this IP literal or DNS name? tls/tls_names.c */

@@ -34,6 +34,7 @@ struct tls_trust {
     uint64_t id;
     char *ca_file;
     mbedtls_x509_crt chain;
+    mbedtls_ssl_config config; /* of all clients that trust it */
     struct tls_trust *next;
 };
 
@@ -58,6 +59,7 @@ static const char *system_bundle(void)
 
 static void trust_free(struct tls_trust *t)
 {
+    mbedtls_ssl_config_free(&t->config);
     mbedtls_x509_crt_free(&t->chain);
     free(t->ca_file);
     free(t);
@@ -86,6 +88,11 @@ static struct tls_trust *trust_load(const char *ca_file, struct fail *fail)
         return NULL;
     }
     mbedtls_x509_crt_init(&t->chain);
+    if (tls_config_client(&t->config, &t->chain)) {
+        fail_memory(fail);
+        trust_free(t);
+        return NULL;
+    }
     if (!bundle && !*ca_file) {
         fail_set(fail, FAIL_UNREACHABLE,
                  "this machine has no trusted certificates: install the package ca-certificates, "
@@ -102,27 +109,46 @@ static struct tls_trust *trust_load(const char *ca_file, struct fail *fail)
     return t;
 }
 
+/* The store with one more user; NULL when there is none. */
+static struct tls_trust *find_store(const char *ca_file)
+{
+    struct tls_trust *t = stores;
+    while (t && strcmp(t->ca_file, ca_file) != 0)
+        t = t->next;
+    if (t)
+        t->refs++;
+    return t;
+}
+
+/* Loading takes some 20 ms, so it happens outside the lock: who only takes or gives back a
+ * reference (the loop) never waits for it. When two load the same, the second one finds the first
+ * one's. */
 struct tls_trust *tls_trust_get(const char *ca_file, struct fail *fail)
 {
-    struct tls_trust *t;
     ca_file = ca_file ? ca_file : "";
     pthread_mutex_lock(&lock);
 #if MBEDTLS_VERSION_MAJOR >= 3
     psa_crypto_init();
 #endif
-    for (t = stores; t && strcmp(t->ca_file, ca_file) != 0; t = t->next)
-        ;
-    if (!t) {
-        t = trust_load(ca_file, fail);
-        if (t) {
-            t->id = ++last_store_id;
-            t->next = stores;
-            stores = t;
-        }
-    }
-    if (t)
-        t->refs++;
+    struct tls_trust *t = find_store(ca_file);
     pthread_mutex_unlock(&lock);
+    if (t)
+        return t;
+    struct tls_trust *loaded = trust_load(ca_file, fail);
+    if (!loaded)
+        return NULL;
+    pthread_mutex_lock(&lock);
+    t = find_store(ca_file);
+    if (!t) {
+        loaded->id = ++last_store_id;
+        loaded->refs = 1;
+        loaded->next = stores;
+        stores = loaded;
+    }
+    pthread_mutex_unlock(&lock);
+    if (!t)
+        return loaded;
+    trust_free(loaded);
     return t;
 }
 
@@ -138,26 +164,30 @@ void tls_trust_release(struct tls_trust *t)
     if (!t)
         return;
     pthread_mutex_lock(&lock);
-    if (--t->refs == 0) {
+    bool last = --t->refs == 0;
+    if (last) {
         struct tls_trust **at = &stores;
         while (*at != t)
             at = &(*at)->next;
         *at = t->next;
-        trust_free(t);
     }
     pthread_mutex_unlock(&lock);
+    if (last)
+        trust_free(t);
 }
 
-const mbedtls_x509_crt *tls_trust_chain(const struct tls_trust *t) { return &t->chain; }
+const mbedtls_ssl_config *tls_trust_config(const struct tls_trust *t) { return &t->config; }
 uint64_t tls_trust_id(const struct tls_trust *t) { return t->id; }
 
 /* ---- sessions ---- */
 
+/* As mbedTLS writes a session down: taking it up again needs no copy of a copy. */
 struct stored_session {
     uint64_t trust;
-    char *key;
-    mbedtls_ssl_session session;
     struct stored_session *next; /* newest first */
+    char *key;
+    size_t n;
+    unsigned char bytes[];
 };
 
 struct tls_sessions {
@@ -177,7 +207,7 @@ struct tls_sessions *tls_sessions_create(void)
 
 static void stored_free(struct stored_session *e)
 {
-    mbedtls_ssl_session_free(&e->session);
+    explicit_bzero(e->bytes, e->n);
     free(e->key);
     free(e);
 }
@@ -223,28 +253,12 @@ static struct stored_session **find(struct tls_sessions *s, uint64_t trust, cons
     return at;
 }
 
-/* mbedTLS copies sessions only through a context or their serialised form; the latter needs no
- * context. */
-static int session_copy(const mbedtls_ssl_session *from, mbedtls_ssl_session *to)
-{
-    size_t n = 0;
-    mbedtls_ssl_session_save(from, NULL, 0, &n);
-    unsigned char *bytes = n ? malloc(n) : NULL;
-    int bad = -1;
-    if (bytes && mbedtls_ssl_session_save(from, bytes, n, &n) == 0)
-        bad = mbedtls_ssl_session_load(to, bytes, n);
-    if (bytes)
-        explicit_bzero(bytes, n);
-    free(bytes);
-    return bad;
-}
-
 bool tls_sessions_get(struct tls_sessions *s, uint64_t trust, const char *key,
                       mbedtls_ssl_session *copy)
 {
     pthread_mutex_lock(&s->lock);
-    struct stored_session *e = *find(s, trust, key);
-    bool good = e && session_copy(&e->session, copy) == 0;
+    const struct stored_session *e = *find(s, trust, key);
+    bool good = e && mbedtls_ssl_session_load(copy, e->bytes, e->n) == 0;
     pthread_mutex_unlock(&s->lock);
     return good;
 }
@@ -259,20 +273,28 @@ static void drop_locked(struct tls_sessions *s, struct stored_session **at)
     stored_free(e);
 }
 
-void tls_sessions_put(struct tls_sessions *s, uint64_t trust, const char *key,
-                      const mbedtls_ssl_context *ssl)
+static struct stored_session *write_down(const mbedtls_ssl_session *session, const char *key)
 {
-    struct stored_session *e = calloc(1, sizeof *e);
-    if (!e || !(e->key = strdup(key))) {
-        free(e);
+    size_t n = 0;
+    mbedtls_ssl_session_save(session, NULL, 0, &n);
+    struct stored_session *e = n ? calloc(1, sizeof *e + n) : NULL;
+    if (!e)
+        return NULL;
+    e->n = n;
+    e->key = strdup(key);
+    if (e->key && mbedtls_ssl_session_save(session, e->bytes, n, &n) == 0)
+        return e;
+    stored_free(e);
+    return NULL;
+}
+
+void tls_sessions_put(struct tls_sessions *s, uint64_t trust, const char *key,
+                      const mbedtls_ssl_session *session)
+{
+    struct stored_session *e = write_down(session, key);
+    if (!e)
         return;
-    }
-    mbedtls_ssl_session_init(&e->session);
     e->trust = trust;
-    if (mbedtls_ssl_get_session(ssl, &e->session)) {
-        stored_free(e);
-        return;
-    }
     pthread_mutex_lock(&s->lock);
     drop_locked(s, find(s, trust, key));
     if (s->n >= SESSIONS_MAX) { /* the oldest goes */
@@ -301,6 +323,7 @@ struct tls_identity {
     mbedtls_x509_crt chain;
     mbedtls_pk_context key;
     mbedtls_ssl_ticket_context tickets;
+    mbedtls_ssl_config config;
 };
 
 static int identity_read(struct tls_identity *id, const char *cert_file, const char *key_file,
@@ -334,13 +357,16 @@ static int identity_read(struct tls_identity *id, const char *cert_file, const c
     if (r != 0)
         return fail_set(fail, FAIL_INTERNAL, "tls_key %s does not belong to the certificate in %s",
                         key_file, cert_file);
-    if (mbedtls_ssl_ticket_setup(&id->tickets, tls_random, NULL, MBEDTLS_CIPHER_AES_256_GCM, 86400))
+    if (mbedtls_ssl_ticket_setup(&id->tickets, tls_random, NULL, MBEDTLS_CIPHER_AES_256_GCM,
+                                 86400) ||
+        tls_config_server(&id->config, &id->chain, &id->key, &id->tickets))
         return fail_memory(fail);
     return 0;
 }
 
 static void identity_free(struct tls_identity *id)
 {
+    mbedtls_ssl_config_free(&id->config);
     mbedtls_ssl_ticket_free(&id->tickets);
     mbedtls_pk_free(&id->key);
     mbedtls_x509_crt_free(&id->chain);
@@ -359,6 +385,7 @@ struct tls_identity *tls_identity_load(const char *cert_file, const char *key_fi
     mbedtls_x509_crt_init(&id->chain);
     mbedtls_pk_init(&id->key);
     mbedtls_ssl_ticket_init(&id->tickets);
+    mbedtls_ssl_config_init(&id->config);
 #if MBEDTLS_VERSION_MAJOR >= 3
     psa_crypto_init();
 #endif
@@ -387,6 +414,4 @@ void tls_identity_release(struct tls_identity *id)
         identity_free(id);
 }
 
-mbedtls_x509_crt *tls_identity_chain(struct tls_identity *id) { return &id->chain; }
-mbedtls_pk_context *tls_identity_key(struct tls_identity *id) { return &id->key; }
-mbedtls_ssl_ticket_context *tls_identity_tickets(struct tls_identity *id) { return &id->tickets; }
+const mbedtls_ssl_config *tls_identity_config(const struct tls_identity *id) { return &id->config; }

@@ -1,69 +1,43 @@
 /*
  * tls/tls_stream.c - see tls_stream.h.
  *
- * mbedTLS asks for cipher text and hands it out through two callbacks; here they read a buffer and
- * append to another. The hard part is saying why a handshake failed: mbedTLS reports flags and
- * numbers, a person needs the certificate's names and dates.
+ * mbedTLS asks for cipher text and hands it out through two callbacks; here they read what was fed
+ * or lent and append to a buffer. The hard part is saying why a handshake failed: mbedTLS reports
+ * flags and numbers, a person needs the certificate's names and dates.
  *
  * Cost: an established stream holds mbedTLS's two record buffers of 16.4 KiB each (2.28 as Debian
- * builds it cannot shrink them); the peer's certificate is not kept, and the input buffer is given
- * back whenever it runs empty.
+ * builds it cannot shrink them), of which 24 KiB go back to the kernel until a large record needs
+ * them (tls_stream_rest), its keys (2 KiB) and this structure. The peer's certificate is not kept,
+ * and cipher text that is lent is not copied.
  */
+#include <assert.h>
+#include <mbedtls/platform.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "tls/tls_internal.h"
 
 enum { INPUT_LIMIT = 4 * 1024 * 1024, OUTPUT_LIMIT = 256 * 1024 * 1024, KEEP = 4096 };
+/* Small pieces of plain text are put together up to this, the most that a record holds. */
+enum { RECORD_MAX = 16 * 1024 };
 
 enum phase { PHASE_HANDSHAKE, PHASE_OPEN, PHASE_CLOSED, PHASE_FAILED };
 
 struct tls_stream {
     mbedtls_ssl_context ssl;
-    mbedtls_ssl_config config;
     struct tls_trust *trust;       /* client */
     struct tls_sessions *sessions; /* client; not owned */
     struct tls_identity *identity; /* server */
     char *host, *session_key;
     struct buffer input, output;
-    size_t input_at; /* consumed bytes of input */
+    size_t input_at;  /* consumed bytes of input */
+    struct span lent; /* comes behind input */
     enum phase phase;
-    bool input_ended, offered, resumed, ip_host, saw_input, certificate_seen;
-    char description[80];
+    bool input_ended, offered, resumed, resumable, ip_host, certificate_seen;
     struct fail fail;
 };
-
-/* Fastest first with what mbedTLS has: ChaCha20-Poly1305 beats its AES-GCM on every machine without
- * AES instructions and is close elsewhere. */
-static const int cipher_suites[] = {
-#if defined(MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256)
-    MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256,
-    MBEDTLS_TLS1_3_AES_128_GCM_SHA256,
-    MBEDTLS_TLS1_3_AES_256_GCM_SHA384,
-#endif
-    MBEDTLS_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-    MBEDTLS_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-    MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-    MBEDTLS_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-    MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-    MBEDTLS_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-    MBEDTLS_TLS_DHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-    MBEDTLS_TLS_DHE_RSA_WITH_AES_128_GCM_SHA256,
-    MBEDTLS_TLS_DHE_RSA_WITH_AES_256_GCM_SHA384,
-    0,
-};
-
-#if MBEDTLS_VERSION_MAJOR >= 3
-static const uint16_t groups[] = {
-    MBEDTLS_SSL_IANA_TLS_GROUP_X25519, MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1,
-    MBEDTLS_SSL_IANA_TLS_GROUP_SECP384R1, MBEDTLS_SSL_IANA_TLS_GROUP_SECP521R1, 0};
-#else
-static const mbedtls_ecp_group_id groups[] = {MBEDTLS_ECP_DP_CURVE25519, MBEDTLS_ECP_DP_SECP256R1,
-                                              MBEDTLS_ECP_DP_SECP384R1, MBEDTLS_ECP_DP_SECP521R1,
-                                              MBEDTLS_ECP_DP_NONE};
-#endif
-
-static const char *alpn[] = {"http/1.1", NULL};
 
 /* ---- bytes in and out ---- */
 
@@ -75,20 +49,39 @@ static int take_output(void *owner, const unsigned char *bytes, size_t n)
     return (int)n;
 }
 
-static int give_input(void *owner, unsigned char *to, size_t room)
+/* Takes at most `room` bytes of what was fed before; 0 when there are none. */
+static size_t take_fed(struct tls_stream *s, unsigned char *to, size_t room)
 {
-    struct tls_stream *s = owner;
-    size_t left = s->input.n - s->input_at;
-    if (left == 0)
-        return s->input_ended ? 0 : MBEDTLS_ERR_SSL_WANT_READ;
-    size_t n = left < room ? left : room;
+    size_t left = s->input.n - s->input_at, n = left < room ? left : room;
+    if (!n)
+        return 0;
     memcpy(to, s->input.p + s->input_at, n);
     s->input_at += n;
     if (s->input_at == s->input.n) {
         s->input_at = 0;
         buffer_shrink(&s->input, KEEP);
     }
-    return (int)n;
+    return n;
+}
+
+static size_t take_lent(struct tls_stream *s, unsigned char *to, size_t room)
+{
+    size_t n = s->lent.n < room ? s->lent.n : room;
+    if (n)
+        memcpy(to, s->lent.p, n);
+    s->lent = span_from(s->lent, n);
+    return n;
+}
+
+static int give_input(void *owner, unsigned char *to, size_t room)
+{
+    struct tls_stream *s = owner;
+    size_t n = take_fed(s, to, room);
+    if (!n)
+        n = take_lent(s, to, room);
+    if (n)
+        return (int)n;
+    return s->input_ended ? 0 : MBEDTLS_ERR_SSL_WANT_READ;
 }
 
 int tls_stream_feed(struct tls_stream *s, struct span cipher)
@@ -97,8 +90,16 @@ int tls_stream_feed(struct tls_stream *s, struct span cipher)
         buffer_consume(&s->input, s->input_at);
         s->input_at = 0;
     }
-    s->saw_input |= cipher.n > 0;
-    return buffer_append(&s->input, cipher);
+    return cipher.n ? buffer_append(&s->input, cipher) : 0;
+}
+
+void tls_stream_lend(struct tls_stream *s, struct span cipher) { s->lent = cipher; }
+
+int tls_stream_keep_lent(struct tls_stream *s)
+{
+    struct span rest = s->lent;
+    s->lent = span_of(NULL, 0);
+    return tls_stream_feed(s, rest);
 }
 
 void tls_stream_feed_eof(struct tls_stream *s) { s->input_ended = true; }
@@ -112,7 +113,6 @@ void tls_stream_destroy(struct tls_stream *s)
     if (!s)
         return;
     mbedtls_ssl_free(&s->ssl);
-    mbedtls_ssl_config_free(&s->config);
     buffer_free(&s->input);
     buffer_free(&s->output);
     free(s->host);
@@ -122,31 +122,12 @@ void tls_stream_destroy(struct tls_stream *s)
     free(s);
 }
 
-static int configure(struct tls_stream *s, int endpoint)
-{
-    if (mbedtls_ssl_config_defaults(&s->config, endpoint, MBEDTLS_SSL_TRANSPORT_STREAM,
-                                    MBEDTLS_SSL_PRESET_DEFAULT))
-        return -1;
-    mbedtls_ssl_conf_rng(&s->config, tls_random, NULL);
-    mbedtls_ssl_conf_ciphersuites(&s->config, cipher_suites);
-#if MBEDTLS_VERSION_MAJOR >= 3
-    mbedtls_ssl_conf_min_tls_version(&s->config, MBEDTLS_SSL_VERSION_TLS1_2);
-    mbedtls_ssl_conf_groups(&s->config, groups);
-#else
-    mbedtls_ssl_conf_min_version(&s->config, MBEDTLS_SSL_MAJOR_VERSION_3,
-                                 MBEDTLS_SSL_MINOR_VERSION_3);
-    mbedtls_ssl_conf_curves(&s->config, groups);
-#endif
-    return mbedtls_ssl_conf_alpn_protocols(&s->config, alpn);
-}
-
 static struct tls_stream *create(void)
 {
     struct tls_stream *s = calloc(1, sizeof *s);
     if (!s)
         return NULL;
     mbedtls_ssl_init(&s->ssl);
-    mbedtls_ssl_config_init(&s->config);
     buffer_init(&s->input, INPUT_LIMIT);
     buffer_init(&s->output, OUTPUT_LIMIT);
     return s;
@@ -158,6 +139,42 @@ static struct tls_stream *no_memory(struct tls_stream *s, struct fail *fail)
     fail_memory(fail);
     return NULL;
 }
+
+/* ---- memory that only large records need ---- */
+
+#if MBEDTLS_VERSION_MAJOR < 3 && !defined(MBEDTLS_SSL_VARIABLE_BUFFER_LENGTH)
+/* Gives the whole pages behind the first `used` bytes back: they read as zeroes until they are
+ * written to again. */
+static void release_pages(unsigned char *block, size_t used, size_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)block + used + page - 1) & ~(page - 1);
+    uintptr_t to = ((uintptr_t)block + n) & ~(page - 1);
+    if (to > from)
+        madvise((void *)from, to - from, MADV_DONTNEED);
+}
+#endif
+
+/* mbedTLS keeps a record's number at the front of each buffer, and nothing else between two
+ * records. */
+static void release_buffers(const mbedtls_ssl_context *ssl)
+{
+#if MBEDTLS_VERSION_MAJOR < 3 && !defined(MBEDTLS_SSL_VARIABLE_BUFFER_LENGTH)
+    enum { FRONT = 64 };
+    if (ssl->in_left == 0 && ssl->in_offt == NULL && ssl->in_hslen == 0)
+        release_pages(ssl->in_buf, FRONT, MBEDTLS_SSL_IN_CONTENT_LEN);
+    if (ssl->out_left == 0)
+        release_pages(ssl->out_buf, FRONT, MBEDTLS_SSL_OUT_CONTENT_LEN);
+#endif
+}
+
+void tls_stream_rest(struct tls_stream *s)
+{
+    if (s->phase == PHASE_OPEN)
+        release_buffers(&s->ssl);
+}
+
+/* ---- the two kinds ---- */
 
 /* An IP literal's name check replaces mbedTLS's own: the leaf must list the address. Called for
  * each certificate, the leaf last (depth 0). */
@@ -214,16 +231,11 @@ struct tls_stream *tls_client_create(struct tls_trust *trust, struct tls_session
     s->host = strdup(host);
     s->session_key = strdup(session_key);
     s->ip_host = tls_is_ip_literal(host);
-    if (!s->host || !s->session_key || configure(s, MBEDTLS_SSL_IS_CLIENT))
-        return no_memory(s, fail);
-    mbedtls_ssl_conf_authmode(&s->config, MBEDTLS_SSL_VERIFY_REQUIRED);
-    mbedtls_ssl_conf_ca_chain(&s->config, (mbedtls_x509_crt *)(uintptr_t)tls_trust_chain(trust),
-                              NULL);
-    mbedtls_ssl_conf_verify(&s->config, check_certificate, s);
-    mbedtls_ssl_conf_session_tickets(&s->config, MBEDTLS_SSL_SESSION_TICKETS_ENABLED);
-    if (mbedtls_ssl_setup(&s->ssl, &s->config) ||
+    if (!s->host || !s->session_key || mbedtls_ssl_setup(&s->ssl, tls_trust_config(trust)) ||
         mbedtls_ssl_set_hostname(&s->ssl, s->ip_host ? NULL : host))
         return no_memory(s, fail);
+    release_buffers(&s->ssl); /* zeroed, and so far unused */
+    mbedtls_ssl_set_verify(&s->ssl, check_certificate, s);
     mbedtls_ssl_session session;
     mbedtls_ssl_session_init(&session);
     if (tls_sessions_get(sessions, tls_trust_id(trust), session_key, &session))
@@ -241,14 +253,9 @@ struct tls_stream *tls_server_create(struct tls_identity *identity, struct fail 
     tls_identity_ref(identity);
     s->identity = identity;
     s->host = strdup("the client");
-    if (!s->host || configure(s, MBEDTLS_SSL_IS_SERVER) ||
-        mbedtls_ssl_conf_own_cert(&s->config, tls_identity_chain(identity),
-                                  tls_identity_key(identity)))
+    if (!s->host || mbedtls_ssl_setup(&s->ssl, tls_identity_config(identity)))
         return no_memory(s, fail);
-    mbedtls_ssl_conf_session_tickets_cb(&s->config, mbedtls_ssl_ticket_write,
-                                        mbedtls_ssl_ticket_parse, tls_identity_tickets(identity));
-    if (mbedtls_ssl_setup(&s->ssl, &s->config))
-        return no_memory(s, fail);
+    release_buffers(&s->ssl);
     mbedtls_ssl_set_bio(&s->ssl, s, take_output, give_input, NULL);
     return s;
 }
@@ -257,9 +264,15 @@ bool tls_stream_is_resuming(const struct tls_stream *s) { return s->offered; }
 bool tls_stream_was_resumed(const struct tls_stream *s) { return s->resumed; }
 const struct fail *tls_stream_fail(const struct tls_stream *s) { return &s->fail; }
 
-const char *tls_stream_describe(const struct tls_stream *s)
+bool tls_stream_may_be_resumed(const struct tls_stream *s) { return s->resumable; }
+
+void tls_stream_describe(const struct tls_stream *s, char *text, size_t room)
 {
-    return s->description[0] ? s->description : "none";
+    if (s->phase == PHASE_HANDSHAKE || s->phase == PHASE_FAILED)
+        snprintf(text, room, "none");
+    else
+        snprintf(text, room, "%s %s", mbedtls_ssl_get_version(&s->ssl),
+                 mbedtls_ssl_get_ciphersuite(&s->ssl));
 }
 
 /* ---- the handshake ---- */
@@ -308,36 +321,90 @@ static void explain_handshake(struct tls_stream *s, int error)
     fail_set(&s->fail, FAIL_UNREACHABLE, "the TLS handshake with %s failed (%s)", s->host, detail);
 }
 
+/* It was looked at, and nothing asks for it again: some 3 KiB a connection, and it would be parsed
+ * anew with each copy of the session. */
+static void drop_certificate(struct tls_stream *s)
+{
+#if defined(MBEDTLS_SSL_KEEP_PEER_CERTIFICATE)
+    mbedtls_ssl_session *session = s->ssl.TLS_FIELD(session);
+    if (!session || !session->TLS_FIELD(peer_cert))
+        return;
+    mbedtls_x509_crt_free(session->TLS_FIELD(peer_cert));
+    mbedtls_free(session->TLS_FIELD(peer_cert));
+    session->TLS_FIELD(peer_cert) = NULL;
+#endif
+}
+
+/* For the connections to come: a session id or a ticket, whichever the server gave. */
+static void keep_session(struct tls_stream *s)
+{
+    mbedtls_ssl_session session;
+    mbedtls_ssl_session_init(&session);
+    if (mbedtls_ssl_get_session(&s->ssl, &session) == 0 &&
+        (session.TLS_FIELD(id_len) || session.TLS_FIELD(ticket_len))) {
+        s->resumable = true;
+        tls_sessions_put(s->sessions, tls_trust_id(s->trust), s->session_key, &session);
+    }
+    mbedtls_ssl_session_free(&session);
+}
+
 /* Was the session of an earlier connection taken up? Then no certificate was sent, so none was
  * seen. */
 static void handshake_done(struct tls_stream *s)
 {
     s->phase = PHASE_OPEN;
-    snprintf(s->description, sizeof s->description, "%s %s", mbedtls_ssl_get_version(&s->ssl),
-             mbedtls_ssl_get_ciphersuite(&s->ssl));
     if (!s->sessions)
         return;
     s->resumed = s->offered && !s->certificate_seen;
     tls_sessions_count(s->sessions, s->resumed ? TLS_COUNT_RESUMED : TLS_COUNT_FULL);
-    tls_sessions_put(s->sessions, tls_trust_id(s->trust), s->session_key, &s->ssl);
+    drop_certificate(s);
+    keep_session(s);
 }
 
-enum tls_result tls_stream_handshake(struct tls_stream *s)
+/* What the handshake does next may cost milliseconds: a key exchange, a signature, a chain of
+ * certificates. Everything else is a hash and a few allocations. */
+static bool is_costly_next(const struct tls_stream *s)
+{
+    int state = s->ssl.TLS_FIELD(state);
+#if MBEDTLS_VERSION_MAJOR >= 3 /* TLS 1.3 exchanges keys in its hellos, and has more states */
+    if (!s->offered && state <= MBEDTLS_SSL_SERVER_HELLO)
+        return true;
+    return state > MBEDTLS_SSL_SERVER_HELLO && state < MBEDTLS_SSL_CLIENT_CHANGE_CIPHER_SPEC;
+#else
+    return state >= MBEDTLS_SSL_SERVER_CERTIFICATE && state <= MBEDTLS_SSL_CERTIFICATE_VERIFY;
+#endif
+}
+
+/* Does a client's handshake have anything to go on with? (A server writes at those places.) */
+static bool has_input(const struct tls_stream *s)
+{
+    return s->input.n > s->input_at || s->lent.n || s->input_ended || !s->trust ||
+           mbedtls_ssl_check_pending(&s->ssl);
+}
+
+static enum tls_result handshake(struct tls_stream *s, bool may_be_costly)
 {
     if (s->phase == PHASE_OPEN)
         return TLS_OK;
     if (s->phase != PHASE_HANDSHAKE)
         return TLS_FAILED;
-    int r = mbedtls_ssl_handshake(&s->ssl);
-    if (r == 0) {
-        handshake_done(s);
-        return TLS_OK;
+    while (s->ssl.TLS_FIELD(state) != MBEDTLS_SSL_HANDSHAKE_OVER) {
+        if (!may_be_costly && is_costly_next(s))
+            return has_input(s) ? TLS_COSTLY : TLS_WANT_INPUT;
+        int r = mbedtls_ssl_handshake_step(&s->ssl);
+        if (r == MBEDTLS_ERR_SSL_WANT_READ || r == MBEDTLS_ERR_SSL_WANT_WRITE)
+            return TLS_WANT_INPUT;
+        if (r != 0) {
+            explain_handshake(s, r);
+            return failed(s);
+        }
     }
-    if (r == MBEDTLS_ERR_SSL_WANT_READ || r == MBEDTLS_ERR_SSL_WANT_WRITE)
-        return TLS_WANT_INPUT;
-    explain_handshake(s, r);
-    return failed(s);
+    handshake_done(s);
+    return TLS_OK;
 }
+
+enum tls_result tls_stream_handshake(struct tls_stream *s) { return handshake(s, true); }
+enum tls_result tls_stream_handshake_cheap(struct tls_stream *s) { return handshake(s, false); }
 
 /* ---- data ---- */
 
@@ -355,6 +422,36 @@ enum tls_result tls_stream_write(struct tls_stream *s, struct span plain)
         plain = span_from(plain, (size_t)n);
     }
     return TLS_OK;
+}
+
+/* As much of the pieces as a record holds, put together; they are moved on. */
+static struct span join(struct span *pieces, size_t n, char to[RECORD_MAX])
+{
+    size_t used = 0;
+    for (size_t i = 0; i < n && used < RECORD_MAX; i++) {
+        struct span part = span_first(pieces[i], RECORD_MAX - used);
+        if (part.n)
+            memcpy(to + used, part.p, part.n);
+        used += part.n;
+        pieces[i] = span_from(pieces[i], part.n);
+    }
+    return span_of(to, used);
+}
+
+enum tls_result tls_stream_write_pieces(struct tls_stream *s, const struct span *pieces, size_t n)
+{
+    struct span left[TLS_PIECES_MAX];
+    char joined[RECORD_MAX];
+    assert(n <= TLS_PIECES_MAX);
+    enum tls_result result = TLS_OK;
+    memcpy(left, pieces, n * sizeof *pieces);
+    for (size_t i = 0; i < n && result == TLS_OK; i++) {
+        if (left[i].n && left[i].n < RECORD_MAX && i + 1 < n)
+            result = tls_stream_write(s, join(left + i, n - i, joined));
+        if (left[i].n && result == TLS_OK)
+            result = tls_stream_write(s, left[i]);
+    }
+    return result;
 }
 
 enum tls_result tls_stream_read(struct tls_stream *s, char *to, size_t room, size_t *n)
@@ -376,7 +473,7 @@ enum tls_result tls_stream_read(struct tls_stream *s, char *to, size_t room, siz
         if (r ==
             MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET) { /* TLS 1.3 hands tickets out later */
             if (s->sessions)
-                tls_sessions_put(s->sessions, tls_trust_id(s->trust), s->session_key, &s->ssl);
+                keep_session(s);
             continue;
         }
 #endif

@@ -29,7 +29,7 @@ describe('a proxy', () => {
   const ask = (gateway, more = {}) => chat(gateway.base, {model: 'up/gpt-test', ...user('through the tunnel'), ...more});
 
   for (const [kind, scheme] of [['http', 'http'], ['socks', 'socks5'], ['socks', 'socks5h']]) {
-    for (const login of [null, 'me:secret']) {
+    for (const login of [null, 'me:pr0xy-password']) {
       it(`${scheme}${login ? ' with a password' : ''}: streamed and whole, one tunnel for both`, async () => {
         const {site, proxy, gateway} = await start(kind, scheme, {login});
         assert.equal(checkStream(await (await ask(gateway, {stream: true})).text()).content, 'through the tunnel');
@@ -60,7 +60,7 @@ describe('a proxy', () => {
 
   it('a wrong password is 502 upstream_unreachable, and is not shown', async () => {
     for (const [kind, scheme] of [['http', 'http'], ['socks', 'socks5']]) {
-      const {gateway} = await start(kind, scheme, {login: 'me:secret', given: 'me:wr0ng-password'});
+      const {gateway} = await start(kind, scheme, {login: 'me:pr0xy-password', given: 'me:wr0ng-password'});
       const {error} = await checkError(await ask(gateway), unreachable);
       assert.match(error.message, /proxy/);
       assert.doesNotMatch(error.message + gateway.stderr + gateway.stdout, /wr0ng-password/);

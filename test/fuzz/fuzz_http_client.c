@@ -59,7 +59,7 @@ static void read_answer(struct seen *s, struct span bytes, size_t step)
     if (s->end == ANSWER_MORE)
         s->end = http_answer_eof(&a);
     assert(s->end == ANSWER_END || s->end == ANSWER_BROKEN);
-    assert(s->end != ANSWER_BROKEN || (a.fail.kind != FAIL_NONE && a.fail.message[0]));
+    assert(s->end != ANSWER_BROKEN || (a.fail && a.fail->message[0]));
     http_answer_free(&a);
 }
 

@@ -216,6 +216,26 @@ static void buffers_fit_their_content(void **state)
     buffer_free(&b);
 }
 
+static void buffers_take_just_what_is_known_to_come(void **state)
+{
+    struct buffer b;
+    buffer_init(&b, 1000);
+    char *at = buffer_reserve_exactly(&b, 300);
+    assert_non_null(at);
+    assert_int_equal(b.cap, 300);
+    for (size_t i = 0; i < JSON_PADDING; i++)
+        assert_int_equal(at[300 + i], 0);
+    memset(at, 'x', 300);
+    b.n = 300;
+    assert_int_equal(buffer_append(&b, SPAN("def")), 0); /* it may grow all the same */
+    assert_non_null(buffer_reserve_exactly(&b, 600));
+    assert_null(buffer_reserve_exactly(&b, 700));
+    assert_int_equal(b.error, BUFFER_FULL);
+    assert_int_equal(buffer_append(&b, SPAN("d")), BUFFER_FULL); /* though there is room */
+    assert_int_equal(b.n, 303);
+    buffer_free(&b);
+}
+
 /* ---- arenas ---- */
 
 static void arenas_give_zeroed_aligned_memory(void **state)
@@ -240,6 +260,66 @@ static void arenas_give_zeroed_aligned_memory(void **state)
     assert_null(arena_alloc(&a, SIZE_MAX - 8)); /* no wrap-around */
     arena_free(&a);
     assert_non_null(arena_alloc(&a, 1)); /* usable again */
+    arena_free(&a);
+}
+
+/* Cleared, it gives zeroed memory again, and out of the block that it had. */
+static void arenas_are_cleared(void **state)
+{
+    struct arena a;
+    arena_init(&a);
+    arena_clear(&a);
+    char *first = arena_alloc(&a, 100);
+    memset(first, 0xAA, 100);
+    arena_clear(&a);
+    assert_int_equal(arena_used(&a), 0);
+    char *again = arena_alloc(&a, 100);
+    assert_ptr_equal(again, first);
+    for (size_t i = 0; i < 100; i++)
+        assert_int_equal(again[i], 0);
+    for (int i = 0; i < 50; i++)
+        assert_non_null(arena_alloc(&a, 3000));
+    arena_clear(&a);
+    assert_int_equal(arena_used(&a), 0);
+    arena_free(&a);
+}
+
+static void arenas_join_texts(void **state)
+{
+    const struct span pieces[] = {SPAN("ab"), {NULL, 0}, SPAN("c\0d"), SPAN("")};
+    struct arena a;
+    arena_init(&a);
+    struct span joined = arena_join(&a, pieces, 4);
+    assert_span_equal(joined, SPAN("abc\0d"));
+    for (size_t i = 0; i < JSON_PADDING; i++)
+        assert_int_equal(joined.p[joined.n + i], 0);
+    assert_non_null(arena_join(&a, NULL, 0).p);
+    arena_free(&a);
+}
+
+/* What is apart goes alone; what is not stays, and so does what was handed out around it. */
+static void arenas_take_back_what_is_apart(void **state)
+{
+    struct arena a;
+    arena_init(&a);
+    char *first = arena_alloc_apart(&a, 3); /* also in an empty one, and never filled further */
+    char *kept = arena_alloc(&a, 16), *big = arena_alloc_apart(&a, 100000);
+    assert_true(first && kept && big);
+    memcpy(first, "abc", 3);
+    memcpy(kept, "kept", 5);
+    assert_memory_equal(first + 3, "\0\0\0\0", 4);
+    assert_int_equal(arena_used(&a), 3 + 16 + 100000);
+    arena_give_back(&a, kept);
+    arena_give_back(&a, NULL);
+    assert_int_equal(arena_used(&a), 3 + 16 + 100000);
+    arena_give_back(&a, big);
+    assert_int_equal(arena_used(&a), 3 + 16);
+    assert_memory_equal(first, "abc", 3);
+    arena_give_back(&a, first);
+    assert_int_equal(arena_used(&a), 16);
+    assert_string_equal(kept, "kept");
+    assert_ptr_equal(arena_alloc(&a, 16), kept + 16);
+    assert_null(arena_alloc_apart(&a, SIZE_MAX - 8)); /* no wrap-around */
     arena_free(&a);
 }
 
@@ -352,7 +432,7 @@ static void failures_are_sentences(void **state)
     assert_int_equal(fail_param(&f, FAIL_INVALID_VALUE, "n", "too large"), -1);
     assert_string_equal(f.param, "n");
     assert_int_equal(fail_memory(&f), -1);
-    assert_int_equal(f.kind, FAIL_INTERNAL);
+    assert_int_equal(f.kind, FAIL_MEMORY);
     assert_string_equal(f.param, "");
     fail_clear(&f);
     assert_int_equal(f.kind, FAIL_NONE);
@@ -388,6 +468,10 @@ int main(void)
         cmocka_unit_test(whole_numbers_are_written),
         cmocka_unit_test(buffers_keep_padding),
         cmocka_unit_test(buffers_fit_their_content),
+        cmocka_unit_test(buffers_take_just_what_is_known_to_come),
+        cmocka_unit_test(arenas_are_cleared),
+        cmocka_unit_test(arenas_join_texts),
+        cmocka_unit_test(arenas_take_back_what_is_apart),
         cmocka_unit_test(arenas_keep_what_is_reserved),
         cmocka_unit_test(arenas_give_zeroed_aligned_memory),
         cmocka_unit_test(allocations_do_not_overlap),

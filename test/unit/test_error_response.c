@@ -45,6 +45,7 @@ static void every_row(void **state)
         {FAIL_TIMEOUT, 504, "upstream_error", "upstream_timeout", false},
         {FAIL_SERVER_BUSY, 503, "server_error", "overloaded", false},
         {FAIL_INTERNAL, 500, "server_error", "internal_error", false},
+        {FAIL_MEMORY, 503, "server_error", "out_of_memory", false},
     };
     assert_int_equal(sizeof rows / sizeof *rows, FAIL_KIND_COUNT - 1); /* all but FAIL_NONE */
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -55,7 +55,7 @@ static void play(const struct transcript_setup *setup, const char *earlier, stru
 {
     struct transcript_player *p = transcript_open(setup);
     struct turn_run *run = transcript_run(p);
-    const struct delta_sink sink = {note_delta, log};
+    const struct delta_sink sink = {.put = note_delta, .owner = log};
     struct site_request request;
     size_t *cuts = test_calloc(bytes.n + 1, sizeof *cuts);
     for (size_t i = 0; i < bytes.n; i++)

@@ -67,6 +67,72 @@ static void expect_status(struct span text, int status)
     http_parser_reset(&p);
 }
 
+static bool same_text(struct span a, struct span b) { return !a.p == !b.p && span_eq(a, b); }
+
+static bool same_request(const struct http_request *a, const struct http_request *b)
+{
+    bool same = same_text(a->method, b->method) && same_text(a->target, b->target) &&
+                same_text(a->path, b->path) && a->n_headers == b->n_headers &&
+                a->content_length == b->content_length && a->chunked == b->chunked &&
+                a->http10 == b->http10 && a->keep_alive == b->keep_alive &&
+                a->expect_continue == b->expect_continue;
+    for (size_t i = 0; same && i < a->n_headers; i++)
+        same = same_text(a->headers[i].name, b->headers[i].name) &&
+               same_text(a->headers[i].value, b->headers[i].value);
+    return same;
+}
+
+/* Whole, a plain head is read by another reader than in pieces. */
+static void a_head_says_the_same_whole_and_in_pieces(void **state)
+{
+    static const struct span heads[] = {
+        SPAN_INIT(POST "\r\n"),
+        SPAN_INIT("GET /v1/models?limit=1&x=a_b-c.d HTTP/1.1\r\nHost:a\r\nAccept: */*\r\n\r\n"),
+        SPAN_INIT("GET / HTTP/1.1\r\n\r\n"),
+        SPAN_INIT(
+            "POST /v1//chat/completions/ HTTP/1.1\r\nhOST: \t a b:c \t \r\n"
+            "Content-Length: 3\r\nConnection: Keep-Alive, x\r\nX-A_b!#: \xC3\xA9:\"\"\r\n\r\nabc"),
+        SPAN_INIT("POST /x HTTP/1.1\r\ncontent-length:  0 \r\nConnection: close\r\n\r\n"),
+        SPAN_INIT("POST /x HTTP/1.1\r\nEmpty:\r\nBlank:  \r\nExpect: 100-continue\r\n\r\n"),
+        SPAN_INIT("GET /x HTTP/1.1\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n"),
+        SPAN_INIT("PUT /x HTTP/1.1\r\nA: b\r\n\r\n"),
+        SPAN_INIT("GET http://h:1/x?y HTTP/1.1\r\nA: b\r\n\r\n"),
+        SPAN_INIT("GET /a%20b~c HTTP/1.1\r\nA: b\r\n\r\n"),
+        SPAN_INIT("GET /x HTTP/1.0\r\nA: b\r\nConnection: keep-alive\r\n\r\n"),
+        SPAN_INIT(CHUNK "0\r\n\r\n"),
+    };
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        struct http_parser whole, pieces;
+        size_t used;
+        assert_int_equal(parse(&whole, heads[i], heads[i].n, 1000, &used), 0);
+        assert_int_equal(parse(&pieces, heads[i], 1, 1000, &used), 0);
+        if (!same_request(&whole.request, &pieces.request))
+            fail_msg("%.*s", SPAN_ARGS(heads[i]));
+        http_parser_reset(&whole);
+        http_parser_reset(&pieces);
+    }
+}
+
+/* What a recycled parser kept is nothing that the next request could see. */
+static void a_recycled_parser_knows_nothing_of_the_last_request(void **state)
+{
+    static const struct span first = SPAN_INIT(POST "Secret: s\r\nContent-Length: 3\r\n\r\nabc"),
+                             second = SPAN_INIT("GET /y HTTP/1.1\r\nHost: b\r\n\r\n");
+    struct http_parser p, fresh;
+    struct http_problem problem;
+    size_t used;
+    assert_int_equal(parse(&p, first, first.n, 1000, &used), 0);
+    http_parser_recycle(&p);
+    assert_true(http_parser_is_idle(&p));
+    assert_int_equal(p.body.n, 0);
+    struct span in = second;
+    assert_int_equal(http_parser_next(&p, &in, &problem), HTTP_PARSE_HEAD);
+    assert_int_equal(parse(&fresh, second, second.n, 1000, &used), 0);
+    assert_true(same_request(&p.request, &fresh.request));
+    http_parser_reset(&p);
+    http_parser_reset(&fresh);
+}
+
 #define REFUSED(text, status) expect_status(SPAN(text), status)
 #define SERVED(text)          expect_status(SPAN(text), 0)
 
@@ -444,6 +510,8 @@ static void the_body_outlives_the_parser_where_it_is_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_head_says_the_same_whole_and_in_pieces),
+        cmocka_unit_test(a_recycled_parser_knows_nothing_of_the_last_request),
         cmocka_unit_test(head_is_read),
         cmocka_unit_test(connection_header_decides_keep_alive),
         cmocka_unit_test(bodies_are_gathered),

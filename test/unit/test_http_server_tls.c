@@ -346,6 +346,20 @@ static void plain_http_is_told_to_use_https(void **state)
     hang_up(&c);
 }
 
+/* A segment may begin anywhere in a handshake, so with a letter as well. */
+static void a_letter_inside_a_handshake_is_not_plain_http(void **state)
+{
+    struct test *t = *state;
+    struct client c = dial(t, false);
+    assert_int_equal(send(c.fd, "\x16\x03\x01\x00\x08", 5, 0), 5);
+    for (int i = 0; i < 5; i++)
+        uv_run(&t->loop, UV_RUN_NOWAIT);
+    assert_int_equal(send(c.fd, "NONSENSE", 8, 0), 8);
+    PUMP(t, &c, c.ended);
+    assert_int_equal(t->error_status, 0);
+    hang_up(&c);
+}
+
 static void a_broken_handshake_ends_the_connection(void **state)
 {
     struct test *t = *state;
@@ -386,6 +400,7 @@ int main(void)
         WITH_SERVER(a_cut_answer_ends_without_close_notify),
         WITH_SERVER(gone_is_told_after_close_notify_and_fin),
         WITH_SERVER(plain_http_is_told_to_use_https),
+        WITH_SERVER(a_letter_inside_a_handshake_is_not_plain_http),
         WITH_SERVER(a_broken_handshake_ends_the_connection),
         WITH_SERVER(a_missing_certificate_is_said),
     };

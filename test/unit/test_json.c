@@ -535,6 +535,12 @@ static void members_are_indexed(void **state)
         assert_null(json_members_given(&m, "gone").p);
         buffer_free(&text);
     }
+    const struct span plain = SPAN("{\"a\":1,\"gone\":2,\"none\":null,\"gone\":null,\"\":0}");
+    struct json_members no_escapes;
+    json_members_read(&no_escapes, plain);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        assert_span_equal(json_members_given(&no_escapes, names[i]),
+                          json_raw_given(plain, names[i]));
     static const char *const others[] = {"", "{}", "[1,2]", "\"a\"", "null", "7"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         struct json_members m;

@@ -220,12 +220,15 @@ static void the_fastest_suite_is_taken(void **state)
     struct tls_sessions *sessions = tls_sessions_create();
     struct pair p;
     open_pair(&p, &good, good.cert_file, "localhost", sessions);
-    assert_string_equal(tls_stream_describe(p.client), "none");
+    char text[80], same[80];
+    tls_stream_describe(p.client, text, sizeof text);
+    assert_string_equal(text, "none");
     assert_int_equal(shake(&p, SIZE_MAX), TLS_OK);
-    const char *text = tls_stream_describe(p.client);
+    tls_stream_describe(p.client, text, sizeof text);
+    tls_stream_describe(p.server, same, sizeof same);
     assert_memory_equal(text, "TLSv1.", 6);
     assert_non_null(strstr(text, "CHACHA20-POLY1305"));
-    assert_string_equal(text, tls_stream_describe(p.server));
+    assert_string_equal(text, same);
     close_pair(&p);
     tls_sessions_destroy(sessions);
 }
@@ -335,6 +338,167 @@ static void failures_drop_the_session(void **state)
     close_pair(&third);
     close_pair(&second);
     close_pair(&first);
+    tls_sessions_destroy(sessions);
+}
+
+/* A full handshake stops where it becomes costly, in its middle only; a resumed one never does. */
+static void only_full_handshakes_are_costly(void **state)
+{
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair first, second;
+    open_pair(&first, &good, good.cert_file, "localhost", sessions);
+    if (tls_stream_handshake_cheap(first.client) == TLS_COSTLY) { /* TLS 1.3 begins with a key */
+        assert_int_equal(tls_stream_handshake(first.client), TLS_WANT_INPUT);
+    }
+    assert_int_equal(carry_handshake(first.client, first.server, SIZE_MAX), TLS_WANT_INPUT);
+    struct span flight = buffer_span(tls_stream_output(first.server));
+    assert_int_equal(tls_stream_feed(first.client, span_first(flight, 3)), 0);
+    assert_int_equal(tls_stream_handshake_cheap(first.client), TLS_WANT_INPUT);
+    assert_int_equal(tls_stream_feed(first.client, span_from(flight, 3)), 0);
+    buffer_clear(tls_stream_output(first.server));
+    assert_int_equal(tls_stream_handshake_cheap(first.client), TLS_COSTLY);
+    assert_int_equal(tls_stream_handshake_cheap(first.client), TLS_COSTLY); /* nothing was done */
+    assert_int_not_equal(tls_stream_handshake(first.client), TLS_FAILED);
+    carry_handshake(first.client, first.server, SIZE_MAX);
+    carry(first.server, first.client);
+    assert_int_equal(tls_stream_handshake_cheap(first.client), TLS_OK); /* the end is cheap again */
+    assert_true(tls_stream_may_be_resumed(first.client));
+    tell(first.server, first.client, SPAN("hello"), 5);
+
+    open_again(&second, &first, "localhost", sessions);
+    enum tls_result r = tls_stream_handshake_cheap(second.client);
+    for (int i = 0; i < 5 && r == TLS_WANT_INPUT; i++) {
+        carry_handshake(second.client, second.server, SIZE_MAX);
+        carry(second.server, second.client);
+        r = tls_stream_handshake_cheap(second.client);
+    }
+    assert_int_equal(r, TLS_OK);
+    assert_true(tls_stream_was_resumed(second.client));
+    close_pair(&second);
+
+    /* Offered, but not taken up: costly after all. */
+    open_pair(&second, &good, good.cert_file, "localhost", sessions);
+    assert_true(tls_stream_is_resuming(second.client));
+    assert_int_equal(tls_stream_handshake_cheap(second.client), TLS_WANT_INPUT);
+    carry_handshake(second.client, second.server, SIZE_MAX);
+    carry(second.server, second.client);
+    assert_int_equal(tls_stream_handshake_cheap(second.client), TLS_COSTLY);
+    close_pair(&second);
+    close_pair(&first);
+    tls_sessions_destroy(sessions);
+}
+
+/* What is lent is read in place; what is left of it stays readable. */
+static void lent_bytes_may_be_kept(void **state)
+{
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair p;
+    char to[100], text[4000];
+    size_t n;
+    open_first(&p, sessions);
+    for (size_t cut = 0; cut < 60; cut++) {
+        struct buffer *out = tls_stream_output(p.server), got;
+        tls_stream_write(p.server, SPAN("first"));
+        tls_stream_write(p.server, SPAN("second"));
+        assert_true(out->n > 30 && out->n < sizeof text);
+        n = cut < out->n ? cut : out->n;
+        buffer_init(&got, 100);
+        for (int half = 0; half < 2; half++) {
+            struct span part =
+                half ? span_from(buffer_span(out), n) : span_first(buffer_span(out), n);
+            if (part.n)
+                memcpy(text, part.p, part.n);
+            tls_stream_lend(p.client, span_of(text, part.n));
+            size_t have = 0;
+            if (cut % 2 && tls_stream_read(p.client, to, 3, &have) == TLS_OK)
+                buffer_append(&got, span_of(to, have));
+            else if (cut % 2 == 0)
+                read_all(p.client, &got, 100);
+            assert_int_equal(tls_stream_keep_lent(p.client), 0);
+            memset(text, 'x', sizeof text); /* lent no longer */
+        }
+        buffer_clear(out);
+        assert_int_equal(read_all(p.client, &got, 100), TLS_WANT_INPUT);
+        assert_span_equal(buffer_span(&got), SPAN("firstsecond"));
+        buffer_free(&got);
+    }
+    close_pair(&p);
+    tls_sessions_destroy(sessions);
+}
+
+static void pieces_share_records(void **state)
+{
+    enum { BIG = 40000, RECORD = 16384 };
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair p;
+    struct buffer got, sum, one;
+    char *big = calloc(1, BIG);
+    open_first(&p, sessions);
+    buffer_init(&got, 1 << 20);
+    buffer_init(&sum, 1 << 20);
+    buffer_init(&one, 1 << 20);
+    for (size_t i = 0; i < BIG; i++)
+        big[i] = (char)(i * 7 + i / 251);
+    for (size_t n = 0; n < BIG; n += 3331) {
+        const struct span pieces[] = {SPAN("head"), span_of(NULL, 0), span_of(big, n),
+                                      SPAN("tail")};
+        struct buffer *out = tls_stream_output(p.client);
+        assert_int_equal(tls_stream_write_pieces(p.client, pieces, 4), TLS_OK);
+        size_t together = out->n;
+        carry(p.client, p.server);
+        assert_int_equal(read_all(p.server, &got, 3000), TLS_WANT_INPUT);
+        for (int i = 0; i < 4; i++)
+            buffer_append(&sum, pieces[i]);
+        assert_span_equal(buffer_span(&got), buffer_span(&sum));
+        /* At most one record more than the same bytes in one piece. */
+        assert_int_equal(tls_stream_write(p.client, buffer_span(&sum)), TLS_OK);
+        assert_in_range(together, out->n, out->n + (n + 8 > RECORD ? 60 : 0));
+        carry(p.client, p.server);
+        read_all(p.server, &one, 3000);
+        buffer_clear(&got);
+        buffer_clear(&sum);
+        buffer_clear(&one);
+    }
+    buffer_free(&got);
+    buffer_free(&sum);
+    buffer_free(&one);
+    free(big);
+    close_pair(&p);
+    tls_sessions_destroy(sessions);
+}
+
+/* At any moment of an open stream, also with half a record read. */
+static void memory_given_back_is_not_missed(void **state)
+{
+    enum { BIG = 50000 };
+    struct tls_sessions *sessions = tls_sessions_create();
+    struct pair p;
+    struct buffer got;
+    char to[5000], *big = calloc(1, BIG);
+    size_t n;
+    open_first(&p, sessions);
+    buffer_init(&got, BIG);
+    for (size_t i = 0; i < BIG; i++)
+        big[i] = (char)(i * 7 + i / 251);
+    assert_int_equal(tls_stream_write(p.server, span_of(big, BIG)), TLS_OK);
+    struct span rest = buffer_span(tls_stream_output(p.server));
+    for (; rest.n; rest = span_from(rest, 7001)) {
+        assert_int_equal(tls_stream_feed(p.client, span_first(rest, 7001)), 0);
+        tls_stream_rest(p.client);
+        tls_stream_rest(p.server);
+        while (tls_stream_read(p.client, to, sizeof to, &n) == TLS_OK) {
+            buffer_append(&got, span_of(to, n));
+            tls_stream_rest(p.client);
+        }
+    }
+    buffer_clear(tls_stream_output(p.server));
+    assert_span_equal(buffer_span(&got), span_of(big, BIG));
+    tls_stream_rest(p.client);
+    tell(p.client, p.server, span_of(big, BIG), 9000);
+    tell(p.server, p.client, SPAN("hello"), 1);
+    buffer_free(&got);
+    free(big);
+    close_pair(&p);
     tls_sessions_destroy(sessions);
 }
 
@@ -680,6 +844,10 @@ int main(void)
         cmocka_unit_test(sessions_are_resumed),
         cmocka_unit_test(unknown_tickets_cost_a_full_handshake),
         cmocka_unit_test(failures_drop_the_session),
+        cmocka_unit_test(only_full_handshakes_are_costly),
+        cmocka_unit_test(lent_bytes_may_be_kept),
+        cmocka_unit_test(pieces_share_records),
+        cmocka_unit_test(memory_given_back_is_not_missed),
         cmocka_unit_test(names_are_compared),
         cmocka_unit_test(addresses_are_compared),
         cmocka_unit_test(names_are_read_from_their_own_extension),

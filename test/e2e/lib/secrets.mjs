@@ -6,7 +6,7 @@
 import {readdirSync, readFileSync} from 'node:fs';
 import {channel} from 'node:diagnostics_channel';
 import net from 'node:net';
-import {join} from 'node:path';
+import {basename, join} from 'node:path';
 
 const SHORTEST = 6; // below, words of everyday texts would be found
 
@@ -25,9 +25,13 @@ function addCookies(header, from) {
 // ---- what is written into a configuration ----
 
 const SECRET_KEY = /^(key|api_key|token|cookie|password|secret_key|ticket|refresh_token|session_key)$/;
+const SECRET_FILE = /^(?!log_file$|ca_file$).*_file$/;
 const SECRET_NAME = /(KEY|TOKEN|SECRET|PASSWORD|COOKIE)/;
 
+const files = new Set(); // that hold a secret, because somebody said so
+
 function addSetting(key, value) {
+  if (SECRET_FILE.test(key)) files.add(basename(value));
   if (key === 'cookie') addCookies(value, 'a cookie in the configuration');
   else if (SECRET_KEY.test(key)) addSecret(value, `"${key}" in the configuration`);
   else if (key === 'proxy' && /\/\/[^/@]*:[^/@]*@/.test(value)) addSecret(decodeURIComponent(/\/\/[^/@]*:([^/@]*)@/.exec(value)[1]), 'a proxy\'s password');
@@ -98,12 +102,15 @@ net.Socket.prototype.push = function heard(bytes, ...rest) {
   return push.call(this, bytes, ...rest);
 };
 
+// Where secrets belong: the configuration, and what the program keeps for itself alone.
+const OUR_OWN = /^(gateway.*\.toml|dragoman\.db.*)$/;
+
 function captures(directory) {
   let entries = [];
   try {
     entries = readdirSync(directory, {recursive: true, withFileTypes: true});
   } catch {} // it is gone
-  return entries.filter((entry) => entry.isFile() && !/^(gateway.*\.toml|dragoman\.db.*|.*\.(key|pem|token|secret|txt))$/.test(entry.name))
+  return entries.filter((entry) => entry.isFile() && !files.has(entry.name) && !OUR_OWN.test(entry.name))
     .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
 }
 

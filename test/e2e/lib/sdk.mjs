@@ -1,0 +1,2 @@
+// For programs outside this folder, which has the packages.
+export {default as OpenAI} from 'openai';
