@@ -97,7 +97,7 @@ struct openai_wire {
     bool has_usage;
     struct delta_usage usage;
     struct buffer usage_raw, top; /* over arena memory */
-    struct buffer *scratch;        /* of the frame that is read; NULL before the first */
+    struct buffer *scratch;       /* of the frame that is read; NULL before the first */
     /* Of the event that is read: the member of the only choice's delta whose text is all that it
      * tells, if `more` is not set; NULL = there is none. */
     const char *lone;

@@ -42,7 +42,7 @@ enum {
     SILENCE_MS = 15000,      /* the head, then a comment, after this much silence (S5, S21) */
     TIDY_MS = 10000,         /* for what goes on at the site when the client has its answer */
     LARGE_BODY = 256 * 1024, /* larger ones get a parser of their own: the shared one stays small */
-    RUNS_BODY_MAX = 256 << 20, /* what the runs of one request may send to sites, about */
+    RUNS_BODY_MAX = 256 << 20,         /* what the runs of one request may send to sites, about */
     ALIGNMENT = _Alignof(max_align_t), /* each piece of an arena may lose as much */
     /* What a chat takes of its arena until it has an account: with a model's name and a target. */
     SMALL_CHAT = sizeof(struct branch) + sizeof(struct target) + 32 + ALIGNMENT,
@@ -843,8 +843,8 @@ static void count_request(const struct exchange *e, size_t bytes_in)
 {
     const struct branch *b = first_branch(e);
     const bool tells_tokens = e->end == END_COMPLETE && e->answer && !e->api->relays;
-    metrics_count_request(
-        e->engine->metrics,
+    engine_count_request(
+        e->engine,
         &(struct metrics_request){
             .site = b ? branch_site(b)->settings.name : SPAN(""),
             .model = b ? e->model : SPAN(""),
@@ -950,7 +950,7 @@ static void exchange_destroy(struct exchange *e)
         engine->exchanges = e->next;
     if (e->next)
         e->next->prev = e->prev;
-    engine_count_out(engine);
+    engine_count_active(engine, -1);
     if (e->answer)
         answer_free(e->answer);
     if (e->state)
@@ -1061,7 +1061,7 @@ static void stop(struct exchange *e, enum end_state end)
 {
     e->end = (uint8_t)end;
     if (e->list_wait)
-        waiter_leave(&e->list_wait->waiter);
+        catalogue_leave(e->engine->catalogue, &e->list_wait->waiter);
     for (size_t i = 0; i < e->n_branches; i++)
         branch_cancel(&e->branches[i]);
     e->step = STEP_FINISH;
@@ -1139,7 +1139,7 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     if (e->next)
         e->next->prev = e;
     engine->exchanges = e;
-    engine->n_exchanges++;
+    engine_count_active(engine, 1);
     http_exchange_set_user(http, &e->work);
     exchange_go_on(e);
     /* e may be over and freed by now */
