@@ -2,7 +2,7 @@
  * test/fuzz/fuzz_models.c - lists of models, as each site tells them, and what it says instead.
  *
  * First byte: which adapter; second: a list, or a refusal with some status. What must hold: no
- * finding; every entry has an id; a failure has a kind and a sentence.
+ * finding; every entry has an id; a refusal has a kind and a sentence.
  */
 #include <assert.h>
 #include <string.h>
@@ -30,14 +30,15 @@ static void read_list(const struct adapter *a, struct turn_run *run, unsigned ho
     assert(step != ADAPTER_FAILED || (run->fail.kind != FAIL_NONE && run->fail.message[0]));
     if (step != ADAPTER_SEND)
         return;
-    int rc = how & 8 && a->models_refused
-                 ? a->models_refused(run, statuses[how & 7], types[how >> 4 & 1], 0, body)
-                 : a->models_answer(run, body, &sink);
-    if (rc == MODELS_MORE) {
+    if (how & 8 && a->models_refused) {
+        int rc = a->models_refused(run, statuses[how & 7], types[how >> 4 & 1], 0, body);
+        assert(rc < 0 && run->fail.kind != FAIL_NONE && run->fail.message[0]);
+        return;
+    }
+    if (a->models_answer(run, body, &sink) == MODELS_MORE) {
         request = (struct site_request){0};
         a->models_request(run, &request);
     }
-    assert(rc >= 0 || (run->fail.kind != FAIL_NONE && run->fail.message[0]));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
