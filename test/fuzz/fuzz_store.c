@@ -3,9 +3,9 @@
  * and a file with bytes of it changed.
  *
  * First byte even: lines, each a row (TABLE and the columns' values, apart by TABs; a value that
- * begins with # is a number, one that begins with ! is NULL). Odd: five bytes each time, four that
- * say where in a good file and the one that is put there. What must hold: no finding; opened,
- * unavailable or refused with a sentence; what is read is text.
+ * begins with # is a number, with @ a blob, with ! NULL). Odd: five bytes each time, four that say
+ * where in a good file and the one that is put there. Bit 1: credentials are to be sealed. What
+ * must hold: no finding; opened, unavailable or refused with a sentence; what is read is text.
  */
 #include <assert.h>
 #include <sqlite3.h>
@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char folder[] = "/tmp/fuzz-store-XXXXXX";
 static char path[64];
-static struct buffer good; /* the bytes of a file with a row in each table */
+static struct buffer good[2]; /* the bytes of a file with rows; the second is of a sealed one */
 
 static void remove_files(void)
 {
@@ -41,7 +41,8 @@ static void remove_folder(void)
     snprintf(lock, sizeof lock, "%s/lock", folder);
     unlink(lock);
     rmdir(folder);
-    buffer_free(&good);
+    buffer_free(&good[0]);
+    buffer_free(&good[1]);
 }
 
 static void look_at(void *owner, const struct store_row *row)
@@ -53,10 +54,11 @@ static void look_at(void *owner, const struct store_row *row)
     assert(n < 1 << 24);
 }
 
-static void open_it(void)
+static void open_it(bool sealed)
 {
     struct fail fail = {0};
-    struct store_file *f = store_file_create(span_str(folder), SPAN(""));
+    struct store_file *f = store_file_create(
+        span_str(folder), sealed ? SPAN("a secret that is long enough") : SPAN(""));
     assert(f);
     enum store_opened opened = store_file_open(f, &fail);
     if (opened == STORE_OPEN)
@@ -110,8 +112,9 @@ static void make_good(void)
         abort();
     snprintf(path, sizeof path, "%s/dragoman.db", folder);
     atexit(remove_folder);
-    buffer_init(&good, 1 << 24);
-    open_it();
+    buffer_init(&good[0], 1 << 24);
+    buffer_init(&good[1], 1 << 24);
+    open_it(false);
     execute("INSERT INTO credential VALUES('s','a','token','secret',1,0);"
             "INSERT INTO account VALUES('s','a','','cooling','',1,1,1);"
             "INSERT INTO counter VALUES('key','k',1,1,1,1);"
@@ -120,7 +123,10 @@ static void make_good(void)
             "INSERT INTO conversation VALUES('00','s','a','x',1,1);"
             "INSERT INTO upload VALUES('00','s','a','x',1,0);"
             "PRAGMA wal_checkpoint(TRUNCATE);");
-    read_bytes(&good);
+    read_bytes(&good[0]);
+    open_it(true);
+    execute("PRAGMA wal_checkpoint(TRUNCATE);");
+    read_bytes(&good[1]);
 }
 
 /* Values that do not fit are no row. */
@@ -144,10 +150,13 @@ static void insert(sqlite3 *db, struct span line)
     if (!sql.error && sqlite3_prepare_v2(db, sql.p, -1, &st, NULL) == SQLITE_OK) {
         rest = span_from(line, 1);
         for (int n = 1; n <= 12 && span_split(&rest, '\t', &value); n++) {
-            if (value.n && value.p[0] == '#')
-                sqlite3_bind_int64(st, n, (int64_t)span_hash(0, value));
-            else if (value.n && value.p[0] == '@')
-                sqlite3_bind_blob(st, n, value.p, (int)value.n, SQLITE_TRANSIENT);
+            uint64_t number = 0;
+            if (value.n && value.p[0] == '#') {
+                if (!span_to_u64(span_from(value, 1), INT64_MAX, &number))
+                    number = span_hash(0, value);
+                sqlite3_bind_int64(st, n, (int64_t)number);
+            } else if (value.n && value.p[0] == '@')
+                sqlite3_bind_blob(st, n, value.p + 1, (int)value.n - 1, SQLITE_TRANSIENT);
             else if (!value.n || value.p[0] != '!')
                 sqlite3_bind_text(st, n, value.n ? value.p : "", (int)value.n, SQLITE_TRANSIENT);
         }
@@ -178,7 +187,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     make_good();
     remove_files();
     buffer_init(&bytes, 1 << 24);
-    buffer_append(&bytes, buffer_span(&good));
+    buffer_append(&bytes, buffer_span(&good[data[0] >> 1 & 1]));
     for (size_t i = 1; data[0] & 1 && i + 5 <= size; i += 5) {
         size_t at = (size_t)data[i] << 24 | data[i + 1] << 16 | data[i + 2] << 8 | data[i + 3];
         bytes.p[at % bytes.n] = (char)data[i + 4];
@@ -187,6 +196,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     buffer_free(&bytes);
     if (!(data[0] & 1))
         insert_rows(span_of((const char *)data + 1, size - 1));
-    open_it();
+    open_it(data[0] & 2);
     return 0;
 }
