@@ -141,6 +141,7 @@ void site_cookies_take(const struct adapter *adapter, const struct turn_run *run
     if (!adapter->keeps_cookies || req->origin.n)
         return;
     const struct cookie_place place = place_of(run, req);
+    account_guard_enter(run->account); /* others of the account may get cookies at the same time */
     for (size_t i = 0; place.path.p && i < head->n_headers; i++) {
         if (!span_eq_nocase(head->headers[i].name, SPAN("Set-Cookie")))
             continue;
@@ -151,5 +152,6 @@ void site_cookies_take(const struct adapter *adapter, const struct turn_run *run
     }
     if (changed)
         hold(run, &jar);
+    account_guard_leave(run->account);
     cookie_jar_free(&jar);
 }
