@@ -9,12 +9,12 @@ T ?= 60
 MINUTES ?= 30
 ARGS ?=
 
-.PHONY: help deps ranks run build test test-unit test-e2e test-apps test-memory test-threads bench bench-small soak sites lint format fuzz install clean
+.PHONY: help deps ranks run build test test-unit test-e2e test-fuzz test-apps test-memory test-threads bench bench-small soak sites lint format fuzz install clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run         build the release and serve (ARGS="-c FILE" is passed on)'
-	@echo 'make test        unit and end-to-end tests with sanitizers; test-unit, test-e2e: one half'
+	@echo 'make test        unit and end-to-end tests with sanitizers, fuzz targets; test-unit, test-e2e, test-fuzz: a part'
 	@echo 'make test-memory every allocation is refused once, in all of it (half an hour)'
 	@echo 'make test-apps   the real SillyTavern and a real browser (installs Chromium, Node.js and 500 MB of npm packages)'
 	@echo 'make test-threads  several event loops under ThreadSanitizer'
@@ -54,6 +54,9 @@ test-unit:
 
 test-e2e:
 	@scripts/test e2e
+
+test-fuzz:
+	@scripts/test fuzz
 
 test-memory:
 	@scripts/test-memory

@@ -38,6 +38,7 @@ struct net_proxy {
     struct sockaddr_storage resolved; /* family 0: send the name */
     struct buffer in, out;
     bool writing; /* our question is still leaving: its reply, should it overtake us, waits */
+    bool ended;   /* the proxy has said its last */
     bool stopped;
     char proxy_label[LABEL_MAX], site_label[LABEL_MAX];
     int port;
@@ -59,12 +60,22 @@ static void proxy_fail(struct net_proxy *p, const struct fail *fail)
         proxy_fail((p), &said_);                                                                   \
     } while (0)
 
+static void closed_early(struct net_proxy *p)
+{
+    PROXY_FAIL(p, "%s closed the connection when asked for a tunnel to %s", p->proxy_label,
+               p->site_label);
+}
+
 /* Sends what was written into `out` and waits for the reply that `step` reads. */
 static void ask(struct net_proxy *p, enum proxy_step step)
 {
     if (p->out.error) {
         PROXY_FAIL(p, "%s cannot be asked for %s: the request is too long", p->proxy_label,
                    p->site_label);
+        return;
+    }
+    if (p->ended) {
+        closed_early(p);
         return;
     }
     p->step = step;
@@ -75,6 +86,10 @@ static void ask(struct net_proxy *p, enum proxy_step step)
 
 static void become_open(struct net_proxy *p)
 {
+    if (p->ended) {
+        closed_early(p);
+        return;
+    }
     p->step = PROXY_OPEN;
     p->base.phase = NULL;
     p->stopped = true;
@@ -340,9 +355,10 @@ static void on_below_open(void *up)
         socks_hello(p);
 }
 
+/* Replies that came before they were asked for wait until the question has left. */
 static void reply_arrived(struct net_proxy *p)
 {
-    for (enum proxy_step before = PROXY_FAILED; p->step != before;) {
+    for (enum proxy_step before = PROXY_FAILED; p->step != before && !p->writing;) {
         before = p->step;
         switch (p->step) {
         case PROXY_HTTP_ANSWER: http_answer(p); break;
@@ -387,11 +403,11 @@ static void on_below_eof(void *up)
         return;
     }
     p->writing = false;
+    p->ended = true;
     if (p->in.n) /* a refusal may arrive before all of our question has left */
         reply_arrived(p);
     if (p->step != PROXY_FAILED)
-        PROXY_FAIL(p, "%s closed the connection when asked for a tunnel to %s", p->proxy_label,
-                   p->site_label);
+        closed_early(p);
 }
 
 static void on_below_written(void *up)

@@ -130,10 +130,10 @@ static int deny_sockets(scmp_filter_ctx filter)
         int from = i ? families[i - 1] + 1 : 0, to = i < n ? families[i] : 1 << 20;
         for (int family = from; i < n && family < to && !error; family++)
             error = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-                                     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family));
+                                     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family, 0));
         if (i == n && !error)
             error = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-                                     SCMP_A0(SCMP_CMP_GE, (scmp_datum_t)from));
+                                     SCMP_A0(SCMP_CMP_GE, (scmp_datum_t)from, 0));
     }
     return error;
 }

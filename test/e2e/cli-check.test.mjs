@@ -231,7 +231,7 @@ describe('accounts check', () => {
     });
     const {gateway, check} = await serve([openai('slow', site)], false);
     let first = seen();
-    const left = run(['accounts', 'check', '-c', gateway.file], {timeout: 500}); // killed then
+    const left = run(['accounts', 'check', '-c', gateway.file], {until: first});
     await (await first).closed;
     await left;
 

@@ -4,7 +4,8 @@
  *
  * fuzz_run_begin; then the caller may change site, account and model; fuzz_run_ask until the bytes
  * are due; fuzz_run_answer; fuzz_run_end. What must hold besides no finding: a failure has a kind
- * and a sentence, a complete answer can be written, every event is one line of JSON.
+ * and a sentence, a complete answer can be written, every event is one line of JSON; and all of it
+ * is the same when no frame is taken for a repeated one (fuzz_both_ways).
  */
 #ifndef DRAGOMAN_TEST_FUZZ_ADAPTER_RUN_H
 #define DRAGOMAN_TEST_FUZZ_ADAPTER_RUN_H
@@ -36,7 +37,16 @@ struct fuzz_run {
     struct json_template shape;
 };
 
+/* Whether frames may be taken for repeated ones (json_template.h), and all that came of it. */
+static bool fuzz_repeats;
+static struct buffer fuzz_said;
+
 static inline void fuzz_random(void *owner, void *bytes, size_t n) { memset(bytes, 7, n); }
+
+static inline void fuzz_drift(void *owner, const char *kind)
+{
+    buffer_printf(&fuzz_said, "drift %s\n", kind);
+}
 
 /* In place. `body`: a chat that is good; `model`: the site's name of its model. */
 static inline void fuzz_run_begin(struct fuzz_run *r, const struct adapter *adapter,
@@ -70,7 +80,8 @@ static inline void fuzz_run_begin(struct fuzz_run *r, const struct adapter *adap
                                .arena = &r->arena,
                                .json = r->json,
                                .out = &r->feed.sink,
-                               .shape = &r->shape,
+                               .shape = fuzz_repeats ? &r->shape : NULL,
+                               .drift = fuzz_drift,
                                .now_ms = 1760000000000,
                                .random = fuzz_random};
 }
@@ -132,6 +143,8 @@ static inline void fuzz_run_end(struct fuzz_run *r, bool whole)
     if (whole)
         assert(answer_end(&r->answer, NULL) == 0);
     check_events(r->json, buffer_span(&r->out));
+    buffer_append(&fuzz_said, buffer_span(&r->out));
+    buffer_printf(&fuzz_said, "%d %s\n", r->run.fail.kind, r->run.fail.message);
     for (int steps = 0; r->adapter->cleanup &&
                         r->adapter->cleanup(&r->run, &(struct site_request){0}) == ADAPTER_SEND;)
         assert(++steps <= 2);
@@ -142,6 +155,24 @@ static inline void fuzz_run_end(struct fuzz_run *r, bool whole)
     buffer_free(&r->out);
     arena_free(&r->arena);
     json_parser_destroy(r->json);
+}
+
+/* `play` twice, with and without repeated frames: they say the same. */
+static inline int fuzz_both_ways(void (*play)(const uint8_t *data, size_t size),
+                                 const uint8_t *data, size_t size)
+{
+    struct buffer first;
+    buffer_init(&fuzz_said, 1 << 28);
+    fuzz_repeats = true;
+    play(data, size);
+    first = fuzz_said;
+    buffer_init(&fuzz_said, 1 << 28);
+    fuzz_repeats = false;
+    play(data, size);
+    assert(span_eq(buffer_span(&first), buffer_span(&fuzz_said)));
+    buffer_free(&first);
+    buffer_free(&fuzz_said);
+    return 0;
 }
 
 #endif

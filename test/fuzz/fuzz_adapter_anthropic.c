@@ -9,13 +9,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void play(const uint8_t *data, size_t size)
 {
     static const int statuses[] = {200, 200, 400, 403};
     static const struct credential key[] = {{SPAN_INIT("api_key"), SPAN_INIT("t")}};
     struct fuzz_run r;
     if (size < 1)
-        return 0;
+        return;
     fuzz_run_begin(&r, &adapter_anthropic,
                    SPAN("{\"model\":\"m\",\"stream\":true,\"temperature\":0.5,\"messages\":[{"
                         "\"role\":\"user\",\"content\":\"hi\"}]}"),
@@ -26,5 +26,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* complete without an answer: it wants to ask once more */
     fuzz_run_end(&r, verdict == ADAPTER_COMPLETE &&
                          adapter_anthropic.next(&r.run, &r.request) == ADAPTER_DONE);
-    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    return fuzz_both_ways(play, data, size);
 }

@@ -62,15 +62,15 @@ static void fuzz_request(struct span body)
     json_parser_destroy(json);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void play(const uint8_t *data, size_t size)
 {
     static const int statuses[] = {200, 200, 429, 400};
     if (size < 1)
-        return 0;
+        return;
     unsigned how = data[0];
     if (how & 128) {
         fuzz_request(span_of((const char *)data + 1, size - 1));
-        return 0;
+        return;
     }
     struct fuzz_run r;
     fuzz_run_begin(&r, &adapter_gemini,
@@ -83,5 +83,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     enum adapter_verdict verdict = fuzz_run_answer(&r, how, statuses, SPAN("text/event-stream"),
                                                    span_of((const char *)data + 1, size - 1));
     fuzz_run_end(&r, verdict == ADAPTER_COMPLETE);
-    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    return fuzz_both_ways(play, data, size);
 }

@@ -9,18 +9,22 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void play(const uint8_t *data, size_t size)
 {
     static const int statuses[] = {200, 200, 200, 403};
     static const struct credential token[] = {{SPAN_INIT("token"), SPAN_INIT("t")}};
     struct fuzz_run r;
     if (size < 1)
-        return 0;
+        return;
     fuzz_run_begin(&r, &adapter_kimi, SPAN(FUZZ_HI), SPAN("kimi-k2.6"), token, 1);
     fuzz_run_ask(&r);
     enum adapter_verdict verdict =
         fuzz_run_answer(&r, data[0], statuses, SPAN("application/connect+json"),
                         span_of((const char *)data + 1, size - 1));
     fuzz_run_end(&r, verdict == ADAPTER_COMPLETE);
-    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    return fuzz_both_ways(play, data, size);
 }

@@ -5,7 +5,7 @@
  * The first byte chooses: what is played (a client's body, or an answer to openai or sophnet), the
  * answer's status and type, and where the bytes are cut. What must hold: no finding of the
  * sanitizers; a failure has a kind and a message; extras and usage that come out, and an edited
- * body, are JSON.
+ * body, are JSON; deltas are the same when no frame is taken for a repeated one (json_template.h).
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -17,6 +17,10 @@
 enum { JSON_LIMIT = 1 << 24 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Whether frames may be taken for repeated ones, and all that came of it. */
+static bool repeats;
+static struct buffer said;
 
 static void must_be_json(struct span open, struct span text, struct span close)
 {
@@ -40,6 +44,13 @@ static int put_delta(void *owner, const struct delta *d)
     else if (d->kind == DELTA_USAGE && d->usage.raw.n)
         must_be_json(SPAN(""), d->usage.raw, SPAN(""));
     assert(d->choice >= 0 && d->choice < 128 && d->index >= 0);
+    /* Texts may be cut otherwise: what goes on is not said anew. */
+    static unsigned before;
+    unsigned what = (unsigned)d->kind << 8 | (unsigned)d->choice;
+    if (!said.n || before != what)
+        buffer_printf(&said, "\n%d of %d: ", d->kind, d->choice);
+    before = what;
+    buffer_append(&said, d->text);
     return 0;
 }
 
@@ -97,7 +108,7 @@ static void play(const struct adapter *a, struct turn_run *run, enum framing fra
     frame_decoder_free(&decoder);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void run_once(const uint8_t *data, size_t size)
 {
     static const struct span plain = SPAN_INIT(
         "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"stream\":true}");
@@ -106,7 +117,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const struct credential token[] = {{SPAN_INIT("token"), SPAN_INIT("anon-x")}};
     static const struct delta_sink sink = {.put = put_delta};
     if (size == 0)
-        return 0;
+        return;
     unsigned how = data[0];
     struct span bytes = span_of((const char *)data + 1, size - 1);
     const struct adapter *a = how & 64 ? &adapter_sophnet : &adapter_openai;
@@ -118,6 +129,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct site_account account = {.name = SPAN("main"), .credentials = token, .n_credentials = 1};
     struct arena arena;
     struct site_request req = {0};
+    struct json_template shape = {0};
     arena_init(&arena);
     struct turn_run run = {
         .site = &site,
@@ -127,6 +139,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .arena = &arena,
         .json = json_parser_create(JSON_LIMIT),
         .out = &sink,
+        .shape = repeats ? &shape : NULL,
         .now_ms = 1,
         .random = make_random,
     };
@@ -136,8 +149,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (!is_body)
             play(a, &run, req.framing, how, bytes);
     }
+    buffer_printf(&said, "\n%d %s", run.fail.kind, run.fail.message);
     account_clear(&account);
     json_parser_destroy(run.json);
     arena_free(&arena);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct buffer first;
+    buffer_init(&said, 1 << 28);
+    repeats = true;
+    run_once(data, size);
+    first = said;
+    buffer_init(&said, 1 << 28);
+    repeats = false;
+    run_once(data, size);
+    assert(span_eq(buffer_span(&first), buffer_span(&said)));
+    buffer_free(&first);
+    buffer_free(&said);
     return 0;
 }

@@ -10,7 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void play(const uint8_t *data, size_t size)
 {
     static const int statuses[] = {200, 200, 200, 403};
     static const struct credential tokens[] = {{SPAN_INIT("token"), SPAN_INIT("t")},
@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .name = SPAN_INIT("api"), .type = OPTION_TEXT, .text = SPAN_INIT("tongyi")};
     struct fuzz_run r;
     if (size < 1)
-        return 0;
+        return;
     bool upload = data[0] & 128, older = data[0] & 64;
     fuzz_run_begin(&r, &adapter_qwen,
                    upload ? SPAN("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{"
@@ -37,5 +37,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (verdict == ADAPTER_COMPLETE && upload)
         adapter_qwen.next(&r.run, &(struct site_request){0});
     fuzz_run_end(&r, verdict == ADAPTER_COMPLETE && !upload);
-    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    return fuzz_both_ways(play, data, size);
 }

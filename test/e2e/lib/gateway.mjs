@@ -57,10 +57,11 @@ const environment = (more) => ({
   ...more,
 });
 
-/** Runs the program to its end: {code, stdout, stderr}. */
-export async function run(args, {env = {}, cwd, timeout = 20000} = {}) {
+/** Runs the program to its end, or kills it when `until` is fulfilled: {code, stdout, stderr}. */
+export async function run(args, {env = {}, cwd, timeout = 20000, until} = {}) {
   const child = spawn(binary, args, {env: environment(env), cwd, stdio: ['ignore', 'pipe', 'pipe']});
   const timer = setTimeout(() => child.kill('SIGKILL'), timeout);
+  until?.then(() => child.kill('SIGKILL'));
   let stdout = '', stderr = '';
   child.stdout.on('data', (d) => (stdout += d));
   child.stderr.on('data', (d) => (stderr += d));
