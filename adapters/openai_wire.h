@@ -97,6 +97,7 @@ struct openai_wire {
     bool has_usage;
     struct delta_usage usage;
     struct buffer usage_raw, scratch, top; /* over arena memory */
+    size_t part_size; /* what any part of the event that is read may need, written anew */
     /* Of the event that is read: the member of the only choice's delta whose text is all that it
      * tells, if `more` is not set; NULL = there is none. */
     const char *lone;
@@ -111,6 +112,8 @@ enum adapter_verdict openai_wire_head(struct turn_run *, struct openai_wire *,
 enum adapter_verdict openai_wire_frame(struct turn_run *, struct openai_wire *,
                                        const struct frame *);
 enum adapter_verdict openai_wire_end(struct turn_run *, struct openai_wire *, enum stream_end);
+/* Clears w->scratch, with room for any part of the event that is read. 0, or -1 with run->fail. */
+int openai_wire_scratch(struct turn_run *, struct openai_wire *);
 /* The pieces of a delta's tool_calls, and of its function_call (openai_calls.c). Arguments that are
  * no text are written into w->scratch. 0, or -1 with run->fail. */
 int openai_put_calls(struct turn_run *, struct openai_wire *, int choice, struct json calls);
