@@ -9,7 +9,7 @@ T ?= 60
 MINUTES ?= 30
 ARGS ?=
 
-.PHONY: help deps ranks run build test test-unit test-e2e test-apps test-memory bench bench-small soak sites lint format fuzz install clean
+.PHONY: help deps ranks run build test test-unit test-e2e test-apps test-memory test-threads bench bench-small soak sites lint format fuzz install clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo 'make test        unit and end-to-end tests with sanitizers; test-unit, test-e2e: one half'
 	@echo 'make test-memory every allocation is refused once, in all of it (half an hour)'
 	@echo 'make test-apps   the real SillyTavern and a real browser (installs Chromium, Node.js and 500 MB of npm packages)'
+	@echo 'make test-threads  several event loops under ThreadSanitizer'
 	@echo 'make lint        formatting, clang-tidy, cppcheck, direction of includes'
 	@echo 'make format      format all C sources'
 	@echo 'make fuzz T=60   every fuzz target for T seconds'
@@ -59,6 +60,9 @@ test-memory:
 
 test-apps:
 	@scripts/test apps
+
+test-threads:
+	@scripts/test threads
 
 bench:
 	@scripts/bench

@@ -108,11 +108,13 @@ static bool is_device_id(struct span id) { return id.n == 32 && is_path_id(id); 
 static struct span device_id(struct turn_run *run, struct span token)
 {
     struct span id = json_get_text(jwt_claims(run, token), DEVICE_ID);
+    account_guard_enter(run->account); /* one for all */
     if (!is_device_id(id))
         id = account_held(run->account, DEVICE_ID, 0, 0);
     id = id.n ? arena_dup(run->arena, id) : make_hex_id(run);
     if (id.p && account_hold(run->account, DEVICE_ID, id, 0))
-        return span_of(NULL, 0);
+        id = span_of(NULL, 0);
+    account_guard_leave(run->account);
     return id;
 }
 

@@ -110,7 +110,7 @@ static struct span make_digits(struct turn_run *run, const char *head, size_t n)
 }
 
 /* `said` is what a token tells; what was told or made once stays. {NULL,0} without memory. */
-static struct span kept_device(struct turn_run *run, struct span said)
+static struct span keep_device(struct turn_run *run, struct span said)
 {
     struct span held = account_held(run->account, DEVICE_ID, run->now_ms, 0);
     if (!said.n && held.n)
@@ -118,6 +118,15 @@ static struct span kept_device(struct turn_run *run, struct span said)
     struct span device = said.n ? said : make_digits(run, "7", 19);
     if (!device.p || account_hold(run->account, DEVICE_ID, device, 0))
         return span_of(NULL, 0);
+    return device;
+}
+
+/* One for all who use the account at the same time. */
+static struct span kept_device(struct turn_run *run, struct span said)
+{
+    account_guard_enter(run->account);
+    struct span device = keep_device(run, said);
+    account_guard_leave(run->account);
     return device;
 }
 

@@ -33,6 +33,18 @@ bool site_option_bool(const struct site_settings *site, const char *name, bool o
     return site_option_int(site, name, otherwise) != 0;
 }
 
+void account_guard_enter(const struct site_account *account)
+{
+    if (account->guard)
+        account->guard->enter(account);
+}
+
+void account_guard_leave(const struct site_account *account)
+{
+    if (account->guard)
+        account->guard->leave(account);
+}
+
 struct span account_credential(const struct site_account *account, const char *name)
 {
     for (size_t i = 0; i < account->n_credentials; i++) {
@@ -53,12 +65,19 @@ static struct held_credential **find_held(struct site_account *account, const ch
 struct span account_held(const struct site_account *account, const char *name, int64_t now_ms,
                          int64_t margin_ms)
 {
+    struct span value = span_of(NULL, 0);
+    account_guard_enter(account);
     for (const struct held_credential *h = account->held; h; h = h->next) {
         if (strcmp(h->name, name) == 0 &&
-            (h->expires_ms == 0 || h->expires_ms - margin_ms > now_ms))
-            return span_str(h->value);
+            (h->expires_ms == 0 || h->expires_ms - margin_ms > now_ms)) {
+            value = span_str(h->value);
+            break;
+        }
     }
-    return span_of(NULL, 0);
+    if (value.n && account->guard)
+        value = account->guard->lend(account, value);
+    account_guard_leave(account);
+    return value;
 }
 
 struct span account_newest(const struct site_account *account, const char *name)
@@ -81,8 +100,8 @@ static void free_held(struct held_credential *h)
     free(h);
 }
 
-int account_hold(struct site_account *account, const char *name, struct span value,
-                 int64_t expires_ms)
+static int hold(struct site_account *account, const char *name, struct span value,
+                int64_t expires_ms)
 {
     struct held_credential **at = find_held(account, name);
     if (*at && span_eq(span_str((*at)->value), value) && (*at)->expires_ms == expires_ms)
@@ -113,16 +132,27 @@ int account_hold(struct site_account *account, const char *name, struct span val
     return 0;
 }
 
+int account_hold(struct site_account *account, const char *name, struct span value,
+                 int64_t expires_ms)
+{
+    account_guard_enter(account);
+    int result = hold(account, name, value, expires_ms);
+    account_guard_leave(account);
+    return result;
+}
+
 void account_drop(struct site_account *account, const char *name)
 {
+    account_guard_enter(account);
     struct held_credential **at = find_held(account, name);
     struct held_credential *h = *at;
-    if (!h)
-        return;
-    *at = h->next;
-    if (account->changed)
-        account->changed(account, name);
-    free_held(h); /* last: `name` may be its own */
+    if (h) {
+        *at = h->next;
+        if (account->changed)
+            account->changed(account, name);
+        free_held(h); /* last: `name` may be its own */
+    }
+    account_guard_leave(account);
 }
 
 bool held_secret(struct span *rest, struct span *secret)

@@ -74,6 +74,16 @@ struct held_credential {
     struct held_credential *next;
 };
 
+struct site_account;
+
+/* Where several threads use accounts: what is held is read and changed between `enter` and `leave`
+ * (which may be nested), and `lend` copies a value for as long as account_held promises. */
+struct account_guard {
+    void (*enter)(const struct site_account *);
+    void (*leave)(const struct site_account *);
+    struct span (*lend)(const struct site_account *, struct span value);
+};
+
 struct site_account {
     struct span name;
     bool guest;
@@ -84,7 +94,12 @@ struct site_account {
      * it down; may be NULL. */
     void (*changed)(struct site_account *, const char *name);
     void *owner;
+    const struct account_guard *guard; /* NULL: there is one thread */
 };
+
+/* Around what looks at `held` itself, or reads and changes it in one go. */
+void account_guard_enter(const struct site_account *);
+void account_guard_leave(const struct site_account *);
 
 /* A configured credential, or {NULL,0}. */
 struct span account_credential(const struct site_account *, const char *name);

@@ -147,11 +147,15 @@ void clean_message(const struct turn_run *run, char *out, size_t capacity, struc
     const struct site_account *account = run->account;
     for (size_t i = 0; account && i < account->n_credentials; i++)
         hide(text, cut, account->credentials[i].value);
+    if (account)
+        account_guard_enter(account);
     for (const struct held_credential *h = account ? account->held : NULL; h; h = h->next) {
         struct span rest = span_str(h->value), secret;
         while (held_secret(&rest, &secret))
             hide(text, cut, secret);
     }
+    if (account)
+        account_guard_leave(account);
     copy_clean(out, capacity, span_trim(span_str(text)));
 }
 

@@ -74,8 +74,10 @@ int token_use_obtained(struct turn_run *run, struct token_use *use, const char *
 bool token_use_refused(struct turn_run *run, struct token_use *use, const char *held)
 {
     bool first = !use->refused && !use->renewed;
+    account_guard_enter(run->account);
     if (span_eq(account_held(run->account, held, 0, 0), use->value))
         account_drop(run->account, held); /* unless another try has renewed it already */
+    account_guard_leave(run->account);
     use->value = span_of(NULL, 0);
     use->refused = true;
     return first;

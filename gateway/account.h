@@ -73,6 +73,7 @@ struct account {
     bool credential_step;               /* one exchange obtains a credential */
     struct wait_queue credential_queue; /* the others wait here */
     unsigned credential_steps;          /* begun so far */
+    unsigned credential_changes;        /* rises with each beginning and each end of one */
     unsigned failed_step;               /* the last one that came to nothing, 0 = none … */
     struct fail credential_fail;        /* … and why */
     int unsaved;                        /* writes of what a credential step obtained, under way */

@@ -237,11 +237,12 @@ static bool is_secret(const struct site_account *account, struct span text)
         if (holds(text, account->credentials[i].value))
             return true;
     }
-    for (const struct held_credential *h = account->held; h; h = h->next) {
-        if (holds(text, span_str(h->value)))
-            return true;
-    }
-    return false;
+    bool is_held = false;
+    account_guard_enter(account);
+    for (const struct held_credential *h = account->held; h && !is_held; h = h->next)
+        is_held = holds(text, span_str(h->value));
+    account_guard_leave(account);
+    return is_held;
 }
 
 static void strip_credentials(struct probe *p)
@@ -295,8 +296,10 @@ static const char *excuse(const struct probe *p)
 
 static void begin_probe(struct probe *p)
 {
-    uint64_t rests_until = account_cool_until(p->account, 0);
     char message[200];
+    account_enter(p->account);
+    uint64_t rests_until = account_cool_until(p->account, 0);
+    account_leave(p->account);
     arena_init(&p->arena);
     buffer_init(&p->body, ANSWER_MAX);
     p->check->n_running++;

@@ -8,10 +8,12 @@
 
 void account_met_success(struct account *a, struct span model)
 {
+    account_enter(a);
     enum account_state before = a->state;
     account_succeeded(a, model);
     if (before != ACCOUNT_READY)
         log_info("account %s/%s is ready again", a->site, a->name);
+    account_leave(a);
 }
 
 /* Once for each rest and each state: the requests that meet it are in the log anyway. */
@@ -36,11 +38,9 @@ static bool is_the_requests_own(enum fail_kind kind)
            kind == FAIL_CONTENT_FILTER || kind == FAIL_CONTEXT_LENGTH;
 }
 
-void account_met_failure(struct account *a, struct span model, const struct fail *fail,
+static void note_failure(struct account *a, struct span model, const struct fail *fail,
                          uint64_t now_ms)
 {
-    if (is_the_requests_own(fail->kind))
-        return;
     enum account_state before = a->state;
     bool rested = account_cool_until(a, account_model_hash(model)) > now_ms;
     account_failed(a, fail->kind, model, fail->retry_after_s, now_ms);
@@ -51,4 +51,14 @@ void account_met_failure(struct account *a, struct span model, const struct fail
     account_changed(a);
     if (!a->visitor.value.p && !a->retired)
         tell(a, model, rested, before, now_ms);
+}
+
+void account_met_failure(struct account *a, struct span model, const struct fail *fail,
+                         uint64_t now_ms)
+{
+    if (is_the_requests_own(fail->kind))
+        return;
+    account_enter(a);
+    note_failure(a, model, fail, now_ms);
+    account_leave(a);
 }

@@ -42,9 +42,34 @@ struct account_pool {
     struct account *former; /* retired ones; the latest first */
     size_t n_former;
     struct account_pool_hooks hooks;
+    struct shared *shared; /* NULL: one loop */
+    bool offering;         /* what is free is being handed out */
     uint64_t last_id;
     uint64_t random; /* xorshift64: for jitter only */
 };
+
+void account_enter(const struct account *a) { shared_enter(a->pool->shared); }
+
+void account_leave(const struct account *a) { shared_leave(a->pool->shared); }
+
+/* ---- what adapters read of an account that others may change ---- */
+
+static void guard_enter(const struct site_account *view)
+{
+    account_enter((const struct account *)view->owner);
+}
+
+static void guard_leave(const struct site_account *view)
+{
+    account_leave((const struct account *)view->owner);
+}
+
+static struct span guard_lend(const struct site_account *view, struct span text)
+{
+    return shared_lend(((const struct account *)view->owner)->pool->shared, text);
+}
+
+static const struct account_guard guard = {guard_enter, guard_leave, guard_lend};
 
 /* ---- accounts ---- */
 
@@ -96,6 +121,7 @@ static struct account *account_create(struct account_pool *pool, struct span sit
     a->name = strndup(name.p, name.n);
     a->view.changed = held_changed;
     a->view.owner = a;
+    a->view.guard = pool->shared ? &guard : NULL;
     if (!a->site || !a->name) {
         account_free(a);
         return NULL;
@@ -322,21 +348,31 @@ static void wake_while_free(struct account_pool *pool, struct pool_site *s, uint
 {
     uint64_t at = 0;
     size_t in_vain = 0;
+    if (pool->offering) /* somebody in the queue is just taking what he can use */
+        return;
+    pool->offering = pool->shared != NULL;
     while (s->queue.n && in_vain < s->queue.n_groups && !(at = site_free_at(s, now_ms))) {
         size_t before = s->queue.n;
-        fair_queue_wake_next(&s->queue);
+        struct waiter *w = fair_queue_next(&s->queue);
+        if (w->home && !w->take(w, now_ms))
+            fair_queue_pass(&s->queue);
+        else
+            fair_queue_wake_next(&s->queue);
         in_vain = s->queue.n < before ? 0 : in_vain + 1;
     }
+    pool->offering = false;
     if (s->queue.n && at && at != UINT64_MAX && pool->hooks.wake_at)
         pool->hooks.wake_at(pool->hooks.owner, at);
 }
 
 void account_pool_tick(struct account_pool *pool, uint64_t now_ms)
 {
+    shared_enter(pool->shared);
     for (struct pool_site *s = pool->sites; s; s = s->chain) {
         if (s->queue.n)
             wake_while_free(pool, s, now_ms);
     }
+    shared_leave(pool->shared);
 }
 
 int account_pool_configure(struct account_pool *pool, struct config *config, uint64_t now_ms)
@@ -364,6 +400,16 @@ int account_pool_configure(struct account_pool *pool, struct config *config, uin
         fair_queue_wake_all(&s->queue); /* they find no account and move on */
     }
     return result;
+}
+
+static void guard_account(void *owner, struct account *a) { a->view.guard = &guard; }
+
+void account_pool_share(struct account_pool *pool, struct shared *shared)
+{
+    pool->shared = shared;
+    account_pool_each(pool, guard_account, NULL);
+    for (struct account *a = pool->former; a; a = a->next_former)
+        guard_account(NULL, a);
 }
 
 struct account_pool *account_pool_create(const struct account_pool_hooks *hooks, uint64_t seed)
@@ -530,14 +576,16 @@ static void take(struct pool_site *s, const struct lease_wish *wish, const struc
         *affinity = (struct affinity){wish->conversation, c->best->id};
 }
 
-enum lease_result account_pool_lease(struct account_pool *pool, const struct lease_wish *wish,
-                                     uint64_t now_ms, struct account **account, size_t *index,
-                                     uint64_t *retry_at_ms)
+static enum lease_result lease(struct account_pool *pool, const struct lease_wish *wish,
+                               uint64_t now_ms, struct account **account, size_t *index,
+                               uint64_t *retry_at_ms)
 {
     struct pool_site *s = find_site(pool, wish->site->settings.name);
     *retry_at_ms = UINT64_MAX;
     if (!s)
         return LEASE_NONE;
+    if (pool->shared && s->queue.n) /* their timer may be on a loop that is busy just now */
+        wake_while_free(pool, s, now_ms);
     struct choice c = choose(s, wish, false, now_ms);
     if (!c.best && !c.busy_until) {
         uint64_t cool_until = c.cool_until;
@@ -556,8 +604,18 @@ enum lease_result account_pool_lease(struct account_pool *pool, const struct lea
     return c.cool_until != UINT64_MAX ? LEASE_COOLING : LEASE_NONE;
 }
 
-struct account *account_pool_visitor(struct account_pool *pool, const struct site_config *site,
-                                     struct span key)
+enum lease_result account_pool_lease(struct account_pool *pool, const struct lease_wish *wish,
+                                     uint64_t now_ms, struct account **account, size_t *index,
+                                     uint64_t *retry_at_ms)
+{
+    shared_enter(pool->shared);
+    enum lease_result result = lease(pool, wish, now_ms, account, index, retry_at_ms);
+    shared_leave(pool->shared);
+    return result;
+}
+
+static struct account *make_visitor(struct account_pool *pool, const struct site_config *site,
+                                    struct span key)
 {
     /* The name tells visitors apart, for the log and the pools of connections, and nothing of the
      * key. */
@@ -587,7 +645,16 @@ struct account *account_pool_visitor(struct account_pool *pool, const struct sit
     return a;
 }
 
-void account_release(struct account *a, uint64_t now_ms)
+struct account *account_pool_visitor(struct account_pool *pool, const struct site_config *site,
+                                     struct span key)
+{
+    shared_enter(pool->shared);
+    struct account *a = make_visitor(pool, site, key);
+    shared_leave(pool->shared);
+    return a;
+}
+
+static void release(struct account *a, uint64_t now_ms)
 {
     assert(a->magic == ACCOUNT_MAGIC && a->in_flight > 0);
     a->in_flight--;
@@ -600,22 +667,82 @@ void account_release(struct account *a, uint64_t now_ms)
         wake_while_free(a->pool, s, now_ms);
 }
 
+void account_release(struct account *a, uint64_t now_ms)
+{
+    struct shared *shared = a->pool->shared;
+    shared_enter(shared);
+    release(a, now_ms);
+    shared_leave(shared);
+}
+
+bool account_pool_take(struct account_pool *pool, struct waiter *w, const struct lease_wish *wish,
+                       uint64_t now_ms)
+{
+    struct account *account;
+    size_t index;
+    uint64_t retry_at_ms;
+    enum lease_result result = lease(pool, wish, now_ms, &account, &index, &retry_at_ms);
+    if (result == LEASE_OK)
+        w->given = account;
+    else if (result == LEASE_BUSY && retry_at_ms != UINT64_MAX && pool->hooks.wake_at)
+        pool->hooks.wake_at(pool->hooks.owner, retry_at_ms);
+    return result != LEASE_BUSY;
+}
+
+struct account *account_pool_given(struct account_pool *pool, struct waiter *w, size_t *index)
+{
+    struct account *a = w->given;
+    if (!a) /* nobody gives it anything while it does not wait */
+        return NULL;
+    shared_enter(pool->shared);
+    struct pool_site *s = find_site(pool, span_str(a->site));
+    *index = 0;
+    while (s && *index < s->n_accounts && s->accounts[*index] != a)
+        ++*index;
+    w->given = NULL;
+    shared_leave(pool->shared);
+    return a;
+}
+
+void account_pool_unqueue(struct account_pool *pool, struct waiter *w)
+{
+    shared_enter(pool->shared);
+    waiter_leave(w);
+    shared_leave(pool->shared);
+}
+
+void account_pool_leave(struct account_pool *pool, struct waiter *w, uint64_t now_ms)
+{
+    shared_enter(pool->shared);
+    waiter_leave(w);
+    if (w->given)
+        release(w->given, now_ms);
+    w->given = NULL;
+    shared_leave(pool->shared);
+}
+
 void account_pin(struct account *a)
 {
+    account_enter(a);
     assert(a->magic == ACCOUNT_MAGIC);
     a->pins++;
+    account_leave(a);
 }
 
 void account_unpin(struct account *a)
 {
+    struct shared *shared = a->pool->shared;
+    shared_enter(shared);
     assert(a->magic == ACCOUNT_MAGIC && a->pins > 0);
     a->pins--;
     settle_retired(a);
+    shared_leave(shared);
 }
 
 uint64_t account_pool_earliest(struct account_pool *pool, const struct site_config *site,
                                const struct key_config *key, struct span model, uint64_t now_ms)
 {
+    shared_enter(pool->shared);
     struct pool_site *s = find_site(pool, site->settings.name);
     uint64_t earliest = UINT64_MAX;
     for (size_t i = 0; s && i < s->n_accounts; i++) {
@@ -623,20 +750,25 @@ uint64_t account_pool_earliest(struct account_pool *pool, const struct site_conf
         if (until > now_ms && until < earliest && may_serve(s->accounts[i], key))
             earliest = until;
     }
+    shared_leave(pool->shared);
     return earliest;
 }
 
 void account_succeeded(struct account *a, struct span model)
 {
+    account_enter(a);
     assert(a->magic == ACCOUNT_MAGIC);
     if (account_note_success(a, account_model_hash(model)))
         account_changed(a);
+    account_leave(a);
 }
 
 void account_changed(struct account *a)
 {
+    account_enter(a);
     if (a->pool->hooks.changed && !a->forgotten)
         a->pool->hooks.changed(a->pool->hooks.owner, a);
+    account_leave(a);
 }
 
 static unsigned next_jitter(struct account_pool *pool)
@@ -650,11 +782,13 @@ static unsigned next_jitter(struct account_pool *pool)
 void account_failed(struct account *a, enum fail_kind kind, struct span model, int retry_after_s,
                     uint64_t now_ms)
 {
+    account_enter(a);
     assert(a->magic == ACCOUNT_MAGIC);
     const struct pool_site *s = find_site(a->pool, span_str(a->site));
     if (s)
         account_note_failure(a, kind, account_model_hash(model), retry_after_s, &s->limits,
                              next_jitter(a->pool), now_ms);
+    account_leave(a);
 }
 
 struct account *account_pool_find(struct account_pool *pool, struct span site, struct span account)
@@ -686,108 +820,168 @@ struct account *account_pool_recall_name(struct account_pool *pool, struct span 
 void account_pool_each(struct account_pool *pool, void (*each)(void *, struct account *),
                        void *owner)
 {
+    shared_enter(pool->shared);
     for (struct pool_site *s = pool->sites; s; s = s->chain) {
         for (size_t i = 0; i < s->n_accounts; i++)
             each(owner, s->accounts[i]);
     }
+    shared_leave(pool->shared);
 }
 
 void account_pool_clear(struct account_pool *pool, struct account *a, uint64_t now_ms)
 {
+    shared_enter(pool->shared);
     struct pool_site *s = find_site(pool, span_str(a->site));
     account_forgive(a);
     account_changed(a);
     if (s)
         wake_while_free(pool, s, now_ms);
+    shared_leave(pool->shared);
 }
 
 struct account *account_pool_peek(struct account_pool *pool, const struct site_config *site,
                                   uint64_t now_ms)
 {
+    shared_enter(pool->shared);
     struct pool_site *s = find_site(pool, site->settings.name);
-    for (size_t i = 0; s && i < s->n_accounts; i++) {
+    struct account *first = NULL;
+    for (size_t i = 0; s && !first && i < s->n_accounts; i++) {
         if (account_state_at(s->accounts[i], now_ms) == ACCOUNT_READY)
-            return s->accounts[i];
+            first = s->accounts[i];
     }
-    return NULL;
+    shared_leave(pool->shared);
+    return first;
 }
 
 bool account_pool_wait(struct account_pool *pool, const struct site_config *site, struct waiter *w,
                        uint64_t group, bool again, uint64_t retry_at_ms)
 {
+    shared_enter(pool->shared);
     struct pool_site *s = find_site(pool, site->settings.name);
-    if (!s || (!again && s->queue.n >= s->queue_max) || !fair_queue_add(&s->queue, group, w, again))
-        return false;
-    if (retry_at_ms != UINT64_MAX && pool->hooks.wake_at)
+    bool waits =
+        s && (again || s->queue.n < s->queue_max) && fair_queue_add(&s->queue, group, w, again);
+    if (waits && retry_at_ms != UINT64_MAX && pool->hooks.wake_at)
         pool->hooks.wake_at(pool->hooks.owner, retry_at_ms);
-    return true;
+    shared_leave(pool->shared);
+    return waits;
+}
+
+void account_pool_offer(struct account_pool *pool, const struct site_config *site, uint64_t now_ms)
+{
+    if (!pool->shared)
+        return;
+    shared_enter(pool->shared);
+    struct pool_site *s = find_site(pool, site->settings.name);
+    if (s)
+        wake_while_free(pool, s, now_ms);
+    shared_leave(pool->shared);
 }
 
 size_t account_pool_waiting(struct account_pool *pool, const struct site_config *site)
 {
+    shared_enter(pool->shared);
     const struct pool_site *s = find_site(pool, site->settings.name);
-    return s ? s->queue.n : 0;
+    size_t n = s ? s->queue.n : 0;
+    shared_leave(pool->shared);
+    return n;
 }
 
 size_t account_pool_ahead(struct account_pool *pool, const struct site_config *site,
                           const struct waiter *w)
 {
+    shared_enter(pool->shared);
     const struct pool_site *s = find_site(pool, site->settings.name);
-    return s && w->queue ? fair_queue_ahead(&s->queue, w) : 0;
+    bool waits = s && w->queue && !mailbox_holds(w);
+    size_t ahead = waits ? fair_queue_ahead(&s->queue, w) : 0;
+    shared_leave(pool->shared);
+    return ahead;
 }
 
 bool account_credential_begin(struct account *a, struct waiter *w, unsigned *awaited)
 {
+    account_enter(a);
     assert(a->magic == ACCOUNT_MAGIC);
-    if (a->credential_step) {
+    bool mine = !a->credential_step;
+    if (mine) {
+        a->credential_step = true;
+        a->credential_steps++;
+        a->credential_changes++;
+    } else {
         *awaited = a->credential_steps;
         wait_queue_add(&a->credential_queue, w);
-        return false;
     }
-    a->credential_step = true;
-    a->credential_steps++;
-    return true;
+    account_leave(a);
+    return mine;
+}
+
+unsigned account_credential_changes(const struct account *a)
+{
+    account_enter(a);
+    unsigned changes = a->credential_changes;
+    account_leave(a);
+    return changes;
 }
 
 void account_credential_failed(struct account *a, const struct fail *fail)
 {
+    account_enter(a);
     assert(a->magic == ACCOUNT_MAGIC && a->credential_step);
     a->failed_step = a->credential_steps;
     a->credential_fail = *fail;
+    account_leave(a);
 }
 
-const struct fail *account_credential_failure(const struct account *a, unsigned awaited)
+bool account_credential_failure(const struct account *a, unsigned awaited, struct fail *why)
 {
-    return awaited && awaited == a->failed_step ? &a->credential_fail : NULL;
+    if (!awaited)
+        return false;
+    account_enter(a);
+    bool failed = awaited == a->failed_step;
+    if (failed)
+        *why = a->credential_fail;
+    account_leave(a);
+    return failed;
 }
 
 void account_credential_done(struct account *a)
 {
+    struct shared *shared = a->pool->shared;
+    shared_enter(shared);
     assert(a->magic == ACCOUNT_MAGIC && a->credential_step);
     a->credential_step = false;
+    a->credential_changes++;
     /* All of them: each asks its adapter again, and the first that still needs the step takes it.
      * Whoever waits holds a lease, so the account stays. */
     wait_queue_wake_all(&a->credential_queue);
+    shared_leave(shared);
 }
 
 void account_credential_saving(struct account *a)
 {
+    account_enter(a);
     account_pin(a);
     a->unsaved++;
+    account_leave(a);
 }
 
 void account_credential_saved(struct account *a)
 {
+    struct shared *shared = a->pool->shared;
+    shared_enter(shared);
     assert(a->magic == ACCOUNT_MAGIC && a->unsaved > 0);
     if (--a->unsaved == 0)
         wait_queue_wake_all(&a->unsaved_queue);
     account_unpin(a);
+    shared_leave(shared);
 }
 
 bool account_credential_is_safe(struct account *a, struct waiter *w)
 {
+    account_enter(a);
     assert(a->magic == ACCOUNT_MAGIC);
-    if (a->unsaved)
+    bool safe = !a->unsaved;
+    if (!safe)
         wait_queue_add(&a->unsaved_queue, w);
-    return a->unsaved == 0;
+    account_leave(a);
+    return safe;
 }

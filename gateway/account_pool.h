@@ -8,12 +8,17 @@
  * it), credential → expired, challenge → challenged; the latter two are asked again only when no
  * ready account is left, and become ready with the first success. Sans-IO: times are monotonic
  * milliseconds (uv_now), handed in.
+ *
+ * With several event loops a waiter of another loop cannot be asked what it makes of an account
+ * that came free, and whoever comes first must not take it away before the waiter hears of it. So
+ * the account is leased on the waiter's behalf (waiter.take), and given to it.
  */
 #ifndef DRAGOMAN_GATEWAY_ACCOUNT_POOL_H
 #define DRAGOMAN_GATEWAY_ACCOUNT_POOL_H
 
 #include "gateway/account.h"
 #include "gateway/fair_queue.h"
+#include "gateway/shared.h"
 
 /* What the pool tells its owner. */
 struct account_pool_hooks {
@@ -31,6 +36,10 @@ struct account_pool_hooks {
 
 /* `seed` is for the jitter of rests. */
 struct account_pool *account_pool_create(const struct account_pool_hooks *, uint64_t seed);
+/* Several event loops use it from now on, each on its own thread. All below may then be called from
+ * any of them, but for what restores, finds and configures: that is for a time when the others do
+ * not run. Hooks are called inside the lock, on the thread that made the change. */
+void account_pool_share(struct account_pool *, struct shared *);
 void account_pool_destroy(struct account_pool *);
 /* Makes the pool fit the config (first call and reloads); each account keeps a reference to the
  * config that it comes from. One that left it has its credentials until its last lease and pin end,
@@ -74,6 +83,16 @@ enum lease_result account_pool_lease(struct account_pool *, const struct lease_w
  * gone with its release. NULL when memory is short. */
 struct account *account_pool_visitor(struct account_pool *, const struct site_config *site,
                                      struct span key);
+/* For waiter.take: leases what the waiter wishes, on its behalf. */
+bool account_pool_take(struct account_pool *, struct waiter *, const struct lease_wish *,
+                       uint64_t now_ms);
+/* What the waiter was woken with, leased; NULL = nothing. It does not wait now. */
+struct account *account_pool_given(struct account_pool *, struct waiter *, size_t *index);
+/* It waits no longer, but what it was given stays there to be fetched. */
+void account_pool_unqueue(struct account_pool *, struct waiter *);
+/* It waits no longer for any account, credential or write; what it was given and did not fetch goes
+ * back. */
+void account_pool_leave(struct account_pool *, struct waiter *, uint64_t now_ms);
 /* Gives it back and wakes the first who waits for the site. */
 void account_release(struct account *, uint64_t now_ms);
 /* Keeps the account's memory and credentials without counting as use. */
@@ -88,6 +107,9 @@ uint64_t account_pool_earliest(struct account_pool *, const struct site_config *
 void account_succeeded(struct account *, struct span model);
 void account_failed(struct account *, enum fail_kind kind, struct span model, int retry_after_s,
                     uint64_t now_ms);
+/* Around what is read or changed of an account in several steps. */
+void account_enter(const struct account *);
+void account_leave(const struct account *);
 /* To be called when account_remember has told what a failure said: the hook `changed` hears of it.
  */
 void account_changed(struct account *);
@@ -106,6 +128,9 @@ struct account *account_pool_peek(struct account_pool *, const struct site_confi
  * place. False: the queue is full. */
 bool account_pool_wait(struct account_pool *, const struct site_config *site, struct waiter *,
                        uint64_t group, bool again, uint64_t retry_at_ms);
+/* After account_pool_wait: whatever came free since the lease was refused, on another loop, goes to
+ * those who wait. Nothing with one loop. */
+void account_pool_offer(struct account_pool *, const struct site_config *site, uint64_t now_ms);
 /* How many wait for an account of the site. */
 size_t account_pool_waiting(struct account_pool *, const struct site_config *site);
 /* How many are before it. */
@@ -117,13 +142,15 @@ void account_pool_tick(struct account_pool *, uint64_t now_ms);
  * account_credential_done); false = queued, and `awaited` is the number of the step it waits for.
  */
 bool account_credential_begin(struct account *, struct waiter *, unsigned *awaited);
+/* With several event loops a step may begin or end while an adapter is being asked, and then the
+ * adapter's wish for one is out of date. The number that changes with it. */
+unsigned account_credential_changes(const struct account *);
 void account_credential_done(struct account *);
 /* Before account_credential_done: it came to nothing. Those who wait share the failure: one after
  * the other they would each sit through a site that does not answer. */
 void account_credential_failed(struct account *, const struct fail *);
-/* Why the step that was awaited failed; NULL: it did not, or was given up. The account's, until the
- * next one fails. */
-const struct fail *account_credential_failure(const struct account *, unsigned awaited);
+/* Did the step that was awaited fail, and why? False: it did not, or was given up. */
+bool account_credential_failure(const struct account *, unsigned awaited, struct fail *why);
 /* What a credential step obtained is being written down, and is (or could not be): in between,
  * nobody relies on it, because a site may have replaced the former one. */
 void account_credential_saving(struct account *);

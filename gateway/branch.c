@@ -35,8 +35,11 @@ static void note_success(struct branch *b)
 {
     struct fail limit = {.kind = FAIL_RATE_LIMITED, .retry_after_s = b->work->run.rest_s};
     account_met_success(b->account, b->work->run.model);
-    if (b->work->feed.has_text && !answer_feed_is_cut(&b->work->feed))
+    if (b->work->feed.has_text && !answer_feed_is_cut(&b->work->feed)) {
+        account_enter(b->account);
         account_note_usage(b->account, answer_feed_told_usage(&b->work->feed));
+        account_leave(b->account);
+    }
     if (!limit.retry_after_s)
         return;
     snprintf(limit.message, sizeof limit.message, "%.*s limits the account after this answer",
@@ -108,11 +111,63 @@ static bool is_over_once_flushed(struct branch *b)
 /* Did another exchange try in vain to obtain the credential that we waited for? */
 static bool shares_failure(struct branch *b)
 {
-    const struct fail *fail = account_credential_failure(b->account, b->awaited_step);
+    struct fail fail;
+    bool failed = account_credential_failure(b->account, b->awaited_step, &fail);
     b->awaited_step = 0;
-    if (fail)
-        *branch_fail(b) = *fail;
-    return fail != NULL;
+    if (failed)
+        *branch_fail(b) = fail;
+    return failed;
+}
+
+/* The request's texts are its own from now on. 0, or -1 when memory is short. */
+static int keep_request(struct arena *arena, struct site_request *req)
+{
+    struct span *texts[3 + 2 * SITE_HEADERS_MAX] = {&req->origin, &req->target, &req->body};
+    size_t n = 3;
+    for (size_t i = 0; i < req->n_headers; i++) {
+        texts[n++] = &req->headers[i].name;
+        texts[n++] = &req->headers[i].value;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!texts[i]->n)
+            continue;
+        *texts[i] = arena_dup(arena, *texts[i]);
+        if (!texts[i]->p)
+            return -1;
+    }
+    return 0;
+}
+
+/* With several event loops: did another one obtain a credential while the adapter was asked? Then
+ * the request may have it already, and goes out when it is on disk. True: it waits. */
+static bool waits_for_disk(struct branch *b)
+{
+    if (!branch_engine(b)->shared || account_credential_is_safe(b->account, &b->waiter))
+        return false;
+    b->work->request_waits = !b->work->request->credential_step &&
+                             keep_request(&b->exchange->arena, b->work->request) == 0;
+    return true; /* what does not wait is made anew */
+}
+
+/* What work->request says, as soon as nobody else obtains a credential. `changes`: as it was before
+ * the adapter was asked. */
+static enum branch_step send_request(struct branch *b, unsigned changes)
+{
+    b->work->request_waits = false;
+    if (!b->work->request->credential_step)
+        return branch_send(b);
+    account_enter(b->account);
+    bool outdated = account_credential_changes(b->account) != changes;
+    bool mine = !outdated && account_credential_begin(b->account, &b->waiter, &b->awaited_step);
+    account_leave(b->account);
+    if (outdated) {
+        b->site_steps--; /* no request */
+        return BRANCH_ASK;
+    }
+    if (!mine)
+        return BRANCH_WAIT; /* another exchange obtains it: ask again when it has */
+    b->holds_credential_step = true;
+    return branch_send(b);
 }
 
 static enum branch_step step_ask(struct branch *b)
@@ -121,6 +176,8 @@ static enum branch_step step_ask(struct branch *b)
     b->local_at_ms = 0;
     if (!account_credential_is_safe(b->account, &b->waiter))
         return BRANCH_WAIT;
+    if (b->work->request_waits)
+        return send_request(b, account_credential_changes(b->account));
     if (shares_failure(b))
         return BRANCH_RETRY;
     if (b->holds_credential_step) {
@@ -142,6 +199,7 @@ static enum branch_step step_ask(struct branch *b)
         fail_set(branch_fail(b), FAIL_PROTOCOL, "%s did not come to an end", site->adapter->title);
         return BRANCH_RETRY;
     }
+    unsigned changes = account_credential_changes(b->account);
     switch (adapter_next(b->adapter, &b->work->run, request)) {
     case ADAPTER_DONE: return done(b);
     case ADAPTER_FAILED: *branch_fail(b) = b->work->run.fail; return BRANCH_RETRY;
@@ -156,12 +214,9 @@ static enum branch_step step_ask(struct branch *b)
         *branch_fail(b) = b->work->run.fail;
         return BRANCH_RETRY;
     }
-    if (request->credential_step) {
-        if (!account_credential_begin(b->account, &b->waiter, &b->awaited_step))
-            return BRANCH_WAIT; /* another exchange obtains it: ask again when it has */
-        b->holds_credential_step = true;
-    }
-    return branch_send(b);
+    if (waits_for_disk(b))
+        return BRANCH_WAIT;
+    return send_request(b, changes);
 }
 
 /* Everything happens in branch_stream.c. */
@@ -249,7 +304,7 @@ static enum branch_step step_retry(struct branch *b)
     if (b->account &&
         !(branch_site(b)->adapter->capabilities & CAP_LOCAL)) { /* it has nobody to spare */
         account_met_failure(b->account, model, branch_fail(b), branch_now_ms(b));
-        metrics_count_failure(branch_engine(b)->metrics, branch_site(b)->settings.name, kind);
+        engine_count_failure(branch_engine(b), branch_site(b)->settings.name, kind);
     }
     branch_takes_first_answer(b);
     if (b->work && (b->work->feed.committed || b->continuing)) {
@@ -328,6 +383,7 @@ void branch_init(struct branch *b, struct exchange *e, const struct turn *turn, 
     b->asked = turn;
     b->step = BRANCH_LEASE;
     b->waiter.wake = on_wake;
+    b->waiter.take = branch_take_account;
     b->first_choice = (uint8_t)first;
     b->n_choices = (uint8_t)n;
 }
@@ -349,11 +405,17 @@ void branch_go_on(struct branch *b)
     }
 }
 
+/* It waits for nothing any more, and takes nothing either. */
+static void stop_waiting(struct branch *b)
+{
+    account_pool_leave(branch_engine(b)->accounts, &b->waiter, branch_now_ms(b));
+}
+
 void branch_cancel(struct branch *b)
 {
     if (!branch_lands(b))
         branch_drop_call(b, false);
-    waiter_leave(&b->waiter);
+    stop_waiting(b);
     b->step = BRANCH_OVER;
 }
 
@@ -366,7 +428,7 @@ void branch_release(struct branch *b)
         return;
     }
     branch_drop_call(b, false);
-    waiter_leave(&b->waiter);
+    stop_waiting(b);
     branch_end_capture(b, NULL);
     if (!b->account)
         return;
@@ -416,6 +478,7 @@ void branch_wake_up(struct branch *b, uint64_t now)
 {
     if (now < branch_deadline(b))
         return;
-    waiter_leave(&b->waiter); /* the queue's time is up: step_lease sees it */
+    /* The queue's time is up: step_lease sees it. */
+    account_pool_unqueue(branch_engine(b)->accounts, &b->waiter);
     branch_advance(b);
 }

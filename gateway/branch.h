@@ -37,6 +37,7 @@ struct branch_work {
     bool timely;                   /* run.now_ms is of the read that is handed out */
     struct branch_upload *uploads; /* files that the current run was told of; in the arena */
     struct capture *capture;       /* of the current run, with capture_dir; else NULL */
+    bool request_waits;            /* it is made, but for what is not on disk yet */
     struct span account_name; /* the last one leased for this target, for the log; in the arena */
 };
 

@@ -38,6 +38,8 @@ enum branch_step branch_completed(struct branch *);
 /* ---- before a run (branch_lease.c, branch_capabilities.c) ---- */
 
 enum branch_step branch_step_lease(struct branch *);
+/* waiter.take: on any thread, while the branch waits for an account. */
+bool branch_take_account(struct waiter *, uint64_t now_ms);
 /* The present target cannot do it. The next step: with `fail` set, if there is no other target. */
 enum branch_step branch_next_target(struct branch *);
 /* Is there anything in the turn that neither the target can do nor we? -1 with fail. */

@@ -6,6 +6,8 @@
  */
 #include "gateway/branch_internal.h"
 
+#include <stddef.h>
+
 #include "gateway/branch_again.h"
 #include "gateway/branch_continue.h"
 #include "gateway/branch_reuse.h"
@@ -38,20 +40,35 @@ enum branch_step branch_next_target(struct branch *b)
     return BRANCH_LEASE;
 }
 
-/* The client's own key where the site takes it, else one of the configured accounts. */
-static enum lease_result lease_account(struct branch *b, size_t *index, uint64_t *retry_at)
+static struct lease_wish wish_of(const struct branch *b)
 {
-    const struct site_config *site = branch_site(b);
-    const struct access_grant *grant = &b->exchange->grant;
-    struct account_pool *pool = branch_engine(b)->accounts;
-    const struct lease_wish wish = {
-        .site = site,
+    return (struct lease_wish){
+        .site = branch_site(b),
         .key = b->exchange->grant.key,
         .model = b->exchange->targets[b->target].model,
         .tried = b->tried,
         .conversation = b->exchange->conversation,
         .holder = branch_holder(b),
     };
+}
+
+bool branch_take_account(struct waiter *w, uint64_t now_ms)
+{
+    const struct branch *b = (struct branch *)((char *)w - offsetof(struct branch, waiter));
+    const struct lease_wish wish = wish_of(b);
+    return account_pool_take(branch_engine(b)->accounts, w, &wish, now_ms);
+}
+
+/* The client's own key where the site takes it, else one of the configured accounts. */
+static enum lease_result lease_account(struct branch *b, size_t *index, uint64_t *retry_at)
+{
+    const struct site_config *site = branch_site(b);
+    const struct access_grant *grant = &b->exchange->grant;
+    struct account_pool *pool = branch_engine(b)->accounts;
+    const struct lease_wish wish = wish_of(b);
+    b->account = account_pool_given(pool, &b->waiter, index);
+    if (b->account)
+        return LEASE_OK;
     if (!site->keys_passthrough || !grant->visitor_key.n)
         return account_pool_lease(pool, &wish, branch_now_ms(b), &b->account, index, retry_at);
     if (b->tried) /* it was refused: there is no other */
@@ -107,6 +124,7 @@ static enum branch_step wait_for_account(struct branch *b, uint64_t retry_at)
         b->queue_until_ms = branch_now_ms(b) + (uint64_t)site->queue_timeout_ms;
     exchange_arm_timer(b->exchange);
     exchange_park(b->exchange);
+    account_pool_offer(branch_engine(b)->accounts, site, branch_now_ms(b));
     return BRANCH_WAIT;
 }
 

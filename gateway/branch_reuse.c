@@ -69,8 +69,12 @@ static const struct conversation *held(const struct branch *b)
 
 struct span branch_holder(const struct branch *b)
 {
+    struct shared *shared = b->exchange->engine->shared;
+    shared_enter(shared);
     const struct conversation *c = held(b);
-    return c ? c->account : SPAN("");
+    struct span account = c ? shared_lend(shared, c->account) : SPAN("");
+    shared_leave(shared);
+    return account;
 }
 
 struct conversation_told *branch_told(const struct branch *b)
@@ -81,7 +85,8 @@ struct conversation_told *branch_told(const struct branch *b)
     return b->reuse->told;
 }
 
-int branch_take_conversation(struct branch *b)
+/* Inside the lock: nobody else takes it up. */
+static int take_conversation(struct branch *b)
 {
     struct turn_run *run = &b->work->run;
     const struct conversation *c = held(b);
@@ -99,6 +104,15 @@ int branch_take_conversation(struct branch *b)
     b->reuse->in_use = true;
     conversation_book_forget(book_of(b), &b->reuse->turn.before);
     return 0;
+}
+
+int branch_take_conversation(struct branch *b)
+{
+    struct shared *shared = b->exchange->engine->shared;
+    shared_enter(shared);
+    int result = take_conversation(b);
+    shared_leave(shared);
+    return result;
 }
 
 bool branch_conversation_is_gone(const struct branch *b, enum fail_kind kind)
@@ -131,5 +145,8 @@ void branch_keep_conversation(struct branch *b)
         .state = run->conversation_end,
         .expires_ms = clock_wall_ms() + CONVERSATION_KEEP_MS,
     };
+    struct shared *shared = b->exchange->engine->shared;
+    shared_enter(shared);
     run->conversation_kept = conversation_book_keep(book_of(b), &c);
+    shared_leave(shared);
 }

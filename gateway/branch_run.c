@@ -34,13 +34,21 @@ static uint64_t memory_scope(const struct branch *b)
 static void keep_in_memory(void *owner, struct span key, struct span value)
 {
     struct branch *b = owner;
+    shared_enter(branch_engine(b)->shared);
     turn_memory_keep(branch_engine(b)->memory, memory_scope(b), key, value, branch_now_ms(b));
+    shared_leave(branch_engine(b)->shared);
 }
 
 static struct span recall_from_memory(void *owner, struct span key)
 {
     struct branch *b = owner;
-    return turn_memory_recall(branch_engine(b)->memory, memory_scope(b), key, branch_now_ms(b));
+    struct shared *shared = branch_engine(b)->shared;
+    shared_enter(shared);
+    struct span value =
+        turn_memory_recall(branch_engine(b)->memory, memory_scope(b), key, branch_now_ms(b));
+    value = shared_lend(shared, value);
+    shared_leave(shared);
+    return value;
 }
 
 /* Will the site's own count do? Not where we may have to end the answer, go on with it, or charge
@@ -48,8 +56,11 @@ static struct span recall_from_memory(void *owner, struct span key)
 static bool expects_usage(const struct branch *b, const struct answer_rules *rules)
 {
     const struct key_config *key = b->exchange->grant.key;
-    return b->account->usage == USAGE_TOLD && !rules->max_tokens && !rules->n_stops &&
-           !rules->tools && !rules->may_continue && !(key && key->tokens_per_day);
+    account_enter(b->account);
+    bool told = b->account->usage == USAGE_TOLD;
+    account_leave(b->account);
+    return told && !rules->max_tokens && !rules->n_stops && !rules->tools && !rules->may_continue &&
+           !(key && key->tokens_per_day);
 }
 
 /* What we do for it. */
@@ -120,6 +131,7 @@ int branch_begin_run(struct branch *b)
         return -1;
     b->work->account_name = arena_dup(&e->arena, b->account->view.name);
     b->site_steps = 0;
+    b->work->request_waits = false;
     begin_feed(b);
     b->work->run = (struct turn_run){
         .turn = branch_again_turn(b) ? branch_again_turn(b) : branch_site_turn(b),

@@ -31,21 +31,33 @@ static void keep(void *owner, struct span key, struct span value, int64_t expire
                              .account = b->account->view.name,
                              .value = value,
                              .expires_ms = expires_ms};
+    shared_enter(b->exchange->engine->shared);
     upload_book_keep(book_of(b), &u);
+    shared_leave(b->exchange->engine->shared);
+}
+
+/* {NULL,0} = it is not known. */
+static struct span find_value(const struct branch *b, const struct upload_hash *hash)
+{
+    struct shared *shared = b->exchange->engine->shared;
+    shared_enter(shared);
+    const struct upload *u = upload_book_find(book_of(b), hash, clock_wall_ms());
+    struct span value = u ? shared_lend(shared, u->value) : span_of(NULL, 0);
+    shared_leave(shared);
+    return value;
 }
 
 static struct span recall(void *owner, struct span key)
 {
     struct branch *b = owner;
     struct upload_hash hash = hash_of(b, key);
-    const struct upload *u =
-        b->uploads_anew ? NULL : upload_book_find(book_of(b), &hash, clock_wall_ms());
-    struct branch_upload *told = u ? arena_alloc(&b->exchange->arena, sizeof *told) : NULL;
+    struct span value = b->uploads_anew ? span_of(NULL, 0) : find_value(b, &hash);
+    struct branch_upload *told = value.p ? arena_alloc(&b->exchange->arena, sizeof *told) : NULL;
     if (!told)
         return span_of(NULL, 0);
     *told = (struct branch_upload){hash, b->work->uploads};
     b->work->uploads = told;
-    return u->value;
+    return value;
 }
 
 void branch_offer_uploads(struct branch *b)
@@ -69,8 +81,10 @@ bool branch_uploads_are_gone(struct branch *b, enum fail_kind kind)
     if (!b->work || !b->work->uploads || !b->adapter || b->work->feed.committed || b->continuing ||
         b->holds_credential_step || !may_mean_gone(kind))
         return false;
+    shared_enter(b->exchange->engine->shared);
     for (const struct branch_upload *told = b->work->uploads; told; told = told->next)
         upload_book_forget(book_of(b), &told->hash);
+    shared_leave(b->exchange->engine->shared);
     b->work->uploads = NULL;
     b->uploads_anew = true;
     return true;

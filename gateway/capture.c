@@ -34,11 +34,13 @@ void capture_note_secrets(struct capture *c, const struct turn_run *run)
     const struct site_account *account = run->account;
     for (size_t i = 0; i < account->n_credentials; i++)
         note_secret(c, account->credentials[i].value);
+    account_guard_enter(account);
     for (const struct held_credential *h = account->held; h; h = h->next) {
         struct span rest = span_str(h->value), secret;
         while (held_secret(&rest, &secret))
             note_secret(c, secret);
     }
+    account_guard_leave(account);
 }
 
 static void write_option(struct json_writer *w, const struct adapter *adapter,
@@ -75,10 +77,12 @@ static void write_account(struct json_writer *w, const struct site_account *acco
     json_end_array(w);
     json_key(w, "held");
     json_begin_object(w);
+    account_guard_enter(account);
     for (const struct held_credential *h = account->held; h; h = h->next) {
         json_key(w, h->name);
         json_write_int(w, h->expires_ms);
     }
+    account_guard_leave(account);
     json_end_object(w);
     json_end_object(w);
 }

@@ -4,9 +4,13 @@
  * A live list belongs to a site's name and survives a reload, also written down, but it knows of
  * which service it is: another one under the same name does not inherit it. A fetch is one
  * adapter run without an exchange: its arena, its request, its body buffer.
+ *
+ * With several event loops, lists are looked at and changed inside the lock, and fetched by one
+ * loop: the others mark what they want and knock.
  */
 #include "gateway/catalogue.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "base/json_write.h"
@@ -35,6 +39,7 @@ struct live_list {
     size_t n, cap;
     bool read;           /* at least once since we run; models may be there before, restored */
     bool failed;         /* at least once */
+    bool wanted;         /* another loop wants it fetched, and has knocked */
     uint64_t asked_ms;   /* last attempt, 0 = never */
     struct fetch *fetch; /* running */
     struct live_list *next;
@@ -70,12 +75,26 @@ struct catalogue {
     struct live_list *lists;
     struct wait_queue queue;
     size_t running;
+    struct shared *shared; /* NULL: one loop */
+    struct mail knock;     /* to the loop that fetches */
+    bool knocked;
 };
 
 void catalogue_on_drift(struct catalogue *c,
                         void (*drift)(void *owner, const struct site_config *, const char *kind))
 {
     c->drift = drift;
+}
+
+/* Is this the thread of the loop that fetches? */
+static bool is_at_home(const struct catalogue *c)
+{
+    return !c->shared || mailbox_here() == c->shared->mailboxes[0];
+}
+
+static uint64_t now_of(const struct catalogue *c)
+{
+    return is_at_home(c) ? uv_now(c->loop) : uv_hrtime() / 1000000;
 }
 
 struct catalogue *catalogue_create(uv_loop_t *loop, struct upstream *upstream,
@@ -98,6 +117,25 @@ struct catalogue *catalogue_create(uv_loop_t *loop, struct upstream *upstream,
         return NULL;
     }
     return c;
+}
+
+static void on_knock(struct mail *mail)
+{
+    struct catalogue *c = (struct catalogue *)((char *)mail - offsetof(struct catalogue, knock));
+    shared_enter(c->shared);
+    c->knocked = false;
+    catalogue_refresh(c);
+    for (struct live_list *l = c->lists; l; l = l->next)
+        l->wanted = false; /* a fetch runs, or none can */
+    if (c->running == 0)
+        wait_queue_wake_all(&c->queue);
+    shared_leave(c->shared);
+}
+
+void catalogue_share(struct catalogue *c, struct shared *shared)
+{
+    c->shared = shared;
+    c->knock.open = on_knock;
 }
 
 static void close_timer(uv_handle_t *handle) { free(handle); }
@@ -230,10 +268,12 @@ static int read_page(struct fetch *f)
         return more;
     if (more < 0)
         return -1;
+    shared_enter(f->catalogue->shared);
     replace_list(f->list, &f->fresh);
     f->fresh = (struct live_list){0};
     arena_init(&f->fresh.arena);
     f->list->read = true;
+    shared_leave(f->catalogue->shared);
     return 0;
 }
 
@@ -308,13 +348,16 @@ void catalogue_restore(struct catalogue *c, struct span name, struct span json)
 
 /* ---- fetching ---- */
 
-static void fetch_over(struct fetch *f)
+static void fetch_over(struct fetch *f, bool failed)
 {
     struct catalogue *c = f->catalogue;
+    shared_enter(c->shared);
+    f->list->failed |= failed;
     f->list->asked_ms = uv_now(c->loop);
     fetch_free(f);
     if (--c->running == 0)
         wait_queue_wake_all(&c->queue);
+    shared_leave(c->shared);
 }
 
 static void on_fetch_head(void *owner, const struct site_head *head)
@@ -341,7 +384,6 @@ static void on_fetch_end(void *owner, enum stream_end end, const struct fail *fa
     if (more == MODELS_MORE && fetch_ask(f))
         return;
     bool good = more == 0;
-    f->list->failed |= !good;
     if (good) {
         log_debug("site %.*s: %zu models", SPAN_ARGS(f->site->settings.name), f->list->n);
         keep_list(f->catalogue, f->site, f->list);
@@ -349,15 +391,14 @@ static void on_fetch_end(void *owner, enum stream_end end, const struct fail *fa
         log_debug("site %.*s: no model list (status %d%s%s)", SPAN_ARGS(f->site->settings.name),
                   f->status, end == END_CLEAN ? "" : ", ", end == END_CLEAN ? "" : fail->message);
     }
-    fetch_over(f);
+    fetch_over(f, !good);
 }
 
 static void on_fetch_timeout(uv_timer_t *timer)
 {
     struct fetch *f = timer->data;
     log_debug("site %.*s: the model list did not come in time", SPAN_ARGS(f->site->settings.name));
-    f->list->failed = true;
-    fetch_over(f);
+    fetch_over(f, true);
 }
 
 /* The next page. False: nothing is asked, e.g. of a guest without a token yet. */
@@ -442,11 +483,21 @@ static bool list_is_due(const struct live_list *l, const struct site_config *sit
     uint64_t least = (uint64_t)site->adapter->models_min_ttl_s * 1000;
     if (l->read && ttl < least)
         ttl = least;
-    return now - l->asked_ms >= ttl;
+    return now >= l->asked_ms && now - l->asked_ms >= ttl;
+}
+
+/* Elsewhere than on the loop that fetches: it is asked to. */
+static void want_list(struct catalogue *c, struct live_list *l)
+{
+    l->wanted = true;
+    if (!c->knocked)
+        c->knocked = mailbox_post(c->shared->mailboxes[0], &c->knock);
 }
 
 void catalogue_refresh(struct catalogue *c)
 {
+    shared_enter(c->shared);
+    bool home = is_at_home(c);
     for (size_t i = 0; i < c->config->n_sites; i++) {
         const struct site_config *site = &c->config->sites[i];
         if (!has_live_list(site))
@@ -454,9 +505,14 @@ void catalogue_refresh(struct catalogue *c)
         struct live_list *l = list_of(c, site->settings.name);
         if (!l)
             l = list_make(c, site);
-        if (l && list_is_due(l, site, uv_now(c->loop)))
+        if (!l || !list_is_due(l, site, now_of(c)))
+            continue;
+        if (home)
             fetch_start(c, l, site);
+        else
+            want_list(c, l);
     }
+    shared_leave(c->shared);
 }
 
 /* Of another service: as if it had never been asked. */
@@ -491,7 +547,21 @@ void catalogue_configure(struct catalogue *c, struct config *config)
         wait_queue_wake_all(&c->queue);
 }
 
-void catalogue_wait(struct catalogue *c, struct waiter *w) { wait_queue_add(&c->queue, w); }
+void catalogue_wait(struct catalogue *c, struct waiter *w)
+{
+    shared_enter(c->shared);
+    wait_queue_add(&c->queue, w);
+    if (c->shared && !c->running && !c->knocked) /* they have ended since it was decided to wait */
+        wait_queue_wake_all(&c->queue);
+    shared_leave(c->shared);
+}
+
+void catalogue_leave(struct catalogue *c, struct waiter *w)
+{
+    shared_enter(c->shared);
+    waiter_leave(w);
+    shared_leave(c->shared);
+}
 
 /* ---- every public id ---- */
 
@@ -520,7 +590,7 @@ static bool site_each(struct catalogue *c, const struct site_config *site,
     return false;
 }
 
-struct span catalogue_note(struct catalogue *c, const struct site_config *site, struct span model)
+static struct span find_note(struct catalogue *c, const struct site_config *site, struct span model)
 {
     struct live_list *l = list_of(c, site->settings.name);
     struct span base = site->adapter->base_model ? site->adapter->base_model(model) : model;
@@ -531,6 +601,14 @@ struct span catalogue_note(struct catalogue *c, const struct site_config *site, 
             return m->note;
     }
     return SPAN("");
+}
+
+struct span catalogue_note(struct catalogue *c, const struct site_config *site, struct span model)
+{
+    shared_enter(c->shared);
+    struct span note = shared_lend(c->shared, find_note(c, site, model));
+    shared_leave(c->shared);
+    return note;
 }
 
 /* A set of ids already listed: linear is fine for hundreds, hashed buckets would be for thousands.
@@ -586,6 +664,7 @@ int catalogue_each(struct catalogue *c, const struct config *config,
 {
     struct listing l = {.put = put, .owner = owner};
     buffer_init(&l.full_id, 4096);
+    shared_enter(c->shared);
     for (size_t i = 0; i < config->n_models; i++) {
         const struct model_config *m = &config->models[i];
         if (m->glob)
@@ -594,6 +673,7 @@ int catalogue_each(struct catalogue *c, const struct config *config,
     }
     for (size_t i = 0; i < config->n_sites; i++)
         site_each(c, &config->sites[i], list_site_model, &l);
+    shared_leave(c->shared);
     free(l.seen);
     buffer_free(&l.full_id);
     return l.is_short ? -1 : 0;
@@ -808,7 +888,7 @@ static bool some_list_is_missing(struct catalogue *c, const struct config *confi
     catalogue_refresh(c);
     for (size_t i = 0; i < config->n_sites; i++) {
         struct live_list *l = list_of(c, config->sites[i].settings.name);
-        if (l && l->fetch && !l->read && !(first && (l->failed || l->n)))
+        if (l && (l->fetch || l->wanted) && !l->read && !(first && (l->failed || l->n)))
             return true;
     }
     return false;
@@ -825,9 +905,9 @@ static const struct model_config *find_alias(const struct config *config, struct
     return NULL;
 }
 
-enum resolve_result catalogue_resolve(struct catalogue *c, const struct config *config,
-                                      const struct resolve_wish *wish, struct arena *arena,
-                                      const struct target **targets, size_t *n, struct fail *fail)
+static enum resolve_result resolve(struct catalogue *c, const struct config *config,
+                                   const struct resolve_wish *wish, struct arena *arena,
+                                   const struct target **targets, size_t *n, struct fail *fail)
 {
     struct span id = wish->id, model;
     const struct model_config *m = find_alias(config, id, false);
@@ -855,4 +935,14 @@ enum resolve_result catalogue_resolve(struct catalogue *c, const struct config *
     if (m)
         return alias_targets(c, config, m, wish, arena, targets, n, fail);
     return unknown_model(c, config, wish, fail);
+}
+
+enum resolve_result catalogue_resolve(struct catalogue *c, const struct config *config,
+                                      const struct resolve_wish *wish, struct arena *arena,
+                                      const struct target **targets, size_t *n, struct fail *fail)
+{
+    shared_enter(c->shared);
+    enum resolve_result result = resolve(c, config, wish, arena, targets, n, fail);
+    shared_leave(c->shared);
+    return result;
 }

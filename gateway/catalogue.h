@@ -33,6 +33,9 @@ struct catalogue *catalogue_create(uv_loop_t *, struct upstream *, struct accoun
  * catalogue_create. */
 void catalogue_on_drift(struct catalogue *,
                         void (*)(void *owner, const struct site_config *, const char *kind));
+/* Several event loops use it from now on: look-ups come from any of them, lists are fetched by the
+ * one that it was created for, which also creates, configures, restores and destroys it. */
+void catalogue_share(struct catalogue *, struct shared *);
 /* Cancels fetches. Waiters must have left. */
 void catalogue_destroy(struct catalogue *);
 /* The sites and models from now on (first call and reloads); keeps a reference. Lists of sites that
@@ -65,13 +68,16 @@ enum resolve_result catalogue_resolve(struct catalogue *, const struct config *,
                                       const struct target **targets, size_t *n, struct fail *);
 /* Woken when the running first fetches have ended (each within 5 s). */
 void catalogue_wait(struct catalogue *, struct waiter *);
+/* It waits no longer. */
+void catalogue_leave(struct catalogue *, struct waiter *);
 
 /* Public ids in order: aliases (patterns are none), then every site's. `put` gets id and owner;
- * both valid during the call. 0, or -1 when something is left out because memory is short. */
+ * both valid during the call, which is made inside the loops' lock. 0, or -1 when something is left
+ * out because memory is short. */
 int catalogue_each(struct catalogue *, const struct config *,
                    void (*put)(void *owner, struct span id, struct span owned_by), void *owner);
 /* What the site's list said of a model (turn_run.model_note), by the site's own id; "" = nothing.
- * Valid until the loop's next turn. */
+ * Valid during the present callback. */
 struct span catalogue_note(struct catalogue *, const struct site_config *, struct span model);
 /* May the key use this public id (globs)? NULL = no keys are configured. */
 bool key_allows_model(const struct key_config *, struct span id);

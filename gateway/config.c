@@ -418,13 +418,13 @@ struct config *config_demo(struct buffer *errors)
 
 struct config *config_ref(struct config *config)
 {
-    config->refs++;
+    __atomic_add_fetch(&config->refs, 1, __ATOMIC_RELAXED);
     return config;
 }
 
 void config_unref(struct config *config)
 {
-    if (!config || --config->refs > 0)
+    if (!config || __atomic_sub_fetch(&config->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
     arena_free(&config->arena);
     free(config);

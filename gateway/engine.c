@@ -23,7 +23,53 @@ static void on_accounts_timer(uv_timer_t *timer)
     account_pool_tick(engine->accounts, uv_now(engine->loop));
 }
 
-static void on_day_timer(uv_timer_t *timer) { keep_tidy(timer->data); }
+static void on_day_timer(uv_timer_t *timer)
+{
+    struct engine *engine = timer->data;
+    shared_enter(engine->shared);
+    keep_tidy(engine);
+    shared_leave(engine->shared);
+}
+
+struct engine *engine_here(struct engine *one)
+{
+    struct mailbox *here = mailbox_here();
+    return here ? mailbox_owner(here) : one;
+}
+
+void engine_count_active(struct engine *engine, int change)
+{
+    engine->n_exchanges += (size_t)change;
+    if (engine->shared)
+        __atomic_add_fetch(&engine->shared->active, (size_t)change, __ATOMIC_RELAXED);
+}
+
+size_t engine_active(const struct engine *engine)
+{
+    return engine->shared ? __atomic_load_n(&engine->shared->active, __ATOMIC_RELAXED)
+                          : engine->n_exchanges;
+}
+
+void engine_count_request(struct engine *engine, const struct metrics_request *request)
+{
+    shared_enter(engine->shared);
+    metrics_count_request(engine->metrics, request);
+    shared_leave(engine->shared);
+}
+
+void engine_count_failure(struct engine *engine, struct span site, enum fail_kind kind)
+{
+    shared_enter(engine->shared);
+    metrics_count_failure(engine->metrics, site, kind);
+    shared_leave(engine->shared);
+}
+
+void engine_count_refusal(struct engine *engine, enum fail_kind kind)
+{
+    shared_enter(engine->shared);
+    metrics_count_refusal(engine->metrics, kind);
+    shared_leave(engine->shared);
+}
 
 static void on_clock(uv_timer_t *clock) { exchange_clock(clock->data); }
 
@@ -37,9 +83,10 @@ void engine_wind_clock(struct engine *engine)
         uv_timer_start(&engine->clock, on_clock, wait, 0);
 }
 
+/* On whichever loop it turns out: each has such a timer, and any of them will do. */
 static void wake_accounts_at(void *owner, uint64_t at_ms)
 {
-    struct engine *engine = owner;
+    struct engine *engine = engine_here(owner);
     uint64_t now = uv_now(engine->loop), wait = at_ms > now ? at_ms - now : 0;
     if (!uv_is_active((uv_handle_t *)&engine->accounts_timer) ||
         uv_timer_get_due_in(&engine->accounts_timer) > wait)
@@ -54,7 +101,10 @@ struct key_time engine_key_time(const struct engine *engine)
 void engine_note_drift(struct engine *engine, const struct site_config *site, const char *kind)
 {
     struct span name = site->settings.name;
-    if (drift_count(engine->drift, name, span_str(kind), uv_now(engine->loop)))
+    shared_enter(engine->shared);
+    bool say = drift_count(engine->drift, name, span_str(kind), uv_now(engine->loop));
+    shared_leave(engine->shared);
+    if (say)
         log_warn("%.*s answered something that the adapter %s does not know: %s (said once an "
                  "hour; dragoman accounts has the count)",
                  SPAN_ARGS(span_first(name, 60)), site->adapter->name, kind);
@@ -67,28 +117,45 @@ static void on_list_drift(void *owner, const struct site_config *site, const cha
 
 static void nothing(void *arg) {}
 
-/* What was made so far, for a start that failed half-way. */
-static struct engine *give_up(struct engine *engine)
+static bool owns_common(const struct engine *engine) { return engine->first == engine; }
+
+/* What is common to all loops, but for what needs a loop to end. */
+static void free_common(struct engine *engine)
 {
-    if (engine->catalogue)
-        catalogue_destroy(engine->catalogue);
-    if (engine->store)
-        store_destroy(engine->store, NULL, NULL);
-    if (engine->upstream)
-        upstream_destroy(engine->upstream, nothing, NULL);
-    image_fetcher_destroy(engine->images);
     account_pool_destroy(engine->accounts);
     key_limits_destroy(engine->limits);
-    json_parser_destroy(engine->json);
     turn_memory_destroy(engine->memory);
     drift_destroy(engine->drift);
     metrics_destroy(engine->metrics);
-    loop_busy_stop(engine->busy);
-    capture_folder_destroy(engine->captures);
     conversation_book_destroy(engine->conversations);
     upload_book_destroy(engine->uploads);
+}
+
+/* The last that is to be done. */
+static void free_rest(struct engine *engine)
+{
+    image_fetcher_destroy(engine->images);
+    json_parser_destroy(engine->json);
+    capture_folder_destroy(engine->captures);
+    token_file_close(&engine->token_file);
+    buffer_free(&engine->out);
+    if (owns_common(engine))
+        free_common(engine);
     config_unref(engine->config);
     free(engine);
+}
+
+/* What was made so far, for a start that failed half-way. */
+static struct engine *give_up(struct engine *engine)
+{
+    if (owns_common(engine) && engine->catalogue)
+        catalogue_destroy(engine->catalogue);
+    if (owns_common(engine) && engine->store)
+        store_destroy(engine->store, NULL, NULL);
+    if (engine->upstream)
+        upstream_destroy(engine->upstream, nothing, NULL);
+    loop_busy_stop(engine->busy);
+    free_rest(engine);
     return NULL;
 }
 
@@ -110,8 +177,20 @@ static int open_store(struct engine *engine, bool rebuild, struct fail *fail)
     return 0;
 }
 
-/* Everything that is shared, in the order in which it is needed; the catalogue is the last. */
-static void make_parts(struct engine *engine)
+/* What each loop has for itself. */
+static void make_own(struct engine *engine)
+{
+    buffer_init(&engine->out, OUT_LIMIT);
+    engine->json = json_parser_create(PARSER_LIMIT);
+    engine->busy = loop_busy_start(engine->loop);
+    engine->captures = capture_folder_create(engine->loop);
+    engine->tokens = token_file_source(&engine->token_file);
+    engine->upstream = upstream_create(engine->loop);
+    engine->images = engine->upstream ? image_fetcher_create(engine->upstream) : NULL;
+}
+
+/* Everything that is common, in the order in which it is needed; the catalogue is the last. */
+static void make_common(struct engine *engine)
 {
     const struct account_pool_hooks hooks = {
         .saved = keep_credential,
@@ -121,18 +200,11 @@ static void make_parts(struct engine *engine)
         .owner = engine,
     };
     uint64_t seed;
-    buffer_init(&engine->out, OUT_LIMIT);
-    engine->json = json_parser_create(PARSER_LIMIT);
     engine->memory = turn_memory_create();
     engine->drift = drift_create();
     engine->metrics = metrics_create();
-    engine->busy = loop_busy_start(engine->loop);
-    engine->captures = capture_folder_create(engine->loop);
     engine->conversations = conversation_book_create(keep_conversation, engine);
     engine->uploads = upload_book_create(keep_upload, engine);
-    engine->tokens = token_file_source(&engine->token_file);
-    engine->upstream = upstream_create(engine->loop);
-    engine->images = engine->upstream ? image_fetcher_create(engine->upstream) : NULL;
     if (engine->config->file.n) /* the built-in demo keeps nothing */
         engine->store =
             store_create(engine->loop, engine->config->data_dir, engine->config->secret_key);
@@ -159,7 +231,8 @@ static void start_timers(struct engine *engine)
     uv_timer_init(engine->loop, &engine->accounts_timer);
     uv_timer_init(engine->loop, &engine->day_timer);
     engine->clock.data = engine->accounts_timer.data = engine->day_timer.data = engine;
-    uv_timer_start(&engine->day_timer, on_day_timer, 0, DAY_MS);
+    if (owns_common(engine))
+        uv_timer_start(&engine->day_timer, on_day_timer, 0, DAY_MS);
     uv_unref((uv_handle_t *)&engine->day_timer);
 }
 
@@ -172,9 +245,11 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
         return NULL;
     }
     engine->loop = loop;
+    engine->first = engine;
     engine->config = config_ref(config);
     engine->started_ms = clock_wall_ms();
-    make_parts(engine);
+    make_own(engine);
+    make_common(engine);
     if (!has_all_parts(engine) || account_pool_configure(engine->accounts, config, uv_now(loop)) ||
         key_limits_configure(engine->limits, config, engine_key_time(engine))) {
         fail_memory(fail);
@@ -190,7 +265,45 @@ struct engine *engine_create(uv_loop_t *loop, struct config *config, bool rebuil
     return engine;
 }
 
-int engine_reload(struct engine *engine, struct config *config)
+struct engine *engine_create_beside(struct engine *first, uv_loop_t *loop)
+{
+    struct engine *engine = calloc(1, sizeof *engine);
+    if (!engine)
+        return NULL;
+    engine->loop = loop;
+    engine->shared = first->shared;
+    engine->first = first;
+    engine->config = config_ref(first->config);
+    engine->started_ms = first->started_ms;
+    engine->accounts = first->accounts;
+    engine->limits = first->limits;
+    engine->catalogue = first->catalogue;
+    engine->store = first->store;
+    engine->memory = first->memory;
+    engine->conversations = first->conversations;
+    engine->uploads = first->uploads;
+    engine->drift = first->drift;
+    engine->metrics = first->metrics;
+    make_own(engine);
+    if (!engine->json || !engine->images)
+        return give_up(engine);
+    image_fetcher_configure(engine->images, engine->config);
+    start_timers(engine);
+    return engine;
+}
+
+void engine_share(struct engine *first, struct shared *shared)
+{
+    first->shared = shared;
+    account_pool_share(first->accounts, shared);
+    key_limits_share(first->limits, shared);
+    catalogue_share(first->catalogue, shared);
+    if (first->store)
+        store_share(first->store, shared);
+}
+
+/* For what is common. */
+static int reload_common(struct engine *engine, struct config *config)
 {
     struct config *old = engine->config;
     if (!span_eq(old->data_dir, config->data_dir) || !span_eq(old->secret_key, config->secret_key))
@@ -199,9 +312,17 @@ int engine_reload(struct engine *engine, struct config *config)
     if (key_limits_configure(engine->limits, config, engine_key_time(engine)))
         result = -1;
     account_pool_each(engine->accounts, keep_configured, engine);
+    return result;
+}
+
+int engine_reload(struct engine *engine, struct config *config)
+{
+    struct config *old = engine->config;
+    int result = owns_common(engine) ? reload_common(engine, config) : 0;
     engine->config = config_ref(config);
     image_fetcher_configure(engine->images, config);
-    catalogue_configure(engine->catalogue, config);
+    if (owns_common(engine))
+        catalogue_configure(engine->catalogue, config);
     upstream_forget_idle(engine->upstream);
     config_unref(old);
     return result;
@@ -224,21 +345,7 @@ void engine_cancel_all(struct engine *engine)
 static void on_upstream_closed(void *arg)
 {
     struct engine_closing c = *(struct engine_closing *)arg;
-    struct engine *engine = c.engine;
-    image_fetcher_destroy(engine->images);
-    account_pool_destroy(engine->accounts);
-    key_limits_destroy(engine->limits);
-    json_parser_destroy(engine->json);
-    turn_memory_destroy(engine->memory);
-    drift_destroy(engine->drift);
-    metrics_destroy(engine->metrics);
-    capture_folder_destroy(engine->captures);
-    conversation_book_destroy(engine->conversations);
-    upload_book_destroy(engine->uploads);
-    token_file_close(&engine->token_file);
-    buffer_free(&engine->out);
-    config_unref(engine->config);
-    free(engine);
+    free_rest(c.engine);
     c.closed(c.arg);
 }
 
@@ -255,7 +362,7 @@ static void on_timer_closed(uv_handle_t *handle)
     if (handle != (uv_handle_t *)&c->engine->day_timer)
         return; /* the others are closed after it */
     exchange_free_over(c->engine);
-    if (c->engine->store)
+    if (c->engine->store && owns_common(c->engine))
         store_destroy(c->engine->store, on_store_closed, c);
     else
         on_store_closed(c);
@@ -266,7 +373,8 @@ void engine_destroy(struct engine *engine, void (*closed)(void *), void *arg)
     assert(engine->n_exchanges == 0);
     struct engine_closing *c = &engine->closing;
     *c = (struct engine_closing){engine, closed, arg};
-    catalogue_destroy(engine->catalogue);
+    if (owns_common(engine))
+        catalogue_destroy(engine->catalogue);
     loop_busy_stop(engine->busy);
     engine->clock.data = engine->accounts_timer.data = engine->day_timer.data = c;
     uv_close((uv_handle_t *)&engine->clock, on_timer_closed);

@@ -3,6 +3,11 @@
  *
  * Created by serve(); owns everything but the listener. A reload swaps the config; exchanges keep
  * the one they began with.
+ *
+ * With several workers each loop has an engine. The first one owns what is common to all: accounts,
+ * limits, books, figures, the store, the lists of models; the others' pointers lead there. Who
+ * touches it does so inside the lock (shared.h): accounts, limits, catalogue and store see to that
+ * themselves, around the rest whoever calls does.
  */
 #ifndef DRAGOMAN_GATEWAY_ENGINE_H
 #define DRAGOMAN_GATEWAY_ENGINE_H
@@ -19,6 +24,7 @@
 #include "gateway/key_limits.h"
 #include "gateway/loop_busy.h"
 #include "gateway/metrics.h"
+#include "gateway/shared.h"
 #include "gateway/store.h"
 #include "gateway/token_file.h"
 #include "gateway/turn_memory.h"
@@ -31,6 +37,8 @@ struct passage;
 
 struct engine {
     uv_loop_t *loop;
+    struct shared *shared; /* NULL: one loop */
+    struct engine *first;  /* whose the common things are; itself, or another */
     struct config *config; /* current; reference */
     struct upstream *upstream;
     struct account_pool *accounts;
@@ -56,7 +64,7 @@ struct engine {
     struct exchange *exchanges;
     struct exchange *over;    /* freed when nothing of them can be on its way back */
     struct passage *passages; /* requests that are passed through */
-    size_t n_exchanges;       /* unfinished ones, passages too */
+    size_t n_exchanges;       /* unfinished ones of this loop, passages too */
     int64_t started_ms;       /* wall clock */
     struct fail no_room;      /* of all that fail when there is no memory to say why */
     struct engine_closing {   /* of engine_destroy: what is on its way out */
@@ -69,6 +77,16 @@ struct engine {
 
 /* Both clocks, for limits. */
 struct key_time engine_key_time(const struct engine *);
+/* The engine of the loop that runs on this thread: `one` of them, when there is only one. */
+struct engine *engine_here(struct engine *one);
+/* A request began (1), or is over (-1). */
+void engine_count_active(struct engine *, int);
+/* Those that are not over, of all loops. */
+size_t engine_active(const struct engine *);
+/* For GET /metrics. */
+void engine_count_request(struct engine *, const struct metrics_request *);
+void engine_count_failure(struct engine *, struct span site, enum fail_kind);
+void engine_count_refusal(struct engine *, enum fail_kind);
 /* After a deadline was set, or an exchange is over: the clock rings in time. */
 void engine_wind_clock(struct engine *);
 /* A site answered something that its adapter does not know: counted, and said once an hour. */
@@ -76,11 +94,18 @@ void engine_note_drift(struct engine *, const struct site_config *, const char *
 /* NULL with fail. Takes a reference of the config. `rebuild`: what was stored is moved aside first.
  */
 struct engine *engine_create(uv_loop_t *, struct config *, bool rebuild, struct fail *);
-/* A new config for what comes next. 0, or -1 when memory is short. */
+/* One for another loop, with what `first` has in common with all; before any of the loops runs.
+ * NULL when memory is short. */
+struct engine *engine_create_beside(struct engine *first, uv_loop_t *);
+/* Several loops use what `first` has in common with them from now on. */
+void engine_share(struct engine *first, struct shared *);
+/* A new config for what comes next: the first engine, then the others, all while no other loop
+ * runs. 0, or -1 when memory is short. */
 int engine_reload(struct engine *, struct config *);
 /* Cancels every exchange at once (the end of a graceful stop). */
 void engine_cancel_all(struct engine *);
-/* After all exchanges are over; `closed` when every handle is closed and the engine is freed. */
+/* After all exchanges are over, the first engine's after all others'; `closed` when every handle is
+ * closed and the engine is freed. */
 void engine_destroy(struct engine *, void (*closed)(void *), void *arg);
 
 #endif

@@ -39,7 +39,7 @@ void keep_credential(void *owner, struct account *a, const char *name, const cha
 static void keep_state(struct engine *engine, struct store_account *row, enum account_state state,
                        const struct cool_down *c)
 {
-    uint64_t now = uv_now(engine->loop);
+    uint64_t now = uv_now(engine_here(engine)->loop);
     bool rests = c && c->until_ms > now;
     row->strikes = c ? c->strikes : 0;
     row->until_ms = rests ? row->changed_ms + (int64_t)(c->until_ms - now) : 0;
@@ -52,7 +52,7 @@ static void keep_state(struct engine *engine, struct store_account *row, enum ac
 void keep_account(void *owner, const struct account *a)
 {
     struct engine *engine = owner;
-    uint64_t now = uv_now(engine->loop);
+    uint64_t now = uv_now(engine_here(engine)->loop);
     struct store_account row = {.site = a->site,
                                 .account = a->name,
                                 .model = "",

@@ -841,8 +841,8 @@ static void count_request(const struct exchange *e, size_t bytes_in)
 {
     const struct branch *b = first_branch(e);
     const bool tells_tokens = e->end == END_COMPLETE && e->answer && !e->api->relays;
-    metrics_count_request(
-        e->engine->metrics,
+    engine_count_request(
+        e->engine,
         &(struct metrics_request){
             .site = b ? branch_site(b)->settings.name : SPAN(""),
             .model = b ? e->model : SPAN(""),
@@ -948,7 +948,7 @@ static void exchange_destroy(struct exchange *e)
         engine->exchanges = e->next;
     if (e->next)
         e->next->prev = e->prev;
-    engine->n_exchanges--;
+    engine_count_active(engine, -1);
     if (e->answer)
         answer_free(e->answer);
     if (e->state)
@@ -1059,7 +1059,7 @@ static void stop(struct exchange *e, enum end_state end)
 {
     e->end = (uint8_t)end;
     if (e->list_wait)
-        waiter_leave(&e->list_wait->waiter);
+        catalogue_leave(e->engine->catalogue, &e->list_wait->waiter);
     for (size_t i = 0; i < e->n_branches; i++)
         branch_cancel(&e->branches[i]);
     e->step = STEP_FINISH;
@@ -1137,7 +1137,7 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     if (e->next)
         e->next->prev = e;
     engine->exchanges = e;
-    engine->n_exchanges++;
+    engine_count_active(engine, 1);
     http_exchange_set_user(http, &e->work);
     exchange_go_on(e);
     /* e may be over and freed by now */

@@ -102,6 +102,17 @@ void fair_queue_wake_next(struct fair_queue *f)
     wait_queue_wake_first(&g->queue); /* g may be gone now */
 }
 
+struct waiter *fair_queue_next(const struct fair_queue *f)
+{
+    return f->turn ? f->turn->queue.first : NULL;
+}
+
+void fair_queue_pass(struct fair_queue *f)
+{
+    if (f->turn)
+        f->turn = f->turn->next;
+}
+
 void fair_queue_wake_all(struct fair_queue *f)
 {
     for (size_t n = f->n; n && f->turn; n--)

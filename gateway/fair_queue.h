@@ -26,6 +26,10 @@ struct fair_queue {
 bool fair_queue_add(struct fair_queue *, uint64_t group, struct waiter *, bool front);
 /* The first of the group whose turn it is; then it is the next group's turn. */
 void fair_queue_wake_next(struct fair_queue *);
+/* Who that would be; NULL = nobody waits. */
+struct waiter *fair_queue_next(const struct fair_queue *);
+/* It cannot use what is there: it is the next group's turn. */
+void fair_queue_pass(struct fair_queue *);
 /* All of them; none may queue here again inside the call. */
 void fair_queue_wake_all(struct fair_queue *);
 /* How many of those who wait in this queue will be woken before it, if nobody leaves or comes. As

@@ -19,6 +19,7 @@
 #include "gateway/exchange.h"
 #include "gateway/landing.h"
 #include "gateway/log.h"
+#include "gateway/metrics_gather.h"
 #include "gateway/metrics_page.h"
 #include "gateway/passage.h"
 #include "gateway/reply.h"
@@ -152,7 +153,7 @@ static void log_small(const struct http_exchange *http, const char *id, int stat
 static void refuse(struct engine *engine, struct http_exchange *http, const struct fail *fail)
 {
     char id[REQUEST_ID_SIZE];
-    metrics_count_refusal(engine->metrics, fail->kind);
+    engine_count_refusal(engine, fail->kind);
     request_id_make(id);
     log_small(http, id, error_status(dialect_of(http), fail->kind), fail);
     reply_fail(http, id, dialect_of(http), fail);
@@ -193,18 +194,19 @@ static void health(struct engine *engine, struct http_exchange *http)
     json_begin_object(&w);
     json_member(&w, "status", SPAN("ok"));
     json_member(&w, "version", SPAN(DRAGOMAN_VERSION));
-    json_member_int(&w, "active", (int64_t)engine->n_exchanges);
+    json_member_int(&w, "active", (int64_t)engine_active(engine));
     json_end_object(&w);
     answer_json(http, &body);
 }
 
 /* For Prometheus alone, so without CORS: no page of another origin reads it. */
-static void metrics(struct engine *engine, struct http_exchange *http)
+static void answer_metrics(struct engine *engine, struct http_exchange *http,
+                           const struct metrics_loop *all)
 {
     char id[REQUEST_ID_SIZE];
     struct buffer page;
     buffer_init(&page, 16 * 1024 * 1024);
-    metrics_page_write(&page, engine, http_server_connections(http_exchange_server(http)));
+    metrics_page_write(&page, engine, all, http_server_connections(http_exchange_server(http)));
     int status = 200;
     struct span text = error_last_words(&page, &status);
     request_id_make(id);
@@ -524,7 +526,7 @@ static void on_request(void *owner, struct http_exchange *http)
     switch (route.kind) {
     case ROUTE_LANDING: landing(engine, http); break;
     case ROUTE_HEALTH: health(engine, http); break;
-    case ROUTE_METRICS: metrics(engine, http); break;
+    case ROUTE_METRICS: metrics_gather(engine, http, answer_metrics); break;
     case ROUTE_MODELS: list_models(engine, http, &grant); break;
     case ROUTE_MODEL: one_model(engine, http, &grant, route.rest); break;
     case ROUTE_COUNT_TOKENS: count_tokens(engine, http, &grant); break;
@@ -577,7 +579,7 @@ static void on_protocol_error(void *owner, struct http_exchange *http, int statu
     buffer_init(&body, 16 * 1024);
     if (dialect == DIALECT_ANTHROPIC && status == 503)
         status = error_status(dialect, fail->kind);
-    metrics_count_refusal(((struct engine *)owner)->metrics, fail->kind);
+    engine_count_refusal(owner, fail->kind);
     error_body(&body, dialect, fail, &(struct error_context){.request_id = span_str(id)});
     reply_headers_common(&h, http, id, dialect);
     reply_header(&h, "Content-Type", SPAN("application/json"));

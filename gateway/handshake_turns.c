@@ -20,6 +20,7 @@ struct handshake_origin {
     SLIST_ENTRY(handshake_origin) link;  /* the latest first */
     const struct handshake_place *first; /* whom the others wait for */
     size_t places;
+    size_t more; /* how many go ahead the next time that patience is lost; 0 = one */
     uint64_t fresh_until;
     unsigned declines;  /* in a row */
     bool gives_nothing; /* its last full handshake left no session */
@@ -136,6 +137,27 @@ static void wait_on(struct handshake_turns *t, struct handshake_place *place, bo
     TAILQ_INSERT_TAIL(&t->waiting, place, link);
 }
 
+/* Those of the origin whose time has come: as many as its turn is go, and the others wait on. */
+static void lose_patience_with(struct handshake_turns *t, struct handshake_origin *o, uint64_t now)
+{
+    size_t left = o->more ? o->more : 1;
+    struct handshake_place *place = TAILQ_FIRST(&t->waiting), *next;
+    o->first = NULL; /* it hangs: who comes now need not wait for it either */
+    o->more = 2 * left;
+    for (; place && now >= place->until; place = next) {
+        next = TAILQ_NEXT(place, link);
+        if (place->origin != o)
+            continue;
+        if (left > 0) {
+            left--;
+            call_soon(t, place);
+        } else {
+            TAILQ_REMOVE(&t->waiting, place, link);
+            wait_on(t, place, true);
+        }
+    }
+}
+
 static void lose_patience(struct handshake_turns *t)
 {
     struct handshake_place *place;
@@ -146,10 +168,9 @@ static void lose_patience(struct handshake_turns *t)
         if (computing || !place->looked) {
             TAILQ_REMOVE(&t->waiting, place, link);
             wait_on(t, place, !computing);
-            continue;
+        } else {
+            lose_patience_with(t, o, now);
         }
-        o->first = NULL; /* it hangs: who comes now need not wait for it either */
-        call_soon(t, place);
     }
 }
 
@@ -200,6 +221,7 @@ static void learn(struct handshake_turns *t, struct handshake_origin *o, enum ha
     o->fresh_until = end == HANDSHAKE_FAILED ? 0 : now_of(t) + HANDSHAKE_FRESH_MS;
     if (end == HANDSHAKE_FAILED)
         return;
+    o->more = 0;
     o->gives_nothing = end == HANDSHAKE_SESSIONLESS;
     if (end == HANDSHAKE_RESUMED)
         o->declines = 0;

@@ -7,8 +7,10 @@
  *
  * - it went well: all go on, and resume;
  * - it failed, or was given up: the next one goes ahead in its place;
- * - it takes more than HANDSHAKE_WAIT_MS: everybody goes on by himself (not while it is being
- *   computed here: whoever went on would have to wait for the same thread);
+ * - it takes more than HANDSHAKE_WAIT_MS: a second one goes ahead, half of that later two more,
+ * then four: one slow answer costs little, a busy origin or a busy machine does not get everybody's
+ *   full handshake at once (and nobody while it is being computed here: whoever went on would have
+ *   to wait for the same thread);
  * - the origin gives no sessions, or does not take them up twice in a row: nobody waits there
  * again, until it resumes one.
  *

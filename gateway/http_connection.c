@@ -172,10 +172,7 @@ static void close_now(struct http_connection *c, bool reset)
         s->connections = c->next;
     if (c->next)
         c->next->prev = c->prev;
-    s->n_connections--;
-    s->n_refused -= c->refused != HTTP_WELCOME;
-    if (c->counted)
-        peer_count_remove(&s->peers, &c->peer);
+    http_server_count_out(c);
     if (!reset || c->is_unix || uv_tcp_close_reset(&c->socket.tcp, on_closed))
         uv_close((uv_handle_t *)&c->socket, on_closed);
     deadlines_set(&s->deadlines, &c->deadline, DEADLINE_NEVER);
@@ -991,14 +988,11 @@ void http_connection_create(struct http_server *s, int fd, bool is_unix,
     c->peer = *peer;
     c->is_unix = is_unix;
     c->refused = welcome;
-    c->counted = welcome == HTTP_WELCOME && config_connections_of(s->config, peer) &&
-                 peer_count_add(&s->peers, peer) == 0;
+    http_server_count_in(c);
     c->next = s->connections;
     if (c->next)
         c->next->prev = c;
     s->connections = c;
-    s->n_connections++;
-    s->n_refused += welcome != HTTP_WELCOME;
     s->open_handles++;
     enter(c, CONNECTION_IDLE);
     int error = open_socket(c, fd);

@@ -7,6 +7,7 @@
  * descriptors.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -35,21 +36,33 @@ static int fail_listen(struct fail *f, const struct http_socket *s, int error)
 
 /* ---- TCP ---- */
 
-static int tcp_open(const struct addrinfo *a)
+/* An errno as -1 has it, whatever closing says. */
+static int give_up(int fd)
+{
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
+
+static int tcp_bind(const struct addrinfo *a, bool shared)
 {
     int on = 1;
     int fd = socket(a->ai_family, SOCKET_FLAGS, 0);
     if (fd < 0)
         return -1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (shared)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
     if (a->ai_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
-        return fd;
-    int error = errno;
-    close(fd);
-    errno = error;
-    return -1;
+    return bind(fd, a->ai_addr, a->ai_addrlen) ? give_up(fd) : fd;
+}
+
+static int tcp_open(const struct addrinfo *a, bool shared)
+{
+    int fd = tcp_bind(a, shared);
+    return fd >= 0 && listen(fd, BACKLOG) ? give_up(fd) : fd;
 }
 
 static int bound_port(int fd)
@@ -66,7 +79,17 @@ static int bound_port(int fd)
     return ntohs(a.any.sa_family == AF_INET6 ? a.v6.sin6_port : a.v4.sin_port);
 }
 
-static int open_tcp(struct http_socket *s, struct fail *f)
+/* A shared port lets in every other program of the same user that shares it, too: first see that
+ * nobody is there. */
+static bool is_taken(const struct addrinfo *a)
+{
+    int fd = tcp_bind(a, false);
+    if (fd >= 0)
+        close(fd);
+    return fd < 0;
+}
+
+static int open_tcp(struct http_socket *s, bool shared, bool first, struct fail *f)
 {
     const struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
                                    .ai_socktype = SOCK_STREAM};
@@ -80,7 +103,8 @@ static int open_tcp(struct http_socket *s, struct fail *f)
      * fewer surprises. */
     for (a = list; a && a->ai_family != AF_INET; a = a->ai_next)
         ;
-    s->fd = tcp_open(a ? a : list);
+    a = a ? a : list;
+    s->fd = shared && first && s->port && is_taken(a) ? -1 : tcp_open(a, shared);
     error = errno;
     freeaddrinfo(list);
     if (s->fd < 0)
@@ -149,14 +173,25 @@ static int open_unix(struct http_socket *s, struct fail *f)
 
 /* ---- both ---- */
 
-int http_socket_open(struct http_socket *s, const struct listen_address *address, struct fail *f)
+int http_socket_open_beside(struct http_socket *s, const struct http_socket *first, struct fail *f)
+{
+    *s = *first;
+    s->device = s->inode = 0; /* the file is the first one's */
+    if (!s->is_unix)
+        return open_tcp(s, true, false, f);
+    s->fd = fcntl(first->fd, F_DUPFD_CLOEXEC, 0);
+    return s->fd < 0 ? fail_listen(f, s, errno) : 0;
+}
+
+int http_socket_open(struct http_socket *s, const struct listen_address *address, bool shared,
+                     struct fail *f)
 {
     *s = (struct http_socket){.fd = -1, .is_unix = address->is_unix, .port = address->port};
     snprintf(s->text, sizeof s->text, "%.*s", SPAN_ARGS(address->text));
     if (address->host.n >= sizeof s->host || address->text.n >= sizeof s->text)
         return fail_listen(f, s, ENAMETOOLONG);
     memcpy(s->host, address->host.p, address->host.n);
-    return s->is_unix ? open_unix(s, f) : open_tcp(s, f);
+    return s->is_unix ? open_unix(s, f) : open_tcp(s, shared, true, f);
 }
 
 void http_socket_describe(struct http_socket *s, bool tls)

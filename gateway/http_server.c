@@ -38,7 +38,7 @@ void http_server_handle_closed(struct http_server *s)
     release_identity(s->identity);
     config_unref(s->config);
     s->magic = 0;
-    peer_count_free(&s->peers);
+    peer_count_free(&s->own_crowd.peers);
     http_intake_free(s->spare_intake);
     if (s->spare_head)
         buffer_free(s->spare_head);
@@ -92,7 +92,7 @@ static void pause_accepting(struct http_server *s, int error)
     if (!s->complained_ms || now - s->complained_ms >= COMPLAIN_MS) {
         s->complained_ms = now;
         log_warn("cannot accept connections: %s; %zu are open, new ones wait", strerror(error),
-                 s->n_connections);
+                 http_server_connections(s));
     }
     for (struct http_listener *l = s->listeners; l; l = l->next)
         uv_poll_stop(&l->poll);
@@ -117,19 +117,44 @@ static enum http_welcome welcome_of(const struct http_server *s, const struct ip
 {
     size_t limit = s->config->max_connections > 0 ? (size_t)s->config->max_connections : SIZE_MAX;
     size_t of_one = config_connections_of(s->config, peer);
-    if (s->n_connections - s->n_refused >= limit)
+    if (s->crowd->n - s->crowd->n_refused >= limit)
         return HTTP_FULL;
-    return of_one && peer_count_of(&s->peers, peer) >= of_one ? HTTP_FULL_FOR_ADDRESS
-                                                              : HTTP_WELCOME;
+    return of_one && peer_count_of(&s->crowd->peers, peer) >= of_one ? HTTP_FULL_FOR_ADDRESS
+                                                                     : HTTP_WELCOME;
 }
 
+/* Inside the lock, so that two servers do not both take the last place. */
 static void accepted(struct http_server *s, int fd, bool is_unix, const struct ip_address *peer)
 {
+    shared_enter(s->crowd->shared);
     enum http_welcome welcome = welcome_of(s, peer);
-    if (welcome != HTTP_WELCOME && s->n_refused >= HTTP_REFUSED_MAX)
+    if (welcome != HTTP_WELCOME && s->crowd->n_refused >= HTTP_REFUSED_MAX)
         close(fd);
     else
         http_connection_create(s, fd, is_unix, peer, welcome);
+    shared_leave(s->crowd->shared);
+}
+
+void http_server_count_in(struct http_connection *c)
+{
+    struct http_crowd *crowd = c->server->crowd;
+    shared_enter(crowd->shared);
+    c->counted = c->refused == HTTP_WELCOME && config_connections_of(c->server->config, &c->peer) &&
+                 peer_count_add(&crowd->peers, &c->peer) == 0;
+    crowd->n++;
+    crowd->n_refused += c->refused != HTTP_WELCOME;
+    shared_leave(crowd->shared);
+}
+
+void http_server_count_out(const struct http_connection *c)
+{
+    struct http_crowd *crowd = c->server->crowd;
+    shared_enter(crowd->shared);
+    crowd->n--;
+    crowd->n_refused -= c->refused != HTTP_WELCOME;
+    if (c->counted)
+        peer_count_remove(&crowd->peers, &c->peer);
+    shared_leave(crowd->shared);
 }
 
 /* False: nobody waits any more, or accepting has to pause. */
@@ -193,6 +218,17 @@ static void drop_sockets(struct http_listener *list)
     }
 }
 
+/* As the configuration says, or beside the first server's. */
+static int open_socket(struct http_server *s, struct http_listener *l,
+                       const struct listen_address *address, struct fail *f)
+{
+    if (s->first == s)
+        return http_socket_open(&l->socket, address, s->shares_ports, f);
+    const struct http_listener *first = find_listener(s->first->listeners, address->text);
+    assert(first); /* it goes first */
+    return http_socket_open_beside(&l->socket, &first->socket, f);
+}
+
 /* Opens what `config` has and `s` has not, in the config's order; no libuv handle yet. */
 static int open_sockets(struct http_server *s, const struct config *config,
                         struct http_listener **list, struct fail *f)
@@ -203,7 +239,7 @@ static int open_sockets(struct http_server *s, const struct config *config,
         if (find_listener(s->listeners, config->listen[i].text))
             continue;
         struct http_listener *l = calloc(1, sizeof *l);
-        if (!l || http_socket_open(&l->socket, &config->listen[i], f)) {
+        if (!l || open_socket(s, l, &config->listen[i], f)) {
             if (!l)
                 fail_memory(f);
             free(l);
@@ -333,8 +369,10 @@ void http_server_again(struct http_connection *c)
     uv_idle_start(&s->again, on_again);
 }
 
-struct http_server *http_server_create(uv_loop_t *loop, struct config *config,
-                                       const struct http_handler *handler, struct fail *f)
+/* `first` NULL: it is the first itself; `shared` NULL: and the only one. */
+static struct http_server *create(uv_loop_t *loop, struct config *config,
+                                  const struct http_handler *handler, struct http_server *first,
+                                  struct shared *shared, struct fail *f)
 {
     struct tls_identity *identity;
     struct http_listener *listeners;
@@ -347,6 +385,10 @@ struct http_server *http_server_create(uv_loop_t *loop, struct config *config,
     s->loop = loop;
     s->handler = *handler;
     s->clocks = HTTP_CLOCKS_DEFAULT;
+    s->own_crowd.shared = shared;
+    s->shares_ports = shared != NULL;
+    s->first = first ? first : s;
+    s->crowd = &s->first->own_crowd;
     if (load_identity(config, &identity, f)) {
         free(s);
         return NULL;
@@ -363,6 +405,25 @@ struct http_server *http_server_create(uv_loop_t *loop, struct config *config,
     s->open_handles = 3;
     put_in_force(s, config, listeners, identity);
     return s;
+}
+
+struct http_server *http_server_create(uv_loop_t *loop, struct config *config,
+                                       const struct http_handler *handler, struct fail *f)
+{
+    return create(loop, config, handler, NULL, NULL, f);
+}
+
+struct http_server *http_server_create_first(uv_loop_t *loop, struct config *config,
+                                             const struct http_handler *handler,
+                                             struct shared *shared, struct fail *f)
+{
+    return create(loop, config, handler, NULL, shared, f);
+}
+
+struct http_server *http_server_create_beside(struct http_server *first, uv_loop_t *loop,
+                                              const struct http_handler *handler, struct fail *f)
+{
+    return create(loop, first->config, handler, first, first->crowd->shared, f);
 }
 
 /* ---- stopping ---- */
@@ -398,7 +459,13 @@ void http_server_destroy(struct http_server *s, void (*closed)(void *), void *ar
 
 /* ---- what can be asked ---- */
 
-size_t http_server_connections(const struct http_server *s) { return s->n_connections; }
+size_t http_server_connections(const struct http_server *s)
+{
+    shared_enter(s->crowd->shared);
+    size_t n = s->crowd->n;
+    shared_leave(s->crowd->shared);
+    return n;
+}
 
 size_t http_server_unfinished(const struct http_server *s)
 {

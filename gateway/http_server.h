@@ -21,6 +21,7 @@
 #include "base/fail.h"
 #include "gateway/cidr.h"
 #include "gateway/config.h"
+#include "gateway/shared.h"
 
 struct http_server;
 struct http_exchange; /* one request and its answer; owned by its connection */
@@ -54,14 +55,24 @@ struct http_handler {
  * already in use …"). A stale unix socket is replaced. */
 struct http_server *http_server_create(uv_loop_t *, struct config *, const struct http_handler *,
                                        struct fail *);
+/* The first of several loops' servers, whose ports the others will share. */
+struct http_server *http_server_create_first(uv_loop_t *, struct config *,
+                                             const struct http_handler *, struct shared *,
+                                             struct fail *);
+/* One more for another loop, with a listener beside each of the first one's; they count their
+ * connections together. Before any loop runs. */
+struct http_server *http_server_create_beside(struct http_server *first, uv_loop_t *,
+                                              const struct http_handler *, struct fail *);
 /* New connections and requests see the new limits; listeners are added and removed to fit. 0, or -1
- * with fail and the old state kept. */
+ * with fail and the old state kept. With several servers: the first, then the others, while no
+ * other loop runs. */
 int http_server_reload(struct http_server *, struct config *, struct fail *);
 /* Stops accepting, closes idle connections; answers in work go on with Connection: close. */
 void http_server_stop(struct http_server *);
 /* Closes what is left at once (calls on_gone); `closed` is called when every handle is closed; then
  * the server is freed. */
 void http_server_destroy(struct http_server *, void (*closed)(void *), void *arg);
+/* Of all servers together. */
 size_t http_server_connections(const struct http_server *);
 size_t http_server_unfinished(const struct http_server *); /* requests without a finished answer */
 /* The i-th bound address as a URL without path ("http://127.0.0.1:8080", "unix:/path"), with the

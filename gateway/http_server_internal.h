@@ -67,8 +67,13 @@ struct http_socket {
     uint64_t device, inode; /* unix: the file is removed at the end, if it is still ours */
 };
 
-/* Binds and listens. 0, or -1 with fail. A stale unix socket is replaced. */
-int http_socket_open(struct http_socket *, const struct listen_address *, struct fail *);
+/* Binds and listens. 0, or -1 with fail. A stale unix socket is replaced. `shared`: others of the
+ * program will listen on the same port. */
+int http_socket_open(struct http_socket *, const struct listen_address *, bool shared,
+                     struct fail *);
+/* One more for the same address, from whose connections the kernel gives each its part; of a unix
+ * socket both take from one queue. */
+int http_socket_open_beside(struct http_socket *, const struct http_socket *first, struct fail *);
 /* Fills `url`. */
 void http_socket_describe(struct http_socket *, bool tls);
 /* Closes and removes the socket's file. */
@@ -76,6 +81,13 @@ void http_socket_close(struct http_socket *);
 
 /* Is there room for a connection, in all, and of its address? */
 enum http_welcome { HTTP_WELCOME, HTTP_FULL, HTTP_FULL_FOR_ADDRESS };
+
+/* The connections of all servers of the program, for its limits. */
+struct http_crowd {
+    struct shared *shared; /* NULL: there is one server */
+    size_t n, n_refused;
+    struct peer_count peers; /* of those with max_connections_per_ip */
+};
 
 struct http_listener {
     struct http_server *server;
@@ -100,9 +112,11 @@ struct http_server {
     struct deadlines deadlines;          /* of connections */
     struct http_connection *connections; /* all, doubly linked */
     struct http_connection *ready;       /* to be looked at in the next turn, singly linked */
-    size_t n_connections, n_refused;
-    struct peer_count peers; /* of those with max_connections_per_ip */
-    size_t open_handles;     /* closed when this is zero after destroy */
+    struct http_crowd *crowd;            /* the first server's */
+    struct http_crowd own_crowd;
+    struct http_server *first; /* whose listeners ours are beside; itself, or another */
+    bool shares_ports;
+    size_t open_handles; /* closed when this is zero after destroy */
     bool stopping, destroying;
     uint64_t complained_ms; /* the last time that accepting failed aloud */
     void (*closed)(void *);
@@ -115,6 +129,9 @@ struct http_server {
     char read_buffer[HTTP_READ_SIZE];
 };
 
+/* The connection is one of the crowd, and is none any more. */
+void http_server_count_in(struct http_connection *);
+void http_server_count_out(const struct http_connection *);
 /* Puts the connection on the list that the next loop turn looks at. */
 void http_server_again(struct http_connection *);
 /* After a deadline was set: the clock rings in time. */

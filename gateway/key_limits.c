@@ -42,6 +42,7 @@ struct limited_key {
 };
 
 struct key_limits {
+    struct shared *shared; /* NULL: one loop */
     struct limited_key *keys;
     void (*changed)(void *, struct span, const struct key_day *);
     void *changed_owner;
@@ -130,14 +131,23 @@ struct key_limits *key_limits_create(void (*changed)(void *, struct span, const 
     return l;
 }
 
+void key_limits_share(struct key_limits *l, struct shared *shared) { l->shared = shared; }
+
+static void enter(const struct limited_key *k) { shared_enter(k->owner->shared); }
+
+static void leave(const struct limited_key *k) { shared_leave(k->owner->shared); }
+
 void limited_key_unref(struct limited_key *k)
 {
+    struct shared *shared = k->owner->shared;
+    shared_enter(shared);
     assert(k->magic == LIMITED_KEY_MAGIC && k->refs > 0);
-    if (--k->refs)
-        return;
-    k->magic = 0;
-    free(k->name);
-    free(k);
+    if (--k->refs == 0) {
+        k->magic = 0;
+        free(k->name);
+        free(k);
+    }
+    shared_leave(shared);
 }
 
 void key_limits_destroy(struct key_limits *l)
@@ -283,8 +293,8 @@ static int check(const struct limited_key *k, struct key_time now, struct fail *
     return -1;
 }
 
-int key_limits_begin(struct key_limits *l, struct span name, struct key_time now,
-                     struct limited_key **key, struct fail *fail)
+static int begin(struct key_limits *l, struct span name, struct key_time now,
+                 struct limited_key **key, struct fail *fail)
 {
     struct limited_key *k = find(l, name);
     *key = k;
@@ -302,10 +312,21 @@ int key_limits_begin(struct key_limits *l, struct span name, struct key_time now
     return 0;
 }
 
+int key_limits_begin(struct key_limits *l, struct span name, struct key_time now,
+                     struct limited_key **key, struct fail *fail)
+{
+    shared_enter(l->shared);
+    int result = begin(l, name, now, key, fail);
+    shared_leave(l->shared);
+    return result;
+}
+
 void limited_key_end(struct limited_key *k)
 {
+    enter(k);
     assert(k->magic == LIMITED_KEY_MAGIC && k->in_flight > 0);
     k->in_flight--;
+    leave(k);
 }
 
 void limited_key_count_tokens(struct limited_key *k, int64_t tokens, int64_t wall_ms)
@@ -313,10 +334,12 @@ void limited_key_count_tokens(struct limited_key *k, int64_t tokens, int64_t wal
     assert(k->magic == LIMITED_KEY_MAGIC);
     if (tokens <= 0)
         return;
+    enter(k);
     turn_page(k, wall_ms);
     k->day.tokens = add(k->day.tokens, tokens);
     if (k->configured) /* else the config knows it no more, and nobody keeps it */
         tell_change(k);
+    leave(k);
 }
 
 /* ---- what is left ---- */
@@ -330,9 +353,8 @@ static struct key_allowance of_the_day(const struct limited_key *k, int64_t limi
                                   used ? until_next_day(k, wall_ms) : 0};
 }
 
-struct key_allowance limited_key_requests(struct limited_key *k, struct key_time now)
+static struct key_allowance requests_left(struct limited_key *k, struct key_time now)
 {
-    assert(k->magic == LIMITED_KEY_MAGIC);
     refill(k, now.monotonic_ms);
     turn_page(k, now.wall_ms);
     struct key_allowance day = of_the_day(k, k->requests_per_day, k->day.requests, now.wall_ms);
@@ -342,11 +364,23 @@ struct key_allowance limited_key_requests(struct limited_key *k, struct key_time
     return day.limit && day.remaining < minute.remaining ? day : minute;
 }
 
+struct key_allowance limited_key_requests(struct limited_key *k, struct key_time now)
+{
+    enter(k);
+    assert(k->magic == LIMITED_KEY_MAGIC);
+    struct key_allowance left = requests_left(k, now);
+    leave(k);
+    return left;
+}
+
 struct key_allowance limited_key_tokens(struct limited_key *k, int64_t wall_ms)
 {
+    enter(k);
     assert(k->magic == LIMITED_KEY_MAGIC);
     turn_page(k, wall_ms);
-    return of_the_day(k, k->tokens_per_day, k->day.tokens, wall_ms);
+    struct key_allowance left = of_the_day(k, k->tokens_per_day, k->day.tokens, wall_ms);
+    leave(k);
+    return left;
 }
 
 const char *key_duration_format(uint64_t ms, char text[KEY_DURATION_SIZE])

@@ -11,6 +11,7 @@
 #define DRAGOMAN_GATEWAY_KEY_LIMITS_H
 
 #include "gateway/config.h"
+#include "gateway/shared.h"
 
 struct key_limits;
 struct limited_key; /* one key; counted references */
@@ -32,6 +33,8 @@ struct key_time {
 struct key_limits *key_limits_create(void (*changed)(void *owner, struct span key,
                                                      const struct key_day *),
                                      void *owner);
+/* Several event loops use it from now on; `changed` is called inside their lock. */
+void key_limits_share(struct key_limits *, struct shared *);
 /* All references must have been given back. */
 void key_limits_destroy(struct key_limits *);
 /* Makes it fit the config (first call and reloads); keeps nothing of it. 0, or -1 when memory is

@@ -2,14 +2,16 @@
  * gateway/log.c - see log.h. Lines are built in memory and leave with one write(2), so that lines
  * of several loops never mix.
  *
- * This is the one place with global state: a log belongs to the process. The hard part is that a
- * line may carry bytes from anywhere (a client's path, a site's error): control characters, DEL, C1
- * controls and broken UTF-8 are escaped, so that a line stays one line and a terminal stays itself.
+ * This is the one place with global state: a log belongs to the process. How lines look changes
+ * with a reload, while no other loop runs. The hard part is that a line may carry bytes from
+ * anywhere (a client's path, a site's error): control characters, DEL, C1 controls and broken UTF-8
+ * are escaped, so that a line stays one line and a terminal stays itself.
  */
 #include "gateway/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,11 +36,21 @@ static struct {
     int keep;
 } sink = {.fd = STDERR_FILENO, .level = LOG_INFO};
 
+/* Of the file: only one line at a time leaves, or begins a new one. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 static int open_file(const char *path)
 {
     return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+}
+
+static void close_file(void)
+{
+    if (sink.fd != STDERR_FILENO)
+        close(sink.fd);
+    sink.fd = STDERR_FILENO;
 }
 
 static void use_file(int fd)
@@ -68,7 +80,7 @@ static void rotate(void)
         sink.max_size = 0;
         return;
     }
-    log_close();
+    close_file();
     use_file(fd);
 }
 
@@ -81,21 +93,23 @@ int log_setup(const struct config *config, struct fail *fail)
             return fail_set(fail, FAIL_INTERNAL, "cannot open the log file %s: %s",
                             config->log_file.p, strerror(errno));
     }
-    log_close();
+    pthread_mutex_lock(&lock);
+    close_file();
     snprintf(sink.path, sizeof sink.path, "%.*s", SPAN_ARGS(config->log_file));
     sink.max_size = config->log_max_size;
     sink.keep = config->log_keep;
     use_file(fd);
     sink.level = config->log_level;
     sink.json = config->log_json;
+    pthread_mutex_unlock(&lock);
     return 0;
 }
 
 void log_close(void)
 {
-    if (sink.fd != STDERR_FILENO)
-        close(sink.fd);
-    sink.fd = STDERR_FILENO;
+    pthread_mutex_lock(&lock);
+    close_file();
+    pthread_mutex_unlock(&lock);
 }
 
 bool log_enabled(enum log_level level) { return level <= sink.level; }
@@ -243,6 +257,7 @@ static void end_line(struct buffer *line)
     line->limit = LINE_MAX_BYTES;
     line->error = BUFFER_OK;
     buffer_append(line, sink.json ? SPAN("}\n") : SPAN("\n"));
+    pthread_mutex_lock(&lock);
     if (sink.fd != STDERR_FILENO && sink.max_size && sink.size &&
         sink.size + line->n > sink.max_size)
         rotate();
@@ -254,6 +269,7 @@ static void end_line(struct buffer *line)
         else if (n == 0 || errno != EINTR)
             break;
     }
+    pthread_mutex_unlock(&lock);
     buffer_free(line);
 }
 

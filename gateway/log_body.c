@@ -51,11 +51,15 @@ void log_body(const char *request_id, const char *direction, struct span text,
     buffer_append(&copy, span_first(text, 2 * (size_t)TEXT_MAX));
     for (size_t i = 0; account && i < account->n_credentials; i++)
         mask(&copy, account->credentials[i].value, &longest);
+    if (account)
+        account_guard_enter(account);
     for (const struct held_credential *h = account ? account->held : NULL; h; h = h->next) {
         struct span rest = span_str(h->value), secret;
         while (held_secret(&rest, &secret))
             mask(&copy, secret, &longest);
     }
+    if (account)
+        account_guard_leave(account);
     if (text.n > 2 * (size_t)TEXT_MAX) /* half a secret may stand at the cut */
         copy.n -= copy.n < longest ? copy.n : longest;
     write_line(request_id, direction, text.n, span_first(buffer_span(&copy), TEXT_MAX));

@@ -43,6 +43,14 @@ void histogram_add(struct histogram *h, double seconds)
     }
 }
 
+void histogram_join(struct histogram *h, const struct histogram *other)
+{
+    h->count += other->count;
+    h->sum += other->sum;
+    for (size_t i = 0; i < METRICS_BUCKETS; i++)
+        h->buckets[i] += other->buckets[i];
+}
+
 struct metrics *metrics_create(void) { return calloc(1, sizeof(struct metrics)); }
 
 void metrics_destroy(struct metrics *m)

@@ -29,6 +29,8 @@ struct histogram {
     double sum;
 };
 void histogram_add(struct histogram *, double seconds);
+/* Adds another one's, which has the same bounds. */
+void histogram_join(struct histogram *, const struct histogram *);
 
 /* A request that is over. */
 struct metrics_request {

@@ -164,9 +164,9 @@ static void write_drift(struct buffer *out, struct engine *engine)
                      drift_uncounted(engine->drift));
 }
 
-static void write_upstream(struct buffer *out, const struct upstream *upstream)
+static void write_upstream(struct buffer *out, const struct upstream_counters *counters)
 {
-    const struct upstream_counters c = upstream_counters(upstream);
+    const struct upstream_counters c = *counters;
     prometheus_family(out, "dragoman_site_connections", PROMETHEUS_GAUGE,
                       "Connections to sites and proxies.");
     prometheus_count(out, "dragoman_site_connections", PROMETHEUS_LABELS({"state", SPAN("busy")}),
@@ -196,7 +196,8 @@ static void write_one(struct buffer *out, const char *name, enum prometheus_type
     prometheus_value(out, name, NULL, value);
 }
 
-static void write_program(struct buffer *out, struct engine *engine, size_t connections)
+static void write_program(struct buffer *out, const struct engine *engine,
+                          const struct metrics_loop *all, size_t connections)
 {
     struct process_info p;
     process_info_read(&p);
@@ -204,14 +205,13 @@ static void write_program(struct buffer *out, struct engine *engine, size_t conn
     prometheus_count(out, "dragoman_build_info",
                      PROMETHEUS_LABELS({"version", SPAN(DRAGOMAN_VERSION)}), 1);
     write_one(out, "dragoman_requests_in_flight", PROMETHEUS_GAUGE, "Requests that are not over.",
-              (double)engine->n_exchanges);
+              (double)engine_active(engine));
     write_one(out, "dragoman_client_connections", PROMETHEUS_GAUGE, "Connections of clients.",
               (double)connections);
-    if (engine->busy) {
+    if (all->tells_turns) {
         prometheus_family(out, "dragoman_loop_busy_seconds", PROMETHEUS_HISTOGRAM,
                           "How long one turn of the event loop kept all others waiting.");
-        prometheus_histogram(out, "dragoman_loop_busy_seconds", NULL,
-                             loop_busy_turns(engine->busy));
+        prometheus_histogram(out, "dragoman_loop_busy_seconds", NULL, &all->turns);
     }
     write_one(out, "process_cpu_seconds_total", PROMETHEUS_COUNTER,
               "User and system CPU time of the program.", p.cpu_s);
@@ -225,9 +225,34 @@ static void write_program(struct buffer *out, struct engine *engine, size_t conn
               "When the program began, Unix time.", (double)engine->started_ms / 1000);
 }
 
-void metrics_page_write(struct buffer *out, struct engine *engine, size_t connections)
+/* ---- all of it ---- */
+
+void metrics_loop_read(struct metrics_loop *loop, const struct engine *engine)
+{
+    *loop = (struct metrics_loop){.upstream = upstream_counters(engine->upstream),
+                                  .tells_turns = engine->busy != NULL};
+    if (engine->busy)
+        loop->turns = *loop_busy_turns(engine->busy);
+}
+
+void metrics_loop_add(struct metrics_loop *to, const struct metrics_loop *loop)
+{
+    to->upstream.connections += loop->upstream.connections;
+    to->upstream.open += loop->upstream.open;
+    to->upstream.idle += loop->upstream.idle;
+    to->upstream.requests += loop->upstream.requests;
+    to->upstream.reused += loop->upstream.reused;
+    to->upstream.tls_full += loop->upstream.tls_full;
+    to->upstream.tls_resumed += loop->upstream.tls_resumed;
+    if (to->tells_turns && loop->tells_turns)
+        histogram_join(&to->turns, &loop->turns);
+}
+
+void metrics_page_write(struct buffer *out, struct engine *engine, const struct metrics_loop *all,
+                        size_t connections)
 {
     const struct metrics *m = engine->metrics;
+    shared_enter(engine->shared);
     write_requests(out, m);
     write_refusals(out, m);
     write_site_histogram(out, m, "dragoman_first_delta_seconds",
@@ -239,6 +264,7 @@ void metrics_page_write(struct buffer *out, struct engine *engine, size_t connec
     write_failures(out, m);
     write_accounts(out, engine);
     write_drift(out, engine);
-    write_upstream(out, engine->upstream);
-    write_program(out, engine, connections);
+    shared_leave(engine->shared);
+    write_upstream(out, &all->upstream);
+    write_program(out, engine, all, connections);
 }

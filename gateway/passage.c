@@ -455,7 +455,7 @@ static void on_body(struct client_work *work, struct span piece, bool last)
     if ((!p->call || p->keeps) && buffer_append(&p->kept, piece)) {
         if (!p->call) {
             fail_memory(&p->fail);
-            waiter_leave(&p->waiter);
+            account_pool_leave(p->engine->accounts, &p->waiter, now_ms(p));
             fail_now(p);
             return;
         }
@@ -538,10 +538,20 @@ static void note_status(struct passage *p, const struct site_head *head)
     account_met_failure(p->account, SPAN(""), &fail, now_ms(p));
 }
 
+static bool take_for_waiter(struct waiter *w, uint64_t now)
+{
+    const struct passage *p = (struct passage *)((char *)w - offsetof(struct passage, waiter));
+    const struct lease_wish wish = {.site = site_of(p), .key = p->grant.key, .tried = p->tried};
+    return account_pool_take(p->engine->accounts, w, &wish, now);
+}
+
 static enum lease_result lease(struct passage *p, struct account **account, size_t *index,
                                uint64_t *retry_at)
 {
     const struct lease_wish wish = {.site = site_of(p), .key = p->grant.key, .tried = p->tried};
+    *account = account_pool_given(p->engine->accounts, &p->waiter, index);
+    if (*account)
+        return LEASE_OK;
     return account_pool_lease(p->engine->accounts, &wish, now_ms(p), account, index, retry_at);
 }
 
@@ -815,7 +825,7 @@ static void on_end(void *owner, enum stream_end end, const struct fail *fail)
         p->end = p->head_sent ? END_BROKEN : END_FAILED;
         if (!p->visits && p->account)
             account_met_failure(p->account, SPAN(""), fail, now_ms(p));
-        metrics_count_failure(p->engine->metrics, site_of(p)->settings.name, fail->kind);
+        engine_count_failure(p->engine, site_of(p)->settings.name, fail->kind);
     }
     p->step = STEP_FINISH;
     go_on(p);
@@ -849,7 +859,7 @@ static enum passage_step step_limit(struct passage *p)
 static void on_timer(uv_timer_t *timer)
 {
     struct passage *p = timer->data;
-    waiter_leave(&p->waiter); /* the queue's time is up: step_lease sees it */
+    account_pool_unqueue(p->engine->accounts, &p->waiter); /* its time is up: step_lease sees it */
     go_on(p);
 }
 
@@ -877,6 +887,7 @@ static enum passage_step wait_for_account(struct passage *p, uint64_t retry_at)
         p->queue_until_ms = now_ms(p) + (uint64_t)site->queue_timeout_ms;
         uv_timer_start(&p->timer, on_timer, (uint64_t)site->queue_timeout_ms, 0);
     }
+    account_pool_offer(p->engine->accounts, site, now_ms(p));
     return STEP_WAIT;
 }
 
@@ -1041,17 +1052,17 @@ static void log_access(const struct passage *p)
 
 static void count_request(const struct passage *p)
 {
-    metrics_count_request(p->engine->metrics,
-                          &(struct metrics_request){
-                              .site = site_of(p)->settings.name,
-                              .key = p->grant.key ? p->grant.key->name : SPAN(""),
-                              .api = "passage",
-                              .end = end_names[p->end],
-                              .ms = (int64_t)(now_ms(p) - p->started_ms),
-                              .first_ms = p->first_ms ? (int64_t)(p->first_ms - p->started_ms) : -1,
-                              .bytes_in = p->bytes_in,
-                              .bytes_out = p->bytes_out,
-                          });
+    engine_count_request(p->engine,
+                         &(struct metrics_request){
+                             .site = site_of(p)->settings.name,
+                             .key = p->grant.key ? p->grant.key->name : SPAN(""),
+                             .api = "passage",
+                             .end = end_names[p->end],
+                             .ms = (int64_t)(now_ms(p) - p->started_ms),
+                             .first_ms = p->first_ms ? (int64_t)(p->first_ms - p->started_ms) : -1,
+                             .bytes_in = p->bytes_in,
+                             .bytes_out = p->bytes_out,
+                         });
 }
 
 static enum passage_step step_finish(struct passage *p)
@@ -1094,7 +1105,7 @@ static void destroy(struct passage *p)
         p->engine->passages = p->next;
     if (p->next)
         p->next->prev = p->prev;
-    p->engine->n_exchanges--;
+    engine_count_active(p->engine, -1);
     if (p->limited)
         limited_key_unref(p->limited);
     buffer_free(&p->kept);
@@ -1131,7 +1142,7 @@ static void on_wake(struct waiter *w)
 static void stop(struct passage *p, enum end_state end)
 {
     p->end = end;
-    waiter_leave(&p->waiter);
+    account_pool_leave(p->engine->accounts, &p->waiter, now_ms(p));
     if (p->call)
         upstream_cancel(p->call, false);
     p->call = NULL;
@@ -1195,6 +1206,7 @@ void passage_start(struct engine *engine, struct http_exchange *http, const stru
         p->grant.visitor_key = SPAN("visitor");
     arena_init(&p->arena);
     p->waiter.wake = on_wake;
+    p->waiter.take = take_for_waiter;
     p->started_ms = http_exchange_started_ms(http);
     p->client = *http_exchange_peer(http);
     p->method = route_method(http_exchange_method(http));
@@ -1214,7 +1226,7 @@ void passage_start(struct engine *engine, struct http_exchange *http, const stru
     if (p->next)
         p->next->prev = p;
     engine->passages = p;
-    engine->n_exchanges++;
+    engine_count_active(engine, 1);
     http_exchange_set_user(http, &p->work);
     go_on(p);
     /* p may be over and freed by now */

@@ -3,7 +3,9 @@
  *
  * Two phases of stopping: gracefully on the first SIGTERM or SIGINT (no new connections, streams
  * may end for up to 30 s), at once on the second or when the time is over. SIGHUP reloads; a config
- * that is bad is reported and the old one stays.
+ * that is bad is reported and the old one stays. This is the first event loop; with server.workers
+ * above 1 there are others beside it (workers.h), which stand still during a reload and end before
+ * it.
  */
 #include "gateway/serve.h"
 
@@ -22,6 +24,7 @@
 #include "gateway/log.h"
 #include "gateway/sandbox.h"
 #include "gateway/token_file.h"
+#include "gateway/workers.h"
 
 enum { GRACE_MS = 30000, POLL_MS = 20, FIRST_REFRESH_MS = 50 };
 
@@ -31,6 +34,9 @@ struct server {
     const char *file;
     struct engine *engine;
     struct http_server *http;
+    struct shared *shared; /* these three are NULL with one event loop */
+    struct mailbox *mailbox;
+    struct workers *workers;    /* the others */
     struct control *control;    /* NULL: it could not be had */
     uv_signal_t signals[3];     /* TERM, INT, HUP */
     uv_timer_t grace;           /* while stopping: looks whether everything has ended */
@@ -45,7 +51,12 @@ static void say(const char *text) { fputs(text, stdout); }
 
 /* ---- stopping ---- */
 
-static void on_engine_closed(void *arg) {}
+static void on_engine_closed(void *arg)
+{
+    struct server *s = arg;
+    if (s->mailbox)
+        mailbox_close(s->mailbox);
+}
 
 static void on_http_closed(void *arg)
 {
@@ -68,12 +79,14 @@ static void on_grace(uv_timer_t *timer)
 {
     struct server *s = timer->data;
     bool quiet = http_server_unfinished(s->http) == 0 && s->engine->n_exchanges == 0;
-    if (!quiet && !s->forced && uv_now(&s->loop) >= s->stop_at_ms) {
+    bool others = !workers_over(s->workers) || (s->mailbox && mailbox_expects(s->mailbox));
+    if ((!quiet || others) && !s->forced && uv_now(&s->loop) >= s->stop_at_ms) {
         s->forced = true;
-        log_warn("stopping now: %zu requests are still unfinished", s->engine->n_exchanges);
+        log_warn("stopping now: %zu requests are still unfinished", engine_active(s->engine));
         engine_cancel_all(s->engine);
+        workers_cancel(s->workers);
     }
-    if (s->engine->n_exchanges == 0 && (quiet || s->forced)) {
+    if (!others && s->engine->n_exchanges == 0 && (quiet || s->forced)) {
         uv_timer_stop(timer);
         close_down(s);
     }
@@ -89,8 +102,9 @@ static void on_stop(uv_signal_t *handle, int number)
     s->stopping = true;
     s->stop_at_ms = uv_now(&s->loop) + GRACE_MS;
     log_info("stopping: no new connections; running requests (%zu) may end within %d s",
-             s->engine->n_exchanges, GRACE_MS / 1000);
+             engine_active(s->engine), GRACE_MS / 1000);
     http_server_stop(s->http);
+    workers_stop(s->workers);
     uv_timer_start(&s->grace, on_grace, 0, POLL_MS);
 }
 
@@ -113,6 +127,33 @@ static void log_warnings(const struct config *config)
 
 static void watch_file(struct server *s);
 
+/* 0, or -1 with fail: then nothing has changed. */
+static int reload_listeners(struct server *s, struct config *config, struct fail *fail)
+{
+    struct fail ignored;
+    if (http_server_reload(s->http, config, fail))
+        return -1;
+    if (workers_reload_listeners(s->workers, config, s->config, fail) == 0)
+        return 0;
+    (void)http_server_reload(s->http, s->config, &ignored);
+    return -1;
+}
+
+/* While no other loop runs. 0, or -1 with fail: the old configuration stays. */
+static int put_in_force(struct server *s, struct config *config, struct fail *fail)
+{
+    struct fail log_fail;
+    if (reload_listeners(s, config, fail))
+        return -1;
+    if (engine_reload(s->engine, config) | workers_reload(s->workers, config))
+        log_error("out of memory while reloading: some accounts or limits are missing");
+    if (log_setup(config, &log_fail))
+        log_error("%s", log_fail.message);
+    if (workers_wanted(config) != workers_wanted(s->config))
+        log_warn("server.workers takes effect with the next start");
+    return 0;
+}
+
 static void reload(struct server *s)
 {
     struct buffer errors;
@@ -130,14 +171,16 @@ static void reload(struct server *s)
             log_error("since the start only folders that the configuration named then can be read "
                       "(server.sandbox); start the gateway anew for files elsewhere");
         log_error("the configuration was not reloaded; the old one stays in force");
-    } else if (http_server_reload(s->http, config, &fail)) {
+        buffer_free(&errors);
+        return;
+    }
+    workers_pause(s->workers);
+    int result = put_in_force(s, config, &fail);
+    workers_resume(s->workers);
+    if (result) {
         log_error("%s; the old configuration stays in force", fail.message);
         config_unref(config);
     } else {
-        if (engine_reload(s->engine, config))
-            log_error("out of memory while reloading: some accounts or limits are missing");
-        if (log_setup(config, &fail))
-            log_error("%s", fail.message);
         log_warnings(config);
         config_unref(s->config);
         s->config = config;
@@ -246,6 +289,14 @@ static void check_accounts(struct server *s, struct span only, struct control_ca
     }
 }
 
+static void report_accounts(struct server *s, struct buffer *reply)
+{
+    shared_enter(s->shared);
+    account_report_json(reply, s->engine->accounts, s->engine->drift, s->engine->config, true,
+                        uv_now(&s->loop), clock_wall_ms());
+    shared_leave(s->shared);
+}
+
 /* "accounts": account_report.h's JSON. "check", "check SITE", "check SITE/ACCOUNT":
  * account_check.h's JSON, when all have been asked. "clear SITE/ACCOUNT": a sentence. What cannot
  * be done is answered with "error: " and why. */
@@ -257,8 +308,7 @@ static void on_control(void *owner, struct span line, struct control_caller *cal
         return;
     }
     if (span_eq(line, SPAN("accounts")))
-        account_report_json(control_reply(caller), s->engine->accounts, s->engine->drift,
-                            s->engine->config, true, uv_now(&s->loop), clock_wall_ms());
+        report_accounts(s, control_reply(caller));
     else if (span_starts(line, SPAN("clear ")))
         clear_account(s, span_from(line, 6), control_reply(caller));
     else
@@ -327,6 +377,36 @@ static int lock_up(struct server *s, struct fail *fail)
     return 0;
 }
 
+/* What the loops need to share the engine's things. 0, or -1 when memory is short. */
+static int share(struct server *s)
+{
+    s->shared = shared_create();
+    s->mailbox = s->shared ? mailbox_create(s->shared, &s->loop, s->engine) : NULL;
+    if (!s->mailbox)
+        return -1;
+    mailbox_move_in(s->mailbox);
+    engine_share(s->engine, s->shared);
+    return 0;
+}
+
+/* The listeners of this loop, and the other loops with theirs. 0, or -1 with fail. */
+static int open_doors(struct server *s, struct fail *fail)
+{
+    size_t loops = workers_wanted(s->config);
+    struct http_handler handler = front_handler(s->engine);
+    if (loops == 1) {
+        s->http = http_server_create(&s->loop, s->config, &handler, fail);
+        return s->http ? 0 : -1;
+    }
+    if (share(s))
+        return fail_memory(fail);
+    s->http = http_server_create_first(&s->loop, s->config, &handler, s->shared, fail);
+    if (!s->http)
+        return -1;
+    s->workers = workers_create(s->engine, s->http, loops - 1, fail);
+    return s->workers ? 0 : -1;
+}
+
 /* 0, or -1 with fail. */
 static int start(struct server *s, bool rebuild, struct fail *fail)
 {
@@ -335,15 +415,18 @@ static int start(struct server *s, bool rebuild, struct fail *fail)
     s->engine = engine_create(&s->loop, s->config, rebuild, fail);
     if (!s->engine)
         return -1;
-    struct http_handler handler = front_handler(s->engine);
-    s->http = http_server_create(&s->loop, s->config, &handler, fail);
-    if (!s->http) {
-        engine_destroy(s->engine, on_engine_closed, s);
+    if (open_doors(s, fail)) {
+        if (s->http)
+            http_server_destroy(s->http, on_http_closed, s);
+        else
+            engine_destroy(s->engine, on_engine_closed, s);
         return -1;
     }
     arm(s);
     open_control(s);
     watch_file(s);
+    if (s->workers)
+        workers_run(s->workers);
     announce(s);
     return 0;
 }
@@ -376,6 +459,8 @@ int serve(struct config *config, const char *file, bool rebuild)
     }
     uv_run(&s->loop, UV_RUN_DEFAULT);
     uv_loop_close(&s->loop);
+    workers_destroy(s->workers);
+    shared_destroy(s->shared);
     log_close();
     config_unref(s->config);
     free(s);

@@ -142,6 +142,7 @@ static void take_cookies(const struct turn_run *run, const struct site_request *
     struct cookie_jar jar = {0};
     bool read = false, changed = false;
     const struct cookie_place place = place_of(run, req);
+    account_guard_enter(run->account); /* others of the account may get cookies at the same time */
     for (size_t i = 0; place.path.p && i < head->n_headers; i++) {
         if (!span_eq_nocase(head->headers[i].name, SPAN("Set-Cookie")))
             continue;
@@ -152,6 +153,7 @@ static void take_cookies(const struct turn_run *run, const struct site_request *
     }
     if (changed)
         hold(run, &jar);
+    account_guard_leave(run->account);
     cookie_jar_free(&jar);
 }
 

@@ -3,12 +3,14 @@
  *
  * Rows wait in a list that is looked up by key, so that one row waits once. A job takes all of them
  * to the thread pool, where they become one transaction; jobs never overlap, so the file needs no
- * lock of ours. The hard part is the end: everything that waits is written, the file is closed on
- * the thread pool too, then the timer, then the memory.
+ * lock of ours. Another loop that has saved something, or asks, leaves it with the rest and knocks
+ * at the door of the loop that starts jobs. The hard part is the end: everything that waits is
+ * written, the file is closed on the thread pool too, then the timer, then the memory.
  */
 #include "gateway/store.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -22,11 +24,17 @@ struct listener {
     struct listener *next;
     void (*done)(void *arg, bool durable);
     void *arg;
+    struct mailbox *home; /* whose loop it is told on; NULL: there is only one */
+    struct mail mail;
+    bool durable;
 };
 
 struct store {
     unsigned magic;
     uv_loop_t *loop;
+    struct shared *shared; /* NULL: one loop. What waits is touched inside its lock */
+    struct mail knock;     /* to the loop that starts jobs */
+    bool knocked;
     struct store_file *file;
     struct store_row *waiting, *buckets[BUCKETS];
     struct listener *listeners;  /* of what waits; the latest first */
@@ -227,16 +235,6 @@ static struct store_row *row_copy(const struct store_row *from)
     return row;
 }
 
-/* A counter that waits already, as most do: all its texts are its key, only the numbers change. */
-static bool count_in_place(struct store *s, const struct store_row *from)
-{
-    struct store_row *other = from->table == TABLE_COUNTER ? *find_place(s, from) : NULL;
-    if (!other)
-        return false;
-    memcpy(other->number, from->number, sizeof other->number);
-    return true;
-}
-
 /* Takes the row. `newer`: than the one that waits with the same key, if there is one. */
 static void let_wait(struct store *s, struct store_row *row, bool newer)
 {
@@ -268,8 +266,41 @@ static void start(struct store *s);
 static void on_lazy(uv_timer_t *timer)
 {
     struct store *s = timer->data;
+    shared_enter(s->shared);
     if (!s->writing && s->waiting)
         start(s);
+    shared_leave(s->shared);
+}
+
+/* Something waits: starts a job, now or soon. */
+static void consider(struct store *s)
+{
+    bool home = !s->shared || mailbox_here() == s->shared->mailboxes[0];
+    if (s->writing) /* its end looks at what waits */
+        return;
+    if (!home) {
+        if (!s->knocked)
+            s->knocked = mailbox_post(s->shared->mailboxes[0], &s->knock);
+    } else if (s->urgent || s->closing) {
+        start(s);
+    } else if (!uv_is_active((uv_handle_t *)&s->lazy)) {
+        uv_timer_start(&s->lazy, on_lazy, STORE_LAZY_MS, 0);
+    }
+}
+
+static void on_knock(struct mail *mail)
+{
+    struct store *s = (struct store *)((char *)mail - offsetof(struct store, knock));
+    shared_enter(s->shared);
+    s->knocked = false;
+    consider(s);
+    shared_leave(s->shared);
+}
+
+void store_share(struct store *s, struct shared *shared)
+{
+    s->shared = shared;
+    s->knock.open = on_knock;
 }
 
 static void on_work(uv_work_t *work)
@@ -286,6 +317,19 @@ static void on_work(uv_work_t *work)
         store_file_close(s->file);
 }
 
+static void tell_one(struct listener *l)
+{
+    l->done(l->arg, l->durable);
+    free(l);
+}
+
+static void on_told(struct mail *mail)
+{
+    struct listener *l = (struct listener *)((char *)mail - offsetof(struct listener, mail));
+    mailbox_received(l->home);
+    tell_one(l);
+}
+
 static void tell(struct listener *listeners, bool durable)
 {
     struct listener *in_order = NULL;
@@ -298,9 +342,19 @@ static void tell(struct listener *listeners, bool durable)
     while (in_order) {
         struct listener *l = in_order;
         in_order = l->next;
-        l->done(l->arg, durable);
-        free(l);
+        l->durable = durable;
+        l->mail.open = on_told;
+        if (!l->home || !mailbox_post(l->home, &l->mail))
+            tell_one(l);
     }
+}
+
+static void on_answered(struct mail *mail)
+{
+    struct store_query *q =
+        (struct store_query *)((char *)mail - offsetof(struct store_query, mail));
+    mailbox_received(q->home);
+    q->done(q);
 }
 
 static void answer_queries(struct store_query *queries)
@@ -308,8 +362,20 @@ static void answer_queries(struct store_query *queries)
     while (queries) {
         struct store_query *q = queries;
         queries = q->next;
-        q->done(q);
+        q->mail.open = on_answered;
+        if (!q->home || !mailbox_post(q->home, &q->mail))
+            q->done(q);
     }
+}
+
+/* The mailbox of this loop, which has to wait for an answer; NULL for the one that starts jobs. */
+static struct mailbox *expecting_home(const struct store *s)
+{
+    struct mailbox *here = s->shared ? mailbox_here() : NULL;
+    if (!here || here == s->shared->mailboxes[0])
+        return NULL;
+    mailbox_expect(here);
+    return here;
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -332,6 +398,7 @@ static void on_timer_closed(uv_handle_t *handle)
 static void after_work(uv_work_t *work, int status)
 {
     struct store *s = work->data;
+    shared_enter(s->shared);
     bool last = s->last, durable = s->result == 0;
     if (!durable && !s->warned)
         log_warn("%s; what is to be stored is kept in memory until it can be written",
@@ -350,16 +417,19 @@ static void after_work(uv_work_t *work, int status)
     s->told = NULL;
     s->asked = NULL;
     s->writing = false;
+    shared_leave(s->shared);
     tell(told, durable);
     answer_queries(asked);
+    shared_enter(s->shared);
     if (s->writing) /* somebody who was told saved more */
-        return;
-    if (last && !s->queries && (!s->waiting || !durable))
+        ;
+    else if (last && !s->queries && (!s->waiting || !durable))
         uv_close((uv_handle_t *)&s->lazy, on_timer_closed);
     else if (s->closing || s->urgent)
         start(s);
     else if (s->waiting)
         uv_timer_start(&s->lazy, on_lazy, durable ? STORE_LAZY_MS : RETRY_MS, 0);
+    shared_leave(s->shared);
 }
 
 /* Everything that waits, as one job. */
@@ -383,16 +453,35 @@ static void start(struct store *s)
     assert(rc == 0); /* it only refuses a missing function */
 }
 
+/* A counter that waits already, as most do: all its texts are its key, only the numbers change. */
+static bool counted_in_place(struct store *s, const struct store_row *from)
+{
+    struct store_row *other = NULL;
+    if (from->table != TABLE_COUNTER)
+        return false;
+    shared_enter(s->shared);
+    if (!uv_is_closing((uv_handle_t *)&s->lazy))
+        other = *find_place(s, from);
+    if (other) {
+        memcpy(other->number, from->number, sizeof other->number);
+        consider(s);
+    }
+    shared_leave(s->shared);
+    return other != NULL;
+}
+
 static void save(struct store *s, const struct store_row *from, void (*done)(void *, bool),
                  void *arg)
 {
     check(s);
-    bool over = uv_is_closing((uv_handle_t *)&s->lazy);
-    if (!over && !done && count_in_place(s, from))
+    if (!done && counted_in_place(s, from))
         return;
     struct listener *listener = done ? malloc(sizeof *listener) : NULL;
     struct store_row *row = row_copy(from);
+    shared_enter(s->shared);
+    bool over = uv_is_closing((uv_handle_t *)&s->lazy);
     if (over || !row || (done && !listener)) {
+        shared_leave(s->shared);
         if (row)
             row_free(row);
         free(listener);
@@ -402,28 +491,27 @@ static void save(struct store *s, const struct store_row *from, void (*done)(voi
         return;
     }
     if (listener) {
-        *listener = (struct listener){s->listeners, done, arg};
+        *listener = (struct listener){
+            .next = s->listeners, .done = done, .arg = arg, .home = expecting_home(s)};
         s->listeners = listener;
     }
     let_wait(s, row, true);
     s->urgent |= from->table != TABLE_COUNTER;
-    if (s->writing) /* its end looks at what waits */
-        return;
-    if (s->urgent || s->closing)
-        start(s);
-    else if (!uv_is_active((uv_handle_t *)&s->lazy))
-        uv_timer_start(&s->lazy, on_lazy, STORE_LAZY_MS, 0);
+    consider(s);
+    shared_leave(s->shared);
 }
 
 void store_destroy(struct store *s, void (*closed)(void *), void *arg)
 {
     check(s);
     assert(!s->closing);
+    shared_enter(s->shared);
     s->closing = true;
     s->closed = closed;
     s->closed_arg = arg;
     if (!s->writing)
         start(s);
+    shared_leave(s->shared);
 }
 
 /* ---- what may be saved ---- */
@@ -477,10 +565,11 @@ void store_save_models(struct store *s, const struct store_models *m)
 void store_prune(struct store *s, int64_t day, int64_t changed_ms)
 {
     check(s);
+    shared_enter(s->shared);
     s->prune_waits = s->urgent = true;
     s->prune_to = (struct store_age){day, changed_ms};
-    if (!s->writing)
-        start(s);
+    consider(s);
+    shared_leave(s->shared);
 }
 
 void store_save_meta(struct store *s, const char *name, const char *value)
@@ -525,9 +614,11 @@ void store_ask(struct store *s, struct store_query *q)
 {
     check(s);
     assert(!s->closing);
+    shared_enter(s->shared);
+    q->home = expecting_home(s);
     q->next = s->queries;
     s->queries = q;
     s->urgent = true;
-    if (!s->writing)
-        start(s);
+    consider(s);
+    shared_leave(s->shared);
 }

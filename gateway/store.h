@@ -5,7 +5,9 @@
  * One SQLite file, `dragoman.db`, in the data directory (folder 0700, files 0600), for one gateway
  * at a time (data_lock.h). Read once, at start; written by libuv's thread pool, never on the loop.
  *
- * Threads: every function here is called on the loop's thread, every callback comes there.
+ * Threads: with one event loop every function here is called on its thread, every callback comes
+ * there. With several (store_share), saving and asking may happen on any of them, and callbacks
+ * come on the loop that asked; the loop that the store was created for starts the jobs of all.
  * Ownership: what is handed in is copied; what a callback gets is valid during the call.
  *
  * What is durable when. Saves collect in memory, one a row: a later save of the same row replaces
@@ -22,6 +24,7 @@
 #include <uv.h>
 
 #include "base/fail.h"
+#include "gateway/shared.h"
 
 struct store;
 
@@ -126,6 +129,8 @@ enum store_opened {
 /* Opens the file, or makes it; brings an older one up to date; encrypts what is still in plain when
  * there is a secret; calls the reader for every row. Blocks: before the loop runs, once. */
 enum store_opened store_open(struct store *, const struct store_reader *, struct fail *);
+/* Several event loops use it from now on. */
+void store_share(struct store *, struct shared *);
 /* Of the file, for messages. */
 const char *store_path(const struct store *);
 
@@ -164,7 +169,9 @@ struct store_file;
 /* Something to look up in the file (store_file.h) while the gateway runs. The asker's own, until
  * `done`. */
 struct store_query {
-    struct store_query *next; /* the store's */
+    struct store_query *next; /* the store's, as the next two */
+    struct mailbox *home;
+    struct mail mail;
     /* On the thread pool, when everything that was saved before is written or could not be. */
     void (*work)(struct store_query *, struct store_file *);
     void (*done)(struct store_query *); /* on the loop, always, later */

@@ -5,7 +5,15 @@
 
 #include <assert.h>
 
+#include "gateway/shared.h"
+
 void wait_queue_add(struct wait_queue *q, struct waiter *w)
+{
+    w->home = mailbox_here();
+    wait_queue_append(q, w);
+}
+
+void wait_queue_append(struct wait_queue *q, struct waiter *w)
 {
     assert(!w->queue);
     w->queue = q;
@@ -23,6 +31,7 @@ void wait_queue_add(struct wait_queue *q, struct waiter *w)
 void wait_queue_add_first(struct wait_queue *q, struct waiter *w)
 {
     assert(!w->queue);
+    w->home = mailbox_here();
     w->queue = q;
     w->prev = NULL;
     w->next = q->first;
@@ -75,7 +84,10 @@ void wait_queue_wake_first(struct wait_queue *q)
     if (!w)
         return;
     waiter_leave(w);
-    w->wake(w);
+    if (w->home)
+        mailbox_wake(w->home, w);
+    else
+        w->wake(w);
 }
 
 void wait_queue_wake_all(struct wait_queue *q)

@@ -13,6 +13,9 @@ import {within} from '../sites/site.mjs';
 import {startGateway} from './lib/gateway.mjs';
 import {Wire} from './lib/http.mjs';
 
+// The sites here tell clients what they were asked, credentials included.
+const startPassing = (config) => startGateway(config, {passes: true});
+
 const OURS = 'gateway-key-0123456789', ACCOUNT = 'sk-account-0123456789abcdef';
 const auth = {authorization: `Bearer ${OURS}`};
 const memory = (pid) => Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]) * 1024;
@@ -23,7 +26,7 @@ const post = (path, body, more = {}) => fetch(gateway.origin + path, {method: 'P
 const env = {ASAN_OPTIONS: 'detect_leaks=1:exitcode=99:detect_stack_use_after_return=1:quarantine_size_mb=1:thread_local_quarantine_size_kb=64'};
 const setUp = async () => {
   site = await new Recorder({forbidden: [OURS]}).start();
-  gateway = await startGateway({keys: [{name: 'app', key: OURS}], routes: [
+  gateway = await startPassing({keys: [{name: 'app', key: OURS}], routes: [
     site.route({preset: 'openai', key: ACCOUNT}), site.route({preset: 'anthropic', key: ACCOUNT}), site.route({preset: 'gemini', key: ACCOUNT}),
     site.route({prefix: '/hasty', key: ACCOUNT, first_byte_timeout: '1s', idle_timeout: '1s'})]}, {env});
 };
@@ -346,7 +349,7 @@ describe('ends', () => {
   });
 
   it('a stop lets a stream come to its end', async () => {
-    const own = await startGateway({routes: [site.route({preset: 'openai', key: ACCOUNT})]});
+    const own = await startPassing({routes: [site.route({preset: 'openai', key: ACCOUNT})]});
     let res, begun = new Promise((resolve) => site.next((req, r) => {
       res = r;
       res.writeHead(200, {'content-type': 'text/event-stream'});
@@ -389,7 +392,7 @@ describe('uploads that are led on by an address', () => {
 describe('requests with a service\'s own key', () => {
   before(async () => {
     site = await new Recorder({forbidden: [OURS]}).start();
-    gateway = await startGateway({keys: [{name: 'app', key: OURS}], server: {passthrough_unknown_keys: true}, sites: [{name: 'demo', adapter: 'demo'}], routes: [
+    gateway = await startPassing({keys: [{name: 'app', key: OURS}], server: {passthrough_unknown_keys: true}, sites: [{name: 'demo', adapter: 'demo'}], routes: [
       site.route({preset: 'openai', key: ACCOUNT}), site.route({preset: 'anthropic', key: ACCOUNT}), site.route({preset: 'gemini', key: ACCOUNT})]});
   });
   after(tearDown);

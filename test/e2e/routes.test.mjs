@@ -5,6 +5,9 @@ import {Recorder} from '../sites/recorder.mjs';
 import {run, startGateway} from './lib/gateway.mjs';
 import {Wire} from './lib/http.mjs';
 
+// The sites here tell clients what they were asked, credentials included.
+const startPassing = (config) => startGateway(config, {passes: true});
+
 const OURS = 'gateway-key-0123456789', ACCOUNT = 'sk-account-0123456789abcdef';
 const json = {'content-type': 'application/json'};
 
@@ -13,7 +16,7 @@ describe('what a route sends up', () => {
   const get = (path, headers = {}, more = {}) => fetch(gateway.origin + path, {headers: {authorization: `Bearer ${OURS}`, ...headers}, ...more});
   before(async () => {
     site = await new Recorder({forbidden: [OURS]}).start();
-    gateway = await startGateway({keys: [{name: 'app', key: OURS}], routes: [
+    gateway = await startPassing({keys: [{name: 'app', key: OURS}], routes: [
       site.route({preset: 'openai', key: ACCOUNT}), site.route({preset: 'anthropic', key: ACCOUNT}), site.route({preset: 'gemini', key: ACCOUNT}),
       site.route({prefix: '/q', inject: 'query:access', key: 'a b&c=1'}),
       site.route({prefix: '/deep/er', upstream: `${site.origin}/api/v1`, inject: 'header:X-Token', key: ACCOUNT}),
@@ -81,7 +84,7 @@ describe('headers, both ways', () => {
   let site, gateway;
   before(async () => {
     site = await new Recorder({forbidden: [OURS]}).start();
-    gateway = await startGateway({keys: [{name: 'app', key: OURS}], server: {cors_origins: ['https://app.example']},
+    gateway = await startPassing({keys: [{name: 'app', key: OURS}], server: {cors_origins: ['https://app.example']},
       routes: [site.route({preset: 'openai', key: ACCOUNT}), site.route({preset: 'anthropic', key: ACCOUNT})]});
   });
   after(async () => {
@@ -168,7 +171,7 @@ describe('what a route refuses', () => {
   let site, gateway;
   before(async () => {
     site = await new Recorder({forbidden: [OURS]}).start();
-    gateway = await startGateway({keys: [{name: 'app', key: OURS}, {name: 'tied', key: 'key-of-the-tied-one', accounts: ['demo/default']}, {name: 'rare', key: 'key-of-the-rare-one', rpm: 1}],
+    gateway = await startPassing({keys: [{name: 'app', key: OURS}, {name: 'tied', key: 'key-of-the-tied-one', accounts: ['demo/default']}, {name: 'rare', key: 'key-of-the-rare-one', rpm: 1}],
       sites: [{name: 'demo', adapter: 'demo'}], routes: [
         site.route({preset: 'openai', key: ACCOUNT}), site.route({preset: 'anthropic', key: ACCOUNT}), site.route({preset: 'gemini', key: ACCOUNT}),
         site.route({prefix: '/few', methods: ['GET'], paths: ['/a/*', '/b']}),
@@ -267,7 +270,7 @@ describe('accounts of a route', () => {
   const usedKey = (r) => r.headers.authorization?.slice(7);
   beforeEach(async () => {
     site = await new Recorder().start();
-    gateway = await startGateway({routes: [site.route({preset: 'openai', accounts: [{name: 'a', key: A}, {name: 'b', key: B}]})]});
+    gateway = await startPassing({routes: [site.route({preset: 'openai', accounts: [{name: 'a', key: A}, {name: 'b', key: B}]})]});
   });
   afterEach(async () => {
     await gateway?.stop();
@@ -305,7 +308,7 @@ describe('accounts of a route', () => {
   });
 
   it('Gemini tells in the body that a key is wrong, or how long it has to rest', async () => {
-    const own = await startGateway({routes: [site.route({preset: 'gemini', accounts: [{name: 'a', key: A}, {name: 'b', key: B}]})]});
+    const own = await startPassing({routes: [site.route({preset: 'gemini', accounts: [{name: 'a', key: A}, {name: 'b', key: B}]})]});
     const google = (status, details, more = '') => (req, res) => res.writeHead(status, {'content-type': 'application/json; charset=UTF-8'}).end(JSON.stringify({error: {code: status, message: 'no', status: 'X', details: [details]}}, null, 2) + more);
     const wrong = {'@type': 'type.googleapis.com/google.rpc.ErrorInfo', reason: 'API_KEY_INVALID'}, rest = {'@type': 'type.googleapis.com/google.rpc.RetryInfo', retryDelay: '3600.5s'};
     const states = async () => JSON.parse((await run(['accounts', '-c', own.file, '--json'])).stdout).accounts;
@@ -372,7 +375,7 @@ describe('accounts of a route', () => {
 describe('the account\'s key', () => {
   it('never comes back: not in bodies, across pieces, in headers, errors or the log', async () => {
     const site = await new Recorder({forbidden: [OURS]}).start();
-    const gateway = await startGateway({keys: [{name: 'app', key: OURS}], routes: [site.route({preset: 'openai', key: ACCOUNT}), site.route({prefix: '/q', inject: 'query:key', key: ACCOUNT})]});
+    const gateway = await startPassing({keys: [{name: 'app', key: OURS}], routes: [site.route({preset: 'openai', key: ACCOUNT}), site.route({prefix: '/q', inject: 'query:key', key: ACCOUNT})]});
     try {
       const text = `{"error":"Incorrect API key provided: ${ACCOUNT}","again":"${ACCOUNT}${ACCOUNT}"}`;
       const echo = (split) => (req, res) => {
@@ -411,7 +414,7 @@ describe('a route to one of the sites', () => {
   before(async () => {
     site = await new Recorder({forbidden: [OURS]}).start();
     const {upstream, ca_file} = site.route();
-    gateway = await startGateway({keys: [{name: 'app', key: OURS}, {name: 'tied', key: 'key-of-the-tied-one', accounts: ['slow/a']}], sites: [
+    gateway = await startPassing({keys: [{name: 'app', key: OURS}, {name: 'tied', key: 'key-of-the-tied-one', accounts: ['slow/a']}], sites: [
       {name: 'up', adapter: 'openai', base_url: `${upstream}/v1`, ca_file, models: ['m'], accounts: [{name: 'a', api_key: KEY}]},
       {name: 'slow', adapter: 'openai', base_url: upstream, ca_file, models: ['m'], max_concurrent: 1, queue_timeout: '2s', accounts: [{name: 'a', api_key: KEY}]},
       {name: 'open', adapter: 'openai', base_url: upstream, ca_file, models: ['m'], keys: {passthrough: true}, accounts: [{name: 'a', api_key: KEY}]},
@@ -476,7 +479,7 @@ describe('routes and reloads', () => {
   it('the next request meets the new configuration, the running one keeps its own', async () => {
     const site = await new Recorder().start();
     const config = (key, more = {}) => ({routes: [site.route({preset: 'openai', accounts: [{name: 'a', key}], ...more})]});
-    const gateway = await startGateway(config('sk-first-0123456789'));
+    const gateway = await startPassing(config('sk-first-0123456789'));
     try {
       let res;
       const begun = new Promise((resolve) => site.next((req, r) => (res = r, r.write('a', resolve))));

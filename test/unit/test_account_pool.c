@@ -317,7 +317,7 @@ static void one_obtains_a_credential_at_a_time(void **state)
 {
     struct bench *b = start(SITE("", ACCOUNT("a", "k1")));
     struct one x = {.waiter = {.wake = on_wake}}, y = {.waiter = {.wake = on_wake}};
-    struct fail fail;
+    struct fail fail, why;
     uint64_t tried = 0;
     struct account *a = lease(b, &tried, 0, LEASE_OK);
     unsigned awaited = 0, later = 0;
@@ -328,7 +328,7 @@ static void one_obtains_a_credential_at_a_time(void **state)
     account_credential_done(a); /* its client left, say */
     assert_int_equal(x.woken, 0);
     assert_int_equal(y.woken, 1);
-    assert_null(account_credential_failure(a, awaited));
+    assert_false(account_credential_failure(a, awaited, &why));
 
     assert_true(account_credential_begin(a, &y.waiter, &awaited));
     assert_false(account_credential_begin(a, &x.waiter, &awaited));
@@ -336,12 +336,13 @@ static void one_obtains_a_credential_at_a_time(void **state)
     account_credential_failed(a, &fail);
     account_credential_done(a);
     assert_int_equal(x.woken, 1);
-    assert_string_equal(account_credential_failure(a, awaited)->message, "no answer");
+    assert_true(account_credential_failure(a, awaited, &why));
+    assert_string_equal(why.message, "no answer");
     assert_true(account_credential_begin(a, &y.waiter, &later)); /* who comes later tries again */
     assert_false(account_credential_begin(a, &x.waiter, &later));
     account_credential_done(a);
-    assert_null(account_credential_failure(a, later));
-    assert_null(account_credential_failure(a, 0));
+    assert_false(account_credential_failure(a, later, &why));
+    assert_false(account_credential_failure(a, 0, &why));
     account_release(a, 0);
     stop(b);
 }

@@ -262,10 +262,10 @@ static void check_prints_the_configuration_masked_and_says_fine(void **state)
 
 static void check_prints_the_warnings(void **state)
 {
-    write_file("other.toml", "server.workers = 4\n[[sites]]\nname='d'\nadapter='demo'\n");
+    write_file("other.toml", "[[sites]]\nname='d'\nadapter='demo'\ntransport='bridge'\n");
     assert_int_equal(run(WORDS("check", "-c", "other.toml")), 0);
     assert_non_null(strstr(
-        err, "warning: other.toml:1:18: \"workers\" in [server] comes with a later version"));
+        err, "warning: other.toml:4:11: \"transport\" in [[sites]] comes with a later version"));
 }
 
 static void models_prints_each_public_id_with_its_targets(void **state)

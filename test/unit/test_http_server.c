@@ -1240,7 +1240,7 @@ static void an_answer_in_work_has_no_clock(void **state)
 {
     struct test *t = *state;
     struct client c = connect_to(t), idle = connect_to(t);
-    t->server->clocks.idle_ms = t->server->clocks.head_ms = t->server->clocks.body_ms = 20;
+    t->server->clocks.idle_ms = t->server->clocks.head_ms = t->server->clocks.body_ms = 300;
     send_text(t, &c, "GET /later HTTP/1.1\r\n\r\n");
     PUMP(t, &idle, idle.ended); /* this one's clock rang */
     assert_int_equal(t->n_pending, 1);

@@ -14,7 +14,10 @@ const here = dirname(fileURLToPath(import.meta.url));
 export const root = resolve(here, '../../..');
 export const binary = process.env.DRAGOMAN_BIN ? resolve(process.env.DRAGOMAN_BIN) : join(root, 'build/debug/dragoman');
 
-const SANITIZER = /(AddressSanitizer|LeakSanitizer|UndefinedBehaviorSanitizer|runtime error:|Assertion `)/;
+/** Every gateway of a run has so many event loops, where its configuration does not say: the whole suite can be run with several. */
+const workers = process.env.DRAGOMAN_WORKERS ? {workers: Number(process.env.DRAGOMAN_WORKERS)} : {};
+
+const SANITIZER = /(AddressSanitizer|LeakSanitizer|UndefinedBehaviorSanitizer|ThreadSanitizer|runtime error:|Assertion `)/;
 const START_MS = 20000, STOP_MS = 15000;
 
 /** What TOML writes, for the few types that a configuration needs. */
@@ -50,6 +53,7 @@ export function configText({server = {}, access, keys = [], sites = [], models =
 const environment = (more) => ({
   PATH: process.env.PATH, HOME: '/nonexistent', LANG: 'C.UTF-8',
   ASAN_OPTIONS: 'detect_leaks=1:exitcode=99:detect_stack_use_after_return=1', UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1:exitcode=99',
+  TSAN_OPTIONS: 'exitcode=99:second_deadlock_stack=1',
   ...more,
 });
 
@@ -83,7 +87,7 @@ export class Gateway {
 
   write(config) {
     this.config = config;
-    const server = {listen: ['127.0.0.1:0'], data_dir: join(this.directory, 'data'), log_level: 'debug', ...config.server};
+    const server = {listen: ['127.0.0.1:0'], data_dir: join(this.directory, 'data'), log_level: 'debug', ...workers, ...config.server};
     addConfiguration(config);
     writeFileSync(this.file, typeof config.text === 'string' ? config.text : configText({...config, server}), {mode: 0o600});
   }
