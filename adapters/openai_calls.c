@@ -117,7 +117,8 @@ static int put_call(struct turn_run *run, struct openai_wire *w, int choice,
     if (!call)
         return -1;
     if (json_is(piece->arguments, JSON_OBJECT) || json_is(piece->arguments, JSON_ARRAY)) {
-        buffer_clear(w->scratch);
+        if (openai_wire_scratch(run, w))
+            return -1;
         if (json_dump(w->scratch, piece->arguments))
             return fail_set(&run->fail, FAIL_PROTOCOL,
                             "the arguments of a tool call are too large");

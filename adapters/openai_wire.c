@@ -24,11 +24,12 @@ static bool key_in(struct span key, const struct span *list, size_t n)
 
 /* ---- memory for members that travel unchanged ---- */
 
+/* The first time what is needed, then twice that: a whole answer comes once, chunks go on. */
 static bool room(struct turn_run *run, struct buffer *b, size_t n)
 {
     if (b->cap < n) {
         size_t cap = b->cap ? 2 * n : n;
-        char *p = arena_alloc(run->arena, cap + JSON_PADDING);
+        char *p = arena_room(run->arena, cap);
         if (!p)
             return false;
         *b = (struct buffer){.p = p, .cap = cap, .limit = cap};
@@ -50,33 +51,48 @@ static bool scratch_room(struct turn_run *run, struct openai_wire *w, size_t n)
     return w->scratch && room(run, w->scratch, n);
 }
 
-/* The members of `object` that are neither null nor in `known`, as raw JSON in the scratch buffer.
- */
-static struct span other_members(struct turn_run *run, struct openai_wire *w, struct json object,
-                                 const struct span *known, size_t n_known)
+/* Whatever there is in the event that is read fits in. */
+int openai_wire_scratch(struct turn_run *run, struct openai_wire *w)
 {
-    struct json_writer writer = json_writer(w->scratch);
+    return scratch_room(run, w, w->part_size) ? 0 : fail_memory(&run->fail);
+}
+
+/* Most of what travels unchanged is small: it is written here first. */
+enum { SMALL_PART = 512 };
+
+/* The members of `object` that are neither null nor in `known`, as raw JSON. */
+static void other_members(struct buffer *out, struct json object, const struct span *known,
+                          size_t n_known)
+{
+    struct json_writer writer = json_writer(out);
     struct json_iter it = json_each(object);
-    buffer_clear(w->scratch);
     while (json_next(&it)) {
         if (json_is(it.value, JSON_NULL) || key_in(it.key, known, n_known))
             continue;
         json_key_span(&writer, it.key);
-        json_dump(w->scratch, it.value);
+        json_dump(out, it.value);
         writer.comma = true;
     }
-    if (w->scratch->error) {
-        run_drift(run, "members too large to pass on");
-        return span_of(NULL, 0);
-    }
-    mend_lone_surrogates(w->scratch->p, w->scratch->n);
-    return buffer_span(w->scratch);
+    mend_lone_surrogates(out->p, out->n);
 }
 
 static int put_others(struct turn_run *run, struct openai_wire *w, enum delta_place place,
                       int choice, struct json object, const struct span *known, size_t n_known)
 {
-    struct span members = other_members(run, w, object, known, n_known);
+    char some[SMALL_PART];
+    struct buffer small = {.p = some, .cap = sizeof some, .limit = sizeof some}, *out = &small;
+    other_members(out, object, known, n_known);
+    if (out->error) {
+        if (openai_wire_scratch(run, w))
+            return -1;
+        out = w->scratch;
+        other_members(out, object, known, n_known);
+    }
+    if (out->error) {
+        run_drift(run, "members too large to pass on");
+        buffer_clear(out);
+    }
+    struct span members = buffer_span(out);
     if (place == PLACE_TOP && members.n && span_eq(members, buffer_span(&w->top)))
         return 0; /* most services repeat them in every chunk */
     w->more = true;
@@ -232,41 +248,86 @@ static int put_finish(struct turn_run *run, struct openai_wire *w, int choice, s
 
 /* ---- usage ---- */
 
-static int64_t count_of(struct json usage, const char *key, const char *other)
+/* `n` gets what the site counts there, -1 for nonsense; false: it is no number. */
+static bool count_of(struct json value, int64_t *n)
 {
-    int64_t n;
-    if (json_int(json_get(usage, key), &n) || json_int(json_get(usage, other), &n))
-        return n < 0 ? -1 : n;
-    return -1;
+    if (!json_int(value, n))
+        return false;
+    if (*n < 0)
+        *n = -1;
+    return true;
+}
+
+static int64_t detail_of(struct json details, const char *key)
+{
+    int64_t n = -1;
+    count_of(json_get(details, key), &n);
+    return n;
+}
+
+/* Its members, found in one walk. */
+struct usage_members {
+    struct json prompt, completion, total, input, output, prompt_details, completion_details;
+    struct json cache_hit, cached;
+};
+
+static struct usage_members usage_members(struct json usage)
+{
+    struct usage_members m = {.prompt = {0}};
+    struct json_iter it = json_each(usage);
+    while (json_next(&it)) {
+        if (span_eq(it.key, SPAN("prompt_tokens")))
+            m.prompt = it.value;
+        else if (span_eq(it.key, SPAN("completion_tokens")))
+            m.completion = it.value;
+        else if (span_eq(it.key, SPAN("total_tokens")))
+            m.total = it.value;
+        else if (span_eq(it.key, SPAN("prompt_tokens_details")))
+            m.prompt_details = it.value;
+        else if (span_eq(it.key, SPAN("completion_tokens_details")))
+            m.completion_details = it.value;
+        else if (span_eq(it.key, SPAN("input_tokens")))
+            m.input = it.value;
+        else if (span_eq(it.key, SPAN("output_tokens")))
+            m.output = it.value;
+        else if (span_eq(it.key, SPAN("prompt_cache_hit_tokens")))
+            m.cache_hit = it.value;
+        else if (span_eq(it.key, SPAN("cached_tokens")))
+            m.cached = it.value;
+    }
+    return m;
 }
 
 /* Kept until the end: some services tell it in every chunk, and the last one counts. */
 static int keep_usage(struct turn_run *run, struct openai_wire *w, struct json usage)
 {
     struct delta_usage *u = &w->usage;
+    const struct usage_members m = usage_members(usage);
     w->has_usage = true;
-    u->prompt = count_of(usage, "prompt_tokens", "input_tokens");
-    u->completion = count_of(usage, "completion_tokens", "output_tokens");
-    u->total = count_of(usage, "total_tokens", "total_tokens");
-    u->cached =
-        count_of(json_get(usage, "prompt_tokens_details"), "cached_tokens", "cached_tokens");
-    if (u->cached < 0)
-        u->cached = count_of(usage, "prompt_cache_hit_tokens", "cached_tokens");
-    u->reasoning = count_of(json_get(usage, "completion_tokens_details"), "reasoning_tokens",
-                            "reasoning_tokens");
-    u->raw = span_of(NULL, 0);
-    int64_t n;
-    if (!json_int(json_get(usage, "prompt_tokens"), &n) ||
-        !json_int(json_get(usage, "completion_tokens"), &n) || u->total < 0)
+    *u = (struct delta_usage){.prompt = -1, .completion = -1, .total = -1};
+    bool prompt = count_of(m.prompt, &u->prompt),
+         completion = count_of(m.completion, &u->completion);
+    if (!prompt)
+        count_of(m.input, &u->prompt);
+    if (!completion)
+        count_of(m.output, &u->completion);
+    count_of(m.total, &u->total);
+    u->cached = detail_of(m.prompt_details, "cached_tokens");
+    if (u->cached < 0 && !count_of(m.cache_hit, &u->cached))
+        count_of(m.cached, &u->cached);
+    u->reasoning = detail_of(m.completion_details, "reasoning_tokens");
+    if (!prompt || !completion || u->total < 0)
         return 0;
-    buffer_clear(w->scratch);
-    if (json_dump(w->scratch, usage))
-        return 0;
-    if (!room(run, &w->usage_raw, w->scratch->n))
+    char some[SMALL_PART];
+    struct buffer small = {.p = some, .cap = sizeof some, .limit = sizeof some};
+    bool fits = json_dump(&small, usage) == 0;
+    if (!room(run, &w->usage_raw, fits ? small.n : w->part_size))
         return fail_memory(&run->fail);
-    buffer_append(&w->usage_raw, buffer_span(w->scratch));
-    mend_lone_surrogates(w->usage_raw.p, w->usage_raw.n);
-    u->raw = buffer_span(&w->usage_raw);
+    if ((fits ? buffer_append(&w->usage_raw, buffer_span(&small))
+              : json_dump(&w->usage_raw, usage)) == 0) {
+        mend_lone_surrogates(w->usage_raw.p, w->usage_raw.n);
+        u->raw = buffer_span(&w->usage_raw);
+    }
     return 0;
 }
 
@@ -464,9 +525,9 @@ static enum adapter_verdict read_answer(struct turn_run *run, struct openai_wire
                                         struct json root, struct span text)
 {
     struct json choices = {0}, error = {0}, usage = {0};
-    size_t size = text.n * 4 + 256; /* what any part of it may need, written anew */
     bool others = false;
     struct json_iter it = json_each(root);
+    w->part_size = text.n * 4 + 256;
     w->lone = NULL;
     w->more = false;
     while (json_next(&it)) {
@@ -481,8 +542,6 @@ static enum adapter_verdict read_answer(struct turn_run *run, struct openai_wire
     }
     if (is_truthy(error))
         return classify_error_object(run, error);
-    if (!scratch_room(run, w, size))
-        return fail_memory(&run->fail);
     if (json_is(usage, JSON_OBJECT) && keep_usage(run, w, usage))
         return ADAPTER_FAIL;
     if (!json_is(choices, JSON_ARRAY))
@@ -531,9 +590,9 @@ enum adapter_verdict openai_wire_head(struct turn_run *run, struct openai_wire *
 static enum adapter_verdict finish_answer(struct turn_run *run, struct openai_wire *w, bool done)
 {
     bool any = false, open = false;
-    for (int c = 0; c < OPENAI_CHOICES_MAX; c++) {
-        any |= openai_marked(&w->finished, c);
-        open |= openai_marked(&w->used, c) && !openai_marked(&w->finished, c);
+    for (size_t i = 0; i < sizeof w->used.bits / sizeof *w->used.bits; i++) {
+        any |= w->finished.bits[i] != 0;
+        open |= (w->used.bits[i] & ~w->finished.bits[i]) != 0;
     }
     /* A stop text at the very beginning leaves an empty answer that is whole. */
     if (!w->something && !w->lengthy && !(any && run->turn->n_stop))
@@ -544,7 +603,7 @@ static enum adapter_verdict finish_answer(struct turn_run *run, struct openai_wi
         if (!w->calls->list[i].begun)
             run_drift(run, "tool call without a name");
     }
-    for (int c = 0; c < OPENAI_CHOICES_MAX; c++) {
+    for (int c = 0; c < OPENAI_CHOICES_MAX && open; c++) {
         if (openai_marked(&w->used, c) && put_finish(run, w, c, SPAN("stop")))
             return ADAPTER_FAIL;
     }

@@ -98,6 +98,7 @@ struct openai_wire {
     struct delta_usage usage;
     struct buffer usage_raw, top; /* over arena memory */
     struct buffer *scratch;       /* of the frame that is read; NULL before the first */
+    size_t part_size; /* what any part of the event that is read may need, written anew */
     /* Of the event that is read: the member of the only choice's delta whose text is all that it
      * tells, if `more` is not set; NULL = there is none. */
     const char *lone;
@@ -112,6 +113,8 @@ enum adapter_verdict openai_wire_head(struct turn_run *, struct openai_wire *,
 enum adapter_verdict openai_wire_frame(struct turn_run *, struct openai_wire *,
                                        const struct frame *);
 enum adapter_verdict openai_wire_end(struct turn_run *, struct openai_wire *, enum stream_end);
+/* Clears w->scratch, with room for any part of the event that is read. 0, or -1 with run->fail. */
+int openai_wire_scratch(struct turn_run *, struct openai_wire *);
 /* The pieces of a delta's tool_calls, and of its function_call (openai_calls.c). Arguments that are
  * no text are written into w->scratch. 0, or -1 with run->fail. */
 int openai_put_calls(struct turn_run *, struct openai_wire *, int choice, struct json calls);

@@ -113,7 +113,7 @@ static struct arena_block *block_for(struct arena *a, size_t n)
     return b;
 }
 
-void *arena_alloc(struct arena *a, size_t n)
+static char *take(struct arena *a, size_t n)
 {
     const size_t align = _Alignof(max_align_t);
     if (n > SIZE_MAX / 2)
@@ -124,9 +124,23 @@ void *arena_alloc(struct arena *a, size_t n)
         a->is_short = true;
         return NULL;
     }
-    void *p = b->bytes + b->used;
+    char *p = b->bytes + b->used;
     b->used += (uint32_t)n;
-    return memset(p, 0, n);
+    return p;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+    char *p = take(a, n);
+    return p ? memset(p, 0, n) : NULL;
+}
+
+char *arena_room(struct arena *a, size_t n)
+{
+    char *p = n > SIZE_MAX / 2 - JSON_PADDING ? NULL : take(a, n + JSON_PADDING);
+    if (p)
+        memset(p + n, 0, JSON_PADDING);
+    return p;
 }
 
 char *arena_alloc_apart(struct arena *a, size_t n)
@@ -155,11 +169,12 @@ void arena_give_back(struct arena *a, const void *p)
 
 static struct span copy(struct arena *a, struct span s, size_t behind)
 {
-    char *p = arena_alloc(a, s.n + behind);
+    char *p = s.n > SIZE_MAX / 2 - behind ? NULL : take(a, s.n + behind);
     if (!p)
         return span_of(NULL, 0);
     if (s.n)
         memcpy(p, s.p, s.n);
+    memset(p + s.n, 0, behind);
     return span_of(p, s.n);
 }
 
@@ -172,7 +187,7 @@ struct span arena_join(struct arena *a, const struct span *pieces, size_t n)
     size_t total = 0, at = 0;
     for (size_t i = 0; i < n; i++)
         total += pieces[i].n;
-    char *p = arena_alloc(a, total + JSON_PADDING);
+    char *p = arena_room(a, total);
     if (!p)
         return span_of(NULL, 0);
     for (size_t i = 0; i < n; i++) {

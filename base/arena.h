@@ -29,6 +29,8 @@ size_t arena_used(const struct arena *a);
 int arena_reserve(struct arena *a, size_t n);
 /* `n` zeroed bytes, aligned for any type. */
 void *arena_alloc(struct arena *a, size_t n);
+/* The same, not zeroed, with JSON_PADDING bytes behind them that are: for text. */
+char *arena_room(struct arena *a, size_t n);
 /* What may go before the rest does: `n` bytes, not zeroed but for JSON_PADDING behind them, in a
  * block of their own. */
 char *arena_alloc_apart(struct arena *a, size_t n);

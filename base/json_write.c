@@ -103,6 +103,8 @@ static size_t clean_run(const char *p, size_t n)
     size_t i = 0;
     while (i + BLOCK <= n && !any(needs_escape(block_at(p + i))))
         i += BLOCK;
+    if (n - i < BLOCK && !any(needs_escape(short_block(p + i, n - i))))
+        return n;
     while (i < n && !byte_needs_escape((unsigned char)p[i]))
         i++;
     return i;
@@ -140,8 +142,19 @@ int json_escape(struct buffer *out, struct span text)
     return out->error;
 }
 
+/* Most have nothing to escape, and there is room: one copy between two quotes. */
 static void quoted(struct buffer *out, struct span text)
 {
+    size_t clean = clean_run(text.p, text.n);
+    if (clean == text.n && !out->error && text.n + 2 <= out->cap - out->n) {
+        char *at = out->p + out->n;
+        at[0] = '"';
+        if (text.n)
+            memcpy(at + 1, text.p, text.n);
+        at[1 + text.n] = '"';
+        out->n += text.n + 2;
+        return;
+    }
     buffer_char(out, '"');
     json_escape(out, text);
     buffer_char(out, '"');

@@ -23,6 +23,21 @@ bool span_same_nocase(struct span a, struct span b)
     return true;
 }
 
+bool span_has_control(struct span s)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t w, del, found = 0;
+    bool tail = false;
+    for (; s.n >= sizeof w; s = span_from(s, sizeof w)) {
+        memcpy(&w, s.p, sizeof w);
+        del = w ^ ones * 0x7F;
+        found |= ((w - ones * ' ') & ~w) | ((del - ones) & ~del);
+    }
+    for (size_t i = 0; i < s.n; i++)
+        tail |= (unsigned char)s.p[i] < ' ' || s.p[i] == 0x7F;
+    return tail || (found & ones << 7);
+}
+
 ptrdiff_t span_find_char(struct span s, char c)
 {
     const char *at = s.n ? memchr(s.p, c, s.n) : NULL;

@@ -111,6 +111,8 @@ static inline bool ascii_is_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 static inline bool ascii_is_alnum(char c) { return ascii_is_letter(c) || ascii_is_digit(c); }
+/* Is there a byte below the blank in it, or DEL? Eight at a time. */
+bool span_has_control(struct span s);
 /* The value of a hexadecimal digit, -1 for any other character. */
 int hex_digit(char c);
 /* Glob match with `*` (any run, also empty) and `?` (one byte); case-sensitive. */

@@ -86,8 +86,9 @@ static void tidy_next(struct tidy *t)
 
 bool branch_tidy_up(struct branch *b, bool with_lease)
 {
-    struct tidy *t = arena_alloc(&b->exchange->arena, sizeof *t);
     const struct adapter *adapter = b->adapter;
+    struct tidy *t =
+        adapter->cleanup ? arena_alloc(&b->exchange->arena, sizeof *t) : NULL; /* most have none */
     b->adapter = NULL;
     if (!t) {
         if (adapter->destroy)

@@ -350,19 +350,25 @@ static int read_message(struct reader *r, struct span raw, struct message *m)
 
 static int read_messages(struct reader *r)
 {
-    struct span raw = top_member(r, "messages");
+    enum { FEW = 24 }; /* are passed once, however long they are */
+    struct span raw = top_member(r, "messages"), few[FEW];
     if (!json_raw_is_array(raw))
         return invalid(r, "messages", "an array of messages");
-    size_t n = json_raw_count(raw);
+    struct json_raw_iter it = json_raw_each(raw);
+    size_t n = 0;
+    for (; json_raw_next(&it); n++) {
+        if (n < FEW)
+            few[n] = it.value;
+    }
     if (n == 0)
         return invalid(r, "messages", "an array of at least one message");
     struct message *messages = arena_alloc(r->arena, n * sizeof *messages);
     if (!messages)
         return fail_memory(r->fail);
-    struct json_raw_iter it = json_raw_each(raw);
-    for (int i = 0; json_raw_next(&it); i++) {
-        messages[i].index = i;
-        if (read_message(r, it.value, &messages[i]))
+    it = json_raw_each(raw);
+    for (size_t i = 0; i < n && (n <= FEW || json_raw_next(&it)); i++) {
+        messages[i].index = (int)i;
+        if (read_message(r, n <= FEW ? few[i] : it.value, &messages[i]))
             return -1;
     }
     r->turn->messages = messages;

@@ -44,6 +44,8 @@ static bool is_token(struct span s)
 static bool is_field_value(struct span s)
 {
     bool bad = false;
+    if (!span_has_control(s)) /* nearly all of them */
+        return true;
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
         bad |= (c < 0x20) & (c != '\t');

@@ -252,9 +252,9 @@ static void append_value(struct buffer *out, struct span value)
 {
     static const char marks[] = {'\r', '\n', '\0'};
     size_t from = out->n;
-    if (!value.n || buffer_append(out, value))
+    if (!value.n || buffer_append(out, value) || !span_has_control(value))
         return;
-    for (size_t i = 0; i < sizeof marks; i++) { /* three quick looks: there is hardly ever one */
+    for (size_t i = 0; i < sizeof marks; i++) {
         char *p = out->p + from, *end = out->p + out->n;
         while (p < end && (p = memchr(p, marks[i], (size_t)(end - p))))
             *p++ = ' ';

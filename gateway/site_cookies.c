@@ -89,12 +89,10 @@ static struct header *find_header(struct site_request *req, struct span name)
     return NULL;
 }
 
-int site_cookies_send(const struct adapter *adapter, struct turn_run *run, struct site_request *req)
+static int send_cookies(struct turn_run *run, struct site_request *req)
 {
     struct cookie_jar jar = {0};
     struct buffer jars, all;
-    if (!adapter->keeps_cookies || req->origin.n)
-        return 0;
     struct cookie_place place = place_of(run, req);
     if (!place.path.p)
         return fail_memory(&run->fail);
@@ -120,6 +118,11 @@ int site_cookies_send(const struct adapter *adapter, struct turn_run *run, struc
     return bad ? fail_memory(&run->fail) : 0;
 }
 
+int site_cookies_send(const struct adapter *adapter, struct turn_run *run, struct site_request *req)
+{
+    return adapter->keeps_cookies && !req->origin.n ? send_cookies(run, req) : 0;
+}
+
 /* Puts the changed jar back; what cannot be kept is as if it had never come. */
 static void hold(const struct turn_run *run, const struct cookie_jar *jar)
 {
@@ -133,13 +136,11 @@ static void hold(const struct turn_run *run, const struct cookie_jar *jar)
     buffer_free(&text);
 }
 
-void site_cookies_take(const struct adapter *adapter, const struct turn_run *run,
-                       const struct site_request *req, const struct site_head *head)
+static void take_cookies(const struct turn_run *run, const struct site_request *req,
+                         const struct site_head *head)
 {
     struct cookie_jar jar = {0};
     bool read = false, changed = false;
-    if (!adapter->keeps_cookies || req->origin.n)
-        return;
     const struct cookie_place place = place_of(run, req);
     account_guard_enter(run->account); /* others of the account may get cookies at the same time */
     for (size_t i = 0; place.path.p && i < head->n_headers; i++) {
@@ -154,4 +155,11 @@ void site_cookies_take(const struct adapter *adapter, const struct turn_run *run
         hold(run, &jar);
     account_guard_leave(run->account);
     cookie_jar_free(&jar);
+}
+
+void site_cookies_take(const struct adapter *adapter, const struct turn_run *run,
+                       const struct site_request *req, const struct site_head *head)
+{
+    if (adapter->keeps_cookies && !req->origin.n)
+        take_cookies(run, req, head);
 }

@@ -30,7 +30,8 @@ struct answer_builder {
     int error;
     struct buffer top_extra;
     struct built_choice *choices[EMITTER_CHOICES];
-    int n_choices; /* highest used + 1 */
+    int n_choices;             /* highest used + 1 */
+    struct built_choice first; /* choices[0], which most answers have alone */
 };
 
 struct answer_builder *answer_builder_create(size_t limit)
@@ -58,15 +59,17 @@ static void choice_free(struct built_choice *c)
         buffer_free(&c->calls[i].extra_content);
     }
     free(c->calls);
-    free(c);
 }
 
 void answer_builder_destroy(struct answer_builder *b)
 {
     if (!b)
         return;
-    for (int i = 0; i < b->n_choices; i++)
+    for (int i = 0; i < b->n_choices; i++) {
         choice_free(b->choices[i]);
+        if (i > 0)
+            free(b->choices[i]);
+    }
     buffer_free(&b->top_extra);
     free(b);
 }
@@ -76,7 +79,7 @@ static struct built_choice *choice_of(struct answer_builder *b, int choice)
     if (b->error || choice < 0 || choice >= EMITTER_CHOICES)
         return NULL;
     if (!b->choices[choice]) {
-        struct built_choice *c = calloc(1, sizeof *c);
+        struct built_choice *c = choice ? calloc(1, sizeof *c) : &b->first;
         if (!c) {
             b->error = BUFFER_NOMEM;
             return NULL;
