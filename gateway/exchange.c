@@ -701,17 +701,38 @@ static void answer_whole(struct exchange *e, const struct reply_headers *h, int 
     http_answer_whole(e->http, status, h->list, h->n, body);
 }
 
+static void cut_stream(struct exchange *e)
+{
+    count_bytes(e, 0);
+    http_answer_abort(e->http);
+}
+
+/* After memory was short: what is whole still goes out, half an event does not, and there is room
+ * for what is to be said of it. */
+static void keep_whole_events(struct buffer *out)
+{
+    while (out->n && !span_ends(buffer_span(out), SPAN("\n\n")))
+        out->n--;
+    out->error = BUFFER_OK;
+}
+
 static void answer_failure_in_stream(struct exchange *e)
 {
+    struct buffer *out = &e->engine->out;
     /* A relay's body has the site's own shape: it can be cut, not explained. Who has waited for an
      * account only has no answer yet to explain it in. */
     if (e->api->relays || exchange_begin_answer(e)) {
-        count_bytes(e, 0);
-        http_answer_abort(e->http);
+        cut_stream(e);
         return;
     }
+    if (out->error)
+        keep_whole_events(out);
+    size_t before = out->n;
     answer_error(e->answer, fail_of(e));
-    end_stream(e);
+    if (out->error || out->n == before) /* an end without a word would look like a good one */
+        cut_stream(e);
+    else
+        end_stream(e);
 }
 
 static void answer_failure(struct exchange *e)
