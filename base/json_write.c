@@ -101,6 +101,8 @@ bool json_is_plain(struct span text)
 static size_t clean_run(const char *p, size_t n)
 {
     size_t i = 0;
+    if (n == 0) /* `p` may be NULL */
+        return 0;
     while (i + BLOCK <= n && !any(needs_escape(block_at(p + i))))
         i += BLOCK;
     if (n - i < BLOCK && !any(needs_escape(short_block(p + i, n - i))))

@@ -689,6 +689,9 @@ static void process(struct http_connection *c, struct span fresh)
     if (kept && in.n && intake(c)) {
         buffer_consume(&bytes, bytes.n - in.n);
         c->intake->ahead = bytes;
+    } else if (kept && in.n == 0 && c->intake) { /* room for what comes while this body is read */
+        buffer_shrink(&bytes, 4 * HTTP_READ_SIZE);
+        c->intake->ahead = bytes;
     } else {
         good = keep_ahead(c, in) == 0;
         buffer_free(&bytes);

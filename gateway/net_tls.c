@@ -121,11 +121,21 @@ static void pump(struct net_tls *t)
     send_output(t);
 }
 
+/* The other side has the word: what was written through need not be kept for more. */
+static void rest_from_sending(struct net_tls *t)
+{
+    struct buffer *output = tls_stream_output(t->tls);
+    if (!t->sending)
+        buffer_shrink(&t->sent, 0);
+    if (output->n == 0)
+        buffer_shrink(output, 0);
+}
+
 static void on_below_written(void *up)
 {
     struct net_tls *t = up;
     t->sending = false;
-    buffer_shrink(&t->sent, t->n_pieces ? 2 * WRITE_PIECE : 0);
+    buffer_shrink(&t->sent, 2 * WRITE_PIECE);
     pump(t);
     if (!t->sending && !t->working && t->writing && t->n_pieces == 0) {
         t->writing = false;
@@ -350,6 +360,7 @@ static void decrypt(struct net_tls *t)
         }
         if (have) {
             t->delivered = true;
+            rest_from_sending(t);
             t->base.events->on_read(t->base.up, span_of(to, have));
         }
     }
