@@ -63,14 +63,15 @@ static void on_over(struct mail *mail)
 static void on_engine_closed(void *arg)
 {
     struct worker *w = arg;
-    mailbox_close(w->mailbox);
     w->over.open = on_over;
     mailbox_post(w->all->first, &w->over);
 }
 
+/* What comes by mail may ask about the engine: the mailbox goes first. */
 static void on_http_closed(void *arg)
 {
     struct worker *w = arg;
+    mailbox_close(w->mailbox);
     engine_destroy(w->engine, on_engine_closed, w);
 }
 
@@ -218,10 +219,10 @@ static void undo(struct worker *w)
         uv_close((uv_handle_t *)&w->grace, NULL);
         http_server_destroy(w->http, nothing, NULL);
     }
-    if (w->engine)
-        engine_destroy(w->engine, nothing, NULL);
     if (w->mailbox)
         mailbox_close(w->mailbox);
+    if (w->engine)
+        engine_destroy(w->engine, nothing, NULL);
     if (w->has_loop)
         uv_run(&w->loop, UV_RUN_DEFAULT);
 }

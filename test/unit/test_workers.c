@@ -5,6 +5,7 @@
 #include "gateway/workers.h"
 
 #include "gateway/front.h"
+#include "gateway/metrics_page.h"
 #include "test/unit/support/cmocka_all.h"
 
 enum { WORKERS = 24 };
@@ -65,12 +66,12 @@ static void look(uv_timer_t *timer)
     http_server_destroy(b->http, on_http_closed, b);
 }
 
+/* After workers_stop. */
 static void end(struct bench *b)
 {
     uv_timer_init(&b->loop, &b->ended);
     b->ended.data = b;
     uv_timer_start(&b->ended, look, 0, 5);
-    workers_stop(b->workers);
     uv_run(&b->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&b->loop), 0);
     workers_destroy(b->workers);
@@ -89,6 +90,36 @@ static void stands_still_for_each_of_many_pauses(void **state)
         workers_pause(b.workers);
         workers_resume(b.workers);
     }
+    workers_stop(b.workers);
+    end(&b);
+}
+
+/* To whichever loop it is posted; gone when it is opened. */
+static void on_question(struct mail *mail)
+{
+    struct metrics_loop loop;
+    metrics_loop_read(&loop, mailbox_owner(mailbox_here()));
+    free(mail);
+}
+
+/* Until it takes no more mail, a loop can answer what others ask it about its engine. */
+static void answers_as_long_as_it_has_a_mailbox(void **state)
+{
+    struct bench b;
+    begin(&b);
+    workers_run(b.workers);
+    workers_stop(b.workers);
+    for (size_t open = WORKERS, i; open;) {
+        for (i = 1, open = 0; i <= WORKERS; i++) {
+            struct mail *mail = calloc(1, sizeof *mail);
+            assert_non_null(mail);
+            mail->open = on_question;
+            bool sent = mailbox_post(b.shared->mailboxes[i], mail);
+            open += sent;
+            if (!sent)
+                free(mail);
+        }
+    }
     end(&b);
 }
 
@@ -96,6 +127,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stands_still_for_each_of_many_pauses),
+        cmocka_unit_test(answers_as_long_as_it_has_a_mailbox),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
