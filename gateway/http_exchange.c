@@ -241,8 +241,6 @@ uint64_t http_exchange_started_ms(const struct http_exchange *x) { return x->sta
 
 void http_exchange_set_user(struct http_exchange *x, void *user) { x->user = user; }
 
-void *http_exchange_user(const struct http_exchange *x) { return x->user; }
-
 uint64_t http_exchange_bytes_out(const struct http_exchange *x) { return x->bytes_out; }
 
 /* ---- the answer's head ---- */

@@ -125,7 +125,6 @@ const struct http_server *http_exchange_server(const struct http_exchange *);
 uint64_t
 http_exchange_started_ms(const struct http_exchange *); /* uv_now at the first byte of the head */
 void http_exchange_set_user(struct http_exchange *, void *user);
-void *http_exchange_user(const struct http_exchange *);
 
 /* ---- the answer ---- */
 /* Another reason phrase than the status's own, for the answer that follows; static. NULL = its own.
