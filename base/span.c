@@ -14,6 +14,15 @@ int span_compare(struct span a, struct span b)
     return order ? order : (a.n > b.n) - (a.n < b.n);
 }
 
+struct span span_put(char **at, struct span s)
+{
+    struct span copy = span_of(*at, s.n);
+    if (s.n)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return copy;
+}
+
 bool span_same_nocase(struct span a, struct span b)
 {
     for (size_t i = 0; i < a.n; i++) {

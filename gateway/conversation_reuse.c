@@ -407,15 +407,6 @@ static void drop(struct conversation_book *b, struct entry *e, bool tell)
     let_go(b, e, tell);
 }
 
-static struct span put(char **at, struct span text)
-{
-    struct span copy = span_of(*at, text.n);
-    if (text.n)
-        memcpy(*at, text.p, text.n);
-    *at += text.n;
-    return copy;
-}
-
 static struct entry *entry_of(const struct conversation *c)
 {
     struct entry *e = malloc(sizeof *e + c->site.n + c->account.n + c->state.n);
@@ -424,9 +415,9 @@ static struct entry *entry_of(const struct conversation *c)
     char *at = e->texts;
     e->c = *c;
     e->in.digest = e->c.hash.bytes;
-    e->c.site = put(&at, c->site);
-    e->c.account = put(&at, c->account);
-    e->c.state = put(&at, c->state);
+    e->c.site = span_put(&at, c->site);
+    e->c.account = span_put(&at, c->account);
+    e->c.state = span_put(&at, c->state);
     return e;
 }
 

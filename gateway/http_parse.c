@@ -17,6 +17,7 @@
 #include <llhttp.h>
 
 #include "gateway/http_path.h"
+#include "gateway/http_token.h"
 
 enum {
     START, /* before the request line; empty lines are skipped (RFC 9112, 2.2) */
@@ -99,22 +100,6 @@ static int refuse_memory(struct http_problem *problem)
 
 /* ---- the head, byte by byte ---- */
 
-/* tchar of RFC 9110, 5.6.2: what method and header names are made of; letters, digits and
- * !#$%&'*+-.^_`|~ as bits of their codes. */
-static bool is_token(unsigned char c)
-{
-    static const uint64_t bits[4] = {0x03FF6CFA00000000, 0x57FFFFFFC7FFFFFE};
-    return bits[c >> 6] >> (c & 63) & 1;
-}
-
-static size_t token_run(struct span in)
-{
-    size_t n = 0;
-    while (n < in.n && is_token((unsigned char)in.p[n]))
-        n++;
-    return n;
-}
-
 static int refuse_start(struct http_problem *problem, unsigned char c)
 {
     if (c == 0x16)
@@ -133,7 +118,7 @@ static int lex_byte(struct http_parser *p, unsigned char c, size_t at, struct ht
             p->at = START_LF;
             return 0;
         }
-        if (!is_token(c))
+        if (!http_is_token_char(c))
             return refuse_start(problem, c);
         p->at = METHOD;
         return 0;
@@ -144,7 +129,7 @@ static int lex_byte(struct http_parser *p, unsigned char c, size_t at, struct ht
             p->target_at = at + 1;
             return 0;
         }
-        return is_token(c) && at < HTTP_METHOD_MAX ? 0 : refuse_start(problem, c);
+        return http_is_token_char(c) && at < HTTP_METHOD_MAX ? 0 : refuse_start(problem, c);
     case TARGET:
         if (c == ' ' && at > p->target_at) {
             p->at = VERSION;
@@ -183,13 +168,14 @@ static int lex_byte(struct http_parser *p, unsigned char c, size_t at, struct ht
         p->at = NAME;
         if (c == ' ' || c == '\t')
             return refuse(problem, 400, "a header of the request is folded over several lines");
-        return is_token(c) ? 0 : refuse(problem, 400, "a header of the request has no name");
+        return http_is_token_char(c) ? 0
+                                     : refuse(problem, 400, "a header of the request has no name");
     case NAME:
         if (c == ':')
             p->at = VALUE;
         else if (c == ' ' || c == '\t')
             return refuse(problem, 400, "a header of the request has a blank before its colon");
-        else if (!is_token(c))
+        else if (!http_is_token_char(c))
             return refuse(problem, 400, "a header's name holds a character that it must not");
         return 0;
     case VALUE:
@@ -228,7 +214,7 @@ static size_t plain_head(struct span in, size_t *target_at, unsigned *lines)
 {
     static const struct span version = SPAN_INIT(" HTTP/1.1\r\n");
     in = span_first(in, HTTP_HEAD_MAX);
-    size_t at = token_run(span_first(in, HTTP_METHOD_MAX));
+    size_t at = http_token_run(span_first(in, HTTP_METHOD_MAX));
     if (!at || at == in.n || in.p[at] != ' ')
         return 0;
     *target_at = ++at;
@@ -239,7 +225,7 @@ static size_t plain_head(struct span in, size_t *target_at, unsigned *lines)
     for (*lines = 0; *lines <= HTTP_HEADER_LINES_MAX; ++*lines) {
         if (span_starts(span_from(in, at), SPAN("\r\n")))
             return at + 2;
-        size_t name = token_run(span_from(in, at));
+        size_t name = http_token_run(span_from(in, at));
         at += name;
         if (!name || at == in.n || in.p[at] != ':')
             return 0;
@@ -269,7 +255,7 @@ static size_t plain_run(const struct http_parser *p, struct span in, size_t at)
     switch (p->at) {
     case TARGET: return text_run(span_first(in, p->target_at + HTTP_TARGET_MAX - at), ' ' + 1);
     case VALUE: return text_run(in, ' ');
-    case NAME: return token_run(in);
+    case NAME: return http_token_run(in);
     default: return 0;
     }
 }

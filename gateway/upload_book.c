@@ -97,15 +97,6 @@ static void drop(struct upload_book *b, struct entry *e, bool tell)
     let_go(b, e, tell);
 }
 
-static struct span put(char **at, struct span text)
-{
-    struct span copy = span_of(*at, text.n);
-    if (text.n)
-        memcpy(*at, text.p, text.n);
-    *at += text.n;
-    return copy;
-}
-
 static struct entry *entry_of(const struct upload *u)
 {
     struct entry *e = malloc(sizeof *e + u->site.n + u->account.n + u->value.n);
@@ -114,9 +105,9 @@ static struct entry *entry_of(const struct upload *u)
     char *at = e->texts;
     e->u = *u;
     e->in.digest = e->u.hash.bytes;
-    e->u.site = put(&at, u->site);
-    e->u.account = put(&at, u->account);
-    e->u.value = put(&at, u->value);
+    e->u.site = span_put(&at, u->site);
+    e->u.account = span_put(&at, u->account);
+    e->u.value = span_put(&at, u->value);
     return e;
 }
 
