@@ -2,10 +2,10 @@
  * gateway/http_connection.c - one client connection: bytes in, requests one after another, bytes
  * out, clocks, the end.
  *
- *   (HANDSHAKE) → IDLE → HEAD → BODY → ANSWER → IDLE …            keep-alive
- *                          ├→ STREAM → ANSWER → IDLE              its body is handed out as it
- * comes └→ DISCARD → IDLE                      refused before its body was read … → FLUSH → LINGER
- * → CLOSED                     the last answer of a connection
+ *   (HANDSHAKE) → IDLE → HEAD → BODY → ANSWER → IDLE     keep-alive
+ *                          ├→ STREAM → ANSWER → IDLE       its body is handed out as it comes
+ *                          └→ DISCARD → IDLE               refused before its body was read
+ *   … → FLUSH → LINGER → CLOSED                            the last answer of a connection
  *
  * Callbacks of libuv note what happened and end in settle(): it decides whether we read and when
  * the clock rings. Three things are hard here. A handler may answer inside its callback, later, or
