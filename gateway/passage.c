@@ -149,7 +149,12 @@ static enum passage_step wait_for_account(struct passage *p, uint64_t retry_at)
 
 static enum passage_step lease_visitor(struct passage *p)
 {
+    arena_take_short(&p->arena);
     passage_find_visitor(p);
+    if (arena_take_short(&p->arena)) {
+        fail_memory(&p->fail);
+        return fail_step(p);
+    }
     if (!p->visitor.value.n) {
         fail_set(&p->fail, FAIL_WRONG_KEY,
                  "this API key is not one of the gateway's keys ([[keys]] in gateway.toml), and it "

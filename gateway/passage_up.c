@@ -77,6 +77,7 @@ static struct span make_target(struct passage *p, const struct injection *in)
         buffer_init(&cut, TARGET_MAX);
         passage_query_without(&cut, buffer_span(&once), in->name);
         passage_query_add(&cut, cut.n == 0, in->name, in->value);
+        cut.error = once.error ? once.error : cut.error;
         buffer_free(&once);
     }
     buffer_append(&out, passage_rest(passage_path(target), passage_stripped(p->route, p->bare),
@@ -191,13 +192,15 @@ int passage_send(struct passage *p)
     struct upstream_handler handler = passage_handler;
     struct injection in = injection_of(p);
     struct http_outgoing request = {.method = span_str(p->method), .length = length_up(p)};
+    bool masks = !p->visits && in.value.n;
     handler.owner = p;
+    arena_take_short(&p->arena);
     request.target = make_target(p, &in);
     request.headers = make_headers(p, &in, &request.n_headers);
-    if (!request.target.p || !request.headers)
-        return fail_memory(&p->fail);
-    passage_mask_init(&p->mask,
-                      p->visits || !in.value.n ? span_of(NULL, 0) : arena_dup(&p->arena, in.value));
+    struct span secret = masks ? arena_dup(&p->arena, in.value) : span_of(NULL, 0);
+    if (!request.target.p || !request.headers || arena_take_short(&p->arena))
+        return fail_memory(&p->fail); /* without the key it would go out, or down */
+    passage_mask_init(&p->mask, secret);
     p->call = upstream_open(p->engine->upstream, passage_site(p), p->account->view.name, &request,
                             &handler, &body_handler, &p->fail);
     if (!p->call)
