@@ -190,9 +190,11 @@ static bool serves_visitors(const struct config *config)
 struct passage_way passage_find(const struct http_exchange *http, bool ours)
 {
     const struct config *config = http_exchange_config(http);
+    if (!config->n_routes && !config->passthrough_unknown_keys)
+        return (struct passage_way){0};
     struct span target = http_exchange_target(http), path = passage_path(target);
     struct passage_way way = by_prefix(config, target);
-    if (way.route || (!config->n_routes && !config->passthrough_unknown_keys))
+    if (way.route)
         return way;
     if (!ours) { /* mended, the path would be the route's; but nothing is mended */
         way = by_prefix(config, http_exchange_path(http));
@@ -661,9 +663,9 @@ static void add_headers(struct passage *p, const struct site_head *head, struct 
         if ((down->has_id && span_eq(h.name, SPAN("x-request-id"))) ||
             (down->has_request_id && span_eq(h.name, SPAN("request-id"))))
             continue;
-        if (span_eq(h.name, SPAN("Access-Control-Expose-Headers")) && !down->names.error) {
+        if (reply_is_exposed_headers(&h) && !down->names.error) {
             buffer_printf(&down->names, "%sx-request-id", down->names.n ? ", " : "");
-            h.value = buffer_span(&down->names);
+            h = (struct header){SPAN("Access-Control-Expose-Headers"), buffer_span(&down->names)};
         }
         down->list[down->n++] = h;
     }
