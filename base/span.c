@@ -23,19 +23,29 @@ bool span_same_nocase(struct span a, struct span b)
     return true;
 }
 
-bool span_has_control(struct span s)
+/* The top bits of those of eight bytes that are control characters; those above the lowest one may
+ * be wrong. */
+static uint64_t controls(const char *p)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t w, del, found = 0;
-    bool tail = false;
-    for (; s.n >= sizeof w; s = span_from(s, sizeof w)) {
-        memcpy(&w, s.p, sizeof w);
-        del = w ^ ones * 0x7F;
-        found |= ((w - ones * ' ') & ~w) | ((del - ones) & ~del);
+    uint64_t w, del;
+    memcpy(&w, p, sizeof w);
+    del = w ^ ones * 0x7F;
+    return (((w - ones * ' ') & ~w) | ((del - ones) & ~del)) & ones << 7;
+}
+
+bool span_has_control(struct span s)
+{
+    const size_t word = sizeof(uint64_t);
+    uint64_t found = 0;
+    if (s.n < word) {
+        for (size_t i = 0; i < s.n; i++)
+            found |= (unsigned char)s.p[i] < ' ' || s.p[i] == 0x7F;
+        return found != 0;
     }
-    for (size_t i = 0; i < s.n; i++)
-        tail |= (unsigned char)s.p[i] < ' ' || s.p[i] == 0x7F;
-    return tail || (found & ones << 7);
+    for (size_t i = 0; i + word <= s.n; i += word)
+        found |= controls(s.p + i);
+    return (found | controls(s.p + s.n - word)) != 0; /* the last ones, perhaps twice */
 }
 
 ptrdiff_t span_find_char(struct span s, char c)

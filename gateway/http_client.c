@@ -30,8 +30,43 @@ static bool is_token_char(unsigned char c)
     return c < 128 && (tokens[c >> 6] >> (c & 63) & 1);
 }
 
+/* Are eight bytes all letters or hyphens, as most names of headers are? */
+static bool are_plain(uint64_t w)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
+    uint64_t lower = w | ones * 0x20, other = w ^ ones * '-';
+    uint64_t letter = (lower + ones * (0x80 - 'a')) & ~(lower + ones * (0x7F - 'z'));
+    uint64_t hyphen = ~((other & ~tops) + ~tops);
+    return (w & tops) == 0 && ((letter | hyphen) & tops) == tops;
+}
+
+static uint64_t word_at(const char *p, const char *q)
+{
+    uint32_t halves[2];
+    uint64_t w;
+    memcpy(&halves[0], p, 4);
+    memcpy(&halves[1], q, 4);
+    memcpy(&w, halves, sizeof w);
+    return w;
+}
+
+/* Short ones, and the ends of long ones, are looked at twice in part. */
+static bool is_plain_name(struct span s)
+{
+    const char *end = s.p + s.n;
+    if (s.n < 8)
+        return s.n >= 4 && are_plain(word_at(s.p, end - 4));
+    for (size_t i = 0; i + 8 <= s.n; i += 8) {
+        if (!are_plain(word_at(s.p + i, s.p + i + 4)))
+            return false;
+    }
+    return are_plain(word_at(end - 8, end - 4));
+}
+
 static bool is_token(struct span s)
 {
+    if (is_plain_name(s))
+        return true;
     for (size_t i = 0; i < s.n; i++) {
         if (!is_token_char((unsigned char)s.p[i]))
             return false;

@@ -20,6 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Whether frames may be taken for repeated ones, and all that came of it. */
 static bool repeats;
+static struct json_shapes shapes; /* what is known of frames, from run to run of one input */
 static struct buffer said;
 
 static void must_be_json(struct span open, struct span text, struct span close)
@@ -130,6 +131,8 @@ static void run_once(const uint8_t *data, size_t size)
     struct arena arena;
     struct site_request req = {0};
     struct json_template shape = {0};
+    struct buffer scratch;
+    buffer_init(&scratch, 1 << 28);
     arena_init(&arena);
     struct turn_run run = {
         .site = &site,
@@ -139,7 +142,9 @@ static void run_once(const uint8_t *data, size_t size)
         .arena = &arena,
         .json = json_parser_create(JSON_LIMIT),
         .out = &sink,
+        .scratch = &scratch,
         .shape = repeats ? &shape : NULL,
+        .shapes = repeats ? &shapes : NULL,
         .now_ms = 1,
         .random = make_random,
     };
@@ -152,6 +157,7 @@ static void run_once(const uint8_t *data, size_t size)
     buffer_printf(&said, "\n%d %s", run.fail.kind, run.fail.message);
     account_clear(&account);
     json_parser_destroy(run.json);
+    buffer_free(&scratch);
     arena_free(&arena);
 }
 
@@ -166,6 +172,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     repeats = false;
     run_once(data, size);
     assert(span_eq(buffer_span(&first), buffer_span(&said)));
+    buffer_free(&said);
+    buffer_init(&said, 1 << 28);
+    repeats = true; /* all of it was seen before */
+    run_once(data, size);
+    assert(span_eq(buffer_span(&first), buffer_span(&said)));
+    json_shapes_free(&shapes);
     buffer_free(&first);
     buffer_free(&said);
     return 0;
