@@ -42,25 +42,20 @@ bool span_same_nocase(struct span a, struct span b)
     return true;
 }
 
+static uint64_t controls(uint64_t w) { return word_below(w, ' ') | word_equal(w, 0x7F); }
+
 bool span_has_control(struct span s)
 {
+    const size_t word = sizeof(uint64_t);
     uint64_t found = 0;
-    size_t i = 0;
-    for (; s.n - i >= sizeof found; i += sizeof found) {
-        uint64_t w = word_load(s.p + i);
-        found |= word_below(w, ' ') | word_equal(w, 0x7F);
+    if (s.n < word) {
+        for (size_t i = 0; i < s.n; i++)
+            found |= (unsigned char)s.p[i] < ' ' || s.p[i] == 0x7F;
+        return found != 0;
     }
-    if (found || i == s.n)
-        return found;
-    if (i) { /* the last word of the text, some of it a second time */
-        uint64_t w = word_load(s.p + s.n - sizeof w);
-        return word_below(w, ' ') | word_equal(w, 0x7F);
-    }
-    for (; i < s.n; i++) {
-        if ((unsigned char)s.p[i] < ' ' || s.p[i] == 0x7F)
-            return true;
-    }
-    return false;
+    for (size_t i = 0; i + word <= s.n; i += word)
+        found |= controls(word_load(s.p + i));
+    return (found | controls(word_load(s.p + s.n - word))) != 0; /* the last ones, perhaps twice */
 }
 
 ptrdiff_t span_find_char(struct span s, char c)
