@@ -218,14 +218,6 @@ int exchange_fail_writing(const struct exchange *e, struct fail *fail)
                       ANSWER_LIMIT / 1024 / 1024);
 }
 
-void exchange_note_first_delta(struct exchange *e)
-{
-    if (!e->first_delta_ms && is_committed(e)) {
-        e->first_delta_ms = exchange_now_ms(e);
-        exchange_arm_timer(e);
-    }
-}
-
 /* ---- the steps ---- */
 
 static enum exchange_step refuse(struct exchange *e)
@@ -417,19 +409,36 @@ static int make_branches(struct exchange *e)
     return 0;
 }
 
-void exchange_park(struct exchange *e)
+static void drop_turns(struct exchange *e)
 {
-    if (e->parked || e->answer || e->pictures || !e->api->parses_again || e->n_branches != 1 ||
-        e->prompts->n != 1 || http_exchange_body(e->http).n > PARKED_BODY_MAX)
-        return;
-    e->parked = true;
     e->prompts = NULL;
     e->target_turns = NULL;
     e->emulated_turns = NULL;
     e->structured_turns = NULL;
     e->branches->asked = e->branches->turn = NULL;
     arena_free(&e->parsed);
+}
+
+void exchange_park(struct exchange *e)
+{
+    if (e->parked || e->answer || e->pictures || !e->api->parses_again || e->n_branches != 1 ||
+        e->prompts->n != 1 || http_exchange_body(e->http).n > PARKED_BODY_MAX)
+        return;
+    e->parked = true;
+    drop_turns(e);
     http_exchange_pack_body(e->http);
+}
+
+/* A stream that has begun may last long, and its prompt may be: what nobody looks at any more goes
+ * with the first piece of the answer. */
+static void drop_answered(struct exchange *e)
+{
+    if (!e->stream || !e->http || e->api->state || e->api->writes_with_turns || e->pictures ||
+        e->n_branches != 1 || e->prompts->turns->n != 1 || !branch_is_done_with_turn(e->branches))
+        return;
+    branch_forget_turn(e->branches);
+    drop_turns(e);
+    http_exchange_drop_body(e->http);
 }
 
 int exchange_unpark(struct exchange *e)
@@ -448,6 +457,15 @@ int exchange_unpark(struct exchange *e)
     e->parked = false;
     e->branches->asked = e->prompts->turns;
     return 0;
+}
+
+void exchange_note_first_delta(struct exchange *e)
+{
+    if (!e->first_delta_ms && is_committed(e)) {
+        e->first_delta_ms = exchange_now_ms(e);
+        exchange_arm_timer(e);
+        drop_answered(e);
+    }
 }
 
 int exchange_begin_answer(struct exchange *e)
@@ -598,7 +616,7 @@ static enum exchange_step look_at_branches(struct exchange *e)
     }
     if (over < e->n_branches)
         return STEP_WAIT;
-    int missing = e->prompts->turns->n > 1 ? ask_for_missing(e) : 0;
+    int missing = e->prompts && e->prompts->turns->n > 1 ? ask_for_missing(e) : 0;
     if (missing > 0)
         return STEP_RUN;
     e->end = missing ? END_FAILED : END_COMPLETE;

@@ -169,7 +169,13 @@ struct span http_exchange_body(const struct http_exchange *x)
 
 size_t http_exchange_body_size(const struct http_exchange *x)
 {
-    return x->packed ? x->body_n : http_exchange_body(x).n;
+    return x->dropped ? x->body_n : http_exchange_body(x).n;
+}
+
+void http_exchange_drop_body(struct http_exchange *x)
+{
+    free(x->body); /* that of a head that stayed stays with it */
+    x->body = NULL;
 }
 
 /* A block of just this size, not a part of the former one: what is given back is useful to the next
