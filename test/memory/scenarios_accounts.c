@@ -3,6 +3,7 @@
  * figures: the gateway's state between requests.
  */
 #include "gateway/account_pool.h"
+#include "gateway/catalogue.h"
 #include "gateway/config.h"
 #include "gateway/conversation_reuse.h"
 #include "gateway/deadlines.h"
@@ -26,6 +27,8 @@ static const char text[] =
     "base_url = \"https://s.example/v1\"\nmodels = [\"a\", \"b\"]\n"
     "[[sites.accounts]]\nname = \"one\"\napi_key = \"k1\"\n"
     "[[sites.accounts]]\nname = \"two\"\napi_key = \"k2\"\n"
+    "[[sites]]\nname = \"live\"\nadapter = \"openai\"\nbase_url = \"https://l.example/v1\"\n"
+    "[[sites.accounts]]\nname = \"one\"\napi_key = \"k3\"\n"
     "[[models]]\nid = \"m\"\ntargets = [{target = \"s/a\", weight = 2}, {target "
     "= \"s/b\", weight = 1}]\n";
 
@@ -323,6 +326,36 @@ static enum scenario_end tokens(const void *what)
     return good ? SCENARIO_GOOD : SCENARIO_SHORT;
 }
 
+/* An id of a list, which the site knows by another one: never the one for the other. */
+static enum scenario_end models(const void *what)
+{
+    struct config *c = config();
+    struct arena arena;
+    struct fail fail = {.kind = FAIL_NONE};
+    const struct resolve_wish wish = {.id = SPAN("shown")};
+    const struct target *targets;
+    size_t n;
+    struct catalogue *catalogue = catalogue_create(NULL, NULL, NULL, NULL, NULL);
+    if (!catalogue)
+        return SCENARIO_SHORT;
+    catalogue_configure(catalogue, c);
+    catalogue_restore(
+        catalogue, SPAN("live"),
+        SPAN("{\"adapter\":\"openai\",\"origin\":\"https://l.example\",\"prefix\":\"/v1\","
+             "\"models\":[[\"shown\",\"the-site's-own\"]]}"));
+    arena_init(&arena);
+    enum scenario_end end = SCENARIO_LESS; /* without the list there is no such model */
+    if (catalogue_resolve(catalogue, c, &wish, &arena, &targets, &n, &fail) == RESOLVED) {
+        scenario_sayf("%.*s;", SPAN_ARGS(targets[0].model));
+        end = SCENARIO_GOOD;
+    } else if (fail.kind != FAIL_MODEL_NOT_FOUND) {
+        end = scenario_short(&fail);
+    }
+    arena_free(&arena);
+    catalogue_destroy(catalogue);
+    return end;
+}
+
 const struct scenario scenarios_accounts[] = {
     {"accounts", pool, NULL},
     {"limits of keys", limits, NULL},
@@ -336,5 +369,6 @@ const struct scenario scenarios_accounts[] = {
     {"deadlines", clocks, NULL},
     {"connections of an address", peers, NULL},
     {"tokens", tokens, NULL},
+    {"models of a list", models, NULL},
     {NULL, NULL, NULL},
 };
