@@ -19,6 +19,7 @@
 #include "base/buffer.h"
 #include "base/fail.h"
 #include "base/json.h"
+#include "base/json_shapes.h"
 #include "base/json_template.h"
 #include "sse/frame.h"
 
@@ -121,7 +122,13 @@ struct turn_run {
     /* For frame_repeats and frame_learn (support.h): forgotten by the engine before each head. NULL
      * = every frame is parsed. */
     struct json_template *shape;
+    /* What the site's frames mean that were seen before, whichever stream they were of: for
+     * adapters that can say so of a frame by its bytes alone. Only within on_frame; NULL = nothing
+     * is known and nothing kept. */
+    struct json_shapes *shapes;
     struct fail fail;
+    /* Set by the adapter with ADAPTER_COMPLETE: this was all, `next` would only say DONE. */
+    bool over;
     /* Set by the adapter with a good answer that used the account up: it rests so long after it. */
     int rest_s;
     int64_t now_ms; /* wall clock (Unix, ms), refreshed before each call */
@@ -195,11 +202,13 @@ struct adapter {
                               with FAIL_UNSUPPORTED */
     const struct capability_note *notes; /* for people; ends with capability == 0; NULL = none */
     bool offers_guest;                   /* accounts may say guest = true */
-    bool needs_account; /* false: without [[sites.accounts]] an anonymous account is used */
-    bool keeps_cookies; /* the gateway takes Set-Cookie into the account's jar and sends Cookie
-                           (one header more: leave room) */
-    int max_concurrent; /* per account, 0 = unlimited */
-    int cool_down_s;    /* rest after a limit that comes without a time; 0 = longer each time */
+    bool needs_account;     /* false: without [[sites.accounts]] an anonymous account is used */
+    bool keeps_cookies;     /* the gateway takes Set-Cookie into the account's jar and sends Cookie
+                               (one header more: leave room) */
+    int max_concurrent;     /* per account, 0 = unlimited */
+    int cool_down_s;        /* rest after a limit that comes without a time; 0 = longer each time */
+    bool is_done_with_turn; /* once content came, none of its functions looks at run->turn, nor at
+                               texts of it: it is NULL then, and its memory may be gone */
     size_t state_size;
 
     /* Config check beyond types (optional): 0, or -1 with a sentence in fail (config error). */

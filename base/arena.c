@@ -197,9 +197,10 @@ struct span arena_join(struct arena *a, const struct span *pieces, size_t n)
     size_t total = 0, at = 0;
     for (size_t i = 0; i < n; i++)
         total += pieces[i].n;
-    char *p = arena_room(a, total);
+    char *p = take(a, total + 1);
     if (!p)
         return span_of(NULL, 0);
+    p[total] = '\0';
     for (size_t i = 0; i < n; i++) {
         if (pieces[i].n)
             memcpy(p + at, pieces[i].p, pieces[i].n);

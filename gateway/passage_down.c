@@ -150,9 +150,9 @@ static void add_headers(struct passage *p, const struct site_head *head, struct 
         if ((down->has_id && span_eq(h.name, SPAN("x-request-id"))) ||
             (down->has_request_id && span_eq(h.name, SPAN("request-id"))))
             continue;
-        if (span_eq(h.name, SPAN("Access-Control-Expose-Headers")) && !down->names.error) {
+        if (reply_is_exposed_headers(&h) && !down->names.error) {
             buffer_printf(&down->names, "%sx-request-id", down->names.n ? ", " : "");
-            h.value = buffer_span(&down->names);
+            h = (struct header){SPAN("Access-Control-Expose-Headers"), buffer_span(&down->names)};
         }
         down->list[down->n++] = h;
     }

@@ -70,9 +70,11 @@ static bool serves_visitors(const struct config *config)
 struct passage_way passage_find(const struct http_exchange *http, bool ours)
 {
     const struct config *config = http_exchange_config(http);
+    if (!config->n_routes && !config->passthrough_unknown_keys)
+        return (struct passage_way){0};
     struct span target = http_exchange_target(http), path = passage_path(target);
     struct passage_way way = by_prefix(config, target);
-    if (way.route || (!config->n_routes && !config->passthrough_unknown_keys))
+    if (way.route)
         return way;
     if (!ours) { /* mended, the path would be the route's; but nothing is mended */
         way = by_prefix(config, http_exchange_path(http));

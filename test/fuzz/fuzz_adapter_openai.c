@@ -121,6 +121,8 @@ static void run_once(const uint8_t *data, size_t size)
     struct arena arena;
     struct site_request req = {0};
     struct json_template shape = {0};
+    struct buffer scratch;
+    buffer_init(&scratch, 1 << 28);
     arena_init(&arena);
     struct turn_run run = {
         .site = &site,
@@ -130,7 +132,9 @@ static void run_once(const uint8_t *data, size_t size)
         .arena = &arena,
         .json = json_parser_create(JSON_LIMIT),
         .out = &sink,
+        .scratch = &scratch,
         .shape = fuzz_repeats ? &shape : NULL,
+        .shapes = fuzz_repeats ? &fuzz_shapes : NULL,
         .now_ms = 1,
         .random = fuzz_random,
     };
@@ -143,6 +147,7 @@ static void run_once(const uint8_t *data, size_t size)
     buffer_printf(&fuzz_said, "\n%d %s", run.fail.kind, run.fail.message);
     account_clear(&account);
     json_parser_destroy(run.json);
+    buffer_free(&scratch);
     arena_free(&arena);
 }
 
