@@ -16,63 +16,14 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "gateway/http_plain_head.h"
+
 enum {
     HTTP_HEADERS_USUAL = 16, /* room for these at first */
     ROOM_KEEP = 16 * 1024    /* of text, for the next head */
 };
 
 /* ---- writing ---- */
-
-/* RFC 9110's tchar: !#$%&'*+-.^_`|~, digits and letters, a bit for each. */
-static bool is_token_char(unsigned char c)
-{
-    static const uint64_t tokens[2] = {0x03ff6cfa00000000, 0x57ffffffc7fffffe};
-    return c < 128 && (tokens[c >> 6] >> (c & 63) & 1);
-}
-
-/* Are eight bytes all letters or hyphens, as most names of headers are? */
-static bool are_plain(uint64_t w)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
-    uint64_t lower = w | ones * 0x20, other = w ^ ones * '-';
-    uint64_t letter = (lower + ones * (0x80 - 'a')) & ~(lower + ones * (0x7F - 'z'));
-    uint64_t hyphen = ~((other & ~tops) + ~tops);
-    return (w & tops) == 0 && ((letter | hyphen) & tops) == tops;
-}
-
-static uint64_t word_at(const char *p, const char *q)
-{
-    uint32_t halves[2];
-    uint64_t w;
-    memcpy(&halves[0], p, 4);
-    memcpy(&halves[1], q, 4);
-    memcpy(&w, halves, sizeof w);
-    return w;
-}
-
-/* Short ones, and the ends of long ones, are looked at twice in part. */
-static bool is_plain_name(struct span s)
-{
-    const char *end = s.p + s.n;
-    if (s.n < 8)
-        return s.n >= 4 && are_plain(word_at(s.p, end - 4));
-    for (size_t i = 0; i + 8 <= s.n; i += 8) {
-        if (!are_plain(word_at(s.p + i, s.p + i + 4)))
-            return false;
-    }
-    return are_plain(word_at(end - 8, end - 4));
-}
-
-static bool is_token(struct span s)
-{
-    if (is_plain_name(s))
-        return true;
-    for (size_t i = 0; i < s.n; i++) {
-        if (!is_token_char((unsigned char)s.p[i]))
-            return false;
-    }
-    return s.n > 0;
-}
 
 /* A field value may hold blanks, tabs and any byte above 0x7F, but nothing that could end the line.
  */
@@ -153,7 +104,7 @@ static int check_headers(const struct http_outgoing *r, struct own_headers *has,
 {
     for (size_t i = 0; i < r->n_headers; i++) {
         const struct header *h = &r->headers[i];
-        if (!is_token(h->name) || is_ours(h->name))
+        if (!http_is_token(h->name) || is_ours(h->name))
             return fail_set(fail, FAIL_INTERNAL,
                             "the request to the site holds a header that is not valid: %.*s",
                             SPAN_ARGS(span_first(h->name, 60)));
@@ -204,7 +155,7 @@ int http_head_write(struct buffer *out, const struct http_outgoing *r, struct sp
     enum { FIXED = sizeof "  HTTP/1.1\r\nHost: \r\n", ENDING = 96 };
     struct own_headers has = {0};
     size_t n = r->method.n + prefix.n + r->target.n + host.n + user_agent.n + identity.n + FIXED;
-    if (!is_token(r->method))
+    if (!http_is_token(r->method))
         return fail_set(fail, FAIL_INTERNAL, "the request to the site has no valid method");
     if (!is_target(prefix.n ? prefix : r->target) ||
         (prefix.n && r->target.n && !is_target(r->target)))
@@ -562,6 +513,64 @@ static const llhttp_settings_t settings = {
     .on_chunk_complete = on_chunk_complete,
 };
 
+/* ---- reading: plain heads (http_plain_head.h) ---- */
+
+/* The same bytes in the room's copy of the head. */
+static struct span moved(struct span s, const char *from, const char *to)
+{
+    return s.n ? span_of(to + (s.p - from), s.n) : span_of("", 0);
+}
+
+/* True: the head is read, and out of the input. */
+static bool take_plain_head(struct http_answer *a, struct span *input)
+{
+    struct http_plain_head h;
+    struct http_head_room *room = a->no_body ? NULL : take_room(a);
+    if (!room)
+        return false;
+    if ((!room->cap && !more_fields(room)) ||
+        !http_plain_head_read(*input, room->headers, room->cap, &h) ||
+        buffer_append(&room->text, h.text)) {
+        http_answer_drop_head(a);
+        return false;
+    }
+    const char *from = input->p, *to = room->text.p;
+    room->n_fields = h.n_headers;
+    for (size_t i = 0; i < room->n_fields; i++) {
+        struct header *field = &room->headers[i];
+        *field = (struct header){moved(field->name, from, to), moved(field->value, from, to)};
+    }
+    a->head = (struct site_head){
+        .status = h.status,
+        .reason = moved(h.reason, from, to),
+        .headers = room->headers,
+        .n_headers = room->n_fields,
+        .content_type = moved(h.content_type, from, to),
+    };
+    a->have_head = a->head_told = a->keep_alive = true;
+    a->way = h.chunked ? BODY_CHUNKS : BODY_LENGTH;
+    a->left = h.length;
+    *input = span_from(*input, h.text.n);
+    return true;
+}
+
+/* What comes now of a chunked body is not plain any more: llhttp goes on, as if it had read the
+ * head. */
+static void hand_over(struct http_answer *a)
+{
+    static const struct span head =
+        SPAN_INIT("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    struct http_head_room *room = a->room;
+    struct site_head told = a->head;
+    a->room = NULL;
+    llhttp_execute(&a->parser, head.p, head.n);
+    http_answer_drop_head(a);
+    a->room = room;
+    a->head = told;
+    a->meta = 0;
+    a->way = BODY_LLHTTP;
+}
+
 /* ---- reading: what we tell ---- */
 
 void http_answer_init(struct http_answer *a, const char *label)
@@ -734,8 +743,41 @@ static bool take_chunk(struct span *input, struct span *piece)
     return true;
 }
 
+/* A body whose framing needs no llhttp. ANSWER_MORE with input left: now it does. */
+static enum answer_event read_plainly(struct http_answer *a, struct span *input, struct span *piece)
+{
+    const struct span last = SPAN("0\r\n\r\n");
+    if (a->way == BODY_LENGTH && a->left) {
+        size_t n = a->left < input->n ? (size_t)a->left : input->n;
+        *piece = span_first(*input, n);
+        *input = span_from(*input, n);
+        a->left -= n;
+        return n ? ANSWER_BODY : ANSWER_MORE;
+    }
+    if (a->way == BODY_CHUNKS) {
+        if (input->n && take_chunk(input, piece))
+            return ANSWER_BODY;
+        if (!span_starts(*input, last))
+            return ANSWER_MORE;
+        *input = span_from(*input, last.n);
+    }
+    a->complete = true;
+    return tell_end(a);
+}
+
 enum answer_event http_answer_next(struct http_answer *a, struct span *input, struct span *piece)
 {
+    if (!a->begun && input->n) {
+        a->begun = true;
+        if (take_plain_head(a, input))
+            return ANSWER_HEAD;
+    }
+    if (a->way != BODY_LLHTTP && !a->broken && !a->complete) {
+        enum answer_event event = read_plainly(a, input, piece);
+        if (event != ANSWER_MORE || !input->n)
+            return event;
+        hand_over(a);
+    }
     for (;;) {
         if (a->broken)
             return ANSWER_BROKEN;
