@@ -202,11 +202,13 @@ struct adapter {
                               with FAIL_UNSUPPORTED */
     const struct capability_note *notes; /* for people; ends with capability == 0; NULL = none */
     bool offers_guest;                   /* accounts may say guest = true */
-    bool needs_account; /* false: without [[sites.accounts]] an anonymous account is used */
-    bool keeps_cookies; /* the gateway takes Set-Cookie into the account's jar and sends Cookie
-                           (one header more: leave room) */
-    int max_concurrent; /* per account, 0 = unlimited */
-    int cool_down_s;    /* rest after a limit that comes without a time; 0 = longer each time */
+    bool needs_account;     /* false: without [[sites.accounts]] an anonymous account is used */
+    bool keeps_cookies;     /* the gateway takes Set-Cookie into the account's jar and sends Cookie
+                               (one header more: leave room) */
+    int max_concurrent;     /* per account, 0 = unlimited */
+    int cool_down_s;        /* rest after a limit that comes without a time; 0 = longer each time */
+    bool is_done_with_turn; /* once content came, none of its functions looks at run->turn, nor at
+                               texts of it: it is NULL then, and its memory may be gone */
     size_t state_size;
 
     /* Config check beyond types (optional): 0, or -1 with a sentence in fail (config error). */

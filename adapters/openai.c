@@ -175,6 +175,7 @@ const struct adapter adapter_openai = {
                     CAP_TOOLS | CAP_REASONING | CAP_RESPONSE_FORMAT | CAP_LOGPROBS | CAP_N |
                     CAP_SEARCH | CAP_USAGE | CAP_STOP | CAP_MAX_TOKENS | CAP_RELAY,
     .notes = notes,
+    .is_done_with_turn = true,
     .state_size = sizeof(struct openai),
     .models_request = models_request,
     .models_answer = models_answer,

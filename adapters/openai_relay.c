@@ -32,7 +32,7 @@ enum adapter_verdict openai_relay_verdict(struct turn_run *run, int status,
                                           enum adapter_verdict verdict)
 {
     char words[sizeof run->fail.message];
-    if (verdict != ADAPTER_FAIL || !run->turn->relay.path.n || (status != 404 && status != 405))
+    if (verdict != ADAPTER_FAIL || (status != 404 && status != 405) || !run->turn->relay.path.n)
         return verdict;
     snprintf(words, sizeof words, "%s", run->fail.message);
     fail_set(&run->fail, FAIL_UNKNOWN_URL, "%.*s has no %.*s for this model: %s",

@@ -29,7 +29,6 @@ int openai_edit_body(struct turn_run *, const struct body_edit *, size_t n, stru
 
 /* Raw JSON for edits, in the run's arena; {NULL,0} when memory is short. */
 struct span openai_raw_string(struct turn_run *, struct span text);
-struct span openai_raw_number(struct turn_run *, const struct option_value *);
 /* The client's stream_options with include_usage forced to true. */
 struct span openai_usage_asked(struct turn_run *);
 /* Adds an edit for each of the options default_temperature, default_top_p, default_max_tokens that

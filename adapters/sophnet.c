@@ -166,6 +166,7 @@ const struct adapter adapter_sophnet = {
     .notes = notes,
     .offers_guest = true,
     .needs_account = true,
+    .is_done_with_turn = true,
     .state_size = sizeof(struct sophnet),
     .base_model = sophnet_without_search,
     .models = sophnet_models,

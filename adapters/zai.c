@@ -237,6 +237,7 @@ const struct adapter adapter_zai = {
     .offers_guest = true,
     .needs_account = true,
     .max_concurrent = 1,
+    .is_done_with_turn = true,
     .state_size = sizeof(struct zai),
     .base_model = base_model_id,
     .models = zai_models,

@@ -41,7 +41,8 @@ struct span arena_dup(struct arena *a, struct span s);
 /* A copy with a NUL behind it (not counted in n) and no more. For text that no JSON parser reads.
  */
 struct span arena_text(struct arena *a, struct span s);
-/* The pieces one behind the other, with what arena_dup puts behind; what printf would do, for less.
+/* The pieces one behind the other, with what arena_text puts behind; what printf would do, for
+ * less.
  */
 struct span arena_join(struct arena *a, const struct span *pieces, size_t n);
 struct span arena_printf(struct arena *a, const char *format, ...)

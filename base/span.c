@@ -3,6 +3,8 @@
  */
 #include "base/span.h"
 
+#include "base/word.h"
+
 static char lower(char c) { return (c >= 'A' && c <= 'Z') ? (char)(c + 32) : c; }
 
 static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
@@ -14,25 +16,33 @@ int span_compare(struct span a, struct span b)
     return order ? order : (a.n > b.n) - (a.n < b.n);
 }
 
+struct span span_put(char **at, struct span s)
+{
+    struct span copy = span_of(*at, s.n);
+    if (s.n)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return copy;
+}
+
 bool span_same_nocase(struct span a, struct span b)
 {
-    for (size_t i = 0; i < a.n; i++) {
-        if (lower(a.p[i]) != lower(b.p[i]))
+    enum { WORD = sizeof(uint64_t) };
+    if (a.n < WORD) {
+        size_t i = 0;
+        while (i < a.n && lower(a.p[i]) == lower(b.p[i]))
+            i++;
+        return i == a.n;
+    }
+    for (size_t i = 0; i < a.n; i += WORD) {
+        size_t at = i < a.n - WORD ? i : a.n - WORD; /* the last one, some of it a second time */
+        if (word_lower(word_load(a.p + at)) != word_lower(word_load(b.p + at)))
             return false;
     }
     return true;
 }
 
-/* The top bits of those of eight bytes that are control characters; those above the lowest one may
- * be wrong. */
-static uint64_t controls(const char *p)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t w, del;
-    memcpy(&w, p, sizeof w);
-    del = w ^ ones * 0x7F;
-    return (((w - ones * ' ') & ~w) | ((del - ones) & ~del)) & ones << 7;
-}
+static uint64_t controls(uint64_t w) { return word_below(w, ' ') | word_equal(w, 0x7F); }
 
 bool span_has_control(struct span s)
 {
@@ -44,8 +54,8 @@ bool span_has_control(struct span s)
         return found != 0;
     }
     for (size_t i = 0; i + word <= s.n; i += word)
-        found |= controls(s.p + i);
-    return (found | controls(s.p + s.n - word)) != 0; /* the last ones, perhaps twice */
+        found |= controls(word_load(s.p + i));
+    return (found | controls(word_load(s.p + s.n - word))) != 0; /* the last ones, perhaps twice */
 }
 
 ptrdiff_t span_find_char(struct span s, char c)

@@ -38,7 +38,7 @@ static int end_choice(struct answer_choice *c)
     c->finish_held = false;
     if (choice_put_remark(c))
         return -1;
-    return held ? choice_write_finish(c, &c->held) : 0;
+    return held ? choice_write_finish(c, c->held) : 0;
 }
 
 static int settle(struct answer *a)

@@ -44,20 +44,20 @@ struct answer {
 /* What the gateway does for one run. */
 struct answer_rules {
     enum reasoning_style reasoning;
+    bool max_includes_reasoning;
+    bool may_continue;        /* keeps what a continuation needs; only feeds of one choice */
+    bool usage_expected;      /* the site will tell its usage: our own count is only kept
+                                 roughly, for when it does not; see token_counter_sample */
+    bool one_call;            /* with `tools`: the answer ends behind the first */
+    bool hold;                /* text and reasoning wait until answer_feed_release, or until a
+                                 call, which is an answer that nobody asks for again */
     const struct span *stops; /* for sites that do not heed `stop`: the text ends before the first
                                  of these; must outlive the answer */
     size_t n_stops;           /* 0 = the site heeds them, or there are none */
     int64_t max_tokens;       /* likewise, of each choice; 0 = no limit */
-    bool max_includes_reasoning;
-    bool may_continue;             /* keeps what a continuation needs; only feeds of one choice */
     const struct tool_list *tools; /* whose calls stand in the text (gateway/answer_tools.h); NULL =
                                       the site has tools, or none are wanted; outlives the answer */
     struct structured_rules structure; /* the text is to be JSON; no wish = it is not */
-    bool usage_expected;               /* the site will tell its usage: our own count is only kept
-                                          roughly, for when it does not; see token_counter_sample */
-    bool one_call;                     /* with them: the answer ends behind the first */
-    bool hold;                      /* text and reasoning wait until answer_feed_release, or until a
-                                       call, which is an answer that nobody asks for again */
     struct conversation_told *told; /* hears the text that the client gets; NULL = nobody does; only
                                        feeds of one choice */
 };
@@ -83,32 +83,42 @@ struct held_extra {
     struct span members;
 };
 
+/* What the site told of its usage. */
+struct answer_told {
+    struct delta_usage usage; /* raw is in `text` */
+    char *text;               /* room, in the arena */
+    size_t room;
+};
+
+/* The usage of runs before the present one. */
+struct answer_past {
+    struct usage_counts usage;
+    enum count_origin prompt_origin, completion_origin;
+};
+
+/* One for each run that streams: what only some need is made when they do, in the arena. */
 struct answer_feed {
     struct delta_sink sink; /* for the adapter */
     struct answer *answer;
     struct answer_feed *next;
-    const struct turn *turn;
-    int first, n; /* choices [first, first + n) of the answer */
+    const struct turn *turn;  /* NULL: it is gone */
+    int64_t prompt_estimated; /* of one that is gone */
+    int first, n;             /* choices [first, first + n) of the answer */
     struct answer_rules rules;
     bool committed, has_text;
-    bool torn; /* a call of the text has no whole arguments: the answer is cut there */
+    bool torn;        /* a call of the text has no whole arguments: the answer is cut there */
+    bool continued;   /* the present run goes on where another one stopped */
+    bool other;       /* see struct answer_run_state */
+    bool extra_waits; /* members of a delta without anything beside them */
+    bool has_usage;   /* the present run has: `told` is there */
     struct answer_hold hold;
-    bool has_past;      /* former runs count in the usage */
-    bool continued;     /* the present run goes on where another one stopped */
-    bool other;         /* see struct answer_run_state */
     struct span remark; /* members for the answer's top, at its end; "" = none */
-    bool extra_waits;   /* members of a delta without anything beside them */
     struct held_extra *extras, **last_extra; /* until the run is committed */
-    bool has_usage;
-    struct delta_usage usage; /* as the site told it; raw is in usage_text */
-    char *usage_text;         /* room, in the arena */
-    size_t usage_room;
+    struct answer_told *told;
+    struct answer_past *past;   /* NULL: no former run counts in the usage */
     struct citation *citations; /* of the first choice, until its finish */
     size_t n_citations, cap_citations;
-    /* usage of the runs before the present one, and what we had counted when it began */
-    struct usage_counts past;
-    enum count_origin past_prompt_origin, past_completion_origin;
-    int64_t counted_text, counted_reasoning;
+    int64_t counted_text, counted_reasoning; /* what we had counted when the present run began */
 };
 
 /* In place. The writer belongs to the answer from now on; arena, `tokens` and id outlive it. */
@@ -142,7 +152,7 @@ void answer_feed_held_text(const struct answer_feed *, struct buffer *out);
 const struct structured_verdict *answer_feed_verdict(const struct answer_feed *, int choice);
 /* Held back: this text instead of the first choice's, and what it is worth. */
 void answer_feed_replace(struct answer_feed *, struct span text, const struct structured_verdict *);
-/* The run is to be forgotten, but its tokens count. */
+/* The run is to be forgotten, or gone on with, but its tokens count. */
 void answer_feed_count_run(struct answer_feed *);
 /* It goes out. 0, or -1. */
 int answer_feed_release(struct answer_feed *);
@@ -153,6 +163,9 @@ bool answer_has_choice(const struct answer *, int choice);
 /* A stop text was met or the limit reached in each of its choices: nothing more is wanted of the
  * site. */
 bool answer_feed_is_cut(const struct answer_feed *);
+/* The feed's turn goes. Should the prompt have to be counted after all, it is what an estimate made
+ * now says. */
+void answer_feed_forget_turn(struct answer_feed *);
 /* Has the site told the tokens of its answer? */
 bool answer_feed_told_usage(const struct answer_feed *);
 /* All choices that got something have their finish_reason, and there is one. */

@@ -14,10 +14,33 @@ void choice_free(struct answer_choice *c)
         answer_tools_free(c->tools);
     if (c->structure)
         answer_structure_free(c->structure);
-    if (c->stopping)
-        stop_filter_free(&c->stop);
+    if (c->stop)
+        stop_filter_free(c->stop);
+    if (c->reasoning)
+        token_counter_free(c->reasoning);
     token_counter_free(&c->text);
-    token_counter_free(&c->reasoning);
+}
+
+static void begin_counter(const struct answer_choice *c, struct token_counter *counter)
+{
+    token_counter_init(counter, c->feed->answer->tokens);
+    if (c->feed->rules.usage_expected)
+        token_counter_sample(counter);
+}
+
+struct token_counter *choice_reasoning_counter(struct answer_choice *c)
+{
+    if (c->reasoning)
+        return c->reasoning;
+    c->reasoning = arena_alloc(c->feed->answer->arena, sizeof *c->reasoning);
+    if (c->reasoning)
+        begin_counter(c, c->reasoning);
+    return c->reasoning;
+}
+
+int64_t choice_reasoning_tokens(const struct answer_choice *c)
+{
+    return c->reasoning ? token_counter_total(c->reasoning) : 0;
 }
 
 /* Without the memory the answer goes on, and ends where it ends. */
@@ -43,6 +66,15 @@ static int prepare_tools(struct answer_choice *c)
     return 0;
 }
 
+static int prepare_stop(struct answer_choice *c)
+{
+    c->stop = arena_alloc(c->feed->answer->arena, sizeof *c->stop);
+    if (!c->stop)
+        return -1;
+    stop_filter_init(c->stop, c->feed->rules.stops, c->feed->rules.n_stops);
+    return 0;
+}
+
 static int prepare_structure(struct answer_choice *c)
 {
     struct answer_feed *f = c->feed;
@@ -62,19 +94,13 @@ int choice_prepare(struct answer_choice *c, struct answer_feed *feed, int index)
         .feed = feed,
         .index = index,
         .splitting = rules->reasoning != REASONING_UNTOUCHED,
-        .stopping = rules->n_stops > 0,
     };
-    if (c->stopping)
-        stop_filter_init(&c->stop, rules->stops, rules->n_stops);
-    token_counter_init(&c->text, feed->answer->tokens);
-    token_counter_init(&c->reasoning, feed->answer->tokens);
-    if (rules->usage_expected) {
-        token_counter_sample(&c->text);
-        token_counter_sample(&c->reasoning);
-    }
+    begin_counter(c, &c->text);
     if (rules->may_continue)
         prepare_continuing(c);
-    return rules->tools && prepare_tools(c) ? -1 : prepare_structure(c);
+    if ((rules->n_stops && prepare_stop(c)) || (rules->tools && prepare_tools(c)))
+        return -1;
+    return prepare_structure(c);
 }
 
 /* Room for the choice and those before it. 0, or -1 when memory is short. */
@@ -106,7 +132,7 @@ struct answer_choice *choice_of(struct answer_feed *f, int choice)
         if (*c && choice_prepare(*c, f, index))
             return NULL;
     }
-    bool whole =
-        *c && (!f->rules.tools || (*c)->tools) && (!f->rules.structure.wish || (*c)->structure);
+    bool whole = *c && (!f->rules.n_stops || (*c)->stop) && (!f->rules.tools || (*c)->tools) &&
+                 (!f->rules.structure.wish || (*c)->structure);
     return whole ? *c : NULL;
 }

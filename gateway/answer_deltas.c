@@ -80,19 +80,24 @@ static int keep_citation(struct answer_feed *f, const struct delta *d)
 /* Some sites tell their usage with every chunk: the room for it is kept. */
 static int keep_usage(struct answer_feed *f, const struct delta_usage *u)
 {
+    struct arena *arena = f->answer->arena;
     struct span raw = u->raw;
+    struct answer_told *told = f->told ? f->told : arena_alloc(arena, sizeof *told);
+    if (!told)
+        return -1;
+    f->told = told;
     f->has_usage = true;
-    f->usage = *u;
-    f->usage.raw = span_of(NULL, 0);
-    if (raw.n > f->usage_room) {
-        f->usage_text = arena_alloc(f->answer->arena, 2 * raw.n);
-        f->usage_room = f->usage_text ? 2 * raw.n : 0;
-        if (!f->usage_text)
+    told->usage = *u;
+    told->usage.raw = span_of(NULL, 0);
+    if (raw.n > told->room) {
+        told->text = arena_alloc(arena, 2 * raw.n);
+        told->room = told->text ? 2 * raw.n : 0;
+        if (!told->text)
             return -1;
     }
     if (raw.n) {
-        memcpy(f->usage_text, raw.p, raw.n);
-        f->usage.raw = span_of(f->usage_text, raw.n);
+        memcpy(told->text, raw.p, raw.n);
+        told->usage.raw = span_of(told->text, raw.n);
     }
     return 0;
 }
@@ -110,7 +115,7 @@ static int hold_extra(struct answer_feed *f, const struct delta *d)
     struct held_extra *h = arena_alloc(arena, sizeof *h);
     if (!h)
         return -1;
-    *h = (struct held_extra){NULL, d->place, f->first + d->choice, arena_dup(arena, d->text)};
+    *h = (struct held_extra){NULL, d->place, f->first + d->choice, arena_text(arena, d->text)};
     *(f->extras ? f->last_extra : &f->extras) = h;
     f->last_extra = &h->next;
     return h->members.p ? 0 : -1;

@@ -53,7 +53,7 @@ bool answer_feed_is_cut(const struct answer_feed *f)
 
 bool answer_feed_told_usage(const struct answer_feed *f)
 {
-    return f->has_usage && f->usage.completion >= 0;
+    return f->has_usage && f->told->usage.completion >= 0;
 }
 
 bool answer_feed_is_finished(const struct answer_feed *f)
@@ -91,7 +91,7 @@ bool answer_feed_is_held(const struct answer_feed *f)
         return false;
     for (int i = f->first; i < f->first + f->n; i++) {
         const struct answer_choice *c = choice_at(f->answer, i);
-        if (c && (c->cut || !span_eq(c->held.reason, SPAN("stop"))))
+        if (c && (c->cut || !c->held || !span_eq(c->held->reason, SPAN("stop"))))
             return false;
     }
     return true;

@@ -18,7 +18,7 @@ int choice_pass_straight(struct answer_choice *c, bool reasoning, struct span te
     struct answer_writer *w = choice_writer(c);
     if (!text.n)
         return 0;
-    if (token_counter_add(reasoning ? &c->reasoning : &c->text, text))
+    if (token_counter_add(reasoning ? c->reasoning : &c->text, text))
         return -1;
     return choice_written(c, reasoning ? w->ops->reasoning(w, c->index, text)
                                        : w->ops->text(w, c->index, text))
@@ -37,14 +37,14 @@ static bool is_unruled(const struct answer_choice *c)
 static bool text_is_straight(const struct answer_choice *c)
 {
     bool splits = c->splitting && c->splitter.state != THINK_OVER;
-    return is_unruled(c) && !splits && !c->in_think && !c->stopping && !c->structure &&
+    return is_unruled(c) && !splits && !c->in_think && !c->stop && !c->structure &&
            !c->feed->rules.told;
 }
 
 static bool reasoning_is_straight(const struct answer_choice *c)
 {
     enum reasoning_style style = c->feed->rules.reasoning;
-    return is_unruled(c) && !c->splitting &&
+    return is_unruled(c) && !c->splitting && c->reasoning &&
            (style == REASONING_FIELD || style == REASONING_UNTOUCHED);
 }
 
@@ -55,11 +55,13 @@ static int limit_text(struct answer_choice *c, struct token_counter *counter, st
                       bool *over)
 {
     const struct answer_rules *rules = &c->feed->rules;
-    struct token_counter *other = counter == &c->text ? &c->reasoning : &c->text;
+    bool reasoning = counter != &c->text;
+    int64_t used = 0;
     *over = false;
-    if (!rules->max_tokens || (counter == &c->reasoning && !rules->max_includes_reasoning))
+    if (!rules->max_tokens || (reasoning && !rules->max_includes_reasoning))
         return token_counter_add(counter, *text);
-    int64_t used = rules->max_includes_reasoning ? token_counter_total(other) : 0;
+    if (rules->max_includes_reasoning)
+        used = reasoning ? token_counter_total(&c->text) : choice_reasoning_tokens(c);
     ptrdiff_t n = token_counter_take(counter, *text, rules->max_tokens - used);
     if (n < 0)
         return -1;
@@ -92,13 +94,13 @@ static int limited_text(struct answer_choice *c, struct span text)
 static int stopped_text(struct answer_choice *c, struct span text)
 {
     struct span out;
-    if (!c->stopping)
+    if (!c->stop)
         return limited_text(c, text);
-    if (stop_filter_pass(&c->stop, text, &out) || limited_text(c, out))
+    if (stop_filter_pass(c->stop, text, &out) || limited_text(c, out))
         return -1;
-    if (!c->stop.stopped)
+    if (!c->stop->stopped)
         return 0;
-    return choice_cut(c, &(struct finish_note){.reason = SPAN("stop"), .stop = c->stop.met});
+    return choice_cut(c, &(struct finish_note){.reason = SPAN("stop"), .stop = c->stop->met});
 }
 
 /* Behind a made-up result, or behind the one call that is wanted, nothing is. */
@@ -127,9 +129,12 @@ static int joined_text(struct answer_choice *c, struct span text)
 int choice_pass_reasoning(struct answer_choice *c, struct span text)
 {
     bool over;
+    struct token_counter *counter = choice_reasoning_counter(c);
+    if (!counter)
+        return -1;
     if (c->feed->continued) /* the client has had its thoughts */
-        return token_counter_add(&c->reasoning, text);
-    if (limit_text(c, &c->reasoning, &text, &over))
+        return token_counter_add(counter, text);
+    if (limit_text(c, counter, &text, &over))
         return -1;
     if (text.n && c->feed->rules.reasoning == REASONING_THINK) {
         if ((!c->in_think && choice_write_text(c, SPAN("<think>\n"))) || choice_write_text(c, text))
@@ -189,7 +194,7 @@ int choice_pass_held(struct answer_choice *c)
         return -1;
     if (put_held_at_seam(c, text_joiner_end) || put_held_of_call(c))
         return -1;
-    struct span rest = c->stopping && !c->finished ? stop_filter_end(&c->stop) : span_of("", 0);
+    struct span rest = c->stop && !c->finished ? stop_filter_end(c->stop) : span_of("", 0);
     return limited_text(c, rest);
 }
 
@@ -223,7 +228,7 @@ int choice_tool_text(void *owner, struct span text)
 int choice_tool_begin(void *owner, int call, struct span name)
 {
     struct answer_choice *c = owner;
-    struct span rest = c->stopping && !c->finished ? stop_filter_end(&c->stop) : span_of("", 0);
+    struct span rest = c->stop && !c->finished ? stop_filter_end(c->stop) : span_of("", 0);
     if (!c->finished && limited_text(c, rest))
         return -1;
     return choice_begin_call(c, &(struct delta){.index = call, .name = name});

@@ -30,21 +30,22 @@ struct answer_choice {
     struct answer_feed *feed;
     int index;
     bool finished, cut;
-    bool finish_held;        /* as long as the run may still be tried again */
-    struct finish_note held; /* in the arena */
-    bool in_think;           /* inside our own <think> (REASONING_THINK) */
+    bool finish_held; /* as long as the run may still be tried again */
+    bool in_think;    /* inside our own <think> (REASONING_THINK) */
     /* Nothing is asked for that would change a piece, hold it or end the answer at it: text, or
      * reasoning, goes straight to the writer. Found out behind each piece that took the long way;
      * whatever ends it clears it. */
     bool text_is_straight, reasoning_is_straight;
     bool splitting;
     struct think_splitter splitter;
-    struct answer_tools *tools;         /* in the arena; NULL: calls are no text */
-    struct answer_structure *structure; /* in the arena; NULL: the text need not be JSON */
-    bool stopping;
-    struct stop_filter stop; /* initialised while stopping */
-    struct token_counter text, reasoning;
-    struct answer_continuing *continuing; /* in the arena; NULL: it is not continued */
+    struct token_counter text;
+    /* In the arena; NULL: */
+    struct token_counter *reasoning;      /* there was none */
+    struct finish_note *held;             /* no finish reason was held back */
+    struct answer_tools *tools;           /* calls are no text */
+    struct answer_structure *structure;   /* the text need not be JSON */
+    struct stop_filter *stop;             /* nothing stops it */
+    struct answer_continuing *continuing; /* it is not continued */
 };
 
 /* ---- choices (answer_choice.c) ---- */
@@ -63,6 +64,9 @@ struct answer_choice *choice_of(struct answer_feed *, int choice);
 /* In place. 0, or -1 when memory is short: then there is a choice all the same, to be freed. */
 int choice_prepare(struct answer_choice *, struct answer_feed *, int index);
 void choice_free(struct answer_choice *);
+/* The counter of its reasoning, made with the first piece; NULL when memory is short. */
+struct token_counter *choice_reasoning_counter(struct answer_choice *);
+int64_t choice_reasoning_tokens(const struct answer_choice *);
 
 /* ---- out (answer_out.c) ---- */
 
@@ -124,8 +128,6 @@ int feed_put_text(void *owner, enum delta_kind, int choice, struct span text);
 int64_t usage_clamp(int64_t n);
 /* What we can tell ourselves of the present run's completion, `*reasoning` of it in thoughts. */
 int64_t feed_count_own(const struct answer_feed *, int64_t *reasoning, enum count_origin *);
-/* The present run's are added to those of the runs before it. */
-void feed_add_to_past(struct answer_feed *);
 /* Into the answer: `usage` and where it comes from. */
 void answer_settle_usage(struct answer *);
 

@@ -141,11 +141,15 @@ int choice_write_finish(struct answer_choice *c, const struct finish_note *note)
 static int hold_finish(struct answer_choice *c, const struct finish_note *note)
 {
     struct arena *arena = c->feed->answer->arena;
-    c->held = (struct finish_note){arena_dup(arena, note->reason), arena_dup(arena, note->native),
-                                   arena_dup(arena, note->stop)};
+    struct finish_note *held = arena_alloc(arena, sizeof *held);
+    if (!held)
+        return -1;
+    *held = (struct finish_note){arena_dup(arena, note->reason), arena_dup(arena, note->native),
+                                 arena_dup(arena, note->stop)};
+    c->held = held;
     c->finished = c->finish_held = true;
     c->text_is_straight = c->reasoning_is_straight = false;
-    return c->held.reason.p && c->held.native.p && c->held.stop.p ? 0 : -1;
+    return held->reason.p && held->native.p && held->stop.p ? 0 : -1;
 }
 
 int choice_finish(struct answer_choice *c, const struct finish_note *note)

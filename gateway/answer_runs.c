@@ -17,18 +17,19 @@ int answer_feed_run_over(struct answer_feed *f, struct answer_run_state *state)
     struct text_joiner *j = &c->continuing->joiner;
     if (!c->finished && f->committed && choice_pass_run_over(c))
         return -1;
-    bool told = f->has_usage && f->usage.completion >= 0;
+    bool told = answer_feed_told_usage(f);
     int64_t counted = feed_count_own(f, &reasoning, &origin);
     *state = (struct answer_run_state){
         .text = buffer_span(&j->text),
-        .finish = c->finished ? c->held.reason : span_of("", 0),
+        .finish = c->finished && c->held ? c->held->reason : span_of("", 0),
         .whole = !j->text.error,
         .is_new = text_joiner_has_new(j),
-        .thoughts = token_counter_total(&c->reasoning) > 0,
+        .thoughts = choice_reasoning_tokens(c) > 0,
         .other = f->other,
         .cut = c->cut,
         .started_over = j->started_over,
-        .tokens = f->past.completion + (told ? usage_clamp(f->usage.completion) : counted),
+        .tokens = (f->past ? f->past->usage.completion : 0) +
+                  (told ? usage_clamp(f->told->usage.completion) : counted),
         .tokens_told = told,
     };
     return 0;
@@ -38,9 +39,9 @@ void answer_feed_set_aside(struct answer_feed *f)
 {
     struct answer_choice *c = choice_at(f->answer, f->first);
     assert(c && c->continuing);
-    if (c->finished) {
+    if (c->finished && c->held) {
         c->continuing->had_finish = true;
-        c->continuing->finish = c->held;
+        c->continuing->finish = *c->held;
     }
     c->finished = c->finish_held = false;
 }
@@ -49,9 +50,9 @@ void answer_feed_continue(struct answer_feed *f, const struct turn *turn)
 {
     struct answer_choice *c = choice_at(f->answer, f->first);
     assert(c && c->continuing);
-    feed_add_to_past(f);
+    answer_feed_count_run(f);
     f->counted_text = token_counter_total(&c->text);
-    f->counted_reasoning = token_counter_total(&c->reasoning);
+    f->counted_reasoning = choice_reasoning_tokens(c);
     f->has_usage = f->extra_waits = false;
     f->continued = true;
     f->turn = turn;
@@ -67,7 +68,7 @@ bool answer_feed_give_up(struct answer_feed *f)
     const struct finish_note *finish = &c->continuing->finish;
     if (!span_eq(finish->reason, SPAN("length")) && c->continuing->joiner.text.n)
         return false;
-    c->held = *finish;
+    c->held = &c->continuing->finish;
     c->finished = c->finish_held = true;
     return true;
 }

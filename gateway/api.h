@@ -60,6 +60,7 @@ struct api {
     bool relays;           /* answers are bytes of the site's type, not text of ours */
     bool parses_again;     /* nothing of the head but HTTP_KEPT_HEADERS goes into the turns, and the
                               same body gives the same turns: a request that waits need not keep them */
+    bool writes_with_turns; /* its writers look at the prompts until the end */
     /* 0, or -1 with fail; prompts->n > 0 then as well if anything was understood. */
     int (*parse)(const struct api_request *, struct json_parser *, struct arena *, struct prompts *,
                  struct fail *);

@@ -178,6 +178,7 @@ const struct api api_completions = {
     .id_prefix = "cmpl-",
     .dialect = DIALECT_OPENAI,
     .parses_again = true,
+    .writes_with_turns = true,
     .parse = parse,
     .stream_writer = text_stream_writer,
     .whole_writer = text_whole_writer,

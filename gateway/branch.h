@@ -97,6 +97,10 @@ void branches_stop_tidying(struct exchange *);
 void branch_go_on(struct branch *);
 /* If it waits for a busy account: the time that it is willing to wait begins again. */
 void branch_wait_anew(struct branch *);
+/* Content has come: is it certain that nobody looks at its turn again, but to count its tokens
+ * where the site does not tell? Then the turn may go. */
+bool branch_is_done_with_turn(const struct branch *);
+void branch_forget_turn(struct branch *);
 /* The client does not take more, or takes more again. */
 void branch_pause(struct branch *);
 void branch_resume(struct branch *);

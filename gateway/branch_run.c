@@ -167,6 +167,20 @@ int branch_begin_run(struct branch *b)
     return 0;
 }
 
+bool branch_is_done_with_turn(const struct branch *b)
+{
+    const struct branch_work *work = b->work;
+    return work && work->feed.rules.usage_expected && !work->feed.rules.hold &&
+           !work->feed.rules.structure.wish && !work->capture && !b->again && !b->structure &&
+           !b->continuing && !b->reuse && b->adapter && b->adapter->is_done_with_turn;
+}
+
+void branch_forget_turn(struct branch *b)
+{
+    answer_feed_forget_turn(&b->work->feed);
+    b->work->run.turn = NULL;
+}
+
 void branch_end_capture(struct branch *b, const struct fail *fail)
 {
     struct capture *capture = b->work ? b->work->capture : NULL;

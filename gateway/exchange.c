@@ -179,9 +179,9 @@ static void send_stream_head(struct exchange *e)
         struct span type = e->answer ? e->answer->content_type : SPAN("");
         reply_header(&h, "Content-Type", type.n ? type : SPAN("application/octet-stream"));
     } else {
-        reply_header(&h, "Content-Type", SPAN("text/event-stream; charset=utf-8"));
-        reply_header(&h, "Cache-Control", SPAN("no-cache, no-transform"));
-        reply_header(&h, "X-Accel-Buffering", SPAN("no"));
+        reply_lines(&h, SPAN("Content-Type: text/event-stream; charset=utf-8\r\n"
+                             "Cache-Control: no-cache, no-transform\r\n"
+                             "X-Accel-Buffering: no\r\n"));
     }
     http_answer_start(e->http, 200, h.list, h.n, -1);
     e->head_sent = true;
@@ -216,14 +216,6 @@ int exchange_fail_writing(const struct exchange *e, struct fail *fail)
     return fail_param(fail, FAIL_UNSUPPORTED, "stream",
                       "the answer is larger than %d MiB; ask for it with \"stream\": true",
                       ANSWER_LIMIT / 1024 / 1024);
-}
-
-void exchange_note_first_delta(struct exchange *e)
-{
-    if (!e->first_delta_ms && is_committed(e)) {
-        e->first_delta_ms = exchange_now_ms(e);
-        exchange_arm_timer(e);
-    }
 }
 
 /* ---- the steps ---- */
@@ -417,19 +409,36 @@ static int make_branches(struct exchange *e)
     return 0;
 }
 
-void exchange_park(struct exchange *e)
+static void drop_turns(struct exchange *e)
 {
-    if (e->parked || e->answer || e->pictures || !e->api->parses_again || e->n_branches != 1 ||
-        e->prompts->n != 1 || http_exchange_body(e->http).n > PARKED_BODY_MAX)
-        return;
-    e->parked = true;
     e->prompts = NULL;
     e->target_turns = NULL;
     e->emulated_turns = NULL;
     e->structured_turns = NULL;
     e->branches->asked = e->branches->turn = NULL;
     arena_free(&e->parsed);
+}
+
+void exchange_park(struct exchange *e)
+{
+    if (e->parked || e->answer || e->pictures || !e->api->parses_again || e->n_branches != 1 ||
+        e->prompts->n != 1 || http_exchange_body(e->http).n > PARKED_BODY_MAX)
+        return;
+    e->parked = true;
+    drop_turns(e);
     http_exchange_pack_body(e->http);
+}
+
+/* A stream that has begun may last long, and its prompt may be: what nobody looks at any more goes
+ * with the first piece of the answer. */
+static void drop_answered(struct exchange *e)
+{
+    if (!e->stream || !e->http || e->api->state || e->api->writes_with_turns || e->pictures ||
+        e->n_branches != 1 || e->prompts->turns->n != 1 || !branch_is_done_with_turn(e->branches))
+        return;
+    branch_forget_turn(e->branches);
+    drop_turns(e);
+    http_exchange_drop_body(e->http);
 }
 
 int exchange_unpark(struct exchange *e)
@@ -448,6 +457,15 @@ int exchange_unpark(struct exchange *e)
     e->parked = false;
     e->branches->asked = e->prompts->turns;
     return 0;
+}
+
+void exchange_note_first_delta(struct exchange *e)
+{
+    if (!e->first_delta_ms && is_committed(e)) {
+        e->first_delta_ms = exchange_now_ms(e);
+        exchange_arm_timer(e);
+        drop_answered(e);
+    }
 }
 
 int exchange_begin_answer(struct exchange *e)
@@ -598,7 +616,7 @@ static enum exchange_step look_at_branches(struct exchange *e)
     }
     if (over < e->n_branches)
         return STEP_WAIT;
-    int missing = e->prompts->turns->n > 1 ? ask_for_missing(e) : 0;
+    int missing = e->prompts && e->prompts->turns->n > 1 ? ask_for_missing(e) : 0;
     if (missing > 0)
         return STEP_RUN;
     e->end = missing ? END_FAILED : END_COMPLETE;
@@ -773,7 +791,7 @@ static void send_whole(struct exchange *e, struct span body)
     struct reply_headers h;
     struct limit_headers text;
     begin_headers(e, &h, &text);
-    reply_header(&h, "Content-Type", SPAN("application/json"));
+    reply_lines(&h, SPAN("Content-Type: application/json\r\n"));
     answer_whole(e, &h, 200, body);
 }
 

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "gateway/http_plain_head.h"
+#include "gateway/http_token.h"
 
 enum {
     HTTP_HEADERS_USUAL = 16, /* room for these at first */

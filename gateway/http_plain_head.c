@@ -4,63 +4,9 @@
 #include "gateway/http_plain_head.h"
 
 #include "gateway/http_client.h"
+#include "gateway/http_token.h"
 
 enum { LENGTH_DIGITS_MAX = 15 };
-
-/* ---- names ---- */
-
-/* RFC 9110's tchar: !#$%&'*+-.^_`|~, digits and letters, a bit for each. */
-static bool is_token_char(unsigned char c)
-{
-    static const uint64_t tokens[2] = {0x03ff6cfa00000000, 0x57ffffffc7fffffe};
-    return c < 128 && (tokens[c >> 6] >> (c & 63) & 1);
-}
-
-/* Are eight bytes all letters or hyphens, as most names of headers are? */
-static bool are_plain(uint64_t w)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones << 7;
-    uint64_t lower = w | ones * 0x20, other = w ^ ones * '-';
-    uint64_t letter = (lower + ones * (0x80 - 'a')) & ~(lower + ones * (0x7F - 'z'));
-    uint64_t hyphen = ~((other & ~tops) + ~tops);
-    return (w & tops) == 0 && ((letter | hyphen) & tops) == tops;
-}
-
-static uint64_t word_at(const char *p, const char *q)
-{
-    uint32_t halves[2];
-    uint64_t w;
-    memcpy(&halves[0], p, 4);
-    memcpy(&halves[1], q, 4);
-    memcpy(&w, halves, sizeof w);
-    return w;
-}
-
-/* Short ones, and the ends of long ones, are looked at twice in part. */
-static bool is_plain_name(struct span s)
-{
-    const char *end = s.p + s.n;
-    if (s.n < 8)
-        return s.n >= 4 && are_plain(word_at(s.p, end - 4));
-    for (size_t i = 0; i + 8 <= s.n; i += 8) {
-        if (!are_plain(word_at(s.p + i, s.p + i + 4)))
-            return false;
-    }
-    return are_plain(word_at(end - 8, end - 4));
-}
-
-bool http_is_token(struct span s)
-{
-    if (is_plain_name(s))
-        return true;
-    for (size_t i = 0; i < s.n; i++) {
-        if (!is_token_char((unsigned char)s.p[i]))
-            return false;
-    }
-    return s.n > 0;
-}
-
-/* ---- lines ---- */
 
 /* The next line, without its end; false when there is none. */
 static bool take_line(struct span *rest, struct span *line)

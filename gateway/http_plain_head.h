@@ -24,7 +24,5 @@ struct http_plain_head {
  * when it is not plain, not all there, or has more than `cap` headers. */
 bool http_plain_head_read(struct span input, struct header *headers, size_t cap,
                           struct http_plain_head *);
-/* RFC 9110: may it be the name of a header? */
-bool http_is_token(struct span);
 
 #endif

@@ -11,7 +11,7 @@ enum {
      * tells its usage nobody asks for the count. */
     FIRST_PORTION = 2048,
     PORTION = 512,
-    SAMPLE = 1024,
+    SAMPLE = 256,
     AT_ONCE_MAX = 1 << 20,
     REST_MAX = 1 << 25, /* more than the largest frame of a site and the portions */
     ESTIMATE_UNIT = 20, /* an estimate is kept in twentieths of a token */
@@ -56,9 +56,20 @@ static unsigned weight(unsigned char c)
 
 static uint64_t estimate(struct span text)
 {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < text.n; i++)
-        sum += weight((unsigned char)text.p[i]);
+    const uint64_t high = UINT64_C(0x8080808080808080);
+    uint64_t sum = 0, word;
+    while (text.n) {
+        size_t n = text.n < sizeof word ? text.n : sizeof word;
+        word = high;
+        memcpy(&word, text.p, n);
+        if (n == sizeof word && !(word & high)) { /* ASCII, as most is */
+            sum += sizeof word * weight(0);
+        } else {
+            for (size_t i = 0; i < n; i++)
+                sum += weight((unsigned char)text.p[i]);
+        }
+        text = span_from(text, n);
+    }
     return sum;
 }
 

@@ -15,6 +15,8 @@
 
 enum channel { CHANNEL_TEXT, CHANNEL_REASONING, CHANNEL_REFUSAL, CHANNEL_ARGUMENTS, CHANNELS };
 
+enum { HEAD_ROOM = 144 }; /* behind the model: a short extra, and what opens a piece */
+
 /* Text in the arena that is written again and again: its room is kept and doubles when short. */
 struct room {
     char *p;
@@ -30,10 +32,10 @@ struct choice_state {
 
 struct chunk_emitter {
     struct arena *arena;
-    struct room head;  /* `data: {"id":…,"choices":[`: fixed, top-level extras, `,"choices":[` */
-    struct span fixed; /* id … model */
-    size_t top_n;      /* the extras' length in head */
-    size_t opening_n;  /* head, and behind it what opens a piece; 0 = it is not there */
+    struct room head; /* `data: {"id":…,"choices":[`: id … model, top-level extras, the rest */
+    size_t fixed_n;   /* of head, up to the model: stays as it is */
+    size_t top_n;     /* the extras' length in head */
+    size_t opening_n; /* head, and behind it what opens a piece; 0 = it is not there */
     struct span closing;              /* of such a piece, when nothing stands beside it */
     int opening_choice, opening_call; /* whose pieces they are */
     enum channel opening_channel;
@@ -76,18 +78,18 @@ static struct span room_span(const struct room *r) { return span_of(r->p, r->n);
 /* Where the top-level extras stand in head, without the comma. */
 static struct span top_of(const struct chunk_emitter *e)
 {
-    return e->top_n ? span_of(e->head.p + e->fixed.n + 1, e->top_n) : span_of("", 0);
+    return e->top_n ? span_of(e->head.p + e->fixed_n + 1, e->top_n) : span_of("", 0);
 }
 
 /* Extras are out only when memory is short: the answer goes on without them. */
 static int render_head(struct chunk_emitter *e, struct span top)
 {
     const struct span choices = SPAN(",\"choices\":[");
-    size_t need = e->fixed.n + 1 + top.n + choices.n;
+    size_t need = e->fixed_n + 1 + top.n + choices.n;
     if (need > e->head.n && room_for(e->arena, &e->head, need - e->head.n))
         return -1;
-    e->head.n = e->opening_n = 0;
-    room_put(&e->head, e->fixed);
+    e->head.n = e->fixed_n;
+    e->opening_n = 0;
     if (top.n) {
         room_put(&e->head, SPAN(","));
         room_put(&e->head, top);
@@ -95,6 +97,19 @@ static int render_head(struct chunk_emitter *e, struct span top)
     room_put(&e->head, choices);
     e->top_n = top.n;
     return 0;
+}
+
+/* One block for what head and opening usually need: it is kept as long as the answer lasts. */
+static int begin_head(struct chunk_emitter *e, struct span fixed)
+{
+    struct room *r = &e->head;
+    r->cap = fixed.n + HEAD_ROOM;
+    r->p = arena_alloc(e->arena, r->cap);
+    if (!r->p)
+        return -1;
+    room_put(r, fixed);
+    e->fixed_n = fixed.n;
+    return render_head(e, span_of("", 0));
 }
 
 struct chunk_emitter *chunk_emitter_create(struct arena *arena, struct span id, int64_t created,
@@ -114,8 +129,7 @@ struct chunk_emitter *chunk_emitter_create(struct arena *arena, struct span id, 
     json_member(&w, "object", SPAN("chat.completion.chunk"));
     json_member_int(&w, "created", created);
     json_member(&w, "model", model);
-    e->fixed = arena_text(arena, buffer_span(&text));
-    bool good = !text.error && e->fixed.p && render_head(e, span_of("", 0)) == 0;
+    bool good = !text.error && begin_head(e, buffer_span(&text)) == 0;
     buffer_free(&text);
     return good ? e : NULL;
 }
@@ -269,8 +283,10 @@ static int render_opening(struct chunk_emitter *e, int choice, enum channel chan
     struct room *r = &e->head;
     size_t head_n = r->n;
     e->opening_n = 0;
-    if (room_for(e->arena, r,
-                 index.n + delta.n + keys[channel].n + arguments.n + 2 * sizeof digits))
+    size_t need = index.n + delta.n + keys[channel].n + sizeof digits;
+    if (channel == CHANNEL_ARGUMENTS)
+        need += arguments.n + sizeof digits;
+    if (room_for(e->arena, r, need))
         return -1;
     room_put(r, index);
     room_put(r, digits_of(digits, choice));

@@ -120,14 +120,14 @@ static void repair(struct text_guard *g, struct span s, struct buffer *out)
             }
             if (next == SEQUENCE_TORN && p[i + 3] == 0xED && left < 3) {
                 memcpy(g->held, p + i, 3 + left);
-                g->n_held = (unsigned)(3 + left);
+                g->n_held = (unsigned char)(3 + left);
                 return;
             }
             break;
         }
         case SEQUENCE_TORN:
             memcpy(g->held, p + i, length);
-            g->n_held = (unsigned)length;
+            g->n_held = (unsigned char)length;
             return;
         default: break;
         }

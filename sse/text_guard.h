@@ -15,7 +15,7 @@
 
 struct text_guard {
     unsigned char held[5]; /* a high surrogate and a torn low one at most */
-    unsigned n_held;
+    unsigned char n_held;
 };
 
 /* `*out` is either a part of `piece` or content of `scratch` (cleared here); valid until either
