@@ -38,7 +38,8 @@ static inline bool http_is_token(struct span text)
     size_t n = 0;
     while (text.n - n >= 8 && http_is_plain_word(word_load(text.p + n)))
         n += 8;
-    if (n && http_is_plain_word(word_load(text.p + text.n - 8))) /* the last ones, in part again */
+    if (n && text.n - n < 8 && /* the last ones, in part again */
+        http_is_plain_word(word_load(text.p + text.n - 8)))
         return true;
     return text.n && http_token_run(text) == text.n;
 }
