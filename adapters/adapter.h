@@ -121,7 +121,9 @@ struct turn_run {
     /* For frame_repeats and frame_learn (support.h): forgotten by the engine before each head. NULL
      * = every frame is parsed. */
     struct json_template *shape;
-    struct fail fail;
+    /* What went wrong in the call at hand. The engine's, likewise shared by all runs: empty when
+     * the call begins. */
+    struct fail *fail;
     /* Set by the adapter with a good answer that used the account up: it rests so long after it. */
     int rest_s;
     int64_t now_ms; /* wall clock (Unix, ms), refreshed before each call */

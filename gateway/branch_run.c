@@ -89,7 +89,7 @@ static struct answer_rules rules_for(const struct branch *b)
 }
 
 /* What a run takes of the arena besides, about: ids, names, the writer, what goes to the site. */
-enum { RUN_SMALL = 2048 };
+enum { RUN_SMALL = 1440 };
 
 /* With the first lease: a branch that waits for it costs little. */
 static int prepare_work(struct branch *b)
@@ -145,6 +145,7 @@ int branch_begin_run(struct branch *b)
         .scratch = &e->engine->scratch,
         .out = &b->work->feed.sink,
         .shape = &b->work->shape,
+        .fail = &e->engine->run_fail,
         .now_ms = clock_wall_ms(),
         .random = clock_random,
         .drift = count_drift,
