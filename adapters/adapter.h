@@ -19,6 +19,7 @@
 #include "base/buffer.h"
 #include "base/fail.h"
 #include "base/json.h"
+#include "base/json_shapes.h"
 #include "base/json_template.h"
 #include "sse/frame.h"
 
@@ -121,9 +122,15 @@ struct turn_run {
     /* For frame_repeats and frame_learn (support.h): forgotten by the engine before each head. NULL
      * = every frame is parsed. */
     struct json_template *shape;
+    /* What the site's frames mean that were seen before, whichever stream they were of: for
+     * adapters that can say so of a frame by its bytes alone. Only within on_frame; NULL = nothing
+     * is known and nothing kept. */
+    struct json_shapes *shapes;
     /* What went wrong in the call at hand. The engine's, likewise shared by all runs: empty when
      * the call begins. */
     struct fail *fail;
+    /* Set by the adapter with ADAPTER_COMPLETE: this was all, `next` would only say DONE. */
+    bool over;
     /* Set by the adapter with a good answer that used the account up: it rests so long after it. */
     int rest_s;
     int64_t now_ms; /* wall clock (Unix, ms), refreshed before each call */

@@ -102,8 +102,6 @@ bool anthropic_raw_is(struct span raw, const char *json);
 bool anthropic_is_open(const struct anthropic_body *, const char *key);
 /* `tools` and `tool_choice`. 0, or -1 with run->fail. */
 int anthropic_write_tools(struct anthropic_body *);
-/* `system` is written from the messages before this one. */
-size_t anthropic_first_message(const struct turn *);
 int anthropic_write_system(struct anthropic_body *, struct span instruction);
 int anthropic_write_messages(struct anthropic_body *);
 /* The name under which a tool goes, in the arena. */

@@ -64,7 +64,8 @@ static bool message_counts(const struct anthropic_body *b, const struct message 
     return false;
 }
 
-size_t anthropic_first_message(const struct turn *t)
+/* `system` is written from the messages before this one. */
+static size_t first_message(const struct turn *t)
 {
     size_t i = 0;
     bool same = t->dialect == DIALECT_ANTHROPIC;
@@ -440,7 +441,7 @@ static bool is_prefill(const struct anthropic_body *b, size_t from, size_t to)
 int anthropic_write_messages(struct anthropic_body *b)
 {
     const struct turn *t = b->run->turn;
-    size_t i = anthropic_first_message(t), end = t->n_messages;
+    size_t i = first_message(t), end = t->n_messages;
     bool any = false, prefill = false;
     while (end > i && !message_counts(b, &t->messages[end - 1]))
         end--;
@@ -482,7 +483,7 @@ int anthropic_write_messages(struct anthropic_body *b)
 int anthropic_write_system(struct anthropic_body *b, struct span instruction)
 {
     const struct turn *t = b->run->turn;
-    size_t n = anthropic_first_message(t);
+    size_t n = first_message(t);
     bool any = instruction.n > 0;
     for (size_t i = 0; i < n; i++)
         any |= message_counts(b, &t->messages[i]);

@@ -214,15 +214,6 @@ static void make_room(struct cookie_jar *jar, int64_t now_ms)
     remove_at(jar, i < jar->n ? i : 0);
 }
 
-static struct span put(char **at, struct span s)
-{
-    struct span copy = span_of(*at, s.n);
-    if (s.n)
-        memcpy(*at, s.p, s.n);
-    *at += s.n;
-    return copy;
-}
-
 /* `from` with texts of its own; false when memory is short. */
 static bool cookie_copy(struct cookie *c, const struct cookie *from)
 {
@@ -231,10 +222,10 @@ static bool cookie_copy(struct cookie *c, const struct cookie *from)
     c->bytes = at;
     if (!at)
         return false;
-    c->name = put(&at, from->name);
-    c->value = put(&at, from->value);
-    c->domain = put(&at, from->domain);
-    c->path = put(&at, from->path);
+    c->name = span_put(&at, from->name);
+    c->value = span_put(&at, from->value);
+    c->domain = span_put(&at, from->domain);
+    c->path = span_put(&at, from->path);
     for (size_t i = 0; i < c->domain.n; i++)
         ((char *)(uintptr_t)c->domain.p)[i] = lower(c->domain.p[i]);
     return true;

@@ -96,12 +96,21 @@ static enum adapter_verdict on_head(struct turn_run *run, const struct site_head
     return delta_head(run->out, head->content_type) ? ADAPTER_FAIL : ADAPTER_GO_ON;
 }
 
+/* There is but one answer. */
+static enum adapter_verdict judge(struct turn_run *run, const struct openai *o,
+                                  enum adapter_verdict verdict)
+{
+    verdict = openai_relay_verdict(run, o->wire.status, verdict);
+    run->over = verdict == ADAPTER_COMPLETE;
+    return verdict;
+}
+
 static enum adapter_verdict on_frame(struct turn_run *run, const struct frame *frame)
 {
     struct openai *o = run->state;
     if (o->relaying)
         return delta_bytes(run->out, frame->data) ? ADAPTER_FAIL : ADAPTER_GO_ON;
-    return openai_relay_verdict(run, o->wire.status, openai_wire_frame(run, &o->wire, frame));
+    return judge(run, o, openai_wire_frame(run, &o->wire, frame));
 }
 
 static enum adapter_verdict on_end(struct turn_run *run, enum stream_end end)
@@ -109,7 +118,7 @@ static enum adapter_verdict on_end(struct turn_run *run, enum stream_end end)
     struct openai *o = run->state;
     if (o->relaying)
         return end == END_CLEAN ? ADAPTER_COMPLETE : fail_broke_off(run);
-    return openai_relay_verdict(run, o->wire.status, openai_wire_end(run, &o->wire, end));
+    return judge(run, o, openai_wire_end(run, &o->wire, end));
 }
 
 /* ---- models ---- */

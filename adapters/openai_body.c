@@ -46,7 +46,7 @@ struct span openai_raw_string(struct turn_run *run, struct span text)
     return finished(&b);
 }
 
-struct span openai_raw_number(struct turn_run *run, const struct option_value *v)
+static struct span raw_number(struct turn_run *run, const struct option_value *v)
 {
     struct buffer b;
     if (!arena_buffer(run, &b, 400))
@@ -103,7 +103,7 @@ int openai_defaults(struct turn_run *run, struct body_edit *edits)
         if (!v || (strcmp(defaults[i].key, "max_tokens") == 0 &&
                    json_raw_get(run->turn->raw, "max_completion_tokens").p))
             continue;
-        struct span value = openai_raw_number(run, v);
+        struct span value = raw_number(run, v);
         if (!value.p)
             return fail_memory(run->fail);
         edits[n++] =

@@ -10,6 +10,7 @@
  */
 #include "adapters/openai_wire.h"
 
+#include "adapters/openai_shape.h"
 #include "adapters/support.h"
 #include "base/json_write.h"
 
@@ -76,6 +77,17 @@ static void other_members(struct buffer *out, struct json object, const struct s
     mend_lone_surrogates(out->p, out->n);
 }
 
+/* Most services repeat them in every chunk. */
+static int put_top(struct turn_run *run, struct openai_wire *w, struct span members)
+{
+    if (members.n == 0 || span_eq(members, buffer_span(&w->top)))
+        return 0;
+    if (!room(run, &w->top, members.n))
+        return fail_memory(run->fail);
+    buffer_append(&w->top, members);
+    return delta_extra(run->out, PLACE_TOP, 0, members);
+}
+
 static int put_others(struct turn_run *run, struct openai_wire *w, enum delta_place place,
                       int choice, struct json object, const struct span *known, size_t n_known)
 {
@@ -90,20 +102,17 @@ static int put_others(struct turn_run *run, struct openai_wire *w, enum delta_pl
     }
     if (out->error) {
         run_drift(run, "members too large to pass on");
+        w->plain.odd = true;
         buffer_clear(out);
     }
     struct span members = buffer_span(out);
-    if (place == PLACE_TOP && members.n && span_eq(members, buffer_span(&w->top)))
-        return 0; /* most services repeat them in every chunk */
-    w->more = true;
-    if (members.n == 0)
-        return 0;
     if (place == PLACE_TOP) {
-        if (!room(run, &w->top, members.n))
-            return fail_memory(run->fail);
-        buffer_append(&w->top, members);
+        int bad = put_top(run, w, members);
+        w->plain.top = members.n ? buffer_span(&w->top) : members;
+        return bad;
     }
-    return delta_extra(run->out, place, choice, members);
+    w->plain.odd = true;
+    return members.n ? delta_extra(run->out, place, choice, members) : 0;
 }
 
 /* ---- text ---- */
@@ -315,7 +324,9 @@ static int keep_usage(struct turn_run *run, struct openai_wire *w, struct json u
     if (u->cached < 0 && !count_of(m.cache_hit, &u->cached))
         count_of(m.cached, &u->cached);
     u->reasoning = detail_of(m.completion_details, "reasoning_tokens");
-    if (!prompt || !completion || u->total < 0)
+    w->plain.usage = prompt && completion && u->total >= 0;
+    w->plain.odd |= !w->plain.usage;
+    if (!w->plain.usage)
         return 0;
     char some[SMALL_PART];
     struct buffer small = {.p = some, .cap = sizeof some, .limit = sizeof some};
@@ -327,6 +338,17 @@ static int keep_usage(struct turn_run *run, struct openai_wire *w, struct json u
         mend_lone_surrogates(w->usage_raw.p, w->usage_raw.n);
         u->raw = buffer_span(&w->usage_raw);
     }
+    return 0;
+}
+
+static int take_usage(struct turn_run *run, struct openai_wire *w, const struct delta_usage *usage)
+{
+    w->has_usage = true;
+    w->usage = *usage;
+    if (!room(run, &w->usage_raw, usage->raw.n))
+        return fail_memory(run->fail);
+    buffer_append(&w->usage_raw, usage->raw);
+    w->usage.raw = buffer_span(&w->usage_raw);
     return 0;
 }
 
@@ -372,13 +394,15 @@ static bool is_nothing(struct json v)
     return json_type(v) <= JSON_NULL || (json_is(v, JSON_ARRAY) && json_size(v) == 0);
 }
 
-/* Which of the two alone has text; NULL = neither, or both, or parts. */
-static const char *lone_text(const char *reasoning_key, struct json reasoning, struct json content)
+/* Which of the two has text, if only one of them does. */
+static void note_text(struct openai_plain *plain, const char *reasoning_key, struct json reasoning,
+                      struct json content)
 {
     bool thinks = json_text(reasoning).n > 0, says = json_text(content).n > 0;
-    if (thinks == says || (json_type(content) > JSON_NULL && !json_is(content, JSON_STRING)))
-        return NULL;
-    return says ? "content" : reasoning_key;
+    plain->odd |=
+        (thinks && says) || (json_type(content) > JSON_NULL && !json_is(content, JSON_STRING));
+    plain->reasoning = thinks;
+    plain->key = says ? "content" : thinks ? reasoning_key : NULL;
 }
 
 /* What a delta or a message holds: one pass to find, then everything in the order in which people
@@ -426,9 +450,9 @@ static int read_message(struct turn_run *run, struct openai_wire *w, int choice,
     struct span no = json_text(refusal);
     if (no.n)
         w->something = true;
-    if (!no.n && is_nothing(annotations) && is_nothing(refs) && is_nothing(calls) &&
-        !json_is(legacy, JSON_OBJECT))
-        w->lone = lone_text(reasoning_key, reasoning, content);
+    w->plain.odd |= no.n || !is_nothing(annotations) || !is_nothing(refs) || !is_nothing(calls) ||
+                    json_is(legacy, JSON_OBJECT);
+    note_text(&w->plain, reasoning_key, reasoning, content);
     if (delta_refusal(run->out, choice, no) || put_annotations(run, choice, annotations) ||
         put_refs(run, w, choice, refs) || openai_put_calls(run, w, choice, calls))
         return -1;
@@ -442,6 +466,7 @@ static int read_choice(struct turn_run *run, struct openai_wire *w, struct json 
     int64_t index = 0;
     if (!json_is(value, JSON_OBJECT)) {
         run_drift(run, "choice that is no object");
+        w->plain.odd = true;
         return 0;
     }
     struct json_iter it = json_each(value);
@@ -465,6 +490,7 @@ static int read_choice(struct turn_run *run, struct openai_wire *w, struct json 
     }
     if (index < 0 || index >= OPENAI_CHOICES_MAX) {
         run_drift(run, "choice index out of range");
+        w->plain.odd = true;
         return 0;
     }
     int choice = (int)index;
@@ -475,11 +501,14 @@ static int read_choice(struct turn_run *run, struct openai_wire *w, struct json 
     /* Some services repeat the whole message beside or instead of the last delta. */
     bool whole = json_is(message, JSON_OBJECT) && !json_is(delta, JSON_OBJECT) &&
                  (w->whole || !openai_marked(&w->texts, choice));
+    w->plain.odd |= w->plain.choice || !is_nothing(refs) || json_is(usage, JSON_OBJECT) ||
+                    (!json_is(delta, JSON_OBJECT) && !(whole && w->whole));
+    w->plain.choice = true;
+    w->plain.number = choice;
+    w->plain.part = whole ? "message" : "delta";
+    w->plain.finish = json_text(finish);
     if (read_message(run, w, choice, whole ? message : delta))
         return -1;
-    w->lone_choice = choice;
-    if (!json_is(delta, JSON_OBJECT) || json_text(finish).n || !is_nothing(refs))
-        w->lone = NULL;
     if (!whole && !json_is(delta, JSON_OBJECT) && put_text(run, w, choice, json_text(text)))
         return -1;
     if (json_is(usage, JSON_OBJECT) && keep_usage(run, w, usage))
@@ -527,8 +556,7 @@ static enum adapter_verdict read_answer(struct turn_run *run, struct openai_wire
     bool others = false;
     struct json_iter it = json_each(root);
     w->part_size = text.n * 4 + 256;
-    w->lone = NULL;
-    w->more = false;
+    w->plain = (struct openai_plain){.odd = false};
     while (json_next(&it)) {
         if (span_eq(it.key, SPAN("choices")))
             choices = it.value;
@@ -543,6 +571,7 @@ static enum adapter_verdict read_answer(struct turn_run *run, struct openai_wire
         return classify_error_object(run, error);
     if (json_is(usage, JSON_OBJECT) && keep_usage(run, w, usage))
         return ADAPTER_FAIL;
+    w->plain.odd |= !json_is(choices, JSON_ARRAY);
     if (!json_is(choices, JSON_ARRAY))
         return w->has_usage && !w->whole ? ADAPTER_GO_ON : read_odd(run, w, root, text);
     if (others && put_others(run, w, PLACE_TOP, 0, root, known_top, KNOWN_TOP))
@@ -577,10 +606,10 @@ enum adapter_verdict openai_wire_head(struct turn_run *run, struct openai_wire *
     if (head->status == 429 && w->retry_after_s <= 0)
         w->retry_after_s = openai_reset_s(head, run->now_ms);
     bool events = site_head_is(head, "text/event-stream");
-    bool json = span_find_nocase(head->content_type, SPAN("json")) >= 0;
     w->good =
         head->status >= 200 && head->status < 300 && !looks_like_html(head->content_type, SPAN(""));
-    w->whole = !events && (json || !run->turn->stream);
+    w->whole =
+        !events && (!run->turn->stream || span_find_nocase(head->content_type, SPAN("json")) >= 0);
     *framing = w->good && !w->whole ? FRAMING_SSE : FRAMING_WHOLE;
     return ADAPTER_GO_ON;
 }
@@ -612,7 +641,7 @@ static enum adapter_verdict finish_answer(struct turn_run *run, struct openai_wi
 }
 
 static enum adapter_verdict whole_frame(struct turn_run *run, struct openai_wire *w,
-                                        struct span text)
+                                        const struct frame *frame, struct span text)
 {
     struct json root;
     if (json_parse_lenient(run->json, text, &root) != JSON_OK || !json_is(root, JSON_OBJECT)) {
@@ -624,39 +653,42 @@ static enum adapter_verdict whole_frame(struct turn_run *run, struct openai_wire
                         SPAN_ARGS(run->site->name));
     }
     enum adapter_verdict verdict = read_answer(run, w, root, text);
+    if (verdict == ADAPTER_GO_ON && !w->plain.odd)
+        openai_shape_keep(run, w, frame);
     return verdict == ADAPTER_GO_ON ? finish_answer(run, w, true) : verdict;
 }
 
-/* Frames like the one before: of its choice, and text or thoughts. */
-static enum adapter_verdict put_again(struct turn_run *run, struct openai_wire *w,
-                                      const struct json_like *like)
+/* What was known without parsing: the same as read_answer does, in its order. */
+static enum adapter_verdict take_event(struct turn_run *run, struct openai_wire *w,
+                                       const struct openai_event *event)
 {
-    int choice = like->meaning / 2;
-    int bad = like->meaning % 2 ? put_reasoning(run, w, choice, like->string)
-                                : put_text(run, w, choice, like->string);
-    return bad ? ADAPTER_FAIL : ADAPTER_GO_ON;
-}
-
-static void learn(struct turn_run *run, const struct openai_wire *w, const struct frame *frame)
-{
-    static const char *const ignored[] = {"obfuscation", "id", "created", NULL};
-    const char *const path[] = {"choices", "", "delta", w->lone, NULL};
-    bool reasoning = strcmp(w->lone, "content") != 0;
-    frame_learn(run, frame, path, ignored, w->lone_choice * 2 + reasoning);
+    if (event->has_usage && take_usage(run, w, &event->usage))
+        return ADAPTER_FAIL;
+    if (event->top.n && !span_eq(event->top, buffer_span(&w->top)) && put_top(run, w, event->top))
+        return ADAPTER_FAIL;
+    if (event->has_choice) {
+        int choice = event->choice;
+        openai_mark(&w->used, choice);
+        int bad = event->reasoning ? put_reasoning(run, w, choice, event->text)
+                                   : put_text(run, w, choice, event->text);
+        if (bad || (event->finish.n && put_finish(run, w, choice, event->finish)))
+            return ADAPTER_FAIL;
+    }
+    return w->whole ? finish_answer(run, w, true) : ADAPTER_GO_ON;
 }
 
 enum adapter_verdict openai_wire_frame(struct turn_run *run, struct openai_wire *w,
                                        const struct frame *frame)
 {
-    struct json_like like;
+    struct openai_event event;
     struct json root;
-    if (w->good && !w->whole && frame_repeats(run, frame, &like))
-        return put_again(run, w, &like);
+    if (w->good && openai_shape_find(run, w, frame, &event))
+        return take_event(run, w, &event);
     struct span text = span_trim(frame->data);
     if (!w->good)
         return failure(run, w, text);
     if (w->whole)
-        return whole_frame(run, w, text);
+        return whole_frame(run, w, frame, text);
     if (text.n == 0)
         return ADAPTER_GO_ON;
     if (span_eq(text, SPAN("[DONE]")))
@@ -671,8 +703,8 @@ enum adapter_verdict openai_wire_frame(struct turn_run *run, struct openai_wire 
     if (span_eq(frame->type, SPAN("error")) && !is_truthy(json_get(root, "error")))
         return classify_error_object(run, root);
     enum adapter_verdict verdict = read_answer(run, w, root, text);
-    if (verdict == ADAPTER_GO_ON && w->lone && !w->more)
-        learn(run, w, frame);
+    if (verdict == ADAPTER_GO_ON && !w->plain.odd)
+        openai_shape_keep(run, w, frame);
     return verdict;
 }
 

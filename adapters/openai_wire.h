@@ -29,7 +29,6 @@ int openai_edit_body(struct turn_run *, const struct body_edit *, size_t n, stru
 
 /* Raw JSON for edits, in the run's arena; {NULL,0} when memory is short. */
 struct span openai_raw_string(struct turn_run *, struct span text);
-struct span openai_raw_number(struct turn_run *, const struct option_value *);
 /* The client's stream_options with include_usage forced to true. */
 struct span openai_usage_asked(struct turn_run *);
 /* Adds an edit for each of the options default_temperature, default_top_p, default_max_tokens that
@@ -83,6 +82,18 @@ static inline void openai_mark(struct openai_marks *m, int choice)
     m->bits[choice / 64] |= (uint64_t)1 << (choice % 64);
 }
 
+/* What one event says, as long as it says nothing else: then it is known again (openai_shape.h). */
+struct openai_plain {
+    bool odd;         /* it does say something else */
+    bool choice;      /* there is one, of that number: */
+    bool usage;       /* in OpenAI's shape */
+    int number;       /* of the choice */
+    const char *part; /* the choice's member with the text: "delta", "message" */
+    const char *key;  /* of the text there; NULL = none */
+    bool reasoning;   /* the text is */
+    struct span finish, top;
+};
+
 /* The state of reading one answer; zeroed before it, no allocation after the first frames. */
 struct openai_wire {
     const struct openai_dialect *dialect;
@@ -98,12 +109,8 @@ struct openai_wire {
     struct delta_usage usage;
     struct buffer usage_raw, top; /* over arena memory */
     struct buffer *scratch;       /* of the frame that is read; NULL before the first */
-    size_t part_size; /* what any part of the event that is read may need, written anew */
-    /* Of the event that is read: the member of the only choice's delta whose text is all that it
-     * tells, if `more` is not set; NULL = there is none. */
-    const char *lone;
-    int lone_choice;
-    bool more; /* members that we do not know went out */
+    size_t part_size;          /* what any part of the event that is read may need, written anew */
+    struct openai_plain plain; /* of the event that is read */
 };
 
 /* The common on_head, on_frame and on_end. */

@@ -76,8 +76,8 @@ static bool is_blind(const struct turn_run *run, struct span id)
 
 /* ---- what every request carries (§4) ---- */
 
-enum adapter_step qwen_send(struct turn_run *run, const struct qwen *c, struct site_request *req,
-                            struct span behind)
+static enum adapter_step send_request(struct turn_run *run, const struct qwen *c,
+                                      struct site_request *req, struct span behind)
 {
     struct span cookie = account_credential(run->account, "cookie"), origin = run->site->origin;
     if (run->account->guest)
@@ -108,7 +108,7 @@ enum adapter_step qwen_post_json(struct turn_run *run, const struct qwen *c,
     if (!request_body(run, req, body) || !behind.p)
         return step_out_of_memory(run);
     site_request_header(req, SPAN("Content-Type"), SPAN("application/json"));
-    return qwen_send(run, c, req, behind);
+    return send_request(run, c, req, behind);
 }
 
 /* ---- the steps ---- */
@@ -295,8 +295,8 @@ static enum adapter_step qwen_cleanup(struct turn_run *run, struct site_request 
     req->target = arena_printf(run->arena, "/api/v2/chats/%.*s", SPAN_ARGS(c->chat_id));
     req->framing = FRAMING_NONE;
     c->chat_id = SPAN("");
-    return qwen_send(run, c, req, SPAN("/c/new-chat")) == ADAPTER_SEND ? ADAPTER_SEND
-                                                                       : ADAPTER_DONE;
+    return send_request(run, c, req, SPAN("/c/new-chat")) == ADAPTER_SEND ? ADAPTER_SEND
+                                                                          : ADAPTER_DONE;
 }
 
 static void qwen_destroy(struct turn_run *run)
@@ -319,7 +319,7 @@ static enum adapter_step qwen_models_request(struct turn_run *run, struct site_r
     req->method = "GET";
     req->target = SPAN("/api/models");
     req->framing = FRAMING_WHOLE;
-    return qwen_send(run, &c, req, SPAN("/"));
+    return send_request(run, &c, req, SPAN("/"));
 }
 
 /* The first array under `data`, in either form of the answer. */

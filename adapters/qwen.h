@@ -79,11 +79,9 @@ struct qwen {
     struct qwen_stream stream;
 };
 
-/* ---- requests (qwen.c, §4): with everything that each of them carries; `behind` the origin is the
- * page that the request comes from ---- */
-enum adapter_step qwen_send(struct turn_run *, const struct qwen *, struct site_request *,
-                            struct span behind);
-/* `body` is JSON that was written into it; it is freed. */
+/* ---- requests (qwen.c, §4) ---- */
+/* `body` is JSON that was written into it; it is freed. `behind` the origin is the page that the
+ * request comes from. */
 enum adapter_step qwen_post_json(struct turn_run *, const struct qwen *, struct site_request *,
                                  struct buffer *body, struct span behind);
 

@@ -311,9 +311,8 @@ void growing_restart(struct growing *, struct span whole);
 /* The text before its first U+FFFD: where a site cuts characters in two, what is behind will come
  * again. */
 struct span before_torn(struct span text);
-/* How many characters (Unicode code points) valid UTF-8 has, and how many UTF-16 units. */
+/* How many characters (Unicode code points) valid UTF-8 has. */
 int64_t utf8_characters(struct span text);
-int64_t utf8_units16(struct span text);
 
 /* ---- sources, and the marks that stand for them (support_citations.c) ---- */
 enum { SOURCES_MAX = 500, SOURCE_BYTES_MAX = 4096 };

@@ -69,11 +69,3 @@ int64_t utf8_characters(struct span text)
         n += ((unsigned char)text.p[i] & 0xC0) != 0x80;
     return n;
 }
-
-int64_t utf8_units16(struct span text)
-{
-    int64_t n = utf8_characters(text);
-    for (size_t i = 0; i < text.n; i++)
-        n += (unsigned char)text.p[i] >= 0xF0; /* four bytes: a surrogate pair */
-    return n;
-}

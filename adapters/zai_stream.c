@@ -8,6 +8,8 @@
  */
 #include "adapters/zai.h"
 
+#include "base/json_raw.h"
+
 #define DAGGER "\xE2\x80\xA0" /* † */
 
 enum { SOURCE_LINE_BYTES = 3 * SOURCE_BYTES_MAX };
@@ -410,18 +412,29 @@ static enum phase phase_of(struct json data)
     return PHASE_UNKNOWN;
 }
 
-static int read_usage(struct turn_run *run, struct zai_stream *s, struct json usage)
+static struct delta_usage usage_of(struct json usage)
 {
     struct delta_usage u = {
         .prompt = -1, .completion = -1, .total = -1, .cached = -1, .reasoning = -1};
-    if (!json_is(usage, JSON_OBJECT))
-        return 0;
     json_int(json_get(usage, "prompt_tokens"), &u.prompt);
     json_int(json_get(usage, "completion_tokens"), &u.completion);
     json_int(json_get(usage, "total_tokens"), &u.total);
     json_int(json_path(usage, "prompt_tokens_details", "cached_tokens"), &u.cached);
+    return u;
+}
+
+static int put_usage(struct turn_run *run, struct zai_stream *s, const struct delta_usage *usage)
+{
     s->had_usage = true;
-    return delta_usage(run->out, &u);
+    return delta_usage(run->out, usage);
+}
+
+static int read_usage(struct turn_run *run, struct zai_stream *s, struct json usage)
+{
+    if (!json_is(usage, JSON_OBJECT))
+        return 0;
+    struct delta_usage u = usage_of(usage);
+    return put_usage(run, s, &u);
 }
 
 /* Whatever is still held is text. */
@@ -445,6 +458,7 @@ static enum adapter_verdict finish(struct turn_run *run, struct zai *z)
     if (sources_cite(&s->sources, run->out))
         return ADAPTER_FAIL;
     z->at = ZAI_OVER;
+    run->over = true;
     return delta_finish(run->out, 0, SPAN("stop")) ? ADAPTER_FAIL : ADAPTER_COMPLETE;
 }
 
@@ -478,46 +492,81 @@ static struct span edit_text(struct turn_run *run, struct zai_more *m, struct sp
     return buffer_span(&m->whole);
 }
 
-enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z,
-                                      const struct frame *frame)
+/* ---- plain events: those that were seen before are not parsed (base/json_shapes.h) ---- */
+
+enum { HOLE_TEXT, HOLE_PROMPT, HOLE_COMPLETION, HOLE_TOTAL, HOLES };
+
+/* All that a plain event says beside its text; the note of its shape. */
+struct plain {
+    enum phase phase; /* thinking, answer, other or done */
+    bool has_usage, done;
+    struct delta_usage usage;
+};
+
+static enum adapter_verdict take_plain(struct turn_run *run, struct zai *z,
+                                       const struct plain *plain, struct span text)
 {
-    static const char *const delta_path[] = {"data", "delta_content", NULL};
     struct zai_stream *s = &z->stream;
-    struct span text = frame->data;
-    struct json_like like;
-    struct json root;
-    if (frame_repeats(run, frame, &like)) {
-        int failed =
-            like.meaning ? thinking_text(run, s, like.string) : answer_text(run, s, like.string);
-        return failed || out_of_room(run, s) ? ADAPTER_FAIL : ADAPTER_GO_ON;
-    }
-    if (span_eq(span_trim(text), SPAN("[DONE]")))
-        return finish(run, z);
-    if (json_parse_lenient(run->json, text, &root) != JSON_OK || !json_is(root, JSON_OBJECT)) {
-        run_drift(run, "event that is no JSON object");
-        return ADAPTER_GO_ON;
-    }
-    struct json data = json_get(root, "data"), error = zai_event_error(root);
-    bool done = json_bool(json_get(data, "done"), false) ||
-                json_bool(json_path(data, "data", "done"), false);
-    if (json_is(error, JSON_OBJECT) && read_usage(run, s, json_get(data, "usage")))
+    if (plain->has_usage && put_usage(run, s, &plain->usage))
         return ADAPTER_FAIL;
-    if (json_is(error, JSON_OBJECT))
-        return error_event(run, z, error, done || phase_of(data) == PHASE_DONE);
-    struct span type = json_get_text(root, "type");
-    if (type.n && !span_eq(type, SPAN("chat:completion")))
-        return ADAPTER_GO_ON; /* chat:title and the like */
-    if (!json_is(data, JSON_OBJECT)) {
-        run_drift(run, "event without data");
-        return ADAPTER_GO_ON;
-    }
-    enum phase phase = phase_of(data);
+    int bad =
+        plain->phase == PHASE_THINKING ? thinking_text(run, s, text) : answer_text(run, s, text);
+    if (bad || out_of_room(run, s))
+        return ADAPTER_FAIL;
+    return plain->done || plain->phase == PHASE_DONE ? finish(run, z) : ADAPTER_GO_ON;
+}
+
+static int64_t count_of(struct span digits)
+{
+    uint64_t n = 0;
+    span_to_u64(digits, INT64_MAX, &n);
+    return (int64_t)n;
+}
+
+static bool find_plain(struct turn_run *run, const struct frame *frame, struct plain *plain,
+                       struct span *text)
+{
+    struct json_seen seen;
+    if (!run->shapes)
+        return false;
+    if (!json_shapes_match(run->shapes, frame->type, frame->data, run->scratch, &seen))
+        return false;
+    memcpy(plain, seen.note.p, sizeof *plain);
+    *text = seen.text;
+    if (plain->usage.prompt >= 0)
+        plain->usage.prompt = count_of(seen.numbers[HOLE_PROMPT]);
+    if (plain->usage.completion >= 0)
+        plain->usage.completion = count_of(seen.numbers[HOLE_COMPLETION]);
+    if (plain->usage.total >= 0)
+        plain->usage.total = count_of(seen.numbers[HOLE_TOTAL]);
+    return true;
+}
+
+static void keep_plain(struct turn_run *run, const struct frame *frame, const struct plain *plain)
+{
+    if (!run->shapes)
+        return;
+    struct span data = json_raw_get(frame->data, "data"), usage = json_raw_get(data, "usage");
+    const struct json_hole holes[HOLES] = {
+        [HOLE_TEXT] = {JSON_HOLE_TEXT, json_raw_get(data, "delta_content")},
+        [HOLE_PROMPT] = {JSON_HOLE_NUMBER, json_raw_get(usage, "prompt_tokens")},
+        [HOLE_COMPLETION] = {JSON_HOLE_NUMBER, json_raw_get(usage, "completion_tokens")},
+        [HOLE_TOTAL] = {JSON_HOLE_NUMBER, json_raw_get(usage, "total_tokens")},
+    };
+    json_shapes_learn(run->shapes, frame->type, frame->data, holes, HOLES,
+                      span_of((const char *)plain, sizeof *plain));
+}
+
+/* ---- all events ---- */
+
+/* Of tools, or with an edit, or nothing that we know. */
+static int odd_event(struct turn_run *run, struct zai_stream *s, enum phase phase, struct json data)
+{
     struct span delta = json_get_text(data, "delta_content"),
                 edit = json_get_text(data, "edit_content");
     int64_t index = 0;
     bool at_start = !json_int(json_get(data, "edit_index"), &index) || index == 0;
-    struct json usage = json_get(data, "usage");
-    int bad = read_usage(run, s, usage);
+    int bad = read_usage(run, s, json_get(data, "usage"));
     if (phase == PHASE_UNKNOWN)
         run_drift(run, "unknown phase");
     else if (!bad && phase == PHASE_THINKING && delta.n)
@@ -536,14 +585,69 @@ enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z,
         edit = edit_text(run, m, edit); /* from here on the event's document is gone */
         bad = edit_event(run, s, phase, at_start, edit);
     }
-    if (bad || out_of_room(run, s))
+    return bad;
+}
+
+static bool is_plain(enum phase phase, struct json data)
+{
+    bool spoken = phase == PHASE_THINKING || phase == PHASE_ANSWER || phase == PHASE_OTHER ||
+                  phase == PHASE_DONE;
+    enum json_type delta = json_type(json_get(data, "delta_content"));
+    return spoken && !json_get_text(data, "edit_content").n &&
+           (delta == JSON_STRING || delta <= JSON_NULL);
+}
+
+static enum adapter_verdict read_event(struct turn_run *run, struct zai *z,
+                                       const struct frame *frame, struct json root)
+{
+    struct zai_stream *s = &z->stream;
+    struct json data = json_get(root, "data"), error = zai_event_error(root);
+    bool done = json_bool(json_get(data, "done"), false) ||
+                json_bool(json_path(data, "data", "done"), false);
+    if (json_is(error, JSON_OBJECT) && read_usage(run, s, json_get(data, "usage")))
         return ADAPTER_FAIL;
-    if (done || phase == PHASE_DONE)
+    if (json_is(error, JSON_OBJECT))
+        return error_event(run, z, error, done || phase_of(data) == PHASE_DONE);
+    struct span type = json_get_text(root, "type");
+    if (type.n && !span_eq(type, SPAN("chat:completion")))
+        return ADAPTER_GO_ON; /* chat:title and the like */
+    if (!json_is(data, JSON_OBJECT)) {
+        run_drift(run, "event without data");
+        return ADAPTER_GO_ON;
+    }
+    enum phase phase = phase_of(data);
+    if (!is_plain(phase, data)) {
+        if (odd_event(run, s, phase, data) || out_of_room(run, s))
+            return ADAPTER_FAIL;
+        return done || phase == PHASE_DONE ? finish(run, z) : ADAPTER_GO_ON;
+    }
+    struct json usage = json_get(data, "usage");
+    struct plain plain;
+    memset(&plain, 0, sizeof plain); /* a note is bytes, those between its members, too */
+    plain.phase = phase;
+    plain.done = done;
+    plain.has_usage = json_is(usage, JSON_OBJECT);
+    plain.usage = usage_of(usage);
+    keep_plain(run, frame, &plain);
+    return take_plain(run, z, &plain, json_get_text(data, "delta_content"));
+}
+
+enum adapter_verdict zai_stream_event(struct turn_run *run, struct zai *z,
+                                      const struct frame *frame)
+{
+    struct plain plain;
+    struct span text;
+    struct json root;
+    if (find_plain(run, frame, &plain, &text))
+        return take_plain(run, z, &plain, text);
+    if (span_eq(span_trim(frame->data), SPAN("[DONE]")))
         return finish(run, z);
-    bool text_alone = delta.n && !edit.n && json_type(usage) <= JSON_NULL;
-    if (text_alone && (phase == PHASE_THINKING || phase == PHASE_ANSWER || phase == PHASE_OTHER))
-        frame_learn(run, frame, delta_path, NULL, phase == PHASE_THINKING);
-    return ADAPTER_GO_ON;
+    if (json_parse_lenient(run->json, frame->data, &root) != JSON_OK ||
+        !json_is(root, JSON_OBJECT)) {
+        run_drift(run, "event that is no JSON object");
+        return ADAPTER_GO_ON;
+    }
+    return read_event(run, z, frame, root);
 }
 
 enum adapter_verdict zai_stream_end(struct turn_run *run, struct zai *z, enum stream_end end)

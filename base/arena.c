@@ -95,12 +95,22 @@ int arena_reserve(struct arena *a, size_t n)
     return 0;
 }
 
+/* An eighth of what was handed out, as far as it decides about a block: a few blocks tell, and one
+ * arena may have ten thousands. */
+static size_t eighth_of(const struct arena *a)
+{
+    size_t used = 0;
+    for (const struct arena_block *b = a->blocks; b && used / 8 < BLOCK_MOST; b = b->next)
+        used += b->used;
+    return used / 8;
+}
+
 static struct arena_block *block_for(struct arena *a, size_t n)
 {
     if (a->blocks && a->blocks->used + n <= a->blocks->cap)
         return a->blocks;
     bool large = n > LARGE;
-    size_t cap = BLOCK_FIRST, eighth = arena_used(a) / 8, wanted = n > eighth ? n : eighth;
+    size_t cap = BLOCK_FIRST, eighth = eighth_of(a), wanted = n > eighth ? n : eighth;
     while (cap < wanted && cap < BLOCK_MOST)
         cap *= 2;
     struct arena_block *b = make_block(large ? n : cap);

@@ -7,6 +7,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/word.h"
+
 static const char *skip_space(const char *p, const char *end)
 {
     while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
@@ -16,37 +18,33 @@ static const char *skip_space(const char *p, const char *end)
 
 /* Keys and short texts eight bytes at a time, the rest at memchr's speed: pictures, too. NULL:
  * there is none. */
-static const char *find_quote(const char *p, const char *end)
+static inline const char *find_quote(const char *p, const char *end)
 {
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t word;
-    for (int i = 0; i < 4 && (size_t)(end - p) >= sizeof word; i++, p += sizeof word) {
-        memcpy(&word, p, sizeof word);
-        word ^= ones * '"';
-        if (!((word - ones) & ~word & ones << 7))
-            continue;
-        while (*p != '"')
-            p++;
-        return p;
+    enum { WORDS = 4 };
+    for (int i = 0; i < WORDS && (size_t)(end - p) >= sizeof(uint64_t); i++, p += 8) {
+        uint64_t quotes = word_equal(word_load(p), '"');
+        if (quotes)
+            return p + word_first(quotes);
     }
     return p < end ? memchr(p, '"', (size_t)(end - p)) : NULL;
 }
 
 /* p at the opening quote; returns behind the closing one. Texts are most of what there is, and are
  * passed many times. */
-static const char *skip_string(const char *p, const char *end)
+static inline const char *skip_string(const char *p, const char *end)
 {
-    p++;
-    for (;;) {
-        const char *quote = find_quote(p, end);
+    const char *quote = ++p;
+    for (;; quote++) {
+        quote = find_quote(quote, end);
         if (!quote)
             return end;
-        const char *before = quote;
+        if (quote == p || quote[-1] != '\\')
+            return quote + 1;
+        const char *before = quote - 1;
         while (before > p && before[-1] == '\\')
             before--;
-        p = quote + 1;
         if ((quote - before) % 2 == 0) /* each pair of them is one that is meant */
-            return p;
+            return quote + 1;
     }
 }
 

@@ -1,196 +1,22 @@
 /*
  * base/json_template.c - see json_template.h. The hot part is json_template_match: comparisons of
- * memory, and a look at the string, eight bytes at a time.
+ * memory, and a look at the string.
  */
 #include "base/json_template.h"
 
-#include <endian.h>
-
 #include "base/json.h"
+#include "base/json_inside.h"
 #include "base/json_raw.h"
 
-enum { PATIENCE_MAX = 63, NUMBER_DIGITS_MAX = 15 };
-
-#define EACH_BYTE UINT64_C(0x0101010101010101)
-#define TOP_BITS  (EACH_BYTE << 7)
-
-/* ---- the inside of a string ---- */
-
-/* The top bits of the bytes that are zero; those above the lowest one of them may be wrong. */
-static uint64_t zero_bytes(uint64_t word) { return (word - EACH_BYTE) & ~word & TOP_BITS; }
-
-/* Bytes that a string cannot hold as they are: `"`, `\` and below 0x20. As above. */
-static uint64_t special_bytes(uint64_t word)
-{
-    return zero_bytes(word ^ EACH_BYTE * '"') | zero_bytes(word ^ EACH_BYTE * '\\') |
-           ((word - EACH_BYTE * 0x20) & ~word & TOP_BITS);
-}
-
-/* The first such byte, or `end`; *high collects the top bits of what was passed (and perhaps of a
- * few bytes behind it). */
-static const char *plain_end(const char *p, const char *end, uint64_t *high)
-{
-    uint64_t word, special;
-    while (end - p >= 8) {
-        memcpy(&word, p, sizeof word);
-        word = le64toh(word); /* the first byte is the lowest */
-        *high |= word & TOP_BITS;
-        special = special_bytes(word);
-        if (special)
-            return p + __builtin_ctzll(special) / 8;
-        p += 8;
-    }
-    while (p < end && (unsigned char)*p >= 0x20 && *p != '"' && *p != '\\') {
-        *high |= (unsigned char)*p & 0x80;
-        p++;
-    }
-    return p;
-}
-
-static int hex4(const char *p, const char *end)
-{
-    int value = 0;
-    if (end - p < 4)
-        return -1;
-    for (int i = 0; i < 4; i++) {
-        int digit = hex_digit(p[i]);
-        if (digit < 0)
-            return -1;
-        value = value * 16 + digit;
-    }
-    return value;
-}
-
-static size_t put_utf8(char *out, int c)
-{
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (char)(0xC0 | c >> 6);
-        out[1] = (char)(0x80 | (c & 0x3F));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (char)(0xE0 | c >> 12);
-        out[1] = (char)(0x80 | (c >> 6 & 0x3F));
-        out[2] = (char)(0x80 | (c & 0x3F));
-        return 3;
-    }
-    out[0] = (char)(0xF0 | c >> 18);
-    out[1] = (char)(0x80 | (c >> 12 & 0x3F));
-    out[2] = (char)(0x80 | (c >> 6 & 0x3F));
-    out[3] = (char)(0x80 | (c & 0x3F));
-    return 4;
-}
-
-/* *p behind "\u": moves on. -1: no digits, or half of a pair of surrogates. */
-static int unicode_escape(const char **p, const char *end)
-{
-    int c = hex4(*p, end);
-    if (c < 0 || (c >= 0xDC00 && c < 0xE000))
-        return -1;
-    *p += 4;
-    if (c < 0xD800 || c >= 0xE000)
-        return c;
-    if (end - *p < 6 || (*p)[0] != '\\' || (*p)[1] != 'u')
-        return -1;
-    int low = hex4(*p + 2, end);
-    if (low < 0xDC00 || low >= 0xE000)
-        return -1;
-    *p += 6;
-    return 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
-}
-
-/* *p at a backslash: moves on. -1 = no escape that we know. */
-static int escape(const char **p, const char *end)
-{
-    if (end - *p < 2)
-        return -1;
-    char c = (*p)[1];
-    *p += 2;
-    switch (c) {
-    case '"':
-    case '\\':
-    case '/': return c;
-    case 'b': return '\b';
-    case 'f': return '\f';
-    case 'n': return '\n';
-    case 'r': return '\r';
-    case 't': return '\t';
-    case 'u': return unicode_escape(p, end);
-    default: return -1;
-    }
-}
-
-/* The string from `p` to its closing quote, where the first escape is at `at`. NULL when it cannot
- * be had. */
-static const char *decode(const char *p, const char *at, const char *end, uint64_t *high,
-                          struct json_like *like)
-{
-    size_t n = 0;
-    for (;;) {
-        size_t plain = (size_t)(at - p);
-        if (plain + 4 > sizeof like->room - n)
-            return NULL;
-        memcpy(like->room + n, p, plain);
-        n += plain;
-        if (at == end || (*at != '"' && *at != '\\'))
-            return NULL;
-        if (*at == '"') {
-            like->string = span_of(like->room, n);
-            return at;
-        }
-        int c = escape(&at, end);
-        if (c < 0)
-            return NULL;
-        n += put_utf8(like->room + n, c);
-        p = at;
-        at = plain_end(p, end, high);
-    }
-}
-
-/* Behind the wanted string (at its closing quote), or NULL. */
-static const char *read_wanted(const char *p, const char *end, struct json_like *like)
-{
-    uint64_t high = 0;
-    const char *at = plain_end(p, end, &high);
-    if (at == end)
-        return NULL;
-    if (*at == '"')
-        like->string = span_of(p, (size_t)(at - p));
-    else
-        at = decode(p, at, end, &high, like);
-    if (at && high && !json_valid_utf8(span_of(p, (size_t)(at - p))))
-        return NULL;
-    return at;
-}
-
-/* ---- holes that nobody looks at ---- */
-
-static const char *pass_string(const char *p, const char *end)
-{
-    uint64_t high = 0;
-    const char *at = plain_end(p, end, &high);
-    return at < end && *at == '"' && !high ? at : NULL;
-}
-
-static const char *pass_number(const char *p, const char *end)
-{
-    const char *at = p;
-    while (at < end && at - p <= NUMBER_DIGITS_MAX && ascii_is_digit(*at))
-        at++;
-    bool good = at > p && at - p <= NUMBER_DIGITS_MAX && (*p != '0' || at == p + 1);
-    return good ? at : NULL;
-}
+enum { PATIENCE_MAX = 63 };
 
 static const char *pass_hole(const struct json_template *t, unsigned i, const char *p,
                              const char *end, struct json_like *like)
 {
+    struct buffer room = {.p = like->room, .cap = sizeof like->room, .limit = sizeof like->room};
     if (i == t->wanted)
-        return read_wanted(p, end, like);
-    return t->numbers >> i & 1 ? pass_number(p, end) : pass_string(p, end);
+        return json_inside_read(p, end, &room, &like->string);
+    return t->numbers >> i & 1 ? json_natural_pass(p, end) : json_inside_pass(p, end);
 }
 
 /* ---- matching ---- */

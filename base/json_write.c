@@ -144,39 +144,37 @@ int json_escape(struct buffer *out, struct span text)
     return out->error;
 }
 
-/* Most have nothing to escape, and there is room: one copy between two quotes. */
-static void quoted(struct buffer *out, struct span text)
+/* A string, or a key with its colon. Most have nothing to escape, and there is room: one copy. */
+static void quoted(struct json_writer *w, struct span text, bool is_key)
 {
-    size_t clean = clean_run(text.p, text.n);
-    if (clean == text.n && !out->error && text.n + 2 <= out->cap - out->n) {
+    struct buffer *out = w->out;
+    if (!out->error && text.n + sizeof ",\"\":" <= out->cap - out->n &&
+        clean_run(text.p, text.n) == text.n) {
         char *at = out->p + out->n;
-        at[0] = '"';
+        if (w->comma)
+            *at++ = ',';
+        *at++ = '"';
         if (text.n)
-            memcpy(at + 1, text.p, text.n);
-        at[1 + text.n] = '"';
-        out->n += text.n + 2;
-        return;
+            memcpy(at, text.p, text.n);
+        at += text.n;
+        *at++ = '"';
+        if (is_key)
+            *at++ = ':';
+        out->n = (size_t)(at - out->p);
+    } else {
+        comma(w);
+        buffer_char(out, '"');
+        json_escape(out, text);
+        buffer_append(out, is_key ? SPAN("\":") : SPAN("\""));
     }
-    buffer_char(out, '"');
-    json_escape(out, text);
-    buffer_char(out, '"');
+    w->comma = !is_key;
 }
 
-void json_key_span(struct json_writer *w, struct span key)
-{
-    comma(w);
-    quoted(w->out, key);
-    buffer_char(w->out, ':');
-    w->comma = false;
-}
+void json_key_span(struct json_writer *w, struct span key) { quoted(w, key, true); }
 
-void json_key(struct json_writer *w, const char *key) { json_key_span(w, span_str(key)); }
+void json_key(struct json_writer *w, const char *key) { quoted(w, span_str(key), true); }
 
-void json_string(struct json_writer *w, struct span text)
-{
-    comma(w);
-    quoted(w->out, text);
-}
+void json_string(struct json_writer *w, struct span text) { quoted(w, text, false); }
 
 void json_cstring(struct json_writer *w, const char *text) { json_string(w, span_str(text)); }
 

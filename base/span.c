@@ -3,6 +3,8 @@
  */
 #include "base/span.h"
 
+#include "base/word.h"
+
 static char lower(char c) { return (c >= 'A' && c <= 'Z') ? (char)(c + 32) : c; }
 
 static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
@@ -14,28 +16,46 @@ int span_compare(struct span a, struct span b)
     return order ? order : (a.n > b.n) - (a.n < b.n);
 }
 
+struct span span_put(char **at, struct span s)
+{
+    struct span copy = span_of(*at, s.n);
+    if (s.n)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return copy;
+}
+
 bool span_same_nocase(struct span a, struct span b)
 {
-    for (size_t i = 0; i < a.n; i++) {
-        if (lower(a.p[i]) != lower(b.p[i]))
+    enum { WORD = sizeof(uint64_t) };
+    if (a.n < WORD) {
+        size_t i = 0;
+        while (i < a.n && lower(a.p[i]) == lower(b.p[i]))
+            i++;
+        return i == a.n;
+    }
+    for (size_t i = 0; i < a.n; i += WORD) {
+        size_t at = i < a.n - WORD ? i : a.n - WORD; /* the last one, some of it a second time */
+        if (word_lower(word_load(a.p + at)) != word_lower(word_load(b.p + at)))
             return false;
     }
     return true;
 }
 
+static uint64_t controls(uint64_t w) { return word_below(w, ' ') | word_equal(w, 0x7F); }
+
 bool span_has_control(struct span s)
 {
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t w, del, found = 0;
-    bool tail = false;
-    for (; s.n >= sizeof w; s = span_from(s, sizeof w)) {
-        memcpy(&w, s.p, sizeof w);
-        del = w ^ ones * 0x7F;
-        found |= ((w - ones * ' ') & ~w) | ((del - ones) & ~del);
+    const size_t word = sizeof(uint64_t);
+    uint64_t found = 0;
+    if (s.n < word) {
+        for (size_t i = 0; i < s.n; i++)
+            found |= (unsigned char)s.p[i] < ' ' || s.p[i] == 0x7F;
+        return found != 0;
     }
-    for (size_t i = 0; i < s.n; i++)
-        tail |= (unsigned char)s.p[i] < ' ' || s.p[i] == 0x7F;
-    return tail || (found & ones << 7);
+    for (size_t i = 0; i + word <= s.n; i += word)
+        found |= controls(word_load(s.p + i));
+    return (found | controls(word_load(s.p + s.n - word))) != 0; /* the last ones, perhaps twice */
 }
 
 ptrdiff_t span_find_char(struct span s, char c)

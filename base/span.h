@@ -74,6 +74,8 @@ static inline struct span span_first(struct span s, size_t n)
     return span_of(s.p, n < s.n ? n : s.n);
 }
 
+/* A copy of it at *at, which moves behind it. */
+struct span span_put(char **at, struct span);
 /* Order by bytes, a shorter one before what it begins: for sorting. <0, 0 or >0. */
 int span_compare(struct span a, struct span b);
 /* Of two as long as each other. */

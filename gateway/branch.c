@@ -188,6 +188,8 @@ static enum branch_step step_ask(struct branch *b)
         if (b->step == BRANCH_OVER) /* one of them was ours, and failed */
             return BRANCH_OVER;
     }
+    if (b->work->run.over)
+        return done(b);
     if (branch_begin_request(b)) {
         fail_memory(branch_fail(b));
         return BRANCH_RETRY;

@@ -89,7 +89,7 @@ static struct answer_rules rules_for(const struct branch *b)
 }
 
 /* What a run takes of the arena besides, about: ids, names, the writer, what goes to the site. */
-enum { RUN_SMALL = 1440 };
+enum { RUN_SMALL = 1184 };
 
 /* With the first lease: a branch that waits for it costs little. */
 static int prepare_work(struct branch *b)
@@ -133,29 +133,29 @@ int branch_begin_run(struct branch *b)
     b->site_steps = 0;
     b->work->request_waits = false;
     begin_feed(b);
-    b->work->run = (struct turn_run){
-        .turn = branch_again_turn(b) ? branch_again_turn(b) : branch_site_turn(b),
-        .site = &site->settings,
-        .account = &b->account->view,
-        .model = e->targets[b->target].model,
-        .model_note = note.n ? arena_dup(&e->arena, note) : note,
-        .state = arena_alloc(&e->arena, state_size ? state_size : 1),
-        .arena = &e->arena,
-        .json = e->engine->json,
-        .scratch = &e->engine->scratch,
-        .out = &b->work->feed.sink,
-        .shape = &b->work->shape,
-        .fail = &e->engine->run_fail,
-        .now_ms = clock_wall_ms(),
-        .random = clock_random,
-        .drift = count_drift,
-        .drift_owner = b,
-        .keep = keep_in_memory,
-        .recall = recall_from_memory,
-        .memory_owner = b,
-    };
+    struct turn_run *run = &b->work->run;
+    memset(run, 0, sizeof *run); /* in place: it is large */
+    run->turn = branch_again_turn(b) ? branch_again_turn(b) : branch_site_turn(b);
+    run->site = &site->settings;
+    run->account = &b->account->view;
+    run->model = e->targets[b->target].model;
+    run->model_note = note.n ? arena_dup(&e->arena, note) : note;
+    run->state = arena_alloc(&e->arena, state_size ? state_size : 1);
+    run->arena = &e->arena;
+    run->json = e->engine->json;
+    run->scratch = &e->engine->scratch;
+    run->out = &b->work->feed.sink;
+    run->shape = &b->work->shape;
+    run->fail = &e->engine->run_fail;
+    run->now_ms = clock_wall_ms();
+    run->random = clock_random;
+    run->drift = count_drift;
+    run->drift_owner = b;
+    run->keep = keep_in_memory;
+    run->recall = recall_from_memory;
+    run->memory_owner = b;
     branch_offer_uploads(b);
-    if (!b->work->run.state || !b->work->run.model_note.p)
+    if (!run->state || !run->model_note.p)
         return fail_memory(branch_fail(b));
     b->adapter = site->adapter;
     if (branch_take_conversation(b))

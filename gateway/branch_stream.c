@@ -70,16 +70,19 @@ static void take_verdict(struct branch *b, enum adapter_verdict verdict)
     }
 }
 
-static enum adapter_verdict frames_in(struct branch *b, struct span bytes)
+static enum adapter_verdict frame_in(struct branch *b, const struct frame *frame)
+{
+    enum adapter_verdict verdict = adapter_frame(b->adapter, &b->work->run, frame);
+    answer_frame_done(b->work->feed.answer);
+    return verdict;
+}
+
+static enum adapter_verdict whole_frames_in(struct branch *b, struct span bytes)
 {
     struct frame frame;
     enum frame_result r;
-    if (!b->work->timely) /* a read's pieces are handed out at once: one look at the clock */
-        b->work->run.now_ms = clock_wall_ms();
-    b->work->timely = true;
     while ((r = frame_decoder_next(&b->work->decoder, &bytes, &frame)) == FRAME_READY) {
-        enum adapter_verdict verdict = adapter_frame(b->adapter, &b->work->run, &frame);
-        answer_frame_done(b->work->feed.answer);
+        enum adapter_verdict verdict = frame_in(b, &frame);
         if (verdict != ADAPTER_GO_ON)
             return verdict;
     }
@@ -90,6 +93,23 @@ static enum adapter_verdict frames_in(struct branch *b, struct span bytes)
     if (r == FRAME_NOMEM)
         return fail_memory(b->work->run.fail);
     return ADAPTER_GO_ON;
+}
+
+/* What is known of the site's frames is lent to the run as long as it reads some. */
+static void lend_shapes(struct branch *b)
+{
+    b->work->run.shapes = shape_book_of(&branch_engine(b)->shapes, branch_site(b));
+}
+
+static enum adapter_verdict frames_in(struct branch *b, struct span bytes)
+{
+    if (!b->work->timely) /* a read's pieces are handed out at once: one look at the clock */
+        b->work->run.now_ms = clock_wall_ms();
+    b->work->timely = true;
+    lend_shapes(b);
+    enum adapter_verdict verdict = whole_frames_in(b, bytes);
+    b->work->run.shapes = NULL;
+    return verdict;
 }
 
 static void on_site_head(void *owner, const struct site_head *head)
@@ -153,8 +173,9 @@ static enum adapter_verdict end_of_body(struct branch *b, enum stream_end end)
     enum frame_result last =
         end == END_CLEAN ? frame_decoder_end(&b->work->decoder, &frame) : FRAME_MORE;
     if (last == FRAME_READY) {
-        verdict = adapter_frame(b->adapter, &b->work->run, &frame);
-        answer_frame_done(b->work->feed.answer);
+        lend_shapes(b);
+        verdict = frame_in(b, &frame);
+        b->work->run.shapes = NULL;
     }
     if (last == FRAME_TORN) /* HTTP ended well, but inside a frame */
         end = END_CUT;

@@ -49,13 +49,6 @@ bool capture_has_drift(const struct capture *);
 bool capture_has_answer(const struct capture *);
 void capture_drop(struct capture *);
 
-/* The two files' contents, masked. `fail` may be of kind FAIL_NONE. Pure. 0, or -1 when memory is
- * short. */
-int capture_render(struct capture *, const struct fail *, struct buffer *body,
-                   struct buffer *setup);
-/* "sse", "json" … by what the last answer is. */
-const char *capture_ending(const struct capture *);
-
 /* ---- the folder ---- */
 
 struct capture_folder;

@@ -125,8 +125,10 @@ static void write_answer(struct capture *c, struct json_writer *w, const struct 
     json_end_object(w);
 }
 
-int capture_render(struct capture *c, const struct fail *fail, struct buffer *body,
-                   struct buffer *setup)
+/* The two files' contents, masked. `fail` may be of kind FAIL_NONE. 0, or -1 when memory is short.
+ */
+static int render(struct capture *c, const struct fail *fail, struct buffer *body,
+                  struct buffer *setup)
 {
     struct mask m = mask_of(&c->arena, c->config);
     struct buffer beginning = c->beginning;
@@ -166,7 +168,7 @@ int capture_render(struct capture *c, const struct fail *fail, struct buffer *bo
     return c->short_of_memory || m.incomplete || setup->error || body->error ? -1 : 0;
 }
 
-const char *capture_ending(const struct capture *c)
+static const char *ending_of(const struct capture *c)
 {
     static const struct {
         const char *part, *ending;
@@ -290,14 +292,14 @@ static void on_work(uv_work_t *work)
     buffer_init(&body, CAPTURE_BYTES);
     buffer_init(&setup, SETUP_MAX);
     int directory = -1;
-    if (capture_render(job->capture, &job->fail, &body, &setup)) {
+    if (render(job->capture, &job->fail, &body, &setup)) {
         snprintf(job->problem, sizeof job->problem, "out of memory");
     } else if ((mkdir(job->directory, 0700) && errno != EEXIST) ||
                (directory = open(job->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0) {
         note_problem(job, "cannot use the folder");
     } else {
         make_room(job, directory);
-        const char *ending = capture_ending(job->capture);
+        const char *ending = ending_of(job->capture);
         if (write_file(job, directory, ending, buffer_span(&body)) == 0 &&
             write_file(job, directory, "setup.json", buffer_span(&setup))) {
             char name[300];
@@ -321,7 +323,7 @@ static void after_work(uv_work_t *work, int status)
     else
         log_info("captured as %s/%s.%s (secrets are masked; what was asked and answered is in it: "
                  "look at it before you give it away)",
-                 job->directory, job->name, capture_ending(job->capture));
+                 job->directory, job->name, ending_of(job->capture));
     capture_drop(job->capture);
     free(job);
     folder->jobs--;

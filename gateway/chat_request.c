@@ -2,9 +2,10 @@
  * gateway/chat_request.c - a chat.completions request body becomes a turn (clients.md §1.3,
  * Q1-Q14).
  *
- * The body is accepted or refused as JSON once, by the parser; after that its raw text is walked,
- * each object's members once (json_members), so that a string without escapes is a span into the
- * body (a picture of several MB is never copied) and unknown fields cost nothing. Strings with
+ * The body is accepted or refused as JSON once, in one walk that notes where members and messages
+ * lie (json_outline), or by the parser; what is not in the outline is found by walking the raw
+ * text, each object's members once (json_members), so that a string without escapes is a span into
+ * the body (a picture of several MB is never copied) and unknown fields cost nothing. Strings with
  * escapes are decoded into the arena. The hard part is naming the field at fault exactly.
  */
 #include "gateway/chat_request.h"
@@ -25,6 +26,7 @@ struct reader {
     struct arena *arena;
     struct turn *turn;
     const struct json_members *top; /* the turn's raw */
+    const struct json_outline *outline;
     struct fail *fail;
 };
 
@@ -40,7 +42,9 @@ static int read_text(struct reader *r, struct span raw, struct span *text)
     return request_body_text(r->json, r->arena, raw, text, r->fail);
 }
 
-static struct span top_member(const struct reader *r, const char *key)
+/* Nearly all of those that are asked for are absent: what is inline here finds that out by one bit,
+ * which is known when this is compiled. */
+static inline struct span top_member(const struct reader *r, const char *key)
 {
     return json_members_given(r->top, key);
 }
@@ -70,8 +74,8 @@ static int invalid_at(struct reader *r, const struct place *at, const char *want
 }
 
 /* Optional text member; absent or null leaves *text alone. */
-static int text_member(struct reader *r, const struct json_members *object, const char *key,
-                       const struct place *at, struct span *text)
+static inline int text_member(struct reader *r, const struct json_members *object, const char *key,
+                              const struct place *at, struct span *text)
 {
     struct span raw = json_members_given(object, key);
     if (!raw.p)
@@ -79,19 +83,18 @@ static int text_member(struct reader *r, const struct json_members *object, cons
     return json_raw_is_text(raw) ? read_text(r, raw, text) : invalid_at(r, at, "a string");
 }
 
-static int number_member(struct reader *r, const char *key, bool *has, double *value)
+static inline int number_member(struct reader *r, const char *key, bool *has, double *value)
 {
-    return request_body_number_given(top_member(r, key), key, has, value, r->fail);
+    struct span raw = top_member(r, key);
+    return raw.p ? request_body_number_given(raw, key, has, value, r->fail) : 0;
 }
 
-static int int_member(struct reader *r, const char *key, bool *has, int64_t *value)
+static int read_int(struct reader *r, struct span raw, const char *key, bool *has, int64_t *value)
 {
     double number = 0;
     bool given = false;
-    if (number_member(r, key, &given, &number))
+    if (request_body_number_given(raw, key, &given, &number, r->fail))
         return invalid(r, key, "an integer");
-    if (!given)
-        return 0;
     if (!(number >= -9e15 && number <= 9e15) || number != (double)(int64_t)number)
         return invalid(r, key, "an integer");
     *value = (int64_t)number;
@@ -99,9 +102,16 @@ static int int_member(struct reader *r, const char *key, bool *has, int64_t *val
     return 0;
 }
 
-static int bool_member(struct reader *r, const char *key, bool *value)
+static inline int int_member(struct reader *r, const char *key, bool *has, int64_t *value)
 {
-    return request_body_bool_given(top_member(r, key), key, value, r->fail);
+    struct span raw = top_member(r, key);
+    return raw.p ? read_int(r, raw, key, has, value) : 0;
+}
+
+static inline int bool_member(struct reader *r, const char *key, bool *value)
+{
+    struct span raw = top_member(r, key);
+    return raw.p ? request_body_bool_given(raw, key, value, r->fail) : 0;
 }
 
 /* ---- messages ---- */
@@ -326,49 +336,83 @@ static int read_role(struct reader *r, const struct json_members *given, struct 
     return invalid_at(r, &at, "one of system, developer, user, assistant, tool, function");
 }
 
-static int read_message(struct reader *r, struct span raw, struct message *m)
+static int read_message(struct reader *r, struct span raw, const struct json_members *given,
+                        struct message *m)
 {
     struct place at = {"messages", m->index, "", -1};
     if (!json_raw_is_object(raw))
         return invalid_at(r, &at, "an object with \"role\" and \"content\"");
-    struct json_members given;
-    json_members_read(&given, raw);
-    if (read_role(r, &given, m) || read_content(r, json_members_given(&given, "content"), m) ||
-        read_tool_calls(r, &given, m))
+    if (read_role(r, given, m) || read_content(r, json_members_given(given, "content"), m) ||
+        read_tool_calls(r, given, m))
         return -1;
     at.member = ".name";
-    if (text_member(r, &given, "name", &at, &m->name))
+    if (text_member(r, given, "name", &at, &m->name))
         return -1;
     at.member = ".tool_call_id";
-    if (text_member(r, &given, "tool_call_id", &at, &m->tool_call_id))
+    if (text_member(r, given, "tool_call_id", &at, &m->tool_call_id))
         return -1;
     /* Extensions that clients echo back: taken when they are text, never a reason to refuse (Q1).
      */
-    struct span reasoning = json_members_given(&given, "reasoning_content");
+    struct span reasoning = json_members_given(given, "reasoning_content");
     return json_raw_is_text(reasoning) ? read_text(r, reasoning, &m->reasoning) : 0;
+}
+
+/* One message after another, as the outline has them, or else as they are found in the text. */
+struct message_walk {
+    const struct json_outline *outline; /* NULL: there is none */
+    size_t at, end;
+    struct json_raw_iter it;
+};
+
+static struct message_walk walk_messages(const struct reader *r, struct span raw)
+{
+    const struct json_outline *o = r->outline;
+    if (json_outline_has_array(o, raw))
+        return (struct message_walk){
+            .outline = o, .at = o->array + 1, .end = o->list[o->array].behind};
+    return (struct message_walk){.it = json_raw_each(raw)};
+}
+
+/* The next one, and its members if they are asked for. False: there is none. */
+static bool next_message(struct message_walk *w, struct span *raw, struct json_members *members)
+{
+    if (!w->outline) {
+        if (!json_raw_next(&w->it))
+            return false;
+        *raw = w->it.value;
+        if (members)
+            json_members_read(members, *raw);
+        return true;
+    }
+    if (w->at == w->end)
+        return false;
+    const struct json_outline_entry *e = &w->outline->list[w->at];
+    *raw = e->value;
+    if (members)
+        json_outline_members(w->outline, w->at + 1, e->behind, members);
+    w->at = e->behind;
+    return true;
 }
 
 static int read_messages(struct reader *r)
 {
-    enum { FEW = 24 }; /* are passed once, however long they are */
-    struct span raw = top_member(r, "messages"), few[FEW];
+    struct span raw = top_member(r, "messages"), one;
     if (!json_raw_is_array(raw))
         return invalid(r, "messages", "an array of messages");
-    struct json_raw_iter it = json_raw_each(raw);
+    struct message_walk walk = walk_messages(r, raw);
     size_t n = 0;
-    for (; json_raw_next(&it); n++) {
-        if (n < FEW)
-            few[n] = it.value;
-    }
+    while (next_message(&walk, &one, NULL))
+        n++;
     if (n == 0)
         return invalid(r, "messages", "an array of at least one message");
     struct message *messages = arena_alloc(r->arena, n * sizeof *messages);
     if (!messages)
         return fail_memory(r->fail);
-    it = json_raw_each(raw);
-    for (size_t i = 0; i < n && (n <= FEW || json_raw_next(&it)); i++) {
+    struct json_members members;
+    walk = walk_messages(r, raw);
+    for (size_t i = 0; i < n && next_message(&walk, &one, &members); i++) {
         messages[i].index = (int)i;
-        if (read_message(r, n <= FEW ? few[i] : it.value, &messages[i]))
+        if (read_message(r, one, &members, &messages[i]))
             return -1;
     }
     r->turn->messages = messages;
@@ -568,11 +612,15 @@ int chat_request_parse(struct json_parser *json, struct arena *arena, char *body
                        struct turn *turn, struct fail *fail)
 {
     struct json_members top;
-    struct reader r = {json, arena, turn, &top, fail};
+    struct json_outline outline;
+    struct reader r = {json, arena, turn, &top, &outline, fail};
     *turn = (struct turn){.n = 1, .dialect = DIALECT_OPENAI};
-    if (request_body_open(json, body, n, &turn->raw, fail))
+    if (request_body_outline(json, body, n, SPAN("messages"), &outline, &turn->raw, fail))
         return -1;
-    json_members_read(&top, turn->raw);
+    if (outline.whole)
+        json_outline_members(&outline, 0, outline.n, &top);
+    else
+        json_members_read(&top, turn->raw);
     if (request_body_model(json, arena, top_member(&r, "model"), &turn->model, fail))
         return -1;
     return read_messages(&r) || read_parameters(&r) ? -1 : 0;
@@ -690,7 +738,7 @@ const struct turn *turn_with_options(struct json_parser *json, struct arena *are
         .has_foreign = turn->has_foreign,
     };
     struct json_members top;
-    struct reader r = {json, arena, t, &top, fail};
+    struct reader r = {json, arena, t, &top, NULL, fail};
     json_members_read(&top, t->raw);
     if (read_parameters(&r))
         return NULL;

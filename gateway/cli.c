@@ -291,7 +291,8 @@ static void print_site_models(const struct config *config, size_t at, struct buf
                       asks ? "the site's own list is asked for while serving" : "no list is known");
 }
 
-void cli_print_models(const struct config *config, struct buffer *out)
+/* Every public model id with its targets, one a line: "gpt-4o -> zai/glm-4.6, qwen/qwen3-max". */
+static void write_models(const struct config *config, struct buffer *out)
 {
     for (size_t i = 0; i < config->n_models; i++) {
         const struct model_config *model = &config->models[i];
@@ -366,7 +367,7 @@ static int print_models(const struct config *config, FILE *out, FILE *err)
     struct buffer text;
     buffer_init(&text, OUTPUT_MAX);
     put_warnings(err, config);
-    cli_print_models(config, &text);
+    write_models(config, &text);
     put(out, &text);
     buffer_free(&text);
     return EXIT_FINE;

@@ -42,7 +42,5 @@ int cli_parse(int argc, char *const *argv, struct cli *, struct buffer *error);
  * tests need no listener. */
 int cli_run(const struct cli *, int (*serve)(struct config *, const char *file, bool rebuild),
             FILE *out, FILE *err);
-/* Every public model id with its targets, one a line: "gpt-4o -> zai/glm-4.6, qwen/qwen3-max". */
-void cli_print_models(const struct config *, struct buffer *out);
 
 #endif

@@ -503,22 +503,20 @@ size_t config_connections_of(const struct config *config, const struct ip_addres
 
 bool config_host_is_ours(const struct config *config, struct span header)
 {
+    static const struct span loopback = SPAN_INIT("localhost"), below = SPAN_INIT(".localhost");
     struct span host;
     struct ip_address ip;
     if (!split_host(span_trim(header), &host))
         return false;
-    if (ip_parse(host, &ip))
-        return true; /* a literal cannot be rebound by DNS */
-    if (host.n > 1 && host.p[host.n - 1] == '.')
-        host.n--;
-    const struct span loopback = SPAN("localhost"), below = SPAN(".localhost");
-    if (span_eq_nocase(host, loopback))
-        return true;
-    if (host.n > below.n && span_eq_nocase(span_from(host, host.n - below.n), below))
-        return true;
+    bool dot = host.n > 1 && host.p[host.n - 1] == '.';
+    struct span name = span_first(host, host.n - dot);
     for (size_t i = 0; i < config->n_listen; i++) {
-        if (!config->listen[i].is_unix && span_eq_nocase(host, config->listen[i].host))
+        if (!config->listen[i].is_unix && span_eq_nocase(name, config->listen[i].host))
             return true;
     }
-    return false;
+    if (span_eq_nocase(name, loopback))
+        return true;
+    if (name.n > below.n && span_eq_nocase(span_from(name, name.n - below.n), below))
+        return true;
+    return ip_parse(host, &ip); /* a literal cannot be rebound by DNS */
 }

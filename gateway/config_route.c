@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "gateway/config_schema.h"
+#include "gateway/http_token.h"
 
 /* ---- what is known of the services ---- */
 
@@ -38,16 +39,6 @@ static const struct adapter adapter_route = {
 };
 
 /* ---- inject ---- */
-
-static bool is_token(struct span name)
-{
-    for (size_t i = 0; i < name.n; i++) {
-        unsigned char c = (unsigned char)name.p[i];
-        if (!isalnum(c) && !strchr("!#$%&'*+-.^_`|~", c))
-            return false;
-    }
-    return name.n > 0;
-}
 
 /* Headers that say something else than who asks. */
 static bool is_no_credential_header(struct span name)
@@ -90,11 +81,11 @@ static bool parse_inject(struct route_config *route, struct span text)
     } else if (span_starts(text, SPAN("header:"))) {
         route->inject = ROUTE_INJECT_HEADER;
         route->inject_name = span_from(text, 7);
-        return is_token(route->inject_name) && !is_no_credential_header(route->inject_name);
+        return http_is_token(route->inject_name) && !is_no_credential_header(route->inject_name);
     } else if (span_starts(text, SPAN("query:"))) {
         route->inject = ROUTE_INJECT_QUERY;
         route->inject_name = span_from(text, 6);
-        return is_token(route->inject_name) && span_find_char(route->inject_name, '&') < 0 &&
+        return http_is_token(route->inject_name) && span_find_char(route->inject_name, '&') < 0 &&
                span_find_char(route->inject_name, '%') < 0 &&
                span_find_char(route->inject_name, '+') < 0;
     } else {

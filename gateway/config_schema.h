@@ -127,9 +127,6 @@ void config_print_table(struct buffer *, const struct schema *, const void *reco
 /* A string with ~ and ${VAR} expanded, in the config's memory; false after complaining. */
 bool config_read_text(struct config_reader *, const char *name, const struct toml_node *value,
                       struct span *text);
-/* The same as a path: relative ones start at the file's folder. */
-bool config_read_path(struct config_reader *, const char *name, const struct toml_node *value,
-                      struct span *path);
 /* `name`, `name`_env or `name`_file of a table. 1: given; 0: none of them; -1 after complaining. */
 int config_read_secret(struct config_reader *, const struct toml_node *table, const char *name,
                        struct span *secret);
@@ -170,7 +167,6 @@ void config_check_private(struct config_reader *, const struct toml_node *, cons
 /* ---- printing ---- */
 void config_print_quoted(struct buffer *, struct span);
 void config_print_secret(struct buffer *, size_t length);
-void config_print_duration(struct buffer *, int64_t ms);
 
 /* ---- tables that have something to finish ---- */
 void config_finish_root(struct config_reader *, const struct toml_node *table, void *record);

@@ -160,8 +160,9 @@ static struct span resolve_path(struct config_reader *r, struct span path)
     return whole;
 }
 
-bool config_read_path(struct config_reader *r, const char *name, const struct toml_node *value,
-                      struct span *path)
+/* As config_read_text; relative paths start at the file's folder. */
+static bool path_of(struct config_reader *r, const char *name, const struct toml_node *value,
+                    struct span *path)
 {
     if (!config_read_text(r, name, value, path))
         return false;
@@ -221,7 +222,7 @@ static void read_path(struct config_reader *r, const struct schema_key *key,
                       const struct toml_node *value, void *record)
 {
     struct span path;
-    if (!config_read_path(r, key->name, value, &path))
+    if (!path_of(r, key->name, value, &path))
         return;
     if (path.n == 0 || config_check_plain(r, key->name, value, path))
         FIELD(struct span, record, key) = path;
@@ -290,7 +291,7 @@ static bool secret_from_file(struct config_reader *r, const char *key,
 {
     struct span path;
     if (!config_want(r, key, value, TOML_TEXT, "a string: the path of a file") ||
-        !config_read_path(r, key, value, &path))
+        !path_of(r, key, value, &path))
         return false;
     if (path.n == 0) {
         config_error(r, value, "\"%s\" in %s is empty", key, r->title);
@@ -440,7 +441,7 @@ static void print_size_value(struct buffer *out, int64_t size)
         buffer_printf(out, "%lld", (long long)size);
 }
 
-void config_print_duration(struct buffer *out, int64_t ms)
+static void write_duration(struct buffer *out, int64_t ms)
 {
     bool small = ms % 1000 != 0;
     print_amount(out, small ? duration_units + 3 : duration_units + 2, 1,
@@ -512,7 +513,7 @@ static void read_duration(struct config_reader *r, const struct schema_key *key,
 }
 static void print_duration(struct buffer *out, const struct schema_key *key, const void *record)
 {
-    config_print_duration(out, CONST_FIELD(int64_t, record, key));
+    write_duration(out, CONST_FIELD(int64_t, record, key));
 }
 const struct value_type value_duration = {
     .wanted = "a time", .read = read_duration, .print = print_duration};

@@ -2,13 +2,13 @@
  * gateway/conversation_reuse.c - see conversation_reuse.h.
  *
  * A history's hash is a chain: that of what came before, and the digest of the next message. Every
- * text is hashed behind its length, so that no two histories are the same run of bytes. The book is
- * a ring in the order of keeping, whose entries hang in the chains of a hash table.
+ * text is hashed behind its length, so that no two histories are the same run of bytes.
  */
 #include "gateway/conversation_reuse.h"
 
 #include <stdlib.h>
 
+#include "gateway/digest_ring.h"
 #include "gateway/sha256.h"
 
 /* ---- digests ---- */
@@ -352,106 +352,90 @@ void conversation_turn_read(struct conversation_turn *c, const struct conversati
 
 /* ---- the book ---- */
 
-enum { BUCKETS = CONVERSATIONS_MAX };
-
 struct entry {
-    struct conversation c; /* its texts are in `texts` */
-    char *texts;           /* NULL = free, or gone */
-    struct entry *chain;
+    struct digest_entry in; /* first */
+    struct conversation c;
+    char texts[]; /* its */
 };
 
 struct conversation_book {
     void (*changed)(void *owner, const struct conversation *, bool kept);
     void *owner;
-    struct entry ring[CONVERSATIONS_MAX];
-    size_t first, n; /* the oldest, and how many there are behind it */
-    struct entry *buckets[BUCKETS];
+    struct digest_ring *ring;
 };
 
 struct conversation_book *
 conversation_book_create(void (*changed)(void *, const struct conversation *, bool), void *owner)
 {
     struct conversation_book *b = calloc(1, sizeof *b);
-    if (b) {
-        b->changed = changed;
-        b->owner = owner;
+    if (!b)
+        return NULL;
+    b->changed = changed;
+    b->owner = owner;
+    b->ring = digest_ring_create(CONVERSATIONS_MAX);
+    if (!b->ring) {
+        free(b);
+        return NULL;
     }
     return b;
 }
 
-static struct entry **bucket_of(const struct conversation_book *b,
-                                const struct conversation_hash *h)
+void conversation_book_destroy(struct conversation_book *b)
 {
-    size_t at = (size_t)h->bytes[0] | (size_t)h->bytes[1] << 8;
-    return (struct entry **)&b->buckets[at % BUCKETS];
+    if (b)
+        digest_ring_destroy(b->ring);
+    free(b);
 }
 
 static struct entry *find(const struct conversation_book *b, const struct conversation_hash *h)
 {
-    struct entry *e = *bucket_of(b, h);
-    while (e && memcmp(&e->c.hash, h, sizeof *h) != 0)
-        e = e->chain;
-    return e;
+    return (struct entry *)digest_ring_find(b->ring, h->bytes);
+}
+
+/* It is out of the ring. */
+static void let_go(struct conversation_book *b, struct entry *e, bool tell)
+{
+    if (e && tell && b->changed)
+        b->changed(b->owner, &e->c, false);
+    free(e);
 }
 
 static void drop(struct conversation_book *b, struct entry *e, bool tell)
 {
-    if (!e || !e->texts)
-        return;
-    struct entry **at = bucket_of(b, &e->c.hash);
-    while (*at != e)
-        at = &(*at)->chain;
-    *at = e->chain;
-    if (tell && b->changed)
-        b->changed(b->owner, &e->c, false);
-    free(e->texts);
-    *e = (struct entry){.texts = NULL};
+    if (e)
+        digest_ring_take(b->ring, &e->in);
+    let_go(b, e, tell);
 }
 
-static void drop_oldest(struct conversation_book *b, bool tell)
+static struct entry *entry_of(const struct conversation *c)
 {
-    drop(b, &b->ring[b->first], tell);
-    b->first = (b->first + 1) % CONVERSATIONS_MAX;
-    b->n--;
-}
-
-void conversation_book_destroy(struct conversation_book *b)
-{
-    while (b && b->n)
-        drop_oldest(b, false);
-    free(b);
-}
-
-static struct span put(char **at, struct span text)
-{
-    struct span copy = span_of(*at, text.n);
-    if (text.n)
-        memcpy(*at, text.p, text.n);
-    *at += text.n;
-    return copy;
+    struct entry *e = malloc(sizeof *e + c->site.n + c->account.n + c->state.n);
+    if (!e)
+        return NULL;
+    char *at = e->texts;
+    e->c = *c;
+    e->in.digest = e->c.hash.bytes;
+    e->c.site = span_put(&at, c->site);
+    e->c.account = span_put(&at, c->account);
+    e->c.state = span_put(&at, c->state);
+    return e;
 }
 
 static struct entry *insert(struct conversation_book *b, const struct conversation *c, bool tell)
 {
-    char *texts = malloc(c->site.n + c->account.n + c->state.n + 1), *at = texts;
-    if (!texts)
+    struct entry *e = c->state.n <= CONVERSATION_STATE_MAX ? entry_of(c) : NULL;
+    if (!e)
         return NULL;
     drop(b, find(b, &c->hash), false);
-    if (b->n == CONVERSATIONS_MAX)
-        drop_oldest(b, tell);
-    struct entry *e = &b->ring[(b->first + b->n++) % CONVERSATIONS_MAX];
-    struct entry **bucket = bucket_of(b, &c->hash);
-    *e = (struct entry){.c = *c, .texts = texts, .chain = *bucket};
-    e->c.site = put(&at, c->site);
-    e->c.account = put(&at, c->account);
-    e->c.state = put(&at, c->state);
-    *bucket = e;
+    if (digest_ring_is_full(b->ring))
+        let_go(b, (struct entry *)digest_ring_take_oldest(b->ring), tell);
+    digest_ring_put(b->ring, &e->in);
     return e;
 }
 
 bool conversation_book_keep(struct conversation_book *b, const struct conversation *c)
 {
-    struct entry *e = c->state.n <= CONVERSATION_STATE_MAX ? insert(b, c, true) : NULL;
+    struct entry *e = insert(b, c, true);
     if (e && b->changed)
         b->changed(b->owner, &e->c, true);
     return e != NULL;
@@ -459,8 +443,7 @@ bool conversation_book_keep(struct conversation_book *b, const struct conversati
 
 void conversation_book_restore(struct conversation_book *b, const struct conversation *c)
 {
-    if (c->state.n <= CONVERSATION_STATE_MAX)
-        insert(b, c, false);
+    insert(b, c, false);
 }
 
 const struct conversation *conversation_book_find(const struct conversation_book *b,
@@ -477,9 +460,9 @@ void conversation_book_forget(struct conversation_book *b, const struct conversa
 
 void conversation_book_prune(struct conversation_book *b, int64_t now_ms)
 {
-    for (size_t i = 0; i < b->n; i++) {
-        struct entry *e = &b->ring[(b->first + i) % CONVERSATIONS_MAX];
-        if (e->texts && e->c.expires_ms <= now_ms)
+    struct entry *e;
+    for (size_t at = 0; (e = (struct entry *)digest_ring_next(b->ring, &at));) {
+        if (e->c.expires_ms <= now_ms)
             drop(b, e, true);
     }
 }

@@ -164,6 +164,7 @@ static void free_rest(struct engine *engine)
     token_file_close(&engine->token_file);
     buffer_free(&engine->out);
     buffer_free(&engine->scratch);
+    shape_book_clear(&engine->shapes);
     if (owns_common(engine))
         free_common(engine);
     config_unref(engine->config);
@@ -349,6 +350,7 @@ int engine_reload(struct engine *engine, struct config *config)
     struct config *old = engine->config;
     int result = owns_common(engine) ? reload_common(engine, config) : 0;
     engine->config = config_ref(config);
+    shape_book_clear(&engine->shapes); /* a new site may stand where an old one stood */
     image_fetcher_configure(engine->images, config);
     if (owns_common(engine))
         catalogue_configure(engine->catalogue, config);

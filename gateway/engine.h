@@ -24,6 +24,7 @@
 #include "gateway/key_limits.h"
 #include "gateway/loop_busy.h"
 #include "gateway/metrics.h"
+#include "gateway/shape_book.h"
 #include "gateway/shared.h"
 #include "gateway/store.h"
 #include "gateway/token_file.h"
@@ -62,6 +63,7 @@ struct engine {
     struct token_file token_file;
     struct token_source tokens; /* over it */
     struct json_parser *json;   /* small bodies and site frames; never kept across a call */
+    struct shape_book shapes;   /* frames of sites that need not be parsed again */
     struct buffer scratch;      /* of an adapter within one call (turn_run.scratch) */
     struct buffer out;          /* what one event wants to tell the client; empty between events */
     struct exchange *exchanges;

@@ -179,9 +179,9 @@ static void send_stream_head(struct exchange *e)
         struct span type = e->answer ? e->answer->content_type : SPAN("");
         reply_header(&h, "Content-Type", type.n ? type : SPAN("application/octet-stream"));
     } else {
-        reply_header(&h, "Content-Type", SPAN("text/event-stream; charset=utf-8"));
-        reply_header(&h, "Cache-Control", SPAN("no-cache, no-transform"));
-        reply_header(&h, "X-Accel-Buffering", SPAN("no"));
+        reply_lines(&h, SPAN("Content-Type: text/event-stream; charset=utf-8\r\n"
+                             "Cache-Control: no-cache, no-transform\r\n"
+                             "X-Accel-Buffering: no\r\n"));
     }
     http_answer_start(e->http, 200, h.list, h.n, -1);
     e->head_sent = true;
@@ -791,7 +791,7 @@ static void send_whole(struct exchange *e, struct span body)
     struct reply_headers h;
     struct limit_headers text;
     begin_headers(e, &h, &text);
-    reply_header(&h, "Content-Type", SPAN("application/json"));
+    reply_lines(&h, SPAN("Content-Type: application/json\r\n"));
     answer_whole(e, &h, 200, body);
 }
 

@@ -107,20 +107,20 @@ static struct route find_route(struct span path)
     return (struct route){.kind = ROUTE_NONE};
 }
 
-/* Routes of the configuration; those above are our own API. */
-static struct passage_way find_passage(const struct http_exchange *http)
+/* Routes of the configuration; `route` is one of our own API's. */
+static struct passage_way find_passage(const struct http_exchange *http, const struct route *route)
 {
-    return passage_find(http, find_route(http_exchange_path(http)).kind != ROUTE_NONE);
+    return passage_find(http, route->kind != ROUTE_NONE);
 }
 
 /* In whose words this client reads errors and lists of models: the path says it, elsewhere the
  * header that every client of Anthropic's sends. */
 static enum dialect dialect_of(const struct http_exchange *http)
 {
-    struct passage_way way = find_passage(http);
+    struct route route = find_route(http_exchange_path(http));
+    struct passage_way way = find_passage(http, &route);
     if (way.route)
         return way.route->dialect;
-    struct route route = find_route(http_exchange_path(http));
     if (route.api)
         return route.api->dialect;
     return http_exchange_header(http, "anthropic-version").p ? DIALECT_ANTHROPIC : DIALECT_OPENAI;
@@ -448,21 +448,27 @@ static bool is_open(const struct http_exchange *http, const struct route *route)
            (route->kind == ROUTE_METRICS && access_is_local(http));
 }
 
+static bool takes_method(const struct http_exchange *http, const struct route *route)
+{
+    if (route->posts)
+        return is_method(http, "POST");
+    if (route->kind == ROUTE_RESPONSE && !route->items && is_method(http, "DELETE"))
+        return true;
+    return is_method(http, "GET") || is_method(http, "HEAD");
+}
+
 /* Everything that is decided by the head alone; 0 = go on with the body. */
-static int check_head(struct http_exchange *http, struct fail *fail)
+static int check_head(struct http_exchange *http, const struct route *route, struct fail *fail)
 {
     struct access_grant grant;
-    struct route route = find_route(http_exchange_path(http));
-    if (route.kind == ROUTE_NONE)
+    if (route->kind == ROUTE_NONE)
         return refuse_path(http, fail);
-    bool read_only = is_method(http, "GET") || is_method(http, "HEAD");
-    bool deletes = route.kind == ROUTE_RESPONSE && !route.items && is_method(http, "DELETE");
-    if (route.posts ? !is_method(http, "POST") : !read_only && !deletes)
+    if (!takes_method(http, route))
         return fail_param(
-            fail, FAIL_METHOD, allowed_methods(&route), "%.*s does not take %.*s; use %s",
+            fail, FAIL_METHOD, allowed_methods(route), "%.*s does not take %.*s; use %s",
             SPAN_ARGS(span_first(http_exchange_path(http), 60)),
-            SPAN_ARGS(span_first(http_exchange_method(http), 16)), route.posts ? "POST" : "GET");
-    if (is_open(http, &route))
+            SPAN_ARGS(span_first(http_exchange_method(http), 16)), route->posts ? "POST" : "GET");
+    if (is_open(http, route))
         return 0;
     return access_check_key(http, clock_wall_ms(), &grant, fail);
 }
@@ -475,7 +481,8 @@ static int on_head(void *owner, struct http_exchange *http)
         refuse(engine, http, &fail);
         return -1;
     }
-    struct passage_way way = find_passage(http);
+    struct route route = find_route(http_exchange_path(http));
+    struct passage_way way = find_passage(http, &route);
     if (is_method(http, "CONNECT")) {
         fail_set(&fail, FAIL_INVALID_VALUE, "this is a gateway to configured services, no proxy");
         refuse(engine, http, &fail);
@@ -497,7 +504,7 @@ static int on_head(void *owner, struct http_exchange *http)
         http_exchange_stream_body(http);
         return 0;
     }
-    if (check_head(http, &fail)) {
+    if (check_head(http, &route, &fail)) {
         refuse(engine, http, &fail);
         return -1;
     }
@@ -510,7 +517,7 @@ static void on_request(void *owner, struct http_exchange *http)
     struct route route = find_route(http_exchange_path(http));
     struct access_grant grant = {0};
     struct fail fail;
-    struct passage_way way = find_passage(http);
+    struct passage_way way = find_passage(http, &route);
     if (way.route) {
         if (passage_check(http, &way, &grant, &fail))
             refuse(engine, http, &fail);

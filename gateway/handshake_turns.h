@@ -7,12 +7,12 @@
  *
  * - it went well: all go on, and resume;
  * - it failed, or was given up: the next one goes ahead in its place;
- * - it takes more than HANDSHAKE_WAIT_MS: a second one goes ahead, half of that later two more,
- * then four: one slow answer costs little, a busy origin or a busy machine does not get everybody's
- *   full handshake at once (and nobody while it is being computed here: whoever went on would have
- *   to wait for the same thread);
+ * - it takes more than HANDSHAKE_WAIT_MS: a second one goes ahead, half of that later two
+ *   more, then four. One slow answer costs little, and neither a busy origin nor a busy machine
+ *   gets all full handshakes at once. (Nobody goes while it is being computed here: he would only
+ *   have to wait for the same thread.);
  * - the origin gives no sessions, or does not take them up twice in a row: nobody waits there
- * again, until it resumes one.
+ *   again until it resumes one.
  *
  * "Origin" is a key of the caller's: connections with the same key share sessions. One per loop.
  */

@@ -16,28 +16,14 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "gateway/http_token.h"
+
 enum {
     HTTP_HEADERS_USUAL = 16, /* room for these at first */
     ROOM_KEEP = 16 * 1024    /* of text, for the next head */
 };
 
 /* ---- writing ---- */
-
-/* RFC 9110's tchar: !#$%&'*+-.^_`|~, digits and letters, a bit for each. */
-static bool is_token_char(unsigned char c)
-{
-    static const uint64_t tokens[2] = {0x03ff6cfa00000000, 0x57ffffffc7fffffe};
-    return c < 128 && (tokens[c >> 6] >> (c & 63) & 1);
-}
-
-static bool is_token(struct span s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        if (!is_token_char((unsigned char)s.p[i]))
-            return false;
-    }
-    return s.n > 0;
-}
 
 /* A field value may hold blanks, tabs and any byte above 0x7F, but nothing that could end the line.
  */
@@ -118,7 +104,7 @@ static int check_headers(const struct http_outgoing *r, struct own_headers *has,
 {
     for (size_t i = 0; i < r->n_headers; i++) {
         const struct header *h = &r->headers[i];
-        if (!is_token(h->name) || is_ours(h->name))
+        if (!http_is_token(h->name) || is_ours(h->name))
             return fail_set(fail, FAIL_INTERNAL,
                             "the request to the site holds a header that is not valid: %.*s",
                             SPAN_ARGS(span_first(h->name, 60)));
@@ -169,7 +155,7 @@ int http_head_write(struct buffer *out, const struct http_outgoing *r, struct sp
     enum { FIXED = sizeof "  HTTP/1.1\r\nHost: \r\n", ENDING = 96 };
     struct own_headers has = {0};
     size_t n = r->method.n + prefix.n + r->target.n + host.n + user_agent.n + identity.n + FIXED;
-    if (!is_token(r->method))
+    if (!http_is_token(r->method))
         return fail_set(fail, FAIL_INTERNAL, "the request to the site has no valid method");
     if (!is_target(prefix.n ? prefix : r->target) ||
         (prefix.n && r->target.n && !is_target(r->target)))

@@ -2,10 +2,10 @@
  * gateway/http_connection.c - one client connection: bytes in, requests one after another, bytes
  * out, clocks, the end.
  *
- *   (HANDSHAKE) → IDLE → HEAD → BODY → ANSWER → IDLE …            keep-alive
- *                          ├→ STREAM → ANSWER → IDLE              its body is handed out as it
- * comes └→ DISCARD → IDLE                      refused before its body was read … → FLUSH → LINGER
- * → CLOSED                     the last answer of a connection
+ *   (HANDSHAKE) → IDLE → HEAD → BODY → ANSWER → IDLE     keep-alive
+ *                          ├→ STREAM → ANSWER → IDLE       its body is handed out as it comes
+ *                          └→ DISCARD → IDLE               refused before its body was read
+ *   … → FLUSH → LINGER → CLOSED                            the last answer of a connection
  *
  * Callbacks of libuv note what happened and end in settle(): it decides whether we read and when
  * the clock rings. Three things are hard here. A handler may answer inside its callback, later, or
@@ -25,7 +25,6 @@
 enum {
     KEEPALIVE_S = 60, /* TCP probes: a client that lost its network is noticed at last */
     AHEAD_LIMIT = HTTP_AHEAD_MAX + 4 * HTTP_READ_SIZE,
-    TLS_RECORD_MAX = 16 * 1024, /* pieces up to this size travel in one record */
     QUEUE_KEEP = 64 * 1024 /* memory of an emptied queue that stays while an answer is in work */
 };
 
@@ -35,7 +34,7 @@ static void begin_end(struct http_connection *c);
 
 static uint64_t now_ms(const struct http_connection *c) { return uv_now(c->server->loop); }
 
-static void enter(struct http_connection *c, enum connection_state state)
+void http_connection_enter(struct http_connection *c, enum connection_state state)
 {
     c->state = (uint8_t)state;
     c->since_ms = now_ms(c);
@@ -126,13 +125,12 @@ static int keep_ahead(struct http_connection *c, struct span bytes)
 
 static void free_when_closed(struct http_connection *c)
 {
-    if (!c->socket_closed || c->in_ready)
+    if (!c->socket_closed || c->in_ready || (c->tls && http_tls_is_working(c->tls)))
         return;
     struct http_server *s = c->server;
     free_intake(c);
     free_outbox(c);
-    if (c->tls)
-        tls_stream_destroy(c->tls);
+    http_tls_free(c->tls);
     deadlines_leave(&s->deadlines, &c->deadline);
     c->magic = 0;
     free(c);
@@ -166,6 +164,8 @@ static void close_now(struct http_connection *c, bool reset)
     if (c->state == CONNECTION_CLOSED)
         return;
     c->state = CONNECTION_CLOSED;
+    if (c->tls)
+        http_tls_give_up(c->tls);
     if (c->prev)
         c->prev->next = c->next;
     else
@@ -208,7 +208,7 @@ static struct http_outbox *outbox(struct http_connection *c)
 
 /* Nothing that we say arrives any more. The handler learns it in the next turn, not inside its own
  * call. */
-static void fail_write(struct http_connection *c)
+void http_connection_fail_write(struct http_connection *c)
 {
     c->broken = true;
     if (c->out)
@@ -229,14 +229,14 @@ static void write_queue(struct http_connection *c)
     out->unsent = out->sending.n;
     if (uv_write(&out->write, &c->socket.stream, &buf, 1, on_written)) {
         c->write_busy = false;
-        fail_write(c);
+        http_connection_fail_write(c);
     }
     wind_clock(c); /* from now on the client has to take some */
 }
 
 /* Hands the pieces to the kernel in one call; what it does not take is copied behind what waits
  * already. */
-static void send_raw(struct http_connection *c, const struct span *pieces, size_t n)
+void http_connection_send_raw(struct http_connection *c, const struct span *pieces, size_t n)
 {
     uv_buf_t bufs[HTTP_PIECES_MAX];
     size_t total = 0, taken = 0;
@@ -250,7 +250,7 @@ static void send_raw(struct http_connection *c, const struct span *pieces, size_
     if (!c->write_busy) {
         int result = uv_try_write(&c->socket.stream, bufs, (unsigned)n);
         if (result < 0 && result != UV_EAGAIN) {
-            fail_write(c);
+            http_connection_fail_write(c);
             return;
         }
         taken = result > 0 ? (size_t)result : 0;
@@ -264,47 +264,9 @@ static void send_raw(struct http_connection *c, const struct span *pieces, size_
         buffer_append(&out->queue, rest);
     }
     if (!out || out->queue.error)
-        fail_write(c);
+        http_connection_fail_write(c);
     else if (!c->write_busy)
         write_queue(c);
-}
-
-static void send_tls_output(struct http_connection *c)
-{
-    struct buffer *out = tls_stream_output(c->tls);
-    struct span piece = buffer_span(out);
-    if (piece.n)
-        send_raw(c, &piece, 1);
-    buffer_shrink(out, TLS_RECORD_MAX * 2);
-}
-
-/* Small pieces share one record: one MAC, one write, and the client's TLS hands them on together.
- */
-static void send_tls(struct http_connection *c, const struct span *pieces, size_t n)
-{
-    char joined[TLS_RECORD_MAX];
-    size_t total = 0;
-    for (size_t i = 0; i < n; i++)
-        total += pieces[i].n;
-    enum tls_result result = TLS_OK;
-    if (total <= sizeof joined) {
-        total = 0;
-        for (size_t i = 0; i < n; i++) {
-            if (pieces[i].n)
-                memcpy(joined + total, pieces[i].p, pieces[i].n);
-            total += pieces[i].n;
-        }
-        result = tls_stream_write(c->tls, span_of(joined, total));
-    } else {
-        for (size_t i = 0; i < n && result == TLS_OK; i++) {
-            if (pieces[i].n)
-                result = tls_stream_write(c->tls, pieces[i]);
-        }
-    }
-    if (result != TLS_OK)
-        fail_write(c);
-    else
-        send_tls_output(c);
 }
 
 size_t http_connection_send(struct http_connection *c, const struct span *pieces, size_t n)
@@ -312,9 +274,9 @@ size_t http_connection_send(struct http_connection *c, const struct span *pieces
     if (c->broken || c->state == CONNECTION_CLOSED)
         return 0;
     if (c->tls)
-        send_tls(c, pieces, n);
+        http_tls_send(c->tls, pieces, n);
     else
-        send_raw(c, pieces, n);
+        http_connection_send_raw(c, pieces, n);
     return http_connection_queued(c);
 }
 
@@ -330,13 +292,12 @@ static void say_goodbye(struct http_connection *c)
 {
     if (c->tls && !c->notified) {
         c->notified = true;
-        tls_stream_close(c->tls);
-        send_tls_output(c);
+        http_tls_end(c->tls);
         if (c->write_busy)
             return; /* the close_notify itself has to wait; on_written comes back here */
     }
     struct http_outbox *out = c->broken ? NULL : outbox(c);
-    enter(c, CONNECTION_LINGER);
+    http_connection_enter(c, CONNECTION_LINGER);
     if (out)
         out->shutdown.data = c;
     if (!out || uv_shutdown(&out->shutdown, &c->socket.stream, on_shutdown))
@@ -348,7 +309,7 @@ static void begin_end(struct http_connection *c)
 {
     free_intake(c);
     c->lingered = 0;
-    enter(c, CONNECTION_FLUSH);
+    http_connection_enter(c, CONNECTION_FLUSH);
     if (http_connection_queued(c) == 0)
         say_goodbye(c);
 }
@@ -383,7 +344,7 @@ static void on_written(uv_write_t *write, int status)
         return;
     buffer_shrink(&c->out->sending, QUEUE_KEEP);
     if (status < 0)
-        fail_write(c);
+        http_connection_fail_write(c);
     else if (c->out->queue.n)
         write_queue(c);
     else
@@ -421,7 +382,7 @@ static void await_request(struct http_connection *c)
     if (c->server->stopping)
         begin_end(c);
     else
-        enter(c, CONNECTION_IDLE);
+        http_connection_enter(c, CONNECTION_IDLE);
 }
 
 static void forget_exchange(struct http_connection *c)
@@ -442,7 +403,7 @@ void http_connection_answered(struct http_connection *c)
     } else if ((c->state == CONNECTION_HEAD || c->state == CONNECTION_STREAM) &&
                http_parser_discard_body(&c->intake->parser) == HTTP_PARSE_MORE) {
         c->lingered = 0;
-        enter(c, CONNECTION_DISCARD);
+        http_connection_enter(c, CONNECTION_DISCARD);
     } else {
         await_request(c);
     }
@@ -501,7 +462,7 @@ static void refuse_busy(struct http_connection *c)
     refuse(c, &problem);
 }
 
-static void refuse_late(struct http_connection *c, const char *text)
+void http_connection_refuse(struct http_connection *c, const char *text)
 {
     struct http_problem problem = {.status = 400};
     fail_set(&problem.fail, FAIL_INVALID_VALUE, "%s", text);
@@ -536,7 +497,7 @@ static void hand_out(struct http_connection *c, bool last)
     const struct http_handler *h = &c->server->handler;
     struct http_exchange *x = c->exchange;
     if (last)
-        enter(c, CONNECTION_ANSWER);
+        http_connection_enter(c, CONNECTION_ANSWER);
     if (x->user)
         h->on_body(h->owner, x, x->user, c->intake->parser.piece, last);
 }
@@ -547,7 +508,7 @@ static void begin_stream(struct http_connection *c, bool body_is_coming)
     const struct http_handler *h = &c->server->handler;
     struct http_exchange *x = c->exchange;
     bool whole = http_parser_stream_body(&c->intake->parser) == HTTP_PARSE_DONE;
-    enter(c, whole ? CONNECTION_ANSWER : CONNECTION_STREAM);
+    http_connection_enter(c, whole ? CONNECTION_ANSWER : CONNECTION_STREAM);
     x->announced = true;
     h->on_request(h->owner, x);
     /* Who has an answer already need not send anything; what it sends all the same is discarded. */
@@ -560,7 +521,7 @@ static void request_is_whole(struct http_connection *c)
 {
     const struct http_handler *h = &c->server->handler;
     struct http_exchange *x = c->exchange;
-    enter(c, CONNECTION_ANSWER);
+    http_connection_enter(c, CONNECTION_ANSWER);
     x->announced = true;
     h->on_request(h->owner, x);
 }
@@ -593,7 +554,7 @@ static void head_is_whole(struct http_connection *c, bool body_is_coming)
     case HTTP_PARSE_FAILED: refuse(c, &problem); break;
     case HTTP_PARSE_DONE: request_is_whole(c); break;
     default:
-        enter(c, CONNECTION_BODY);
+        http_connection_enter(c, CONNECTION_BODY);
         if (c->intake->parser.request.expect_continue && !body_is_coming)
             http_connection_send(c, &go_on, 1);
     }
@@ -635,7 +596,7 @@ static bool step(struct http_connection *c, struct span *in)
     }
     enum http_parse_event event = http_parser_next(&c->intake->parser, in, &problem);
     if (c->state == CONNECTION_IDLE && !http_parser_is_idle(&c->intake->parser))
-        enter(c, CONNECTION_HEAD);
+        http_connection_enter(c, CONNECTION_HEAD);
     switch (event) {
     case HTTP_PARSE_MORE: return false;
     case HTTP_PARSE_HEAD: head_is_whole(c, in->n > 0); return true;
@@ -701,7 +662,7 @@ static void process(struct http_connection *c, struct span fresh)
 }
 
 /* Plain bytes from the client. */
-static void receive(struct http_connection *c, struct span bytes)
+void http_connection_receive(struct http_connection *c, struct span bytes)
 {
     if (c->state == CONNECTION_ANSWER) {
         if (keep_ahead(c, bytes))
@@ -717,7 +678,7 @@ static void receive(struct http_connection *c, struct span bytes)
 
 /* FIN (or close_notify). Who ends its side while an answer is in work is gone; what is queued of
  * finished answers still leaves. */
-static void client_ended(struct http_connection *c)
+void http_connection_client_ended(struct http_connection *c)
 {
     c->client_ended = true;
     if (c->state == CONNECTION_FLUSH && !c->broken)
@@ -727,68 +688,6 @@ static void client_ended(struct http_connection *c)
         begin_end(c);
     else
         http_connection_close(c);
-}
-
-/* A person typed http:// for an https:// port: a sentence helps more than a closed connection. */
-static bool is_plain_http(struct span first)
-{
-    return first.n && first.p[0] >= 'A' && first.p[0] <= 'Z';
-}
-
-static void receive_plain_on_tls(struct http_connection *c)
-{
-    tls_stream_destroy(c->tls);
-    c->tls = NULL;
-    enter(c, CONNECTION_HEAD);
-    refuse_late(c, "this port speaks HTTPS: use https:// in the base URL");
-}
-
-static bool shake_hands(struct http_connection *c)
-{
-    enum tls_result result = tls_stream_handshake(c->tls);
-    send_tls_output(c);
-    if (result == TLS_OK) {
-        enter(c, CONNECTION_IDLE);
-        return true;
-    }
-    if (result != TLS_WANT_INPUT) {
-        log_debug("TLS handshake with a client failed: %s", tls_stream_fail(c->tls)->message);
-        http_connection_close(c);
-    }
-    return false;
-}
-
-/* The loop's read buffer is free again once the cipher text is fed: it takes the plain text. */
-static void receive_tls(struct http_connection *c, struct span cipher)
-{
-    bool first = !c->greeted;
-    c->greeted = true;
-    if (first && is_plain_http(cipher)) { /* later bytes may well be such letters by chance */
-        receive_plain_on_tls(c);
-        return;
-    }
-    if (tls_stream_feed(c->tls, cipher)) {
-        http_connection_close(c);
-        return;
-    }
-    if (c->state == CONNECTION_HANDSHAKE && !shake_hands(c))
-        return;
-    while (c->state != CONNECTION_CLOSED) {
-        size_t n = 0;
-        char *room = c->server->read_buffer;
-        enum tls_result result = tls_stream_read(c->tls, room, HTTP_READ_SIZE, &n);
-        if (result == TLS_OK) {
-            receive(c, span_of(room, n));
-            continue;
-        }
-        if (result == TLS_CLOSED)
-            client_ended(c);
-        else if (result == TLS_FAILED)
-            http_connection_close(c);
-        break;
-    }
-    if (c->state != CONNECTION_CLOSED)
-        send_tls_output(c);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
@@ -802,11 +701,11 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     struct http_connection *c = stream->data;
     assert(c->magic == HTTP_CONNECTION_MAGIC);
     if (n > 0 && c->tls)
-        receive_tls(c, span_of(buf->base, (size_t)n));
+        http_tls_receive(c->tls, span_of(buf->base, (size_t)n));
     else if (n > 0)
-        receive(c, span_of(buf->base, (size_t)n));
+        http_connection_receive(c, span_of(buf->base, (size_t)n));
     else if (n == UV_EOF)
-        client_ended(c);
+        http_connection_client_ended(c);
     else if (n < 0)
         http_connection_close(c);
     settle(c);
@@ -864,9 +763,10 @@ static void expire(struct http_connection *c)
     else if (c->refused && (c->state == CONNECTION_IDLE || c->state == CONNECTION_HEAD))
         refuse_busy(c);
     else if (c->state == CONNECTION_HEAD)
-        refuse_late(c, "the request's head did not arrive in time");
+        http_connection_refuse(c, "the request's head did not arrive in time");
     else if (c->state == CONNECTION_BODY)
-        refuse_late(c, "the request's body stopped arriving: fewer bytes came than were announced");
+        http_connection_refuse(
+            c, "the request's body stopped arriving: fewer bytes came than were announced");
     else if (c->state == CONNECTION_STREAM)
         stream_late(c);
     else
@@ -901,7 +801,8 @@ static void settle(struct http_connection *c)
 {
     if (c->state == CONNECTION_CLOSED)
         return;
-    bool want = !c->client_ended && n_ahead(c) < HTTP_AHEAD_MAX;
+    bool want =
+        !c->client_ended && n_ahead(c) < HTTP_AHEAD_MAX && !(c->tls && http_tls_is_working(c->tls));
     if (want && !c->reading && uv_read_start(&c->socket.stream, on_alloc, on_read)) {
         http_connection_close(c);
         return;
@@ -910,6 +811,14 @@ static void settle(struct http_connection *c)
         uv_read_stop(&c->socket.stream);
     c->reading = want;
     wind_clock(c);
+}
+
+void http_connection_go_on(struct http_connection *c)
+{
+    if (c->state == CONNECTION_CLOSED)
+        free_when_closed(c);
+    else
+        settle(c);
 }
 
 /* ---- for the server ---- */
@@ -964,14 +873,11 @@ static int open_socket(struct http_connection *c, int fd)
 
 static int begin_tls(struct http_connection *c)
 {
-    struct fail fail;
     if (!c->server->identity || c->is_unix)
         return 0;
-    c->tls = tls_server_create(c->server->identity, &fail);
-    if (!c->tls) {
-        log_warn("a client's TLS connection cannot begin: %s", fail.message);
+    c->tls = http_tls_create(c);
+    if (!c->tls)
         return -1;
-    }
     c->state = CONNECTION_HANDSHAKE;
     return 0;
 }
@@ -997,7 +903,7 @@ void http_connection_create(struct http_server *s, int fd, bool is_unix,
         c->next->prev = c;
     s->connections = c;
     s->open_handles++;
-    enter(c, CONNECTION_IDLE);
+    http_connection_enter(c, CONNECTION_IDLE);
     int error = open_socket(c, fd);
     if (error)
         close(fd);

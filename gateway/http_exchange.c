@@ -96,8 +96,10 @@ struct span http_exchange_path(const struct http_exchange *x) { return request_o
 struct span http_exchange_header(const struct http_exchange *x, const char *name)
 {
     size_t n;
-    const struct header *headers = http_exchange_headers(x, &n);
     const struct span wanted = span_str(name);
+    if (!x->dropped && !(request_of(x)->seen & http_header_bit(wanted)))
+        return span_of(NULL, 0);
+    const struct header *headers = http_exchange_headers(x, &n);
     for (size_t i = 0; i < n; i++) {
         if (span_eq_nocase(headers[i].name, wanted))
             return headers[i].value;
@@ -247,8 +249,6 @@ uint64_t http_exchange_started_ms(const struct http_exchange *x) { return x->sta
 
 void http_exchange_set_user(struct http_exchange *x, void *user) { x->user = user; }
 
-void *http_exchange_user(const struct http_exchange *x) { return x->user; }
-
 uint64_t http_exchange_bytes_out(const struct http_exchange *x) { return x->bytes_out; }
 
 /* ---- the answer's head ---- */
@@ -267,11 +267,26 @@ static void append_value(struct buffer *out, struct span value)
     }
 }
 
-static void append_header(struct buffer *out, struct span name, struct span value)
+static void append_header(struct buffer *out, const struct header *h)
 {
-    append_value(out, name);
+    if (!h->name.n) { /* lines of our own */
+        buffer_append(out, h->value);
+        return;
+    }
+    append_value(out, h->name);
     buffer_append(out, SPAN(": "));
-    append_value(out, value);
+    append_value(out, h->value);
+    buffer_append(out, SPAN("\r\n"));
+}
+
+static void append_status_line(struct buffer *out, int status, const char *reason)
+{
+    char line[] = "HTTP/1.1 000 ";
+    char *digit = line + sizeof "HTTP/1.1 000" - 1;
+    for (int rest = status, i = 0; i < 3; i++, rest /= 10)
+        *--digit = (char)('0' + rest % 10);
+    buffer_append(out, span_of(line, sizeof line - 1));
+    buffer_append(out, span_str(reason));
     buffer_append(out, SPAN("\r\n"));
 }
 
@@ -293,14 +308,10 @@ void http_answer_start(struct http_exchange *x, int status, const struct header 
         x->connection->keep_alive = false; /* the body ends with the connection */
     if (!out)
         return; /* seen when the head is to leave */
-    buffer_append(out, SPAN("HTTP/1.1 "));
-    buffer_int(out, status);
-    buffer_char(out, ' ');
-    buffer_append(out, span_str(reason));
-    buffer_append(out, SPAN("\r\n"));
+    append_status_line(out, status, reason);
     buffer_append(out, http_server_date(x->connection->server));
     for (size_t i = 0; i < n; i++)
-        append_header(out, headers[i].name, headers[i].value);
+        append_header(out, &headers[i]);
     if (!empty_status && length >= 0) {
         buffer_append(out, SPAN("Content-Length: "));
         buffer_int(out, length);

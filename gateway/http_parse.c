@@ -8,15 +8,17 @@
  * Transfer-Encoding.
  *
  * Nearly all heads come whole and are plain: GET or POST, a target without odd characters, headers
- * with values, at most one plain length and no coding. Those are checked in one walk (`plain_head`)
- * and split at their marks (`split_plain`), with the same outcome, as a test sees to.
+ * with values, at most one plain length and no coding. Those are checked and split in one walk
+ * (`plain_head`), with the same outcome, as a test sees to.
  */
 #include "gateway/http_parse.h"
 
 #include <assert.h>
 #include <llhttp.h>
 
+#include "base/word.h"
 #include "gateway/http_path.h"
+#include "gateway/http_token.h"
 
 enum {
     START, /* before the request line; empty lines are skipped (RFC 9112, 2.2) */
@@ -40,6 +42,7 @@ enum {
 static const char version_text[] = "HTTP/1."; /* and one digit */
 
 enum { HEAD_KEEP = 2048 }; /* memory for a head that a parser keeps between requests */
+enum { PLAIN_LINES = 48 }; /* headers of a plain head; heads with more are read by llhttp */
 enum { HUGE_DIGITS = 18 }; /* more digits of Content-Length are huge, whatever they say */
 
 /* ---- life ---- */
@@ -99,22 +102,6 @@ static int refuse_memory(struct http_problem *problem)
 
 /* ---- the head, byte by byte ---- */
 
-/* tchar of RFC 9110, 5.6.2: what method and header names are made of; letters, digits and
- * !#$%&'*+-.^_`|~ as bits of their codes. */
-static bool is_token(unsigned char c)
-{
-    static const uint64_t bits[4] = {0x03FF6CFA00000000, 0x57FFFFFFC7FFFFFE};
-    return bits[c >> 6] >> (c & 63) & 1;
-}
-
-static size_t token_run(struct span in)
-{
-    size_t n = 0;
-    while (n < in.n && is_token((unsigned char)in.p[n]))
-        n++;
-    return n;
-}
-
 static int refuse_start(struct http_problem *problem, unsigned char c)
 {
     if (c == 0x16)
@@ -133,7 +120,7 @@ static int lex_byte(struct http_parser *p, unsigned char c, size_t at, struct ht
             p->at = START_LF;
             return 0;
         }
-        if (!is_token(c))
+        if (!http_is_token_char(c))
             return refuse_start(problem, c);
         p->at = METHOD;
         return 0;
@@ -144,7 +131,7 @@ static int lex_byte(struct http_parser *p, unsigned char c, size_t at, struct ht
             p->target_at = at + 1;
             return 0;
         }
-        return is_token(c) && at < HTTP_METHOD_MAX ? 0 : refuse_start(problem, c);
+        return http_is_token_char(c) && at < HTTP_METHOD_MAX ? 0 : refuse_start(problem, c);
     case TARGET:
         if (c == ' ' && at > p->target_at) {
             p->at = VERSION;
@@ -183,13 +170,14 @@ static int lex_byte(struct http_parser *p, unsigned char c, size_t at, struct ht
         p->at = NAME;
         if (c == ' ' || c == '\t')
             return refuse(problem, 400, "a header of the request is folded over several lines");
-        return is_token(c) ? 0 : refuse(problem, 400, "a header of the request has no name");
+        return http_is_token_char(c) ? 0
+                                     : refuse(problem, 400, "a header of the request has no name");
     case NAME:
         if (c == ':')
             p->at = VALUE;
         else if (c == ' ' || c == '\t')
             return refuse(problem, 400, "a header of the request has a blank before its colon");
-        else if (!is_token(c))
+        else if (!http_is_token_char(c))
             return refuse(problem, 400, "a header's name holds a character that it must not");
         return 0;
     case VALUE:
@@ -209,56 +197,15 @@ static int lex_byte(struct http_parser *p, unsigned char c, size_t at, struct ht
  * as values are long. */
 static size_t text_run(struct span in, unsigned char least)
 {
-    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
     size_t n = 0;
-    for (uint64_t w; in.n - n >= sizeof w; n += sizeof w) {
-        memcpy(&w, in.p + n, sizeof w);
-        uint64_t del = w ^ (ones * 0x7F);
-        if ((((w - ones * least) & ~w) | ((del - ones) & ~del)) & high)
-            break;
+    for (; in.n - n >= sizeof(uint64_t); n += sizeof(uint64_t)) {
+        uint64_t w = word_load(in.p + n), found = word_below(w, least) | word_equal(w, 0x7F);
+        if (found)
+            return n + word_first(found);
     }
     while (n < in.n && (unsigned char)in.p[n] >= least && in.p[n] != 0x7F)
         n++;
     return n;
-}
-
-/* A head that lies in `in` whole and is as plain as nearly all are, in one walk: its length. 0: let
- * lex_byte look at it, which says what there is to be said. */
-static size_t plain_head(struct span in, size_t *target_at, unsigned *lines)
-{
-    static const struct span version = SPAN_INIT(" HTTP/1.1\r\n");
-    in = span_first(in, HTTP_HEAD_MAX);
-    size_t at = token_run(span_first(in, HTTP_METHOD_MAX));
-    if (!at || at == in.n || in.p[at] != ' ')
-        return 0;
-    *target_at = ++at;
-    at += text_run(span_first(span_from(in, at), HTTP_TARGET_MAX), ' ' + 1);
-    if (at == *target_at || !span_starts(span_from(in, at), version))
-        return 0;
-    at += version.n;
-    for (*lines = 0; *lines <= HTTP_HEADER_LINES_MAX; ++*lines) {
-        if (span_starts(span_from(in, at), SPAN("\r\n")))
-            return at + 2;
-        size_t name = token_run(span_from(in, at));
-        at += name;
-        if (!name || at == in.n || in.p[at] != ':')
-            return 0;
-        at += 1 + text_run(span_from(in, at + 1), ' ');
-        if (!span_starts(span_from(in, at), SPAN("\r\n")))
-            return 0;
-        at += 2;
-    }
-    return 0;
-}
-
-static int take_plain_head(struct http_parser *p, struct span *in, size_t n,
-                           struct http_problem *problem)
-{
-    struct span head = span_first(*in, n);
-    *in = span_from(*in, n);
-    p->at = HEAD;
-    p->plain = true;
-    return buffer_append(&p->head, head) ? refuse_memory(problem) : 0;
 }
 
 /* Most of a head: how many bytes from in[0] on would lex_byte let pass one by one without going on
@@ -269,7 +216,7 @@ static size_t plain_run(const struct http_parser *p, struct span in, size_t at)
     switch (p->at) {
     case TARGET: return text_run(span_first(in, p->target_at + HTTP_TARGET_MAX - at), ' ' + 1);
     case VALUE: return text_run(in, ' ');
-    case NAME: return token_run(in);
+    case NAME: return http_token_run(in);
     default: return 0;
     }
 }
@@ -277,13 +224,8 @@ static size_t plain_run(const struct http_parser *p, struct span in, size_t at)
 /* Takes bytes up to the end of the head out of `in` into `head`. */
 static int lex(struct http_parser *p, struct span *in, struct http_problem *problem)
 {
-    unsigned lines = 0;
-    size_t n = p->at == START ? plain_head(*in, &p->target_at, &lines) : 0, skipped = 0;
+    size_t n = 0, skipped = 0;
     int result = 0;
-    if (n) {
-        p->lines = lines;
-        return take_plain_head(p, in, n, problem);
-    }
     while (n < in->n && p->at < HEAD && result == 0) {
         size_t run = plain_run(p, span_from(*in, n), p->head.n + n - skipped);
         n += run;
@@ -423,88 +365,81 @@ static int settle_length(struct http_request *r, struct span value, struct http_
     return 0;
 }
 
-static int settle_framing(struct http_request *r, struct http_problem *problem)
+enum framing_header {
+    OTHER_HEADER,
+    CONNECTION,
+    CONTENT_LENGTH,
+    EXPECT,
+    HOST,
+    TRANSFER_ENCODING,
+    UPGRADE
+};
+
+/* The headers that say how the request ends and what comes behind it; of the others, most are not
+ * even as long as one of these. */
+static enum framing_header framing_header(struct span name)
 {
-    bool host = false, close = false, keep = false;
-    for (size_t i = 0; i < r->n_headers; i++) {
-        struct header *h = &r->headers[i];
-        h->value = span_trim(h->value);
-        if (span_eq_nocase(h->name, SPAN("content-length"))) {
-            if (settle_length(r, h->value, problem))
-                return -1;
-        } else if (span_eq_nocase(h->name, SPAN("transfer-encoding"))) {
-            if (r->chunked || r->http10 || !span_eq_nocase(h->value, SPAN("chunked")))
-                return refuse(problem, 400, "the request has a transfer coding other than chunked");
-            r->chunked = true;
-        } else if (span_eq_nocase(h->name, SPAN("connection"))) {
-            close |= has_token(h->value, SPAN("close"));
-            keep |= has_token(h->value, SPAN("keep-alive"));
-        } else if (span_eq_nocase(h->name, SPAN("expect"))) {
-            r->expect_continue |= !r->http10 && has_token(h->value, SPAN("100-continue"));
-        } else if (span_eq_nocase(h->name, SPAN("host"))) {
-            if (host)
-                return refuse(problem, 400, "the request has two Host headers");
-            host = true;
-        }
+    switch (name.n) {
+    case 4: return span_same_nocase(name, SPAN("host")) ? HOST : OTHER_HEADER;
+    case 6: return span_same_nocase(name, SPAN("expect")) ? EXPECT : OTHER_HEADER;
+    case 7: return span_same_nocase(name, SPAN("upgrade")) ? UPGRADE : OTHER_HEADER;
+    case 10: return span_same_nocase(name, SPAN("connection")) ? CONNECTION : OTHER_HEADER;
+    case 14: return span_same_nocase(name, SPAN("content-length")) ? CONTENT_LENGTH : OTHER_HEADER;
+    case 17:
+        return span_same_nocase(name, SPAN("transfer-encoding")) ? TRANSFER_ENCODING : OTHER_HEADER;
+    default: return OTHER_HEADER;
     }
-    if (r->chunked && r->content_length >= 0)
-        return refuse(problem, 400, "the request has both Content-Length and Transfer-Encoding");
-    r->keep_alive = !close && (!r->http10 || keep);
+}
+
+/* What the headers say together. */
+struct http_framing {
+    bool host, close, keep;
+};
+
+static int settle_header(struct http_request *r, enum framing_header kind, struct span value,
+                         struct http_framing *f, struct http_problem *problem)
+{
+    switch (kind) {
+    case CONTENT_LENGTH: return settle_length(r, value, problem);
+    case TRANSFER_ENCODING:
+        if (r->chunked || r->http10 || !span_eq_nocase(value, SPAN("chunked")))
+            return refuse(problem, 400, "the request has a transfer coding other than chunked");
+        r->chunked = true;
+        return 0;
+    case CONNECTION:
+        f->close |= has_token(value, SPAN("close"));
+        f->keep |= has_token(value, SPAN("keep-alive"));
+        return 0;
+    case EXPECT:
+        r->expect_continue |= !r->http10 && has_token(value, SPAN("100-continue"));
+        return 0;
+    case HOST:
+        if (f->host)
+            return refuse(problem, 400, "the request has two Host headers");
+        f->host = true;
+        return 0;
+    case UPGRADE:
+    case OTHER_HEADER: return 0;
+    }
     return 0;
 }
 
-/* "/v1/chat/completions?x=1": in a target of such, every reader finds the same. */
-static bool is_plain_target(struct span target)
+/* `kinds`: of each header; NULL = to be found out. */
+static int settle_framing(struct http_request *r, const uint8_t *kinds,
+                          struct http_problem *problem)
 {
-    for (size_t i = 0; i < target.n; i++) {
-        char c = target.p[i];
-        if (!ascii_is_alnum(c) && c != '/' && c != '-' && c != '_' && c != '.' && c != '?' &&
-            c != '=' && c != '&')
-            return false;
+    struct http_framing framing = {0};
+    for (size_t i = 0; i < r->n_headers; i++) {
+        const struct header *h = &r->headers[i];
+        enum framing_header kind = kinds ? (enum framing_header)kinds[i] : framing_header(h->name);
+        r->seen |= http_header_bit(h->name);
+        if (kind != OTHER_HEADER && settle_header(r, kind, h->value, &framing, problem))
+            return -1;
     }
-    return target.n && target.p[0] == '/';
-}
-
-/* What the body's framing hangs on is for llhttp to see as well, but for one plain length. */
-static bool is_plain_header(const struct header *h, bool *has_length)
-{
-    if (!h->value.n || span_eq_nocase(h->name, SPAN("transfer-encoding")) ||
-        span_eq_nocase(h->name, SPAN("upgrade")))
-        return false;
-    if (!span_eq_nocase(h->name, SPAN("content-length")))
-        return true;
-    bool again = *has_length;
-    *has_length = true;
-    return !again && h->value.n <= HUGE_DIGITS && is_digits(h->value);
-}
-
-/* The lines of a plain head: where they end and where their colons are, `plain_head` saw. False,
- * with nothing done: there is something in them that llhttp should look at too. */
-static bool split_plain(struct http_parser *p)
-{
-    static const size_t behind_target = sizeof " HTTP/1.1\r\n" - 1;
-    struct http_request *r = &p->request;
-    const struct span head = buffer_span(&p->head);
-    struct span rest = span_from(head, p->target_at);
-    struct span target = span_first(rest, (size_t)span_find_char(rest, ' '));
-    bool known = span_eq(r->method, SPAN("POST")) || span_eq(r->method, SPAN("GET"));
-    bool plain = known && is_plain_target(target), has_length = false;
-    rest = span_from(rest, target.n + behind_target);
-    for (size_t i = 0; i < p->lines && plain; i++) {
-        struct header *h = &r->headers[i];
-        struct span line = span_first(rest, (size_t)span_find_char(rest, '\r'));
-        size_t name = (size_t)span_find_char(line, ':');
-        *h = (struct header){span_first(line, name), span_trim(span_from(line, name + 1))};
-        plain = is_plain_header(h, &has_length);
-        rest = span_from(rest, line.n + 2);
-    }
-    if (!plain) {
-        memset(r->headers, 0, (p->lines + 1) * sizeof *r->headers);
-        return false;
-    }
-    r->target = target;
-    r->n_headers = p->lines;
-    return true;
+    if (r->chunked && r->content_length >= 0)
+        return refuse(problem, 400, "the request has both Content-Length and Transfer-Encoding");
+    r->keep_alive = !framing.close && (!r->http10 || framing.keep);
+    return 0;
 }
 
 static int read_by_llhttp(struct http_parser *p, struct http_problem *problem)
@@ -518,6 +453,17 @@ static int read_by_llhttp(struct http_parser *p, struct http_problem *problem)
     return 0;
 }
 
+static int read_path(struct http_parser *p, struct http_problem *problem)
+{
+    struct http_request *r = &p->request;
+    char *path = arena_alloc(&p->arena, r->target.n + 1);
+    if (!path)
+        return refuse_memory(problem);
+    r->path = http_path_normalise(r->target, path);
+    return 0;
+}
+
+/* The gathered head, of which every byte was looked at. */
 static int read_head(struct http_parser *p, struct http_problem *problem)
 {
     struct http_request *r = &p->request;
@@ -525,13 +471,127 @@ static int read_head(struct http_parser *p, struct http_problem *problem)
     if (!r->headers)
         return refuse_memory(problem);
     r->method = span_of(p->head.p, p->target_at - 1);
-    if (!(p->plain && split_plain(p)) && read_by_llhttp(p, problem))
+    if (read_by_llhttp(p, problem))
         return -1;
-    char *path = arena_alloc(&p->arena, r->target.n + 1);
-    if (!path)
+    for (size_t i = 0; i < r->n_headers; i++)
+        r->headers[i].value = span_trim(r->headers[i].value);
+    return read_path(p, problem) || settle_framing(r, NULL, problem) ? -1 : 0;
+}
+
+/* ---- a plain head ---- */
+
+/* What `plain_head` found in the input. */
+struct plain {
+    struct span method, target;
+    struct header lines[PLAIN_LINES];
+    uint8_t kinds[PLAIN_LINES]; /* enum framing_header */
+    size_t n;
+};
+
+/* "/v1/chat/completions?x=1": of such a target every reader finds the same end. */
+static struct span plain_target(struct span in)
+{
+    size_t n = 0;
+    while (n < in.n && n < HTTP_TARGET_MAX &&
+           (ascii_is_alnum(in.p[n]) || in.p[n] == '/' || in.p[n] == '-' || in.p[n] == '_' ||
+            in.p[n] == '.' || in.p[n] == '?' || in.p[n] == '=' || in.p[n] == '&'))
+        n++;
+    return span_first(in, n);
+}
+
+/* What the body's framing hangs on is for llhttp to see as well, but for one plain length. */
+static bool is_plain_header(const struct header *h, enum framing_header kind, bool *has_length)
+{
+    if (!h->value.n || kind == TRANSFER_ENCODING || kind == UPGRADE)
+        return false;
+    if (kind != CONTENT_LENGTH)
+        return true;
+    bool again = *has_length;
+    *has_length = true;
+    return !again && h->value.n <= HUGE_DIGITS && is_digits(h->value);
+}
+
+/* One header line, and cuts it off. False: it is not plain, or not all there. */
+static bool plain_line(struct span *in, struct header *h)
+{
+    size_t name = http_token_run(*in);
+    if (!name || name == in->n || in->p[name] != ':')
+        return false;
+    h->name = span_first(*in, name);
+    struct span rest = span_from(*in, name + 1);
+    h->value = span_first(rest, text_run(rest, ' '));
+    rest = span_from(rest, h->value.n);
+    if (!span_starts(rest, SPAN("\r\n")))
+        return false;
+    h->value = span_trim(h->value);
+    *in = span_from(rest, 2);
+    return true;
+}
+
+/* A head that lies in `in` whole and is as plain as nearly all are, in one walk: its length. 0: let
+ * lex_byte look at it, which says what there is to be said. */
+static size_t plain_head(struct span in, struct plain *found)
+{
+    static const struct span version = SPAN_INIT(" HTTP/1.1\r\n");
+    struct span rest = span_first(in, HTTP_HEAD_MAX);
+    bool has_length = false;
+    found->method = span_starts(rest, SPAN("POST ")) ? span_first(rest, 4) : span_first(rest, 3);
+    if (found->method.n == 3 && !span_starts(rest, SPAN("GET ")))
+        return 0;
+    found->target = plain_target(span_from(rest, found->method.n + 1));
+    rest = span_from(rest, found->method.n + 1 + found->target.n);
+    if (!span_starts(found->target, SPAN("/")) || !span_starts(rest, version))
+        return 0;
+    rest = span_from(rest, version.n);
+    for (found->n = 0; found->n < PLAIN_LINES; found->n++) {
+        if (span_starts(rest, SPAN("\r\n")))
+            return (size_t)(rest.p + 2 - in.p);
+        struct header *h = &found->lines[found->n];
+        if (!plain_line(&rest, h))
+            return 0;
+        enum framing_header kind = framing_header(h->name);
+        if (!is_plain_header(h, kind, &has_length))
+            return 0;
+        found->kinds[found->n] = (uint8_t)kind;
+    }
+    return 0;
+}
+
+/* Where the same text lies in the copy. */
+static struct span moved(struct span s, struct span from, const char *to)
+{
+    return span_of(to + (s.p - from.p), s.n);
+}
+
+static int take_plain_head(struct http_parser *p, struct span in, const struct plain *found,
+                           struct http_problem *problem)
+{
+    struct http_request *r = &p->request;
+    struct header *headers = arena_alloc(&p->arena, (found->n + 1) * sizeof *headers);
+    if (!headers || buffer_append(&p->head, in))
         return refuse_memory(problem);
-    r->path = http_path_normalise(r->target, path);
-    return settle_framing(r, problem);
+    for (size_t i = 0; i < found->n; i++) {
+        headers[i].name = moved(found->lines[i].name, in, p->head.p);
+        headers[i].value = moved(found->lines[i].value, in, p->head.p);
+    }
+    r->headers = headers;
+    r->n_headers = found->n;
+    r->method = moved(found->method, in, p->head.p);
+    r->target = moved(found->target, in, p->head.p);
+    p->at = HEAD;
+    return read_path(p, problem) || settle_framing(r, found->kinds, problem) ? -1 : 0;
+}
+
+static int next_of_head(struct http_parser *p, struct span *in, struct http_problem *problem)
+{
+    struct plain found;
+    size_t n = p->at == START ? plain_head(*in, &found) : 0;
+    if (n) {
+        struct span head = span_first(*in, n);
+        *in = span_from(*in, n);
+        return take_plain_head(p, head, &found, problem);
+    }
+    return lex(p, in, problem) || (p->at == HEAD && read_head(p, problem)) ? -1 : 0;
 }
 
 /* ---- the body ---- */
@@ -653,7 +713,7 @@ enum http_parse_event http_parser_next(struct http_parser *p, struct span *in,
 {
     assert(p->at != HEAD && p->at != DONE); /* begin_body or reset comes first */
     if (p->at < HEAD) {
-        if (lex(p, in, problem) || (p->at == HEAD && read_head(p, problem)))
+        if (next_of_head(p, in, problem))
             return fail_event(p);
         return p->at == HEAD ? HTTP_PARSE_HEAD : HTTP_PARSE_MORE;
     }

@@ -46,12 +46,21 @@ struct http_request {
     struct span method, target, path;
     struct header *headers;
     size_t n_headers;
+    uint64_t seen;          /* http_header_bit of each header's name */
     int64_t content_length; /* -1: not given */
     bool chunked;
     bool http10;
     bool keep_alive;      /* the client's wish */
     bool expect_continue; /* the client waits for 100 before it sends the body */
 };
+
+/* A name's bit in `seen`, whatever its capitals: who asks for a header that is not there, as most
+ * that are asked for are not, need not look at all of them. */
+static inline uint64_t http_header_bit(struct span name)
+{
+    unsigned first = name.n ? (unsigned char)name.p[0] | 0x20u : 0;
+    return UINT64_C(1) << ((name.n * 7 + first) & 63);
+}
 
 struct http_parser {
     struct http_request request;
@@ -61,7 +70,6 @@ struct http_parser {
     unsigned at;
     unsigned lines;     /* header lines so far */
     size_t target_at;   /* offset of the target in `head` */
-    bool plain;         /* the head came whole and has nothing unusual */
     struct buffer head; /* the head's bytes; request's spans point here */
     struct arena arena; /* header table and path */
     struct http_chunked chunked;

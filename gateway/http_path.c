@@ -19,7 +19,7 @@ static struct span split_authority(struct span target, struct span *authority)
     /* The query goes first: it may hold slashes, and "://" too. */
     target = cut_at(cut_at(target, '#'), '?');
     *authority = span_of(NULL, 0);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2 && !span_starts(target, SPAN("/")); i++) {
         if (span_eq_nocase(span_first(target, schemes[i].n), schemes[i])) {
             struct span rest = span_from(target, schemes[i].n);
             *authority = cut_at(rest, '/');
@@ -31,8 +31,9 @@ static struct span split_authority(struct span target, struct span *authority)
 
 struct span http_path_authority(struct span target)
 {
-    struct span authority;
-    split_authority(target, &authority);
+    struct span authority = span_of(NULL, 0);
+    if (!span_starts(target, SPAN("/")))
+        split_authority(target, &authority);
     return authority;
 }
 
@@ -41,7 +42,11 @@ struct span http_path_normalise(struct span target, char *to)
     struct span authority;
     struct span path = split_authority(target, &authority);
     size_t n = 0;
-    for (size_t i = 0; i < path.n; i++) {
+    while (n < path.n && !(n && path.p[n] == '/' && path.p[n - 1] == '/'))
+        n++;
+    if (n) /* most paths as a whole */
+        memcpy(to, path.p, n);
+    for (size_t i = n; i < path.n; i++) {
         if (path.p[i] != '/' || n == 0 || to[n - 1] != '/')
             to[n++] = path.p[i];
     }

@@ -50,6 +50,8 @@ void http_server_handle_closed(struct http_server *s)
 
 static void on_handle_closed(uv_handle_t *handle) { http_server_handle_closed(handle->data); }
 
+static void on_handshakes_closed(void *server) { http_server_handle_closed(server); }
+
 static void on_listener_closed(uv_handle_t *handle)
 {
     struct http_listener *l = handle->data;
@@ -73,6 +75,15 @@ static void close_listeners(struct http_server *s)
         s->listeners = l->next;
         close_listener(l);
     }
+}
+
+struct handshake_thread *http_server_handshakes(struct http_server *s)
+{
+    if (!s->handshakes) {
+        s->handshakes = handshake_thread_create(s->loop);
+        s->open_handles += s->handshakes != NULL;
+    }
+    return s->handshakes;
 }
 
 /* ---- accepting ---- */
@@ -452,6 +463,8 @@ void http_server_destroy(struct http_server *s, void (*closed)(void *), void *ar
         http_connection_close(s->connections);
     for (; s->ready; s->ready = s->ready->next_ready)
         s->ready->in_ready = false; /* nobody may wait for a turn that does not come */
+    if (s->handshakes)
+        handshake_thread_close(s->handshakes, on_handshakes_closed, s);
     uv_close((uv_handle_t *)&s->accept_timer, on_handle_closed);
     uv_close((uv_handle_t *)&s->clock, on_handle_closed);
     uv_close((uv_handle_t *)&s->again, on_handle_closed);

@@ -127,14 +127,14 @@ const struct http_server *http_exchange_server(const struct http_exchange *);
 uint64_t
 http_exchange_started_ms(const struct http_exchange *); /* uv_now at the first byte of the head */
 void http_exchange_set_user(struct http_exchange *, void *user);
-void *http_exchange_user(const struct http_exchange *);
 
 /* ---- the answer ---- */
 /* Another reason phrase than the status's own, for the answer that follows; static. NULL = its own.
  */
 void http_exchange_set_reason(struct http_exchange *, const char *reason);
 /* Status line (with reason phrase) and headers. `headers` without Content-Length,
- * Transfer-Encoding, Connection, Date: settled here. length >= 0: Content-Length; -1: chunked
+ * Transfer-Encoding, Connection, Date: settled here; one without a name is whole lines, ready to go
+ * ("A: b\r\nC: d\r\n"), which must be our own words. length >= 0: Content-Length; -1: chunked
  * (HTTP/1.0: until close). Not sent alone: it leaves with the first write or end. */
 void http_answer_start(struct http_exchange *, int status, const struct header *headers, size_t n,
                        int64_t length);

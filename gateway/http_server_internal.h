@@ -1,7 +1,7 @@
 /*
  * gateway/http_server_internal.h - what the files of the HTTP server share: http_listen.c opens
  * sockets, http_server.c owns listeners and the list of connections, http_connection.c is one
- * client connection, http_exchange.c one answer.
+ * client connection, http_tls.c its TLS, http_exchange.c one answer.
  *
  * An idle connection costs one struct http_connection (less than 400 bytes) and the kernel's
  * socket; the parser, heads, bodies, answers and queues are allocated while there are some and
@@ -14,6 +14,7 @@
 #define DRAGOMAN_GATEWAY_HTTP_SERVER_INTERNAL_H
 
 #include "gateway/deadlines.h"
+#include "gateway/handshake_thread.h"
 #include "gateway/http_parse.h"
 #include "gateway/http_server.h"
 #include "gateway/peer_count.h"
@@ -106,6 +107,7 @@ struct http_server {
     struct http_clocks clocks;
     struct http_listener *listeners;
     struct tls_identity *identity;       /* NULL: plain HTTP */
+    struct handshake_thread *handshakes; /* of TLS clients; NULL: none was costly so far */
     uv_timer_t accept_timer;             /* accepting pauses */
     uv_idle_t again;                     /* runs while `ready` has somebody */
     uv_timer_t clock;                    /* rings for the earliest deadline */
@@ -138,6 +140,9 @@ void http_server_again(struct http_connection *);
 void http_server_wind_clock(struct http_server *);
 /* A handle of the server is closed; the last one frees it. */
 void http_server_handle_closed(struct http_server *);
+/* What computes its TLS clients' handshakes, made when it is first needed. NULL when memory is
+ * short. Not once the server is being destroyed. */
+struct handshake_thread *http_server_handshakes(struct http_server *);
 /* The Date header line; formatted once a second. */
 struct span http_server_date(struct http_server *);
 
@@ -181,7 +186,7 @@ struct http_connection {
     struct http_connection *next, *prev;
     struct http_connection *next_ready;
     struct http_outbox *out;        /* NULL: the client took everything so far */
-    struct tls_stream *tls;         /* NULL: plain */
+    struct http_tls *tls;           /* NULL: plain */
     struct http_intake *intake;     /* NULL: nothing is being read */
     struct http_exchange *exchange; /* the request in work, from its head to its answer's end */
     uint64_t since_ms;              /* of the state, or of the last byte of a body */
@@ -200,7 +205,6 @@ struct http_connection {
     bool client_ended : 1;  /* FIN came */
     bool broken : 1;        /* a write failed: nothing arrives any more */
     bool socket_closed : 1; /* uv_close has done its work */
-    bool greeted : 1;       /* TLS: its first bytes came */
     bool notified : 1; /* TLS: close_notify is sent, or must not be as the answer is cut on purpose
                         */
     union {
@@ -223,6 +227,38 @@ void http_connection_ring(struct deadline *);
 void http_connection_again(struct http_connection *);
 /* An answer is owed or not all of it has left. */
 bool http_connection_is_unfinished(const struct http_connection *);
+
+/* ---- a connection's TLS (http_tls.c) ---- */
+
+/* NULL when memory is short; that is logged. */
+struct http_tls *http_tls_create(struct http_connection *);
+/* NULL is fine. Not while it works. */
+void http_tls_free(struct http_tls *);
+/* It is being computed on a thread: neither bytes nor its memory may be touched. The connection is
+ * looked at again when that is over. */
+bool http_tls_is_working(const struct http_tls *);
+/* The connection is closed: what the thread has not begun is not done. */
+void http_tls_give_up(struct http_tls *);
+/* Cipher text from the client; may end the connection. Not while it works. */
+void http_tls_receive(struct http_tls *, struct span cipher);
+void http_tls_send(struct http_tls *, const struct span *pieces, size_t n);
+/* Sends close_notify. */
+void http_tls_end(struct http_tls *);
+
+/* ---- for http_tls.c ---- */
+
+void http_connection_enter(struct http_connection *, enum connection_state);
+/* Bytes as they are; what the kernel does not take is queued. */
+void http_connection_send_raw(struct http_connection *, const struct span *pieces, size_t n);
+/* Nothing that we say arrives any more. */
+void http_connection_fail_write(struct http_connection *);
+/* Plain bytes from the client, and its end (FIN or close_notify). */
+void http_connection_receive(struct http_connection *, struct span bytes);
+void http_connection_client_ended(struct http_connection *);
+/* 400 with this sentence; afterwards the connection ends. */
+void http_connection_refuse(struct http_connection *, const char *text);
+/* After anything that happened outside a callback of its own: whether to read, and until when. */
+void http_connection_go_on(struct http_connection *);
 
 /* ---- for http_exchange.c ---- */
 enum { HTTP_PIECES_MAX = 5 };

@@ -73,19 +73,24 @@ static void tls_failed(struct net_tls *t, const struct fail *fail)
 
 /* ---- sending ---- */
 
-/* Moves the waiting cipher text out of the tls_stream, which may write more while this is on its
+/* The waiting cipher text moves out of the tls_stream, which may write more while this is on its
  * way. */
-static void send_output(struct net_tls *t)
+static void hand_over(struct net_tls *t)
 {
     struct buffer *output = tls_stream_output(t->tls);
-    if (t->sending || output->n == 0)
-        return;
     struct buffer full = *output;
     t->sent.limit = output->limit;
     *output = t->sent;
     buffer_clear(output);
     t->sent = full;
     t->sending = true;
+}
+
+static void send_output(struct net_tls *t)
+{
+    if (t->sending || tls_stream_output(t->tls)->n == 0)
+        return;
+    hand_over(t);
     struct span bytes = buffer_span(&t->sent);
     byte_stream_write(t->base.below, &bytes, 1);
 }
@@ -153,13 +158,41 @@ static void tls_write(struct byte_stream *base, const struct span *pieces, size_
     pump(t);
 }
 
+static size_t length_of(const struct span *pieces, size_t n)
+{
+    size_t length = 0;
+    for (size_t i = 0; i < n; i++)
+        length += pieces[i].n;
+    return length;
+}
+
+/* A request that fits into one piece leaves where it is written. A longer one goes piece by piece,
+ * with turns of the loop between them: encrypting takes its time. */
+static bool tls_write_now(struct byte_stream *base, const struct span *pieces, size_t n)
+{
+    struct net_tls *t = tls_of(base);
+    struct buffer *output = tls_stream_output(t->tls);
+    assert(t->step == TLS_STEP_OPEN && !t->writing);
+    if (t->sending || output->n || length_of(pieces, n) > WRITE_PIECE) {
+        tls_write(base, pieces, n);
+        return false;
+    }
+    if (tls_stream_write_pieces(t->tls, pieces, n) != TLS_OK)
+        return false; /* the reading side tells */
+    struct span bytes = buffer_span(output);
+    if (byte_stream_write_now(base->below, &bytes, 1)) {
+        buffer_clear(output);
+        return true;
+    }
+    hand_over(t);
+    t->writing = true;
+    return false;
+}
+
 static size_t tls_unsent(const struct byte_stream *base)
 {
     const struct net_tls *t = (const struct net_tls *)base;
-    size_t n = byte_stream_unsent(base->below);
-    for (size_t i = 0; i < t->n_pieces; i++)
-        n += t->pieces[i].n;
-    return n;
+    return byte_stream_unsent(base->below) + length_of(t->pieces, t->n_pieces);
 }
 
 /* ---- the handshake ---- */
@@ -506,9 +539,9 @@ bool net_tls_was_resumed(const struct byte_stream *base)
 struct byte_stream *net_tls_create(struct net *net, struct byte_stream *below,
                                    const struct net_tls_settings *settings)
 {
-    static const struct byte_stream_ops ops = {tls_open,      tls_write,  tls_read_start,
-                                               tls_read_stop, tls_unsent, tls_last_words,
-                                               tls_close,     NULL};
+    static const struct byte_stream_ops ops = {tls_open,      tls_write,    tls_read_start,
+                                               tls_read_stop, tls_unsent,   tls_last_words,
+                                               tls_close,     tls_write_now};
     static const struct byte_stream_events below_events = {
         on_below_open,    on_below_read, on_below_read_done, on_below_eof,
         on_below_written, on_below_fail, on_below_closed};

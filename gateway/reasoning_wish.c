@@ -96,18 +96,19 @@ static enum reasoning_wish decide(struct answers said, enum effort effort, bool 
     return budget == 0 ? REASONING_OFF : REASONING_UNSET;
 }
 
-/* Is there any of the fields? Most requests have none. */
+/* Is there any of the fields? Most requests have none. (In a row, not in a table: so each costs a
+ * bit that is known when this is compiled.) */
 static bool says_nothing(const struct json_members *body)
 {
-    static const char *const fields[] = {
-        "reasoning_effort",     "reasoning",       "output_config",     "thinking",
-        "chat_template_kwargs", "enable_thinking", "disable_reasoning", "thinking_budget",
-        "include_reasoning"};
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        if (json_members_given(body, fields[i]).p)
-            return false;
-    }
-    return true;
+    return !json_members_given(body, "reasoning_effort").p &&
+           !json_members_given(body, "reasoning").p &&
+           !json_members_given(body, "output_config").p &&
+           !json_members_given(body, "thinking").p &&
+           !json_members_given(body, "chat_template_kwargs").p &&
+           !json_members_given(body, "enable_thinking").p &&
+           !json_members_given(body, "disable_reasoning").p &&
+           !json_members_given(body, "thinking_budget").p &&
+           !json_members_given(body, "include_reasoning").p;
 }
 
 int reasoning_wish_read(struct json_parser *json, struct arena *arena,

@@ -21,6 +21,21 @@ void reply_header(struct reply_headers *h, const char *name, struct span value)
     h->list[h->n++] = (struct header){span_str(name), value};
 }
 
+/* A line that is ready to go, as it is long and the same in every answer. */
+static const struct span exposed_headers = SPAN_INIT(
+    "Access-Control-Expose-Headers: x-request-id, request-id, retry-after, x-should-retry, "
+    "x-dragoman-route, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
+    "x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, "
+    "x-ratelimit-reset-tokens\r\n");
+
+void reply_lines(struct reply_headers *h, struct span lines)
+{
+    assert(h->n < REPLY_HEADERS_MAX);
+    h->list[h->n++] = (struct header){SPAN(""), lines};
+}
+
+bool reply_is_exposed_headers(const struct header *h) { return h->value.p == exposed_headers.p; }
+
 /* Allow-Origin on every answer, also errors and streams (clients.md H14). */
 static void cors(struct reply_headers *h, const struct http_exchange *http)
 {
@@ -41,11 +56,7 @@ static void cors(struct reply_headers *h, const struct http_exchange *http)
     } else {
         return;
     }
-    reply_header(h, "Access-Control-Expose-Headers",
-                 SPAN("x-request-id, request-id, retry-after, x-should-retry, x-dragoman-route, "
-                      "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
-                      "x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
-                      "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"));
+    reply_lines(h, exposed_headers);
 }
 
 void reply_headers_common(struct reply_headers *h, const struct http_exchange *http, const char *id,

@@ -23,6 +23,10 @@ void request_id_make(char id[REQUEST_ID_SIZE]);
 void reply_headers_common(struct reply_headers *, const struct http_exchange *, const char *id,
                           enum dialect);
 void reply_header(struct reply_headers *, const char *name, struct span value);
+/* Lines that are ready to go: our own words, which do not change ("A: b\r\nC: d\r\n"). */
+void reply_lines(struct reply_headers *, struct span lines);
+/* Is it the line of reply_headers_common that tells scripts which headers they may read? */
+bool reply_is_exposed_headers(const struct header *);
 /* Headers that a failure brings, in any dialect: WWW-Authenticate, Allow, Retry-After,
  * x-should-retry. `repeated`: we tried elsewhere already. */
 void reply_headers_failure(struct reply_headers *, const struct fail *, bool repeated);

@@ -20,19 +20,10 @@ static int refuse_json(struct fail *fail, int error)
     }
 }
 
-int request_body_open(struct json_parser *json, char *body, size_t n, struct span *object,
-                      struct fail *fail)
+/* What is not plain is the parser's business; mended in place. */
+static int parse(struct json_parser *json, char *body, size_t n, struct fail *fail)
 {
     struct json root;
-    if (n >= 3 && memcmp(body, "\xEF\xBB\xBF", 3) == 0) {
-        body += 3;
-        n -= 3;
-    }
-    *object = span_trim(span_of(body, n));
-    if (object->n == 0)
-        return fail_set(fail, FAIL_INVALID_JSON,
-                        "the request body is empty; send a JSON object with \"model\" and what to "
-                        "answer");
     json_mend_surrogates(body, n);
     int error = json_parse(json, span_of(body, n), &root);
     if (error)
@@ -40,6 +31,41 @@ int request_body_open(struct json_parser *json, char *body, size_t n, struct spa
     if (!json_is(root, JSON_OBJECT))
         return fail_set(fail, FAIL_INVALID_JSON, "the request body must be a JSON object");
     return 0;
+}
+
+/* Without a byte order mark. */
+static int unpack(char **body, size_t *n, struct span *object, struct fail *fail)
+{
+    static const char mark[] = {'\xEF', '\xBB', '\xBF'};
+    if (*n >= sizeof mark && memcmp(*body, mark, sizeof mark) == 0) {
+        *body += sizeof mark;
+        *n -= sizeof mark;
+    }
+    *object = span_trim(span_of(*body, *n));
+    if (object->n)
+        return 0;
+    return fail_set(fail, FAIL_INVALID_JSON,
+                    "the request body is empty; send a JSON object with \"model\" and what to "
+                    "answer");
+}
+
+int request_body_open(struct json_parser *json, char *body, size_t n, struct span *object,
+                      struct fail *fail)
+{
+    if (unpack(&body, &n, object, fail))
+        return -1;
+    return json_is_plain_object(span_of(body, n)) ? 0 : parse(json, body, n, fail);
+}
+
+int request_body_outline(struct json_parser *json, char *body, size_t n, struct span array,
+                         struct json_outline *outline, struct span *object, struct fail *fail)
+{
+    if (unpack(&body, &n, object, fail))
+        return -1;
+    if (json_outline_read(outline, span_of(body, n), array))
+        return 0;
+    outline->whole = false;
+    return parse(json, body, n, fail);
 }
 
 int request_body_model(struct json_parser *json, struct arena *arena, struct span raw,

@@ -11,12 +11,16 @@
 #include "base/arena.h"
 #include "base/fail.h"
 #include "base/json.h"
+#include "base/json_outline.h"
 
 /* The first look: the body is mended in place (lone surrogates) and is one valid object
  * (INVALID_JSON else), in which members can be found with json_raw_given. It has JSON_PADDING
  * behind it; `*object` lies in it. */
 int request_body_open(struct json_parser *, char *body, size_t n, struct span *object,
                       struct fail *);
+/* The same, and where its members lie: `outline` is whole only if the body is plain. */
+int request_body_outline(struct json_parser *, char *body, size_t n, struct span array,
+                         struct json_outline *, struct span *object, struct fail *);
 /* The id that stands as "model" in the object (INVALID_VALUE when it is missing, empty or no
  * string). */
 int request_body_model(struct json_parser *, struct arena *, struct span raw, struct span *model,

@@ -18,8 +18,4 @@ int responses_writer_record(struct answer_writer *, const struct usage_counts *,
 /* It could not be stored: the Response says so. */
 void responses_writer_not_stored(struct answer_writer *);
 
-/* The items of a request as input_items shows them, each with an id and a type, `[…]`. `id` is the
- * response's. */
-int responses_input_write(struct buffer *out, struct span id, const struct responses_request *);
-
 #endif

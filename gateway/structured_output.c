@@ -62,7 +62,10 @@ int structured_wish_read(struct arena *arena, struct json_parser *json, const st
 {
     struct json format;
     *wish = (struct structured_wish){.name = SPAN(""), .description = SPAN("")};
-    if (json_parse(json, turn->response_format_raw, &format))
+    int error = json_parse(json, turn->response_format_raw, &format);
+    if (error == JSON_NOMEM)
+        return fail_memory(fail);
+    if (error)
         return fail_param(fail, FAIL_INVALID_VALUE, "response_format",
                           "response_format is no JSON object");
     if (!span_eq(json_get_text(format, "type"), SPAN("json_schema")))

@@ -149,12 +149,6 @@ static const struct mark marks[] = {
     MARK(MARK_RESULT, "[tool_results]"),
 };
 
-const struct mark *tool_marks(size_t *n)
-{
-    *n = sizeof marks / sizeof *marks;
-    return marks;
-}
-
 /* ---- the normal form of a text's beginning ---- */
 
 struct normal {

@@ -44,7 +44,5 @@ enum mark_match tool_marks_match(struct span text, unsigned roles, bool line_beg
 /* Does the one end what the other opened: </parameter> a <parameter>, </arg_value> an <arg_value>?
  */
 bool tool_mark_closes(const struct mark *end, const struct mark *open);
-/* All rows, for tests. */
-const struct mark *tool_marks(size_t *n);
 
 #endif

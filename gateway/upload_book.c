@@ -1,28 +1,24 @@
 /*
- * gateway/upload_book.c - see upload_book.h. A ring in order of keeping, and buckets of chains over
- * it.
+ * gateway/upload_book.c - see upload_book.h.
  */
 #include "gateway/upload_book.h"
 
 #include <stdlib.h>
 
+#include "gateway/digest_ring.h"
 #include "gateway/sha256.h"
 
-enum { BUCKETS = UPLOADS_MAX };
-
 struct entry {
-    struct upload u; /* its texts are in `texts` */
-    char *texts;     /* NULL = free, or gone */
-    struct entry *chain;
+    struct digest_entry in; /* first */
+    struct upload u;
+    char texts[]; /* its */
 };
 
 struct upload_book {
     void (*changed)(void *owner, const struct upload *, bool kept);
     void *owner;
-    size_t bytes;
-    size_t first, n; /* the oldest, and how many places there are from it on */
-    struct entry ring[UPLOADS_MAX];
-    struct entry *buckets[BUCKETS];
+    size_t bytes; /* of the values */
+    struct digest_ring *ring;
 };
 
 /* ---- names ---- */
@@ -59,82 +55,72 @@ struct upload_book *upload_book_create(void (*changed)(void *, const struct uplo
                                        void *owner)
 {
     struct upload_book *b = calloc(1, sizeof *b);
-    if (b) {
-        b->changed = changed;
-        b->owner = owner;
+    if (!b)
+        return NULL;
+    b->changed = changed;
+    b->owner = owner;
+    b->ring = digest_ring_create(UPLOADS_MAX);
+    if (!b->ring) {
+        free(b);
+        return NULL;
     }
     return b;
 }
 
-static struct entry **bucket_of(const struct upload_book *b, const struct upload_hash *h)
+void upload_book_destroy(struct upload_book *b)
 {
-    size_t at = (size_t)h->bytes[0] | (size_t)h->bytes[1] << 8;
-    return (struct entry **)&b->buckets[at % BUCKETS];
+    if (b)
+        digest_ring_destroy(b->ring);
+    free(b);
 }
 
 static struct entry *find(const struct upload_book *b, const struct upload_hash *h)
 {
-    struct entry *e = *bucket_of(b, h);
-    while (e && memcmp(&e->u.hash, h, sizeof *h) != 0)
-        e = e->chain;
-    return e;
+    return (struct entry *)digest_ring_find(b->ring, h->bytes);
+}
+
+/* It is out of the ring. */
+static void let_go(struct upload_book *b, struct entry *e, bool tell)
+{
+    if (!e)
+        return;
+    b->bytes -= e->u.value.n;
+    if (tell && b->changed)
+        b->changed(b->owner, &e->u, false);
+    free(e);
 }
 
 static void drop(struct upload_book *b, struct entry *e, bool tell)
 {
-    if (!e || !e->texts)
-        return;
-    struct entry **at = bucket_of(b, &e->u.hash);
-    while (*at != e)
-        at = &(*at)->chain;
-    *at = e->chain;
-    b->bytes -= e->u.value.n;
-    if (tell && b->changed)
-        b->changed(b->owner, &e->u, false);
-    free(e->texts);
-    *e = (struct entry){.texts = NULL};
+    if (e)
+        digest_ring_take(b->ring, &e->in);
+    let_go(b, e, tell);
 }
 
-static void drop_oldest(struct upload_book *b, bool tell)
+static struct entry *entry_of(const struct upload *u)
 {
-    drop(b, &b->ring[b->first], tell);
-    b->first = (b->first + 1) % UPLOADS_MAX;
-    b->n--;
-}
-
-void upload_book_destroy(struct upload_book *b)
-{
-    while (b && b->n)
-        drop_oldest(b, false);
-    free(b);
-}
-
-static struct span put(char **at, struct span text)
-{
-    struct span copy = span_of(*at, text.n);
-    if (text.n)
-        memcpy(*at, text.p, text.n);
-    *at += text.n;
-    return copy;
+    struct entry *e = malloc(sizeof *e + u->site.n + u->account.n + u->value.n);
+    if (!e)
+        return NULL;
+    char *at = e->texts;
+    e->u = *u;
+    e->in.digest = e->u.hash.bytes;
+    e->u.site = span_put(&at, u->site);
+    e->u.account = span_put(&at, u->account);
+    e->u.value = span_put(&at, u->value);
+    return e;
 }
 
 static struct entry *insert(struct upload_book *b, const struct upload *u, bool tell)
 {
-    char *texts, *at;
-    if (u->value.n > UPLOAD_VALUE_MAX ||
-        !(texts = at = malloc(u->site.n + u->account.n + u->value.n + 1)))
+    struct entry *e = u->value.n <= UPLOAD_VALUE_MAX ? entry_of(u) : NULL;
+    if (!e)
         return NULL;
     drop(b, find(b, &u->hash), false);
-    while (b->n == UPLOADS_MAX || b->bytes + u->value.n > UPLOADS_BYTES)
-        drop_oldest(b, tell);
-    struct entry *e = &b->ring[(b->first + b->n++) % UPLOADS_MAX];
-    struct entry **bucket = bucket_of(b, &u->hash);
-    *e = (struct entry){.u = *u, .texts = texts, .chain = *bucket};
-    e->u.site = put(&at, u->site);
-    e->u.account = put(&at, u->account);
-    e->u.value = put(&at, u->value);
+    while (digest_ring_is_full(b->ring) || b->bytes + u->value.n > UPLOADS_BYTES)
+        let_go(b, (struct entry *)digest_ring_take_oldest(b->ring), tell);
     b->bytes += u->value.n;
-    *bucket = e;
+    digest_ring_put(b->ring, &e->in);
     return e;
 }
 
@@ -161,9 +147,9 @@ void upload_book_forget(struct upload_book *b, const struct upload_hash *h)
 
 void upload_book_prune(struct upload_book *b, int64_t now_ms)
 {
-    for (size_t i = 0; i < b->n; i++) {
-        struct entry *e = &b->ring[(b->first + i) % UPLOADS_MAX];
-        if (e->texts && e->u.expires_ms <= now_ms)
+    struct entry *e;
+    for (size_t at = 0; (e = (struct entry *)digest_ring_next(b->ring, &at));) {
+        if (e->u.expires_ms <= now_ms)
             drop(b, e, true);
     }
 }

@@ -37,6 +37,7 @@ enum {
     CALL_MAGIC = 0x63616c6c,
     CONNECTION_MAGIC = 0x636f6e6e,
     REQUEST_HEAD_MAX = 256 * 1024,
+    HEAD_KEEP = 4096, /* memory that is kept for the next request's head */
     DRAIN_BYTES = 64 * 1024,
     DRAIN_MS = 1000,
     BODY_KEEP = 4 * UPSTREAM_HIGH_WATER, /* memory that a streamed body's queues keep */
@@ -114,6 +115,7 @@ struct upstream {
     uint64_t sweep_at;          /* 0 = not armed */
     struct deadlines deadlines; /* of the calls */
     uv_timer_t clock;
+    struct buffer spare_head;         /* memory for the next request's head, empty */
     struct http_head_room *head_room; /* for the next answer's head; NULL: somebody has it */
     struct tls_sessions *sessions;
     struct trust_slot *trusts;
@@ -207,11 +209,25 @@ static void duration(char *to, size_t room, int64_t ms)
 
 static void pool_release(struct pool *pool);
 
-static void free_head(struct buffer *head)
+/* Its memory is the next one's, unless somebody left some already. */
+static void free_head(struct upstream *u, struct buffer *head)
 {
     if (head->p)
         explicit_bzero(head->p, head->n); /* it carries credentials */
-    buffer_free(head);
+    buffer_clear(head);
+    if (!u->spare_head.p && head->cap <= HEAD_KEEP) {
+        u->spare_head = *head;
+        buffer_init(head, REQUEST_HEAD_MAX);
+    } else {
+        buffer_free(head);
+    }
+}
+
+static struct buffer take_head(struct upstream *u)
+{
+    struct buffer head = u->spare_head;
+    buffer_init(&u->spare_head, REQUEST_HEAD_MAX);
+    return head;
 }
 
 static void streamed_free(struct streamed_body *s)
@@ -237,7 +253,7 @@ static void call_retire(struct upstream_call *call)
     struct pool *pool = call->pool;
     deadlines_leave(&pool->upstream->deadlines, &call->alarm);
     pool->upstream->calls--;
-    free_head(&call->head);
+    free_head(pool->upstream, &call->head);
     streamed_free(call->streamed);
     call->phase = CALL_OVER;
     call->magic = 0;
@@ -654,7 +670,7 @@ static void on_stream_read(void *up, struct span bytes)
     if (call && call->phase == CALL_ANSWERING)
         call_clock(call, call->idle_ms);
     else if (call && conn->written && !conn->got_bytes)
-        free_head(&call->head); /* it never has to go out again */
+        free_head(conn->pool->upstream, &call->head); /* it never has to go out again */
     conn->got_bytes = true;
     size_t left = conn->held.n ? bytes.n : connection_digest(conn, bytes);
     if (left && buffer_append(&conn->held, span_from(bytes, bytes.n - left)) != 0) {
@@ -1028,7 +1044,7 @@ static struct upstream_call *call_start(struct upstream *u, const struct site_co
         pool = NULL;
     }
     if (!pool) {
-        free_head(&like.head);
+        free_head(u, &like.head);
         streamed_free(like.streamed);
         free(call);
         fail_memory(fail);
@@ -1062,9 +1078,9 @@ struct upstream_call *upstream_start(struct upstream *u, const struct site_confi
         site = &other;
     }
     like.is_head_method = strcmp(request->method, "HEAD") == 0;
-    buffer_init(&like.head, REQUEST_HEAD_MAX);
+    like.head = take_head(u);
     if (http_request_write(&like.head, request, site->host_header, site->settings.prefix, fail)) {
-        free_head(&like.head);
+        free_head(u, &like.head);
         return NULL;
     }
     return call_start(u, site, account_name, like, fail);
@@ -1079,14 +1095,14 @@ struct upstream_call *upstream_open(struct upstream *u, const struct site_config
     assert(u->magic == UPSTREAM_MAGIC && !u->closing && body_handler->on_drain);
     struct upstream_call like = {.handler = *handler,
                                  .is_head_method = span_eq(request->method, SPAN("HEAD"))};
-    buffer_init(&like.head, REQUEST_HEAD_MAX);
+    like.head = take_head(u);
     if (http_head_write(&like.head, request, site->host_header, site->settings.prefix, fail)) {
-        free_head(&like.head);
+        free_head(u, &like.head);
         return NULL;
     }
     like.streamed = calloc(1, sizeof *like.streamed);
     if (!like.streamed) {
-        free_head(&like.head);
+        free_head(u, &like.head);
         fail_memory(fail);
         return NULL;
     }
@@ -1205,6 +1221,7 @@ static void on_drained(struct net *net)
     }
     tls_sessions_destroy(u->sessions);
     http_head_room_free(u->head_room);
+    buffer_free(&u->spare_head);
     free(u->net.read_buffer);
     free(u->net.plain_buffer);
     u->magic = 0;
@@ -1265,6 +1282,7 @@ struct upstream *upstream_create(uv_loop_t *loop)
         free(u);
         return NULL;
     }
+    buffer_init(&u->spare_head, REQUEST_HEAD_MAX);
     TAILQ_INIT(&u->parked);
     uv_timer_init(loop, &u->sweep);
     uv_timer_init(loop, &u->clock);

@@ -24,6 +24,7 @@ struct worker {
     struct engine *engine;
     struct http_server *http;
     uv_timer_t grace; /* while stopping: looks whether everything has ended */
+    uv_sem_t go_on;   /* ends its pause, and nobody else's */
     struct mail pause, stop, cancel, over;
     bool has_loop, cancelled, ended;
 };
@@ -31,7 +32,7 @@ struct worker {
 struct workers {
     struct engine *engine; /* the first loop's */
     struct mailbox *first; /* its mailbox */
-    uv_sem_t paused, go_on;
+    uv_sem_t paused;       /* one for each that stands still */
     size_t n, n_over;
     struct worker list[];
 };
@@ -47,7 +48,8 @@ size_t workers_wanted(const struct config *config)
 
 /* ---- the end of one ---- */
 
-/* Whoever waits for an account's pace may have had his clock on that loop: it is wound again here. */
+/* Whoever waits for an account's pace may have had his clock on that loop: it is wound again here.
+ */
 static void on_over(struct mail *mail)
 {
     struct worker *w = WORKER_OF(mail, over);
@@ -61,14 +63,15 @@ static void on_over(struct mail *mail)
 static void on_engine_closed(void *arg)
 {
     struct worker *w = arg;
-    mailbox_close(w->mailbox);
     w->over.open = on_over;
     mailbox_post(w->all->first, &w->over);
 }
 
+/* What comes by mail may ask about the engine: the mailbox goes first. */
 static void on_http_closed(void *arg)
 {
     struct worker *w = arg;
+    mailbox_close(w->mailbox);
     engine_destroy(w->engine, on_engine_closed, w);
 }
 
@@ -105,7 +108,7 @@ static void on_pause(struct mail *mail)
 {
     struct worker *w = WORKER_OF(mail, pause);
     uv_sem_post(&w->all->paused);
-    uv_sem_wait(&w->all->go_on);
+    uv_sem_wait(&w->go_on);
 }
 
 void workers_pause(struct workers *all)
@@ -122,7 +125,7 @@ void workers_pause(struct workers *all)
 void workers_resume(struct workers *all)
 {
     for (size_t i = 0; all && i < all->n; i++)
-        uv_sem_post(&all->go_on);
+        uv_sem_post(&all->list[i].go_on);
 }
 
 int workers_reload_listeners(struct workers *all, struct config *now, struct config *old,
@@ -177,6 +180,13 @@ static int create_one(struct worker *w, struct engine *first, struct http_server
     return 0;
 }
 
+static void make_semaphore(uv_sem_t *semaphore)
+{
+    int error = uv_sem_init(semaphore, 0);
+    assert(error == 0); /* it takes no memory of its own */
+    (void)error;
+}
+
 struct workers *workers_create(struct engine *first, struct http_server *http, size_t n,
                                struct fail *fail)
 {
@@ -187,10 +197,10 @@ struct workers *workers_create(struct engine *first, struct http_server *http, s
     }
     all->engine = first;
     all->first = mailbox_here();
-    if (uv_sem_init(&all->paused, 0) || uv_sem_init(&all->go_on, 0))
-        abort(); /* only without memory, at the very start */
+    make_semaphore(&all->paused);
     for (size_t i = 0; i < n; i++) {
         all->list[i].all = all;
+        make_semaphore(&all->list[i].go_on);
         all->n++;
         if (create_one(&all->list[i], first, http, fail)) {
             workers_destroy(all);
@@ -209,10 +219,10 @@ static void undo(struct worker *w)
         uv_close((uv_handle_t *)&w->grace, NULL);
         http_server_destroy(w->http, nothing, NULL);
     }
-    if (w->engine)
-        engine_destroy(w->engine, nothing, NULL);
     if (w->mailbox)
         mailbox_close(w->mailbox);
+    if (w->engine)
+        engine_destroy(w->engine, nothing, NULL);
     if (w->has_loop)
         uv_run(&w->loop, UV_RUN_DEFAULT);
 }
@@ -223,6 +233,7 @@ static void close_loop(struct worker *w)
         undo(w);
     if (w->has_loop && uv_loop_close(&w->loop))
         log_error("a worker's event loop was not empty at its end");
+    uv_sem_destroy(&w->go_on);
 }
 
 void workers_destroy(struct workers *all)
@@ -232,7 +243,6 @@ void workers_destroy(struct workers *all)
     for (size_t i = 0; i < all->n; i++)
         close_loop(&all->list[i]);
     uv_sem_destroy(&all->paused);
-    uv_sem_destroy(&all->go_on);
     free(all);
 }
 

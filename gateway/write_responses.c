@@ -851,15 +851,14 @@ static void write_input_item(struct json_writer *w, struct span id, size_t index
     json_end_object(w);
 }
 
-int responses_input_write(struct buffer *out, struct span id,
-                          const struct responses_request *request)
+/* The items of a request as input_items shows them, each with an id and a type, `[…]`. */
+static void write_input(struct buffer *out, struct span id, const struct responses_request *request)
 {
     struct json_writer w = json_writer(out);
     json_begin_array(&w);
     for (size_t i = 0; i < request->n_items; i++)
         write_input_item(&w, id, i, request->items[i]);
     json_end_array(&w);
-    return out->error;
 }
 
 int responses_writer_record(struct answer_writer *writer, const struct usage_counts *usage,
@@ -871,7 +870,7 @@ int responses_writer_record(struct answer_writer *writer, const struct usage_cou
     json_key(&w, "response");
     write_response(&w, r, final_status(r), usage, NULL);
     json_key(&w, "input");
-    responses_input_write(out, r->meta.id, r->request);
+    write_input(out, r->meta.id, r->request);
     w.comma = true;
     json_end_object(&w);
     return out->error;

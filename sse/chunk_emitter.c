@@ -540,6 +540,19 @@ void chunk_emitter_finish(struct chunk_emitter *e, struct buffer *out, int choic
     c->finished = true;
 }
 
+/* Is there a member of that name? Nearly never: it is looked for as text first. */
+static bool has_member(struct span object, struct span name)
+{
+    const char *end = object.p + object.n;
+    bool may = span_find_char(object, '\\') >= 0; /* what is escaped may be any name */
+    for (const char *p = object.p; !may && p && (size_t)(end - p) > name.n;) {
+        p = memchr(p, name.p[0], (size_t)(end - p) - name.n);
+        may = p && memcmp(p, name.p, name.n) == 0;
+        p = p ? p + 1 : NULL;
+    }
+    return may && json_raw_get(object, name.p).p;
+}
+
 void usage_write(struct buffer *out, const struct usage_counts *u)
 {
     if (u->raw.n) {
@@ -559,7 +572,7 @@ void usage_write(struct buffer *out, const struct usage_counts *u)
         }
     }
     if (u->source &&
-        !json_raw_get(u->raw, "dragoman_source").p) { /* a dragoman behind us knows more */
+        !has_member(u->raw, SPAN("dragoman_source"))) { /* a dragoman behind us knows more */
         buffer_append(out, SPAN(",\"dragoman_source\":\""));
         buffer_append(out, span_str(u->source));
         buffer_char(out, '"');

@@ -8,9 +8,9 @@
  * one thread uses the stream at a time; tls_stream_handshake_cheap goes on as far as that is not
  * worth it.
  *
- *   client:  s = tls_client_create(ctx, host, alpn…); loop: tls_stream_feed / tls_stream_handshake
- * / send tls_stream_output then:    tls_stream_write(plain) → output;  tls_stream_feed(cipher),
- * tls_stream_read → plain
+ * A client: tls_client_create; then tls_stream_feed what came, tls_stream_handshake, and send
+ * tls_stream_output, until it is done. Then tls_stream_write turns plain text into output, and
+ * tls_stream_feed and tls_stream_read cipher text into plain.
  */
 #ifndef DRAGOMAN_TLS_TLS_STREAM_H
 #define DRAGOMAN_TLS_TLS_STREAM_H

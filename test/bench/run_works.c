@@ -74,6 +74,7 @@ const struct work works[] = {
       {"all_ms", "all answered ms", 1, true},
       {"quiet_ms", "longest delay of a chunk before, ms", 2, false},
       {"stall_ms", "meanwhile, ms", 2, true},
+      {"added_ms", "longer by, ms", 2, false},
       {"faults", "faults", 0, false}}},
     {"start",
      "From its start",
@@ -234,6 +235,7 @@ static bool turn_cold(const struct work *work, enum target_id id, struct figures
     counted = counted && read_handshakes(&full[1], &resumed[1]);
     figures_set(figures, "quiet_ms", quiet);
     figures_set(figures, "stall_ms", stall);
+    figures_set(figures, "added_ms", stall > quiet ? stall - quiet : 0);
     figures_set(figures, "all_ms", figures_get(figures, "run_ms"));
     if (counted) {
         figures_set(figures, "full", full[1] - full[0]);

@@ -3,16 +3,18 @@
 import assert from 'node:assert/strict';
 import {spawn} from 'node:child_process';
 import {once} from 'node:events';
+import {mkdtempSync, readFileSync, rmSync} from 'node:fs';
 import http from 'node:http';
-import {dirname, join} from 'node:path';
+import {tmpdir} from 'node:os';
+import {dirname, join, resolve} from 'node:path';
 import {test} from 'node:test';
 import {binary} from './lib/gateway.mjs';
 
 const programs = dirname(binary);
 
-/** Runs one of them to its end: {code, stdout, stderr}. */
+/** Runs one of them, or the script by its path, to its end: {code, stdout, stderr}. */
 async function run(name, args, env = {}) {
-  const child = spawn(join(programs, name), args, {env: {...process.env, ...env}, stdio: ['ignore', 'pipe', 'pipe']});
+  const child = spawn(resolve(programs, name), args, {env: {...process.env, ...env}, stdio: ['ignore', 'pipe', 'pipe']});
   const timer = setTimeout(() => child.kill('SIGKILL'), 60000);
   let stdout = '', stderr = '';
   child.stdout.on('data', (d) => (stdout += d));
@@ -41,14 +43,19 @@ async function load(numbers, {chunks = 4, end = 'data: [DONE]\n\n'} = {}) {
   return {code, ...Object.fromEntries(stdout.trim().split('\n').map((line) => line.split(' ')).map(([k, v]) => [k, Number(v)]))};
 }
 
-test('a short run by turns loses no chunk, plain and over TLS', async () => {
-  const {code, stdout, stderr} = await run('bench_run', [], {
-    QUICK: '1', BENCH_ROUNDS: '1', BENCH_SECONDS: '0.2', BENCH_TARGETS: 'direct,openai,zai', BENCH_WORKS: 'whole32,streams32,tls-streams32'});
+test('a short run by turns loses no chunk, plain and over TLS', async (t) => {
+  const results = mkdtempSync(join(tmpdir(), 'dragoman-bench-'));
+  t.after(() => rmSync(results, {recursive: true}));
+  const {code, stdout, stderr} = await run(resolve(import.meta.dirname, '../../scripts/bench'), [], {
+    BENCH_PROGRAMS: programs, BENCH_RESULTS: results, QUICK: '1', BENCH_ROUNDS: '1', BENCH_SECONDS: '0.2',
+    BENCH_TARGETS: 'direct,openai,zai', BENCH_WORKS: 'whole32,streams32,tls-streams32'});
   assert.equal(code, 0, stderr);
   for (const name of ['direct', 'dragoman openai→openai', 'dragoman zai→OpenAI']) {
     const rows = stdout.split('\n').filter((line) => line.startsWith(`| ${name} | `) && !line.includes(' goal '));
     assert.ok(rows.length >= 2, `${name} is missing:\n${stdout}`);
   }
+  assert.equal(readFileSync(join(results, 'table.md'), 'utf8'), stdout);
+  assert.ok(JSON.parse(readFileSync(join(results, 'results.json'), 'utf8')));
 });
 
 test('paced streams live to their end', async () => {

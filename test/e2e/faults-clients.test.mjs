@@ -12,6 +12,7 @@ import {answerPiece, descriptors} from './lib/clients.mjs';
 import {startGateway} from './lib/gateway.mjs';
 import {checkStream, user} from './lib/http.mjs';
 import {RawClient, get, post} from './lib/raw.mjs';
+import {stopAll} from './lib/stop.mjs';
 
 const HELLO = /^\x16\x03/;
 
@@ -38,15 +39,7 @@ for (const secure of [false, true]) {
       // The companion is a client as all are, but for the relay.
       if (!secure) await companion.accompany(gateway);
     });
-    after(async () => {
-      try {
-        await companion?.stop();
-      } finally {
-        await relay?.stop();
-        await gateway?.stop();
-        await behind?.stop();
-      }
-    });
+    after(() => stopAll(companion, relay, gateway, behind));
     const open = (port = relay.port) => RawClient.open(port, {secure});
     const body = (word, stream = true) => ({model: behind.model, stream, ...user(`Say ${word}.`)});
     const well = async () => {

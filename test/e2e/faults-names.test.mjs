@@ -7,6 +7,7 @@ import {NameServer, namespacesMissing} from '../faults/nameserver.mjs';
 import {active} from './lib/clients.mjs';
 import {Gateway} from './lib/gateway.mjs';
 import {chat, checkError, checkStream, user} from './lib/http.mjs';
+import {stopAll} from './lib/stop.mjs';
 
 const missing = namespacesMissing(), up = 'upstream_error';
 
@@ -24,15 +25,7 @@ describe('names of sites', {timeout: 60000, skip: missing ?? false}, () => {
     await gateway.start();
     await companion.accompany(gateway);
   });
-  after(async () => {
-    try {
-      await companion?.stop();
-    } finally {
-      await gateway?.stop();
-      await site?.stop();
-      await names?.stop();
-    }
-  });
+  after(() => stopAll(companion, gateway, site, names));
   const ask = (name, stream = true, signal = undefined) => chat(gateway.base, {model: `${name}/fine`, stream, ...user('x')}, {signal});
   const answers = async (name) => {
     const start = performance.now(), response = await ask(name);

@@ -8,6 +8,7 @@ import {within} from '../sites/site.mjs';
 import {Companion, PIECES, TEXT} from '../faults/behind.mjs';
 import {Relay, places} from '../faults/relay.mjs';
 import {startGateway} from './lib/gateway.mjs';
+import {stopAll} from './lib/stop.mjs';
 
 describe('a route whose upstream breaks', {timeout: 60000}, () => {
   const upstream = {sockets: new Set(), connections: 0, asked: 0};
@@ -32,15 +33,7 @@ describe('a route whose upstream breaks', {timeout: 60000}, () => {
     gateway = await startGateway({sites: [companion.entry], routes: [{prefix: '/pass', ...route}, {prefix: '/hasty', ...route, first_byte_timeout: '1s', idle_timeout: '1s'}]});
     await companion.accompany(gateway);
   });
-  after(async () => {
-    try {
-      await companion?.stop();
-    } finally {
-      await gateway?.stop();
-      await relay?.stop();
-      if (upstream.server) await unlisten(upstream.server, upstream);
-    }
-  });
+  after(() => stopAll(companion, gateway, relay, {stop: () => upstream.server && unlisten(upstream.server, upstream)}));
 
   /** {status, text, cut}: what came, and whether the client was told that there should be more. */
   const get = async (path, prefix = '/pass') => {

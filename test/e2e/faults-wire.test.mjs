@@ -6,6 +6,7 @@ import {Companion, PIECES, TEXT, ask, asks, outcome, startBehind} from '../fault
 import {within} from '../sites/site.mjs';
 import {places} from '../faults/relay.mjs';
 import {startGateway} from './lib/gateway.mjs';
+import {stopAll} from './lib/stop.mjs';
 
 const QUICK = {connect_timeout: '2s', first_byte_timeout: '2s', idle_timeout: '2s', max_concurrent: 40};
 const WHOLE = {status: 200, content: TEXT, end: 'whole'};
@@ -59,12 +60,7 @@ describe('an answer that is broken on its way', {concurrency: true, timeout: 600
         await well();
       });
       after(async () => {
-        try {
-          await companion?.stop();
-        } finally {
-          await gateway?.stop();
-          await behind?.stop();
-        }
+        await stopAll(companion, gateway, behind);
         assert.deepEqual(behind.site.violations, []);
       });
 

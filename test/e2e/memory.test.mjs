@@ -15,7 +15,7 @@ import {ALL, canRefuse, Memory, places} from './lib/memory.mjs';
 
 const RUNS = process.env.MEMORY_RUNS === undefined ? 16 : Number(process.env.MEMORY_RUNS) || Infinity;
 const skip = canRefuse ? false : 'libshort_memory.so is not built';
-const KEY = 'sk-of-the-test-0001';
+const KEY = 'sk-of-the-test-0001', LONG_KEY = `sk-${'upstream'.repeat(200)}`; // too long to share a block of memory with others
 
 const chat = (more) => ({model: 'up/gpt-test', messages: [{role: 'user', content: 'hello memory, hello'}], ...more});
 const REQUESTS = {
@@ -30,18 +30,21 @@ const REQUESTS = {
   'over TLS': ['/v1/chat/completions', chat({model: 'tls/gpt-test', stream: true})],
   'a relay': ['/v1/embeddings', {model: 'up/embed', input: 'hello'}],
   'a route': ['/raw/v1/chat/completions', {model: 'gpt-test', messages: [{role: 'user', content: 'hello memory, hello'}]}],
+  'a route with a key': ['/keyed/v1/chat/completions?alt=sse', {model: 'gpt-test', messages: [{role: 'user', content: 'hello memory, hello'}]}],
+  'a route with a key in its query': ['/queried/v1/chat/completions?alt=sse', {model: 'gpt-test', messages: [{role: 'user', content: 'hello memory, hello'}]}],
   'tools that the site does not have': ['/v1/chat/completions', chat({model: 'plain/gpt-test', tools: [
     {type: 'function', function: {name: 'get', parameters: {type: 'object', properties: {a: {type: 'string'}}}}}]})],
   'the list of models': ['/v1/models', null],
   'figures': ['/metrics', null],
 };
 
-let site, secure, memory, gateway;
+let site, secure, keyed, memory, gateway;
 
 before(async () => {
   if (skip) return;
   site = await new OpenAiSite({keys: null, tls: false}).start();
   secure = await new OpenAiSite({keys: null}).start();
+  keyed = await new OpenAiSite({keys: [LONG_KEY], tls: false}).start();
   memory = new Memory();
   const base_url = site.origin + '/v1';
   gateway = new Gateway({
@@ -49,7 +52,9 @@ before(async () => {
     keys: [{name: 'k', key: KEY}],
     sites: [{name: 'up', adapter: 'openai', base_url}, {name: 'plain', adapter: 'openai', base_url, tools: 'emulate'},
       {...secure.config(), name: 'tls', adapter: 'openai', base_url: secure.origin + '/v1'}],
-    routes: [{prefix: '/raw', upstream: site.origin, inject: 'none', strip_prefix: true}],
+    routes: [{prefix: '/raw', upstream: site.origin, inject: 'none', strip_prefix: true},
+      {prefix: '/keyed', upstream: keyed.origin, inject: 'bearer', key: LONG_KEY, strip_prefix: true},
+      {prefix: '/queried', upstream: site.origin, inject: 'query:token', key: LONG_KEY, strip_prefix: true}],
   }, {env: memory.env()});
   await gateway.start();
 });
@@ -60,6 +65,7 @@ after(async () => {
   } finally {
     await site?.stop();
     await secure?.stop();
+    await keyed?.stop();
     memory?.close();
   }
 });
@@ -140,6 +146,7 @@ for (const [name, request] of Object.entries(REQUESTS)) {
         memory.arm(at, n);
         const answer = await ask(request);
         memory.disarm();
+        if (request[0].startsWith('/queried')) assert.equal(site.requests.at(-1).url, `/v1/chat/completions?alt=sse&token=${LONG_KEY}`);
         const end = judge(answer, good, `${name}, allocation ${at} of ${counted}${n === 1n ? '' : ' and all behind it'}`);
         seen[end] = (seen[end] ?? 0) + 1;
         if (process.env.MEMORY_TELL === '2') console.log(name, n === 1n ? 'once' : 'all', at, end, answer.text.slice(0, 300));

@@ -7,20 +7,13 @@
  * sanitizers; a failure has a kind and a message; extras and usage that come out, and an edited
  * body, are JSON; deltas are the same when no frame is taken for a repeated one (json_template.h).
  */
-#include <assert.h>
 #include <stdlib.h>
 
-#include "adapters/adapter.h"
-#include "gateway/chat_request.h"
-#include "sse/frame_decoder.h"
+#include "test/fuzz/adapter_run.h"
 
 enum { JSON_LIMIT = 1 << 24 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Whether frames may be taken for repeated ones, and all that came of it. */
-static bool repeats;
-static struct buffer said;
 
 static void must_be_json(struct span open, struct span text, struct span close)
 {
@@ -47,14 +40,12 @@ static int put_delta(void *owner, const struct delta *d)
     /* Texts may be cut otherwise: what goes on is not said anew. */
     static unsigned before;
     unsigned what = (unsigned)d->kind << 8 | (unsigned)d->choice;
-    if (!said.n || before != what)
-        buffer_printf(&said, "\n%d of %d: ", d->kind, d->choice);
+    if (!fuzz_said.n || before != what)
+        buffer_printf(&fuzz_said, "\n%d of %d: ", d->kind, d->choice);
     before = what;
-    buffer_append(&said, d->text);
+    buffer_append(&fuzz_said, d->text);
     return 0;
 }
-
-static void make_random(void *owner, void *bytes, size_t n) { memset(bytes, 7, n); }
 
 static const struct turn *read_turn(struct json_parser *json, struct arena *arena, struct span body,
                                     struct fail *fail)
@@ -130,6 +121,8 @@ static void run_once(const uint8_t *data, size_t size)
     struct arena arena;
     struct site_request req = {0};
     struct json_template shape = {0};
+    struct buffer scratch;
+    buffer_init(&scratch, 1 << 28);
     arena_init(&arena);
     struct turn_run run = {
         .fail = &(struct fail){0},
@@ -140,9 +133,11 @@ static void run_once(const uint8_t *data, size_t size)
         .arena = &arena,
         .json = json_parser_create(JSON_LIMIT),
         .out = &sink,
-        .shape = repeats ? &shape : NULL,
+        .scratch = &scratch,
+        .shape = fuzz_repeats ? &shape : NULL,
+        .shapes = fuzz_repeats ? &fuzz_shapes : NULL,
         .now_ms = 1,
-        .random = make_random,
+        .random = fuzz_random,
     };
     run.turn = read_turn(run.json, &arena, is_body ? bytes : plain, run.fail);
     if (run.turn && a->next(&run, &req) == ADAPTER_SEND) {
@@ -150,24 +145,14 @@ static void run_once(const uint8_t *data, size_t size)
         if (!is_body)
             play(a, &run, req.framing, how, bytes);
     }
-    buffer_printf(&said, "\n%d %s", run.fail->kind, run.fail->message);
+    buffer_printf(&fuzz_said, "\n%d %s", run.fail->kind, run.fail->message);
     account_clear(&account);
     json_parser_destroy(run.json);
+    buffer_free(&scratch);
     arena_free(&arena);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct buffer first;
-    buffer_init(&said, 1 << 28);
-    repeats = true;
-    run_once(data, size);
-    first = said;
-    buffer_init(&said, 1 << 28);
-    repeats = false;
-    run_once(data, size);
-    assert(span_eq(buffer_span(&first), buffer_span(&said)));
-    buffer_free(&first);
-    buffer_free(&said);
-    return 0;
+    return fuzz_both_ways(run_once, data, size);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "base/json_outline.h"
 #include "base/json_write.h"
 #include "sse/text_guard.h"
 
@@ -27,9 +28,37 @@ static void walk(struct json v, int depth)
         walk(it.value, depth + 1);
 }
 
+/* What is called plain the parser takes, and its members and messages are where the walker finds
+ * them. */
+static void outline(struct json_parser *json, struct span text)
+{
+    struct json_outline o;
+    struct json root;
+    bool plain = json_outline_read(&o, text, SPAN("messages"));
+    assert(plain == json_is_plain_object(text));
+    if (!plain)
+        return;
+    assert(json_parse(json, text, &root) == JSON_OK && json_is(root, JSON_OBJECT));
+    struct json_raw_iter it = json_raw_each(text);
+    for (size_t i = 0; o.whole && i < o.n; i = o.list[i].behind) {
+        assert(json_raw_next(&it) && span_eq(it.key, o.list[i].key));
+        assert(it.value.p == o.list[i].value.p && it.value.n == o.list[i].value.n);
+        struct json_raw_iter inner = json_raw_each(it.value);
+        for (size_t k = i + 1; k < o.list[i].behind; k = o.list[k].behind) {
+            struct json_members walked, members;
+            assert(json_raw_next(&inner) && inner.value.p == o.list[k].value.p);
+            json_members_read(&walked, json_raw_is_object(inner.value) ? inner.value : SPAN(""));
+            json_outline_members(&o, k + 1, o.list[k].behind, &members);
+            assert(walked.n_ == members.n_ && walked.seen_ == members.seen_);
+        }
+    }
+    assert(!o.whole || !json_raw_next(&it));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct json_parser *json = json_parser_create(1 << 24);
+    outline(json, span_of((const char *)data, size));
     struct json root;
     char *copy = malloc(size + 1);
     memcpy(copy, data, size);

@@ -1,6 +1,8 @@
 /*
  * test/unit/test_base.c - spans, buffers, arenas and failures.
  */
+#include <time.h>
+
 #include "base/arena.h"
 #include "base/buffer.h"
 #include "base/fail.h"
@@ -361,6 +363,20 @@ static void allocations_do_not_overlap(void **state)
     arena_free(&a); /* twice does no harm */
 }
 
+/* A request may have a million small parts. What one costs must not grow with their number: that
+ * took ten seconds here. */
+static void many_small_allocations_are_cheap(void **state)
+{
+    enum { COUNT = 1500000, SECONDS_MAX = 4 };
+    struct arena a;
+    clock_t begun = clock();
+    arena_init(&a);
+    for (size_t i = 0; i < COUNT; i++)
+        assert_non_null(arena_alloc(&a, 96));
+    assert_true(clock() - begun < (clock_t)SECONDS_MAX * CLOCKS_PER_SEC);
+    arena_free(&a);
+}
+
 /* A JSON parser may read JSON_PADDING bytes behind copies; the address sanitizer looks. */
 static void copies_are_padded(void **state)
 {
@@ -474,6 +490,7 @@ int main(void)
         cmocka_unit_test(arenas_keep_what_is_reserved),
         cmocka_unit_test(arenas_give_zeroed_aligned_memory),
         cmocka_unit_test(allocations_do_not_overlap),
+        cmocka_unit_test(many_small_allocations_are_cheap),
         cmocka_unit_test(copies_are_padded),
         cmocka_unit_test(messages_are_one_line),
         cmocka_unit_test(failures_are_sentences),

@@ -374,6 +374,46 @@ static void a_broken_handshake_ends_the_connection(void **state)
     hang_up(&c);
 }
 
+/* The connection that came last: is its handshake on the thread? */
+static bool is_computing(const struct test *t)
+{
+    const struct http_connection *c = t->server->connections;
+    return c && c->tls && http_tls_is_working(c->tls);
+}
+
+static void full_handshakes_are_computed_beside_the_loop(void **state)
+{
+    struct test *t = *state;
+    for (int resumed = 0; resumed < 2; resumed++) {
+        int computed = 0;
+        struct client c = dial(t, true);
+        assert_int_equal(tls_stream_handshake(c.tls), TLS_WANT_INPUT);
+        PUMP(t, &c, (computed += is_computing(t), c.ready));
+        assert_int_equal(tls_stream_was_resumed(c.tls), resumed);
+        assert_int_equal(computed > 0, !resumed);
+        send_text(t, &c, "POST /a HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello");
+        PUMP(t, &c, received(&c, "Content-Length: 5\r\n\r\nhello"));
+        hang_up(&c);
+    }
+}
+
+static void connections_may_end_while_their_handshakes_are_computed(void **state)
+{
+    struct test *t = *state;
+    enum { N = 8 };
+    struct client c[N];
+    for (int i = 0; i < N; i++) {
+        c[i] = dial(t, true);
+        assert_int_equal(tls_stream_handshake(c[i].tls), TLS_WANT_INPUT);
+        PUMP(t, &c[i], is_computing(t));
+    }
+    while (http_server_connections(t->server) > N / 2)
+        http_connection_close(t->server->connections);
+    PUMP(t, &c[0], c[0].ready); /* the others go on, and the rest ends with the server */
+    for (int i = 0; i < N; i++)
+        hang_up(&c[i]);
+}
+
 static void a_missing_certificate_is_said(void **state)
 {
     struct test *t = *state;
@@ -402,6 +442,8 @@ int main(void)
         WITH_SERVER(plain_http_is_told_to_use_https),
         WITH_SERVER(a_letter_inside_a_handshake_is_not_plain_http),
         WITH_SERVER(a_broken_handshake_ends_the_connection),
+        WITH_SERVER(full_handshakes_are_computed_beside_the_loop),
+        WITH_SERVER(connections_may_end_while_their_handshakes_are_computed),
         WITH_SERVER(a_missing_certificate_is_said),
     };
     return cmocka_run_group_tests(tests, make_certificate, remove_certificate);

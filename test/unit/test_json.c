@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/json.h"
+#include "base/json_outline.h"
 #include "base/json_raw.h"
 #include "base/json_write.h"
 #include "test/unit/support/cmocka_all.h"
@@ -550,6 +551,157 @@ static void members_are_indexed(void **state)
     }
 }
 
+/* Of a plain text: the parser takes it, and each place is where the walker finds it. */
+static void check_outline(const struct json_outline *o, struct span text, struct json_parser *json)
+{
+    struct json root;
+    assert_int_equal(json_parse(json, text, &root), JSON_OK);
+    assert_true(json_is(root, JSON_OBJECT));
+    if (!o->whole)
+        return;
+    struct json_raw_iter member = json_raw_each(text), element, inner;
+    size_t at = 0;
+    while (json_raw_next(&member)) {
+        assert_span_equal(o->list[at].key, member.key);
+        assert_span_equal(o->list[at].value, member.value);
+        size_t behind = o->list[at++].behind;
+        bool looked_into = span_eq(member.key, SPAN("list")) && json_raw_is_array(member.value);
+        element = json_raw_each(looked_into ? member.value : SPAN(""));
+        while (json_raw_next(&element)) {
+            assert_span_equal(o->list[at++].value, element.value);
+            inner = json_raw_each(json_raw_is_object(element.value) ? element.value : SPAN(""));
+            for (; json_raw_next(&inner); at++) {
+                assert_span_equal(o->list[at].key, inner.key);
+                assert_span_equal(o->list[at].value, inner.value);
+                assert_int_equal(o->list[at].behind, at + 1);
+            }
+        }
+        assert_int_equal(behind, at);
+    }
+    assert_int_equal(o->n, at);
+}
+
+/* True: it is plain. */
+static bool look_at(struct span text, struct json_parser *json)
+{
+    struct json_outline o;
+    bool plain = json_outline_read(&o, text, SPAN("list"));
+    assert_int_equal(plain, json_is_plain_object(text));
+    if (plain)
+        check_outline(&o, text, json);
+    return plain;
+}
+
+static void plain_objects_have_an_outline(void **state)
+{
+    static const char *const plain[] = {
+        "{}",
+        " { } \n",
+        "{\"a\":1}",
+        "{\"list\":[{\"role\":\"user\",\"content\":\"a\\nb\"},{},[1,{\"a\":2}],\"x\",null]}",
+        "{\"list\" : [ ] , \"list\":{\"a\":{}},\"list\":[{\"a\":[{\"b\":1}],\"c\":true}]}",
+        "{\"a\":-0.25,\"b\":123456789012345,\"c\":false,\"d\":\"\\u00e9\\/"
+        "\\\"\",\"e\":\"é世😀\"}",
+        "{\"\":{\"list\":[{\"deep\":1}]}}",
+    };
+    static const char *const others[] = {
+        "",
+        " ",
+        "[]",
+        "1",
+        "\"a\"",
+        "{\"a\":1}x",
+        "{\"a\":1,}",
+        "{,}",
+        "{\"a\"}",
+        "{\"a\" 1}",
+        "{\"a\":}",
+        "{\"a\":[1,]}",
+        "{\"a\":[1}",
+        "{\"a\":01}",
+        "{\"a\":1.}",
+        "{\"a\":-}",
+        "{\"a\":+1}",
+        "{\"a\":tru}",
+        "{\"a\":\"\\ud83d\"}",
+        "{\"a\":\"\\x\"}",
+        "{\"a\":\"\\u12g4\"}",
+        "{\"a\":\"\x01\"}",
+        "{\"a\":\"\x80\"}",
+        "{\"a\":\"\xC0\x80\"}",
+        "{\"a\":\"\xED\xA0\x80\"}",
+        "{\"a\":\"\xF4\x90\x80\x80\"}",
+        "{\"a\":\"\xE4\xB8\"}",
+        "{\"\\u0061\":1}", /* valid, but rare: for the parser */
+        "{\"é\":1}",
+        "{\"a\":1e3}",
+        "{\"a\":1234567890123456}",
+    };
+    struct json_parser *json = json_parser_create(1 << 20);
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        struct span text = span_str(plain[i]);
+        assert_true(look_at(text, json));
+        for (size_t n = 0; n < span_trim(text).n; n++)
+            assert_false(look_at(span_first(text, n), json));
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_false(look_at(span_str(others[i]), json));
+    json_parser_destroy(json);
+}
+
+/* Whatever is called plain with one byte changed is valid, and lies where the outline says. */
+static void no_byte_misleads_the_outline(void **state)
+{
+    static const char sample[] = "{\"m\":\"up/x\",\"list\":[{\"r\":\"us\\u00e9r\",\"c\":\"Hi\\n "
+                                 "é世 \\\\\"}, [1.5]],\"t\":-0.7 }";
+    struct json_parser *json = json_parser_create(1 << 20);
+    char text[sizeof sample];
+    for (size_t i = 0; i < sizeof sample - 1; i++) {
+        for (int c = 0; c < 256; c++) {
+            memcpy(text, sample, sizeof sample);
+            text[i] = (char)c;
+            look_at(span_of(text, sizeof sample - 1), json);
+        }
+    }
+    json_parser_destroy(json);
+}
+
+/* What has no room in it is plain all the same, and nested deeply it is not. */
+static void an_outline_has_its_limits(void **state)
+{
+    struct json_parser *json = json_parser_create(1 << 20);
+    for (int n = 0; n < 2 * JSON_OUTLINE_MAX; n++) {
+        struct buffer text;
+        struct json_outline o;
+        buffer_init(&text, 1 << 20);
+        buffer_append(&text, SPAN("{\"list\":["));
+        for (int i = 0; i < n; i++)
+            buffer_printf(&text, "%s{\"a\":%d}", i ? "," : "", i);
+        buffer_append(&text, SPAN("]}"));
+        assert_true(look_at(buffer_span(&text), json));
+        json_outline_read(&o, buffer_span(&text), SPAN("list"));
+        assert_int_equal(o.whole, 1 + 2 * n <= JSON_OUTLINE_MAX);
+        buffer_clear(&text);
+        for (int i = 0; i < n; i++)
+            buffer_printf(&text, "%s\"m%d\":%d", i ? "," : "{", i, i);
+        buffer_append(&text, n ? SPAN("}") : SPAN("{}"));
+        assert_true(look_at(buffer_span(&text), json));
+        json_outline_read(&o, buffer_span(&text), SPAN("list"));
+        assert_int_equal(o.whole, n <= JSON_MEMBERS_INDEXED);
+        buffer_clear(&text);
+        buffer_append(&text, SPAN("{\"a\":"));
+        for (int i = 0; i < n; i++)
+            buffer_char(&text, '[');
+        buffer_char(&text, '1');
+        for (int i = 0; i < n; i++)
+            buffer_char(&text, ']');
+        buffer_char(&text, '}');
+        assert_int_equal(look_at(buffer_span(&text), json), n < 32);
+        buffer_free(&text);
+    }
+    json_parser_destroy(json);
+}
+
 /* The decoded key decides, wherever it differs. */
 static void keys_are_compared_decoded(void **state)
 {
@@ -722,6 +874,9 @@ int main(void)
         cmocka_unit_test(every_byte_is_escaped_anywhere),
         cmocka_unit_test(raw_members),
         cmocka_unit_test(members_are_indexed),
+        cmocka_unit_test(plain_objects_have_an_outline),
+        cmocka_unit_test(no_byte_misleads_the_outline),
+        cmocka_unit_test(an_outline_has_its_limits),
         cmocka_unit_test(keys_are_compared_decoded),
         cmocka_unit_test(raw_texts_end_at_their_own_quote),
         cmocka_unit_test(raw_text_ends_anywhere),

@@ -52,6 +52,8 @@ struct transcript_player {
     struct json_parser *json;
     struct delta_sink sink;
     struct json_template shape;
+    struct json_shapes shapes;
+    struct buffer work;
     struct turn_run run;
     struct fail failure; /* the run's */
     struct site_request request;
@@ -313,6 +315,7 @@ struct transcript_player *transcript_open(const struct transcript_setup *setup)
         .credentials = setup->credentials,
         .n_credentials = setup->n_credentials,
     };
+    buffer_init(&p->work, BIG);
     p->json = must(json_parser_create(BIG));
     p->sink = (struct delta_sink){.put = put_delta, .owner = p};
     p->run = (struct turn_run){
@@ -330,7 +333,11 @@ struct transcript_player *transcript_open(const struct transcript_setup *setup)
         .arena = &p->arena,
         .json = p->json,
         .out = &p->sink,
+        .scratch = &p->work,
         .shape = setup->parse_all ? NULL : &p->shape,
+        .shapes = setup->parse_all ? NULL
+                  : setup->shapes  ? setup->shapes
+                                   : &p->shapes,
         .now_ms = setup->now_ms ? setup->now_ms : TRANSCRIPT_NOW,
         .random = make_random,
         .random_owner = p,
@@ -610,6 +617,8 @@ void transcript_close(struct transcript_player *p)
 {
     if (p->setup.adapter->destroy)
         p->setup.adapter->destroy(&p->run);
+    json_shapes_free(&p->shapes);
+    buffer_free(&p->work);
     for (size_t i = 0; i < CHOICES; i++) {
         struct choice *c = &p->choices[i];
         for (size_t k = 0; k < TOOLS; k++) {
@@ -847,6 +856,8 @@ void transcript_check(const struct transcript_setup *given, const char *const *e
     snprintf(what, sizeof what, "%s/%s", directory, file);
 
     struct played whole, again;
+    struct json_shapes shapes = {.clock = 0}; /* the first time they are learned */
+    setup.shapes = &shapes;
     setup.parse_all = true;
     transcript_play(&setup, earlier, bytes, NULL, 0, END_CLEAN, &whole);
     compare_texts(what, expected, buffer_span(&whole.json), false);
@@ -868,6 +879,7 @@ void transcript_check(const struct transcript_setup *given, const char *const *e
         played_free(&again);
     }
     played_free(&whole);
+    json_shapes_free(&shapes);
     free((void *)bytes.p);
     free((void *)expected.p);
 }

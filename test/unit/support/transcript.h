@@ -33,8 +33,9 @@ struct transcript_setup {
     int retry_after_s;            /* of the answer that is played */
     const struct header *headers; /* its further ones, at most three */
     size_t n_headers;
-    int64_t now_ms; /* 0 = TRANSCRIPT_NOW */
-    bool parse_all; /* frames that are like the one before are parsed, too */
+    int64_t now_ms;             /* 0 = TRANSCRIPT_NOW */
+    bool parse_all;             /* frames that were seen before are parsed, too */
+    struct json_shapes *shapes; /* what earlier streams left behind; NULL = nothing */
 };
 
 #define TRANSCRIPT_NOW INT64_C(1760000000000) /* 2025-10-09 08:53:20 UTC */
