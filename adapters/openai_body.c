@@ -26,7 +26,7 @@ struct field {
 /* A buffer over arena memory: it cannot grow, BUFFER_FULL says that the bound was wrong. */
 static bool arena_buffer(struct turn_run *run, struct buffer *b, size_t bound)
 {
-    char *p = arena_alloc(run->arena, bound + JSON_PADDING);
+    char *p = arena_alloc(run->arena, bound);
     *b = (struct buffer){.p = p, .cap = bound, .limit = bound};
     return p != NULL;
 }
@@ -39,7 +39,7 @@ static struct span finished(const struct buffer *b)
 struct span openai_raw_string(struct turn_run *run, struct span text)
 {
     struct buffer b;
-    if (!arena_buffer(run, &b, text.n * 6 + 2))
+    if (!arena_buffer(run, &b, (json_is_plain(text) ? text.n : text.n * 6) + 2))
         return span_of(NULL, 0);
     struct json_writer w = json_writer(&b);
     json_string(&w, text);
@@ -59,9 +59,23 @@ static struct span raw_number(struct turn_run *run, const struct option_value *v
     return finished(&b);
 }
 
+/* As json_raw_get of the turn's body. */
+static struct span member_of(const struct turn *turn, const char *key)
+{
+    size_t n;
+    const struct json_member *members = turn_members(turn, &n);
+    if (!members)
+        return json_raw_get(turn->raw, key);
+    while (n-- > 0) {
+        if (json_raw_key_is(members[n].key, span_str(key)))
+            return members[n].value;
+    }
+    return span_of(NULL, 0);
+}
+
 struct span openai_usage_asked(struct turn_run *run)
 {
-    struct span given = json_raw_get(run->turn->raw, "stream_options");
+    struct span given = member_of(run->turn, "stream_options");
     struct buffer b;
     if (given.n == 0 || given.p[0] != '{')
         return SPAN("{\"include_usage\":true}");
@@ -101,11 +115,11 @@ int openai_defaults(struct turn_run *run, struct body_edit *edits)
     for (int i = 0; i < OPENAI_DEFAULTS_MAX; i++) {
         const struct option_value *v = site_option(run->site, defaults[i].option);
         if (!v || (strcmp(defaults[i].key, "max_tokens") == 0 &&
-                   json_raw_get(run->turn->raw, "max_completion_tokens").p))
+                   member_of(run->turn, "max_completion_tokens").p))
             continue;
         struct span value = raw_number(run, v);
         if (!value.p)
-            return fail_memory(&run->fail);
+            return fail_memory(run->fail);
         edits[n++] =
             (struct body_edit){.key = defaults[i].key, .value = value, .only_if_absent = true};
     }
@@ -124,7 +138,7 @@ static int decode_key(struct turn_run *run, struct field *f)
     if (json_parse(run->json, span_of(f->raw_key.p - 1, f->raw_key.n + 2), &text) != JSON_OK)
         return 0; /* then it equals only itself */
     f->key = arena_dup(run->arena, json_text(text));
-    return f->key.p ? 0 : fail_memory(&run->fail);
+    return f->key.p ? 0 : fail_memory(run->fail);
 }
 
 /* The body's fields, in order: few are in `some`, more in the arena. */
@@ -139,27 +153,42 @@ static int make_room(struct turn_run *run, struct fields *f)
     if (f->n < FIELDS_USUAL || (f->n & (f->n - 1))) /* full at each power of two from there on */
         return 0;
     if (f->n == FIELDS_MAX)
-        return fail_set(&run->fail, FAIL_INVALID_VALUE,
+        return fail_set(run->fail, FAIL_INVALID_VALUE,
                         "the request has more than %d fields at its top", (int)FIELDS_MAX);
     struct field *list = arena_alloc(run->arena, 2 * cap * sizeof *list);
     if (!list)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     memcpy(list, f->list, f->n * sizeof *list);
     f->list = list;
     return 0;
 }
 
+static int add_field(struct turn_run *run, struct fields *f, struct span key, struct span value)
+{
+    if (make_room(run, f))
+        return -1;
+    struct field *one = &f->list[f->n++];
+    one->raw_key = key;
+    one->value = value;
+    return decode_key(run, one);
+}
+
 static int read_fields(struct turn_run *run, struct fields *f)
 {
-    struct json_raw_iter it = json_raw_each(run->turn->raw);
+    size_t n;
+    const struct json_member *members = turn_members(run->turn, &n);
     f->list = f->some;
-    for (f->n = 0; json_raw_next(&it); f->n++) {
-        if (make_room(run, f))
-            return -1;
-        struct field *one = &f->list[f->n];
-        one->raw_key = it.key;
-        one->value = it.value;
-        if (decode_key(run, one))
+    f->n = 0;
+    if (members) {
+        for (size_t i = 0; i < n; i++) {
+            if (add_field(run, f, members[i].key, members[i].value))
+                return -1;
+        }
+        return 0;
+    }
+    struct json_raw_iter it = json_raw_each(run->turn->raw);
+    while (json_raw_next(&it)) {
+        if (add_field(run, f, it.key, it.value))
             return -1;
     }
     return 0;
@@ -176,11 +205,17 @@ static bool comes_again(const struct fields *f, size_t i)
 
 static void write_pair(struct json_writer *w, struct span quoted_key, struct span value)
 {
+    size_t n = quoted_key.n + value.n + 2;
+    char *at = buffer_reserve(w->out, n);
+    if (!at)
+        return;
+    w->out->n += n - !w->comma;
     if (w->comma)
-        buffer_char(w->out, ',');
-    buffer_append(w->out, quoted_key);
-    buffer_char(w->out, ':');
-    buffer_append(w->out, value);
+        *at++ = ',';
+    memcpy(at, quoted_key.p, quoted_key.n);
+    at += quoted_key.n;
+    *at++ = ':';
+    memcpy(at, value.p, value.n);
     w->comma = true;
 }
 
@@ -201,7 +236,7 @@ static int rename_fields(struct turn_run *run, struct span *body)
     arena_give_back(run->arena, body->p);
     *body = span_of(p, p ? renamed.n : 0);
     buffer_free(&renamed);
-    return p ? 0 : fail_memory(&run->fail);
+    return p ? 0 : fail_memory(run->fail);
 }
 
 /* Which edit is the field's; n_edits = none. */
@@ -230,7 +265,7 @@ int openai_edit_body(struct turn_run *run, const struct body_edit *edits, size_t
     }
     char *p = arena_alloc_apart(run->arena, bound);
     if (!p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     struct buffer b = {.p = p, .cap = bound, .limit = bound};
     struct json_writer w = json_writer(&b);
     json_begin_object(&w);
@@ -252,7 +287,7 @@ int openai_edit_body(struct turn_run *run, const struct body_edit *edits, size_t
     }
     json_end_object(&w);
     if (b.error)
-        return fail_set(&run->fail, FAIL_INTERNAL, "the request's size was misjudged");
+        return fail_set(run->fail, FAIL_INTERNAL, "the request's size was misjudged");
     memset(b.p + b.n, 0, JSON_PADDING < bound - b.n ? JSON_PADDING : bound - b.n);
     *out = buffer_span(&b);
     return run->site->n_aliases ? rename_fields(run, out) : 0;

@@ -610,6 +610,18 @@ static int read_parameters(struct reader *r)
 
 /* ---- the body ---- */
 
+/* Who edits the body need not look for them again. Without memory he does. */
+static void note_members(struct arena *arena, const struct json_members *top, struct turn *turn)
+{
+    size_t n;
+    const struct json_member *all = json_members_all(top, &n);
+    struct json_member *list = all ? (void *)arena_room(arena, n * sizeof *list) : NULL;
+    if (!list)
+        return;
+    memcpy(list, all, n * sizeof *list);
+    turn->members = (struct turn_members){list, n, turn->raw.p};
+}
+
 int chat_request_parse(struct json_parser *json, struct arena *arena, char *body, size_t n,
                        struct turn *turn, struct fail *fail)
 {
@@ -625,7 +637,10 @@ int chat_request_parse(struct json_parser *json, struct arena *arena, char *body
         json_members_read(&top, turn->raw);
     if (request_body_model(json, arena, top_member(&r, "model"), &turn->model, fail))
         return -1;
-    return read_messages(&r) || read_parameters(&r) ? -1 : 0;
+    if (read_messages(&r) || read_parameters(&r))
+        return -1;
+    note_members(arena, &top, turn);
+    return 0;
 }
 
 /* The body in the arena; what the buffer holds is freed. {NULL,0} when memory is short. */
