@@ -66,8 +66,10 @@ static inline uint64_t json_members_bit_(struct span name)
     return UINT64_C(1) << ((name.n * 7 + (name.n ? (unsigned char)name.p[0] : 0)) & 63);
 }
 /* As json_raw_given: the last member of that (decoded) name; {NULL,0} when absent or null. Most of
- * those that are asked for are absent: that costs a few instructions. */
-static inline struct span json_members_given(const struct json_members *m, const char *key)
+ * those that are asked for are absent: that costs a few instructions, as long as the name's bit is
+ * known when this is compiled. */
+static inline __attribute__((always_inline)) struct span
+json_members_given(const struct json_members *m, const char *key)
 {
     struct span name = span_str(key);
     return m->seen_ & json_members_bit_(name) ? json_members_find(m, name) : span_of(NULL, 0);
