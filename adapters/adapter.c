@@ -59,12 +59,14 @@ static void begin(const struct turn_run *run)
     if (run->json)
         json_parser_take_short(run->json);
     arena_take_short(run->arena);
+    account_guard_take_short(run->account);
 }
 
 static bool was_short(const struct turn_run *run)
 {
     bool no_json = run->json && json_parser_take_short(run->json);
-    return arena_take_short(run->arena) || no_json;
+    bool no_loan = account_guard_take_short(run->account);
+    return arena_take_short(run->arena) || no_json || no_loan;
 }
 
 static enum adapter_verdict judged(struct turn_run *run, enum adapter_verdict verdict)

@@ -59,9 +59,23 @@ static struct span raw_number(struct turn_run *run, const struct option_value *v
     return finished(&b);
 }
 
+/* As json_raw_get of the turn's body. */
+static struct span member_of(const struct turn *turn, const char *key)
+{
+    size_t n;
+    const struct json_member *members = turn_members(turn, &n);
+    if (!members)
+        return json_raw_get(turn->raw, key);
+    while (n-- > 0) {
+        if (json_raw_key_is(members[n].key, span_str(key)))
+            return members[n].value;
+    }
+    return span_of(NULL, 0);
+}
+
 struct span openai_usage_asked(struct turn_run *run)
 {
-    struct span given = json_raw_get(run->turn->raw, "stream_options");
+    struct span given = member_of(run->turn, "stream_options");
     struct buffer b;
     if (given.n == 0 || given.p[0] != '{')
         return SPAN("{\"include_usage\":true}");
@@ -101,7 +115,7 @@ int openai_defaults(struct turn_run *run, struct body_edit *edits)
     for (int i = 0; i < OPENAI_DEFAULTS_MAX; i++) {
         const struct option_value *v = site_option(run->site, defaults[i].option);
         if (!v || (strcmp(defaults[i].key, "max_tokens") == 0 &&
-                   json_raw_get(run->turn->raw, "max_completion_tokens").p))
+                   member_of(run->turn, "max_completion_tokens").p))
             continue;
         struct span value = raw_number(run, v);
         if (!value.p)
@@ -149,17 +163,32 @@ static int make_room(struct turn_run *run, struct fields *f)
     return 0;
 }
 
+static int add_field(struct turn_run *run, struct fields *f, struct span key, struct span value)
+{
+    if (make_room(run, f))
+        return -1;
+    struct field *one = &f->list[f->n++];
+    one->raw_key = key;
+    one->value = value;
+    return decode_key(run, one);
+}
+
 static int read_fields(struct turn_run *run, struct fields *f)
 {
-    struct json_raw_iter it = json_raw_each(run->turn->raw);
+    size_t n;
+    const struct json_member *members = turn_members(run->turn, &n);
     f->list = f->some;
-    for (f->n = 0; json_raw_next(&it); f->n++) {
-        if (make_room(run, f))
-            return -1;
-        struct field *one = &f->list[f->n];
-        one->raw_key = it.key;
-        one->value = it.value;
-        if (decode_key(run, one))
+    f->n = 0;
+    if (members) {
+        for (size_t i = 0; i < n; i++) {
+            if (add_field(run, f, members[i].key, members[i].value))
+                return -1;
+        }
+        return 0;
+    }
+    struct json_raw_iter it = json_raw_each(run->turn->raw);
+    while (json_raw_next(&it)) {
+        if (add_field(run, f, it.key, it.value))
             return -1;
     }
     return 0;
@@ -176,11 +205,17 @@ static bool comes_again(const struct fields *f, size_t i)
 
 static void write_pair(struct json_writer *w, struct span quoted_key, struct span value)
 {
+    size_t n = quoted_key.n + value.n + 2;
+    char *at = buffer_reserve(w->out, n);
+    if (!at)
+        return;
+    w->out->n += n - !w->comma;
     if (w->comma)
-        buffer_char(w->out, ',');
-    buffer_append(w->out, quoted_key);
-    buffer_char(w->out, ':');
-    buffer_append(w->out, value);
+        *at++ = ',';
+    memcpy(at, quoted_key.p, quoted_key.n);
+    at += quoted_key.n;
+    *at++ = ':';
+    memcpy(at, value.p, value.n);
     w->comma = true;
 }
 

@@ -45,6 +45,11 @@ void account_guard_leave(const struct site_account *account)
         account->guard->leave(account);
 }
 
+bool account_guard_take_short(const struct site_account *account)
+{
+    return account->guard && account->guard->take_short(account);
+}
+
 struct span account_credential(const struct site_account *account, const char *name)
 {
     for (size_t i = 0; i < account->n_credentials; i++) {

@@ -77,11 +77,14 @@ struct held_credential {
 struct site_account;
 
 /* Where several threads use accounts: what is held is read and changed between `enter` and `leave`
- * (which may be nested), and `lend` copies a value for as long as account_held promises. */
+ * (which may be nested), and `lend` copies a value for as long as account_held promises.
+ * `take_short`: was there no memory for that on this thread since the last time that somebody
+ * asked? */
 struct account_guard {
     void (*enter)(const struct site_account *);
     void (*leave)(const struct site_account *);
     struct span (*lend)(const struct site_account *, struct span value);
+    bool (*take_short)(const struct site_account *);
 };
 
 struct site_account {
@@ -100,6 +103,8 @@ struct site_account {
 /* Around what looks at `held` itself, or reads and changes it in one go. */
 void account_guard_enter(const struct site_account *);
 void account_guard_leave(const struct site_account *);
+/* Was something held that there was no memory to lend, since the last time that somebody asked? */
+bool account_guard_take_short(const struct site_account *);
 
 /* A configured credential, or {NULL,0}. */
 struct span account_credential(const struct site_account *, const char *name);

@@ -9,6 +9,7 @@
 #ifndef DRAGOMAN_ADAPTERS_TURN_H
 #define DRAGOMAN_ADAPTERS_TURN_H
 
+#include "base/json_raw.h"
 #include "base/span.h"
 
 enum role {
@@ -117,6 +118,13 @@ struct turn {
     struct span raw; /* the request in OpenAI's words: of the chat API the client's body (escaped
                         lone surrogates mended), of other APIs the same wish without what those
                         words lack (gateway/chat_body.h). One valid JSON object; has JSON_PADDING */
+    /* Its members, where the front found them on its way, for who would walk it again; of another
+     * `raw` than began there they say nothing: see turn_members. */
+    struct turn_members {
+        const struct json_member *list; /* NULL = not known */
+        size_t n;
+        const char *of;
+    } members;
     /* The client's dialect, and what it said in it that has no place here: raw JSON members
      * (`"a":1,"b":2`, no braces, "" = none). Parts, messages and tool calls have such extras as
      * well. Sites that speak the dialect send them on, others leave them out. Empty for OpenAI's
@@ -170,5 +178,12 @@ struct turn {
 
     bool has_images, has_audio, has_files, has_video, has_foreign; /* any message */
 };
+
+/* The members of `raw`, in order; NULL when nobody found them so far. */
+static inline const struct json_member *turn_members(const struct turn *turn, size_t *n)
+{
+    *n = turn->members.n;
+    return turn->members.of == turn->raw.p ? turn->members.list : NULL;
+}
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/buffer.h"
+#include "base/spare.h"
 
 enum { BLOCK_FIRST = 256, BLOCK_MOST = 4096, LARGE = 1024 }; /* without their heads */
 
@@ -21,16 +22,23 @@ struct arena_block {
 
 void arena_init(struct arena *a) { *a = (struct arena){0}; }
 
-void arena_free(struct arena *a)
+static void free_blocks(struct arena *a, struct spare *spare)
 {
     struct arena_block *b = a->blocks;
     while (b) {
         struct arena_block *next = b->next;
-        free(b);
+        if (spare && sizeof *b + b->cap == spare->size)
+            spare_give(spare, b);
+        else
+            free(b);
         b = next;
     }
     arena_init(a);
 }
+
+void arena_free(struct arena *a) { free_blocks(a, NULL); }
+
+void arena_free_spare(struct arena *a, struct spare *spare) { free_blocks(a, spare); }
 
 void arena_clear(struct arena *a)
 {
@@ -61,15 +69,19 @@ size_t arena_used(const struct arena *a)
     return used;
 }
 
-static struct arena_block *make_block(size_t cap)
+static struct arena_block *begin_block(struct arena_block *b, size_t cap)
 {
-    struct arena_block *b = cap <= UINT32_MAX ? malloc(sizeof *b + cap) : NULL;
     if (b) {
         b->next = NULL;
         b->used = 0;
         b->cap = (uint32_t)cap;
     }
     return b;
+}
+
+static struct arena_block *make_block(size_t cap)
+{
+    return cap <= UINT32_MAX ? begin_block(malloc(sizeof(struct arena_block) + cap), cap) : NULL;
 }
 
 static void put_first(struct arena *a, struct arena_block *b)
@@ -89,6 +101,21 @@ static void put_behind(struct arena *a, struct arena_block *b)
 int arena_reserve(struct arena *a, size_t n)
 {
     struct arena_block *b = make_block(n);
+    if (!b)
+        return -1;
+    put_first(a, b);
+    return 0;
+}
+
+void arena_spare_init(struct spare *spare, size_t n)
+{
+    *spare = (struct spare){.size = sizeof(struct arena_block) + n};
+}
+
+int arena_reserve_spare(struct arena *a, struct spare *spare)
+{
+    struct arena_block *b =
+        begin_block(spare_take(spare), spare->size - sizeof(struct arena_block));
     if (!b)
         return -1;
     put_first(a, b);

@@ -123,15 +123,21 @@ int buffer_printf(struct buffer *b, const char *format, ...)
 
 int buffer_int(struct buffer *b, int64_t v)
 {
-    char text[20]; /* of the longest, -9223372036854775808 */
-    size_t at = sizeof text;
     uint64_t rest = v < 0 ? -(uint64_t)v : (uint64_t)v;
-    do
-        text[--at] = (char)('0' + rest % 10);
-    while (rest /= 10);
+    size_t n = v < 0 ? 2 : 1;
+    for (uint64_t tens = rest; tens >= 10; tens /= 10)
+        n++;
+    char *to = buffer_reserve(b, n);
+    if (!to)
+        return b->error;
     if (v < 0)
-        text[--at] = '-';
-    return buffer_append(b, span_of(text + at, sizeof text - at));
+        *to = '-';
+    b->n += n;
+    to += n;
+    do
+        *--to = (char)('0' + rest % 10);
+    while (rest /= 10);
+    return 0;
 }
 
 void buffer_consume(struct buffer *b, size_t n)

@@ -23,7 +23,7 @@ struct look {
 
 static const char *read_value(struct look *l, const char *p, int inside);
 
-static const char *skip_blanks(const char *p, const char *end)
+static inline const char *skip_blanks(const char *p, const char *end)
 {
     while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
         p++;

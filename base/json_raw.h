@@ -50,10 +50,11 @@ struct span json_raw_given(struct span object, const char *key);
  * megabytes, and each json_raw_get passes all of them. Members beyond the index are walked at each
  * look-up. No memory of its own; valid as long as the text. What is no object has no members. */
 enum { JSON_MEMBERS_INDEXED = 48 };
+struct json_member {
+    struct span key, value; /* as of json_raw_next */
+};
 struct json_members {
-    struct {
-        struct span key, value;
-    } list_[JSON_MEMBERS_INDEXED];
+    struct json_member list_[JSON_MEMBERS_INDEXED];
     size_t n_;
     uint64_t seen_; /* a bit for the length and first letter of each key */
     struct json_raw_iter rest_;
@@ -65,11 +66,22 @@ static inline uint64_t json_members_bit_(struct span name)
     return UINT64_C(1) << ((name.n * 7 + (name.n ? (unsigned char)name.p[0] : 0)) & 63);
 }
 /* As json_raw_given: the last member of that (decoded) name; {NULL,0} when absent or null. Most of
- * those that are asked for are absent: that costs a few instructions. */
-static inline struct span json_members_given(const struct json_members *m, const char *key)
+ * those that are asked for are absent: that costs a few instructions, as long as the name's bit is
+ * known when this is compiled. */
+static inline __attribute__((always_inline)) struct span
+json_members_given(const struct json_members *m, const char *key)
 {
     struct span name = span_str(key);
     return m->seen_ & json_members_bit_(name) ? json_members_find(m, name) : span_of(NULL, 0);
+}
+
+/* All of them, in order; NULL when there are more than the index holds. Valid as long as the
+ * struct.
+ */
+static inline const struct json_member *json_members_all(const struct json_members *m, size_t *n)
+{
+    *n = m->n_;
+    return m->rest_.at_ ? NULL : m->list_;
 }
 
 /* Is there a member of that raw key in an object's inside? */

@@ -69,7 +69,9 @@ static struct span guard_lend(const struct site_account *view, struct span text)
     return shared_lend(((const struct account *)view->owner)->pool->shared, text);
 }
 
-static const struct account_guard guard = {guard_enter, guard_leave, guard_lend};
+static bool guard_take_short(const struct site_account *view) { return shared_take_short(); }
+
+static const struct account_guard guard = {guard_enter, guard_leave, guard_lend, guard_take_short};
 
 /* ---- accounts ---- */
 

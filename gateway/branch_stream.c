@@ -80,8 +80,8 @@ static enum adapter_verdict frame_in(struct branch *b, const struct frame *frame
 static enum adapter_verdict whole_frames_in(struct branch *b, struct span bytes)
 {
     struct frame frame;
-    enum frame_result r;
-    while ((r = frame_decoder_next(&b->work->decoder, &bytes, &frame)) == FRAME_READY) {
+    enum frame_result r = FRAME_MORE;
+    while (bytes.n && (r = frame_decoder_next(&b->work->decoder, &bytes, &frame)) == FRAME_READY) {
         enum adapter_verdict verdict = frame_in(b, &frame);
         if (verdict != ADAPTER_GO_ON)
             return verdict;
@@ -141,7 +141,8 @@ static void end_early(struct branch *b)
 static void on_site_body(void *owner, struct span bytes)
 {
     struct branch *b = owner;
-    exchange_note_body(b->exchange, b, "from site", bytes);
+    if (b->exchange->config->log_bodies)
+        exchange_note_body(b->exchange, b, "from site", bytes);
     capture_body(b->work->capture, bytes);
     enum adapter_verdict verdict = frames_in(b, bytes);
     exchange_note_first_delta(b->exchange);

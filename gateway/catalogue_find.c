@@ -389,8 +389,12 @@ enum resolve_result catalogue_resolve(struct catalogue *c, const struct config *
                                       const struct resolve_wish *wish, struct arena *arena,
                                       const struct target **targets, size_t *n, struct fail *fail)
 {
+    arena_take_short(arena);
     shared_enter(c->shared);
     enum resolve_result result = resolve(c, config, wish, arena, targets, n, fail);
     shared_leave(c->shared);
-    return result;
+    if (result != RESOLVED || !arena_take_short(arena))
+        return result;
+    fail_memory(fail); /* a name was to be put together: half of it is another model */
+    return RESOLVE_UNKNOWN;
 }

@@ -42,9 +42,11 @@ static int read_text(struct reader *r, struct span raw, struct span *text)
     return request_body_text(r->json, r->arena, raw, text, r->fail);
 }
 
-/* Nearly all of those that are asked for are absent: what is inline here finds that out by one bit,
- * which is known when this is compiled. */
-static inline struct span top_member(const struct reader *r, const char *key)
+/* Nearly all of those that are asked for are absent, which json_members_given finds out by one bit
+ * where the name is a constant: so these are inline. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+ALWAYS_INLINE struct span top_member(const struct reader *r, const char *key)
 {
     return json_members_given(r->top, key);
 }
@@ -83,7 +85,7 @@ static inline int text_member(struct reader *r, const struct json_members *objec
     return json_raw_is_text(raw) ? read_text(r, raw, text) : invalid_at(r, at, "a string");
 }
 
-static inline int number_member(struct reader *r, const char *key, bool *has, double *value)
+ALWAYS_INLINE int number_member(struct reader *r, const char *key, bool *has, double *value)
 {
     struct span raw = top_member(r, key);
     return raw.p ? request_body_number_given(raw, key, has, value, r->fail) : 0;
@@ -102,13 +104,13 @@ static int read_int(struct reader *r, struct span raw, const char *key, bool *ha
     return 0;
 }
 
-static inline int int_member(struct reader *r, const char *key, bool *has, int64_t *value)
+ALWAYS_INLINE int int_member(struct reader *r, const char *key, bool *has, int64_t *value)
 {
     struct span raw = top_member(r, key);
     return raw.p ? read_int(r, raw, key, has, value) : 0;
 }
 
-static inline int bool_member(struct reader *r, const char *key, bool *value)
+ALWAYS_INLINE int bool_member(struct reader *r, const char *key, bool *value)
 {
     struct span raw = top_member(r, key);
     return raw.p ? request_body_bool_given(raw, key, value, r->fail) : 0;
@@ -608,6 +610,18 @@ static int read_parameters(struct reader *r)
 
 /* ---- the body ---- */
 
+/* Who edits the body need not look for them again. Without memory he does. */
+static void note_members(struct arena *arena, const struct json_members *top, struct turn *turn)
+{
+    size_t n;
+    const struct json_member *all = json_members_all(top, &n);
+    struct json_member *list = all ? (void *)arena_room(arena, n * sizeof *list) : NULL;
+    if (!list)
+        return;
+    memcpy(list, all, n * sizeof *list);
+    turn->members = (struct turn_members){list, n, turn->raw.p};
+}
+
 int chat_request_parse(struct json_parser *json, struct arena *arena, char *body, size_t n,
                        struct turn *turn, struct fail *fail)
 {
@@ -623,7 +637,10 @@ int chat_request_parse(struct json_parser *json, struct arena *arena, char *body
         json_members_read(&top, turn->raw);
     if (request_body_model(json, arena, top_member(&r, "model"), &turn->model, fail))
         return -1;
-    return read_messages(&r) || read_parameters(&r) ? -1 : 0;
+    if (read_messages(&r) || read_parameters(&r))
+        return -1;
+    note_members(arena, &top, turn);
+    return 0;
 }
 
 /* The body in the arena; what the buffer holds is freed. {NULL,0} when memory is short. */

@@ -51,14 +51,29 @@ void clock_random(void *owner, void *bytes, size_t n)
     explicit_bzero(pool + left, n);
 }
 
-void clock_random_id(char *text, size_t n)
+/* Of a word of random bits, a fraction of one: its first five digits to the base 36. */
+static size_t letters_of(uint32_t word, char *text, size_t n)
 {
     static const char letters[] = "0123456789abcdefghijklmnopqrstuvwxyz";
-    unsigned char bytes[64];
-    for (size_t i = 0; i < n; i++) {
-        if (i % sizeof bytes == 0)
-            clock_random(NULL, bytes, n - i < sizeof bytes ? n - i : sizeof bytes);
-        text[i] = letters[bytes[i % sizeof bytes] % 36];
+    size_t i = 0;
+    for (; i < 5 && i < n; i++) {
+        uint64_t product = (uint64_t)word * (sizeof letters - 1);
+        text[i] = letters[product >> 32];
+        word = (uint32_t)product;
+    }
+    return i;
+}
+
+void clock_random_id(char *text, size_t n)
+{
+    uint32_t words[5]; /* as many as a request's id takes */
+    size_t at = sizeof words / sizeof *words;
+    for (size_t i = 0; i < n;) {
+        if (at == sizeof words / sizeof *words) {
+            clock_random(NULL, words, sizeof words);
+            at = 0;
+        }
+        i += letters_of(words[at++], text + i, n - i);
     }
     text[n] = '\0';
 }

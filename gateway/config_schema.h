@@ -127,6 +127,15 @@ void config_print_table(struct buffer *, const struct schema *, const void *reco
 /* A string with ~ and ${VAR} expanded, in the config's memory; false after complaining. */
 bool config_read_text(struct config_reader *, const char *name, const struct toml_node *value,
                       struct span *text);
+/* The same as a path: relative ones start at the file's folder. */
+bool config_read_path(struct config_reader *, const char *name, const struct toml_node *value,
+                      struct span *path);
+/* In the config's memory, or `path` itself; {NULL,0} when memory is short. */
+struct span config_resolve_path(struct config_reader *, struct span path);
+/* `~` or `~/…` at the start becomes the home folder in `out`; the rest is the caller's to append.
+ * False after complaining. */
+bool config_expand_tilde(struct config_reader *, const char *name, const struct toml_node *value,
+                         struct span *text, struct buffer *out);
 /* `name`, `name`_env or `name`_file of a table. 1: given; 0: none of them; -1 after complaining. */
 int config_read_secret(struct config_reader *, const struct toml_node *table, const char *name,
                        struct span *secret);

@@ -72,6 +72,7 @@ static void on_heap_timer(uv_timer_t *timer)
     struct engine *engine = timer->data;
     if (engine_active(engine))
         return;
+    exchange_free_spares(engine);
     if (--engine->heap_looks == 0)
         uv_timer_stop(timer);
     heap_give_back_spare();
@@ -164,6 +165,7 @@ static void free_rest(struct engine *engine)
     token_file_close(&engine->token_file);
     buffer_free(&engine->out);
     buffer_free(&engine->scratch);
+    exchange_free_spares(engine);
     shape_book_clear(&engine->shapes);
     if (owns_common(engine))
         free_common(engine);
@@ -181,6 +183,7 @@ static struct engine *give_up(struct engine *engine)
     if (engine->upstream)
         upstream_destroy(engine->upstream, nothing, NULL);
     loop_busy_stop(engine->busy);
+    log_turns_stop(engine->log_turns);
     free_rest(engine);
     return NULL;
 }
@@ -208,8 +211,10 @@ static void make_own(struct engine *engine)
 {
     buffer_init(&engine->out, OUT_LIMIT);
     buffer_init(&engine->scratch, OUT_LIMIT);
+    exchange_init_spares(engine);
     engine->json = json_parser_create(PARSER_LIMIT);
     engine->busy = loop_busy_start(engine->loop);
+    engine->log_turns = log_turns_start(engine->loop);
     engine->captures = capture_folder_create(engine->loop);
     engine->tokens = token_file_source(&engine->token_file);
     engine->upstream = upstream_create(engine->loop);
@@ -407,6 +412,7 @@ void engine_destroy(struct engine *engine, void (*closed)(void *), void *arg)
     if (owns_common(engine))
         catalogue_destroy(engine->catalogue);
     loop_busy_stop(engine->busy);
+    log_turns_stop(engine->log_turns);
     engine->clock.data = engine->accounts_timer.data = engine->heap_timer.data = c;
     engine->day_timer.data = c;
     uv_close((uv_handle_t *)&engine->clock, on_timer_closed);

@@ -14,6 +14,7 @@
 
 #include <uv.h>
 
+#include "base/spare.h"
 #include "gateway/account_pool.h"
 #include "gateway/capture.h"
 #include "gateway/catalogue.h"
@@ -22,6 +23,7 @@
 #include "gateway/drift.h"
 #include "gateway/http_server.h"
 #include "gateway/key_limits.h"
+#include "gateway/log_turns.h"
 #include "gateway/loop_busy.h"
 #include "gateway/metrics.h"
 #include "gateway/shape_book.h"
@@ -49,7 +51,8 @@ struct engine {
     uv_timer_t accounts_timer;  /* somebody waits for an account's pace */
     uv_timer_t heap_timer;      /* requests ended lately: what they left may go back */
     unsigned heap_looks;        /* how often it still looks */
-    uv_timer_t day_timer;       /* what is old in the store goes */
+    struct spare spare_exchanges, spare_chats, spare_turns; /* of exchange.c; go back then, too */
+    uv_timer_t day_timer;                                   /* what is old in the store goes */
     struct catalogue *catalogue;
     struct store *store;                     /* NULL for the built-in demo */
     struct turn_memory *memory;              /* of adapters, from turn to turn */
@@ -58,6 +61,7 @@ struct engine {
     struct image_fetcher *images;            /* that clients give by their URL */
     struct drift *drift;                     /* what adapters did not understand */
     struct metrics *metrics;                 /* of GET /metrics */
+    struct log_turns *log_turns;             /* NULL: there was no memory */
     struct loop_busy *busy;                  /* NULL: libuv cannot tell */
     struct capture_folder *captures;
     struct token_file token_file;

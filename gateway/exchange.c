@@ -280,7 +280,7 @@ static int parse_body(struct exchange *e, struct fail *fail)
         largest = request.found[i].body.n > largest ? request.found[i].body.n : largest;
     struct json_parser *own =
         largest > LARGE_BODY ? json_parser_create(largest + BODY_GROWTH) : NULL;
-    if (!arena_reserve(&e->parsed, SMALL_TURN))
+    if (!arena_reserve_spare(&e->parsed, &e->engine->spare_turns))
         e->prompts = arena_alloc(&e->parsed, sizeof *e->prompts);
     int bad = !e->prompts ? fail_memory(fail)
                           : e->api->parse(&request, own ? own : e->engine->json, &e->parsed,
@@ -416,7 +416,7 @@ static void drop_turns(struct exchange *e)
     e->emulated_turns = NULL;
     e->structured_turns = NULL;
     e->branches->asked = e->branches->turn = NULL;
-    arena_free(&e->parsed);
+    arena_free_spare(&e->parsed, &e->engine->spare_turns);
 }
 
 void exchange_park(struct exchange *e)
@@ -795,20 +795,22 @@ static void send_whole(struct exchange *e, struct span body)
     answer_whole(e, &h, 200, body);
 }
 
+/* A whole answer is put together in the shared buffer, too: it is empty but while something is on
+ * its way out. */
 static void answer_success(struct exchange *e)
 {
-    struct buffer body;
+    struct buffer *out = &e->engine->out;
     if (e->state && e->state->answer.p) {
         send_whole(e, e->state->answer);
         return;
     }
-    buffer_init(&body, ANSWER_LIMIT * 2ull);
-    int bad = answer_end(e->answer, &body);
+    assert(out->n == 0 || pieces_go_out(e));
+    int bad = answer_end(e->answer, out);
     count_tokens(e);
     if (bad) {
         exchange_fail_writing(e, fail_of(e));
         e->end = e->head_sent ? END_BROKEN : END_FAILED;
-        buffer_clear(&e->engine->out);
+        buffer_clear(out);
         if (e->head_sent)
             answer_failure_in_stream(e);
         else
@@ -817,9 +819,8 @@ static void answer_success(struct exchange *e)
         send_stream_head(e);
         end_stream(e);
     } else {
-        send_whole(e, buffer_span(&body));
+        send_whole(e, buffer_span(out));
     }
-    buffer_free(&body);
 }
 
 static void log_tokens(struct log_record *r, const struct answer *a)
@@ -971,10 +972,10 @@ void exchange_free_over(struct engine *engine)
         struct exchange *e = engine->over;
         engine->over = e->next;
         exchange_free_pictures(e);
-        arena_free(&e->parsed);
-        arena_free(&e->arena);
+        arena_free_spare(&e->parsed, &engine->spare_turns);
+        arena_free_spare(&e->arena, &engine->spare_chats);
         e->magic = 0;
-        free(e);
+        spare_give(&engine->spare_exchanges, e);
     }
 }
 
@@ -1138,7 +1139,7 @@ static const struct client_work_ops client_ops = {.gone = on_gone, .drained = on
 void exchange_start(struct engine *engine, struct http_exchange *http,
                     const struct access_grant *grant, const struct api *api, struct span path)
 {
-    struct exchange *e = malloc(sizeof *e);
+    struct exchange *e = spare_take(&engine->spare_exchanges);
     struct arena arena;
     arena_init(&arena);
     struct span visitor_key = grant->visitor_key;
@@ -1147,7 +1148,7 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     if (api->state) /* names what was stored; the others' are constants */
         path = arena_dup(&arena, path);
     if (!e || !path.p || (grant->visitor_key.n && !visitor_key.p) ||
-        arena_reserve(&arena, SMALL_CHAT) || deadlines_join(&engine->deadlines)) {
+        arena_reserve_spare(&arena, &engine->spare_chats) || deadlines_join(&engine->deadlines)) {
         struct fail fail;
         fail_memory(&fail);
         reply_fail(http, "req_none", api->dialect, &fail);
@@ -1195,6 +1196,20 @@ void exchange_abandon(struct exchange *e)
              "dragoman is shutting down; the answer could not be finished");
     fail_of(e)->retry_after_s = 5;
     stop(e, END_FAILED);
+}
+
+void exchange_init_spares(struct engine *engine)
+{
+    engine->spare_exchanges = (struct spare){.size = sizeof(struct exchange)};
+    arena_spare_init(&engine->spare_chats, SMALL_CHAT);
+    arena_spare_init(&engine->spare_turns, SMALL_TURN);
+}
+
+void exchange_free_spares(struct engine *engine)
+{
+    spare_empty(&engine->spare_exchanges);
+    spare_empty(&engine->spare_chats);
+    spare_empty(&engine->spare_turns);
 }
 
 struct exchange *exchange_next(struct exchange *e) { return e->next; }

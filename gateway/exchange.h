@@ -19,6 +19,10 @@ void exchange_start(struct engine *, struct http_exchange *, const struct access
 /* The engine's clock rings: those whose time has come go on, those that are over are freed. */
 void exchange_clock(struct engine *);
 void exchange_free_over(struct engine *);
+/* Memory that goes from one exchange to the next: before the first one; and what of it is not in
+ * use is given back. */
+void exchange_init_spares(struct engine *);
+void exchange_free_spares(struct engine *);
 /* The engine's list. */
 struct exchange *exchange_next(struct exchange *);
 /* Ends it as at a shutdown: the client gets what is there, and an error. */

@@ -176,9 +176,11 @@ bool handshake_thread_take_back(struct handshake_thread *t, struct handshake_wor
     if (w)
         TAILQ_REMOVE(&t->waiting, work, link);
     uv_mutex_unlock(&t->lock);
-    if (w)
-        settle(t);
-    return w != NULL;
+    if (!w)
+        return false;
+    settle(t);
+    close_when_done(t);
+    return true;
 }
 
 void handshake_thread_close(struct handshake_thread *t, void (*closed)(void *), void *arg)

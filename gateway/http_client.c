@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "gateway/http_plain_head.h"
 #include "gateway/http_token.h"
 
 enum {
@@ -513,6 +514,64 @@ static const llhttp_settings_t settings = {
     .on_chunk_complete = on_chunk_complete,
 };
 
+/* ---- reading: plain heads (http_plain_head.h) ---- */
+
+/* The same bytes in the room's copy of the head. */
+static struct span moved(struct span s, const char *from, const char *to)
+{
+    return s.n ? span_of(to + (s.p - from), s.n) : span_of("", 0);
+}
+
+/* True: the head is read, and out of the input. */
+static bool take_plain_head(struct http_answer *a, struct span *input)
+{
+    struct http_plain_head h;
+    struct http_head_room *room = a->no_body ? NULL : take_room(a);
+    if (!room)
+        return false;
+    if ((!room->cap && !more_fields(room)) ||
+        !http_plain_head_read(*input, room->headers, room->cap, &h) ||
+        buffer_append(&room->text, h.text)) {
+        http_answer_drop_head(a);
+        return false;
+    }
+    const char *from = input->p, *to = room->text.p;
+    room->n_fields = h.n_headers;
+    for (size_t i = 0; i < room->n_fields; i++) {
+        struct header *field = &room->headers[i];
+        *field = (struct header){moved(field->name, from, to), moved(field->value, from, to)};
+    }
+    a->head = (struct site_head){
+        .status = h.status,
+        .reason = moved(h.reason, from, to),
+        .headers = room->headers,
+        .n_headers = room->n_fields,
+        .content_type = moved(h.content_type, from, to),
+    };
+    a->have_head = a->head_told = a->keep_alive = true;
+    a->way = h.chunked ? BODY_CHUNKS : BODY_LENGTH;
+    a->left = h.length;
+    *input = span_from(*input, h.text.n);
+    return true;
+}
+
+/* What comes now of a chunked body is not plain any more: llhttp goes on, as if it had read the
+ * head. */
+static void hand_over(struct http_answer *a)
+{
+    static const struct span head =
+        SPAN_INIT("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    struct http_head_room *room = a->room;
+    struct site_head told = a->head;
+    a->room = NULL;
+    llhttp_execute(&a->parser, head.p, head.n);
+    http_answer_drop_head(a);
+    a->room = room;
+    a->head = told;
+    a->meta = 0;
+    a->way = BODY_LLHTTP;
+}
+
 /* ---- reading: what we tell ---- */
 
 void http_answer_init(struct http_answer *a, const char *label)
@@ -685,8 +744,41 @@ static bool take_chunk(struct span *input, struct span *piece)
     return true;
 }
 
+/* A body whose framing needs no llhttp. ANSWER_MORE with input left: now it does. */
+static enum answer_event read_plainly(struct http_answer *a, struct span *input, struct span *piece)
+{
+    const struct span last = SPAN("0\r\n\r\n");
+    if (a->way == BODY_LENGTH && a->left) {
+        size_t n = a->left < input->n ? (size_t)a->left : input->n;
+        *piece = span_first(*input, n);
+        *input = span_from(*input, n);
+        a->left -= n;
+        return n ? ANSWER_BODY : ANSWER_MORE;
+    }
+    if (a->way == BODY_CHUNKS) {
+        if (input->n && take_chunk(input, piece))
+            return ANSWER_BODY;
+        if (!span_starts(*input, last))
+            return ANSWER_MORE;
+        *input = span_from(*input, last.n);
+    }
+    a->complete = true;
+    return tell_end(a);
+}
+
 enum answer_event http_answer_next(struct http_answer *a, struct span *input, struct span *piece)
 {
+    if (!a->begun && input->n) {
+        a->begun = true;
+        if (take_plain_head(a, input))
+            return ANSWER_HEAD;
+    }
+    if (a->way != BODY_LLHTTP && !a->broken && !a->complete) {
+        enum answer_event event = read_plainly(a, input, piece);
+        if (event != ANSWER_MORE || !input->n)
+            return event;
+        hand_over(a);
+    }
     for (;;) {
         if (a->broken)
             return ANSWER_BROKEN;

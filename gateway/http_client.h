@@ -76,6 +76,10 @@ struct http_answer {
     size_t ahead; /* bytes at the front of the input that llhttp has passed and that still have to
                      be inflated */
     struct span raw; /* the body span that llhttp just found */
+    /* How the body is read: by llhttp, or, behind a plain head, by us. */
+    enum http_body_way { BODY_LLHTTP, BODY_LENGTH, BODY_CHUNKS } way;
+    uint64_t left; /* BODY_LENGTH: bytes that are to come */
+    bool begun;    /* the first bytes were looked at */
     bool no_body, in_head, have_head, head_told, needs_eof, complete, ended, inflating,
         between_chunks, broken, is_short;
 };

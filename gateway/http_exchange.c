@@ -51,7 +51,7 @@ static void free_head(struct http_exchange *x)
 
 struct http_exchange *http_exchange_create(struct http_connection *c, uint64_t started_ms)
 {
-    struct http_exchange *x = malloc(sizeof *x);
+    struct http_exchange *x = spare_take(&c->server->spare_exchanges);
     if (!x)
         return NULL;
     *x = (struct http_exchange){
@@ -73,7 +73,7 @@ void http_exchange_free(struct http_exchange *x)
     free(x->kept);
     free(x->body);
     config_unref(x->config);
-    free(x);
+    spare_give(&x->connection->server->spare_exchanges, x);
 }
 
 /* ---- the request ---- */
@@ -254,28 +254,25 @@ uint64_t http_exchange_bytes_out(const struct http_exchange *x) { return x->byte
 /* ---- the answer's head ---- */
 
 /* A value from anywhere must not become a second header. */
-static void append_value(struct buffer *out, struct span value)
+static void blank_marks(char *p, const char *end)
 {
-    static const char marks[] = {'\r', '\n', '\0'};
-    size_t from = out->n;
-    if (!value.n || buffer_append(out, value) || !span_has_control(value))
-        return;
-    for (size_t i = 0; i < sizeof marks; i++) {
-        char *p = out->p + from, *end = out->p + out->n;
-        while (p < end && (p = memchr(p, marks[i], (size_t)(end - p))))
-            *p++ = ' ';
+    for (; p < end; p++) {
+        if (*p == '\r' || *p == '\n' || *p == '\0')
+            *p = ' ';
     }
 }
 
 static void append_header(struct buffer *out, const struct header *h)
 {
-    if (!h->name.n) { /* lines of our own */
-        buffer_append(out, h->value);
+    size_t from = out->n;
+    buffer_append(out, h->name);
+    if (h->name.n) /* else they are lines of our own */
+        buffer_append(out, SPAN(": "));
+    buffer_append(out, h->value);
+    if (!h->name.n || out->error)
         return;
-    }
-    append_value(out, h->name);
-    buffer_append(out, SPAN(": "));
-    append_value(out, h->value);
+    if (span_has_control(span_from(buffer_span(out), from)))
+        blank_marks(out->p + from, out->p + out->n);
     buffer_append(out, SPAN("\r\n"));
 }
 

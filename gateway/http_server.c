@@ -43,6 +43,7 @@ void http_server_handle_closed(struct http_server *s)
     if (s->spare_head)
         buffer_free(s->spare_head);
     free(s->spare_head);
+    spare_empty(&s->spare_exchanges);
     free(s);
     if (closed)
         closed(arg);
@@ -396,6 +397,7 @@ static struct http_server *create(uv_loop_t *loop, struct config *config,
     s->loop = loop;
     s->handler = *handler;
     s->clocks = HTTP_CLOCKS_DEFAULT;
+    s->spare_exchanges.size = sizeof(struct http_exchange);
     s->own_crowd.shared = shared;
     s->shares_ports = shared != NULL;
     s->first = first ? first : s;

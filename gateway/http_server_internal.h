@@ -13,6 +13,7 @@
 #ifndef DRAGOMAN_GATEWAY_HTTP_SERVER_INTERNAL_H
 #define DRAGOMAN_GATEWAY_HTTP_SERVER_INTERNAL_H
 
+#include "base/spare.h"
 #include "gateway/deadlines.h"
 #include "gateway/handshake_thread.h"
 #include "gateway/http_parse.h"
@@ -126,6 +127,7 @@ struct http_server {
     /* What the last request needed to be read and answered, for the next one; NULL: none. */
     struct http_intake *spare_intake;
     struct buffer *spare_head;
+    struct spare spare_exchanges;
     int64_t date_s; /* the second that `date` is for */
     char date[40];  /* "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" */
     char read_buffer[HTTP_READ_SIZE];

@@ -1,6 +1,8 @@
 /*
  * gateway/log.c - see log.h. Lines are built in memory and leave with one write(2), so that lines
- * of several loops never mix.
+ * of several loops never mix. A loop's records wait for each other until its turn is over; anything
+ * else that its thread says takes them along, so that the order is kept. A handler of the signals
+ * that mean a crash writes what waits.
  *
  * This is the one place with global state: a log belongs to the process. How lines look changes
  * with a reload, while no other loop runs. The hard part is that a line may carry bytes from
@@ -12,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,10 +22,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/word.h"
+
 enum {
     LINE_MAX_BYTES = 1 << 20,   /* one line, everything included */
     LINE_USUAL = 480,           /* most lines are no longer */
+    LINE_KEPT = 4096,           /* room for a line that a collecting thread keeps */
     LINE_TAIL = 16,             /* kept free for what closes a line */
+    BATCH = 32 << 10,           /* lines that wait; more of them leave at once */
     VALUE_MAX_BYTES = 128 << 10 /* one value before escaping */
 };
 
@@ -38,6 +45,14 @@ static struct {
 
 /* Of the file: only one line at a time leaves, or begins a new one. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* What a collecting thread has: whole lines, which never move, and room to build one in. */
+struct batch {
+    size_t n;
+    struct buffer line;
+    char lines[BATCH];
+};
+static _Thread_local struct batch *batch;
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
@@ -93,6 +108,7 @@ int log_setup(const struct config *config, struct fail *fail)
             return fail_set(fail, FAIL_INTERNAL, "cannot open the log file %s: %s",
                             config->log_file.p, strerror(errno));
     }
+    log_flush();
     pthread_mutex_lock(&lock);
     close_file();
     snprintf(sink.path, sizeof sink.path, "%.*s", SPAN_ARGS(config->log_file));
@@ -107,6 +123,7 @@ int log_setup(const struct config *config, struct fail *fail)
 
 void log_close(void)
 {
+    log_flush();
     pthread_mutex_lock(&lock);
     close_file();
     pthread_mutex_unlock(&lock);
@@ -185,6 +202,25 @@ static void append_escaped(struct buffer *out, struct span text, bool quoted)
     buffer_append(out, span_of(text.p + from, text.n - from));
 }
 
+/* Nothing in it has to be escaped, and it needs no quotes, in either form: as it is with nearly all
+ * values. */
+static bool is_plain(struct span text)
+{
+    size_t i = 0;
+    for (; text.n - i >= sizeof(uint64_t); i += sizeof(uint64_t)) {
+        uint64_t w = word_load(text.p + i);
+        if (word_below(w, ' ' + 1) | word_equal(w, 0x7F) | word_equal(w, '"') |
+            word_equal(w, '\\') | word_equal(w, '=') | (w & WORD_TOPS))
+            return false;
+    }
+    for (; i < text.n; i++) {
+        unsigned char c = (unsigned char)text.p[i];
+        if (c <= ' ' || c >= 0x7F || c == '"' || c == '\\' || c == '=')
+            return false;
+    }
+    return true;
+}
+
 static bool needs_quotes(struct span text)
 {
     for (size_t i = 0; i < text.n; i++) {
@@ -236,6 +272,11 @@ static void begin_line(struct buffer *line, enum log_level level)
     static const char blanks[] = "     ";
     const struct span name = span_str(level_names[level]);
     buffer_init(line, LINE_MAX_BYTES - LINE_TAIL);
+    if (batch && batch->line.p) {
+        line->p = batch->line.p;
+        line->cap = batch->line.cap;
+        batch->line.p = NULL;
+    }
     buffer_reserve(line, LINE_USUAL);
     if (sink.json) {
         buffer_append(line, SPAN("{\"time\":\""));
@@ -252,25 +293,111 @@ static void begin_line(struct buffer *line, enum log_level level)
 }
 
 /* A log that cannot be written is no reason to stop serving: what does not fit is dropped. */
-static void end_line(struct buffer *line)
+static void write_all(const char *p, size_t n)
+{
+    while (n) {
+        ssize_t taken = write(sink.fd, p, n);
+        if (taken < 0 && errno == EINTR)
+            continue;
+        if (taken <= 0)
+            break;
+        p += taken;
+        n -= (size_t)taken;
+    }
+}
+
+static void put_lines(const char *p, size_t n)
+{
+    pthread_mutex_lock(&lock);
+    if (sink.fd != STDERR_FILENO && sink.max_size && sink.size && sink.size + n > sink.max_size)
+        rotate();
+    sink.size += n;
+    write_all(p, n);
+    pthread_mutex_unlock(&lock);
+}
+
+void log_flush(void)
+{
+    if (!batch || !batch->n)
+        return;
+    size_t n = batch->n;
+    batch->n = 0;
+    put_lines(batch->lines, n);
+}
+
+/* The room goes to the thread's next line, if it is not large. */
+static void free_line(struct buffer *line)
+{
+    if (batch && !batch->line.p && line->p && line->cap <= LINE_KEPT)
+        batch->line = *line;
+    else
+        free(line->p);
+}
+
+/* `waits`: it may leave with others. */
+static void end_line(struct buffer *line, bool waits)
 {
     line->limit = LINE_MAX_BYTES;
     line->error = BUFFER_OK;
     buffer_append(line, sink.json ? SPAN("}\n") : SPAN("\n"));
-    pthread_mutex_lock(&lock);
-    if (sink.fd != STDERR_FILENO && sink.max_size && sink.size &&
-        sink.size + line->n > sink.max_size)
-        rotate();
-    sink.size += line->n;
-    for (size_t at = 0; at < line->n;) {
-        ssize_t n = write(sink.fd, line->p + at, line->n - at);
-        if (n > 0)
-            at += (size_t)n;
-        else if (n == 0 || errno != EINTR)
-            break;
+    if (!batch || !waits || line->n > BATCH - batch->n)
+        log_flush();
+    if (batch && waits && line->n <= BATCH) {
+        memcpy(batch->lines + batch->n, line->p, line->n);
+        batch->n += line->n;
+    } else {
+        put_lines(line->p, line->n);
     }
-    pthread_mutex_unlock(&lock);
-    buffer_free(line);
+    free_line(line);
+}
+
+/* ---- collecting ---- */
+
+static const int crashes[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV};
+enum { CRASHES = sizeof crashes / sizeof *crashes };
+static struct sigaction former[CRASHES];
+
+/* The thread's last lines, as they may tell what it was at; then the signal has its way. No lock:
+ * whoever holds it may never give it back. */
+static void on_crash(int number, siginfo_t *info, void *context)
+{
+    if (batch)
+        write_all(batch->lines, batch->n);
+    for (size_t i = 0; i < CRASHES; i++)
+        sigaction(crashes[i], &former[i], NULL);
+    if (info->si_code <= 0) /* sent; else what went wrong does so again */
+        raise(number);
+}
+
+static void expect_crashes(void)
+{
+    struct sigaction action = {.sa_sigaction = on_crash, .sa_flags = SA_SIGINFO};
+    sigemptyset(&action.sa_mask);
+    for (size_t i = 0; i < CRASHES; i++)
+        sigaction(crashes[i], &action, &former[i]);
+}
+
+void log_collect(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (batch)
+        return;
+    batch = malloc(sizeof *batch);
+    if (!batch)
+        return;
+    batch->n = 0;
+    buffer_init(&batch->line, LINE_MAX_BYTES);
+    pthread_once(&once, expect_crashes);
+}
+
+void log_collect_end(void)
+{
+    if (!batch)
+        return;
+    log_flush();
+    buffer_free(&batch->line);
+    free(batch);
+    batch = NULL;
 }
 
 void log_line(enum log_level level, const char *format, ...)
@@ -299,7 +426,7 @@ void log_line(enum log_level level, const char *format, ...)
     append_escaped(&line, at ? buffer_span(&text) : span_str(format), sink.json);
     if (sink.json)
         buffer_char(&line, '"');
-    end_line(&line);
+    end_line(&line, false);
     buffer_free(&text);
     errno = saved;
 }
@@ -320,9 +447,19 @@ void log_record_begin(struct log_record *record, enum log_level level, const cha
 
 static void begin_field(struct buffer *line, const char *name)
 {
-    buffer_append(line, sink.json ? SPAN(",\"") : SPAN(" "));
-    buffer_append(line, span_str(name));
-    buffer_append(line, sink.json ? SPAN("\":") : SPAN("="));
+    const struct span text = span_str(name);
+    char *to = buffer_reserve(line, text.n + sizeof ",\"\":" - 1);
+    if (!to)
+        return;
+    *to++ = sink.json ? ',' : ' ';
+    if (sink.json)
+        *to++ = '"';
+    memcpy(to, text.p, text.n);
+    to += text.n;
+    if (sink.json)
+        *to++ = '"';
+    *to++ = sink.json ? ':' : '=';
+    line->n = (size_t)(to - line->p);
 }
 
 /* A field that does not fit is left out whole, so that the line stays readable. */
@@ -342,6 +479,11 @@ void log_record_text(struct log_record *record, const char *name, struct span va
     if (value.n == 0)
         return;
     begin_field(line, name);
+    if (!sink.json && shown.n == value.n && is_plain(value)) {
+        buffer_append(line, value);
+        end_field(line, before);
+        return;
+    }
     bool quoted = sink.json || needs_quotes(shown) || shown.n < value.n;
     if (quoted)
         buffer_char(line, '"');
@@ -364,7 +506,7 @@ void log_record_int(struct log_record *record, const char *name, int64_t value)
 void log_record_end(struct log_record *record)
 {
     if (record->text.limit)
-        end_line(&record->text);
+        end_line(&record->text, record->level >= LOG_INFO);
     else
         buffer_free(&record->text);
 }

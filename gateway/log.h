@@ -2,7 +2,8 @@
  * gateway/log.h - one line an event, for people by default, JSON for machines (`log_format =
  * "json"`).
  *
- * Written to stderr or `log_file` with one write each. Values are escaped; no caller hands a secret
+ * Written to stderr or `log_file` with one write each; what one turn of a loop says of its requests
+ * leaves together. Values are escaped; no caller hands a secret
  * in: tokens, keys, cookies and URLs with secrets are never arguments of a log call.
  */
 #ifndef DRAGOMAN_GATEWAY_LOG_H
@@ -15,6 +16,14 @@
 int log_setup(const struct config *, struct fail *);
 void log_close(void);
 bool log_enabled(enum log_level);
+
+/* From now on the calling thread's records of level info or debug wait until log_flush, or until it
+ * says anything else, or crashes. To be followed by log_collect_end in the same thread. */
+void log_collect(void);
+void log_collect_end(void);
+/* Writes what waits of the calling thread. */
+void log_flush(void);
+
 /* printf; a sentence without final newline. */
 void log_line(enum log_level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -190,6 +190,7 @@ int passage_send(struct passage *p)
 {
     static const struct upstream_body_handler body_handler = {on_upstream_drain, on_again};
     struct upstream_handler handler = passage_handler;
+    account_guard_take_short(&p->account->view);
     struct injection in = injection_of(p);
     struct http_outgoing request = {.method = span_str(p->method), .length = length_up(p)};
     bool masks = !p->visits && in.value.n;
@@ -198,7 +199,8 @@ int passage_send(struct passage *p)
     request.target = make_target(p, &in);
     request.headers = make_headers(p, &in, &request.n_headers);
     struct span secret = masks ? arena_dup(&p->arena, in.value) : span_of(NULL, 0);
-    if (!request.target.p || !request.headers || arena_take_short(&p->arena))
+    if (!request.target.p || !request.headers || arena_take_short(&p->arena) ||
+        account_guard_take_short(&p->account->view))
         return fail_memory(&p->fail); /* without the key it would go out, or down */
     passage_mask_init(&p->mask, secret);
     p->call = upstream_open(p->engine->upstream, passage_site(p), p->account->view.name, &request,

@@ -26,7 +26,8 @@ struct mailbox {
     struct wait_queue woken;
     size_t expected;
     bool closed;
-    struct loan *loans; /* of the loop's thread alone */
+    struct loan *loans; /* of the loop's thread alone, as the next */
+    bool is_short;      /* shared_take_short */
 };
 
 static _Thread_local struct mailbox *here;
@@ -78,8 +79,10 @@ struct span shared_lend(struct shared *s, struct span text)
     if (!s || !m || !text.n)
         return text;
     struct loan *loan = malloc(sizeof *loan + text.n);
-    if (!loan)
+    if (!loan) {
+        m->is_short = true;
         return span_of(NULL, 0);
+    }
     memcpy(loan->text, text.p, text.n);
     loan->n = text.n;
     loan->next = m->loans;
@@ -87,6 +90,14 @@ struct span shared_lend(struct shared *s, struct span text)
     if (!uv_is_closing((uv_handle_t *)&m->turn))
         uv_check_start(&m->turn, on_turn);
     return span_of(loan->text, loan->n);
+}
+
+bool shared_take_short(void)
+{
+    bool is_short = here && here->is_short;
+    if (here)
+        here->is_short = false;
+    return is_short;
 }
 
 /* ---- mailboxes ---- */

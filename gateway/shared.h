@@ -49,6 +49,8 @@ static inline void shared_leave(struct shared *s)
 /* What somebody else may change as soon as the section ends, for the rest of the present callback:
  * a copy, gone with the loop's next turn ({NULL,0} when memory is short). With one loop: `text`. */
 struct span shared_lend(struct shared *, struct span text);
+/* Was there no memory to lend something to this loop, since the last time that somebody asked? */
+bool shared_take_short(void);
 
 /* ---- mailboxes ---- */
 

@@ -3,6 +3,7 @@
  * figures: the gateway's state between requests.
  */
 #include "gateway/account_pool.h"
+#include "gateway/catalogue.h"
 #include "gateway/config.h"
 #include "gateway/conversation_reuse.h"
 #include "gateway/deadlines.h"
@@ -26,6 +27,8 @@ static const char text[] =
     "base_url = \"https://s.example/v1\"\nmodels = [\"a\", \"b\"]\n"
     "[[sites.accounts]]\nname = \"one\"\napi_key = \"k1\"\n"
     "[[sites.accounts]]\nname = \"two\"\napi_key = \"k2\"\n"
+    "[[sites]]\nname = \"live\"\nadapter = \"openai\"\nbase_url = \"https://l.example/v1\"\n"
+    "[[sites.accounts]]\nname = \"one\"\napi_key = \"k3\"\n"
     "[[models]]\nid = \"m\"\ntargets = [{target = \"s/a\", weight = 2}, {target "
     "= \"s/b\", weight = 1}]\n";
 
@@ -323,8 +326,103 @@ static enum scenario_end tokens(const void *what)
     return good ? SCENARIO_GOOD : SCENARIO_SHORT;
 }
 
+/* An id of a list, which the site knows by another one: never the one for the other. */
+static enum scenario_end models(const void *what)
+{
+    struct config *c = config();
+    struct arena arena;
+    struct fail fail = {.kind = FAIL_NONE};
+    const struct resolve_wish wish = {.id = SPAN("shown")};
+    const struct target *targets;
+    size_t n;
+    struct catalogue *catalogue = catalogue_create(NULL, NULL, NULL, NULL, NULL);
+    if (!catalogue)
+        return SCENARIO_SHORT;
+    catalogue_configure(catalogue, c);
+    catalogue_restore(
+        catalogue, SPAN("live"),
+        SPAN("{\"adapter\":\"openai\",\"origin\":\"https://l.example\",\"prefix\":\"/v1\","
+             "\"models\":[[\"shown\",\"the-site's-own\"]]}"));
+    arena_init(&arena);
+    enum scenario_end end = SCENARIO_LESS; /* without the list there is no such model */
+    if (catalogue_resolve(catalogue, c, &wish, &arena, &targets, &n, &fail) == RESOLVED) {
+        scenario_sayf("%.*s;", SPAN_ARGS(targets[0].model));
+        end = SCENARIO_GOOD;
+    } else if (fail.kind != FAIL_MODEL_NOT_FOUND) {
+        end = scenario_short(&fail);
+    }
+    arena_free(&arena);
+    catalogue_destroy(catalogue);
+    return end;
+}
+
+static enum adapter_step next_with_token(struct turn_run *run, struct site_request *request)
+{
+    struct span token = account_held(run->account, "token", 0, 1);
+    scenario_say(token);
+    if (token.n)
+        return ADAPTER_DONE;
+    fail_set(run->fail, FAIL_CREDENTIAL, "there is no token");
+    return ADAPTER_FAILED;
+}
+
+static enum scenario_end ask_for_token(struct account_pool *pool)
+{
+    const struct adapter adapter = {.next = next_with_token};
+    struct account *a = account_pool_find(pool, SPAN("s"), SPAN("one"));
+    struct arena arena;
+    struct site_request request = {0};
+    arena_init(&arena);
+    struct turn_run run = {.fail = &(struct fail){0}, .account = &a->view, .arena = &arena};
+    enum adapter_step step = adapter_next(&adapter, &run, &request);
+    arena_free(&arena);
+    return step == ADAPTER_DONE ? SCENARIO_GOOD : scenario_short(run.fail);
+}
+
+static enum scenario_end with_mailbox(struct shared *shared, uv_loop_t *loop)
+{
+    const struct account_pool_hooks none = {.saved = NULL};
+    memory_pause(); /* as below */
+    struct mailbox *box = mailbox_create(shared, loop, NULL);
+    memory_resume();
+    struct account_pool *pool = box ? account_pool_create(&none, 1) : NULL;
+    enum scenario_end end = SCENARIO_SHORT;
+    if (pool && account_pool_configure(pool, config(), 0) == 0) {
+        mailbox_move_in(box);
+        account_pool_share(pool, shared);
+        struct account *a = account_pool_find(pool, SPAN("s"), SPAN("one"));
+        if (account_hold(&a->view, "token", SPAN("t"), 0) == 0)
+            end = ask_for_token(pool);
+        mailbox_move_in(NULL);
+    }
+    account_pool_destroy(pool);
+    if (box)
+        mailbox_close(box);
+    return end;
+}
+
+/* What is lent to a loop is a copy: without memory for it the account is not one without a token.
+ */
+static enum scenario_end lent(const void *what)
+{
+    uv_loop_t loop;
+    struct shared *shared = shared_create();
+    enum scenario_end end = SCENARIO_SHORT;
+    if (!shared)
+        return SCENARIO_SHORT;
+    memory_pause(); /* libuv ends the program where it has no memory for its handles */
+    SCENARIO_CHECK(uv_loop_init(&loop) == 0);
+    memory_resume();
+    end = with_mailbox(shared, &loop);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    SCENARIO_CHECK(uv_loop_close(&loop) == 0);
+    shared_destroy(shared);
+    return end;
+}
+
 const struct scenario scenarios_accounts[] = {
     {"accounts", pool, NULL},
+    {"a token on one of several loops", lent, NULL},
     {"limits of keys", limits, NULL},
     {"models with weights", weights, NULL},
     {"what turns are to remember", remembered, NULL},
@@ -336,5 +434,6 @@ const struct scenario scenarios_accounts[] = {
     {"deadlines", clocks, NULL},
     {"connections of an address", peers, NULL},
     {"tokens", tokens, NULL},
+    {"models of a list", models, NULL},
     {NULL, NULL, NULL},
 };

@@ -604,9 +604,14 @@ static void listen_addresses_are_checked_one_by_one(void **state)
         refused_saying(text, cases[i].why);
         refused_saying(text, "t.toml:2:26: ");
     }
-    char text[512];
-    snprintf(text, sizeof text, SERVER "listen = ['unix:/%0120d']\n" DEMO, 1);
-    refused_saying(text, "at most 107 bytes");
+    static const int lengths[] = {120, 5000}; /* the latter is longer than any path may be */
+    char text[6000];
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(text, sizeof text, SERVER "listen = ['unix:/%0*d']\n" DEMO, lengths[i], 1);
+        refused_saying(text, "at most 107 bytes");
+        snprintf(text, sizeof text, SERVER "listen = ['unix:~/%0*d']\n" DEMO, lengths[i], 1);
+        refused_saying(text, "at most 107 bytes");
+    }
     refused_saying(SERVER "listen = []\n" DEMO, "needs at least one address");
     refused_saying(SERVER "listen = ['127.0.0.1:1', '127.0.0.1:1']\n" DEMO, "twice");
     config_unref(

@@ -41,6 +41,9 @@ static void what_could_break_a_line_is_refused(void **state)
                {"A", "b\x01", "/"},
                {"A\r\nB", "c", "/"},
                {"A B", "c", "/"},
+               {"Eight-of(these-and-eight-more", "c", "/"},
+               {"Eight-of-these ", "c", "/"},
+               {"Eight-of\xC3\xB6these-and", "c", "/"},
                {"", "c", "/"},
                {"A", "b", "/a b"},
                {"A", "b", "/\r\n"},
@@ -580,6 +583,126 @@ static void retry_after(void **state)
     }
 }
 
+/* ---- plain heads: read in one walk when they are whole, by llhttp when they come in pieces ----
+ */
+
+/* All that an answer says, byte by byte or whole. */
+static void tell(struct buffer *said, struct span bytes, size_t step)
+{
+    struct http_answer a;
+    struct buffer input;
+    struct span rest = {NULL, 0}, piece;
+    enum answer_event event = ANSWER_MORE;
+    buffer_init(&input, 1 << 16);
+    http_answer_init(&a, "site");
+    for (size_t at = 0; at < bytes.n && event == ANSWER_MORE; at += step) {
+        buffer_consume(&input, input.n - rest.n);
+        buffer_append(&input, span_first(span_from(bytes, at), step));
+        rest = buffer_span(&input);
+        while ((event = http_answer_next(&a, &rest, &piece)) == ANSWER_HEAD ||
+               event == ANSWER_BODY) {
+            if (event == ANSWER_BODY) {
+                buffer_append(said, piece);
+                continue;
+            }
+            buffer_printf(said, "%d [%.*s] [%.*s]", a.head.status, SPAN_ARGS(a.head.reason),
+                          SPAN_ARGS(a.head.content_type));
+            for (size_t i = 0; i < a.head.n_headers; i++)
+                buffer_printf(said, " %.*s=%.*s", SPAN_ARGS(a.head.headers[i].name),
+                              SPAN_ARGS(a.head.headers[i].value));
+            buffer_printf(said, "\n");
+            http_answer_drop_head(&a);
+        }
+    }
+    if (event == ANSWER_MORE)
+        event = http_answer_eof(&a);
+    buffer_printf(said, "\n%s%s", event == ANSWER_END ? "end" : "broken",
+                  event == ANSWER_END && a.keep_alive ? ", kept" : "");
+    http_answer_free(&a);
+    buffer_free(&input);
+}
+
+static void plain_heads_say_what_others_say(void **state)
+{
+    static const char *const lines[] = {
+        "Content-Length: 5",
+        "content-length:5",
+        "Content-Length: 5 ",
+        "Content-Length: 05",
+        "Content-Length: +5",
+        "Content-Length: 5, 5",
+        "Content-Length: ",
+        "Content-Length: 99999999999999999999999",
+        "Content-Length: 5\r\nContent-Length: 5",
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked",
+        "transfer-encoding: CHUNKED",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: identity",
+        "Content-Length: 5\r\nConnection: close",
+        "Content-Length: 5\r\nConnection: Keep-Alive",
+        "Content-Length: 5\r\nConnection: keep-alive, close",
+        "Content-Length: 5\r\nProxy-Connection: close",
+        "Content-Length: 5\r\nUpgrade: h2c",
+        "Content-Length: 5\r\nContent-Encoding: identity",
+        "Content-Length: 5\r\nContent-Encoding: br",
+        "Content-Length: 5\r\nContent-Type: a/b; c=d\r\nContent-Type: e/f",
+        "Content-Length: 5\r\nX:  spaces around \t",
+        "Content-Length: 5\r\nX:",
+        "Content-Length: 5\r\nX: folded\r\n line",
+        "Content-Length: 5\r\nX : space",
+        "Content-Length: 5\r\nX y: space",
+        "Content-Length: 5\r\n: nameless",
+        "Content-Length: 5\r\nno colon",
+        "Content-Length: 5\r\nX: \x01",
+        "Content-Length: 5\r\nX: a\tb",
+        "Content-Length: 5\r\nX: \xC3\xA9",
+        "Content-Length: 5\nX: y",
+        "X: no length",
+    };
+    static const char *const starts[] = {
+        "HTTP/1.1 200 OK",  "HTTP/1.1 200",     "HTTP/1.1 200 ",     "HTTP/1.1 404 Not Found",
+        "HTTP/1.0 200 OK",  "HTTP/1.1 204 No",  "HTTP/1.1 304 Same", "HTTP/1.1 100 Continue",
+        "HTTP/1.1 99 Odd",  "HTTP/1.1 2000 OK", "HTTP/1.1  200 OK",  "\r\nHTTP/1.1 200 OK",
+        "HTTP/1.1 600 Odd", "ICY 200 OK",       "HTTP/1.1 200 a\tb",
+    };
+    static const char *const bodies[] = {
+        "hello",
+        "hell",
+        "hello, and more",
+        "5\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhello\r\n0\r\nX: trailer\r\n\r\n",
+        "5;x=y\r\nhello\r\n0\r\n\r\n",
+        "5\r\nhello\r\n5\r\nhel",
+        "5\r\nhello\r\n5\r\nhello\r\n0\r\n\r\nmore",
+        "5\r\nhello!\r\n0\r\n\r\n",
+        "x\r\n",
+        "0\r\n\r\n",
+    };
+    struct buffer bytes, whole, pieces;
+    buffer_init(&bytes, 1 << 16);
+    buffer_init(&whole, 1 << 16);
+    buffer_init(&pieces, 1 << 16);
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        for (size_t k = 0; k < sizeof lines / sizeof *lines; k++) {
+            for (size_t b = 0; b < sizeof bodies / sizeof *bodies; b++) {
+                buffer_clear(&bytes);
+                buffer_clear(&whole);
+                buffer_clear(&pieces);
+                buffer_printf(&bytes, "%s\r\n%s\r\n\r\n%s", starts[i], lines[k], bodies[b]);
+                tell(&whole, buffer_span(&bytes), bytes.n);
+                tell(&pieces, buffer_span(&bytes), 1);
+                if (!span_eq(buffer_span(&whole), buffer_span(&pieces)))
+                    fail_msg("%.*s\nwhole: %.*s\nin pieces: %.*s", SPAN_ARGS(buffer_span(&bytes)),
+                             SPAN_ARGS(buffer_span(&whole)), SPAN_ARGS(buffer_span(&pieces)));
+            }
+        }
+    }
+    buffer_free(&bytes);
+    buffer_free(&whole);
+    buffer_free(&pieces);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -588,6 +711,7 @@ int main(void)
         cmocka_unit_test(refusals_have_kinds),
         cmocka_unit_test(lengths_are_told),
         cmocka_unit_test(answers_at_every_split),
+        cmocka_unit_test(plain_heads_say_what_others_say),
         cmocka_unit_test(answers_follow_each_other),
         cmocka_unit_test(trailers_are_bounded),
         cmocka_unit_test(many_chunks_are_fine),

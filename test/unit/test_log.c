@@ -9,9 +9,12 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <regex.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "gateway/log.h"
@@ -247,6 +250,97 @@ static void bodies_never_show_a_credential(void **state)
     free(text);
 }
 
+static void say(const char *event, enum log_level level)
+{
+    struct log_record r;
+    log_record_begin(&r, level, event);
+    log_record_text(&r, "id", SPAN("req_1"));
+    log_record_end(&r);
+}
+
+static void a_collecting_threads_records_wait_for_each_other(void **state)
+{
+    static const char two[] = "^[^\n]* chat id=req_1\n[^\n]* messages id=req_1\n$";
+    start(LOG_INFO, false);
+    log_collect();
+    log_collect(); /* once is enough */
+    say("chat", LOG_INFO);
+    say("messages", LOG_INFO);
+    assert_string_equal(content(), "");
+    log_flush();
+    assert_matches(content(), two);
+    log_flush();
+    assert_matches(content(), two);
+    log_collect_end();
+    log_collect_end();
+}
+
+static void what_else_is_said_takes_waiting_records_along(void **state)
+{
+    start(LOG_INFO, false);
+    log_collect();
+    say("first", LOG_INFO);
+    log_error("second");
+    assert_matches(content(), "^[^\n]* first id=req_1\n[^\n]* second\n$");
+    say("third", LOG_INFO);
+    say("fourth", LOG_WARN);
+    assert_matches(content(), "second\n[^\n]* third id=req_1\n[^\n]* fourth id=req_1\n$");
+    say("fifth", LOG_INFO);
+    log_collect_end();
+    assert_matches(content(), "fourth id=req_1\n[^\n]* fifth id=req_1\n$");
+    say("sixth", LOG_INFO); /* alone again */
+    assert_matches(content(), "fifth id=req_1\n[^\n]* sixth id=req_1\n$");
+    log_collect();
+    say("seventh", LOG_INFO);
+    log_close();
+    log_collect_end();
+    assert_matches(content(), "sixth id=req_1\n[^\n]* seventh id=req_1\n$");
+}
+
+/* However many wait and however long they are, none is lost, cut or out of its place. */
+static void many_records_wait_in_order(void **state)
+{
+    enum { RECORDS = 400 };
+    static char value[RECORDS * 90];
+    const char *at;
+    memset(value, 'v', sizeof value);
+    start(LOG_INFO, false);
+    log_collect();
+    for (int i = 0; i < RECORDS; i++) {
+        struct log_record r;
+        log_record_begin(&r, LOG_INFO, "chat");
+        log_record_int(&r, "i", i);
+        log_record_text(&r, "v", span_of(value, i % 7 ? (size_t)i : (size_t)i * 90));
+        log_record_end(&r);
+    }
+    log_collect_end();
+    at = content();
+    for (int i = 0; i < RECORDS; i++) {
+        char wanted[40];
+        snprintf(wanted, sizeof wanted, " chat i=%d%s", i, i ? " v=v" : "\n");
+        const char *found = strstr(at, wanted), *end = strchr(at, '\n');
+        assert_true(found && end && found < end);
+        at = end + 1;
+    }
+    assert_string_equal(at, "");
+}
+
+static void a_crash_loses_no_line_of_its_thread(void **state)
+{
+    start(LOG_INFO, false);
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        log_collect();
+        say("chat", LOG_INFO);
+        abort();
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+    assert_matches(content(), "^[^\n]* chat id=req_1\n$");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -260,6 +354,10 @@ int main(void)
         cmocka_unit_test(setup_reopens_a_file_that_was_moved_away),
         cmocka_unit_test(a_file_that_cannot_be_opened_keeps_the_old_log),
         cmocka_unit_test(the_file_rotates_by_size),
+        cmocka_unit_test(a_collecting_threads_records_wait_for_each_other),
+        cmocka_unit_test(what_else_is_said_takes_waiting_records_along),
+        cmocka_unit_test(many_records_wait_in_order),
+        cmocka_unit_test(a_crash_loses_no_line_of_its_thread),
         cmocka_unit_test(bodies_never_show_a_credential),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
