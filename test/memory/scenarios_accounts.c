@@ -373,11 +373,10 @@ static enum scenario_end ask_for_token(struct account_pool *pool)
     struct arena arena;
     struct site_request request = {0};
     arena_init(&arena);
-    struct fail fail = {.kind = FAIL_NONE};
-    struct turn_run run = {.account = &a->view, .arena = &arena, .fail = &fail};
+    struct turn_run run = {.fail = &(struct fail){0}, .account = &a->view, .arena = &arena};
     enum adapter_step step = adapter_next(&adapter, &run, &request);
     arena_free(&arena);
-    return step == ADAPTER_DONE ? SCENARIO_GOOD : scenario_short(&fail);
+    return step == ADAPTER_DONE ? SCENARIO_GOOD : scenario_short(run.fail);
 }
 
 static enum scenario_end with_mailbox(struct shared *shared, uv_loop_t *loop)
