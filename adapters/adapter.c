@@ -55,6 +55,7 @@ void site_request_header(struct site_request *req, struct span name, struct span
 
 static void begin(const struct turn_run *run)
 {
+    run->fail->kind = FAIL_NONE;
     if (run->json)
         json_parser_take_short(run->json);
     arena_take_short(run->arena);
@@ -70,7 +71,7 @@ static bool was_short(const struct turn_run *run)
 
 static enum adapter_verdict judged(struct turn_run *run, enum adapter_verdict verdict)
 {
-    return was_short(run) ? (enum adapter_verdict)fail_memory(&run->fail) : verdict;
+    return was_short(run) ? (enum adapter_verdict)fail_memory(run->fail) : verdict;
 }
 
 enum adapter_step adapter_next(const struct adapter *a, struct turn_run *run,
@@ -80,7 +81,7 @@ enum adapter_step adapter_next(const struct adapter *a, struct turn_run *run,
     enum adapter_step step = a->next(run, request);
     if (!was_short(run))
         return step;
-    fail_memory(&run->fail);
+    fail_memory(run->fail);
     return ADAPTER_FAILED;
 }
 

@@ -126,7 +126,9 @@ struct turn_run {
      * adapters that can say so of a frame by its bytes alone. Only within on_frame; NULL = nothing
      * is known and nothing kept. */
     struct json_shapes *shapes;
-    struct fail fail;
+    /* What went wrong in the call at hand. The engine's, likewise shared by all runs: empty when
+     * the call begins. */
+    struct fail *fail;
     /* Set by the adapter with ADAPTER_COMPLETE: this was all, `next` would only say DONE. */
     bool over;
     /* Set by the adapter with a good answer that used the account up: it rests so long after it. */

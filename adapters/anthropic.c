@@ -71,7 +71,7 @@ static int add_headers(struct turn_run *run, struct site_request *req, struct sp
     if (bearer && key.n)
         key = arena_printf(run->arena, "Bearer %.*s", SPAN_ARGS(key));
     if (!req->target.p || !beta.p || (bearer && !key.p))
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     if (key.n)
         site_request_header(req, bearer ? SPAN("Authorization") : SPAN("x-api-key"), key);
     site_request_header(req, SPAN("anthropic-version"), SPAN("2023-06-01"));
@@ -137,7 +137,7 @@ static enum adapter_verdict on_head(struct turn_run *run, const struct site_head
     a->no_retry = span_eq_nocase(site_head_get(head, "x-should-retry"), SPAN("false"));
     a->content_type = arena_dup(run->arena, head->content_type);
     if (!a->content_type.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     a->good = head->status >= 200 && head->status < 300 && !a->challenge &&
               !looks_like_html(head->content_type, SPAN(""));
     a->whole = a->good && site_head_is(head, "application/json");
@@ -147,7 +147,7 @@ static enum adapter_verdict on_head(struct turn_run *run, const struct site_head
 
 static enum adapter_verdict nonsense(struct turn_run *run)
 {
-    return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s answered something that is no JSON object",
+    return fail_set(run->fail, FAIL_PROTOCOL, "%.*s answered something that is no JSON object",
                     SPAN_ARGS(run->site->name));
 }
 

@@ -144,7 +144,7 @@ static int choose_thinking(struct anthropic_body *b, struct wish *w)
         return 0;
     struct span *found = arena_alloc(b->run->arena, (b->run->turn->n_messages + 1) * sizeof *found);
     if (!found)
-        return fail_memory(&b->run->fail);
+        return fail_memory(b->run->fail);
     bool all = recall_thinking(b, found);
     if (!m->adaptive && !all) { /* without its own thinking a call is refused */
         b->a->left_out |= FIELD_THINKING;
@@ -324,7 +324,7 @@ static int form_instruction(struct anthropic_body *b, struct span *text)
     }
     *text = out.error ? span_of(NULL, 0) : arena_dup(b->run->arena, buffer_span(&out));
     buffer_free(&out);
-    return text->p ? 0 : fail_memory(&b->run->fail);
+    return text->p ? 0 : fail_memory(b->run->fail);
 }
 
 static void write_output_config(struct anthropic_body *b, struct span effort)
@@ -400,7 +400,7 @@ int anthropic_write_body(struct turn_run *run, struct anthropic *a, struct span 
     int error = write_all(&b);
     if (!error) {
         *body = out.error ? span_of(NULL, 0) : arena_dup(run->arena, buffer_span(&out));
-        error = body->p ? 0 : fail_memory(&run->fail);
+        error = body->p ? 0 : fail_memory(run->fail);
     }
     buffer_free(&out);
     return error;

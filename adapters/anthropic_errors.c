@@ -155,11 +155,11 @@ static enum adapter_verdict report(struct turn_run *run, int status, struct span
     clean_message(run, clean, sizeof clean, message);
     if (status)
         snprintf(http, sizeof http, " (HTTP %d)", status);
-    fail_param(&run->fail, row.kind, row.kind == FAIL_MODEL_NOT_FOUND ? "model" : "",
+    fail_param(run->fail, row.kind, row.kind == FAIL_MODEL_NOT_FOUND ? "model" : "",
                "%.*s %s%s%s%s", SPAN_ARGS(run->site->name), sentence(row.kind, money), http,
                clean[0] ? ": " : "", clean);
-    run->fail.retry_after_s = money ? REST_MONEY_S : retry_after_s ? retry_after_s : row.rest_s;
-    run->fail.upstream_status = status;
+    run->fail->retry_after_s = money ? REST_MONEY_S : retry_after_s ? retry_after_s : row.rest_s;
+    run->fail->upstream_status = status;
     return ADAPTER_FAIL;
 }
 
@@ -172,12 +172,12 @@ enum adapter_verdict anthropic_error(struct turn_run *run, struct json error)
 
 static enum adapter_verdict challenged(struct turn_run *run, int status)
 {
-    fail_set(&run->fail, FAIL_CHALLENGE,
+    fail_set(run->fail, FAIL_CHALLENGE,
              "%.*s wants to see a human (HTTP %d): its protection does not let this machine "
              "through; wait, or use another way to it",
              SPAN_ARGS(run->site->name), status);
-    run->fail.retry_after_s = REST_CHALLENGE_S;
-    run->fail.upstream_status = status;
+    run->fail->retry_after_s = REST_CHALLENGE_S;
+    run->fail->upstream_status = status;
     return ADAPTER_FAIL;
 }
 
@@ -213,6 +213,6 @@ enum adapter_verdict anthropic_refused(struct turn_run *run, struct anthropic *a
         return ADAPTER_COMPLETE;
     enum adapter_verdict verdict =
         report(run, a->status, json_get_text(error, "type"), message, a->retry_after_s);
-    run->fail.final = a->no_retry && run->fail.kind == FAIL_UNAVAILABLE;
+    run->fail->final = a->no_retry && run->fail->kind == FAIL_UNAVAILABLE;
     return verdict;
 }

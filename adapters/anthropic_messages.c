@@ -82,7 +82,7 @@ static int refuse_part(struct anthropic_body *b, const struct message *m, const 
 {
     char param[PART_PLACE_SIZE];
     part_place(b->run->turn, m, p, param);
-    return fail_param(&b->run->fail, FAIL_UNSUPPORTED, param, "Anthropic does not take %s", what);
+    return fail_param(b->run->fail, FAIL_UNSUPPORTED, param, "Anthropic does not take %s", what);
 }
 
 static bool is_web_address(struct span url)
@@ -291,7 +291,7 @@ static int write_call(struct anthropic_body *b, const struct message *m, size_t 
     const struct tool_call *call = &m->tool_calls[k];
     struct span id = call_id(b, call->id, at, k), name = anthropic_tool_name(b, call->name), input;
     if (!id.p || !name.p)
-        return fail_memory(&b->run->fail);
+        return fail_memory(b->run->fail);
     if (call_arguments(b->run, m, k, &input))
         return -1;
     json_begin_object(&b->w);
@@ -331,7 +331,7 @@ static int write_result(struct anthropic_body *b, size_t at)
     struct span id = answered_id(b, at);
     size_t n = 0;
     if (!id.p)
-        return fail_memory(&b->run->fail);
+        return fail_memory(b->run->fail);
     json_begin_object(w);
     json_member(w, "type", SPAN("tool_result"));
     json_member(w, "tool_use_id", id);

@@ -126,7 +126,7 @@ int anthropic_models_answer(struct turn_run *run, struct span body, const struct
     struct json root;
     if (json_parse_lenient(run->json, body, &root) != JSON_OK ||
         !json_is(json_get(root, "data"), JSON_ARRAY))
-        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s answered no model list",
+        return fail_set(run->fail, FAIL_PROTOCOL, "%.*s answered no model list",
                         SPAN_ARGS(run->site->name));
     struct buffer note;
     buffer_init(&note, 4096);
@@ -137,7 +137,7 @@ int anthropic_models_answer(struct turn_run *run, struct span body, const struct
         write_note(&note, it.value);
         run->model_note = note.error ? span_of("", 0) : buffer_span(&note);
         if (entry.id.n && sink->put(sink->owner, &entry))
-            error = fail_memory(&run->fail);
+            error = fail_memory(run->fail);
     }
     run->model_note = span_of("", 0);
     buffer_free(&note);
@@ -146,5 +146,5 @@ int anthropic_models_answer(struct turn_run *run, struct span body, const struct
         span_eq(last, a->after))
         return error;
     a->after = arena_dup(run->arena, last);
-    return a->after.p ? MODELS_MORE : fail_memory(&run->fail);
+    return a->after.p ? MODELS_MORE : fail_memory(run->fail);
 }

@@ -68,8 +68,8 @@ static int put_signature_piece(struct turn_run *run, struct anthropic *a, struct
 {
     int error = buffer_append(&a->signature, piece);
     if (error == BUFFER_NOMEM)
-        return fail_memory(&run->fail);
-    return error ? fail_set(&run->fail, FAIL_PROTOCOL, "%.*s sent a signature that is too large",
+        return fail_memory(run->fail);
+    return error ? fail_set(run->fail, FAIL_PROTOCOL, "%.*s sent a signature that is too large",
                             SPAN_ARGS(run->site->name))
                  : 0;
 }
@@ -106,7 +106,7 @@ static int begin_call(struct turn_run *run, struct anthropic *a, struct block *b
     struct span id = json_get_text(content, "id");
     struct json input = json_get(content, "input");
     if (a->n_calls == ANTHROPIC_CALLS_MAX)
-        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s made more than %d tool calls",
+        return fail_set(run->fail, FAIL_PROTOCOL, "%.*s made more than %d tool calls",
                         SPAN_ARGS(run->site->name), (int)ANTHROPIC_CALLS_MAX);
     block->call = a->n_calls++;
     a->something = true;
@@ -121,7 +121,7 @@ static int begin_call(struct turn_run *run, struct anthropic *a, struct block *b
         block->beside = text.error ? span_of(NULL, 0) : arena_dup(run->arena, buffer_span(&text));
         buffer_free(&text);
         if (!block->beside.p)
-            return fail_memory(&run->fail);
+            return fail_memory(run->fail);
     }
     return delta_tool_begin(run->out, 0, block->call, id,
                             asked_name(a, json_get_text(content, "name")));
@@ -251,7 +251,7 @@ static int read_stop(struct turn_run *run, struct anthropic *a, struct json delt
         a->explanation = arena_dup(run->arena, why);
     bool lost = (reason.n && !a->stop_reason.p) || (sequence.n && !a->stop_sequence.p) ||
                 (why.n && !a->explanation.p);
-    return lost ? fail_memory(&run->fail) : 0;
+    return lost ? fail_memory(run->fail) : 0;
 }
 
 static const struct stop_row stop_rows[] = {
@@ -268,7 +268,7 @@ static enum adapter_verdict refused_answer(struct turn_run *run, const struct an
 {
     char why[160];
     clean_message(run, why, sizeof why, a->explanation);
-    return fail_set(&run->fail, FAIL_CONTENT_FILTER, "%.*s refused to answer%s%s",
+    return fail_set(run->fail, FAIL_CONTENT_FILTER, "%.*s refused to answer%s%s",
                     SPAN_ARGS(run->site->name), why[0] ? ": " : "", why);
 }
 

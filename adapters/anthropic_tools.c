@@ -56,7 +56,7 @@ static int write_tool(struct anthropic_body *b, struct span entry, int i, struct
         char param[32];
         struct span path = arena_printf(b->run->arena, "tools[%d]", i);
         memcpy(param, path.p ? path.p : "", path.p ? path.n + 1 : 1);
-        return fail_param(&b->run->fail, FAIL_UNSUPPORTED, param,
+        return fail_param(b->run->fail, FAIL_UNSUPPORTED, param,
                           "Anthropic knows tools of the type \"function\" only");
     }
     if (!json_raw_is_object(function))
@@ -66,7 +66,7 @@ static int write_tool(struct anthropic_body *b, struct span entry, int i, struct
     as->asked = raw_text(b->run, json_raw_given(function, "name"));
     as->sent = anthropic_tool_name(b, as->asked);
     if (!as->asked.p || !as->sent.p)
-        return fail_param(&b->run->fail, FAIL_INVALID_VALUE, "tools",
+        return fail_param(b->run->fail, FAIL_INVALID_VALUE, "tools",
                           "tools[%d] must be a function with a name", i);
     json_begin_object(w);
     json_member(w, "name", as->sent);
@@ -127,7 +127,7 @@ static int rebuild_tools(struct anthropic_body *b, struct anthropic_name *names,
 {
     struct json_writer *w = &b->w;
     if (gather_names(b, names, n))
-        return fail_memory(&b->run->fail);
+        return fail_memory(b->run->fail);
     if (!*n)
         return 0;
     json_key(w, "tools");
@@ -135,7 +135,7 @@ static int rebuild_tools(struct anthropic_body *b, struct anthropic_name *names,
     for (size_t i = 0; i < *n; i++) {
         names[i].sent = anthropic_tool_name(b, names[i].asked);
         if (!names[i].sent.p)
-            return fail_memory(&b->run->fail);
+            return fail_memory(b->run->fail);
         json_begin_object(w);
         json_member(w, "name", names[i].sent);
         write_input_schema(b, span_of(NULL, 0));
@@ -175,11 +175,11 @@ static int write_choice(struct anthropic_body *b)
         name =
             raw_text(b->run, json_raw_given(json_raw_is_object(function) ? function : raw, "name"));
         if (!name.p)
-            return fail_param(&b->run->fail, FAIL_INVALID_VALUE, "tool_choice",
+            return fail_param(b->run->fail, FAIL_INVALID_VALUE, "tool_choice",
                               "tool_choice must name a function");
         name = anthropic_tool_name(b, name);
         if (!name.p)
-            return fail_memory(&b->run->fail);
+            return fail_memory(b->run->fail);
     }
     json_key(w, "tool_choice");
     json_begin_object(w);
@@ -198,7 +198,7 @@ int anthropic_write_tools(struct anthropic_body *b)
     struct anthropic_name *names = arena_alloc(b->run->arena, count_names(t) * sizeof *names);
     size_t n = 0;
     if (!names)
-        return fail_memory(&b->run->fail);
+        return fail_memory(b->run->fail);
     b->a->names = names;
     if (!t->tools_raw.p && !b->same) {
         int error = rebuild_tools(b, names, &n);

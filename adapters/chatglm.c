@@ -213,7 +213,7 @@ static int use_lone_token(struct turn_run *run, struct chatglm *c)
 {
     struct span token = lone_token(run), name = run->account->name;
     if (!token.n)
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
+        return fail_set(run->fail, FAIL_CREDENTIAL,
                         "the account \"%.*s\" has no credential: copy the cookie "
                         "chatglm_refresh_token of chatglm.cn into refresh_token",
                         SPAN_ARGS(name));
@@ -221,12 +221,12 @@ static int use_lone_token(struct turn_run *run, struct chatglm *c)
         return fail_unfit_token(run, "token");
     int64_t end = jwt_expires_ms(run, token);
     if (end && end <= run->now_ms)
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
+        return fail_set(run->fail, FAIL_CREDENTIAL,
                         "the token of account \"%.*s\" has ended; with the cookie "
                         "chatglm_refresh_token in refresh_token it would be renewed by itself",
                         SPAN_ARGS(name));
     c->token.value = arena_dup(run->arena, token);
-    return c->token.value.p ? 0 : fail_memory(&run->fail);
+    return c->token.value.p ? 0 : fail_memory(run->fail);
 }
 
 static bool renews(struct turn_run *run) { return run->account->guest || refresh_token(run).n; }
@@ -269,9 +269,9 @@ static enum adapter_verdict take_token(struct turn_run *run, struct chatglm *c, 
     struct span access = arena_dup(run->arena, json_get_text(result, ACCESS_TOKEN));
     struct span refresh = json_get_text(result, REFRESH_TOKEN);
     if (!access.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     if (token_can_be_sent(refresh) && account_hold(run->account, REFRESH_TOKEN, refresh, 0))
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     int64_t end = jwt_expires_ms(run, access);
     if (token_use_obtained(run, &c->token, ACCESS_TOKEN, access,
                            end ? end : run->now_ms + TOKEN_LIFE_MS))
@@ -325,7 +325,7 @@ static enum adapter_verdict another_visitor(struct turn_run *run, struct chatglm
     if (!run->account->guest || c->visiting)
         return ADAPTER_FAIL;
     account_drop(run->account, REFRESH_TOKEN);
-    fail_clear(&run->fail);
+    fail_clear(run->fail);
     return ADAPTER_COMPLETE;
 }
 
@@ -333,14 +333,14 @@ static enum adapter_verdict another_visitor(struct turn_run *run, struct chatglm
  * stands as it was classified. */
 static enum adapter_verdict renew_or_fail(struct turn_run *run, struct chatglm *c)
 {
-    if (run->fail.kind != FAIL_CREDENTIAL)
+    if (run->fail->kind != FAIL_CREDENTIAL)
         return ADAPTER_FAIL;
     if (c->at == CHATGLM_TOKEN)
         return another_visitor(run, c);
     if (!renews(run) || chatglm_stream_has_output(&c->stream) ||
         !token_use_refused(run, &c->token, ACCESS_TOKEN))
         return ADAPTER_FAIL;
-    fail_clear(&run->fail);
+    fail_clear(run->fail);
     chatglm_stream_free(&c->stream);
     chatglm_stream_init(&c->stream);
     c->at = CHATGLM_TOKEN;
@@ -361,7 +361,7 @@ static enum adapter_verdict chatglm_on_head(struct turn_run *run, const struct s
     c->retry_after_s = head->retry_after_s;
     c->content_type = arena_dup(run->arena, head->content_type);
     if (!c->content_type.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     if (looks_like_html(head->content_type, span_of(NULL, 0)))
         return chatglm_fail_http(run, head->status, head->content_type, 0, span_of(NULL, 0));
     if (head->status != 200 || !site_head_is(head, "text/event-stream"))
@@ -388,7 +388,7 @@ static enum adapter_verdict whole_answer(struct turn_run *run, struct chatglm *c
     if (html || c->status != 200 || (json && chatglm_is_error(root)))
         return fail_http(run, c, body);
     if (!json || c->at == CHATGLM_CHAT)
-        return fail_set(&run->fail, FAIL_PROTOCOL, "chatglm.cn answered with %s",
+        return fail_set(run->fail, FAIL_PROTOCOL, "chatglm.cn answered with %s",
                         json ? "JSON where a stream should be" : "something that is not JSON");
     return c->at == CHATGLM_TOKEN ? take_token(run, c, root) : chatglm_take_upload(run, c, body);
 }
@@ -413,7 +413,7 @@ static enum adapter_verdict chatglm_on_end(struct turn_run *run, enum stream_end
     }
     if (c->status >= 300) /* there is no body, or it broke off; the status has said it */
         return fail_http(run, c, span_of("", 0));
-    return fail_set(&run->fail,
+    return fail_set(run->fail,
                     end == END_CUT          ? FAIL_CUT
                     : c->at == CHATGLM_CHAT ? FAIL_EMPTY
                                             : FAIL_PROTOCOL,

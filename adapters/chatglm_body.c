@@ -52,13 +52,13 @@ enum adapter_verdict chatglm_take_upload(struct turn_run *run, struct chatglm *c
     struct json root, result;
     struct buffer entry;
     if (json_parse(run->json, body, &root) != JSON_OK)
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         "chatglm.cn answered the upload of a file with broken JSON");
     result = json_get(root, "result");
     if (json_is(result, JSON_ARRAY))
         result = json_at(result, 0);
     if (!json_get_text(result, "file_id").n || !json_get_text(result, "file_url").n)
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         "chatglm.cn answered the upload of a file without its id");
     buffer_init(&entry, CHATGLM_BODY_LIMIT);
     struct json_writer w = json_writer(&entry);
@@ -69,7 +69,7 @@ enum adapter_verdict chatglm_take_upload(struct turn_run *run, struct chatglm *c
     picture->answer = entry.error ? span_of(NULL, 0) : arena_dup(run->arena, buffer_span(&entry));
     buffer_free(&entry);
     if (!picture->answer.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     upload_keep(run, &c->pictures, picture, "file", UPLOAD_KEEP_MS); /* of no conversation */
     c->pictures.uploaded++;
     return ADAPTER_COMPLETE;

@@ -77,19 +77,19 @@ static bool is(const struct report *r, int64_t number)
 static int resting(struct turn_run *run, enum fail_kind kind, int retry_after_s, const char *what,
                    struct span reason)
 {
-    fail_set(&run->fail, kind, "chatglm.cn %s: %.*s", what, SPAN_ARGS(reason));
-    run->fail.retry_after_s = retry_after_s;
+    fail_set(run->fail, kind, "chatglm.cn %s: %.*s", what, SPAN_ARGS(reason));
+    run->fail->retry_after_s = retry_after_s;
     return -1;
 }
 
 static int refused_token(struct turn_run *run, struct span reason)
 {
     if (run->account->guest)
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
+        return fail_set(run->fail, FAIL_CREDENTIAL,
                         "chatglm.cn does not take its own visitor's session (%.*s); configure an "
                         "account with a refresh_token",
                         SPAN_ARGS(reason));
-    return fail_set(&run->fail, FAIL_CREDENTIAL,
+    return fail_set(run->fail, FAIL_CREDENTIAL,
                     "chatglm.cn refused the credential (%.*s): sign in at chatglm.cn and copy the "
                     "cookie chatglm_refresh_token again",
                     SPAN_ARGS(reason));
@@ -98,7 +98,7 @@ static int refused_token(struct turn_run *run, struct span reason)
 /* The table's rows in order; the first hit wins. */
 static int classify(struct turn_run *run, const struct report *r)
 {
-    struct fail *f = &run->fail;
+    struct fail *f = run->fail;
     char clean[DETAIL_MAX];
     clean_message(run, clean, sizeof clean, r->detail);
     struct span reason = clean[0] ? span_str(clean) : SPAN("no reason given");
@@ -145,11 +145,11 @@ static int classify_answer(struct turn_run *run, int status, struct span content
 {
     struct json root = {NULL, 0};
     if (looks_like_html(content_type, body))
-        return fail_set(&run->fail, FAIL_CHALLENGE,
+        return fail_set(run->fail, FAIL_CHALLENGE,
                         "chatglm.cn answered with a web page (a bot check): " BRIDGE);
     bool json = json_parse_lenient(run->json, body, &root) == JSON_OK && json_is(root, JSON_OBJECT);
     if (status == 405 || (status == 403 && !json))
-        return fail_set(&run->fail, FAIL_CHALLENGE,
+        return fail_set(run->fail, FAIL_CHALLENGE,
                         "chatglm.cn's firewall refused the request (%d): " BRIDGE, status);
     struct report r =
         read_error(chatglm_is_error(json_get(root, "error")) ? json_get(root, "error") : root);
@@ -162,6 +162,6 @@ int chatglm_fail_http(struct turn_run *run, int status, struct span content_type
                       struct span body)
 {
     classify_answer(run, status, content_type, retry_after_s, body);
-    run->fail.upstream_status = status;
+    run->fail->upstream_status = status;
     return -1;
 }

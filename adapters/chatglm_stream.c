@@ -132,17 +132,17 @@ static struct chatglm_item *find_item(struct turn_run *run, struct chatglm_strea
     }
     struct chatglm_item *item = arena_alloc(run->arena, sizeof *item);
     if (!item) {
-        fail_memory(&run->fail);
+        fail_memory(run->fail);
         return NULL;
     }
     item->part = arena_dup(run->arena, part);
     item->type = type;
     if (!item->part.p) {
-        fail_memory(&run->fail);
+        fail_memory(run->fail);
         return NULL;
     }
     if (++s->n_items > CHATGLM_ITEMS_MAX) {
-        fail_set(&run->fail, FAIL_PROTOCOL, "chatglm.cn sent an answer of more than %d parts",
+        fail_set(run->fail, FAIL_PROTOCOL, "chatglm.cn sent an answer of more than %d parts",
                  CHATGLM_ITEMS_MAX);
         return NULL;
     }
@@ -344,7 +344,7 @@ static enum adapter_verdict finish(struct turn_run *run, struct chatglm *c, stru
     if (flush_all(run, s))
         return ADAPTER_FAIL;
     if (!chatglm_stream_has_output(s))
-        return fail_set(&run->fail, FAIL_EMPTY, "chatglm.cn ended its answer without any text");
+        return fail_set(run->fail, FAIL_EMPTY, "chatglm.cn ended its answer without any text");
     if (sources_cite(&s->sources, run->out) || delta_finish(run->out, 0, reason))
         return ADAPTER_FAIL;
     if (span_eq(reason, SPAN("stop")) && c->n_conversations)
@@ -365,16 +365,16 @@ static enum adapter_verdict intervene(struct turn_run *run, struct chatglm *c, s
         return ADAPTER_FAIL;
     if (c->stream.answer.any)
         return finish(run, c, SPAN("content_filter"));
-    return fail_set(&run->fail, FAIL_CONTENT_FILTER, "chatglm.cn refuses this content%s%s",
+    return fail_set(run->fail, FAIL_CONTENT_FILTER, "chatglm.cn refuses this content%s%s",
                     sentence[0] ? ": " : "", sentence);
 }
 
 static enum adapter_verdict fail_with(struct turn_run *run, struct chatglm *c, struct json error)
 {
     chatglm_fail_event(run, error);
-    struct fail fail = run->fail;
+    struct fail fail = *run->fail;
     if (flush_all(run, &c->stream) == 0)
-        run->fail = fail;
+        *run->fail = fail;
     return ADAPTER_FAIL;
 }
 
@@ -388,7 +388,7 @@ static int take_ids(struct turn_run *run, struct chatglm *c, struct json root)
     if (is_path_id(of) && !known && c->n_conversations < CHATGLM_TRIES) {
         struct span copy = arena_dup(run->arena, of);
         if (!copy.p)
-            return fail_memory(&run->fail);
+            return fail_memory(run->fail);
         c->conversations[c->n_conversations++] = copy;
     }
     if (!chatglm_stream_has_output(&c->stream))
@@ -440,7 +440,7 @@ enum adapter_verdict chatglm_stream_end(struct turn_run *run, struct chatglm *c,
     if (flush_all(run, s))
         return ADAPTER_FAIL;
     if (!s->any_event && end == END_CLEAN)
-        return fail_set(&run->fail, FAIL_EMPTY, "chatglm.cn answered with nothing at all");
-    return fail_set(&run->fail, FAIL_CUT,
+        return fail_set(run->fail, FAIL_EMPTY, "chatglm.cn answered with nothing at all");
+    return fail_set(run->fail, FAIL_CUT,
                     "chatglm.cn broke off in the middle of its answer; ask again");
 }

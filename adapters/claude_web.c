@@ -128,12 +128,12 @@ static enum adapter_verdict take_organization(struct turn_run *run, struct json 
     if (has_flag(run, best, "banned", &flag)) {
         char word[64];
         clean_message(run, word, sizeof word, flag);
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
+        return fail_set(run->fail, FAIL_CREDENTIAL,
                         "claude.ai has banned account \"%.*s\" (%s); see claude.ai for how long",
                         SPAN_ARGS(run->account->name), word);
     }
     if (account_hold(run->account, ORGANIZATION, json_get_text(best, "uuid"), 0))
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     return ADAPTER_COMPLETE; /* still CLAUDE_WEB_ORGANIZATION: now it is known */
 }
 
@@ -230,7 +230,7 @@ static enum adapter_verdict take_conversation(struct turn_run *run, struct claud
     if (is_path_id(id) && !span_eq(id, c->conversation))
         c->conversation = arena_dup(run->arena, id);
     if (!c->conversation.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     c->temporary = json_bool(json_get(root, "is_temporary"), !c->lasting);
     note_conversation(run, c);
     c->at = CLAUDE_WEB_UPLOAD;
@@ -243,14 +243,14 @@ static enum adapter_verdict take_upload(struct turn_run *run, struct claude_web 
     struct picture *upload = claude_web_next_upload(c);
     struct span id = json_get_text(root, "file_uuid");
     if (!json_bool(json_get(root, "success"), true))
-        return fail_set(&run->fail, FAIL_BAD_REQUEST, "claude.ai did not take the file %.*s",
+        return fail_set(run->fail, FAIL_BAD_REQUEST, "claude.ai did not take the file %.*s",
                         SPAN_ARGS(span_first(upload->filename, 80)));
     if (!id.n)
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         "claude.ai answered the upload of a file without its file_uuid");
     upload->id = arena_dup(run->arena, id);
     if (!upload->id.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     if (!c->wiggle)
         upload_keep(run, &c->uploads, upload, "upload", UPLOAD_KEEP_MS);
     c->uploads.uploaded++;
@@ -267,7 +267,7 @@ static enum adapter_verdict another_conversation(struct turn_run *run, struct cl
     if (c->wiggle)
         c->uploads.uploaded = 0;
     c->at = CLAUDE_WEB_CREATE;
-    fail_clear(&run->fail);
+    fail_clear(run->fail);
     return ADAPTER_COMPLETE;
 }
 
@@ -275,15 +275,15 @@ static enum adapter_verdict wait_a_moment(struct turn_run *run, struct claude_we
 {
     c->waited = true;
     c->wait_until_ms = run->now_ms + BUSY_WAIT_MS;
-    fail_clear(&run->fail);
+    fail_clear(run->fail);
     return ADAPTER_COMPLETE;
 }
 
 /* Some plans may have no temporary chats (§8): then a lasting one, which is deleted afterwards. */
 static bool refuses_temporary(const struct turn_run *run, const struct claude_web *c)
 {
-    struct span why = span_str(run->fail.message);
-    return c->at == CLAUDE_WEB_CREATE && run->fail.kind == FAIL_BAD_REQUEST && !c->lasting &&
+    struct span why = span_str(run->fail->message);
+    return c->at == CLAUDE_WEB_CREATE && run->fail->kind == FAIL_BAD_REQUEST && !c->lasting &&
            !site_option_bool(run->site, "keep_chats", false) &&
            (span_mentions(why, "temporary") || span_mentions(why, "incognito"));
 }
@@ -292,17 +292,17 @@ static enum adapter_verdict refused(struct turn_run *run, struct claude_web *c, 
 {
     claude_web_refused(run, c, body);
     bool chat = c->at == CLAUDE_WEB_CHAT;
-    bool lost = chat && c->status == 404 && run->fail.kind == FAIL_BAD_REQUEST;
+    bool lost = chat && c->status == 404 && run->fail->kind == FAIL_BAD_REQUEST;
     if (lost && !c->made_another && !c->parent.n) /* else the whole history is wanted first */
         return another_conversation(run, c);
-    if (chat && c->status == 409 && run->fail.kind == FAIL_UNAVAILABLE && !c->waited)
+    if (chat && c->status == 409 && run->fail->kind == FAIL_UNAVAILABLE && !c->waited)
         return wait_a_moment(run, c);
     if (refuses_temporary(run, c)) {
         c->lasting = true;
-        fail_clear(&run->fail);
+        fail_clear(run->fail);
         return ADAPTER_COMPLETE;
     }
-    if (c->at == CLAUDE_WEB_CREATE && run->fail.kind == FAIL_BAD_REQUEST)
+    if (c->at == CLAUDE_WEB_CREATE && run->fail->kind == FAIL_BAD_REQUEST)
         account_drop(run->account, ORGANIZATION); /* it may be the reason: asked for again */
     return ADAPTER_FAIL;
 }
@@ -328,7 +328,7 @@ static enum adapter_verdict claude_web_on_head(struct turn_run *run, const struc
     c->challenge = span_eq_nocase(site_head_get(head, "cf-mitigated"), SPAN("challenge"));
     c->content_type = arena_dup(run->arena, head->content_type);
     if (!c->content_type.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     if (!c->challenge && head->status >= 300 && head->status < 400)
         return claude_web_redirected(run, head->status, site_head_get(head, "location"));
     c->whole = c->at != CLAUDE_WEB_CHAT || !is_good(c) || !site_head_is(head, "text/event-stream");
@@ -345,7 +345,7 @@ static bool is_error(struct json root)
 
 static enum adapter_verdict nonsense(struct turn_run *run, const char *what)
 {
-    return fail_set(&run->fail, FAIL_PROTOCOL, "claude.ai answered with %s", what);
+    return fail_set(run->fail, FAIL_PROTOCOL, "claude.ai answered with %s", what);
 }
 
 static enum adapter_verdict whole_answer(struct turn_run *run, struct claude_web *c,
@@ -383,7 +383,7 @@ static enum adapter_verdict claude_web_on_end(struct turn_run *run, enum stream_
         return claude_web_stream_end(run, c, end);
     if (c->challenge || c->status >= 300) /* without a body, or it broke off: the status said it */
         return refused(run, c, SPAN(""));
-    return fail_set(&run->fail,
+    return fail_set(run->fail,
                     end == END_CUT             ? FAIL_CUT
                     : c->at == CLAUDE_WEB_CHAT ? FAIL_EMPTY
                                                : FAIL_PROTOCOL,

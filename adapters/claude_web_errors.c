@@ -110,8 +110,8 @@ static struct report read_error(struct turn_run *run, struct json error)
 static enum adapter_verdict resting(struct turn_run *run, enum fail_kind kind, int rest_s,
                                     const char *what, const char *reason)
 {
-    fail_set(&run->fail, kind, "claude.ai %s%s%s", what, reason[0] ? ": " : "", reason);
-    run->fail.retry_after_s = rest_s;
+    fail_set(run->fail, kind, "claude.ai %s%s%s", what, reason[0] ? ": " : "", reason);
+    run->fail->retry_after_s = rest_s;
     return ADAPTER_FAIL;
 }
 
@@ -136,7 +136,7 @@ static enum adapter_verdict limited(struct turn_run *run, const struct report *r
 static enum adapter_verdict signed_out(struct turn_run *run, const char *reason)
 {
     account_drop(run->account, "organization");
-    return fail_set(&run->fail, FAIL_CREDENTIAL,
+    return fail_set(run->fail, FAIL_CREDENTIAL,
                     "claude.ai refuses the credential of account \"%.*s\"%s%s%s: sign in at "
                     "claude.ai and copy the cookie sessionKey again",
                     SPAN_ARGS(run->account->name), reason[0] ? " (" : "", reason,
@@ -171,10 +171,10 @@ static enum adapter_verdict bad_request(struct turn_run *run, const struct repor
                                         const char *reason)
 {
     if (is_too_long(r))
-        return fail_set(&run->fail, FAIL_CONTEXT_LENGTH,
+        return fail_set(run->fail, FAIL_CONTEXT_LENGTH,
                         "the conversation is too long for claude.ai%s%s", reason[0] ? ": " : "",
                         reason);
-    return fail_set(&run->fail, FAIL_BAD_REQUEST, "claude.ai found the request wrong%s%s",
+    return fail_set(run->fail, FAIL_BAD_REQUEST, "claude.ai found the request wrong%s%s",
                     reason[0] ? ": " : "", reason);
 }
 
@@ -209,7 +209,7 @@ static enum adapter_verdict classify(struct turn_run *run, const struct report *
         return resting(run, FAIL_OVERLOADED, REST_OVERLOADED_S,
                        "is overloaded; try again in a moment", reason);
     if (is_unknown_model(r))
-        return fail_param(&run->fail, FAIL_MODEL_NOT_FOUND, "model",
+        return fail_param(run->fail, FAIL_MODEL_NOT_FOUND, "model",
                           "claude.ai does not know the model %.*s%s%s",
                           SPAN_ARGS(span_first(run->model, 80)), reason[0] ? ": " : "", reason);
     if (status == 400 && span_mentions(r->message, "organization has been disabled"))
@@ -218,8 +218,7 @@ static enum adapter_verdict classify(struct turn_run *run, const struct report *
         return resting(run, FAIL_UNAVAILABLE, 0,
                        "is still at another answer in the same conversation", reason);
     if (status == 413)
-        return fail_set(&run->fail, FAIL_CONTEXT_LENGTH,
-                        "what was sent is too large for claude.ai");
+        return fail_set(run->fail, FAIL_CONTEXT_LENGTH, "what was sent is too large for claude.ai");
     if (status >= 400 && status < 500)
         return bad_request(run, r, reason);
     return resting(run, FAIL_UNAVAILABLE, 0, "failed; try again", reason);
@@ -235,7 +234,7 @@ enum adapter_verdict claude_web_error(struct turn_run *run, struct json error)
 
 static enum adapter_verdict challenged(struct turn_run *run, int status)
 {
-    return fail_set(&run->fail, FAIL_CHALLENGE,
+    return fail_set(run->fail, FAIL_CHALLENGE,
                     "claude.ai wants to see a human (HTTP %d): its bot check does not let this "
                     "machine through; " BRIDGE,
                     status);
@@ -269,11 +268,11 @@ enum adapter_verdict claude_web_redirected(struct turn_run *run, int status, str
     if (span_mentions(location, "login") || span_mentions(location, "logout"))
         signed_out(run, "it leads to its login page");
     else
-        fail_set(&run->fail, FAIL_CHALLENGE,
+        fail_set(run->fail, FAIL_CHALLENGE,
                  "claude.ai leads elsewhere instead of an answer, to %s: open it in your browser "
                  "to see why",
                  path[0] ? path : "a page without a name");
-    run->fail.upstream_status = status;
+    run->fail->upstream_status = status;
     return ADAPTER_FAIL;
 }
 
@@ -295,7 +294,7 @@ enum adapter_verdict claude_web_refused(struct turn_run *run, struct claude_web 
             r.rest_s = c->retry_after_s;
         classify(run, &r);
     }
-    run->fail.upstream_status = c->status;
+    run->fail->upstream_status = c->status;
     return ADAPTER_FAIL;
 }
 

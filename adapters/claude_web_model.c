@@ -61,7 +61,7 @@ static struct span thinking_mode(const struct turn_run *run, struct span id)
 
 static int refuse_search(struct turn_run *run, struct span id)
 {
-    return fail_param(&run->fail, FAIL_UNSUPPORTED, "model", "%.*s has no web search at claude.ai",
+    return fail_param(run->fail, FAIL_UNSUPPORTED, "model", "%.*s has no web search at claude.ai",
                       SPAN_ARGS(span_first(id, 96)));
 }
 

@@ -85,7 +85,7 @@ static int begin_citation(struct turn_run *run, struct claude_web_stream *s, str
     if (!json_get_text(of, "url").n)
         of = json_at(json_get(citation, "sources"), 0);
     if (!c)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     s->citations++;
     *c = (struct claude_web_citation){
         .next = s->open,
@@ -95,7 +95,7 @@ static int begin_citation(struct turn_run *run, struct claude_web_stream *s, str
         .start = s->characters,
     };
     if (!c->uuid.p || !c->url.p || !c->title.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     s->open = c;
     return 0;
 }
@@ -129,7 +129,7 @@ static int append_beside(struct turn_run *run, struct block *block, struct span 
     if (n > block->beside_room) {
         char *grown = arena_alloc(run->arena, 2 * n);
         if (!grown)
-            return fail_memory(&run->fail);
+            return fail_memory(run->fail);
         if (held.n)
             memcpy(grown, held.p, held.n);
         block->beside.p = grown;
@@ -291,7 +291,7 @@ static int read_stop(struct turn_run *run, struct claude_web_stream *s, struct s
     if (!reason.n)
         return 0;
     s->stop_reason = arena_dup(run->arena, span_first(reason, STOP_REASON_MAX));
-    return s->stop_reason.p ? 0 : fail_memory(&run->fail);
+    return s->stop_reason.p ? 0 : fail_memory(run->fail);
 }
 
 /* "" = the answer failed. */
@@ -316,9 +316,9 @@ ended_without_text(struct turn_run *run, const struct claude_web_stream *s, stru
     if (s->exceeded)
         return claude_web_limited(run, s->rest_s);
     if (span_eq(reason, SPAN("content_filter")))
-        return fail_set(&run->fail, FAIL_CONTENT_FILTER, "claude.ai refused to answer (%.*s)",
+        return fail_set(run->fail, FAIL_CONTENT_FILTER, "claude.ai refused to answer (%.*s)",
                         SPAN_ARGS(span_first(s->stop_reason, 64)));
-    return fail_set(&run->fail, FAIL_EMPTY,
+    return fail_set(run->fail, FAIL_EMPTY,
                     "claude.ai ended its answer without any text; try again");
 }
 
@@ -331,7 +331,7 @@ static enum adapter_verdict finish(struct turn_run *run, struct claude_web *c)
     if (end_blocks(run, s))
         return ADAPTER_FAIL;
     if (!reason.n)
-        return fail_set(&run->fail, FAIL_UNAVAILABLE,
+        return fail_set(run->fail, FAIL_UNAVAILABLE,
                         "claude.ai failed while it answered; try again");
     bool thought_only = s->thought && span_eq(reason, SPAN("length"));
     if (!s->text && !thought_only)
@@ -372,11 +372,11 @@ static int begin_message(struct turn_run *run, struct claude_web *c, const struc
     s->blocks = (struct blocks){0};
     bool first = !s->text && !s->thought;
     if (first && c->parent.n && json_get_text(e->root, "discarded_parent_message_uuid").n)
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         "claude.ai does not go on behind the answer that it was told");
     struct span answer = json_get_text(e->inner, "uuid");
     s->answer = arena_dup(run->arena, is_path_id(answer) ? answer : SPAN(""));
-    return s->answer.p ? 0 : fail_memory(&run->fail);
+    return s->answer.p ? 0 : fail_memory(run->fail);
 }
 
 /* The older form (§5.3). */
@@ -459,7 +459,7 @@ enum adapter_verdict claude_web_stream_end(struct turn_run *run, struct claude_w
     if (s->exceeded && !s->text)
         return claude_web_limited(run, s->rest_s);
     if (!s->any_event && end == END_CLEAN)
-        return fail_set(&run->fail, FAIL_EMPTY, "claude.ai answered with nothing at all");
-    return fail_set(&run->fail, FAIL_CUT,
+        return fail_set(run->fail, FAIL_EMPTY, "claude.ai answered with nothing at all");
+    return fail_set(run->fail, FAIL_CUT,
                     "claude.ai broke off in the middle of its answer; ask again");
 }

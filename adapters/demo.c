@@ -338,10 +338,10 @@ static int plan_call(struct turn_run *run, struct demo *d, struct span text)
     struct json tools;
     struct buffer out;
     if (json_parse(run->json, run->turn->tools_raw, &tools))
-        return fail_param(&run->fail, FAIL_INVALID_VALUE, "tools", "tools is no JSON array");
+        return fail_param(run->fail, FAIL_INVALID_VALUE, "tools", "tools is no JSON array");
     struct json function = choose_function(run, tools, text);
     if (json_is(function, JSON_MISSING))
-        return fail_param(&run->fail, FAIL_INVALID_VALUE, "tools",
+        return fail_param(run->fail, FAIL_INVALID_VALUE, "tools",
                           "none of the tools is a function with a name");
     buffer_init(&out, REPLY_LIMIT);
     struct json_writer w = json_writer(&out);
@@ -349,7 +349,7 @@ static int plan_call(struct turn_run *run, struct demo *d, struct span text)
     d->call_name = arena_dup(run->arena, json_get_text(function, "name"));
     d->call_arguments = keep(run->arena, &out);
     d->calls = span_find(text, SPAN("twice")) >= 0 ? CALLS_MAX : 1;
-    return d->call_name.p && d->call_arguments.p ? 0 : fail_memory(&run->fail);
+    return d->call_name.p && d->call_arguments.p ? 0 : fail_memory(run->fail);
 }
 
 /* response_format: an object that fits the schema, or one that says the text again. */
@@ -430,7 +430,7 @@ static int plan_reply(struct turn_run *run, struct demo *d, const struct message
     if (thinks)
         d->thought = arena_printf(run->arena, "The person says %lld words. I shall say them again.",
                                   (long long)count_words(text));
-    return d->text.p && (d->thought.p || !thinks) ? 0 : fail_memory(&run->fail);
+    return d->text.p && (d->thought.p || !thinks) ? 0 : fail_memory(run->fail);
 }
 
 static int plan(struct turn_run *run, struct demo *d)
@@ -439,7 +439,7 @@ static int plan(struct turn_run *run, struct demo *d)
     const struct message *m = subject(turn);
     struct buffer scratch;
     if (!demo_model_of(run->model, &d->model))
-        return fail_param(&run->fail, FAIL_MODEL_NOT_FOUND, "model",
+        return fail_param(run->fail, FAIL_MODEL_NOT_FOUND, "model",
                           "the demo site has demo/echo, demo/reasoner, demo/tools and demo/slow");
     buffer_init(&scratch, REPLY_LIMIT);
     for (size_t i = 0; i < turn->n_messages; i++) {
@@ -450,7 +450,7 @@ static int plan(struct turn_run *run, struct demo *d)
     buffer_free(&scratch);
     struct span text = text_of(run, m);
     if (!text.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     if (!order_failure(d, text) && plan_reply(run, d, m, text))
         return -1;
     d->delay_ms = delay_of(d, text);
@@ -475,7 +475,7 @@ static void begin_choice(struct demo *d)
 static int tell_word(struct turn_run *run, struct demo *d)
 {
     if (d->failure.kind != FAIL_NONE && d->words >= d->failure_after) {
-        run->fail = d->failure;
+        *run->fail = d->failure;
         return -1;
     }
     bool thinking = d->at == DEMO_THINK;
@@ -547,8 +547,8 @@ static int tell(struct turn_run *run, struct demo *d)
     case DEMO_CALL: bad = tell_call(run, d); break;
     case DEMO_END: break;
     }
-    if (bad && run->fail.kind == FAIL_NONE) /* the receiver's room is full */
-        fail_memory(&run->fail);
+    if (bad && run->fail->kind == FAIL_NONE) /* the receiver's room is full */
+        fail_memory(run->fail);
     return bad;
 }
 

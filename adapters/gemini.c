@@ -39,8 +39,8 @@ static const struct option_field options[] = {
 
 static enum adapter_step failed(struct turn_run *run)
 {
-    if (run->fail.kind == FAIL_NONE)
-        fail_memory(&run->fail);
+    if (run->fail->kind == FAIL_NONE)
+        fail_memory(run->fail);
     return ADAPTER_FAILED;
 }
 
@@ -48,7 +48,7 @@ static int add_key(struct turn_run *run, struct site_request *req)
 {
     struct span key = account_credential(run->account, "api_key");
     if (key.n == 0)
-        return fail_set(&run->fail, FAIL_CREDENTIAL, "account \"%.*s\" of %.*s has no api_key",
+        return fail_set(run->fail, FAIL_CREDENTIAL, "account \"%.*s\" of %.*s has no api_key",
                         SPAN_ARGS(run->account->name), SPAN_ARGS(run->site->name));
     site_request_header(req, SPAN("x-goog-api-key"), key); /* never in the address (section 2) */
     return 0;
@@ -138,7 +138,7 @@ static enum adapter_verdict on_head(struct turn_run *run, const struct site_head
     g->retry_after_s = head->retry_after_s;
     g->content_type = arena_dup(run->arena, head->content_type);
     if (!g->content_type.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     g->good =
         head->status >= 200 && head->status < 300 && !looks_like_html(head->content_type, SPAN(""));
     /* A proxy that strips the query makes it one JSON array (section 5). */
@@ -224,7 +224,7 @@ static int models_answer(struct turn_run *run, struct span body, const struct mo
     struct json root = {0};
     if (json_parse_lenient(run->json, body, &root) != JSON_OK ||
         !json_is(json_get(root, "models"), JSON_ARRAY))
-        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s answered no model list",
+        return fail_set(run->fail, FAIL_PROTOCOL, "%.*s answered no model list",
                         SPAN_ARGS(run->site->name));
     struct json_iter it = json_each(json_get(root, "models"));
     while (json_next(&it)) {
@@ -232,7 +232,7 @@ static int models_answer(struct turn_run *run, struct span body, const struct mo
         bool thinks = json_bool(json_get(it.value, "thinking"), false);
         run->model_note = thinks ? GEMINI_NOTE_THINKS : GEMINI_NOTE_PLAIN;
         if (entry.id.n && generates(it.value) && sink->put(sink->owner, &entry))
-            return fail_memory(&run->fail);
+            return fail_memory(run->fail);
     }
     g->page = arena_dup(run->arena, json_get_text(root, "nextPageToken"));
     return g->page.n ? MODELS_MORE : 0;

@@ -18,7 +18,7 @@ struct body {
     struct json_writer w;
 };
 
-static int no_memory(struct body *b) { return fail_memory(&b->run->fail); }
+static int no_memory(struct body *b) { return fail_memory(b->run->fail); }
 
 /* The text of a raw JSON string; {NULL,0} when it is none or memory is short. */
 static struct span text_of(struct body *b, struct span raw)
@@ -43,7 +43,7 @@ static int write_function(struct body *b, struct span function)
     struct span description = json_raw_given(function, "description");
     struct span schema = json_raw_given(function, "parameters");
     if (!name.p)
-        return fail_param(&b->run->fail, FAIL_INVALID_VALUE, "tools",
+        return fail_param(b->run->fail, FAIL_INVALID_VALUE, "tools",
                           "a function among tools has no name");
     json_begin_object(&b->w);
     struct span legal = gemini_legal_name(b->run, b->gemini, name);
@@ -276,7 +276,7 @@ static int write_stops(struct body *b)
     for (size_t i = 0; i < t->n_stop; i++)
         n += t->stop[i].n > 0;
     if (n > STOPS_MAX)
-        return fail_param(&b->run->fail, FAIL_UNSUPPORTED, "stop",
+        return fail_param(b->run->fail, FAIL_UNSUPPORTED, "stop",
                           "Gemini takes at most %d stop texts; %zu were given", STOPS_MAX, n);
     if (n == 0)
         return 0;

@@ -214,15 +214,15 @@ static int report_failure(struct turn_run *run, const struct report *r, int retr
     enum fail_kind kind = kind_of(r);
     char ours[160];
     explain(run, kind, r, ours, sizeof ours);
-    fail_param(&run->fail, kind, kind == FAIL_MODEL_NOT_FOUND ? "model" : "", "%s (HTTP %d)%s%s",
+    fail_param(run->fail, kind, kind == FAIL_MODEL_NOT_FOUND ? "model" : "", "%s (HTTP %d)%s%s",
                ours, r->status, r->message[0] ? ": " : "", r->message);
-    run->fail.upstream_status = r->status;
+    run->fail->upstream_status = r->status;
     if (kind == FAIL_RATE_LIMITED)
-        run->fail.retry_after_s = rest_of(run, r, retry_after_s);
+        run->fail->retry_after_s = rest_of(run, r, retry_after_s);
     else if (kind == FAIL_OVERLOADED)
-        run->fail.retry_after_s = retry_after_s ? retry_after_s : OVERLOADED_S;
+        run->fail->retry_after_s = retry_after_s ? retry_after_s : OVERLOADED_S;
     else
-        run->fail.retry_after_s = retry_after_s;
+        run->fail->retry_after_s = retry_after_s;
     return -1;
 }
 
@@ -255,8 +255,8 @@ int gemini_fail_http(struct turn_run *run, int status, struct span content_type,
     read_error(run, &r, error_of(run, body), status);
     if (!r.word.n && !r.text.n) { /* not Google's shape: a proxy's */
         classify_http(run, status, content_type, retry_after_s, body);
-        if (run->fail.kind == FAIL_RATE_LIMITED && !run->fail.retry_after_s)
-            run->fail.retry_after_s = RATE_LIMITED_S;
+        if (run->fail->kind == FAIL_RATE_LIMITED && !run->fail->retry_after_s)
+            run->fail->retry_after_s = RATE_LIMITED_S;
         return -1;
     }
     return report_failure(run, &r, retry_after_s);

@@ -44,7 +44,7 @@ struct history {
     const char *role; /* of the content that is open, NULL = none */
 };
 
-static int no_memory(struct history *h) { return fail_memory(&h->run->fail); }
+static int no_memory(struct history *h) { return fail_memory(h->run->fail); }
 
 static int write_name(struct history *h, struct span given)
 {
@@ -123,8 +123,8 @@ static int refuse_part(struct history *h, const struct message *m, const struct 
 {
     char param[PART_PLACE_SIZE];
     part_place(h->turn, m, p, param);
-    return fail_param(&h->run->fail, FAIL_UNSUPPORTED, param, "%s cannot be sent to %.*s: %s",
-                      param, SPAN_ARGS(h->run->site->name), why);
+    return fail_param(h->run->fail, FAIL_UNSUPPORTED, param, "%s cannot be sent to %.*s: %s", param,
+                      SPAN_ARGS(h->run->site->name), why);
 }
 
 static int write_inline(struct history *h, const char *role, struct span mime, struct span base64)
@@ -394,7 +394,7 @@ static int find_results(struct history *h, const struct message *messages, size_
         if (results[i].call || m->name.n) /* the old role "function" tells the name alone */
             continue;
         message_place(h->turn, m, "tool_call_id", param);
-        return fail_param(&h->run->fail, FAIL_INVALID_VALUE, param,
+        return fail_param(h->run->fail, FAIL_INVALID_VALUE, param,
                           "%s is the id of no tool call before it: Gemini needs to know which "
                           "function was called",
                           param);
@@ -499,7 +499,7 @@ static int write_contents(struct history *h)
     if (write_messages(h))
         return -1;
     if (h->w->out->n == before && !h->w->out->error)
-        return fail_param(&h->run->fail, FAIL_INVALID_VALUE, "messages",
+        return fail_param(h->run->fail, FAIL_INVALID_VALUE, "messages",
                           "messages hold no text, no picture and no call: there is nothing to "
                           "answer");
     if (h->role && strcmp(h->role, "model") == 0) /* a prefill: Gemini wants the user last */

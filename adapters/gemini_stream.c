@@ -14,7 +14,7 @@
 
 enum { PIECE_LIMIT = 64 * 1024 * 1024, TOKENS_MAX = INT32_MAX, CALLS_MAX = 128 };
 
-static enum adapter_verdict fail_no_memory(struct turn_run *run) { return fail_memory(&run->fail); }
+static enum adapter_verdict fail_no_memory(struct turn_run *run) { return fail_memory(run->fail); }
 
 /* ---- text ---- */
 
@@ -171,13 +171,13 @@ static int put_call(struct turn_run *run, struct gemini *g, struct json call, st
     struct span arguments = arguments_of(run, json_get(call, "args"));
     struct span extra = extra_content_of(run, signature);
     if (!id.p || !arguments.p || !extra.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     if (name.n == 0) {
         run_drift(run, "function call without a name");
         return 0;
     }
     if (g->calls == CALLS_MAX)
-        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s made more than %d tool calls",
+        return fail_set(run->fail, FAIL_PROTOCOL, "%.*s made more than %d tool calls",
                         SPAN_ARGS(run->site->name), (int)CALLS_MAX);
     keep_call(run, id, signature, given_id);
     int index = g->calls++;
@@ -286,7 +286,7 @@ static int put_logprobs(struct turn_run *run, struct json result)
     write_logprobs(&w, result);
     struct span members = written(run, &out);
     if (!members.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     return delta_extra(run->out, PLACE_CHOICE, 0, members);
 }
 
@@ -360,7 +360,7 @@ static int fail_because(struct turn_run *run, enum fail_kind kind, const char *w
 {
     char said[140];
     clean_message(run, said, sizeof said, message);
-    return fail_set(&run->fail, kind, "%.*s %s (%.*s)%s%s", SPAN_ARGS(run->site->name), what,
+    return fail_set(run->fail, kind, "%.*s %s (%.*s)%s%s", SPAN_ARGS(run->site->name), what,
                     SPAN_ARGS(span_first(reason, 40)), said[0] ? ": " : "", said);
 }
 
@@ -388,7 +388,7 @@ static int read_finish(struct turn_run *run, struct gemini *g, struct json candi
         g->finish = g->calls ? SPAN("tool_calls") : SPAN("stop");
     }
     g->native = arena_dup(run->arena, reason);
-    return g->native.p ? 0 : fail_memory(&run->fail);
+    return g->native.p ? 0 : fail_memory(run->fail);
 }
 
 static int read_candidate(struct turn_run *run, struct gemini *g, struct json candidate)
@@ -440,7 +440,7 @@ enum adapter_verdict gemini_event(struct turn_run *run, struct gemini *g, struct
     if (error == JSON_NOMEM)
         return fail_no_memory(run);
     if (error != JSON_OK)
-        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s sent an event that is no JSON",
+        return fail_set(run->fail, FAIL_PROTOCOL, "%.*s sent an event that is no JSON",
                         SPAN_ARGS(run->site->name));
     if (!json_is(root, JSON_ARRAY))
         return read_response(run, g, root) ? ADAPTER_FAIL : ADAPTER_GO_ON;

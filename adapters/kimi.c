@@ -134,7 +134,7 @@ static enum adapter_verdict take_upload(struct turn_run *run, struct kimi *k, st
     struct json thumbnail = json_path(file, "parseResult", "thumbnail");
     struct span id = json_get_text(file, "id");
     if (!is_path_id(id))
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         KIMI_HOST " answered the upload of a picture without an id");
     picture->id = arena_dup(run->arena, id);
     picture->answer =
@@ -142,7 +142,7 @@ static enum adapter_verdict take_upload(struct turn_run *run, struct kimi *k, st
             ? SPAN("ready")
             : SPAN("");
     if (!picture->id.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     if (picture->answer.n)
         keep_picture(run, k, picture);
     k->pictures.uploaded++;
@@ -156,7 +156,7 @@ static enum adapter_verdict take_progress(struct turn_run *run, struct kimi *k, 
     char place[PART_PLACE_SIZE];
     if (span_eq(status, SPAN("PROCESS_STATUS_FAILED"))) {
         part_place(run->turn, picture->message, picture->part, place);
-        return fail_param(&run->fail, FAIL_BAD_REQUEST, place,
+        return fail_param(run->fail, FAIL_BAD_REQUEST, place,
                           KIMI_HOST " could not read the picture");
     }
     if (span_eq(status, SPAN("PROCESS_STATUS_SUCCESS"))) {
@@ -293,7 +293,7 @@ static int go_on_in_chat(struct turn_run *run, struct kimi *k)
     if (held <= 0)
         return held;
     if (k->rest)
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         KIMI_HOST " of the older form is asked to go on in a chat of the newer");
     k->chat_id = ids[0];
     k->parent = ids[1];
@@ -347,10 +347,10 @@ static enum adapter_step kimi_next(struct turn_run *run, struct site_request *re
 /* What a refused access token stopped is asked once more with a new one. */
 static enum adapter_verdict renew_or_fail(struct turn_run *run, struct kimi *k)
 {
-    if (run->fail.kind != FAIL_CREDENTIAL || !k->unauthenticated ||
+    if (run->fail->kind != FAIL_CREDENTIAL || !k->unauthenticated ||
         kimi_stream_has_output(&k->stream) || !kimi_renew(run, k))
         return ADAPTER_FAIL;
-    fail_clear(&run->fail);
+    fail_clear(run->fail);
     kimi_stream_free(&k->stream);
     k->stream = (struct kimi_stream){.n_blocks = 0};
     return ADAPTER_COMPLETE;
@@ -378,7 +378,7 @@ static enum adapter_verdict kimi_on_head(struct turn_run *run, const struct site
     if (k->whole)
         *framing = FRAMING_WHOLE;
     if (!k->content_type.p || !k->location.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     bool page = looks_like_html(head->content_type, SPAN("")) && head->status < 300;
     return page ? kimi_fail_answer(run, k, SPAN("")) : ADAPTER_GO_ON;
 }
@@ -413,7 +413,7 @@ static enum adapter_verdict kimi_on_end(struct turn_run *run, enum stream_end en
     if (!k->whole)
         return kimi_stream_end(run, k, end);
     if (end == END_CUT && k->status < 300)
-        return fail_set(&run->fail, FAIL_CUT, KIMI_HOST "'s answer ended before it said anything");
+        return fail_set(run->fail, FAIL_CUT, KIMI_HOST "'s answer ended before it said anything");
     kimi_fail_answer(run, k, SPAN("")); /* the body broke off, but the status has said it */
     return renew_or_fail(run, k);
 }

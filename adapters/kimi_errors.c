@@ -203,19 +203,19 @@ static bool is_bad_request(const struct report *r)
 
 static int resting(struct turn_run *run, const struct report *r, const char *reason, int seconds)
 {
-    fail_set(&run->fail, FAIL_RATE_LIMITED, KIMI_HOST " limits this account: %s", reason);
-    run->fail.retry_after_s = r->retry_after_s ? r->retry_after_s : seconds;
+    fail_set(run->fail, FAIL_RATE_LIMITED, KIMI_HOST " limits this account: %s", reason);
+    run->fail->retry_after_s = r->retry_after_s ? r->retry_after_s : seconds;
     return -1;
 }
 
 static int refused_account(struct turn_run *run, const struct report *r, const char *reason)
 {
     if (is_abnormal(r))
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
+        return fail_set(run->fail, FAIL_CREDENTIAL,
                         KIMI_HOST " has flagged the account \"%.*s\" and wants a new sign-in in "
                                   "the browser; then copy `refresh_token` from its Local Storage",
                         SPAN_ARGS(run->account->name));
-    return fail_set(&run->fail, FAIL_CREDENTIAL,
+    return fail_set(run->fail, FAIL_CREDENTIAL,
                     KIMI_HOST " refuses account \"%.*s\" (%s): sign in there and copy "
                               "`refresh_token` from its Local Storage again",
                     SPAN_ARGS(run->account->name), reason);
@@ -224,7 +224,7 @@ static int refused_account(struct turn_run *run, const struct report *r, const c
 /* The table of §8, from top to bottom; web pages and redirects were looked for before. */
 static int judge(struct turn_run *run, struct report *r)
 {
-    struct fail *f = &run->fail;
+    struct fail *f = run->fail;
     char reason[DETAIL_MAX], name[DETAIL_MAX];
     clean_message(run, reason, sizeof reason, r->message);
     clean_message(run, name, sizeof name, r->reason.n ? r->reason : r->code);
@@ -279,10 +279,10 @@ static int redirected(struct turn_run *run, struct span location)
     if (!to.n && span_find(run->site->origin, SPAN("kimi.moonshot.cn")) >= 0)
         to = SPAN("https://" KIMI_HOST);
     if (!to.n)
-        return fail_set(&run->fail, FAIL_UNAVAILABLE,
+        return fail_set(run->fail, FAIL_UNAVAILABLE,
                         "%.*s answers with a redirect, where it should answer: check base_url",
                         SPAN_ARGS(run->site->origin));
-    return fail_set(&run->fail, FAIL_UNAVAILABLE,
+    return fail_set(run->fail, FAIL_UNAVAILABLE,
                     "%.*s sends everybody to %.*s: set base_url = \"%.*s\" and leave out the "
                     "option api",
                     SPAN_ARGS(run->site->origin), SPAN_ARGS(to), SPAN_ARGS(to));
@@ -309,13 +309,13 @@ static int judge_http(struct turn_run *run, struct report *r, struct span conten
         r->status == 308)
         return redirected(run, location);
     if (looks_like_html(content_type, body) || (r->status == 403 && !r->json))
-        return fail_set(&run->fail, FAIL_CHALLENGE,
+        return fail_set(run->fail, FAIL_CHALLENGE,
                         KIMI_HOST " answered with a bot check: open the site in a browser with "
                                   "this account; if it stays, use transport = \"bridge\"");
     if (r->status < 400 &&
         (!r->json || (!kimi_is_error(json_get(root, "error")) && !json_get_text(root, "code").n &&
                       !json_get_text(root, "error_type").n)))
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         KIMI_HOST " answered in a form that is not known here (%d, %.*s)",
                         r->status, SPAN_ARGS(span_first(content_type, 40)));
     if (r->json)
@@ -328,7 +328,7 @@ int kimi_fail_answer(struct turn_run *run, struct kimi *k, struct span body)
     struct report r = {
         .status = k->status, .retry_after_s = k->retry_after_s, .refresh = k->ask == KIMI_REFRESH};
     judge_http(run, &r, k->content_type, k->location, body);
-    run->fail.upstream_status = k->status;
+    run->fail->upstream_status = k->status;
     k->unauthenticated = r.unauthenticated;
     return -1;
 }
@@ -338,7 +338,7 @@ int kimi_fail_http(struct turn_run *run, int status, struct span content_type, i
 {
     struct report r = {.status = status, .retry_after_s = retry_after_s};
     judge_http(run, &r, content_type, SPAN(""), body);
-    run->fail.upstream_status = status;
+    run->fail->upstream_status = status;
     return -1;
 }
 

@@ -56,7 +56,7 @@ int kimi_choose_model(struct turn_run *run, struct kimi_model *model)
             *model = named[i].model;
     }
     if (!known && !read_scenario(id, model))
-        return fail_param(&run->fail, FAIL_BAD_REQUEST, "model",
+        return fail_param(run->fail, FAIL_BAD_REQUEST, "model",
                           KIMI_HOST " has no model \"%.*s\" that is known here: ask for one of its "
                                     "list, or for a scenario of the site by its name (SCENARIO_…)",
                           SPAN_ARGS(span_first(id, 60)));

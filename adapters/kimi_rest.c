@@ -196,7 +196,7 @@ static int know_user(struct turn_run *run, struct kimi *k)
     if (!held.n)
         return 0;
     k->user_id = arena_dup(run->arena, held);
-    return k->user_id.p ? 1 : fail_memory(&run->fail);
+    return k->user_id.p ? 1 : fail_memory(run->fail);
 }
 
 enum adapter_step kimi_rest_next(struct turn_run *run, struct kimi *k, struct site_request *req)
@@ -213,7 +213,7 @@ enum adapter_step kimi_rest_next(struct turn_run *run, struct kimi *k, struct si
 
 static enum adapter_verdict lacks(struct turn_run *run, const char *what)
 {
-    return fail_set(&run->fail, FAIL_PROTOCOL, KIMI_HOST " did not tell %s", what);
+    return fail_set(run->fail, FAIL_PROTOCOL, KIMI_HOST " did not tell %s", what);
 }
 
 static enum adapter_verdict keep_id(struct turn_run *run, struct span *field, struct json root,
@@ -223,14 +223,14 @@ static enum adapter_verdict keep_id(struct turn_run *run, struct span *field, st
     if (!is_path_id(id))
         return lacks(run, what);
     *field = arena_dup(run->arena, id);
-    return field->p ? ADAPTER_COMPLETE : fail_memory(&run->fail);
+    return field->p ? ADAPTER_COMPLETE : fail_memory(run->fail);
 }
 
 static enum adapter_verdict take_user(struct turn_run *run, struct kimi *k, struct json root)
 {
     enum adapter_verdict verdict = keep_id(run, &k->user_id, root, "id", "who its user is");
     if (verdict == ADAPTER_COMPLETE && account_hold(run->account, USER_ID, k->user_id, 0))
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     return verdict;
 }
 
@@ -273,7 +273,7 @@ static enum adapter_verdict take_place(struct turn_run *run, struct kimi *k, str
         return lacks(run, "a place for the picture that can be used");
     k->older.upload_url = arena_dup(run->arena, url);
     if (!k->older.upload_url.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     k->older.next_of_picture = KIMI_PUT;
     return keep_id(run, &k->older.file_id, root, "file_id", "a file's id");
 }
@@ -307,7 +307,7 @@ enum adapter_verdict kimi_rest_answer(struct turn_run *run, struct kimi *k, stru
         return ADAPTER_COMPLETE;
     }
     if (k->ask == KIMI_PUT)
-        return fail_set(&run->fail, FAIL_UNAVAILABLE,
+        return fail_set(run->fail, FAIL_UNAVAILABLE,
                         "the place for pictures of " KIMI_HOST " refuses one (%d)", k->status);
     if (!good || !json || k->ask == KIMI_CHAT || json_get_text(root, "error_type").n)
         return kimi_fail_answer(run, k, body);

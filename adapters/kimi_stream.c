@@ -26,7 +26,7 @@ bool kimi_stream_has_output(const struct kimi_stream *s)
 static enum adapter_verdict finish(struct turn_run *run, struct kimi *k, struct span reason)
 {
     if (!kimi_stream_has_output(&k->stream))
-        return fail_set(&run->fail, FAIL_EMPTY, KIMI_HOST " ended its answer without any text");
+        return fail_set(run->fail, FAIL_EMPTY, KIMI_HOST " ended its answer without any text");
     k->over = true;
     if (span_eq(reason, SPAN("stop")) && !k->rest) /* the older form's are not gone on with */
         tell_conversation(run, (struct span[]){k->chat_id, k->stream.message_id}, 2);
@@ -38,9 +38,9 @@ static enum adapter_verdict finish(struct turn_run *run, struct kimi *k, struct 
 static enum adapter_verdict failed(struct turn_run *run, struct kimi *k, struct json error)
 {
     kimi_fail_event(run, k, error);
-    if (run->fail.kind != FAIL_CONTENT_FILTER || !kimi_stream_has_output(&k->stream))
+    if (run->fail->kind != FAIL_CONTENT_FILTER || !kimi_stream_has_output(&k->stream))
         return ADAPTER_FAIL;
-    fail_clear(&run->fail); /* what was said stands: the answer ends there */
+    fail_clear(run->fail); /* what was said stands: the answer ends there */
     return finish(run, k, SPAN("content_filter"));
 }
 
@@ -49,15 +49,15 @@ enum adapter_verdict kimi_stream_end(struct turn_run *run, struct kimi *k, enum 
     if (end == END_CLEAN && k->stream.completed)
         return finish(run, k, SPAN("stop"));
     if (end == END_CLEAN && !k->stream.any)
-        return fail_set(&run->fail, FAIL_EMPTY, KIMI_HOST " ended its answer without any text");
-    return fail_set(&run->fail, FAIL_CUT, KIMI_HOST " broke off in the middle of the answer");
+        return fail_set(run->fail, FAIL_EMPTY, KIMI_HOST " ended its answer without any text");
+    return fail_set(run->fail, FAIL_CUT, KIMI_HOST " broke off in the middle of the answer");
 }
 
 /* ---- text ---- */
 
 static int too_much(struct turn_run *run)
 {
-    return fail_set(&run->fail, FAIL_PROTOCOL,
+    return fail_set(run->fail, FAIL_PROTOCOL,
                     KIMI_HOST " sent an answer of more than 64 MiB, or of too many parts");
 }
 
@@ -78,7 +78,7 @@ static struct kimi_block *block_of(struct turn_run *run, struct kimi_stream *s, 
     b = arena_alloc(run->arena, sizeof *b);
     struct span copy = arena_dup(run->arena, id);
     if (!b || !copy.p) {
-        fail_memory(&run->fail);
+        fail_memory(run->fail);
         return NULL;
     }
     *b = (struct kimi_block){.id = copy, .think = think, .next = s->blocks};
@@ -100,7 +100,7 @@ static int send(struct turn_run *run, struct kimi_stream *s, struct kimi_block *
         return 0;
     s->bytes += piece.n;
     if (b->text.sent.error || s->bytes > KIMI_TEXT_LIMIT)
-        return b->text.sent.error == BUFFER_NOMEM ? fail_memory(&run->fail) : too_much(run);
+        return b->text.sent.error == BUFFER_NOMEM ? fail_memory(run->fail) : too_much(run);
     if (channel->last && channel->last != b && put(run->out, 0, SPAN("\n\n")))
         return -1;
     channel->last = b;
@@ -207,7 +207,7 @@ static enum adapter_verdict take_message(struct turn_run *run, struct kimi *k, s
     if (id.n && id.n <= PATH_ID_MAX && !span_eq(id, s->message_id)) {
         s->message_id = arena_dup(run->arena, id);
         if (!s->message_id.p)
-            return fail_memory(&run->fail);
+            return fail_memory(run->fail);
     }
     if (span_eq(json_get_text(message, "status"), SPAN("MESSAGE_STATUS_COMPLETED")))
         s->completed = true;
@@ -258,7 +258,7 @@ static int take_chat(struct turn_run *run, struct kimi *k, struct json chat)
     if (k->chat_id.n || !is_path_id(id))
         return 0;
     k->chat_id = arena_dup(run->arena, id);
-    return k->chat_id.p ? 0 : fail_memory(&run->fail);
+    return k->chat_id.p ? 0 : fail_memory(run->fail);
 }
 
 static bool is_done(struct json done)
@@ -360,12 +360,12 @@ enum adapter_verdict kimi_stream_envelope(struct turn_run *run, struct kimi *k,
     struct json_like like;
     k->stream.any = true;
     if (frame->data.n > KIMI_ENVELOPE_LIMIT)
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         KIMI_HOST " sent a single event of more than 8 MiB");
     if (frame->flags & FLAG_TRAILER)
         return ADAPTER_GO_ON;
     if (frame->flags & FLAG_COMPRESSED)
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         KIMI_HOST " compressed its answer, which it was not asked to");
     bool end = frame->flags & FLAG_END;
     if (!end && frame_repeats(run, frame, &like))
@@ -409,7 +409,7 @@ enum adapter_verdict kimi_stream_older_event(struct turn_run *run, struct kimi *
     else if (span_eq(event, SPAN("error"))) {
         if (kimi_stream_has_output(s))
             return finish(run, k, SPAN("content_filter"));
-        return fail_set(&run->fail, FAIL_CONTENT_FILTER,
+        return fail_set(run->fail, FAIL_CONTENT_FILTER,
                         KIMI_HOST " stopped its answer: it refused the content");
     } else if (!event.n) {
         if (kimi_is_error(json_get(root, "error")) || json_get_text(root, "error_type").n)

@@ -52,7 +52,7 @@ static bool has_ended(struct turn_run *run, struct span token, int64_t margin_ms
 
 static int no_token(struct turn_run *run, const char *what)
 {
-    return fail_set(&run->fail, FAIL_CREDENTIAL,
+    return fail_set(run->fail, FAIL_CREDENTIAL,
                     "the account \"%.*s\" %s: sign in at " KIMI_HOST
                     " and copy `refresh_token` from its Local Storage",
                     SPAN_ARGS(run->account->name), what);
@@ -66,7 +66,7 @@ static int use_configured(struct turn_run *run, struct kimi *k, bool renewable)
         has_ended(run, own, renewable ? MARGIN_MS : 0))
         return 1;
     k->session.value = arena_dup(run->arena, own);
-    return k->session.value.p ? 0 : fail_memory(&run->fail);
+    return k->session.value.p ? 0 : fail_memory(run->fail);
 }
 
 static int find(struct turn_run *run, struct kimi *k)
@@ -157,7 +157,7 @@ static int read_identity(struct turn_run *run, struct kimi *k)
     k->device_id = kept_device(run, k->device_id);
     if (!k->session_id.n)
         k->session_id = kept_session(run);
-    return k->user_id.p && k->device_id.p && k->session_id.p ? 0 : fail_memory(&run->fail);
+    return k->user_id.p && k->device_id.p && k->session_id.p ? 0 : fail_memory(run->fail);
 }
 
 int kimi_find_token(struct turn_run *run, struct kimi *k)
@@ -316,11 +316,11 @@ enum adapter_verdict kimi_take_refresh(struct turn_run *run, struct kimi *k, str
     access = arena_dup(run->arena, access);
     rotated = arena_dup(run->arena, rotated);
     if (!access.p || !rotated.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     /* The former one may be worth nothing now: first of all the new one is kept. */
     if (rotated.n && token_can_be_sent(rotated) &&
         account_hold(run->account, REFRESH_TOKEN, rotated, 0))
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     int64_t end = k->rest ? 0 : jwt_expires_ms(run, access);
     if (!end)
         end = run->now_ms + (k->rest ? OLDER_LIFE_MS + MARGIN_MS : OPAQUE_LIFE_MS);

@@ -45,7 +45,7 @@ static int add_credential(struct turn_run *run, struct site_request *req)
     if (key.n == 0)
         return 0;
     request_bearer(run, req, key);
-    return req->headers[req->n_headers - 1].value.p ? 0 : fail_memory(&run->fail);
+    return req->headers[req->n_headers - 1].value.p ? 0 : fail_memory(run->fail);
 }
 
 static int write_body(struct turn_run *run, struct span *body)
@@ -57,7 +57,7 @@ static int write_body(struct turn_run *run, struct span *body)
         edits[n++] = (struct body_edit){.key = "stream_options", .value = openai_usage_asked(run)};
     for (size_t i = 0; i < n; i++) {
         if (!edits[i].value.p)
-            return fail_memory(&run->fail);
+            return fail_memory(run->fail);
     }
     int defaults = openai_defaults(run, edits + n);
     return defaults < 0 ? -1 : openai_edit_body(run, edits, n + (size_t)defaults, body);
@@ -139,13 +139,13 @@ static int models_answer(struct turn_run *run, struct span body, const struct mo
 {
     struct json root, list;
     if (json_parse_lenient(run->json, body, &root) != JSON_OK)
-        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s answered a model list that is no JSON",
+        return fail_set(run->fail, FAIL_PROTOCOL, "%.*s answered a model list that is no JSON",
                         SPAN_ARGS(run->site->name));
     list = json_is(root, JSON_ARRAY) ? root : json_get(root, "data");
     if (!json_is(list, JSON_ARRAY))
         list = json_get(root, "models");
     if (!json_is(list, JSON_ARRAY))
-        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s answered no model list",
+        return fail_set(run->fail, FAIL_PROTOCOL, "%.*s answered no model list",
                         SPAN_ARGS(run->site->name));
     struct json_iter it = json_each(list);
     while (json_next(&it)) {
@@ -155,7 +155,7 @@ static int models_answer(struct turn_run *run, struct span body, const struct mo
         if (entry.id.n == 0)
             entry.id = json_get_text(it.value, "name");
         if (entry.id.n && sink->put(sink->owner, &entry))
-            return fail_memory(&run->fail);
+            return fail_memory(run->fail);
     }
     return 0;
 }

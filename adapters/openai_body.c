@@ -26,7 +26,7 @@ struct field {
 /* A buffer over arena memory: it cannot grow, BUFFER_FULL says that the bound was wrong. */
 static bool arena_buffer(struct turn_run *run, struct buffer *b, size_t bound)
 {
-    char *p = arena_alloc(run->arena, bound + JSON_PADDING);
+    char *p = arena_alloc(run->arena, bound);
     *b = (struct buffer){.p = p, .cap = bound, .limit = bound};
     return p != NULL;
 }
@@ -39,7 +39,7 @@ static struct span finished(const struct buffer *b)
 struct span openai_raw_string(struct turn_run *run, struct span text)
 {
     struct buffer b;
-    if (!arena_buffer(run, &b, text.n * 6 + 2))
+    if (!arena_buffer(run, &b, (json_is_plain(text) ? text.n : text.n * 6) + 2))
         return span_of(NULL, 0);
     struct json_writer w = json_writer(&b);
     json_string(&w, text);
@@ -119,7 +119,7 @@ int openai_defaults(struct turn_run *run, struct body_edit *edits)
             continue;
         struct span value = raw_number(run, v);
         if (!value.p)
-            return fail_memory(&run->fail);
+            return fail_memory(run->fail);
         edits[n++] =
             (struct body_edit){.key = defaults[i].key, .value = value, .only_if_absent = true};
     }
@@ -138,7 +138,7 @@ static int decode_key(struct turn_run *run, struct field *f)
     if (json_parse(run->json, span_of(f->raw_key.p - 1, f->raw_key.n + 2), &text) != JSON_OK)
         return 0; /* then it equals only itself */
     f->key = arena_dup(run->arena, json_text(text));
-    return f->key.p ? 0 : fail_memory(&run->fail);
+    return f->key.p ? 0 : fail_memory(run->fail);
 }
 
 /* The body's fields, in order: few are in `some`, more in the arena. */
@@ -153,11 +153,11 @@ static int make_room(struct turn_run *run, struct fields *f)
     if (f->n < FIELDS_USUAL || (f->n & (f->n - 1))) /* full at each power of two from there on */
         return 0;
     if (f->n == FIELDS_MAX)
-        return fail_set(&run->fail, FAIL_INVALID_VALUE,
+        return fail_set(run->fail, FAIL_INVALID_VALUE,
                         "the request has more than %d fields at its top", (int)FIELDS_MAX);
     struct field *list = arena_alloc(run->arena, 2 * cap * sizeof *list);
     if (!list)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     memcpy(list, f->list, f->n * sizeof *list);
     f->list = list;
     return 0;
@@ -236,7 +236,7 @@ static int rename_fields(struct turn_run *run, struct span *body)
     arena_give_back(run->arena, body->p);
     *body = span_of(p, p ? renamed.n : 0);
     buffer_free(&renamed);
-    return p ? 0 : fail_memory(&run->fail);
+    return p ? 0 : fail_memory(run->fail);
 }
 
 /* Which edit is the field's; n_edits = none. */
@@ -265,7 +265,7 @@ int openai_edit_body(struct turn_run *run, const struct body_edit *edits, size_t
     }
     char *p = arena_alloc_apart(run->arena, bound);
     if (!p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     struct buffer b = {.p = p, .cap = bound, .limit = bound};
     struct json_writer w = json_writer(&b);
     json_begin_object(&w);
@@ -287,7 +287,7 @@ int openai_edit_body(struct turn_run *run, const struct body_edit *edits, size_t
     }
     json_end_object(&w);
     if (b.error)
-        return fail_set(&run->fail, FAIL_INTERNAL, "the request's size was misjudged");
+        return fail_set(run->fail, FAIL_INTERNAL, "the request's size was misjudged");
     memset(b.p + b.n, 0, JSON_PADDING < bound - b.n ? JSON_PADDING : bound - b.n);
     *out = buffer_span(&b);
     return run->site->n_aliases ? rename_fields(run, out) : 0;

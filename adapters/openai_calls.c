@@ -68,12 +68,12 @@ static struct openai_call *new_call(struct turn_run *run, struct openai_wire *w,
                                     const struct call_piece *piece)
 {
     if (w->calls && w->calls->n == OPENAI_CALLS_MAX) {
-        fail_set(&run->fail, FAIL_PROTOCOL, "%.*s made more than %d tool calls in one answer",
+        fail_set(run->fail, FAIL_PROTOCOL, "%.*s made more than %d tool calls in one answer",
                  SPAN_ARGS(run->site->name), (int)OPENAI_CALLS_MAX);
         return NULL;
     }
     if (make_room(run, w)) {
-        fail_memory(&run->fail);
+        fail_memory(run->fail);
         return NULL;
     }
     struct openai_call *call = &w->calls->list[w->calls->n++];
@@ -94,7 +94,7 @@ static int begin_call(struct turn_run *run, struct openai_wire *w, struct openai
             call->id = arena_dup(run->arena, piece->id);
             call->id_hash = hash_id(piece->id);
         }
-        return piece->id.n && !call->id.p ? fail_memory(&run->fail) : 0;
+        return piece->id.n && !call->id.p ? fail_memory(run->fail) : 0;
     }
     call->begun = w->something = true;
     if (piece->name.n == 0)
@@ -120,8 +120,7 @@ static int put_call(struct turn_run *run, struct openai_wire *w, int choice,
         if (openai_wire_scratch(run, w))
             return -1;
         if (json_dump(w->scratch, piece->arguments))
-            return fail_set(&run->fail, FAIL_PROTOCOL,
-                            "the arguments of a tool call are too large");
+            return fail_set(run->fail, FAIL_PROTOCOL, "the arguments of a tool call are too large");
         arguments = buffer_span(w->scratch);
     }
     if (!call->begun && begin_call(run, w, call, piece, arguments))

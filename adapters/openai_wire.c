@@ -55,7 +55,7 @@ static bool scratch_room(struct turn_run *run, struct openai_wire *w, size_t n)
 /* Whatever there is in the event that is read fits in. */
 int openai_wire_scratch(struct turn_run *run, struct openai_wire *w)
 {
-    return scratch_room(run, w, w->part_size) ? 0 : fail_memory(&run->fail);
+    return scratch_room(run, w, w->part_size) ? 0 : fail_memory(run->fail);
 }
 
 /* Most of what travels unchanged is small: it is written here first. */
@@ -83,7 +83,7 @@ static int put_top(struct turn_run *run, struct openai_wire *w, struct span memb
     if (members.n == 0 || span_eq(members, buffer_span(&w->top)))
         return 0;
     if (!room(run, &w->top, members.n))
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     buffer_append(&w->top, members);
     return delta_extra(run->out, PLACE_TOP, 0, members);
 }
@@ -240,9 +240,8 @@ static int put_finish(struct turn_run *run, struct openai_wire *w, int choice, s
     if (i == n)
         run_drift(run, "unknown finish_reason");
     else if (finish_rows[i].kind != FAIL_NONE)
-        return fail_set(&run->fail, finish_rows[i].kind,
-                        "%.*s gave up its answer (%.*s); try again", SPAN_ARGS(run->site->name),
-                        SPAN_ARGS(finish_rows[i].said));
+        return fail_set(run->fail, finish_rows[i].kind, "%.*s gave up its answer (%.*s); try again",
+                        SPAN_ARGS(run->site->name), SPAN_ARGS(finish_rows[i].said));
     else
         reason = finish_rows[i].reason;
     /* Agents go on only when the reason says so; several services say "stop" after calls. */
@@ -333,7 +332,7 @@ static int keep_usage(struct turn_run *run, struct openai_wire *w, struct json u
     struct buffer small = {.p = some, .cap = sizeof some, .limit = sizeof some};
     bool fits = json_dump(&small, usage) == 0;
     if (!room(run, &w->usage_raw, fits ? small.n : w->part_size))
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     if ((fits ? buffer_append(&w->usage_raw, buffer_span(&small))
               : json_dump(&w->usage_raw, usage)) == 0) {
         mend_lone_surrogates(w->usage_raw.p, w->usage_raw.n);
@@ -347,7 +346,7 @@ static int take_usage(struct turn_run *run, struct openai_wire *w, const struct 
     w->has_usage = true;
     w->usage = *usage;
     if (!room(run, &w->usage_raw, usage->raw.n))
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     buffer_append(&w->usage_raw, usage->raw);
     w->usage.raw = buffer_span(&w->usage_raw);
     return 0;
@@ -603,7 +602,7 @@ enum adapter_verdict openai_wire_head(struct turn_run *run, struct openai_wire *
                               .retry_after_s = head->retry_after_s,
                               .content_type = arena_text(run->arena, head->content_type)};
     if (!w->content_type.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     if (head->status == 429 && w->retry_after_s <= 0)
         w->retry_after_s = openai_reset_s(head, run->now_ms);
     bool events = site_head_is(head, "text/event-stream");
@@ -650,7 +649,7 @@ static enum adapter_verdict whole_frame(struct turn_run *run, struct openai_wire
             return failure(run, w, text);
         if (text.n == 0)
             return finish_answer(run, w, false);
-        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s answered something that is no JSON object",
+        return fail_set(run->fail, FAIL_PROTOCOL, "%.*s answered something that is no JSON object",
                         SPAN_ARGS(run->site->name));
     }
     enum adapter_verdict verdict = read_answer(run, w, root, text);
@@ -695,7 +694,7 @@ enum adapter_verdict openai_wire_frame(struct turn_run *run, struct openai_wire 
     if (span_eq(text, SPAN("[DONE]")))
         return finish_answer(run, w, true);
     if (json_parse_lenient(run->json, text, &root) != JSON_OK)
-        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s sent an event that is no JSON",
+        return fail_set(run->fail, FAIL_PROTOCOL, "%.*s sent an event that is no JSON",
                         SPAN_ARGS(run->site->name));
     if (!json_is(root, JSON_OBJECT)) {
         run_drift(run, "event that is no object");
@@ -718,7 +717,7 @@ enum adapter_verdict openai_wire_end(struct turn_run *run, struct openai_wire *w
         return end == END_CLEAN ? finish_answer(run, w, false) : fail_broke_off(run);
     /* A reset after the last finish_reason took nothing from the answer. */
     enum adapter_verdict verdict = finish_answer(run, w, false);
-    if (verdict == ADAPTER_FAIL && run->fail.kind == FAIL_EMPTY)
+    if (verdict == ADAPTER_FAIL && run->fail->kind == FAIL_EMPTY)
         fail_broke_off(run);
     return verdict;
 }

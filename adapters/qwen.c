@@ -121,7 +121,7 @@ static int go_on_in_chat(struct turn_run *run, struct qwen *c)
     if (held <= 0)
         return held;
     if (qwen_is_tongyi(run->site))
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         "the older site is asked to go on in a chat of chat.qwen.ai");
     c->chat_id = ids[0];
     c->parent = ids[1];
@@ -181,13 +181,13 @@ static enum adapter_verdict another_token(struct turn_run *run, struct qwen *c)
     if (!refused.n || c->stream.any_answer || c->stream.any_reasoning ||
         !token_use_refused(run, &c->token, "token"))
         return ADAPTER_FAIL;
-    struct fail fail = run->fail;
+    struct fail fail = *run->fail;
     c->refused = refused;
     if (qwen_find_token(run, c) < 0) {
-        run->fail = fail; /* what the site said */
+        *run->fail = fail; /* what the site said */
         return ADAPTER_FAIL;
     }
-    fail_clear(&run->fail);
+    fail_clear(run->fail);
     qwen_stream_free(&c->stream);
     qwen_stream_init(&c->stream);
     return ADAPTER_COMPLETE;
@@ -197,7 +197,7 @@ static enum adapter_verdict renew_or_fail(struct turn_run *run, struct qwen *c)
 {
     if (c->ask != ASK_NOTHING)
         return qwen_token_refused(run, c);
-    return run->fail.kind == FAIL_CREDENTIAL ? another_token(run, c) : ADAPTER_FAIL;
+    return run->fail->kind == FAIL_CREDENTIAL ? another_token(run, c) : ADAPTER_FAIL;
 }
 
 static enum adapter_verdict fail_http(struct turn_run *run, struct qwen *c, struct span body)
@@ -220,7 +220,7 @@ static enum adapter_verdict qwen_on_head(struct turn_run *run, const struct site
     c->retry_after_s = head->retry_after_s;
     c->content_type = arena_dup(run->arena, head->content_type);
     if (!c->content_type.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     if (head->status >= 300 && head->status < 400) /* to its check, or away from the API */
         return qwen_fail_http(run, head->status, SPAN(""), 0, site_head_get(head, "Location"));
     if (head->status != 200 || !site_head_is(head, "text/event-stream"))
@@ -232,8 +232,8 @@ static enum adapter_verdict qwen_on_head(struct turn_run *run, const struct site
 static enum adapter_verdict no_answer(struct turn_run *run, const struct qwen *c, bool json)
 {
     if (c->at == QWEN_CREATE && c->ask == ASK_NOTHING)
-        return fail_set(&run->fail, FAIL_UNAVAILABLE, "chat.qwen.ai made a chat without an id");
-    return fail_set(&run->fail, FAIL_PROTOCOL, "chat.qwen.ai answered with %s",
+        return fail_set(run->fail, FAIL_UNAVAILABLE, "chat.qwen.ai made a chat without an id");
+    return fail_set(run->fail, FAIL_PROTOCOL, "chat.qwen.ai answered with %s",
                     json ? "JSON where a stream should be" : "something that is not JSON");
 }
 
@@ -273,7 +273,7 @@ static enum adapter_verdict qwen_on_end(struct turn_run *run, enum stream_end en
     if (c->status >= 300 || looks_like_html(c->content_type, SPAN("")))
         return fail_http(run, c, span_of("", 0)); /* status and type have said it */
     if (end == END_CUT)
-        return fail_set(&run->fail, FAIL_CUT,
+        return fail_set(run->fail, FAIL_CUT,
                         "chat.qwen.ai's answer broke off before it said "
                         "anything");
     if (c->ask == ASK_NOTHING && c->at == QWEN_CHAT)

@@ -83,10 +83,10 @@ enum adapter_verdict qwen_take_chat(struct turn_run *run, struct qwen *c, struct
     if (!json_bool(json_get(root, "success"), false))
         return qwen_fail_object(run, root);
     if (!is_path_id(id))
-        return fail_set(&run->fail, FAIL_UNAVAILABLE, "chat.qwen.ai made a chat without an id");
+        return fail_set(run->fail, FAIL_UNAVAILABLE, "chat.qwen.ai made a chat without an id");
     c->chat_id = arena_dup(run->arena, id);
     if (!c->chat_id.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     c->at = QWEN_CHAT;
     return ADAPTER_COMPLETE;
 }

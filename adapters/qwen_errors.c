@@ -194,19 +194,19 @@ static bool is_too_long(const struct report *r)
 static int failed(struct turn_run *run, enum fail_kind kind, int retry_after_s, const char *what,
                   struct span reason)
 {
-    fail_set(&run->fail, kind, "chat.qwen.ai %s: %.*s", what, SPAN_ARGS(reason));
-    run->fail.retry_after_s = retry_after_s;
+    fail_set(run->fail, kind, "chat.qwen.ai %s: %.*s", what, SPAN_ARGS(reason));
+    run->fail->retry_after_s = retry_after_s;
     return -1;
 }
 
 static int refused_token(struct turn_run *run, struct span reason)
 {
     if (run->account->guest)
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
+        return fail_set(run->fail, FAIL_CREDENTIAL,
                         "chat.qwen.ai does not serve guests (%.*s); configure an account with a "
                         "token",
                         SPAN_ARGS(reason));
-    return fail_set(&run->fail, FAIL_CREDENTIAL,
+    return fail_set(run->fail, FAIL_CREDENTIAL,
                     "chat.qwen.ai refused the credential of account \"%.*s\" (%.*s): sign in there "
                     "and copy the local storage item token again",
                     SPAN_ARGS(run->account->name), SPAN_ARGS(reason));
@@ -255,7 +255,7 @@ static int classify(struct turn_run *run, const struct report *r)
 
 static int challenged(struct turn_run *run)
 {
-    return fail_set(&run->fail, FAIL_CHALLENGE, CHALLENGE);
+    return fail_set(run->fail, FAIL_CHALLENGE, CHALLENGE);
 }
 
 int qwen_fail_object(struct turn_run *run, struct json root)
@@ -297,6 +297,6 @@ int qwen_fail_http(struct turn_run *run, int status, struct span content_type, i
                    struct span body)
 {
     classify_answer(run, status, content_type, retry_after_s, body);
-    run->fail.upstream_status = status;
+    run->fail->upstream_status = status;
     return -1;
 }

@@ -218,7 +218,7 @@ static enum adapter_verdict finish(struct turn_run *run, struct qwen *c, struct 
     if (send_usage(run, s))
         return ADAPTER_FAIL;
     if (!s->any_answer)
-        return fail_set(&run->fail, FAIL_EMPTY,
+        return fail_set(run->fail, FAIL_EMPTY,
                         "chat.qwen.ai ended its answer without any text; the account may be at its "
                         "limit");
     if (span_eq(reason, SPAN("stop")))
@@ -232,13 +232,13 @@ static enum adapter_verdict finish(struct turn_run *run, struct qwen *c, struct 
 static enum adapter_verdict fail_event(struct turn_run *run, struct qwen *c, struct json root)
 {
     qwen_fail_object(run, root);
-    if (run->fail.kind == FAIL_CONTENT_FILTER && c->stream.any_answer) {
-        fail_clear(&run->fail);
+    if (run->fail->kind == FAIL_CONTENT_FILTER && c->stream.any_answer) {
+        fail_clear(run->fail);
         return finish(run, c, SPAN("content_filter"));
     }
-    struct fail fail = run->fail;
+    struct fail fail = *run->fail;
     if (send_usage(run, &c->stream) == 0)
-        run->fail = fail;
+        *run->fail = fail;
     return ADAPTER_FAIL;
 }
 
@@ -258,7 +258,7 @@ static int take_created(struct turn_run *run, struct qwen *c, struct json create
         return 0;
     }
     s->response_id = arena_dup(run->arena, id);
-    return s->response_id.p ? 0 : fail_memory(&run->fail);
+    return s->response_id.p ? 0 : fail_memory(run->fail);
 }
 
 /* An event of the answer that is not ours. */
@@ -323,9 +323,9 @@ enum adapter_verdict qwen_stream_end(struct turn_run *run, struct qwen *c, enum 
     if (send_usage(run, s))
         return ADAPTER_FAIL;
     if (end == END_CLEAN && !s->any_answer && !s->any_reasoning)
-        return fail_set(&run->fail, FAIL_EMPTY,
+        return fail_set(run->fail, FAIL_EMPTY,
                         "chat.qwen.ai answered with nothing at all; the account may be at its "
                         "limit");
-    return fail_set(&run->fail, FAIL_CUT,
+    return fail_set(run->fail, FAIL_CUT,
                     "chat.qwen.ai broke off in the middle of its answer; ask again");
 }

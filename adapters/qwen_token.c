@@ -39,18 +39,18 @@ static int no_token(struct turn_run *run, const struct qwen *c, struct span toke
 {
     struct span name = run->account->name;
     if (c->refused.p || c->refreshed || c->signed_in)
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
+        return fail_set(run->fail, FAIL_CREDENTIAL,
                         "chat.qwen.ai takes no credential of account \"%.*s\" any more: sign in "
                         "there and copy the local storage item token again",
                         SPAN_ARGS(name));
     if (!token.n)
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
+        return fail_set(run->fail, FAIL_CREDENTIAL,
                         "the account \"%.*s\" has no credential: copy the local storage item token "
                         "of chat.qwen.ai, or give email and password",
                         SPAN_ARGS(name));
     if (!token_can_be_sent(token))
         return fail_unfit_token(run, "token");
-    return fail_set(&run->fail, FAIL_CREDENTIAL,
+    return fail_set(run->fail, FAIL_CREDENTIAL,
                     "the token of account \"%.*s\" has ended: sign in at chat.qwen.ai and copy the "
                     "local storage item token again",
                     SPAN_ARGS(name));
@@ -76,7 +76,7 @@ int qwen_find_token(struct turn_run *run, struct qwen *c)
     int64_t left = left_ms(run, c, token);
     if (left >= RENEW_MS) {
         c->token.value = arena_dup(run->arena, token);
-        return c->token.value.p ? 0 : fail_memory(&run->fail);
+        return c->token.value.p ? 0 : fail_memory(run->fail);
     }
     if (left > 0 && !c->refreshed)
         c->ask = ASK_REFRESH;
@@ -136,7 +136,7 @@ enum adapter_verdict qwen_take_token(struct turn_run *run, struct qwen *c, struc
     if (!token.n)
         token = json_get_text(json_get(root, "data"), TOKEN);
     if (!token.n) {
-        fail_set(&run->fail, FAIL_CREDENTIAL, "chat.qwen.ai gave no token");
+        fail_set(run->fail, FAIL_CREDENTIAL, "chat.qwen.ai gave no token");
         return qwen_token_refused(run, c);
     }
     return token_use_obtained(run, &c->token, TOKEN, token, 0) ? ADAPTER_FAIL : ADAPTER_COMPLETE;
@@ -145,14 +145,14 @@ enum adapter_verdict qwen_take_token(struct turn_run *run, struct qwen *c, struc
 /* A refused refresh leaves the password; a refused sign-in leaves nothing. */
 enum adapter_verdict qwen_token_refused(struct turn_run *run, struct qwen *c)
 {
-    enum fail_kind kind = run->fail.kind;
+    enum fail_kind kind = run->fail->kind;
     bool refused = kind == FAIL_CREDENTIAL || kind == FAIL_BAD_REQUEST;
     if (refused && c->ask == ASK_REFRESH) {
-        fail_clear(&run->fail);
+        fail_clear(run->fail);
         return ADAPTER_COMPLETE;
     }
     if (refused)
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
+        return fail_set(run->fail, FAIL_CREDENTIAL,
                         "chat.qwen.ai did not sign account \"%.*s\" in: check its email and "
                         "password, or copy the local storage item token instead",
                         SPAN_ARGS(run->account->name));

@@ -48,7 +48,7 @@ static enum adapter_step send(struct turn_run *run, struct site_request *req)
 {
     struct span ticket = account_credential(run->account, "ticket");
     if (!token_can_be_sent(ticket)) {
-        fail_set(&run->fail, FAIL_CREDENTIAL,
+        fail_set(run->fail, FAIL_CREDENTIAL,
                  "the account \"%.*s\" has no ticket: copy the cookie tongyi_sso_ticket of "
                  "tongyi.aliyun.com, or login_aliyunid_ticket of aliyun.com",
                  SPAN_ARGS(run->account->name));
@@ -232,11 +232,11 @@ static int fail_object(struct turn_run *run, struct json root)
     struct span code = error_code(run, root), message = json_get_text(root, "errorMsg");
     clean_message(run, why, sizeof why, message.n ? message : code);
     if (speaks_of_login(code) || speaks_of_login(message))
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
+        return fail_set(run->fail, FAIL_CREDENTIAL,
                         "tongyi.aliyun.com refused the ticket of account \"%.*s\" (%s): sign in "
                         "there and copy the cookie again",
                         SPAN_ARGS(run->account->name), why);
-    return fail_set(&run->fail, FAIL_UNAVAILABLE, "tongyi.aliyun.com failed: %s",
+    return fail_set(run->fail, FAIL_UNAVAILABLE, "tongyi.aliyun.com failed: %s",
                     why[0] ? why : "no reason given");
 }
 
@@ -292,7 +292,7 @@ static int take_text(struct turn_run *run, struct tongyi *t, struct json root, b
     struct span fresh, whole;
     join_contents(run, t, json_get(root, "contents"));
     if (t->whole_text.error == BUFFER_NOMEM)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     whole = buffer_span(&t->whole_text);
     if (!finished)
         whole = before_torn(whole);
@@ -309,9 +309,9 @@ static int take_text(struct turn_run *run, struct tongyi *t, struct json root, b
 static enum adapter_verdict finish(struct turn_run *run, struct tongyi *t, bool shared)
 {
     if (!shared && !t->text.sent.n)
-        return fail_set(&run->fail, FAIL_CONTENT_FILTER, "tongyi.aliyun.com refuses this content");
+        return fail_set(run->fail, FAIL_CONTENT_FILTER, "tongyi.aliyun.com refuses this content");
     if (!t->text.sent.n)
-        return fail_set(&run->fail, FAIL_EMPTY,
+        return fail_set(run->fail, FAIL_EMPTY,
                         "tongyi.aliyun.com ended its answer without any text");
     if (delta_finish(run->out, 0, shared ? SPAN("stop") : SPAN("content_filter")))
         return ADAPTER_FAIL;
@@ -323,8 +323,8 @@ static enum adapter_verdict end_of_stream(struct turn_run *run, const struct ton
                                           enum stream_end end)
 {
     if (end == END_CLEAN && !t->text.sent.n)
-        return fail_set(&run->fail, FAIL_EMPTY, "tongyi.aliyun.com answered with nothing at all");
-    return fail_set(&run->fail, FAIL_CUT,
+        return fail_set(run->fail, FAIL_EMPTY, "tongyi.aliyun.com answered with nothing at all");
+    return fail_set(run->fail, FAIL_CUT,
                     "tongyi.aliyun.com broke off in the middle of its answer; ask again");
 }
 
@@ -366,7 +366,7 @@ static enum adapter_verdict take_upload(struct turn_run *run, struct tongyi *t, 
                                             take(run, data, "signature", &t->signature) &&
                                             take(run, data, "dir", &t->dir);
     if (!whole)
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         "tongyi.aliyun.com answered the upload of a picture with less than it "
                         "takes");
     if (t->at == TONGYI_LINK) /* a signed link whose end nobody knows: it is not remembered */
@@ -380,7 +380,7 @@ enum adapter_verdict tongyi_on_head(struct turn_run *run, struct tongyi *t,
 {
     if (t->at == TONGYI_FORM) {
         if (head->status < 200 || head->status > 299)
-            return fail_set(&run->fail, head->status >= 500 ? FAIL_UNAVAILABLE : FAIL_PROTOCOL,
+            return fail_set(run->fail, head->status >= 500 ? FAIL_UNAVAILABLE : FAIL_PROTOCOL,
                             "the storage of tongyi.aliyun.com did not take a picture (%d)",
                             head->status);
         t->at = TONGYI_LINK;
@@ -390,7 +390,7 @@ enum adapter_verdict tongyi_on_head(struct turn_run *run, struct tongyi *t,
     t->retry_after_s = head->retry_after_s;
     t->content_type = arena_dup(run->arena, head->content_type);
     if (!t->content_type.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     if (head->status != 200 || !site_head_is(head, "text/event-stream"))
         *framing = FRAMING_WHOLE;
     t->whole = *framing == FRAMING_WHOLE;
@@ -410,7 +410,7 @@ enum adapter_verdict tongyi_on_frame(struct turn_run *run, struct tongyi *t,
         (json && is_failure(run, root)))
         return tongyi_fail_http(run, t->status, t->content_type, t->retry_after_s, frame->data);
     if (!json || t->at == TONGYI_CHAT)
-        return fail_set(&run->fail, FAIL_PROTOCOL, "tongyi.aliyun.com answered with %s",
+        return fail_set(run->fail, FAIL_PROTOCOL, "tongyi.aliyun.com answered with %s",
                         json ? "JSON where a stream should be" : "something that is not JSON");
     return take_upload(run, t, root);
 }
@@ -420,7 +420,7 @@ enum adapter_verdict tongyi_on_end(struct turn_run *run, struct tongyi *t, enum 
     if (t->whole && (t->status >= 300 || looks_like_html(t->content_type, SPAN(""))))
         return tongyi_fail_http(run, t->status, t->content_type, t->retry_after_s, SPAN(""));
     if (t->whole && t->at != TONGYI_CHAT && end == END_CLEAN)
-        return fail_set(&run->fail, FAIL_PROTOCOL, "tongyi.aliyun.com answered with nothing");
+        return fail_set(run->fail, FAIL_PROTOCOL, "tongyi.aliyun.com answered with nothing");
     return end_of_stream(run, t, end);
 }
 

@@ -73,10 +73,10 @@ enum adapter_verdict qwen_take_ticket(struct turn_run *run, struct qwen *c, stru
         !take(run, data, "bucketname", &t->bucket) || !take(run, data, "region", &t->region) ||
         !take(run, data, "file_path", &t->path) || !take(run, data, "file_id", &t->file_id) ||
         !take(run, data, "file_url", &t->url))
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         "chat.qwen.ai answered the upload of a picture without a whole ticket");
     if (!read_https_url(t->url, &url) || !is_storage(run, &url))
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         "chat.qwen.ai wants a picture sent to a place that is not its storage");
     t->origin = url.origin;
     t->target = url.path;
@@ -218,10 +218,10 @@ enum adapter_verdict qwen_picture_put(struct turn_run *run, struct qwen *c, int 
 {
     struct picture *picture = &c->pictures.list[c->pictures.uploaded];
     if (status != 200) {
-        fail_set(&run->fail, status >= 500 ? FAIL_UNAVAILABLE : FAIL_PROTOCOL,
+        fail_set(run->fail, status >= 500 ? FAIL_UNAVAILABLE : FAIL_PROTOCOL,
                  "the storage of chat.qwen.ai did not take a picture (%d)%s", status,
                  status == 403 ? ": is this machine's clock right?" : "");
-        run->fail.upstream_status = status;
+        run->fail->upstream_status = status;
         return ADAPTER_FAIL;
     }
     picture->id = c->ticket.file_id;

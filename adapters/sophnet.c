@@ -56,7 +56,7 @@ int sophnet_add_bearer(struct turn_run *run, struct site_request *req, struct sp
 {
     struct span value = arena_printf(run->arena, "Bearer %.*s", SPAN_ARGS(token));
     if (!value.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     site_request_header(req, SPAN("Authorization"), value);
     return 0;
 }
@@ -70,7 +70,7 @@ static enum adapter_step ask_chat(struct turn_run *run, struct sophnet *s, struc
     req->target = sophnet_chat_target(run, door);
     req->framing = run->turn->stream ? FRAMING_SSE : FRAMING_WHOLE;
     if (!req->target.p) {
-        fail_memory(&run->fail);
+        fail_memory(run->fail);
         return ADAPTER_FAILED;
     }
     if (sophnet_write_body(run, door, &req->body) || sophnet_add_bearer(run, req, s->token))
@@ -94,7 +94,7 @@ static enum adapter_step next(struct turn_run *run, struct site_request *req)
         s->refused = false;
         s->token = token.n ? arena_dup(run->arena, token) : token;
         if (token.n && !s->token.p) {
-            fail_memory(&run->fail);
+            fail_memory(run->fail);
             return ADAPTER_FAILED;
         }
     }
@@ -102,7 +102,7 @@ static enum adapter_step next(struct turn_run *run, struct site_request *req)
         return ask_chat(run, s, req);
     if (s->guest)
         return sophnet_ask_login(s, req);
-    fail_set(&run->fail, FAIL_CREDENTIAL,
+    fail_set(run->fail, FAIL_CREDENTIAL,
              "account \"%.*s\" of %.*s has neither an api_key nor a token, and guest is not true",
              SPAN_ARGS(run->account->name), SPAN_ARGS(run->site->name));
     return ADAPTER_FAILED;
@@ -119,7 +119,7 @@ static enum adapter_verdict on_head(struct turn_run *run, const struct site_head
     s->login_status = head->status;
     s->login_retry_after_s = head->retry_after_s;
     s->login_type = arena_dup(run->arena, head->content_type);
-    return s->login_type.p ? ADAPTER_GO_ON : fail_memory(&run->fail);
+    return s->login_type.p ? ADAPTER_GO_ON : fail_memory(run->fail);
 }
 
 /* A refused guest token also ends the step as complete, with another step to come. */
@@ -144,7 +144,7 @@ static enum adapter_verdict on_end(struct turn_run *run, enum stream_end end)
     if (s->at == SOPHNET_CHAT)
         return note_end(s, openai_wire_end(run, &s->wire, end));
     if (end == END_CUT)
-        return fail_set(&run->fail, FAIL_CUT, "%.*s broke off in the middle of the guest's login",
+        return fail_set(run->fail, FAIL_CUT, "%.*s broke off in the middle of the guest's login",
                         SPAN_ARGS(run->site->name));
     return sophnet_read_login(run, SPAN(""));
 }

@@ -38,7 +38,7 @@ static int list_of_stops(struct turn_run *run, struct span *out)
     if (given.n == 0 || given.p[0] != '"')
         return 0;
     *out = arena_printf(run->arena, "[%.*s]", SPAN_ARGS(given));
-    return out->p ? 0 : fail_memory(&run->fail);
+    return out->p ? 0 : fail_memory(run->fail);
 }
 
 static bool raw_text_is(struct span raw, struct span text)
@@ -114,7 +114,7 @@ static int add_folded(struct turn_run *run, struct buffer *out, struct span raw,
     size_t count = 0;
     bool only_text = true;
     if (!older)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     for (size_t i = 0; i < n; i++) {
         const struct message *m = &run->turn->messages[i];
         if (m->role == ROLE_SYSTEM)
@@ -125,7 +125,7 @@ static int add_folded(struct turn_run *run, struct buffer *out, struct span raw,
     }
     struct span text = flatten_messages(run->arena, older, count);
     if (!text.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     add_element(out, SPAN("{\"role\":\"user\",\"content\":"));
     if (!only_text)
         buffer_append(out, SPAN("[{\"type\":\"text\",\"text\":"));
@@ -180,7 +180,7 @@ static int write_messages(struct turn_run *run, enum sophnet_door door, struct s
     if (!error && !b.error)
         *out = arena_dup(run->arena, buffer_span(&b));
     buffer_free(&b);
-    return out->p ? 0 : fail_memory(&run->fail);
+    return out->p ? 0 : fail_memory(run->fail);
 }
 
 /* ---- the whole ---- */
@@ -198,7 +198,7 @@ int sophnet_write_body(struct turn_run *run, enum sophnet_door door, struct span
         model = sophnet_without_search(model);
     struct span name = openai_raw_string(run, model);
     if (!name.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     edits[n++] = (struct body_edit){
         .key = "model", .as = door == SOPHNET_PLAYGROUND ? "model_id" : NULL, .value = name};
     if (messages.p)
@@ -208,7 +208,7 @@ int sophnet_write_body(struct turn_run *run, enum sophnet_door door, struct span
     if (run->turn->stream && site_option_bool(run->site, "ask_usage", false)) {
         struct span asked = openai_usage_asked(run);
         if (!asked.p)
-            return fail_memory(&run->fail);
+            return fail_memory(run->fail);
         edits[n++] = (struct body_edit){.key = "stream_options", .value = asked};
     }
     if (door == SOPHNET_PLAYGROUND) {

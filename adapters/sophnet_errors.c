@@ -7,7 +7,7 @@ enum { STATUS_TOKEN_USED_UP = 40310, STATUS_NOT_LOGGED_IN = 10025 };
 
 int sophnet_challenged(struct turn_run *run)
 {
-    return fail_set(&run->fail, FAIL_CHALLENGE,
+    return fail_set(run->fail, FAIL_CHALLENGE,
                     "%.*s asks its visitors for a captcha, which the gateway never solves; use an "
                     "official api_key for this site",
                     SPAN_ARGS(run->site->name));
@@ -33,17 +33,17 @@ static enum adapter_verdict token_refused(struct turn_run *run, int http_status)
             s->at = SOPHNET_ASK;
             return ADAPTER_COMPLETE;
         }
-        fail_set(&run->fail, s->wire.something ? FAIL_UNAVAILABLE : FAIL_CREDENTIAL,
+        fail_set(run->fail, s->wire.something ? FAIL_UNAVAILABLE : FAIL_CREDENTIAL,
                  "%.*s does not take its own guest token any more; try again later, or use an "
                  "official api_key",
                  SPAN_ARGS(run->site->name));
     } else {
-        fail_set(&run->fail, FAIL_CREDENTIAL,
+        fail_set(run->fail, FAIL_CREDENTIAL,
                  "%.*s refuses the credential of account \"%.*s\" or holds it for used up; put a "
                  "new one into the configuration",
                  SPAN_ARGS(run->site->name), SPAN_ARGS(run->account->name));
     }
-    run->fail.upstream_status = http_status;
+    run->fail->upstream_status = http_status;
     return ADAPTER_FAIL;
 }
 

@@ -73,8 +73,8 @@ static enum adapter_verdict login_failure(struct turn_run *run, struct span body
         return classify_http(run, s->login_status, s->login_type, s->login_retry_after_s, body);
     /* The classifier's sentence carries the site's message, cleaned; the kind is ours. */
     classify_error_object(run, root);
-    run->fail.kind = FAIL_UNAVAILABLE;
-    run->fail.upstream_status = s->login_status;
+    run->fail->kind = FAIL_UNAVAILABLE;
+    run->fail->upstream_status = s->login_status;
     return ADAPTER_FAIL;
 }
 
@@ -90,7 +90,7 @@ enum adapter_verdict sophnet_read_login(struct turn_run *run, struct span body)
     if (s->login_status != 200 || status != 0 || token.n == 0)
         return login_failure(run, body, root);
     if (!token_can_be_sent(token))
-        return fail_set(&run->fail, FAIL_UNAVAILABLE,
+        return fail_set(run->fail, FAIL_UNAVAILABLE,
                         "%.*s gave a guest token that cannot be sent; try again later, or use an "
                         "official api_key",
                         SPAN_ARGS(run->site->name));
@@ -99,10 +99,10 @@ enum adapter_verdict sophnet_read_login(struct turn_run *run, struct span body)
     token = arena_printf(run->arena, "%s%.*s", sophnet_is_anonymous(token) ? "" : "anon-",
                          SPAN_ARGS(token));
     if (!token.p || !expires.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     int64_t end = token_end(run, span_from(token, 5), expires);
     if (account_hold(run->account, SOPHNET_HELD_TOKEN, token, end))
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     s->token = token;
     s->at = SOPHNET_ASK;
     return ADAPTER_COMPLETE;

@@ -54,7 +54,7 @@ enum adapter_step sophnet_models_request(struct turn_run *run, struct site_reque
     req->target = path.error ? span_of(NULL, 0) : arena_dup(run->arena, buffer_span(&path));
     buffer_free(&path);
     if (!req->target.p) {
-        fail_memory(&run->fail);
+        fail_memory(run->fail);
         return ADAPTER_FAILED;
     }
     if (sophnet_add_bearer(run, req, token))
@@ -74,7 +74,7 @@ int sophnet_models_answer(struct turn_run *run, struct span body, const struct m
     struct json list = json_get(root, "result");
     json_int(json_get(root, "status"), &status);
     if (status != 0 || !json_is(list, JSON_ARRAY))
-        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s answered no model list",
+        return fail_set(run->fail, FAIL_PROTOCOL, "%.*s answered no model list",
                         SPAN_ARGS(run->site->name));
     struct json_iter it = json_each(list);
     while (json_next(&it)) {
@@ -84,7 +84,7 @@ int sophnet_models_answer(struct turn_run *run, struct span body, const struct m
         if (entry.id.n == 0 || !json_bool(json_get(it.value, "available"), true))
             continue;
         if (sink->put(sink->owner, &entry))
-            return fail_memory(&run->fail);
+            return fail_memory(run->fail);
     }
     return 0;
 }

@@ -59,7 +59,7 @@ int sophnet_tell_reasoning(struct turn_run *run, struct body_edit *edits)
         struct span budget =
             arena_printf(run->arena, "{\"budget_tokens\":%lld}", (long long)t->reasoning_budget);
         if (!budget.p)
-            return fail_memory(&run->fail);
+            return fail_memory(run->fail);
         edits[n++] = (struct body_edit){.key = "thinking", .value = budget};
     }
     return n;

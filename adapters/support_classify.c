@@ -390,10 +390,10 @@ static int report_failure(struct turn_run *run, enum fail_kind kind, const struc
     explain(run, kind, r->status, ours, sizeof ours);
     if (r->status)
         snprintf(http, sizeof http, " (HTTP %d)", r->status);
-    fail_param(&run->fail, kind, r->param, "%s%s%s%s", ours, http, r->message[0] ? ": " : "",
+    fail_param(run->fail, kind, r->param, "%s%s%s%s", ours, http, r->message[0] ? ": " : "",
                r->message);
-    run->fail.retry_after_s = retry_after_s;
-    run->fail.upstream_status = r->status;
+    run->fail->retry_after_s = retry_after_s;
+    run->fail->upstream_status = r->status;
     return -1;
 }
 
@@ -401,16 +401,16 @@ static int web_page(struct turn_run *run, int status, int retry_after_s)
 {
     struct span site = run->site->name;
     if (status >= 500)
-        fail_set(&run->fail, status == 503 || status == 529 ? FAIL_OVERLOADED : FAIL_UNAVAILABLE,
+        fail_set(run->fail, status == 503 || status == 529 ? FAIL_OVERLOADED : FAIL_UNAVAILABLE,
                  "%.*s failed with a web page instead of an answer (HTTP %d); try again",
                  SPAN_ARGS(site), status);
     else
-        fail_set(&run->fail, FAIL_CHALLENGE,
+        fail_set(run->fail, FAIL_CHALLENGE,
                  "%.*s answered with a web page (HTTP %d): it wants to see a human, or base_url is "
                  "not its API; open it in a browser once, or check base_url",
                  SPAN_ARGS(site), status);
-    run->fail.retry_after_s = retry_after_s;
-    run->fail.upstream_status = status;
+    run->fail->retry_after_s = retry_after_s;
+    run->fail->upstream_status = status;
     return -1;
 }
 
@@ -420,11 +420,11 @@ int classify_http(struct turn_run *run, int status, struct span content_type, in
     struct report r = {.status = status >= 400 ? status : 0};
     struct json root;
     if (status >= 300 && status < 400) {
-        fail_set(&run->fail, FAIL_UNAVAILABLE,
+        fail_set(run->fail, FAIL_UNAVAILABLE,
                  "%.*s answered with a redirect (HTTP %d), which is never followed with a "
                  "credential; check base_url",
                  SPAN_ARGS(run->site->name), status);
-        run->fail.upstream_status = status;
+        run->fail->upstream_status = status;
         return -1;
     }
     if (looks_like_html(content_type, body))
@@ -438,9 +438,9 @@ int classify_http(struct turn_run *run, int status, struct span content_type, in
     else if (r.status < 400) /* a good status around an error: only the error's own number counts */
         r.status = 0;
     if (!r.status && !r.message[0] && !r.code.n && !r.type.n) {
-        fail_set(&run->fail, FAIL_PROTOCOL, "%.*s answered something that is no chat completion",
+        fail_set(run->fail, FAIL_PROTOCOL, "%.*s answered something that is no chat completion",
                  SPAN_ARGS(run->site->name));
-        run->fail.upstream_status = status;
+        run->fail->upstream_status = status;
         return -1;
     }
     return report_failure(run, kind_of(&r), &r, retry_after_s);
@@ -457,20 +457,20 @@ int classify_error_object(struct turn_run *run, struct json error)
 
 int fail_broke_off(struct turn_run *run)
 {
-    return fail_set(&run->fail, FAIL_CUT, "%.*s broke off in the middle of its answer; ask again",
+    return fail_set(run->fail, FAIL_CUT, "%.*s broke off in the middle of its answer; ask again",
                     SPAN_ARGS(run->site->name));
 }
 
 int fail_too_long(struct turn_run *run, enum buffer_error error)
 {
     if (error == BUFFER_NOMEM)
-        return fail_memory(&run->fail);
-    return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s sent a longer answer than can be held",
+        return fail_memory(run->fail);
+    return fail_set(run->fail, FAIL_PROTOCOL, "%.*s sent a longer answer than can be held",
                     SPAN_ARGS(run->site->name));
 }
 
 int fail_said_nothing(struct turn_run *run)
 {
-    return fail_set(&run->fail, FAIL_EMPTY, "%.*s ended its answer without any text; try again",
+    return fail_set(run->fail, FAIL_EMPTY, "%.*s ended its answer without any text; try again",
                     SPAN_ARGS(run->site->name));
 }

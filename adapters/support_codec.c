@@ -11,7 +11,7 @@ static const char hex_digits[] = "0123456789abcdef";
 struct span make_uuid(struct turn_run *run)
 {
     unsigned char bytes[16];
-    char *text = arena_alloc(run->arena, 36 + JSON_PADDING);
+    char *text = arena_alloc(run->arena, 36 + 1);
     size_t n = 0;
     if (!text)
         return span_of(NULL, 0);

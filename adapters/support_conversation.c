@@ -30,12 +30,12 @@ int read_conversation(struct turn_run *run, const char *host, struct span *ids, 
         good = span_split(&rest, '/', &ids[i]) && is_path_id(ids[i]);
     if (good && !rest.p)
         return 1;
-    return fail_set(&run->fail, FAIL_PROTOCOL, "the conversation at %s is of another form", host);
+    return fail_set(run->fail, FAIL_PROTOCOL, "the conversation at %s is of another form", host);
 }
 
 int check_conversation(struct turn_run *run, const char *host, struct span held, struct span told)
 {
     if (!held.n || !is_path_id(told) || span_eq(held, told))
         return 0;
-    return fail_set(&run->fail, FAIL_PROTOCOL, "%s answers in another conversation", host);
+    return fail_set(run->fail, FAIL_PROTOCOL, "%s answers in another conversation", host);
 }

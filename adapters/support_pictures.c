@@ -10,7 +10,7 @@ int refuse_picture(struct turn_run *run, const struct picture *picture, const ch
 {
     char param[PART_PLACE_SIZE];
     part_place(run->turn, picture->message, picture->part, param);
-    return fail_param(&run->fail, FAIL_UNSUPPORTED, param, "%s", why);
+    return fail_param(run->fail, FAIL_UNSUPPORTED, param, "%s", why);
 }
 
 static int take_picture(struct turn_run *run, const char *host, struct picture *picture, size_t nth)
@@ -33,7 +33,7 @@ static int take_picture(struct turn_run *run, const char *host, struct picture *
         return refuse_picture(run, picture, "the picture's data is not base64");
     picture->filename =
         arena_printf(run->arena, "image-%zu.%.*s", nth, SPAN_ARGS(span_from(picture->mime, 6)));
-    return picture->filename.p ? 0 : fail_memory(&run->fail);
+    return picture->filename.p ? 0 : fail_memory(run->fail);
 }
 
 static int take_document(struct turn_run *run, const char *host, struct picture *document,
@@ -54,7 +54,7 @@ static int take_document(struct turn_run *run, const char *host, struct picture 
     document->filename = part->filename.n
                              ? part->filename
                              : arena_printf(run->arena, "document-%zu%s", nth, text ? ".txt" : "");
-    return document->filename.p ? 0 : fail_memory(&run->fail);
+    return document->filename.p ? 0 : fail_memory(run->fail);
 }
 
 /* Which uploads are wanted: those of messages before `since` are left out if they are pictures. */
@@ -89,7 +89,7 @@ static int collect(struct turn_run *run, const char *host, const struct wish *wi
         return 0;
     out->list = arena_alloc(run->arena, n * sizeof *out->list);
     if (!out->list)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     for (size_t i = 0; i < turn->n_messages; i++) {
         for (size_t k = 0; k < turn->messages[i].n_parts; k++) {
             const struct part *part = &turn->messages[i].parts[k];

@@ -49,7 +49,7 @@ int call_arguments(struct turn_run *run, const struct message *m, size_t k, stru
         return 0;
     snprintf(behind, sizeof behind, "tool_calls[%zu].function.arguments", k);
     message_place(run->turn, m, behind, param);
-    return fail_param(&run->fail, FAIL_INVALID_VALUE, param,
+    return fail_param(run->fail, FAIL_INVALID_VALUE, param,
                       "%s must be the text of a JSON object: %.*s takes no other arguments", param,
                       SPAN_ARGS(run->site->name));
 }

@@ -5,7 +5,7 @@
 
 enum adapter_step step_out_of_memory(struct turn_run *run)
 {
-    fail_memory(&run->fail);
+    fail_memory(run->fail);
     return ADAPTER_FAILED;
 }
 

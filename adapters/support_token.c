@@ -36,7 +36,7 @@ bool token_can_be_sent(struct span token)
 
 int fail_unfit_token(struct turn_run *run, const char *name)
 {
-    return fail_set(&run->fail, FAIL_CREDENTIAL,
+    return fail_set(run->fail, FAIL_CREDENTIAL,
                     "the %s of account \"%.*s\" holds blanks or other characters that no token "
                     "has: copy it again",
                     name, SPAN_ARGS(run->account->name));
@@ -45,7 +45,7 @@ int fail_unfit_token(struct turn_run *run, const char *name)
 static int keep(struct turn_run *run, struct token_use *use, struct span value)
 {
     use->value = arena_dup(run->arena, value);
-    return use->value.p ? 0 : fail_memory(&run->fail);
+    return use->value.p ? 0 : fail_memory(run->fail);
 }
 
 int token_use_next(struct turn_run *run, struct token_use *use, const char *held)
@@ -61,14 +61,14 @@ int token_use_obtained(struct turn_run *run, struct token_use *use, const char *
                        struct span value, int64_t expires_ms)
 {
     if (!token_can_be_sent(value))
-        return fail_set(&run->fail, FAIL_PROTOCOL, "%.*s gave a token that cannot be sent",
+        return fail_set(run->fail, FAIL_PROTOCOL, "%.*s gave a token that cannot be sent",
                         SPAN_ARGS(run->site->name));
     if (keep(run, use, value)) /* first: `value` may be of the parser's document */
         return -1;
     if (!expires_ms)
         expires_ms = jwt_expires_ms(run, use->value);
     use->renewed = true;
-    return account_hold(run->account, held, use->value, expires_ms) ? fail_memory(&run->fail) : 0;
+    return account_hold(run->account, held, use->value, expires_ms) ? fail_memory(run->fail) : 0;
 }
 
 bool token_use_refused(struct turn_run *run, struct token_use *use, const char *held)

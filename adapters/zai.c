@@ -119,7 +119,7 @@ static enum adapter_step zai_next(struct turn_run *run, struct site_request *req
  * stands as it was classified. */
 static enum adapter_verdict renew_or_fail(struct turn_run *run, struct zai *z)
 {
-    if (run->fail.kind != FAIL_CREDENTIAL || !z->guest || z->at == ZAI_TOKEN)
+    if (run->fail->kind != FAIL_CREDENTIAL || !z->guest || z->at == ZAI_TOKEN)
         return ADAPTER_FAIL;
     /* What it says of a token that this turn itself obtained does not count: the site's session may
      * have ended while the chat was made, and one more try is what the site is asked for. */
@@ -127,7 +127,7 @@ static enum adapter_verdict renew_or_fail(struct turn_run *run, struct zai *z)
     if (z->renewed || zai_stream_has_output(&z->stream))
         return ADAPTER_FAIL;
     z->renewed = true;
-    fail_clear(&run->fail);
+    fail_clear(run->fail);
     zai_stream_free(&z->stream);
     zai_stream_init(&z->stream);
     z->token = span_of(NULL, 0);
@@ -150,7 +150,7 @@ static enum adapter_verdict zai_on_head(struct turn_run *run, const struct site_
     if (!good || site_head_is(head, "application/json"))
         *framing = FRAMING_WHOLE;
     z->whole = *framing == FRAMING_WHOLE;
-    return z->content_type.p ? ADAPTER_GO_ON : fail_memory(&run->fail);
+    return z->content_type.p ? ADAPTER_GO_ON : fail_memory(run->fail);
 }
 
 /* Whole bodies: the steps before the stream, and every failure that HTTP tells. */
@@ -161,7 +161,7 @@ static enum adapter_verdict whole_answer(struct turn_run *run, struct zai *z, st
     bool json = json_parse_lenient(run->json, body, &root) == JSON_OK && json_is(root, JSON_OBJECT);
     if (!good || !json || z->at == ZAI_CHAT || json_is(zai_event_error(root), JSON_OBJECT)) {
         if (good && !json && !looks_like_html(z->content_type, body))
-            fail_set(&run->fail, FAIL_PROTOCOL,
+            fail_set(run->fail, FAIL_PROTOCOL,
                      "chat.z.ai answered with something that is not JSON");
         else
             zai_fail_http(run, z->status, z->content_type, z->retry_after_s, body);
@@ -190,7 +190,7 @@ static enum adapter_verdict zai_on_end(struct turn_run *run, enum stream_end end
         zai_fail_http(run, z->status, z->content_type, z->retry_after_s, span_of("", 0));
         return renew_or_fail(run, z);
     }
-    return fail_set(&run->fail, end == END_CUT ? FAIL_CUT : FAIL_PROTOCOL,
+    return fail_set(run->fail, end == END_CUT ? FAIL_CUT : FAIL_PROTOCOL,
                     "chat.z.ai's answer ended before it said anything");
 }
 

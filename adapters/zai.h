@@ -25,13 +25,19 @@ struct zai_unwrap {
     struct buffer rest; /* work space */
 };
 
-struct zai_stream {
+/* What an answer of plain text does without. */
+struct zai_more {
     struct zai_unwrap unwrap; /* of the deltas */
     struct zai_unwrap again;  /* of the reasoning inside an edit */
     struct buffer reasoning;  /* of the current stretch, as sent (before marks vanish) */
-    struct buffer answer;     /* all of it, as the site wrote it */
-    struct mark_filter answer_marks, reasoning_marks;
+    struct mark_filter reasoning_marks;
     struct buffer clean, whole, piece; /* work space: unwrapped reasoning, an edit, what goes out */
+};
+
+struct zai_stream {
+    struct buffer answer; /* all of it, as the site wrote it */
+    struct mark_filter answer_marks;
+    struct zai_more *more; /* in the arena; NULL: nothing of it was needed so far */
     bool thinking, had_reasoning, had_answer, had_usage;
     bool set_off; /* an empty line is due before the next reasoning */
     struct sources sources;

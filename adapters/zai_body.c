@@ -456,11 +456,11 @@ enum adapter_verdict zai_take_chat(struct turn_run *run, struct zai *z, struct j
 {
     struct span id = json_get_text(root, "id");
     if (!is_path_id(id)) /* chats/ and chats/. mean all chats (§10) */
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         "chat.z.ai created a chat without telling its id");
     z->chat_id = arena_dup(run->arena, id);
     if (!z->chat_id.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     z->created = true;
     z->at = ZAI_CHAT;
     return ADAPTER_COMPLETE;

@@ -62,18 +62,18 @@ bool zai_error_is_internal(struct json e) { return span_eq(code_text(e), SPAN("I
 
 static int captcha(struct turn_run *run)
 {
-    return fail_set(&run->fail, FAIL_CHALLENGE,
+    return fail_set(run->fail, FAIL_CHALLENGE,
                     "chat.z.ai wants its own page for this (a captcha per message): " TWO_WAYS);
 }
 
 static int refused_token(struct turn_run *run, struct span reason)
 {
     if (run->account->guest)
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
+        return fail_set(run->fail, FAIL_CREDENTIAL,
                         "chat.z.ai does not take its own guest token (%.*s); try again later, or "
                         "configure an account with a token",
                         SPAN_ARGS(reason));
-    return fail_set(&run->fail, FAIL_CREDENTIAL,
+    return fail_set(run->fail, FAIL_CREDENTIAL,
                     "chat.z.ai refused the token (%.*s): sign in at chat.z.ai and copy `token` "
                     "from Local Storage again",
                     SPAN_ARGS(reason));
@@ -82,8 +82,8 @@ static int refused_token(struct turn_run *run, struct span reason)
 static int resting(struct turn_run *run, enum fail_kind kind, const char *what, struct span reason,
                    int retry_after_s)
 {
-    fail_set(&run->fail, kind, "chat.z.ai %s: %.*s", what, SPAN_ARGS(reason));
-    run->fail.retry_after_s = retry_after_s;
+    fail_set(run->fail, kind, "chat.z.ai %s: %.*s", what, SPAN_ARGS(reason));
+    run->fail->retry_after_s = retry_after_s;
     return -1;
 }
 
@@ -97,7 +97,7 @@ struct report {
 
 static int classify(struct turn_run *run, const struct report *r)
 {
-    struct fail *f = &run->fail;
+    struct fail *f = run->fail;
     char clean[DETAIL_MAX];
     clean_message(run, clean, sizeof clean, r->detail);
     struct span reason = clean[0] ? span_str(clean) : SPAN("no reason given");
@@ -159,11 +159,11 @@ static int classify_http_answer(struct turn_run *run, int status, struct span co
 {
     struct json root = {NULL, 0};
     if (looks_like_html(content_type, body))
-        return fail_set(&run->fail, FAIL_CHALLENGE,
+        return fail_set(run->fail, FAIL_CHALLENGE,
                         "chat.z.ai answered with a web page (a bot check): " TWO_WAYS);
     bool json = json_parse_lenient(run->json, body, &root) == JSON_OK && json_is(root, JSON_OBJECT);
     if (status == 405 || (status == 403 && !json))
-        return fail_set(&run->fail, FAIL_CHALLENGE,
+        return fail_set(run->fail, FAIL_CHALLENGE,
                         "chat.z.ai's firewall refused the request (%d): " TWO_WAYS, status);
     struct json e = zai_event_error(root);
     if (!json_is(e, JSON_OBJECT))
@@ -179,6 +179,6 @@ int zai_fail_http(struct turn_run *run, int status, struct span content_type, in
                   struct span body)
 {
     classify_http_answer(run, status, content_type, retry_after_s, body);
-    run->fail.upstream_status = status;
+    run->fail->upstream_status = status;
     return -1;
 }

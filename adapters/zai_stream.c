@@ -24,41 +24,63 @@ enum phase {
     PHASE_UNKNOWN
 };
 
-enum { BUFFERS = 13 };
+enum { BUFFERS = 13, FIRST_OF_MORE = 3 };
 
-static void list_buffers(struct zai_stream *s, struct buffer *all[BUFFERS])
+/* How many there are. */
+static size_t list_buffers(struct zai_stream *s, struct buffer *all[BUFFERS])
 {
-    struct buffer *const list[BUFFERS] = {&s->unwrap.held,
-                                          &s->unwrap.rest,
-                                          &s->again.held,
-                                          &s->again.rest,
-                                          &s->reasoning,
-                                          &s->answer,
-                                          &s->answer_marks.held,
-                                          &s->answer_marks.joined,
-                                          &s->reasoning_marks.held,
-                                          &s->reasoning_marks.joined,
-                                          &s->clean,
-                                          &s->whole,
-                                          &s->piece};
-    memcpy(all, list, sizeof list);
+    struct zai_more *m = s->more;
+    all[0] = &s->answer;
+    all[1] = &s->answer_marks.held;
+    all[2] = &s->answer_marks.joined;
+    if (!m)
+        return FIRST_OF_MORE;
+    struct buffer *const more[] = {&m->unwrap.held,
+                                   &m->unwrap.rest,
+                                   &m->again.held,
+                                   &m->again.rest,
+                                   &m->reasoning,
+                                   &m->reasoning_marks.held,
+                                   &m->reasoning_marks.joined,
+                                   &m->clean,
+                                   &m->whole,
+                                   &m->piece};
+    memcpy(all + FIRST_OF_MORE, more, sizeof more);
+    return BUFFERS;
 }
 
 void zai_stream_init(struct zai_stream *s)
 {
     struct buffer *all[BUFFERS];
     *s = (struct zai_stream){0};
-    list_buffers(s, all);
-    for (size_t i = 0; i < BUFFERS; i++)
+    size_t n = list_buffers(s, all);
+    for (size_t i = 0; i < n; i++)
         buffer_init(all[i], ZAI_TEXT_LIMIT);
 }
 
 void zai_stream_free(struct zai_stream *s)
 {
     struct buffer *all[BUFFERS];
-    list_buffers(s, all);
-    for (size_t i = 0; i < BUFFERS; i++)
+    size_t n = list_buffers(s, all);
+    for (size_t i = 0; i < n; i++)
         buffer_free(all[i]);
+}
+
+/* NULL with run->fail. */
+static struct zai_more *more_of(struct turn_run *run, struct zai_stream *s)
+{
+    struct buffer *all[BUFFERS];
+    if (s->more)
+        return s->more;
+    s->more = arena_alloc(run->arena, sizeof *s->more);
+    if (!s->more) {
+        fail_memory(run->fail);
+        return NULL;
+    }
+    size_t n = list_buffers(s, all);
+    for (size_t i = FIRST_OF_MORE; i < n; i++)
+        buffer_init(all[i], ZAI_TEXT_LIMIT);
+    return s->more;
 }
 
 bool zai_stream_has_output(const struct zai_stream *s) { return s->had_answer || s->had_reasoning; }
@@ -68,63 +90,67 @@ bool zai_stream_has_output(const struct zai_stream *s) { return s->had_answer ||
 static int out_of_room(struct turn_run *run, struct zai_stream *s)
 {
     /* With every event: one look for what never happens. */
-    int any = s->unwrap.held.error | s->unwrap.rest.error | s->again.held.error |
-              s->again.rest.error | s->reasoning.error | s->answer.error |
-              s->answer_marks.held.error | s->answer_marks.joined.error |
-              s->reasoning_marks.held.error | s->reasoning_marks.joined.error | s->clean.error |
-              s->whole.error | s->piece.error;
+    const struct zai_more *m = s->more;
+    int any = s->answer.error | s->answer_marks.held.error | s->answer_marks.joined.error;
+    if (m)
+        any |= m->unwrap.held.error | m->unwrap.rest.error | m->again.held.error |
+               m->again.rest.error | m->reasoning.error | m->reasoning_marks.held.error |
+               m->reasoning_marks.joined.error | m->clean.error | m->whole.error | m->piece.error;
     struct buffer *all[BUFFERS];
     if (!any)
         return 0;
-    list_buffers(s, all);
-    for (size_t i = 0; i < BUFFERS; i++) {
+    size_t n = list_buffers(s, all);
+    for (size_t i = 0; i < n; i++) {
         if (all[i]->error)
             return fail_too_long(run, all[i]->error);
     }
     return 0;
 }
 
-/* Cleaned reasoning of the current stretch. */
+/* Cleaned reasoning of the current stretch; s->more is there. */
 static int send_reasoning(struct turn_run *run, struct zai_stream *s, struct span clean)
 {
-    if (s->clean.error == BUFFER_NOMEM)
-        return fail_memory(&run->fail);
+    struct zai_more *m = s->more;
+    if (m->clean.error == BUFFER_NOMEM)
+        return fail_memory(run->fail);
     if (!clean.n)
         return 0;
     if (s->set_off && delta_reasoning(run->out, 0, SPAN("\n\n")))
         return -1;
     s->set_off = false;
-    buffer_append(&s->reasoning, clean);
-    if (mark_filter_passes(&s->reasoning_marks, clean)) {
+    buffer_append(&m->reasoning, clean);
+    if (mark_filter_passes(&m->reasoning_marks, clean)) {
         s->had_reasoning = true;
         return delta_reasoning(run->out, 0, clean);
     }
-    buffer_clear(&s->piece);
-    mark_filter_feed(&s->reasoning_marks, NULL, clean, &s->piece); /* rule 5 */
-    if (s->piece.error == BUFFER_NOMEM)
-        return fail_memory(&run->fail);
-    s->had_reasoning |= s->piece.n > 0;
-    return delta_reasoning(run->out, 0, buffer_span(&s->piece));
+    buffer_clear(&m->piece);
+    mark_filter_feed(&m->reasoning_marks, NULL, clean, &m->piece); /* rule 5 */
+    if (m->piece.error == BUFFER_NOMEM)
+        return fail_memory(run->fail);
+    s->had_reasoning |= m->piece.n > 0;
+    return delta_reasoning(run->out, 0, buffer_span(&m->piece));
 }
 
-/* A new stretch is set off from the former by an empty line, as soon as it has text. */
+/* A new stretch is set off from the former by an empty line, as soon as it has text. s->more is
+ * there. */
 static void begin_thinking(struct zai_stream *s)
 {
     if (s->thinking)
         return;
     s->thinking = true;
     s->set_off = s->had_reasoning;
-    zai_unwrap_reset(&s->unwrap);
-    buffer_clear(&s->reasoning);
+    zai_unwrap_reset(&s->more->unwrap);
+    buffer_clear(&s->more->reasoning);
 }
 
 static int flush_reasoning_hold(struct turn_run *run, struct zai_stream *s)
 {
-    if (!s->reasoning_marks.held.n)
+    struct buffer *held = s->more ? &s->more->reasoning_marks.held : NULL;
+    if (!held || !held->n)
         return 0;
     s->had_reasoning = true;
-    int bad = delta_reasoning(run->out, 0, buffer_span(&s->reasoning_marks.held));
-    buffer_clear(&s->reasoning_marks.held);
+    int bad = delta_reasoning(run->out, 0, buffer_span(held));
+    buffer_clear(held);
     return bad;
 }
 
@@ -133,19 +159,21 @@ static int end_thinking(struct turn_run *run, struct zai_stream *s)
     if (!s->thinking)
         return flush_reasoning_hold(run, s); /* an edit may have brought some */
     s->thinking = false;
-    buffer_clear(&s->clean);
-    zai_unwrap_flush(&s->unwrap, &s->clean);
-    return send_reasoning(run, s, buffer_span(&s->clean)) || flush_reasoning_hold(run, s) ? -1 : 0;
+    buffer_clear(&s->more->clean);
+    zai_unwrap_flush(&s->more->unwrap, &s->more->clean);
+    return send_reasoning(run, s, buffer_span(&s->more->clean)) || flush_reasoning_hold(run, s) ? -1
+                                                                                                : 0;
 }
 
 static int thinking_text(struct turn_run *run, struct zai_stream *s, struct span text)
 {
-    if (!text.n)
-        return 0;
+    struct zai_more *m = text.n ? more_of(run, s) : NULL;
+    if (!m)
+        return text.n ? -1 : 0;
     begin_thinking(s);
-    buffer_clear(&s->clean);
-    zai_unwrap_feed(&s->unwrap, text, &s->clean);
-    return send_reasoning(run, s, buffer_span(&s->clean));
+    buffer_clear(&m->clean);
+    zai_unwrap_feed(&m->unwrap, text, &m->clean);
+    return send_reasoning(run, s, buffer_span(&m->clean));
 }
 
 static int answer_text(struct turn_run *run, struct zai_stream *s, struct span text)
@@ -159,12 +187,15 @@ static int answer_text(struct turn_run *run, struct zai_stream *s, struct span t
         s->had_answer = true;
         return delta_text(run->out, 0, text);
     }
-    buffer_clear(&s->piece);
-    mark_filter_feed(&s->answer_marks, &s->sources, text, &s->piece);
-    if (s->piece.error == BUFFER_NOMEM)
-        return fail_memory(&run->fail);
-    s->had_answer |= s->piece.n > 0;
-    return delta_text(run->out, 0, buffer_span(&s->piece));
+    struct zai_more *m = more_of(run, s);
+    if (!m)
+        return -1;
+    buffer_clear(&m->piece);
+    mark_filter_feed(&s->answer_marks, &s->sources, text, &m->piece);
+    if (m->piece.error == BUFFER_NOMEM)
+        return fail_memory(run->fail);
+    s->had_answer |= m->piece.n > 0;
+    return delta_text(run->out, 0, buffer_span(&m->piece));
 }
 
 /* ---- sources (rule 4) ---- */
@@ -269,22 +300,23 @@ static int answer_so_far(struct turn_run *run, struct zai_stream *s, struct span
 /* Reasoning inside an edit: its clean text may go beyond what was sent. */
 static int reasoning_so_far(struct turn_run *run, struct zai_stream *s, struct span wrapped)
 {
+    struct zai_more *m = s->more; /* of the edit */
     ptrdiff_t start = span_find(wrapped, SPAN("<details"));
-    zai_unwrap_reset(&s->again);
-    buffer_clear(&s->clean);
-    zai_unwrap_feed(&s->again, span_from(wrapped, start < 0 ? 0 : (size_t)start), &s->clean);
-    zai_unwrap_flush(&s->again, &s->clean);
-    struct span clean = buffer_span(&s->clean);
+    zai_unwrap_reset(&m->again);
+    buffer_clear(&m->clean);
+    zai_unwrap_feed(&m->again, span_from(wrapped, start < 0 ? 0 : (size_t)start), &m->clean);
+    zai_unwrap_flush(&m->again, &m->clean);
+    struct span clean = buffer_span(&m->clean);
     if (!s->had_reasoning)
         begin_thinking(s);
-    if (!s->clean.error && span_starts(clean, buffer_span(&s->reasoning))) {
-        buffer_clear(&s->unwrap.held); /* what was held back is inside what comes now */
-        if (send_reasoning(run, s, span_from(clean, s->reasoning.n)))
+    if (!m->clean.error && span_starts(clean, buffer_span(&m->reasoning))) {
+        buffer_clear(&m->unwrap.held); /* what was held back is inside what comes now */
+        if (send_reasoning(run, s, span_from(clean, m->reasoning.n)))
             return -1;
     }
     /* An error of the work space must outlive the work space's next use. */
-    if (s->clean.error)
-        s->reasoning.error = s->clean.error;
+    if (m->clean.error)
+        m->reasoning.error = m->clean.error;
     return end_thinking(run, s);
 }
 
@@ -422,7 +454,7 @@ static enum adapter_verdict finish(struct turn_run *run, struct zai *z)
     if (flush_all(run, s) || out_of_room(run, s))
         return ADAPTER_FAIL;
     if (!zai_stream_has_output(s))
-        return fail_set(&run->fail, FAIL_EMPTY, "chat.z.ai ended its answer without any text");
+        return fail_set(run->fail, FAIL_EMPTY, "chat.z.ai ended its answer without any text");
     if (sources_cite(&s->sources, run->out))
         return ADAPTER_FAIL;
     z->at = ZAI_OVER;
@@ -438,26 +470,26 @@ static enum adapter_verdict error_event(struct turn_run *run, struct zai *z, str
         return finish(run, z); /* §6.1: the answer is whole, only its chat was not kept */
     struct fail fail;
     zai_fail_event(run, error);
-    fail = run->fail;
+    fail = *run->fail;
     if (flush_all(run, s) == 0)
-        run->fail = fail;
+        *run->fail = fail;
     return ADAPTER_FAIL;
 }
 
 /* The text of an edit, decoded once more when it is a JSON string within the string; kept in
- * s->whole, for the document goes. */
-static struct span edit_text(struct turn_run *run, struct zai_stream *s, struct span edit)
+ * `whole`, for the document goes. */
+static struct span edit_text(struct turn_run *run, struct zai_more *m, struct span edit)
 {
     struct json inner;
-    buffer_clear(&s->whole);
-    buffer_append(&s->whole, edit);
-    if (!s->whole.error && edit.p[0] == '"' &&
-        json_parse_lenient(run->json, buffer_span(&s->whole), &inner) == JSON_OK &&
+    buffer_clear(&m->whole);
+    buffer_append(&m->whole, edit);
+    if (!m->whole.error && edit.p[0] == '"' &&
+        json_parse_lenient(run->json, buffer_span(&m->whole), &inner) == JSON_OK &&
         json_is(inner, JSON_STRING)) {
-        buffer_clear(&s->whole);
-        buffer_append(&s->whole, json_text(inner));
+        buffer_clear(&m->whole);
+        buffer_append(&m->whole, json_text(inner));
     }
-    return buffer_span(&s->whole);
+    return buffer_span(&m->whole);
 }
 
 /* ---- plain events: those that were seen before are not parsed (base/json_shapes.h) ---- */
@@ -547,7 +579,10 @@ static int odd_event(struct turn_run *run, struct zai_stream *s, enum phase phas
     if (!bad && phase == PHASE_TOOL_RESPONSE && delta.n)
         sources_from_text(run, s, delta);
     if (!bad && edit.n && !delta.n && phase != PHASE_UNKNOWN) {
-        edit = edit_text(run, s, edit); /* from here on the event's document is gone */
+        struct zai_more *m = more_of(run, s);
+        if (!m)
+            return ADAPTER_FAIL;
+        edit = edit_text(run, m, edit); /* from here on the event's document is gone */
         bad = edit_event(run, s, phase, at_start, edit);
     }
     return bad;
@@ -623,7 +658,7 @@ enum adapter_verdict zai_stream_end(struct turn_run *run, struct zai *z, enum st
     if (flush_all(run, s))
         return ADAPTER_FAIL;
     if (!zai_stream_has_output(s) && end == END_CLEAN)
-        return fail_set(&run->fail, FAIL_EMPTY, "chat.z.ai ended its answer without any text");
-    return fail_set(&run->fail, FAIL_CUT,
+        return fail_set(run->fail, FAIL_EMPTY, "chat.z.ai ended its answer without any text");
+    return fail_set(run->fail, FAIL_CUT,
                     "chat.z.ai broke off in the middle of its answer; ask again");
 }

@@ -42,14 +42,14 @@ static int find_own_token(struct turn_run *run, struct zai *z)
 {
     struct span token = account_credential(run->account, "token");
     if (!token.n)
-        return fail_set(&run->fail, FAIL_CREDENTIAL,
+        return fail_set(run->fail, FAIL_CREDENTIAL,
                         "the account \"%.*s\" has no token: copy `token` from "
                         "chat.z.ai's Local Storage",
                         SPAN_ARGS(run->account->name));
     if (!zai_is_plain(token))
         return fail_unfit_token(run, "token");
-    z->token = arena_dup(run->arena, token);
-    return z->token.p ? 0 : fail_memory(&run->fail);
+    z->token = arena_text(run->arena, token);
+    return z->token.p ? 0 : fail_memory(run->fail);
 }
 
 /* 0: the token is there; 1: it must be asked for; -1 with run->fail. */
@@ -66,7 +66,7 @@ enum adapter_verdict zai_take_token(struct turn_run *run, struct zai *z, struct 
     struct span token = json_get_text(root, "token");
     if (!token_can_be_sent(token))
         return fail_set(
-            &run->fail, FAIL_UNAVAILABLE,
+            run->fail, FAIL_UNAVAILABLE,
             "chat.z.ai gave no guest token; a token of your own account works without one");
     if (token_use_obtained(run, &z->session, ZAI_GUEST_TOKEN, token, 0))
         return ADAPTER_FAIL;

@@ -45,7 +45,7 @@ enum adapter_verdict zai_take_upload(struct turn_run *run, struct zai *z, struct
     struct buffer answer;
     struct json root;
     if (json_parse(run->json, body, &root) != JSON_OK)
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         "chat.z.ai answered the upload of a picture with broken JSON");
     struct span name = json_get_text(root, "filename");
     picture->id = arena_dup(run->arena, json_get_text(root, "id"));
@@ -56,9 +56,9 @@ enum adapter_verdict zai_take_upload(struct turn_run *run, struct zai *z, struct
     picture->answer = answer.error ? span_of(NULL, 0) : arena_dup(run->arena, buffer_span(&answer));
     buffer_free(&answer);
     if (!picture->id.p || !picture->answer.p || !picture->filename.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     if (!zai_is_plain(picture->id))
-        return fail_set(&run->fail, FAIL_PROTOCOL,
+        return fail_set(run->fail, FAIL_PROTOCOL,
                         "chat.z.ai answered the upload of a picture without an id");
     upload_keep(run, &z->pictures, picture, "file", UPLOAD_KEEP_MS); /* files are the account's */
     z->pictures.uploaded++;

@@ -32,6 +32,7 @@ struct probe {
     /* While it runs: */
     struct arena arena;
     struct turn_run run;
+    struct fail fail; /* the run's */
     struct site_request request;
     struct site_request bare; /* the same without the credential */
     bool asked_bare;          /* that one is under way: is the list open to everybody? */
@@ -80,7 +81,7 @@ static void conclude(struct probe *p, enum probe_result result, const char *mess
  * stays as it is. A limit of one model's is none of the account's. */
 static bool concerns_the_account(const struct probe *p)
 {
-    switch (p->run.fail.kind) {
+    switch (p->run.fail->kind) {
     case FAIL_CREDENTIAL: return p->status != 403;
     case FAIL_CHALLENGE: return true;
     case FAIL_RATE_LIMITED: return !p->site->limits_per_model;
@@ -90,7 +91,7 @@ static bool concerns_the_account(const struct probe *p)
 
 static void refused(struct probe *p)
 {
-    const struct fail *fail = &p->run.fail;
+    const struct fail *fail = p->run.fail;
     if (p->account->view.guest && fail->kind == FAIL_CREDENTIAL) {
         conclude(p, PROBE_UNKNOWN, "its guest session is over; the next message begins another");
         return;
@@ -152,15 +153,15 @@ static void classify(struct probe *p)
 {
     const struct adapter *adapter = p->site->adapter;
     struct span body = buffer_span(&p->body);
-    struct fail unreadable = p->run.fail; /* what models_answer thought of a 200 */
+    struct fail unreadable = *p->run.fail; /* what models_answer thought of a 200 */
     (adapter->models_refused ? adapter->models_refused : classify_http)(
         &p->run, p->status, p->content_type, p->retry_after_s, body);
-    if (p->run.fail.kind != FAIL_PROTOCOL)
+    if (p->run.fail->kind != FAIL_PROTOCOL)
         return;
     if (unreadable.kind == FAIL_NONE)
         fail_set(&unreadable, FAIL_PROTOCOL, "%s answered no model list; check base_url",
                  p->account->site);
-    p->run.fail = unreadable;
+    *p->run.fail = unreadable;
 }
 
 static void answered(struct probe *p)
@@ -260,7 +261,9 @@ static enum adapter_step ask_adapter(struct probe *p)
 {
     static const struct delta_sink nowhere;
     const struct adapter *adapter = p->site->adapter;
+    p->fail = (struct fail){0};
     p->run = (struct turn_run){
+        .fail = &p->fail,
         .site = &p->site->settings,
         .account = &p->account->view,
         .state = arena_alloc(&p->arena, adapter->state_size ? adapter->state_size : 1),
@@ -271,12 +274,12 @@ static enum adapter_step ask_adapter(struct probe *p)
         .random = clock_random,
     };
     if (!p->run.state) {
-        fail_memory(&p->run.fail);
+        fail_memory(p->run.fail);
         return ADAPTER_FAILED;
     }
     enum adapter_step step = adapter->models_request(&p->run, &p->request);
     if (step == ADAPTER_SEND && site_cookies_send(adapter, &p->run, &p->request)) {
-        fail_memory(&p->run.fail);
+        fail_memory(p->run.fail);
         return ADAPTER_FAILED;
     }
     return step;
@@ -320,7 +323,7 @@ static void begin_probe(struct probe *p)
     switch (ask_adapter(p)) {
     case ADAPTER_WAIT:
     case ADAPTER_DONE: conclude(p, PROBE_UNKNOWN, "nothing cheap to ask; send a message"); return;
-    case ADAPTER_FAILED: conclude(p, PROBE_FAILED, p->run.fail.message); return;
+    case ADAPTER_FAILED: conclude(p, PROBE_FAILED, p->run.fail->message); return;
     case ADAPTER_SEND: break;
     }
     strip_credentials(p);

@@ -196,7 +196,7 @@ static enum branch_step step_ask(struct branch *b)
     }
     struct site_request *request = b->work->request;
     b->work->run.now_ms = clock_wall_ms();
-    fail_clear(&b->work->run.fail);
+    fail_clear(b->work->run.fail);
     if (b->site_steps++ >= SITE_STEPS_MAX) {
         fail_set(branch_fail(b), FAIL_PROTOCOL, "%s did not come to an end", site->adapter->title);
         return BRANCH_RETRY;
@@ -204,7 +204,7 @@ static enum branch_step step_ask(struct branch *b)
     unsigned changes = account_credential_changes(b->account);
     switch (adapter_next(b->adapter, &b->work->run, request)) {
     case ADAPTER_DONE: return done(b);
-    case ADAPTER_FAILED: *branch_fail(b) = b->work->run.fail; return BRANCH_RETRY;
+    case ADAPTER_FAILED: *branch_fail(b) = *b->work->run.fail; return BRANCH_RETRY;
     case ADAPTER_WAIT:
         b->site_steps--; /* no request */
         b->local_at_ms = branch_now_ms(b) + (uint64_t)request->delay_ms;
@@ -213,7 +213,7 @@ static enum branch_step step_ask(struct branch *b)
     case ADAPTER_SEND: break;
     }
     if (site_cookies_send(b->adapter, &b->work->run, request)) {
-        *branch_fail(b) = b->work->run.fail;
+        *branch_fail(b) = *b->work->run.fail;
         return BRANCH_RETRY;
     }
     if (waits_for_disk(b))
@@ -231,13 +231,14 @@ static enum branch_step step_local(struct branch *b)
     for (int i = 0; i < LOCAL_PIECES_MAX; i++) {
         int delay_ms = 0;
         b->work->run.now_ms = clock_wall_ms();
+        fail_clear(b->work->run.fail);
         enum adapter_step step = b->adapter->local(&b->work->run, &delay_ms);
         answer_frame_done(e->answer);
         exchange_note_first_delta(e);
         if (step == ADAPTER_DONE)
             return done(b);
         if (step == ADAPTER_FAILED) {
-            *branch_fail(b) = b->work->run.fail;
+            *branch_fail(b) = *b->work->run.fail;
             if (e->answer->full || branch_fail_kind(b) == FAIL_NONE)
                 exchange_fail_writing(e, branch_fail(b));
             return BRANCH_RETRY;

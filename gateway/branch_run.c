@@ -89,7 +89,7 @@ static struct answer_rules rules_for(const struct branch *b)
 }
 
 /* What a run takes of the arena besides, about: ids, names, the writer, what goes to the site. */
-enum { RUN_SMALL = 2048 };
+enum { RUN_SMALL = 1184 };
 
 /* With the first lease: a branch that waits for it costs little. */
 static int prepare_work(struct branch *b)
@@ -146,6 +146,7 @@ int branch_begin_run(struct branch *b)
     run->scratch = &e->engine->scratch;
     run->out = &b->work->feed.sink;
     run->shape = &b->work->shape;
+    run->fail = &e->engine->run_fail;
     run->now_ms = clock_wall_ms();
     run->random = clock_random;
     run->drift = count_drift;

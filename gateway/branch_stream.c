@@ -48,6 +48,8 @@ static void take_verdict(struct branch *b, enum adapter_verdict verdict)
     struct exchange *e = b->exchange;
     if (verdict == ADAPTER_GO_ON)
         return;
+    if (verdict == ADAPTER_FAIL && !b->landing) /* at once: others may be asked meanwhile */
+        *branch_fail(b) = *b->work->run.fail;
     branch_drop_call(b, verdict == ADAPTER_COMPLETE);
     if (b->landing) {
         branch_end_landing(b);
@@ -56,7 +58,6 @@ static void take_verdict(struct branch *b, enum adapter_verdict verdict)
     if (verdict == ADAPTER_COMPLETE) {
         b->step = BRANCH_ASK;
     } else {
-        *branch_fail(b) = b->work->run.fail;
         if (branch_engine(b)->out.error || e->answer->full || branch_fail_kind(b) == FAIL_NONE)
             exchange_fail_writing(e, branch_fail(b));
         b->step = BRANCH_RETRY;
@@ -86,11 +87,11 @@ static enum adapter_verdict whole_frames_in(struct branch *b, struct span bytes)
             return verdict;
     }
     if (r == FRAME_TOO_LARGE)
-        return fail_set(&b->work->run.fail, FAIL_PROTOCOL,
+        return fail_set(b->work->run.fail, FAIL_PROTOCOL,
                         "%.*s sent a single event of more than 16 MiB",
                         SPAN_ARGS(branch_site(b)->settings.name));
     if (r == FRAME_NOMEM)
-        return fail_memory(&b->work->run.fail);
+        return fail_memory(b->work->run.fail);
     return ADAPTER_GO_ON;
 }
 
@@ -146,7 +147,7 @@ static void on_site_body(void *owner, struct span bytes)
     enum adapter_verdict verdict = frames_in(b, bytes);
     exchange_note_first_delta(b->exchange);
     if (verdict == ADAPTER_GO_ON && b->continuing && answer_feed_started_over(&b->work->feed))
-        verdict = fail_set(&b->work->run.fail, FAIL_CUT, "%s told its answer again",
+        verdict = fail_set(b->work->run.fail, FAIL_CUT, "%s told its answer again",
                            branch_site(b)->adapter->title);
     if (verdict == ADAPTER_GO_ON && answer_feed_is_cut(&b->work->feed))
         end_early(b);
@@ -189,16 +190,17 @@ static void on_site_end(void *owner, enum stream_end end, const struct fail *fai
     struct branch *b = owner;
     enum adapter_verdict verdict = ADAPTER_FAIL;
     b->call = NULL; /* it is gone already */
+    fail_clear(b->work->run.fail);
     capture_end(b->work->capture, &b->work->run, end, fail);
     b->paused = false;
     if (b->decoding)
         verdict = end_of_body(b, end);
     else if (end == END_CUT)
-        b->work->run.fail = *fail;
+        *b->work->run.fail = *fail;
     /* The transport knows better than the adapter why bytes stopped coming. */
     if (verdict == ADAPTER_FAIL && end == END_CUT &&
-        (fail->kind == FAIL_TIMEOUT || b->work->run.fail.kind == FAIL_NONE))
-        b->work->run.fail = *fail;
+        (fail->kind == FAIL_TIMEOUT || b->work->run.fail->kind == FAIL_NONE))
+        *b->work->run.fail = *fail;
     exchange_note_first_delta(b->exchange);
     take_verdict(b, verdict == ADAPTER_GO_ON ? ADAPTER_COMPLETE : verdict);
 }

@@ -33,6 +33,7 @@ struct fetch {
     int pages;
     int status;
     struct turn_run run;
+    struct fail fail; /* the run's */
     struct site_request request;
     struct upstream_call *call;
     uv_timer_t *timer;
@@ -389,7 +390,9 @@ static bool fetch_prepare(struct fetch *f)
 {
     static const struct delta_sink nowhere;
     size_t state_size = f->site->adapter->state_size;
+    f->fail = (struct fail){0};
     f->run = (struct turn_run){
+        .fail = &f->fail,
         .site = &f->site->settings,
         .account = &f->account->view,
         .state = arena_alloc(&f->arena, state_size ? state_size : 1),

@@ -44,6 +44,6 @@ struct catalogue {
 };
 
 /* Inside the loops' lock. NULL = there is none for a site of that name. */
-struct live_list *catalogue_list_of(struct catalogue *, struct span site);
+struct live_list *catalogue_list_of(struct catalogue *, struct span name);
 
 #endif

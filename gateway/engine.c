@@ -6,19 +6,17 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 
 #include "gateway/clock.h"
 #include "gateway/engine_keep.h"
 #include "gateway/exchange.h"
+#include "gateway/heap.h"
 #include "gateway/image_fetch.h"
 #include "gateway/log.h"
 #include "gateway/passage.h"
 
 enum { DAY_MS = 24 * 3600 * 1000 };
-enum { HEAP_MS = 10 * 1000, HEAP_LOOKS = 15, HEAP_SPARE = 4 << 20 };
+enum { HEAP_MS = 10 * 1000, HEAP_LOOKS = 15 };
 enum { PARSER_LIMIT = 128 * 1024 * 1024, OUT_LIMIT = 128 * 1024 * 1024 };
 
 static void on_accounts_timer(uv_timer_t *timer)
@@ -68,19 +66,16 @@ void engine_count_refusal(struct engine *engine, enum fail_kind kind)
     shared_leave(engine->shared);
 }
 
-/* A heap shrinks at its end alone, and long-lived blocks stand everywhere in one that thousands of
- * streams have used: the pages between them are handed back when there are many. */
+/* It may take long, so nobody may be waiting; while somebody is, his end will be seen as well. */
 static void on_heap_timer(uv_timer_t *timer)
 {
     struct engine *engine = timer->data;
+    if (engine_active(engine))
+        return;
     exchange_free_spares(engine);
     if (--engine->heap_looks == 0)
         uv_timer_stop(timer);
-#ifdef __GLIBC__
-    struct mallinfo2 heap = mallinfo2();
-    if (heap.fordblks > HEAP_SPARE && heap.fordblks > heap.uordblks / 2)
-        malloc_trim(0);
-#endif
+    heap_give_back_spare();
 }
 
 /* Idle connections hold on to pages for a while: so it looks again for some minutes after the last

@@ -75,6 +75,7 @@ struct engine {
     struct passage *passages; /* requests that are passed through */
     size_t n_exchanges;       /* unfinished ones of this loop, passages too */
     int64_t started_ms;       /* wall clock */
+    struct fail run_fail;     /* of the adapter that was asked last (turn_run.fail) */
     struct fail no_room;      /* of all that fail when there is no memory to say why */
     struct engine_closing {   /* of engine_destroy: what is on its way out */
         struct engine *engine;

@@ -674,6 +674,7 @@ static bool choose_coding(struct http_answer *a, struct span coding, struct span
 static enum answer_event tell_head(struct http_answer *a)
 {
     struct http_head_room *room = a->room;
+    assert(room); /* since the head began */
     a->head_told = true;
     for (size_t i = 0; i < room->n_fields; i++) {
         const struct http_field *f = &room->fields[i];

@@ -70,13 +70,23 @@ static bool read_framing(const struct header *field, struct http_plain_head *h)
     }
 }
 
+/* Blanks around a value alone are plain: of other white space some is none in HTTP. */
+static struct span without_blanks(struct span s)
+{
+    while (s.n && s.p[0] == ' ')
+        s = span_from(s, 1);
+    while (s.n && s.p[s.n - 1] == ' ')
+        s.n--;
+    return s;
+}
+
 static bool read_field(struct span line, struct header *field)
 {
     ptrdiff_t colon = span_find_char(line, ':');
     if (colon <= 0)
         return false;
     field->name = span_first(line, (size_t)colon);
-    field->value = span_trim(span_from(line, (size_t)colon + 1));
+    field->value = without_blanks(span_from(line, (size_t)colon + 1));
     return http_is_token(field->name) && !span_has_control(field->value);
 }
 

@@ -447,15 +447,15 @@ void log_record_begin(struct log_record *record, enum log_level level, const cha
 
 static void begin_field(struct buffer *line, const char *name)
 {
-    const struct span text = span_str(name);
-    char *to = buffer_reserve(line, text.n + sizeof ",\"\":" - 1);
+    const size_t n = strlen(name);
+    char *to = buffer_reserve(line, n + sizeof ",\"\":" - 1);
     if (!to)
         return;
     *to++ = sink.json ? ',' : ' ';
     if (sink.json)
         *to++ = '"';
-    memcpy(to, text.p, text.n);
-    to += text.n;
+    memcpy(to, name, n);
+    to += n;
     if (sink.json)
         *to++ = '"';
     *to++ = sink.json ? ':' : '=';

@@ -37,6 +37,7 @@ struct player {
     struct delta_sink sink, called; /* `called`: behind the emulated tools, which `sink` is then */
     struct replay_tools *tools;     /* NULL: none were emulated */
     struct turn_run run;
+    struct fail fail; /* the run's */
     struct site_request request;
     uint64_t chance;
     struct channel channels[CHOICES][CHANNELS];
@@ -185,9 +186,9 @@ static enum adapter_verdict feed(struct player *p, struct frame_decoder *decoder
             return verdict;
     }
     if (r == FRAME_TOO_LARGE)
-        return fail_set(&p->run.fail, FAIL_PROTOCOL, "%.*s sent a single event of more than 16 MiB",
+        return fail_set(p->run.fail, FAIL_PROTOCOL, "%.*s sent a single event of more than 16 MiB",
                         SPAN_ARGS(p->setup->site.name));
-    return r < 0 ? (enum adapter_verdict)fail_memory(&p->run.fail) : ADAPTER_GO_ON;
+    return r < 0 ? (enum adapter_verdict)fail_memory(p->run.fail) : ADAPTER_GO_ON;
 }
 
 static enum adapter_verdict feed_end(struct player *p, struct frame_decoder *decoder,
@@ -227,8 +228,8 @@ static enum adapter_verdict answer(struct player *p, const struct replay_step *s
     if (verdict == ADAPTER_GO_ON && s->end != REPLAY_LEFT)
         verdict = feed_end(p, &decoder, s->end == REPLAY_CUT ? END_CUT : END_CLEAN);
     if (verdict == ADAPTER_FAIL && s->end == REPLAY_CUT && s->transport.kind != FAIL_NONE &&
-        (s->transport.kind == FAIL_TIMEOUT || p->run.fail.kind == FAIL_NONE))
-        p->run.fail = s->transport; /* it knows better why bytes stopped coming */
+        (s->transport.kind == FAIL_TIMEOUT || p->run.fail->kind == FAIL_NONE))
+        *p->run.fail = s->transport; /* it knows better why bytes stopped coming */
     frame_decoder_free(&decoder);
     return verdict;
 }
@@ -269,6 +270,7 @@ static int begin(struct player *p, const struct replay_setup *setup, FILE *out, 
         p->sink = replay_tools_sink(p->tools);
     }
     p->run = (struct turn_run){
+        .fail = &p->fail,
         .turn = &p->turn,
         .site = &setup->site,
         .account = &p->account,
@@ -312,7 +314,7 @@ static void done(struct player *p)
     if (p->content || p->finished)
         return;
     p->end = "failed";
-    fail_set(&p->run.fail, FAIL_EMPTY, "%s ended its answer without any text",
+    fail_set(p->run.fail, FAIL_EMPTY, "%s ended its answer without any text",
              p->setup->adapter->title);
 }
 
@@ -323,7 +325,7 @@ static int play(struct player *p, const uint32_t *splits, size_t n_splits, struc
     size_t cursor = 0;
     for (int asks = 0; asks < ASKS_MAX; asks++) {
         p->request = (struct site_request){0};
-        fail_clear(&p->run.fail);
+        fail_clear(p->run.fail);
         enum adapter_step step = adapter_next(setup->adapter, &p->run, &p->request);
         if (step == ADAPTER_WAIT) {
             p->run.now_ms += p->request.delay_ms;
@@ -382,7 +384,7 @@ static void end_channels(struct player *p)
 
 static void write_end(struct player *p, struct json_writer *w)
 {
-    const struct fail *f = &p->run.fail;
+    const struct fail *f = p->run.fail;
     json_begin_object(w);
     json_member(w, "end", span_str(p->end));
     json_key(w, "failure");

@@ -21,6 +21,7 @@
 #include "gateway/control.h"
 #include "gateway/engine.h"
 #include "gateway/front.h"
+#include "gateway/heap.h"
 #include "gateway/log.h"
 #include "gateway/sandbox.h"
 #include "gateway/token_file.h"
@@ -447,6 +448,7 @@ int serve(struct config *config, const char *file, bool rebuild)
     /* Names are looked up by half of them, and each that nobody answers for holds one. */
     setenv("UV_THREADPOOL_SIZE", "8", 0);
     int code = 0;
+    heap_give_back(); /* what reading the configuration took is not to become part of our tables */
     if (log_setup(config, &fail) || start(s, rebuild, &fail)) {
         fprintf(stderr, "dragoman: %s\n", fail.message);
         code = 1;

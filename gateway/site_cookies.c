@@ -95,7 +95,7 @@ static int send_cookies(struct turn_run *run, struct site_request *req)
     struct buffer jars, all;
     struct cookie_place place = place_of(run, req);
     if (!place.path.p)
-        return fail_memory(&run->fail);
+        return fail_memory(run->fail);
     buffer_init(&jars, COOKIE_HEADER_MAX);
     buffer_init(&all, HEADER_MAX);
     read_jar(&jar, run);
@@ -115,7 +115,7 @@ static int send_cookies(struct turn_run *run, struct site_request *req)
     }
     buffer_free(&jars);
     buffer_free(&all);
-    return bad ? fail_memory(&run->fail) : 0;
+    return bad ? fail_memory(run->fail) : 0;
 }
 
 int site_cookies_send(const struct adapter *adapter, struct turn_run *run, struct site_request *req)

@@ -11,7 +11,7 @@ enum {
      * tells its usage nobody asks for the count. */
     FIRST_PORTION = 2048,
     PORTION = 512,
-    SAMPLE = 256,
+    SAMPLE = 128,
     AT_ONCE_MAX = 1 << 20,
     REST_MAX = 1 << 25, /* more than the largest frame of a site and the portions */
     ESTIMATE_UNIT = 20, /* an estimate is kept in twentieths of a token */
@@ -167,6 +167,8 @@ static void settle_portion(struct token_counter *c)
 static int sample(struct token_counter *c, struct span text)
 {
     struct span kept = span_first(text, SAMPLE - c->rest.n);
+    if (!c->rest.p && !buffer_reserve_exactly(&c->rest, SAMPLE))
+        return -1;
     c->skipped += text.n - kept.n;
     c->estimated = c->skipped > 0;
     return buffer_append(&c->rest, kept) ? -1 : 0;

@@ -40,7 +40,7 @@ struct token_counter {
 void token_counter_init(struct token_counter *, const struct token_source *);
 void token_counter_free(struct token_counter *);
 /* Before any text: the figure will probably not be needed. Counts nothing as it goes and keeps only
- * the first 256 bytes. Of a longer text the total is what the beginning lets expect, and
+ * the first 128 bytes. Of a longer text the total is what the beginning lets expect, and
  * `estimated`.
  */
 void token_counter_sample(struct token_counter *);

@@ -239,9 +239,9 @@ static void streamed_free(struct streamed_body *s)
     free(s);
 }
 
-/* Takes the call out of everything and frees it; the handler hears nothing from here on. Whoever
- * needs the pool afterwards counts among its users. */
-static void call_retire(struct upstream_call *call)
+/* Takes the call out of everything and frees it; the handler hears nothing from here on. Its use of
+ * the pool is the caller's to release. */
+static void call_detach(struct upstream_call *call)
 {
     assert(call->magic == CALL_MAGIC && call->phase != CALL_OVER);
     if (call->phase == CALL_WAITING)
@@ -250,14 +250,21 @@ static void call_retire(struct upstream_call *call)
         call->conn->call = NULL;
         call->conn = NULL;
     }
-    struct pool *pool = call->pool;
-    deadlines_leave(&pool->upstream->deadlines, &call->alarm);
-    pool->upstream->calls--;
-    free_head(pool->upstream, &call->head);
+    struct upstream *u = call->pool->upstream;
+    free_head(u, &call->head);
     streamed_free(call->streamed);
+    deadlines_leave(&u->deadlines, &call->alarm);
+    u->calls--;
     call->phase = CALL_OVER;
     call->magic = 0;
     free(call);
+}
+
+/* Whoever needs the pool afterwards counts among its users. */
+static void call_retire(struct upstream_call *call)
+{
+    struct pool *pool = call->pool;
+    call_detach(call);
     pool_release(pool);
 }
 
@@ -1179,10 +1186,9 @@ void upstream_cancel(struct upstream_call *call, bool finished)
     bool was_paused = call->paused || call->wake;
     bool drain = finished && conn && call->phase == CALL_ANSWERING && conn->written &&
                  pool->reuse && !pool->upstream->closing;
-    pool->users++;
     if (conn && !drain)
         connection_close(conn);
-    call_retire(call);
+    call_detach(call);
     if (drain) {
         park(conn, CONNECTION_DRAINING, DRAIN_MS);
         conn->wake = was_paused;

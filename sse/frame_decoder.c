@@ -9,6 +9,7 @@
 #include "sse/frame_decoder.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 enum { LINE_FRESH, LINE_AFTER_CR }; /* state: the bytes before may have ended with half a CRLF */
 enum { HAS_DATA = 1, SEEN_START = 2, DATA_IN_INPUT = 4 }; /* flags */
@@ -18,16 +19,18 @@ void frame_decoder_init(struct frame_decoder *d, enum framing framing, size_t li
     *d = (struct frame_decoder){.framing = framing, .limit = limit};
     buffer_init(&d->gather, limit);
     buffer_init(&d->line, limit);
-    buffer_init(&d->type, limit);
-    buffer_init(&d->id, limit);
 }
 
 void frame_decoder_free(struct frame_decoder *d)
 {
     buffer_free(&d->gather);
     buffer_free(&d->line);
-    buffer_free(&d->type);
-    buffer_free(&d->id);
+    if (d->names) {
+        buffer_free(&d->names->type);
+        buffer_free(&d->names->id);
+        free(d->names);
+        d->names = NULL;
+    }
 }
 
 static bool is_sse(const struct frame_decoder *d)
@@ -106,8 +109,42 @@ static int keep_direct(struct frame_decoder *d)
 {
     if (!(d->flags & DATA_IN_INPUT))
         return 0;
-    d->flags &= ~(unsigned)DATA_IN_INPUT;
+    d->flags &= (uint8_t)~DATA_IN_INPUT;
     return buffer_append(&d->gather, d->direct);
+}
+
+static struct span type_of(const struct frame_decoder *d)
+{
+    return d->names ? buffer_span(&d->names->type) : span_of(NULL, 0);
+}
+
+static struct span id_of(const struct frame_decoder *d)
+{
+    return d->names ? buffer_span(&d->names->id) : span_of(NULL, 0);
+}
+
+static void forget_type(struct frame_decoder *d)
+{
+    if (d->names)
+        buffer_clear(&d->names->type);
+}
+
+static struct frame_names *names_of(struct frame_decoder *d)
+{
+    if (d->names)
+        return d->names;
+    d->names = malloc(sizeof *d->names);
+    if (d->names) {
+        buffer_init(&d->names->type, d->limit);
+        buffer_init(&d->names->id, d->limit);
+    }
+    return d->names;
+}
+
+static int keep_name(struct buffer *name, struct span value)
+{
+    buffer_clear(name);
+    return buffer_append(name, value);
 }
 
 static int sse_data(struct frame_decoder *d, struct span value)
@@ -134,14 +171,10 @@ static int sse_field(struct frame_decoder *d, struct span line)
         value = span_from(value, 1);
     if (span_eq(name, SPAN("data")))
         return sse_data(d, value);
-    if (span_eq(name, SPAN("event"))) {
-        buffer_clear(&d->type);
-        return buffer_append(&d->type, value);
-    }
-    if (span_eq(name, SPAN("id")) && span_find_char(value, '\0') < 0) {
-        buffer_clear(&d->id);
-        return buffer_append(&d->id, value);
-    }
+    if (span_eq(name, SPAN("event")))
+        return names_of(d) ? keep_name(&d->names->type, value) : BUFFER_NOMEM;
+    if (span_eq(name, SPAN("id")) && span_find_char(value, '\0') < 0)
+        return names_of(d) ? keep_name(&d->names->id, value) : BUFFER_NOMEM;
     if (d->framing == FRAMING_SSE_LOOSE && name.n && !span_eq(name, SPAN("retry")) &&
         !span_eq(name, SPAN("id")))
         return sse_data(d, line);
@@ -151,7 +184,7 @@ static int sse_field(struct frame_decoder *d, struct span line)
 static void sse_begin_event(struct frame_decoder *d)
 {
     buffer_clear(&d->gather);
-    d->flags &= ~(unsigned)(HAS_DATA | DATA_IN_INPUT);
+    d->flags &= (uint8_t) ~(HAS_DATA | DATA_IN_INPUT);
     if (d->gather.cap > 64 * 1024)
         buffer_free(&d->gather);
 }
@@ -160,12 +193,12 @@ static void sse_begin_event(struct frame_decoder *d)
 static bool sse_dispatch(struct frame_decoder *d, struct frame *frame)
 {
     if (!(d->flags & HAS_DATA)) {
-        buffer_clear(&d->type);
+        forget_type(d);
         return false;
     }
     frame->data = d->flags & DATA_IN_INPUT ? d->direct : buffer_span(&d->gather);
-    frame->type = buffer_span(&d->type);
-    frame->id = buffer_span(&d->id);
+    frame->type = type_of(d);
+    frame->id = id_of(d);
     d->handed_out = true;
     return true;
 }
@@ -182,7 +215,7 @@ static void skip_byte_order_mark(struct frame_decoder *d, struct span *line)
 static bool sse_plain(const struct frame_decoder *d, struct span *rest, struct frame *frame)
 {
     const struct span name = SPAN("data:");
-    if (d->state != LINE_FRESH || d->flags != SEEN_START || d->line.n || d->type.n ||
+    if (d->state != LINE_FRESH || d->flags != SEEN_START || d->line.n || type_of(d).n ||
         !span_starts(*rest, name))
         return false;
     const char *lf = memchr(rest->p, '\n', rest->n);
@@ -191,7 +224,7 @@ static bool sse_plain(const struct frame_decoder *d, struct span *rest, struct f
         return false;
     size_t from = name.n + (rest->p[name.n] == ' ');
     frame->data = span_of(rest->p + from, n - from);
-    frame->id = buffer_span(&d->id);
+    frame->id = id_of(d);
     *rest = span_from(*rest, n + 2);
     return true;
 }
@@ -202,7 +235,7 @@ static enum frame_result sse_next(struct frame_decoder *d, struct span *rest, st
     enum frame_result r;
     if (d->handed_out) { /* the caller is done with the former event */
         sse_begin_event(d);
-        buffer_clear(&d->type);
+        forget_type(d);
         d->handed_out = false;
     }
     if (d->line_done) {

@@ -29,18 +29,23 @@ enum frame_result {
     FRAME_TORN = -3 /* only from frame_decoder_end: the stream ended inside a frame */
 };
 
+/* SSE: an event's `event` and `id`; many sites have neither. */
+struct frame_names {
+    struct buffer type, id;
+};
+
+/* There is one for each stream. */
 struct frame_decoder {
     enum framing framing;
+    enum frame_result broken;
     size_t limit;
-    struct buffer gather; /* a begun frame that the input does not hold whole */
-    struct buffer line;   /* a begun line */
-    struct buffer type, id;
-    struct span direct; /* SSE: the event's only data line so far, inside the input */
-    int state;
-    unsigned flags;
+    struct buffer gather;      /* a begun frame that the input does not hold whole */
+    struct buffer line;        /* a begun line */
+    struct frame_names *names; /* NULL: there was none */
+    struct span direct;        /* SSE: the event's only data line so far, inside the input */
+    uint8_t state, flags;
     bool line_done;  /* `line` holds a line that was handed out: cleared by the next */
     bool handed_out; /* `gather` likewise */
-    enum frame_result broken;
 };
 
 void frame_decoder_init(struct frame_decoder *, enum framing, size_t limit);

@@ -33,6 +33,7 @@ struct fuzz_run {
     struct site_settings site;
     struct site_account account;
     struct turn_run run;
+    struct fail fail;
     struct site_request request;
     struct json_template shape;
     struct buffer scratch;
@@ -76,7 +77,8 @@ static inline void fuzz_run_begin(struct fuzz_run *r, const struct adapter *adap
     r->site = (struct site_settings){.name = SPAN("s"), .origin = SPAN("https://s.example")};
     r->account =
         (struct site_account){.name = SPAN("main"), .credentials = credentials, .n_credentials = n};
-    r->run = (struct turn_run){.turn = &r->turn,
+    r->run = (struct turn_run){.fail = &r->fail,
+                               .turn = &r->turn,
                                .site = &r->site,
                                .account = &r->account,
                                .model = model,
@@ -139,7 +141,7 @@ static inline enum adapter_verdict fuzz_run_answer(struct fuzz_run *r, unsigned 
         verdict = a->on_end(&r->run, how & 32 ? END_CUT : END_CLEAN);
     frame_decoder_free(&decoder);
     assert(verdict == ADAPTER_COMPLETE ||
-           (r->run.fail.kind != FAIL_NONE && r->run.fail.message[0]));
+           (r->run.fail->kind != FAIL_NONE && r->run.fail->message[0]));
     return verdict;
 }
 
@@ -150,7 +152,7 @@ static inline void fuzz_run_end(struct fuzz_run *r, bool whole)
         assert(answer_end(&r->answer, NULL) == 0);
     check_events(r->json, buffer_span(&r->out));
     buffer_append(&fuzz_said, buffer_span(&r->out));
-    buffer_printf(&fuzz_said, "%d %s\n", r->run.fail.kind, r->run.fail.message);
+    buffer_printf(&fuzz_said, "%d %s\n", r->run.fail->kind, r->run.fail->message);
     for (int steps = 0; r->adapter->cleanup &&
                         r->adapter->cleanup(&r->run, &(struct site_request){0}) == ADAPTER_SEND;)
         assert(++steps <= 2);

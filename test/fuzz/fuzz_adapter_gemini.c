@@ -42,7 +42,8 @@ static void fuzz_request(struct span body)
     if (chat_request_parse(json, &arena, (char *)(uintptr_t)body.p, body.n, &turn, &fail) == 0) {
         struct site_account account = {
             .name = SPAN("main"), .credentials = key, .n_credentials = 1};
-        struct turn_run run = {.turn = &turn,
+        struct turn_run run = {.fail = &(struct fail){0},
+                               .turn = &turn,
                                .site = &site,
                                .account = &account,
                                .model = turn.model,
@@ -55,7 +56,7 @@ static void fuzz_request(struct span body)
             assert(json_parse(json, req.body, &root) == JSON_OK);
             check_contents(json_get(root, "contents"));
         } else {
-            assert(run.fail.kind != FAIL_NONE && run.fail.message[0]);
+            assert(run.fail->kind != FAIL_NONE && run.fail->message[0]);
         }
     }
     arena_free(&arena);

@@ -94,8 +94,8 @@ static void play(const struct adapter *a, struct turn_run *run, enum framing fra
     if (verdict == ADAPTER_GO_ON)
         verdict = a->on_end(run, end);
     assert(verdict != ADAPTER_GO_ON);
-    assert((verdict == ADAPTER_FAIL) == (run->fail.kind != FAIL_NONE));
-    assert(verdict != ADAPTER_FAIL || run->fail.message[0]);
+    assert((verdict == ADAPTER_FAIL) == (run->fail->kind != FAIL_NONE));
+    assert(verdict != ADAPTER_FAIL || run->fail->message[0]);
     frame_decoder_free(&decoder);
 }
 
@@ -125,6 +125,7 @@ static void run_once(const uint8_t *data, size_t size)
     buffer_init(&scratch, 1 << 28);
     arena_init(&arena);
     struct turn_run run = {
+        .fail = &(struct fail){0},
         .site = &site,
         .account = &account,
         .model = SPAN("up"),
@@ -138,13 +139,13 @@ static void run_once(const uint8_t *data, size_t size)
         .now_ms = 1,
         .random = fuzz_random,
     };
-    run.turn = read_turn(run.json, &arena, is_body ? bytes : plain, &run.fail);
+    run.turn = read_turn(run.json, &arena, is_body ? bytes : plain, run.fail);
     if (run.turn && a->next(&run, &req) == ADAPTER_SEND) {
         must_be_json(SPAN(""), req.body, SPAN(""));
         if (!is_body)
             play(a, &run, req.framing, how, bytes);
     }
-    buffer_printf(&fuzz_said, "\n%d %s", run.fail.kind, run.fail.message);
+    buffer_printf(&fuzz_said, "\n%d %s", run.fail->kind, run.fail->message);
     account_clear(&account);
     json_parser_destroy(run.json);
     buffer_free(&scratch);

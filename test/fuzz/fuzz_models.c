@@ -27,12 +27,12 @@ static void read_list(const struct adapter *a, struct turn_run *run, unsigned ho
     const struct model_sink sink = {.put = put};
     struct site_request request = {0};
     enum adapter_step step = a->models_request(run, &request);
-    assert(step != ADAPTER_FAILED || (run->fail.kind != FAIL_NONE && run->fail.message[0]));
+    assert(step != ADAPTER_FAILED || (run->fail->kind != FAIL_NONE && run->fail->message[0]));
     if (step != ADAPTER_SEND)
         return;
     if (how & 8 && a->models_refused) {
         int rc = a->models_refused(run, statuses[how & 7], types[how >> 4 & 1], 0, body);
-        assert(rc < 0 && run->fail.kind != FAIL_NONE && run->fail.message[0]);
+        assert(rc < 0 && run->fail->kind != FAIL_NONE && run->fail->message[0]);
         return;
     }
     if (a->models_answer(run, body, &sink) == MODELS_MORE) {
@@ -61,7 +61,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .name = SPAN("main"), .credentials = credentials, .n_credentials = 4};
     struct arena arena;
     arena_init(&arena);
-    struct turn_run run = {.site = &site,
+    struct turn_run run = {.fail = &(struct fail){0},
+                           .site = &site,
                            .account = &account,
                            .state = arena_alloc(&arena, a->state_size ? a->state_size : 1),
                            .arena = &arena,

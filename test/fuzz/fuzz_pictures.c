@@ -62,13 +62,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     buffer_init(&body, 1 << 26);
     write_body(&body, data[0], span_of((const char *)data + 1, size - 1));
     struct span copy = arena_dup(&arena, buffer_span(&body));
-    struct turn_run run = {.turn = &turn, .arena = &arena, .json = json};
+    struct turn_run run = {.fail = &(struct fail){0}, .turn = &turn, .arena = &arena, .json = json};
     if (chat_request_parse(json, &arena, (char *)(uintptr_t)copy.p, copy.n, &turn, &fail)) {
         assert(fail.kind != FAIL_NONE && fail.message[0]);
     } else {
         check_part(&run, &turn.messages[0].parts[0]);
         if (collect_uploads(&run, "the site", &pictures))
-            assert(run.fail.kind != FAIL_NONE && run.fail.message[0]);
+            assert(run.fail->kind != FAIL_NONE && run.fail->message[0]);
         else
             for (size_t i = 0; i < pictures.n; i++)
                 assert(pictures.list[i].bytes.n && pictures.list[i].filename.n &&

@@ -55,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(copy, data, size);
     struct span text = span_of(copy, size);
     arena_init(&arena);
-    struct turn_run run = {.arena = &arena, .json = json};
+    struct turn_run run = {.fail = &(struct fail){0}, .arena = &arena, .json = json};
     check_base64(&arena, text);
     check_jwt(&run, text);
     check_sealed(&run, text);

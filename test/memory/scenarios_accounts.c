@@ -362,7 +362,7 @@ static enum adapter_step next_with_token(struct turn_run *run, struct site_reque
     scenario_say(token);
     if (token.n)
         return ADAPTER_DONE;
-    fail_set(&run->fail, FAIL_CREDENTIAL, "there is no token");
+    fail_set(run->fail, FAIL_CREDENTIAL, "there is no token");
     return ADAPTER_FAILED;
 }
 
@@ -373,10 +373,11 @@ static enum scenario_end ask_for_token(struct account_pool *pool)
     struct arena arena;
     struct site_request request = {0};
     arena_init(&arena);
-    struct turn_run run = {.account = &a->view, .arena = &arena};
+    struct fail fail = {.kind = FAIL_NONE};
+    struct turn_run run = {.account = &a->view, .arena = &arena, .fail = &fail};
     enum adapter_step step = adapter_next(&adapter, &run, &request);
     arena_free(&arena);
-    return step == ADAPTER_DONE ? SCENARIO_GOOD : scenario_short(&run.fail);
+    return step == ADAPTER_DONE ? SCENARIO_GOOD : scenario_short(&fail);
 }
 
 static enum scenario_end with_mailbox(struct shared *shared, uv_loop_t *loop)

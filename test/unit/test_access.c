@@ -54,6 +54,7 @@ static const struct http_exchange *ask(struct asked *a, struct config *config, c
     for (; headers && headers[0]; headers += 2) {
         assert_true(r->n_headers < HEADERS_MAX);
         a->headers[r->n_headers++] = (struct header){span_str(headers[0]), span_str(headers[1])};
+        r->seen |= http_header_bit(span_str(headers[0]));
     }
     return &a->exchange;
 }

@@ -14,7 +14,8 @@ static void all_ones(void *owner, void *bytes, size_t n) { memset(bytes, 0xFF, n
 static void a_uuid_is_of_version_4(void **state)
 {
     unsigned char next = 0;
-    struct turn_run run = {.arena = &test_arena, .random = count_up, .random_owner = &next};
+    struct turn_run run = {
+        .fail = &(struct fail){0}, .arena = &test_arena, .random = count_up, .random_owner = &next};
     assert_span_equal(make_uuid(&run), SPAN("00010203-0405-4607-8809-0a0b0c0d0e0f"));
     assert_span_equal(make_uuid(&run), SPAN("10111213-1415-4617-9819-1a1b1c1d1e1f"));
     run.random = all_ones;
@@ -215,13 +216,15 @@ static void a_multipart_body(void **state)
 struct token_bench {
     struct site_account account;
     struct turn_run run;
+    struct fail fail;
 };
 
 static struct token_bench *token_begin(void)
 {
     struct token_bench *b = calloc(1, sizeof *b);
     static const struct site_settings site = {.name = SPAN_INIT("s")};
-    b->run = (struct turn_run){.site = &site,
+    b->run = (struct turn_run){.fail = &b->fail,
+                               .site = &site,
                                .account = &b->account,
                                .arena = &test_arena,
                                .json = json_parser_create(1 << 16),
@@ -326,7 +329,7 @@ static void a_token_that_no_header_can_carry_is_not_held(void **state)
                                span_of(long_one, sizeof long_one)};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_int_equal(token_use_obtained(&b->run, &use, "t", bad[i], 0), -1);
-        assert_int_equal(b->run.fail.kind, FAIL_PROTOCOL);
+        assert_int_equal(b->run.fail->kind, FAIL_PROTOCOL);
         assert_null(b->account.held);
     }
     assert_true(token_can_be_sent(span_of(long_one, sizeof long_one - 1)));

@@ -71,7 +71,7 @@ static void expect_request(const char *model, const char *body, const char *want
     struct site_request req;
     struct transcript_player *p = open_player(&setup);
     if (transcript_next(p, &req) != ADAPTER_SEND)
-        fail_msg("%s: %s", body, transcript_run(p)->fail.message);
+        fail_msg("%s: %s", body, transcript_run(p)->fail->message);
     (exact ? transcript_expect_same : transcript_expect)(body, wanted, req.body);
     transcript_close(p);
 }
@@ -82,8 +82,8 @@ static void expect_refused(const char *body, enum fail_kind kind, const char *pa
     struct site_request req;
     struct transcript_player *p = open_player(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-    assert_int_equal(transcript_run(p)->fail.kind, kind);
-    assert_string_equal(transcript_run(p)->fail.param, param);
+    assert_int_equal(transcript_run(p)->fail->kind, kind);
+    assert_string_equal(transcript_run(p)->fail->param, param);
     transcript_close(p);
 }
 
@@ -928,7 +928,7 @@ static void models_come_in_pages(void **state)
         "claude-b {}\n"
         "claude-c {\"adaptive\":false,\"budget\":false}\n");
     assert_int_equal(adapter_anthropic.models_answer(run, SPAN("{\"data\":1}"), &sink), -1);
-    assert_int_equal(run->fail.kind, FAIL_PROTOCOL);
+    assert_int_equal(run->fail->kind, FAIL_PROTOCOL);
     run->turn = turn;
     transcript_close(p);
 }
@@ -946,11 +946,11 @@ static void expect_lossless(const char *body, const char *wanted)
     struct turn turn;
     struct messages_wish wish = {.betas = SPAN("")};
     if (messages_request_parse(run->json, run->arena, (char *)copy.p, copy.n, &wish, &turn,
-                               &run->fail))
-        fail_msg("%s", run->fail.message);
+                               run->fail))
+        fail_msg("%s", run->fail->message);
     run->turn = &turn;
     if (transcript_next(p, &req) != ADAPTER_SEND)
-        fail_msg("%s", run->fail.message);
+        fail_msg("%s", run->fail->message);
     transcript_expect_same(body, wanted ? wanted : body, req.body);
     transcript_close(p);
 }
@@ -1038,7 +1038,7 @@ static void messages_clients_get_the_sites_own_refusal(void **state)
                                        SPAN(ERROR("invalid_request_error", "temperature: no")),
                                        NULL, 0, END_CLEAN),
                      ADAPTER_FAIL);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_BAD_REQUEST);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_BAD_REQUEST);
     transcript_close(p);
 }
 

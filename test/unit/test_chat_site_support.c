@@ -27,7 +27,8 @@ static void digests(void **state)
 static void ids(void **state)
 {
     unsigned char next = 0xF8;
-    struct turn_run run = {.arena = &test_arena, .random = count_up, .random_owner = &next};
+    struct turn_run run = {
+        .fail = &(struct fail){0}, .arena = &test_arena, .random = count_up, .random_owner = &next};
     assert_span_equal(make_hex_id(&run), SPAN("f8f9fafbfcfdfeff0001020304050607"));
     static char long_id[129];
     memset(long_id, 'a', sizeof long_id);
@@ -42,7 +43,7 @@ static void ids(void **state)
 /* By which a conversation is gone on with; what is no id never gets into a path. */
 static void ids_of_a_conversation(void **state)
 {
-    struct turn_run run = {.arena = &test_arena};
+    struct turn_run run = {.fail = &(struct fail){0}, .arena = &test_arena};
     struct span got[3];
     char full[PATH_ID_MAX];
     memset(full, 'a', sizeof full);
@@ -54,8 +55,8 @@ static void ids_of_a_conversation(void **state)
     for (size_t i = 0; i < 3; i++)
         assert_span_equal(got[i], told[i]);
     assert_int_equal(read_conversation(&run, "a.example", got, 2), -1);
-    assert_int_equal(run.fail.kind, FAIL_PROTOCOL);
-    assert_non_null(strstr(run.fail.message, "a.example"));
+    assert_int_equal(run.fail->kind, FAIL_PROTOCOL);
+    assert_non_null(strstr(run.fail->message, "a.example"));
 
     static const char *const wrong[] = {"a/b", "a/b/c/", "a/b/c/d", "a//c", "/b/c", "a/b/..", "/"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -107,7 +108,7 @@ static void reasons_to_stop(void **state)
     static const struct stop_row rows[] = {{SPAN_INIT("full"), SPAN_INIT("length")},
                                            {SPAN_INIT("failed"), SPAN_INIT("")}};
     struct span drift = SPAN("");
-    struct turn_run run = {.drift = note_drift, .drift_owner = &drift};
+    struct turn_run run = {.fail = &(struct fail){0}, .drift = note_drift, .drift_owner = &drift};
     assert_span_equal(stop_reason_of(&run, rows, 2, SPAN("full")), SPAN("length"));
     assert_span_equal(stop_reason_of(&run, rows, 2, SPAN("failed")), SPAN(""));
     assert_span_equal(stop_reason_of(&run, rows, 2, SPAN("")), SPAN("stop"));
@@ -119,7 +120,8 @@ static void reasons_to_stop(void **state)
 static void a_posted_form(void **state)
 {
     unsigned char next = 0;
-    struct turn_run run = {.arena = &test_arena, .random = count_up, .random_owner = &next};
+    struct turn_run run = {
+        .fail = &(struct fail){0}, .arena = &test_arena, .random = count_up, .random_owner = &next};
     struct site_request req = {0};
     struct buffer body;
     struct multipart form = {&body, SPAN("b")};
@@ -490,7 +492,8 @@ static void wishes_behind_an_id(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct turn turn = {.reasoning = rows[i].asked};
-        struct turn_run run = {.turn = &turn, .model = span_str(rows[i].id)};
+        struct turn_run run = {
+            .fail = &(struct fail){0}, .turn = &turn, .model = span_str(rows[i].id)};
         struct model_wish wish = read_model_wish(&run);
         assert_span_equal(wish.id, span_str(rows[i].base));
         assert_int_equal(wish.reasoning, rows[i].wanted);
@@ -506,7 +509,9 @@ static int collected(struct pictures *pictures, struct turn_run *run, const char
     struct span body = arena_printf(
         &test_arena, "{\"model\":\"m\",\"messages\":[%s,{\"role\":\"user\",\"content\":[%s]}]}",
         USER("a"), content);
-    *run = (struct turn_run){.arena = &test_arena, .turn = transcript_turn(&test_arena, body.p)};
+    static struct fail fail;
+    *run = (struct turn_run){
+        .fail = &fail, .arena = &test_arena, .turn = transcript_turn(&test_arena, body.p)};
     return collect_pictures(run, "site.example", pictures);
 }
 
@@ -528,9 +533,9 @@ static void pictures_are_collected_in_order(void **state)
     assert_span_equal(pictures.list[0].filename, SPAN("image-1.png"));
     assert_span_equal(pictures.list[1].filename, SPAN("image-2.svg+xml"));
     assert_int_equal(refuse_picture(&run, &pictures.list[1], "why"), -1);
-    assert_int_equal(run.fail.kind, FAIL_UNSUPPORTED);
-    assert_string_equal(run.fail.param, "messages[1].content[1]");
-    assert_string_equal(run.fail.message, "why");
+    assert_int_equal(run.fail->kind, FAIL_UNSUPPORTED);
+    assert_string_equal(run.fail->param, "messages[1].content[1]");
+    assert_string_equal(run.fail->message, "why");
 }
 
 static void what_is_no_picture_is_refused_with_its_place(void **state)
@@ -550,8 +555,8 @@ static void what_is_no_picture_is_refused_with_its_place(void **state)
         struct span content =
             arena_printf(&test_arena, "{\"type\":\"text\",\"text\":\"t\"},%s", rows[i].url);
         assert_int_equal(collected(&pictures, &run, content.p), -1);
-        assert_string_equal(run.fail.param, "messages[1].content[1]");
-        assert_non_null(strstr(run.fail.message, rows[i].why));
+        assert_string_equal(run.fail->param, "messages[1].content[1]");
+        assert_non_null(strstr(run.fail->message, rows[i].why));
     }
 }
 
@@ -587,7 +592,7 @@ static void documents_are_collected_with_the_pictures(void **state)
     assert_span_equal(uploads.list[0].filename, SPAN("document-1.txt"));
     m.n_parts = 2;
     assert_int_equal(collect_uploads(&run, "site.example", &uploads), -1);
-    assert_non_null(strstr(run.fail.message, "no links"));
+    assert_non_null(strstr(run.fail->message, "no links"));
 }
 
 /* ---- tokens ---- */
@@ -595,7 +600,8 @@ static void documents_are_collected_with_the_pictures(void **state)
 static void a_margin_of_the_sites_own(void **state)
 {
     struct site_account account = {0};
-    struct turn_run run = {.account = &account, .arena = &test_arena, .now_ms = 1000000};
+    struct turn_run run = {
+        .fail = &(struct fail){0}, .account = &account, .arena = &test_arena, .now_ms = 1000000};
     struct token_use use = {.margin_ms = 120000};
     account_hold(&account, "t", SPAN("one"), 1000000 + 120000);
     assert_int_equal(token_use_next(&run, &use, "t"), 1);
@@ -682,7 +688,7 @@ static void a_picture_is_a_line_of_markdown(void **state)
 static bool read_event(struct json_parser *json, struct message_event *e, const char *name,
                        const char *data)
 {
-    struct turn_run run = {.json = json};
+    struct turn_run run = {.fail = &(struct fail){0}, .json = json};
     struct frame frame = {.type = span_str(name), .data = span_str(data)};
     return message_event_read(&run, &frame, e);
 }
@@ -712,7 +718,7 @@ static void events_of_messages_are_told_apart(void **state)
 
 static void open_blocks_are_found_by_their_index(void **state)
 {
-    struct turn_run run = {0};
+    struct turn_run run = {.fail = &(struct fail){0}};
     struct blocks b = {0};
     assert_null(block_find(&b, 0));
     for (int64_t i = 0; i < BLOCKS_OPEN_MAX; i++)

@@ -79,7 +79,7 @@ static void another_turn(struct transcript_player *p)
     struct turn_run *run = transcript_run(p);
     adapter_chatglm.destroy(run);
     memset(run->state, 0, adapter_chatglm.state_size);
-    fail_clear(&run->fail);
+    fail_clear(run->fail);
 }
 
 #define ANSWER                                                                                     \
@@ -208,7 +208,7 @@ static void a_refused_refresh_token_is_the_persons_affair(void **state)
         expect_request(p, &req, REFRESH, "r0");
         assert_int_equal(transcript_answer_json(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
         transcript_expect_fail(p, rows[i].kind, rows[i].words);
-        assert_null(strstr(transcript_run(p)->fail.message, "r0"));
+        assert_null(strstr(transcript_run(p)->fail->message, "r0"));
         transcript_close(p);
     }
 }
@@ -291,7 +291,7 @@ static void a_visitor_is_made_once_and_kept(void **state)
     assert_int_equal(transcript_answer_json(p, 200, "{\"status\":40012,\"message\":\"x\"}"),
                      ADAPTER_FAIL);
     transcript_expect_fail(p, FAIL_RATE_LIMITED, "visitor");
-    assert_int_equal(transcript_run(p)->fail.retry_after_s, 600);
+    assert_int_equal(transcript_run(p)->fail->retry_after_s, 600);
     /* refreshed like an account */
     another_turn(p);
     transcript_run(p)->now_ms += INT64_C(3600000);
@@ -585,7 +585,7 @@ static void what_cannot_be_uploaded_is_refused_before_any_request(void **state)
         struct transcript_player *p = transcript_open(&setup);
         assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
         transcript_expect_fail(p, FAIL_UNSUPPORTED, "chatglm.cn");
-        assert_string_equal(transcript_run(p)->fail.param, "messages[0].content[0]");
+        assert_string_equal(transcript_run(p)->fail->param, "messages[0].content[0]");
         transcript_close(p);
     }
 }

@@ -26,12 +26,12 @@ static void expect_kind(int status, const char *type, const char *body, enum fai
     struct transcript_player *p = open_run();
     struct turn_run *run = transcript_run(p);
     assert_int_equal(classify_http(run, status, span_str(type), 0, span_str(body)), -1);
-    if (run->fail.kind != kind)
+    if (run->fail->kind != kind)
         fail_msg("%d %s %s: wanted %s, got %s (%s)", status, type, body, fail_kind_name(kind),
-                 fail_kind_name(run->fail.kind), run->fail.message);
+                 fail_kind_name(run->fail->kind), run->fail->message);
     if (status >= 300)
-        assert_int_equal(run->fail.upstream_status, status);
-    assert_true(run->fail.message[0]);
+        assert_int_equal(run->fail->upstream_status, status);
+    assert_true(run->fail->message[0]);
     transcript_close(p);
 }
 
@@ -121,9 +121,9 @@ static void expect_object(const char *text, enum fail_kind kind)
     struct json error;
     assert_int_equal(json_parse_lenient(run->json, span_str(text), &error), JSON_OK);
     assert_int_equal(classify_error_object(run, error), -1);
-    if (run->fail.kind != kind)
+    if (run->fail->kind != kind)
         fail_msg("%s: wanted %s, got %s", text, fail_kind_name(kind),
-                 fail_kind_name(run->fail.kind));
+                 fail_kind_name(run->fail->kind));
     transcript_close(p);
 }
 
@@ -153,12 +153,12 @@ static void expect_message(const char *body, const char *with, const char *witho
     struct transcript_player *p = open_run();
     struct turn_run *run = transcript_run(p);
     classify_http(run, 500, SPAN(JSON), 0, span_str(body));
-    if (with && !strstr(run->fail.message, with))
-        fail_msg("%s: \"%s\" is missing in \"%s\"", body, with, run->fail.message);
-    if (without && strstr(run->fail.message, without))
-        fail_msg("%s: \"%s\" is in \"%s\"", body, without, run->fail.message);
-    assert_true(utf8_valid(span_str(run->fail.message)));
-    for (const char *c = run->fail.message; *c; c++)
+    if (with && !strstr(run->fail->message, with))
+        fail_msg("%s: \"%s\" is missing in \"%s\"", body, with, run->fail->message);
+    if (without && strstr(run->fail->message, without))
+        fail_msg("%s: \"%s\" is in \"%s\"", body, without, run->fail->message);
+    assert_true(utf8_valid(span_str(run->fail->message)));
+    for (const char *c = run->fail->message; *c; c++)
         assert_true((unsigned char)*c >= 0x20);
     transcript_close(p);
 }
@@ -227,12 +227,12 @@ static void retry_after_and_param(void **state)
     struct transcript_player *p = open_run();
     struct turn_run *run = transcript_run(p);
     classify_http(run, 429, SPAN(JSON), 31, SPAN("{\"error\":{\"message\":\"x\"}}"));
-    assert_int_equal(run->fail.retry_after_s, 31);
+    assert_int_equal(run->fail->retry_after_s, 31);
     classify_http(run, 400, SPAN(JSON), 0,
                   SPAN("{\"error\":{\"message\":\"x\",\"param\":\"messages[3]\"}}"));
-    assert_string_equal(run->fail.param, "messages[3]");
+    assert_string_equal(run->fail->param, "messages[3]");
     classify_http(run, 400, SPAN(JSON), 0, SPAN("{\"error\":{\"message\":\"x\",\"param\":null}}"));
-    assert_string_equal(run->fail.param, "");
+    assert_string_equal(run->fail->param, "");
     transcript_close(p);
 }
 

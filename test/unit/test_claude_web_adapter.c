@@ -604,7 +604,7 @@ static void models_thinking_and_search(void **state)
     setup.model = "claude-3-opus-search";
     struct transcript_player *p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_UNSUPPORTED);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_UNSUPPORTED);
     transcript_close(p);
 }
 
@@ -665,14 +665,14 @@ static void the_options_of_uploads(void **state)
     setup.n_options = 0;
     p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_UNSUPPORTED);
-    assert_string_equal(transcript_run(p)->fail.param, "messages[0].content[0]");
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_UNSUPPORTED);
+    assert_string_equal(transcript_run(p)->fail->param, "messages[0].content[0]");
     transcript_close(p);
     setup = setup_of(TWO_PICTURES);
     setup.model = "claude-3-opus";
     p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_UNSUPPORTED);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_UNSUPPORTED);
     transcript_close(p);
 }
 
@@ -731,7 +731,7 @@ static void refused_uploads(void **state)
         struct site_request req;
         struct transcript_player *p = open_at_chat(&setup, &req);
         assert_int_equal(answer(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
-        assert_int_equal(transcript_run(p)->fail.kind, rows[i].kind);
+        assert_int_equal(transcript_run(p)->fail->kind, rows[i].kind);
         transcript_close(p);
     }
 }
@@ -805,8 +805,8 @@ static void organizations_that_will_not_do(void **state)
         assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
         assert_int_equal(answer(p, 200, rows[i].body),
                          rows[i].kind == FAIL_NONE ? ADAPTER_COMPLETE : ADAPTER_FAIL);
-        assert_int_equal(transcript_run(p)->fail.kind, rows[i].kind);
-        assert_true(span_find(span_str(transcript_run(p)->fail.message), span_str(rows[i].says)) >=
+        assert_int_equal(transcript_run(p)->fail->kind, rows[i].kind);
+        assert_true(span_find(span_str(transcript_run(p)->fail->message), span_str(rows[i].says)) >=
                     0);
         transcript_close(p);
     }
@@ -872,7 +872,7 @@ static void odd_answers_to_a_creation(void **state)
         struct transcript_player *p = transcript_open(&setup);
         assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
         assert_int_equal(answer(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
-        assert_int_equal(transcript_run(p)->fail.kind, rows[i].kind);
+        assert_int_equal(transcript_run(p)->fail->kind, rows[i].kind);
         transcript_close(p);
     }
 }
@@ -891,7 +891,7 @@ static void a_lost_conversation_is_made_anew_once(void **state)
     assert_true(span_find(req.target, SPAN("/second/completion")) > 0);
     assert_int_equal(answer(p, 404, ERROR("not_found_error", "no such conversation")),
                      ADAPTER_FAIL);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_BAD_REQUEST);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_BAD_REQUEST);
     transcript_close(p);
 }
 
@@ -909,7 +909,7 @@ static void a_busy_conversation_is_asked_again_after_a_second(void **state)
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     assert_true(span_find(req.target, SPAN("/completion")) > 0);
     assert_int_equal(answer(p, 409, "{}"), ADAPTER_FAIL);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_UNAVAILABLE);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_UNAVAILABLE);
     transcript_close(p);
 }
 
@@ -1112,14 +1112,14 @@ static void a_forgotten_conversation(void **state)
         assert_int_equal(rows[i].status == 200 ? stream(p, rows[i].body)
                                                : answer(p, rows[i].status, rows[i].body),
                          ADAPTER_FAIL);
-        assert_int_equal(transcript_run(p)->fail.kind, rows[i].kind);
+        assert_int_equal(transcript_run(p)->fail->kind, rows[i].kind);
         transcript_close(p);
     }
     static const char *const wrong[] = {"c1", "c1/m1", "c1/m1/lasting/x", "/m1/lasting"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct transcript_player *p = open_held(&setup, wrong[i]);
         assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-        assert_int_equal(transcript_run(p)->fail.kind, FAIL_PROTOCOL);
+        assert_int_equal(transcript_run(p)->fail->kind, FAIL_PROTOCOL);
         assert_int_equal(tidy(p, &req), ADAPTER_DONE);
         transcript_close(p);
     }
@@ -1221,7 +1221,7 @@ static void lists_that_are_refused(void **state)
                              -1);
         adapter_claude_web.models_refused(run, rows[i].status, SPAN(JSON), 0,
                                           span_str(rows[i].body));
-        assert_int_equal(run->fail.kind, rows[i].kind);
+        assert_int_equal(run->fail->kind, rows[i].kind);
         transcript_close(p);
     }
 }

@@ -70,7 +70,8 @@ static void play(const struct transcript_setup *setup, const char *earlier, stru
     begin(p, earlier, &request);
     enum adapter_verdict verdict = transcript_answer(
         p, 200, type_of(setup), bytes, cuts, pieces ? bytes.n : 0, draw(4) ? END_CLEAN : END_CUT);
-    buffer_printf(log, "verdict %d: %d %s\n", (int)verdict, (int)run->fail.kind, run->fail.message);
+    buffer_printf(log, "verdict %d: %d %s\n", (int)verdict, (int)run->fail->kind,
+                  run->fail->message);
     test_free(cuts);
     transcript_close(p);
 }

@@ -143,7 +143,7 @@ static void calls_are_bounded(void **state)
     assert_int_equal(
         transcript_answer(p, 200, "text/event-stream", buffer_span(&event), NULL, 0, END_CLEAN),
         ADAPTER_FAIL);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_PROTOCOL);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_PROTOCOL);
     assert_int_equal(calls, 128);
     transcript_close(p);
     buffer_free(&event);
@@ -271,7 +271,7 @@ static void check_body(const struct transcript_setup *setup, const char *what, c
     struct site_request req;
     struct transcript_player *p = transcript_open(setup);
     if (transcript_next(p, &req) != ADAPTER_SEND)
-        fail_msg("%s: %s", what, transcript_run(p)->fail.message);
+        fail_msg("%s: %s", what, transcript_run(p)->fail->message);
     transcript_expect_same(what, wanted, req.body);
     transcript_close(p);
 }
@@ -295,7 +295,7 @@ static void expect_config(const char *model, const char *fields, const char *wan
     setup.model = model;
     struct transcript_player *p = transcript_open(&setup);
     if (transcript_next(p, &req) != ADAPTER_SEND)
-        fail_msg("%s: %s", fields, transcript_run(p)->fail.message);
+        fail_msg("%s: %s", fields, transcript_run(p)->fail->message);
     transcript_expect(fields, wanted, req.body);
     transcript_close(p);
     free(body);
@@ -309,8 +309,8 @@ static void expect_refusal(const char *fields, enum fail_kind kind, const char *
     struct transcript_setup setup = person(body);
     struct transcript_player *p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-    assert_int_equal(transcript_run(p)->fail.kind, kind);
-    assert_string_equal(transcript_run(p)->fail.param, param);
+    assert_int_equal(transcript_run(p)->fail->kind, kind);
+    assert_string_equal(transcript_run(p)->fail->param, param);
     transcript_close(p);
     free(body);
 }
@@ -388,7 +388,7 @@ static void addresses(void **state)
     keyless.n_credentials = 0;
     struct transcript_player *p = transcript_open(&keyless);
     assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_CREDENTIAL);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_CREDENTIAL);
     transcript_close(p);
 }
 
@@ -986,7 +986,7 @@ static void asking_again_ends(void **state)
             0, END_CLEAN);
     }
     assert_int_equal(verdict, ADAPTER_FAIL);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_BAD_REQUEST);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_BAD_REQUEST);
     assert_int_equal(asked, 6);
     transcript_close(p);
 }

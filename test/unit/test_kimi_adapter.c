@@ -155,7 +155,7 @@ static void a_chat_of_another_form_is_not_gone_on_with(void **state)
         struct transcript_player *p = transcript_open(&setup);
         transcript_run(p)->conversation = span_str(rest ? "chat1/m1" : wrong[i]);
         assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-        assert_int_equal(transcript_run(p)->fail.kind, FAIL_PROTOCOL);
+        assert_int_equal(transcript_run(p)->fail->kind, FAIL_PROTOCOL);
         transcript_close(p);
     }
 }
@@ -172,7 +172,7 @@ static void an_answer_in_another_chat_is_none(void **state)
     assert_int_equal(transcript_answer(p, 200, "application/connect+json",
                                        span_of(event, sizeof event - 1), NULL, 0, END_CLEAN),
                      ADAPTER_FAIL);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_PROTOCOL);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_PROTOCOL);
     transcript_close(p);
 }
 
@@ -301,8 +301,8 @@ static void a_model_that_nobody_knows(void **state)
         setup.model = ids[i];
         struct transcript_player *p = transcript_open(&setup);
         assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-        assert_int_equal(transcript_run(p)->fail.kind, FAIL_BAD_REQUEST);
-        assert_string_equal(transcript_run(p)->fail.param, "model");
+        assert_int_equal(transcript_run(p)->fail->kind, FAIL_BAD_REQUEST);
+        assert_string_equal(transcript_run(p)->fail->param, "model");
         transcript_close(p);
     }
 }
@@ -469,7 +469,7 @@ static void tokens_of_one_kind_and_of_both(void **state)
         enum adapter_step step = transcript_next(p, &req);
         if (!rows[i].wanted) {
             assert_int_equal(step, ADAPTER_FAILED);
-            assert_int_equal(transcript_run(p)->fail.kind, FAIL_CREDENTIAL);
+            assert_int_equal(transcript_run(p)->fail->kind, FAIL_CREDENTIAL);
         } else if (step != ADAPTER_SEND || req.credential_step != (rows[i].wanted[0] == 'r')) {
             fail_msg("row %zu: wanted %s", i, rows[i].wanted);
         }
@@ -499,7 +499,7 @@ static void a_refused_access_token_is_replaced_once(void **state)
         expect_bearer(p, SPAN("new"));
         assert_int_equal(transcript_answer_json(p, 401, refusals[0]),
                          ADAPTER_FAIL); /* no third time */
-        assert_int_equal(run->fail.kind, FAIL_CREDENTIAL);
+        assert_int_equal(run->fail->kind, FAIL_CREDENTIAL);
         transcript_close(p);
     }
 }
@@ -518,7 +518,7 @@ static void a_refused_token_of_the_person(void **state)
     p = transcript_open(&setup);
     expect_bearer(p, SPAN("mine"));
     assert_int_equal(transcript_answer_json(p, 401, refusals[0]), ADAPTER_FAIL);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_CREDENTIAL);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_CREDENTIAL);
     transcript_close(p);
 }
 
@@ -634,7 +634,7 @@ static void refreshes_that_fail(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct transcript_setup setup = with(refresh, 1);
         struct transcript_player *p = transcript_open(&setup);
-        const struct fail *fail = &transcript_run(p)->fail;
+        const struct fail *fail = transcript_run(p)->fail;
         expect_refresh(p, "cpmt_r0");
         assert_int_equal(transcript_answer(p, rows[i].status, rows[i].type, span_str(rows[i].body),
                                            NULL, 0, END_CLEAN),
@@ -755,8 +755,8 @@ static void a_picture_that_cannot_be_read(void **state)
     assert_int_equal(
         transcript_answer_json(p, 200, "{\"progresses\":[{\"status\":\"PROCESS_STATUS_FAILED\"}]}"),
         ADAPTER_FAIL);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_BAD_REQUEST);
-    assert_string_equal(transcript_run(p)->fail.param, "messages[0].content[2]");
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_BAD_REQUEST);
+    assert_string_equal(transcript_run(p)->fail->param, "messages[0].content[2]");
     transcript_close(p);
 }
 
@@ -781,8 +781,8 @@ static void uploads_that_fail(void **state)
         struct transcript_player *p = transcript_open(&setup);
         expect_target(p, &req, UPLOAD);
         assert_int_equal(transcript_answer_json(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
-        if (transcript_run(p)->fail.kind != rows[i].kind)
-            fail_msg("row %zu: %s", i, transcript_run(p)->fail.message);
+        if (transcript_run(p)->fail->kind != rows[i].kind)
+            fail_msg("row %zu: %s", i, transcript_run(p)->fail->message);
         transcript_close(p);
     }
 }

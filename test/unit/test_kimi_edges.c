@@ -386,7 +386,7 @@ static const struct failure {
 static void expect_failure(const char *what, const struct transcript_player *player,
                            const struct failure *wanted)
 {
-    const struct fail *f = &transcript_run((struct transcript_player *)(uintptr_t)player)->fail;
+    const struct fail *f = transcript_run((struct transcript_player *)(uintptr_t)player)->fail;
     if (f->kind != wanted->kind || f->retry_after_s != wanted->retry_after_s ||
         !strstr(f->message, wanted->says))
         fail_msg("%s %s: %s, %d s: %s", what, wanted->error, fail_kind_name(f->kind),
@@ -529,7 +529,7 @@ static void failures_of_http(void **state)
                              ADAPTER_FAIL);
             if (end == END_CLEAN) {
                 expect_failure("http", p, &rows[i].wanted);
-                assert_int_equal(transcript_run(p)->fail.upstream_status, rows[i].status);
+                assert_int_equal(transcript_run(p)->fail->upstream_status, rows[i].status);
             }
             transcript_close(p);
         }
@@ -548,7 +548,7 @@ static void a_failure_that_comes_in_an_envelope_of_its_own(void **state)
     assert_int_equal(transcript_answer(p, 400, "application/connect+json", buffer_span(&bytes),
                                        NULL, 0, END_CLEAN),
                      ADAPTER_FAIL);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_OVERLOADED);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_OVERLOADED);
     transcript_close(p);
     buffer_free(&bytes);
 }
@@ -565,7 +565,7 @@ static void how_long_to_wait(void **state)
         assert_int_equal(
             transcript_answer(p, statuses[i], "application/json", SPAN("{}"), NULL, 0, END_CLEAN),
             ADAPTER_FAIL);
-        assert_int_equal(transcript_run(p)->fail.retry_after_s, 7);
+        assert_int_equal(transcript_run(p)->fail->retry_after_s, 7);
         transcript_close(p);
     }
 }
@@ -593,9 +593,9 @@ static void where_a_redirect_leads(void **state)
         assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
         assert_int_equal(transcript_answer(p, 302, "text/html", SPAN("<html>"), NULL, 0, END_CLEAN),
                          ADAPTER_FAIL);
-        assert_int_equal(transcript_run(p)->fail.kind, FAIL_UNAVAILABLE);
-        if (!strstr(transcript_run(p)->fail.message, rows[i].says))
-            fail_msg("%s", transcript_run(p)->fail.message);
+        assert_int_equal(transcript_run(p)->fail->kind, FAIL_UNAVAILABLE);
+        if (!strstr(transcript_run(p)->fail->message, rows[i].says))
+            fail_msg("%s", transcript_run(p)->fail->message);
         transcript_close(p);
     }
 }
@@ -610,7 +610,7 @@ static void no_secret_of_the_account_is_told(void **state)
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     assert_int_equal(kimi_end(p, "{\"code\":\"internal\",\"message\":\"bad secret-token-1\"}"),
                      ADAPTER_FAIL);
-    assert_null(strstr(transcript_run(p)->fail.message, "secret-token-1"));
+    assert_null(strstr(transcript_run(p)->fail->message, "secret-token-1"));
     transcript_close(p);
 }
 
@@ -806,7 +806,7 @@ static void places_for_pictures_that_are_none(void **state)
         if (transcript_answer(p, 200, "application/json", span_str(answer), NULL, 0, END_CLEAN) !=
             ADAPTER_FAIL)
             fail_msg("%s was taken", urls[i]);
-        assert_int_equal(transcript_run(p)->fail.kind, FAIL_PROTOCOL);
+        assert_int_equal(transcript_run(p)->fail->kind, FAIL_PROTOCOL);
         transcript_close(p);
     }
 }

@@ -520,7 +520,7 @@ static void check_request(struct json_parser *json, struct span body, unsigned s
     struct transcript_player *player = transcript_open(&setup);
     transcript_run(player)->turn = &turn;
     if (transcript_next(player, &sent) != ADAPTER_SEND)
-        fail_msg("seed %u: not sent: %s\n%.*s", seed, transcript_run(player)->fail.message,
+        fail_msg("seed %u: not sent: %s\n%.*s", seed, transcript_run(player)->fail->message,
                  SPAN_ARGS(body));
     canon_request(json, sent.body, &left);
     if (!span_eq(buffer_span(&came), buffer_span(&left)))
@@ -873,7 +873,7 @@ static void play(struct span sse, bool streams, struct dice *d, struct buffer *o
     const size_t cuts[] = {roll(d, (unsigned)sse.n), sse.n};
     if (transcript_answer(player, 200, "text/event-stream", sse, cuts, 1, END_CLEAN) ==
         ADAPTER_FAIL)
-        fail_msg("%s", transcript_run(player)->fail.message);
+        fail_msg("%s", transcript_run(player)->fail->message);
     assert_int_equal(answer_end(&answer, out), 0);
     answer_free(&answer);
     arena_free(&arena);

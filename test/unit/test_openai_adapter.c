@@ -134,7 +134,7 @@ static void thousands_of_fields_are_refused(void **state)
     setup.body = body.p;
     struct transcript_player *p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_INVALID_VALUE);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_INVALID_VALUE);
     transcript_close(p);
     buffer_free(&body);
 }

@@ -78,12 +78,13 @@ static void beginnings_cut_anywhere_are_no_other_type(void **state)
 struct bench {
     struct arena arena;
     struct turn_run run;
+    struct fail fail;
 };
 
 static int setup(void **state)
 {
     static struct bench b;
-    b = (struct bench){.run = {.arena = &b.arena}};
+    b = (struct bench){.run = {.fail = &b.fail, .arena = &b.arena}};
     arena_init(&b.arena);
     *state = &b;
     return 0;

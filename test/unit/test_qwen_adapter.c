@@ -54,7 +54,7 @@ static void expect_step(struct transcript_player *p, struct site_request *req, c
 {
     enum adapter_step step = transcript_next(p, req);
     if (step != ADAPTER_SEND)
-        fail_msg("no request for %s: %s", target, transcript_run(p)->fail.message);
+        fail_msg("no request for %s: %s", target, transcript_run(p)->fail->message);
     assert_string_equal(req->method, method);
     assert_span_equal(req->target, span_str(target));
 }
@@ -63,7 +63,7 @@ static void expect_failed(struct transcript_player *p, enum fail_kind kind, cons
 {
     struct site_request req;
     assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-    struct fail *f = &transcript_run(p)->fail;
+    struct fail *f = transcript_run(p)->fail;
     if (f->kind != kind || !strstr(f->message, part))
         fail_msg("%s: %s", fail_kind_name(f->kind), f->message);
 }
@@ -265,7 +265,7 @@ static void guests(void **state)
     assert_null(transcript_header(&req, "Authorization").p);
     transcript_expect("chat", "{\"chat_mode\":\"guest\"}", req.body);
     assert_int_equal(answer(p, 401, "{}"), ADAPTER_FAIL);
-    assert_non_null(strstr(transcript_run(p)->fail.message, "does not serve guests"));
+    assert_non_null(strstr(transcript_run(p)->fail->message, "does not serve guests"));
     memset(&req, 0, sizeof req);
     assert_int_equal(adapter_qwen.cleanup(transcript_run(p), &req), ADAPTER_DONE);
     transcript_close(p);
@@ -352,7 +352,7 @@ static void a_refused_refresh_leaves_the_password(void **state)
     struct transcript_player *p = OPEN(ending_and_password);
     expect_step(p, &req, RENEW_STEP); /* trouble is no refusal */
     assert_int_equal(answer(p, 502, "{}"), ADAPTER_FAIL);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_UNAVAILABLE);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_UNAVAILABLE);
     transcript_close(p);
 }
 
@@ -380,8 +380,8 @@ static void a_refused_sign_in_ends_it(void **state)
         struct transcript_player *p = OPEN(only_password);
         expect_step(p, &req, SIGN_STEP);
         assert_int_equal(answer(p, statuses[i], "{\"detail\":\"wrong\"}"), ADAPTER_FAIL);
-        assert_int_equal(transcript_run(p)->fail.kind, FAIL_CREDENTIAL);
-        assert_null(strstr(transcript_run(p)->fail.message, "hunter2"));
+        assert_int_equal(transcript_run(p)->fail->kind, FAIL_CREDENTIAL);
+        assert_null(strstr(transcript_run(p)->fail->message, "hunter2"));
         transcript_close(p);
     }
 }
@@ -400,7 +400,7 @@ static void a_refused_token_is_replaced_once(void **state)
     assert_int_equal(answer(p, 200, NEW_CHAT), ADAPTER_COMPLETE);
     expect_step(p, &req, CHAT_STEP);
     assert_int_equal(answer(p, 401, "{\"detail\":\"no\"}"), ADAPTER_FAIL);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_CREDENTIAL);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_CREDENTIAL);
     transcript_close(p);
 
     p = OPEN(lasting_and_password); /* inside the stream; the chat is made already */
@@ -420,7 +420,7 @@ static void a_refused_token_is_replaced_once(void **state)
     p = OPEN(lasting); /* nothing else is left: what the site said */
     expect_step(p, &req, NEW_STEP);
     assert_int_equal(answer(p, 401, "{\"detail\":\"gone\"}"), ADAPTER_FAIL);
-    assert_non_null(strstr(transcript_run(p)->fail.message, "gone"));
+    assert_non_null(strstr(transcript_run(p)->fail->message, "gone"));
     transcript_close(p);
 }
 
@@ -444,7 +444,7 @@ static void a_token_that_cannot_be_sent_is_not_taken(void **state)
     struct transcript_player *p = OPEN(only_password);
     expect_step(p, &req, SIGN_STEP);
     assert_int_equal(answer(p, 200, TOLD("a\\r\\nX: y")), ADAPTER_FAIL);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_PROTOCOL);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_PROTOCOL);
     assert_null(transcript_run(p)->account->held);
     transcript_close(p);
 }
@@ -559,7 +559,7 @@ static void tickets_of_other_places_are_not_used(void **state)
     for (size_t i = 0; i < sizeof tickets / sizeof *tickets; i++) {
         struct transcript_player *p = at_the_ticket();
         if (answer(p, 200, tickets[i]) != ADAPTER_FAIL ||
-            transcript_run(p)->fail.kind != FAIL_PROTOCOL)
+            transcript_run(p)->fail->kind != FAIL_PROTOCOL)
             fail_msg("taken: %s", tickets[i]);
         transcript_close(p);
     }
@@ -596,7 +596,7 @@ static void uploads_that_are_refused(void **state)
                             "{\"success\":false,\"data\":{\"code\":\"RateLimited\",\"num\":"
                             "3}}"),
                      ADAPTER_FAIL);
-    assert_int_equal(transcript_run(p)->fail.retry_after_s, 3 * 3600);
+    assert_int_equal(transcript_run(p)->fail->retry_after_s, 3 * 3600);
     transcript_close(p);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         p = at_the_ticket();
@@ -607,8 +607,8 @@ static void uploads_that_are_refused(void **state)
                               SPAN("<Error><Code>SignatureDoesNotMatch</Code></Error>"), NULL, 0,
                               END_CLEAN),
             ADAPTER_FAIL);
-        assert_int_equal(transcript_run(p)->fail.kind, rows[i].kind);
-        assert_null(strstr(transcript_run(p)->fail.message, "<"));
+        assert_int_equal(transcript_run(p)->fail->kind, rows[i].kind);
+        assert_null(strstr(transcript_run(p)->fail->message, "<"));
         transcript_close(p);
     }
 }
@@ -636,7 +636,7 @@ static void pictures_that_cannot_be_sent(void **state)
         setup.guest = rows[i].guest;
         struct transcript_player *p = transcript_open(&setup);
         expect_failed(p, rows[i].kind, rows[i].part);
-        assert_string_equal(transcript_run(p)->fail.param, "messages[0].content[1]");
+        assert_string_equal(transcript_run(p)->fail->param, "messages[0].content[1]");
         transcript_close(p);
     }
     /* the live list knows better than we do */
@@ -665,7 +665,7 @@ static void too_many_pictures(void **state)
     struct transcript_setup setup = person(body.p);
     struct transcript_player *p = transcript_open(&setup);
     expect_failed(p, FAIL_UNSUPPORTED, "too many pictures");
-    assert_string_equal(transcript_run(p)->fail.param, "messages[0].content[24]");
+    assert_string_equal(transcript_run(p)->fail->param, "messages[0].content[24]");
     transcript_close(p);
     buffer_free(&body);
 }
@@ -829,7 +829,7 @@ static void a_forgotten_chat(void **state)
         assert_int_equal(
             transcript_answer(p, 200, rows[i].type, span_str(rows[i].body), NULL, 0, END_CLEAN),
             ADAPTER_FAIL);
-        assert_int_equal(transcript_run(p)->fail.kind, rows[i].kind);
+        assert_int_equal(transcript_run(p)->fail->kind, rows[i].kind);
         assert_int_equal(transcript_run(p)->conversation_end.n, 0);
         assert_int_equal(tidy(p, &req), ADAPTER_SEND);
         transcript_close(p);

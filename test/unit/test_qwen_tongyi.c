@@ -147,7 +147,7 @@ static void the_longer_ticket_has_another_name(void **state)
     setup.n_credentials = 0;
     p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_CREDENTIAL);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_CREDENTIAL);
     transcript_close(p);
 }
 
@@ -198,7 +198,7 @@ static void pictures_go_by_form_and_link(void **state)
     assert_int_equal(
         transcript_answer(p, 200, "application/json", SPAN("{\"data\":{}}"), NULL, 0, END_CLEAN),
         ADAPTER_FAIL);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_PROTOCOL);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_PROTOCOL);
     transcript_close(p);
 }
 
@@ -224,7 +224,7 @@ static void a_list_of_sessions_says_that_the_ticket_is_good(void **state)
     struct span no = SPAN("{\"success\":false,\"errorCode\":\"NOT_LOGIN\"}");
     assert_int_equal(adapter_qwen.models_answer(transcript_run(p), no, &sink), -1);
     adapter_qwen.models_refused(transcript_run(p), 200, SPAN("application/json"), 0, no);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_CREDENTIAL);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_CREDENTIAL);
     transcript_close(p);
 }
 

@@ -82,12 +82,12 @@ static void expect_at(enum site at, const char *suffix, const char *fields, cons
                                            .n_options = sites[at].option ? 1 : 0};
     struct transcript_player *p = transcript_open(&setup);
     if (transcript_next(p, &req) != ADAPTER_SEND)
-        fail_msg("%s: %s", what, transcript_run(p)->fail.message);
+        fail_msg("%s: %s", what, transcript_run(p)->fail->message);
     if (sites[at].earlier) {
         transcript_answer(p, 200, "application/json", span_str(sites[at].earlier), NULL, 0,
                           END_CLEAN);
         if (transcript_next(p, &req) != ADAPTER_SEND)
-            fail_msg("%s: %s", what, transcript_run(p)->fail.message);
+            fail_msg("%s: %s", what, transcript_run(p)->fail->message);
     }
     transcript_expect(what, wanted, at == KIMI ? span_from(req.body, 5) : req.body);
     transcript_close(p);

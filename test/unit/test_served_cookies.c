@@ -62,7 +62,7 @@ static enum adapter_verdict biscuit_frame(struct turn_run *run, const struct fra
 
 static enum adapter_verdict biscuit_end(struct turn_run *run, enum stream_end end)
 {
-    return fail_set(&run->fail, FAIL_EMPTY, "nothing came");
+    return fail_set(run->fail, FAIL_EMPTY, "nothing came");
 }
 
 static enum adapter_step biscuit_cleanup(struct turn_run *run, struct site_request *req)

@@ -16,6 +16,7 @@ struct bench {
     struct site_settings site;
     struct site_account account;
     struct turn_run run;
+    struct fail fail;
     int changes;
 };
 
@@ -33,8 +34,11 @@ static int begin(void **state)
                                      .origin = SPAN("https://chat.site.example:8443"),
                                      .prefix = SPAN("/base")};
     b->account = (struct site_account){.changed = on_changed, .owner = b};
-    b->run = (struct turn_run){
-        .site = &b->site, .account = &b->account, .arena = &b->arena, .now_ms = NOW};
+    b->run = (struct turn_run){.fail = &b->fail,
+                               .site = &b->site,
+                               .account = &b->account,
+                               .arena = &b->arena,
+                               .now_ms = NOW};
     *state = b;
     return 0;
 }

@@ -275,7 +275,7 @@ static void an_account_without_anything_is_refused(void **state)
     setup.guest = false;
     struct transcript_player *p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_CREDENTIAL);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_CREDENTIAL);
     transcript_close(p);
 }
 
@@ -409,7 +409,7 @@ static void a_refused_guest_gets_one_fresh_token(void **state)
         } else { /* it does not: no third try */
             assert_int_equal(transcript_answer_json(p, refusals[i].status, refusals[i].body),
                              ADAPTER_FAIL);
-            assert_int_equal(run->fail.kind, FAIL_CREDENTIAL);
+            assert_int_equal(run->fail->kind, FAIL_CREDENTIAL);
             assert_null(run->account->held);
         }
         transcript_close(p);
@@ -442,7 +442,7 @@ static void a_refusal_after_text_is_no_second_try(void **state)
             SPAN("data:{\"choices\":[{\"delta\":{\"content\":\"Ha\"}}]}\n\ndata:" USED_UP "\n\n"),
             NULL, 0, END_CLEAN),
         ADAPTER_FAIL);
-    assert_int_equal(run->fail.kind, FAIL_UNAVAILABLE);
+    assert_int_equal(run->fail->kind, FAIL_UNAVAILABLE);
     assert_null(run->account->held); /* the next turn asks for a fresh one */
     transcript_close(p);
 }
@@ -473,7 +473,7 @@ static void logins_that_fail(void **state)
         assert_int_equal(transcript_answer(p, rows[i].status, rows[i].type, span_str(rows[i].body),
                                            NULL, 0, END_CLEAN),
                          ADAPTER_FAIL);
-        const struct fail *fail = &transcript_run(p)->fail;
+        const struct fail *fail = transcript_run(p)->fail;
         if (fail->kind != rows[i].kind)
             fail_msg("%d %s: wanted %s, got %s", rows[i].status, rows[i].body,
                      fail_kind_name(rows[i].kind), fail_kind_name(fail->kind));
@@ -487,7 +487,7 @@ static void logins_that_fail(void **state)
     assert_int_equal(
         transcript_answer(p, 200, "application/json", SPAN("{\"sta"), NULL, 0, END_CUT),
         ADAPTER_FAIL);
-    assert_int_equal(transcript_run(p)->fail.kind, FAIL_CUT);
+    assert_int_equal(transcript_run(p)->fail->kind, FAIL_CUT);
     transcript_close(p);
 }
 

@@ -469,8 +469,8 @@ static void pictures_that_cannot_be_sent(void **state)
         setup.guest = rows[i].guest;
         struct transcript_player *p = transcript_open(&setup);
         assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
-        assert_int_equal(transcript_run(p)->fail.kind, FAIL_UNSUPPORTED);
-        assert_string_equal(transcript_run(p)->fail.param, "messages[0].content[1]");
+        assert_int_equal(transcript_run(p)->fail->kind, FAIL_UNSUPPORTED);
+        assert_string_equal(transcript_run(p)->fail->param, "messages[0].content[1]");
         transcript_close(p);
     }
 }

@@ -289,7 +289,7 @@ static void every_picture_is_looked_at_first(void **state)
         struct transcript_player *p = transcript_open(&setup);
         assert_int_equal(transcript_next(p, &req), ADAPTER_FAILED);
         transcript_expect_fail(p, FAIL_UNSUPPORTED, "");
-        assert_string_equal(transcript_run(p)->fail.param, "messages[0].content[1]");
+        assert_string_equal(transcript_run(p)->fail->param, "messages[0].content[1]");
         transcript_close(p);
     }
 }
@@ -466,8 +466,8 @@ static void limited_and_challenged_guests_are_reported(void **state)
         assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
         assert_int_equal(transcript_answer_json(p, rows[i].status, rows[i].body), ADAPTER_FAIL);
         transcript_expect_fail(p, rows[i].kind, "");
-        assert_int_equal(run->fail.retry_after_s, rows[i].retry_after_s);
-        assert_int_equal(run->fail.upstream_status, rows[i].status);
+        assert_int_equal(run->fail->retry_after_s, rows[i].retry_after_s);
+        assert_int_equal(run->fail->upstream_status, rows[i].status);
         assert_span_equal(account_held(run->account, "guest_token", 0, 0), SPAN("g"));
         transcript_close(p);
     }
@@ -520,7 +520,7 @@ static void a_sites_words_are_cleaned(void **state)
         assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
         assert_int_equal(transcript_answer_json(p, 422, rows[i].body), ADAPTER_FAIL);
         transcript_expect_fail(p, FAIL_BAD_REQUEST, rows[i].wanted);
-        assert_null(strstr(transcript_run(p)->fail.message, rows[i].unwanted));
+        assert_null(strstr(transcript_run(p)->fail->message, rows[i].unwanted));
         transcript_close(p);
     }
 }

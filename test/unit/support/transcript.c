@@ -55,6 +55,7 @@ struct transcript_player {
     struct json_shapes shapes;
     struct buffer work;
     struct turn_run run;
+    struct fail failure; /* the run's */
     struct site_request request;
     uint64_t chance;
     int status;                                         /* of the last answer */
@@ -318,6 +319,7 @@ struct transcript_player *transcript_open(const struct transcript_setup *setup)
     p->json = must(json_parser_create(BIG));
     p->sink = (struct delta_sink){.put = put_delta, .owner = p};
     p->run = (struct turn_run){
+        .fail = &p->failure,
         .turn = transcript_turn(
             &p->arena,
             setup->body ? setup->body
@@ -355,7 +357,7 @@ enum adapter_step transcript_next(struct transcript_player *p, struct site_reque
         assert_non_null(p->request.method);
         assert_true(p->request.target.n > 0 && p->request.target.p[0] == '/');
     }
-    if (step == ADAPTER_FAILED && p->run.fail.kind == FAIL_NONE)
+    if (step == ADAPTER_FAILED && p->run.fail->kind == FAIL_NONE)
         fail_msg("the adapter failed without saying why");
     *req = p->request;
     return step;
@@ -376,7 +378,7 @@ static enum adapter_verdict feed(struct transcript_player *p, struct frame_decod
         verdict = p->setup.adapter->on_frame(&p->run, &frame);
     free(copy);
     if (r < 0) {
-        fail_set(&p->run.fail, FAIL_PROTOCOL, "a frame of the site's stream is too large");
+        fail_set(p->run.fail, FAIL_PROTOCOL, "a frame of the site's stream is too large");
         return ADAPTER_FAIL;
     }
     return verdict;
@@ -430,7 +432,7 @@ enum adapter_verdict transcript_answer(struct transcript_player *p, int status,
     if (verdict == ADAPTER_GO_ON)
         verdict = feed_end(p, &decoder, end);
     frame_decoder_free(&decoder);
-    if (verdict == ADAPTER_FAIL && p->run.fail.kind == FAIL_NONE)
+    if (verdict == ADAPTER_FAIL && p->run.fail->kind == FAIL_NONE)
         fail_msg("the adapter failed without saying why");
     return verdict;
 }
@@ -572,7 +574,7 @@ enum adapter_verdict transcript_answer_json(struct transcript_player *p, int sta
 
 void transcript_expect_fail(struct transcript_player *p, enum fail_kind kind, const char *words)
 {
-    const struct fail *f = &transcript_run(p)->fail;
+    const struct fail *f = transcript_run(p)->fail;
     if (f->kind != kind || !strstr(f->message, words))
         fail_msg("wanted %s with \"%s\", got %s: %s", fail_kind_name(kind), words,
                  fail_kind_name(f->kind), f->message);
@@ -580,7 +582,7 @@ void transcript_expect_fail(struct transcript_player *p, enum fail_kind kind, co
 
 void transcript_result(struct transcript_player *p, struct played *out)
 {
-    *out = (struct played){.fail = p->run.fail};
+    *out = (struct played){.fail = *p->run.fail};
     buffer_init(&out->json, BIG);
     struct json_writer w = json_writer(&out->json);
     json_begin_object(&w);
@@ -588,7 +590,7 @@ void transcript_result(struct transcript_player *p, struct played *out)
     write_usage(p, &w);
     write_lines(&w, "citations", &p->citations, json_raw_value);
     write_lines(&w, "drift", &p->drift, json_string);
-    write_error(&w, &p->run.fail, p->run.now_ms);
+    write_error(&w, p->run.fail, p->run.now_ms);
     if (p->run.rest_s)
         json_member_int(&w, "rest", p->run.rest_s);
     json_member_int(&w, "status", p->status);
@@ -650,7 +652,7 @@ void transcript_close(struct transcript_player *p)
 
 static void wants_more(struct transcript_player *p, const struct site_request *req)
 {
-    fail_set(&p->run.fail, FAIL_INTERNAL, "the adapter wants one more step: %s %.*s", req->method,
+    fail_set(p->run.fail, FAIL_INTERNAL, "the adapter wants one more step: %s %.*s", req->method,
              SPAN_ARGS(req->target));
 }
 
