@@ -115,7 +115,8 @@ static int take_headers(struct passage *p, const struct site_head *head, struct 
     arena_take_short(&p->arena);
     for (size_t i = 0; i < head->n_headers; i++) {
         struct span name = head->headers[i].name, value = head->headers[i].value;
-        if (!passage_goes_down(name) || passage_is_named(head->headers, head->n_headers, name))
+        if (!passage_goes_down(name) || passage_is_named(head->headers, head->n_headers, name) ||
+            passage_asks_person(name, value))
             continue;
         if (is_upload_url(name)) {
             value = rewritten_url(p, value);
@@ -173,6 +174,17 @@ static int64_t length_down(const struct site_head *head)
     return (int64_t)n;
 }
 
+/* NULL: the status's usual one. */
+static const char *reason_down(struct passage *p, const struct site_head *head)
+{
+    struct span reason = head->reason;
+    if (!p->visits)
+        reason = passage_mask_text(&p->arena, reason, p->mask.secret);
+    if (!reason.n || span_has_control(reason))
+        return NULL;
+    return arena_dup(&p->arena, reason).p;
+}
+
 static int pass_head(struct passage *p, const struct site_head *head)
 {
     if (head->status < 200 || head->status > 999)
@@ -186,13 +198,13 @@ static int pass_head(struct passage *p, const struct site_head *head)
     buffer_init(&down.names, 16 * 1024);
     int bad = take_headers(p, head, &down);
     if (!bad) {
-        struct span reason = arena_dup(&p->arena, head->reason);
+        const char *reason = reason_down(p, head);
         add_headers(p, head, &down);
         passage_forget_kept(p);
         p->head_sent = true;
         p->status = head->status;
-        if (reason.n)
-            http_exchange_set_reason(p->http, reason.p);
+        if (reason)
+            http_exchange_set_reason(p->http, reason);
         http_answer_start(p->http, head->status, down.list, down.n, length_down(head));
         p->head_waits = true; /* for the first piece, if it is there already */
     }

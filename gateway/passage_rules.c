@@ -248,6 +248,18 @@ bool passage_goes_down(struct span name)
     return !IS_IN(name, of_the_hop) && !IS_IN(name, theirs);
 }
 
+bool passage_asks_person(struct span name, struct span value)
+{
+    static const struct span schemes[] = {SPAN_INIT("basic"), SPAN_INIT("digest"),
+                                          SPAN_INIT("ntlm"), SPAN_INIT("negotiate")};
+    bool asks = false;
+    if (!span_eq_nocase(name, SPAN("www-authenticate")))
+        return false;
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+        asks |= span_find_nocase(value, schemes[i]) >= 0;
+    return asks;
+}
+
 /* ---- the account's key on its way back ---- */
 
 void passage_mask_init(struct passage_mask *m, struct span secret)

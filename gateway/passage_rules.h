@@ -52,6 +52,9 @@ bool passage_is_named(const struct header *headers, size_t n, struct span name);
  */
 bool passage_goes_up(struct span name);
 bool passage_goes_down(struct span name);
+/* A WWW-Authenticate on which browsers open their own box for a password: it would be asked for in
+ * our name (clients.md, H9). It does not go down either. */
+bool passage_asks_person(struct span name, struct span value);
 
 /* ---- the account's key on its way back ---- */
 

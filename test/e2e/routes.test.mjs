@@ -116,7 +116,7 @@ describe('headers, both ways', () => {
     site.next((req, res) => {
       res.writeHead(418, 'Short and Stout', {'content-type': 'application/json', 'x-request-id': 'req-up', 'request-id': 'r2', 'retry-after': '7', 'retry-after-ms': '7000', 'x-should-retry': 'true',
         'anthropic-ratelimit-requests-limit': '5', 'openai-processing-ms': '12', 'x-ratelimit-limit-requests': '9', 'x-goog-x': 'y', 'set-cookie': ['a=b', 'c=d'], 'access-control-allow-origin': '*',
-        'access-control-allow-credentials': 'true', 'alt-svc': 'h3', 'strict-transport-security': 'max-age=1', connection: 'keep-alive, x-hop', 'x-hop': '1', 'proxy-authenticate': 'Basic', 'keep-alive': 'timeout=3', 'content-length': 2});
+        'access-control-allow-credentials': 'true', 'alt-svc': 'h3', 'strict-transport-security': 'max-age=1', connection: 'keep-alive, x-hop', 'x-hop': '1', 'proxy-authenticate': 'Basic', 'www-authenticate': 'Basic realm="x"', 'keep-alive': 'timeout=3', 'content-length': 2});
       res.end('{}');
     });
     const wire = await Wire.open(gateway.port);
@@ -126,7 +126,7 @@ describe('headers, both ways', () => {
     assert.deepEqual([status, reason, body], [418, 'Short and Stout', '{}']);
     for (const [name, value] of Object.entries({'x-request-id': 'req-up', 'request-id': 'r2', 'retry-after': '7', 'retry-after-ms': '7000', 'x-should-retry': 'true', 'anthropic-ratelimit-requests-limit': '5',
       'openai-processing-ms': '12', 'x-ratelimit-limit-requests': '9', 'x-goog-x': 'y', 'content-length': '2', 'access-control-allow-origin': 'https://app.example', vary: 'Origin'})) assert.equal(headers[name], value, name);
-    for (const name of ['set-cookie', 'access-control-allow-credentials', 'alt-svc', 'strict-transport-security', 'connection', 'x-hop', 'proxy-authenticate', 'keep-alive']) assert.equal(headers[name], undefined, name);
+    for (const name of ['set-cookie', 'access-control-allow-credentials', 'alt-svc', 'strict-transport-security', 'connection', 'x-hop', 'proxy-authenticate', 'www-authenticate', 'keep-alive']) assert.equal(headers[name], undefined, name);
     const exposed = headers['access-control-expose-headers'].split(', ');
     for (const name of ['x-request-id', 'request-id', 'retry-after', 'anthropic-ratelimit-requests-limit', 'x-goog-x']) assert.ok(exposed.includes(name), name);
     await gateway.logged(/passage .*status=418 .*site_id=r(eq-up|2)/);
@@ -373,13 +373,13 @@ describe('accounts of a route', () => {
 });
 
 describe('the account\'s key', () => {
-  it('never comes back: not in bodies, across pieces, in headers, errors or the log', async () => {
+  it('never comes back: not in bodies, across pieces, in the reason phrase, headers, errors or the log', async () => {
     const site = await new Recorder({forbidden: [OURS]}).start();
     const gateway = await startPassing({keys: [{name: 'app', key: OURS}], routes: [site.route({preset: 'openai', key: ACCOUNT}), site.route({prefix: '/q', inject: 'query:key', key: ACCOUNT})]});
     try {
       const text = `{"error":"Incorrect API key provided: ${ACCOUNT}","again":"${ACCOUNT}${ACCOUNT}"}`;
       const echo = (split) => (req, res) => {
-        res.writeHead(400, {'content-type': 'application/json', 'content-length': text.length, 'x-echo': `key ${ACCOUNT}!`, location: `https://x/?key=${ACCOUNT}&a=b`});
+        res.writeHead(400, `Bad key ${ACCOUNT}`, {'content-type': 'application/json', 'content-length': text.length, 'x-echo': `key ${ACCOUNT}!`, location: `https://x/?key=${ACCOUNT}&a=b`});
         let i = 0;
         const next = () => {
           if (i >= text.length) return res.end();
@@ -392,6 +392,7 @@ describe('the account\'s key', () => {
         const answer = await fetch(`${gateway.origin}/openai/v1/x`, {headers: {authorization: `Bearer ${OURS}`}, redirect: 'manual'});
         const body = await answer.text();
         assert.equal(body, text.replaceAll(ACCOUNT, '*'.repeat(ACCOUNT.length)));
+        assert.equal(answer.statusText, 'Bad key ***');
         assert.equal(answer.headers.get('x-echo'), 'key ***!');
         assert.equal(answer.headers.get('location'), 'https://x/?key=***&a=b');
       }

@@ -275,6 +275,18 @@ static void answers_keep_what_the_client_reads(void **state)
     }
 }
 
+static void passwords_are_not_asked_for_in_our_name(void **state)
+{
+    const struct span name = SPAN("WWW-Authenticate");
+    assert_true(passage_asks_person(name, SPAN("Basic realm=\"x\"")));
+    assert_true(passage_asks_person(name, SPAN("Bearer, bASIC realm=\"x\"")));
+    assert_true(passage_asks_person(name, SPAN("Negotiate")));
+    assert_true(passage_asks_person(name, SPAN("NTLM")));
+    assert_true(passage_asks_person(name, SPAN("digest nonce=\"x\"")));
+    assert_false(passage_asks_person(name, SPAN("Bearer realm=\"x\"")));
+    assert_false(passage_asks_person(SPAN("X-Note"), SPAN("Basic")));
+}
+
 static void what_connection_names_is_known(void **state)
 {
     const struct header list[] = {{SPAN_INIT("connection"), SPAN_INIT("close, X-One")},
@@ -373,6 +385,7 @@ int main(void)
         TEST(added_pairs_are_encoded),
         TEST(requests_keep_what_the_service_reads),
         TEST(answers_keep_what_the_client_reads),
+        TEST(passwords_are_not_asked_for_in_our_name),
         TEST(what_connection_names_is_known),
         TEST(a_secret_is_covered_at_every_split),
         TEST(pieces_without_it_are_not_copied),
