@@ -7,6 +7,7 @@
  * one runs, the tls_stream belongs to the thread: the connection does not read, and if it is closed
  * meanwhile its memory waits for the thread.
  */
+#include <poll.h>
 #include <stdlib.h>
 
 #include "gateway/http_server_internal.h"
@@ -18,7 +19,8 @@ struct http_tls {
     struct http_connection *connection;
     struct tls_stream *stream;
     struct handshake_work work;
-    enum tls_result result; /* of the thread's last step */
+    enum tls_result result; /* of the thread's last step; TLS_CLOSED: the client had left */
+    int fd;                 /* the socket's, for the thread */
     bool working;
     bool greeted; /* its first bytes came */
 };
@@ -80,7 +82,8 @@ static bool stepped(struct http_tls *t, enum tls_result result)
         return true;
     }
     if (result != TLS_WANT_INPUT) {
-        log_debug("TLS handshake with a client failed: %s", tls_stream_fail(t->stream)->message);
+        log_debug("TLS handshake with a client failed: %s",
+                  result == TLS_CLOSED ? "it left" : tls_stream_fail(t->stream)->message);
         http_connection_close(t->connection);
     }
     return false;
@@ -114,11 +117,20 @@ static struct http_tls *tls_of(struct handshake_work *work)
     return (struct http_tls *)((char *)work - offsetof(struct http_tls, work));
 }
 
-/* On the thread: touches only the stream. */
+/* Has it ended the connection while it waited for the thread? As nothing is read then, the loop
+ * does not know. */
+static bool has_left(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) > 0;
+}
+
+/* On the thread: touches only the stream. (Should the connection be closed just now, the number may
+ * be another socket's: what is found out is not asked for any more.) */
 static void run_step(struct handshake_work *work)
 {
     struct http_tls *t = tls_of(work);
-    t->result = tls_stream_handshake(t->stream);
+    t->result = has_left(t->fd) ? TLS_CLOSED : tls_stream_handshake(t->stream);
 }
 
 static void step_done(struct handshake_work *work)
@@ -134,6 +146,8 @@ static void step_done(struct handshake_work *work)
 static void step_on_thread(struct http_tls *t)
 {
     struct handshake_thread *thread = http_server_handshakes(t->connection->server);
+    if (uv_fileno((uv_handle_t *)&t->connection->socket, &t->fd))
+        t->fd = -1; /* poll passes it over */
     t->work.run = run_step;
     t->work.done = step_done;
     t->working = true;

@@ -41,6 +41,7 @@ static struct {
     char path[CONFIG_PATH_MAX];
     size_t size, max_size; /* bytes; max_size 0 = never */
     int keep;
+    bool torn; /* the last line was cut short */
 } sink = {.fd = STDERR_FILENO, .level = LOG_INFO};
 
 /* Of the file: only one line at a time leaves, or begins a new one. */
@@ -292,9 +293,14 @@ static void begin_line(struct buffer *line, enum log_level level)
     }
 }
 
-/* A log that cannot be written is no reason to stop serving: what does not fit is dropped. */
+/* A log that cannot be written is no reason to stop serving: what does not fit is dropped. From a
+ * line that fitted in part the next one that fits is kept apart. */
 static void write_all(const char *p, size_t n)
 {
+    const char *begin = p;
+    if (sink.torn && write(sink.fd, "\n", 1) != 1)
+        return;
+    sink.torn = false;
     while (n) {
         ssize_t taken = write(sink.fd, p, n);
         if (taken < 0 && errno == EINTR)
@@ -304,6 +310,7 @@ static void write_all(const char *p, size_t n)
         p += taken;
         n -= (size_t)taken;
     }
+    sink.torn = n && p > begin && p[-1] != '\n';
 }
 
 static void put_lines(const char *p, size_t n)

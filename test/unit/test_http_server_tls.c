@@ -414,6 +414,24 @@ static void connections_may_end_while_their_handshakes_are_computed(void **state
         hang_up(&c[i]);
 }
 
+static void clients_that_leave_after_their_hello_are_forgotten(void **state)
+{
+    struct test *t = *state;
+    enum { N = 8 };
+    for (int i = 0; i < N; i++) {
+        struct client c = dial(t, true);
+        const struct linger reset = {.l_onoff = 1};
+        assert_int_equal(tls_stream_handshake(c.tls), TLS_WANT_INPUT);
+        PUMP(t, &c, is_computing(t));
+        if (i % 2)
+            setsockopt(c.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        hang_up(&c);
+    }
+    struct client last = connect_tls(t);
+    PUMP(t, &last, http_server_connections(t->server) == 1);
+    hang_up(&last);
+}
+
 static void a_missing_certificate_is_said(void **state)
 {
     struct test *t = *state;
@@ -444,6 +462,7 @@ int main(void)
         WITH_SERVER(a_broken_handshake_ends_the_connection),
         WITH_SERVER(full_handshakes_are_computed_beside_the_loop),
         WITH_SERVER(connections_may_end_while_their_handshakes_are_computed),
+        WITH_SERVER(clients_that_leave_after_their_hello_are_forgotten),
         WITH_SERVER(a_missing_certificate_is_said),
     };
     return cmocka_run_group_tests(tests, make_certificate, remove_certificate);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -164,6 +165,26 @@ static void the_file_is_appended_to_and_private(void **state)
     assert_matches(content(), " one\n.* two\n$");
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
+}
+
+/* As on a full disk. */
+static void what_follows_half_a_line_is_a_line_of_its_own(void **state)
+{
+    enum { FITS = 10 };
+    struct rlimit all, few;
+    signal(SIGXFSZ, SIG_IGN);
+    start(LOG_INFO, false);
+    log_info("one");
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &all), 0);
+    few = all;
+    few.rlim_cur = strlen(content()) + FITS;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &few), 0);
+    log_info("two");
+    log_info("three");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &all), 0);
+    log_info("four");
+    log_info("five");
+    assert_matches(content(), " one\n.{10}\n[^\n]* four\n[^\n]* five\n$");
 }
 
 static void setup_reopens_a_file_that_was_moved_away(void **state)
@@ -351,6 +372,7 @@ int main(void)
         cmocka_unit_test(a_record_is_one_line_of_fields),
         cmocka_unit_test(a_huge_value_is_cut_and_the_line_stays_whole),
         cmocka_unit_test(the_file_is_appended_to_and_private),
+        cmocka_unit_test(what_follows_half_a_line_is_a_line_of_its_own),
         cmocka_unit_test(setup_reopens_a_file_that_was_moved_away),
         cmocka_unit_test(a_file_that_cannot_be_opened_keeps_the_old_log),
         cmocka_unit_test(the_file_rotates_by_size),
