@@ -191,13 +191,14 @@ static void send_stream_head(struct exchange *e)
 void exchange_flush(struct exchange *e)
 {
     struct buffer *out = &e->engine->out;
+    struct http_exchange *http = e->http;
     bool nested = e->advancing;
     e->advancing = true; /* the client may turn out to be gone inside the write */
-    if (out->n && e->http) {
+    if (out->n && http) {
         send_stream_head(e);
         e->last_write_ms = exchange_now_ms(e);
         exchange_note_body(e, first_branch(e), "to client", buffer_span(out));
-        size_t queued = http_answer_write(e->http, buffer_span(out));
+        size_t queued = http_answer_write(http, buffer_span(out));
         if (e->http && queued > HTTP_HIGH_WATER) { /* a slow client pauses the site's socket */
             e->drained_out = false;
             for (size_t i = 0; i < e->n_branches; i++)

@@ -351,17 +351,19 @@ static void finish_head(struct http_exchange *x)
 
 /* ---- the answer's body ---- */
 
-/* "1f\r\n" into `line`, at most 18 bytes. */
-static struct span size_line(char line[18], size_t n)
+enum { SIZE_LINE = 18 };
+
+/* "1f\r\n" into `line`. */
+static struct span size_line(char line[SIZE_LINE], size_t n)
 {
     static const char digits[] = "0123456789abcdef";
-    char *at = line + 18;
-    *--at = '\n';
-    *--at = '\r';
+    size_t at = SIZE_LINE;
+    line[--at] = '\n';
+    line[--at] = '\r';
     do {
-        *--at = digits[n & 15];
+        line[--at] = digits[n & 15];
     } while (n >>= 4);
-    return span_of(at, (size_t)(line + 18 - at));
+    return span_of(line + at, SIZE_LINE - at);
 }
 
 /* Sends head (once), piece and, at the end, what ends the body, in one write. */
@@ -369,7 +371,7 @@ static size_t send_piece(struct http_exchange *x, struct span piece, bool last)
 {
     struct span pieces[HTTP_PIECES_MAX];
     size_t n = 0;
-    char line[18];
+    char line[SIZE_LINE];
     assert(x->magic == HTTP_EXCHANGE_MAGIC && x->started);
     if (!x->head_sent) {
         finish_head(x);
