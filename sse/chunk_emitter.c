@@ -543,6 +543,8 @@ void chunk_emitter_finish(struct chunk_emitter *e, struct buffer *out, int choic
 /* Is there a member of that name? Nearly never: it is looked for as text first. */
 static bool has_member(struct span object, struct span name)
 {
+    if (!object.n)
+        return false;
     const char *end = object.p + object.n;
     bool may = span_find_char(object, '\\') >= 0; /* what is escaped may be any name */
     for (const char *p = object.p; !may && p && (size_t)(end - p) > name.n;) {
