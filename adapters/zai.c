@@ -36,13 +36,12 @@ static struct span referer(struct turn_run *run, const struct zai *z)
 {
     struct span origin = run->site->origin, page = z->chat_id.p ? SPAN("/c/") : SPAN("/");
     size_t n = origin.n + page.n + z->chat_id.n;
-    char *p = arena_alloc(run->arena, n + 1);
+    char *p = arena_alloc(run->arena, n + 1), *at = p;
     if (!p)
         return span_of(NULL, 0);
-    memcpy(p, origin.p, origin.n);
-    memcpy(p + origin.n, page.p, page.n);
-    if (z->chat_id.n)
-        memcpy(p + origin.n + page.n, z->chat_id.p, z->chat_id.n);
+    span_put(&at, origin);
+    span_put(&at, page);
+    span_put(&at, z->chat_id);
     return span_of(p, n);
 }
 

@@ -403,6 +403,7 @@ static void rename_object(struct renamer *r, struct span object)
 /* Recursion is bounded by the parser's depth limit (1024). */
 static void rename_value(struct renamer *r, struct span value)
 {
+    assert(value.p || !value.n);
     char first_byte = value.n ? value.p[0] : '\0';
     if (first_byte == '{') {
         rename_object(r, value);

@@ -27,6 +27,7 @@ static void parse_bytes(struct parsed *p, struct span text)
     *p = (struct parsed){0};
     arena_init(&p->arena);
     p->json = json_parser_create(1 << 24);
+    assert_non_null(p->json);
     p->body = arena_dup(&p->arena, text);
     p->result =
         chat_request_parse(p->json, &p->arena, (char *)p->body.p, p->body.n, &p->turn, &p->fail);
