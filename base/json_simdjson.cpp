@@ -96,8 +96,7 @@ struct json_parser {
 
 /* With its first use simdjson looks which of its implementations suits the machine, and ends the
  * program when there is no memory for that: so it does when the program is loaded. */
-[[maybe_unused]] static const bool chosen =
-    !simdjson::get_active_implementation()->name().empty();
+[[maybe_unused]] static const bool chosen = !simdjson::get_active_implementation()->name().empty();
 
 extern "C" {
 

@@ -20,6 +20,7 @@ static void parse_with(struct parsed *p, const char *text, const struct messages
     *p = (struct parsed){0};
     arena_init(&p->arena);
     p->json = json_parser_create(1 << 23);
+    assert_non_null(p->json);
     struct span body = arena_dup(&p->arena, span_str(text));
     p->result = messages_request_parse(p->json, &p->arena, (char *)(uintptr_t)body.p, body.n, wish,
                                        &p->turn, &p->fail);
