@@ -94,10 +94,6 @@ struct json_parser {
     ~json_parser() { buffer_free(&scratch); }
 };
 
-/* With its first use simdjson looks which of its implementations suits the machine, and ends the
- * program when there is no memory for that: so it does when the program is loaded. */
-[[maybe_unused]] static const bool chosen = !simdjson::get_active_implementation()->name().empty();
-
 extern "C" {
 
 struct json_parser *json_parser_create(size_t max_size)
