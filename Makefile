@@ -8,14 +8,15 @@ PREFIX ?= /usr/local
 T ?= 60
 MINUTES ?= 30
 ARGS ?=
+BUILD ?= pgo
 
-.PHONY: help deps ranks run build test test-unit test-e2e test-fuzz test-apps test-memory test-threads bench bench-small soak sites lint format fuzz install clean
+.PHONY: help deps ranks run build test test-unit test-e2e test-fuzz test-apps test-memory test-threads bench bench-small soak sites lint format fuzz install pgo clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run         build the release and serve (ARGS="-c FILE" is passed on)'
 	@echo 'make test        unit and end-to-end tests with sanitizers, fuzz targets; test-unit, test-e2e, test-fuzz: a part'
-	@echo 'make test-memory every allocation is refused once, in all of it (half an hour)'
+	@echo 'make test-memory every allocation is refused once, in all of it (half an hour; RUNS=N)'
 	@echo 'make test-apps   the real SillyTavern and a real browser (installs Chromium, Node.js and 500 MB of npm packages)'
 	@echo 'make test-threads  several event loops under ThreadSanitizer'
 	@echo 'make lint        formatting, clang-tidy, cppcheck, direction of includes'
@@ -27,7 +28,8 @@ help:
 	@echo 'make ranks       what counts tokens exactly (made by make build as well, where npm is there)'
 	@echo 'make sites       README.md: the table of sites, from what the adapters declare'
 	@echo 'make build       the release alone: build/release/dragoman'
-	@echo 'make install     PREFIX=/usr/local, DESTDIR is honoured'
+	@echo 'make pgo         the release, laid out by what it does most: build/pgo/dragoman (two builds)'
+	@echo 'make install     what make pgo builds (BUILD=release: the plain release). PREFIX=/usr/local, DESTDIR is honoured'
 	@echo 'make deps        install what Debian provides and is missing (the others do so for themselves)'
 	@echo 'make clean       remove build/'
 
@@ -37,6 +39,11 @@ deps:
 build:
 	@scripts/deps build
 	@scripts/build release
+	@scripts/ranks/build --if-possible
+
+pgo:
+	@scripts/deps build pgo
+	@scripts/pgo
 	@scripts/ranks/build --if-possible
 
 ranks:
@@ -90,8 +97,8 @@ format:
 fuzz:
 	@scripts/fuzz $(T)
 
-install: build
-	DESTDIR='$(DESTDIR)' cmake --install build/release --prefix '$(PREFIX)'
+install: $(if $(filter release,$(BUILD)),build,pgo)
+	DESTDIR='$(DESTDIR)' cmake --install 'build/$(BUILD)' --prefix '$(PREFIX)'
 	install -D -m 644 gateway.toml.example '$(DESTDIR)$(PREFIX)/share/doc/dragoman/gateway.toml.example'
 
 clean:
