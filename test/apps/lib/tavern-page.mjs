@@ -1,5 +1,7 @@
 // SillyTavern's page as a person sees and uses it: clicks, typed text, what stands in the chat, the toasts that pop up.
 import assert from 'node:assert/strict';
+import {mkdirSync} from 'node:fs';
+import {dirname} from 'node:path';
 
 const shown = {visible: true, timeout: 15000};
 
@@ -18,6 +20,13 @@ function watch() {
   }).observe(document, {childList: true, subtree: true, characterData: true, attributeFilter: ['data-generating']});
 }
 
+/** In the page: is it what a click on its middle hits? What is out of sight gets scrolled to. */
+function onTop(element) {
+  const {left, top, width, height} = element.getBoundingClientRect();
+  const hit = document.elementFromPoint(left + width / 2, top + height / 2);
+  return !hit || element.contains(hit);
+}
+
 export class TavernPage {
   static async open(browser, origin) {
     const self = new TavernPage();
@@ -28,8 +37,9 @@ export class TavernPage {
     return self;
   }
 
-  async click(selector) {
-    await (await this.page.waitForSelector(selector, shown)).click();
+  /** As a person does: once it stands still, and nothing lies over it (a drawer that still opens cuts off what is in it). */
+  click(selector) {
+    return this.page.locator(selector).setTimeout(shown.timeout).filter(onTop).click();
   }
 
   /** Replaces what stands in a field. */
@@ -102,13 +112,23 @@ export class TavernPage {
   }
 
   async meet(character) {
-    await this.click('#rightNavHolder .drawer-toggle');
-    await this.click(`.character_select ::-p-text(${character})`);
-    await this.page.waitForFunction((name) => document.querySelector('#chat .mes .name_text')?.innerText === name, {}, character);
-    await this.click('#rightNavHolder .drawer-toggle');
+    await this.drawer('#rightNavHolder', `.character_select ::-p-text(${character})`, async () => {
+      await this.click(`.character_select ::-p-text(${character})`);
+      await this.page.waitForFunction((name) => document.querySelector('#chat .mes .name_text')?.innerText === name, {}, character);
+    });
+  }
+
+  /** Where a person would look when it is stuck. */
+  state() {
+    return this.page.evaluate(() => {
+      const texts = (selector) => [...document.querySelectorAll(selector)].map((e) => e.innerText?.slice(0, 200));
+      return {drawers: [...document.querySelectorAll('.openDrawer')].map((e) => e.id), dialogs: texts('dialog[open]'), toasts: window.toasts,
+        chat: texts('#chat .mes .name_text'), characters: texts('.character_select .ch_name')};
+    });
   }
 
   shoot(path) {
+    mkdirSync(dirname(path), {recursive: true});
     return this.page.screenshot({path});
   }
 
