@@ -22,23 +22,24 @@ struct arena_block {
 
 void arena_init(struct arena *a) { *a = (struct arena){0}; }
 
-static void free_blocks(struct arena *a, struct spare *spare)
+void arena_free(struct arena *a) { arena_free_spare(a, NULL, 0); }
+
+void arena_free_spare(struct arena *a, struct spare *kinds, size_t n)
 {
     struct arena_block *b = a->blocks;
     while (b) {
         struct arena_block *next = b->next;
-        if (spare && sizeof *b + b->cap == spare->size)
-            spare_give(spare, b);
+        size_t kind = 0;
+        while (kind < n && sizeof *b + b->cap != kinds[kind].size)
+            kind++;
+        if (kind < n)
+            spare_give(&kinds[kind], b);
         else
             free(b);
         b = next;
     }
     arena_init(a);
 }
-
-void arena_free(struct arena *a) { free_blocks(a, NULL); }
-
-void arena_free_spare(struct arena *a, struct spare *spare) { free_blocks(a, spare); }
 
 void arena_clear(struct arena *a)
 {
@@ -107,15 +108,14 @@ int arena_reserve(struct arena *a, size_t n)
     return 0;
 }
 
-void arena_spare_init(struct spare *spare, size_t n)
+int arena_reserve_spare(struct arena *a, size_t n, struct spare *kind)
 {
-    *spare = (struct spare){.size = sizeof(struct arena_block) + n};
-}
-
-int arena_reserve_spare(struct arena *a, struct spare *spare)
-{
-    struct arena_block *b =
-        begin_block(spare_take(spare), spare->size - sizeof(struct arena_block));
+    const size_t size = sizeof(struct arena_block) + n;
+    if (!kind->n)
+        kind->size = size;
+    if (kind->size != size)
+        return arena_reserve(a, n);
+    struct arena_block *b = begin_block(spare_take(kind), n);
     if (!b)
         return -1;
     put_first(a, b);
@@ -150,20 +150,30 @@ static struct arena_block *block_for(struct arena *a, size_t n)
     return b;
 }
 
-static char *take(struct arena *a, size_t n)
+static char *take_of(struct arena_block *b, size_t n)
 {
-    const size_t align = _Alignof(max_align_t);
-    if (n > SIZE_MAX / 2)
-        return NULL;
-    n = (n + align - 1) / align * align;
-    struct arena_block *b = block_for(a, n);
-    if (!b) {
-        a->is_short = true;
-        return NULL;
-    }
     char *p = b->bytes + b->used;
     b->used += (uint32_t)n;
     return p;
+}
+
+/* Where the current block has no room for them. */
+static __attribute__((noinline)) char *take_slowly(struct arena *a, size_t n)
+{
+    struct arena_block *b = block_for(a, n);
+    if (!b)
+        a->is_short = true;
+    return b ? take_of(b, n) : NULL;
+}
+
+static inline char *take(struct arena *a, size_t n)
+{
+    const size_t align = _Alignof(max_align_t);
+    struct arena_block *b = a->blocks;
+    if (n > SIZE_MAX / 2)
+        return NULL;
+    n = (n + align - 1) / align * align;
+    return b && n <= b->cap - b->used && b->cap ? take_of(b, n) : take_slowly(a, n);
 }
 
 void *arena_alloc(struct arena *a, size_t n)

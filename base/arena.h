@@ -28,11 +28,11 @@ size_t arena_used(const struct arena *a);
 /* The next allocations, of `n` bytes together, come from one block of just this size. For who knows
  * what is usual; 0, or -1 when memory is short. */
 int arena_reserve(struct arena *a, size_t n);
-/* The same of a size that many arenas begin with, whose blocks go from one to the next:
- * arena_free_spare is arena_free that keeps such a block. */
-void arena_spare_init(struct spare *, size_t n);
-int arena_reserve_spare(struct arena *a, struct spare *);
-void arena_free_spare(struct arena *a, struct spare *);
+/* The same of a size that many arenas want, whose blocks go from one to the next: arena_free_spare
+ * is arena_free that keeps blocks of these kinds. A kind begins empty ({0}); its size is the one
+ * that was asked for when there was none, and who wants another one gets a block all the same. */
+int arena_reserve_spare(struct arena *a, size_t n, struct spare *kind);
+void arena_free_spare(struct arena *a, struct spare *kinds, size_t n);
 /* `n` zeroed bytes, aligned for any type. */
 void *arena_alloc(struct arena *a, size_t n);
 /* The same, not zeroed, with JSON_PADDING bytes behind them that are: for text. */

@@ -12,14 +12,6 @@
  * that is good for nothing, and the former block is just what the next one needs. */
 enum { FIT_MOVES = 16 * 1024 };
 
-void buffer_init(struct buffer *b, size_t limit) { *b = (struct buffer){.limit = limit}; }
-
-void buffer_free(struct buffer *b)
-{
-    free(b->p);
-    buffer_init(b, b->limit);
-}
-
 void buffer_clear(struct buffer *b)
 {
     b->n = 0;
@@ -66,7 +58,7 @@ char *buffer_reserve_exactly(struct buffer *b, size_t n)
     return p;
 }
 
-char *buffer_reserve(struct buffer *b, size_t more)
+char *buffer_reserve_growing(struct buffer *b, size_t more)
 {
     if (b->error)
         return NULL;
@@ -123,21 +115,15 @@ int buffer_printf(struct buffer *b, const char *format, ...)
 
 int buffer_int(struct buffer *b, int64_t v)
 {
+    enum { LONGEST = sizeof "-9223372036854775808" - 1 };
     uint64_t rest = v < 0 ? -(uint64_t)v : (uint64_t)v;
-    size_t n = v < 0 ? 2 : 1;
-    for (uint64_t tens = rest; tens >= 10; tens /= 10)
-        n++;
-    char *to = buffer_reserve(b, n);
-    if (!to)
-        return b->error;
-    if (v < 0)
-        *to = '-';
-    b->n += n;
-    to += n;
+    char text[LONGEST], *at = text + LONGEST;
     do
-        *--to = (char)('0' + rest % 10);
+        *--at = (char)('0' + rest % 10);
     while (rest /= 10);
-    return 0;
+    if (v < 0)
+        *--at = '-';
+    return buffer_append(b, span_of(at, (size_t)(text + LONGEST - at)));
 }
 
 void buffer_consume(struct buffer *b, size_t n)

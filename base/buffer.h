@@ -10,6 +10,8 @@
 #ifndef DRAGOMAN_BASE_BUFFER_H
 #define DRAGOMAN_BASE_BUFFER_H
 
+#include <stdlib.h>
+
 #include "base/span.h"
 
 #ifdef __cplusplus
@@ -28,18 +30,35 @@ struct buffer {
 };
 
 /* No allocation until the first append. */
-void buffer_init(struct buffer *b, size_t limit);
+static inline void buffer_init(struct buffer *b, size_t limit)
+{
+    b->p = NULL;
+    b->n = b->cap = 0;
+    b->limit = limit;
+    b->error = BUFFER_OK;
+}
 /* Frees the memory and leaves the buffer as after buffer_init with the same limit. */
-void buffer_free(struct buffer *b);
+static inline void buffer_free(struct buffer *b)
+{
+    if (b->p) /* many never had any */
+        free(b->p);
+    buffer_init(b, b->limit);
+}
 /* Forgets content and error, keeps the memory. */
 void buffer_clear(struct buffer *b);
 /* Forgets content and error, and gives memory above `keep` bytes back. */
 void buffer_shrink(struct buffer *b, size_t keep);
 /* It will not grow any more: gives back what the content does not use. */
 void buffer_fit(struct buffer *b);
+/* buffer_reserve where there is not room enough yet, or an error. */
+char *buffer_reserve_growing(struct buffer *b, size_t more);
 /* Room for `more` further bytes; returns where they go (then add to n), or NULL with `error` set.
  */
-char *buffer_reserve(struct buffer *b, size_t more);
+static inline char *buffer_reserve(struct buffer *b, size_t more)
+{
+    bool has_room = !b->error && b->p && more <= b->cap - b->n;
+    return has_room ? b->p + b->n : buffer_reserve_growing(b, more);
+}
 /* For a buffer without memory whose whole content is known to be `n` bytes: a block of just that
  * size, where buffer_fit would have to move it. Else as buffer_reserve. */
 char *buffer_reserve_exactly(struct buffer *b, size_t n);
@@ -51,6 +70,8 @@ static inline int buffer_append(struct buffer *b, struct span s)
 {
     if (b->error || !s.n || s.n > b->cap - b->n)
         return buffer_append_growing(b, s);
+    if (!b->p)
+        __builtin_unreachable(); /* no memory, no room: said for those who read along */
     memcpy(b->p + b->n, s.p, s.n);
     b->n += s.n;
     return 0;

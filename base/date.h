@@ -16,4 +16,20 @@ static inline int64_t days_since_1970(int64_t year, int64_t month, int64_t day)
     return era * 146097 + in_era * 365 + in_era / 4 - in_era / 100 + in_year - 719468;
 }
 
+struct calendar_day {
+    int year, month, day; /* month and day from 1 on */
+};
+
+/* The other way, from the year 1 on. */
+static inline struct calendar_day date_of_day(int64_t days_since_1970)
+{
+    int64_t days = days_since_1970 + 719468, era = days / 146097, in_era = days - era * 146097;
+    int64_t year = (in_era - in_era / 1460 + in_era / 36524 - in_era / 146096) / 365;
+    int64_t in_year = in_era - (365 * year + year / 4 - year / 100);
+    int64_t month = (5 * in_year + 2) / 153;
+    return (struct calendar_day){.year = (int)(era * 400 + year + (month >= 10)),
+                                 .month = (int)(month < 10 ? month + 3 : month - 9),
+                                 .day = (int)(in_year - (153 * month + 2) / 5 + 1)};
+}
+
 #endif

@@ -5,17 +5,11 @@
 
 #include <endian.h>
 
+#include "base/block.h"
 #include "base/json.h"
+#include "base/utf8.h"
 
 enum { NUMBER_DIGITS_MAX = 15 };
-
-/* Sixteen bytes that are looked at at once, and what a comparison says of each: all bits, or none.
- */
-enum { BLOCK = 16 };
-typedef signed char block __attribute__((vector_size(BLOCK)));
-
-/* Bytes that a string cannot hold as they are. (Those beyond ASCII are negative.) */
-static block special(block v) { return ((v >= 0) & (v < ' ')) | (v == '"') | (v == '\\'); }
 
 static uint64_t half(block v, int which)
 {
@@ -31,10 +25,8 @@ static const char *plain_end(const char *p, const char *end, bool *high)
     block seen = {0};
     uint64_t first = 0, second = 0;
     for (; end - p >= BLOCK; p += BLOCK) {
-        block v;
-        memcpy(&v, p, sizeof v);
+        block v = block_at(p), found = block_special(v);
         seen |= v;
-        block found = special(v);
         first = half(found, 0);
         second = half(found, 1);
         if (first | second)
@@ -64,30 +56,6 @@ static int hex4(const char *p, const char *end)
         value = value * 16 + digit;
     }
     return value;
-}
-
-static size_t put_utf8(char *out, int c)
-{
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (char)(0xC0 | c >> 6);
-        out[1] = (char)(0x80 | (c & 0x3F));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (char)(0xE0 | c >> 12);
-        out[1] = (char)(0x80 | (c >> 6 & 0x3F));
-        out[2] = (char)(0x80 | (c & 0x3F));
-        return 3;
-    }
-    out[0] = (char)(0xF0 | c >> 18);
-    out[1] = (char)(0x80 | (c >> 12 & 0x3F));
-    out[2] = (char)(0x80 | (c >> 6 & 0x3F));
-    out[3] = (char)(0x80 | (c & 0x3F));
-    return 4;
 }
 
 /* *p behind "\u": moves on. -1: no digits, or half of a pair of surrogates. */
@@ -151,7 +119,7 @@ static const char *decode(const char *p, const char *at, const char *end, bool *
         int c = escape(&at, end);
         if (c < 0)
             return NULL;
-        room->n += put_utf8(to + plain, c);
+        room->n += utf8_put(to + plain, (unsigned)c);
         p = at;
         at = plain_end(p, end, high);
     }

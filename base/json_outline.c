@@ -266,6 +266,7 @@ void json_outline_members(const struct json_outline *o, size_t from, size_t to,
 {
     m->n_ = 0;
     m->seen_ = 0;
+    m->escapes_ = false; /* that would not be plain */
     m->rest_ = (struct json_raw_iter){.object_ = true};
     for (size_t i = from; i < to; i = o->list[i].behind) {
         m->seen_ |= json_members_bit_(o->list[i].key);

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/utf8.h"
 #include "base/word.h"
 
 static const char *skip_space(const char *p, const char *end)
@@ -180,14 +181,6 @@ int json_raw_append_member(struct buffer *out, struct span raw_key, struct span 
     return buffer_append(out, value);
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : 0;
-}
-
 /* The next decoded UTF-8 bytes of a raw string; returns how many raw bytes were used. */
 static size_t decode_one(struct span raw, char out[4], size_t *n)
 {
@@ -208,33 +201,16 @@ static size_t decode_one(struct span raw, char out[4], size_t *n)
         return raw.n;
     unsigned code = 0;
     for (int i = 2; i < 6; i++)
-        code = code * 16 + (unsigned)hex_value(raw.p[i]);
+        code = code * 16 + (unsigned)hex_digit(raw.p[i]);
     size_t used = 6;
     if (code >= 0xD800 && code < 0xDC00 && raw.n >= 12) {
         unsigned low = 0;
         for (int i = 8; i < 12; i++)
-            low = low * 16 + (unsigned)hex_value(raw.p[i]);
+            low = low * 16 + (unsigned)hex_digit(raw.p[i]);
         code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
         used = 12;
     }
-    if (code < 0x80) {
-        out[0] = (char)code;
-    } else if (code < 0x800) {
-        out[0] = (char)(0xC0 | code >> 6);
-        out[1] = (char)(0x80 | (code & 63));
-        *n = 2;
-    } else if (code < 0x10000) {
-        out[0] = (char)(0xE0 | code >> 12);
-        out[1] = (char)(0x80 | (code >> 6 & 63));
-        out[2] = (char)(0x80 | (code & 63));
-        *n = 3;
-    } else {
-        out[0] = (char)(0xF0 | code >> 18);
-        out[1] = (char)(0x80 | (code >> 12 & 63));
-        out[2] = (char)(0x80 | (code >> 6 & 63));
-        out[3] = (char)(0x80 | (code & 63));
-        *n = 4;
-    }
+    *n = utf8_put(out, code);
     return used;
 }
 
@@ -285,13 +261,15 @@ void json_members_read(struct json_members *m, struct span object)
 {
     m->n_ = 0;
     m->seen_ = 0;
+    m->escapes_ = false;
     m->rest_ = json_raw_each(object);
     if (!m->rest_.object_)
         m->rest_.at_ = NULL;
     while (m->n_ < JSON_MEMBERS_INDEXED && json_raw_next(&m->rest_)) {
         struct span key = m->rest_.key;
-        /* What is escaped may be any name. */
-        m->seen_ |= span_find_char(key, '\\') < 0 ? json_members_bit_(key) : UINT64_MAX;
+        bool escaped = span_find_char(key, '\\') >= 0; /* then it may be any name */
+        m->seen_ |= escaped ? UINT64_MAX : json_members_bit_(key);
+        m->escapes_ |= escaped;
         m->list_[m->n_].key = key;
         m->list_[m->n_++].value = m->rest_.value;
     }
@@ -299,7 +277,8 @@ void json_members_read(struct json_members *m, struct span object)
         m->seen_ = UINT64_MAX;
 }
 
-struct span json_members_find(const struct json_members *m, struct span name)
+/* Beyond the index, or where keys have escapes. */
+static struct span find_slowly(const struct json_members *m, struct span name)
 {
     struct span found = {NULL, 0};
     struct json_raw_iter rest = m->rest_;
@@ -308,13 +287,21 @@ struct span json_members_find(const struct json_members *m, struct span name)
             found = rest.value;
     }
     for (size_t i = m->n_; i-- > 0 && !found.p;) {
-        struct span key = m->list_[i].key;
-        /* Escapes make it longer than what it says. */
-        if (key.n == name.n ? !memcmp(key.p, name.p, name.n)
-                            : key.n > name.n && json_raw_key_is(key, name))
+        if (json_raw_key_is(m->list_[i].key, name))
             found = m->list_[i].value;
     }
     return unless_null(found);
+}
+
+struct span json_members_find(const struct json_members *m, struct span name)
+{
+    if (m->escapes_ || m->rest_.at_)
+        return find_slowly(m, name);
+    for (const struct json_member *one = m->list_ + m->n_; one-- > m->list_;) {
+        if (span_eq(one->key, name))
+            return unless_null(one->value);
+    }
+    return span_of(NULL, 0);
 }
 
 /* ---- renaming ---- */

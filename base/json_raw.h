@@ -57,6 +57,7 @@ struct json_members {
     struct json_member list_[JSON_MEMBERS_INDEXED];
     size_t n_;
     uint64_t seen_; /* a bit for the length and first letter of each key */
+    bool escapes_;  /* in a key */
     struct json_raw_iter rest_;
 };
 void json_members_read(struct json_members *, struct span object);

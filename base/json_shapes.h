@@ -70,6 +70,16 @@ struct json_seen {
                                               json_shapes_learn's list; the others are undefined */
 };
 
+/* The number of that place, if it was a hole of the shape. */
+static inline int64_t json_seen_number(const struct json_seen *seen, unsigned place)
+{
+    struct span digits = seen->numbers[place];
+    int64_t n = 0;
+    for (size_t i = 0; i < digits.n; i++)
+        n = 10 * n + (digits.p[i] - '0');
+    return n;
+}
+
 /* Is the text, and the label beside it, one that was seen before? `room`: for a string with
  * escapes; it is cleared. */
 bool json_shapes_match(struct json_shapes *, struct span label, struct span text,

@@ -9,6 +9,7 @@
 #include "base/json.h"
 
 #include <cstdlib>
+#include <memory>
 #include <new>
 
 #include <simdjson.h>
@@ -20,7 +21,7 @@ using simdjson::internal::tape_ref;
 
 namespace
 {
-enum { MAX_DEPTH = 1024, SURROGATES = 0x800, PRIVATE_FIRST = 0xE000 };
+enum { MAX_DEPTH = 1024, RESERVE = 4096, SURROGATES = 0x800, PRIVATE_FIRST = 0xE000 };
 
 /* What strings of the current document need to have undone. Lives beside the document, found
  * through its address. */
@@ -28,6 +29,56 @@ struct owned_document {
     simdjson::dom::document document; /* first: a struct json points here */
     bool mapped;                      /* lone surrogates stand as U+E000 + (surrogate - D800) */
 };
+
+/* While it lives, new has something set aside to take when it finds nothing else. */
+class reserve
+{
+    static inline std::unique_ptr<char[]> bytes;
+    std::new_handler before;
+
+    static void give_back()
+    {
+        if (!bytes) /* that was not enough: new is to throw */
+            std::set_new_handler(nullptr);
+        bytes.reset();
+    }
+
+  public:
+    reserve()
+    {
+        bytes.reset(new char[RESERVE]);
+        before = std::set_new_handler(give_back);
+    }
+    ~reserve()
+    {
+        std::set_new_handler(before);
+        bytes.reset();
+    }
+    reserve(const reserve &) = delete;
+    reserve &operator=(const reserve &) = delete;
+};
+
+/* With its first use simdjson looks which of its implementations suits the machine, and keeps their
+ * names: some hundred bytes, asked for within functions that must not throw, where a refusal ends
+ * the program. Throws when not even the reserve can be had; then it is tried again the next time.
+ */
+bool choose_implementation()
+{
+    reserve for_names;
+    return !simdjson::get_active_implementation()->name().empty();
+}
+
+/* May simdjson be used? False when memory is short at its first use; a look at a flag from then on.
+ */
+bool is_ready()
+{
+    try {
+        static const bool chosen = choose_implementation();
+        return chosen;
+    } catch (const std::bad_alloc &) {
+        return false;
+    }
+}
 
 int hex4(const char *p)
 {
@@ -100,7 +151,7 @@ struct json_parser *json_parser_create(size_t max_size)
 {
     if (max_size > UINT32_MAX - 64)
         max_size = UINT32_MAX - 64;
-    return new (std::nothrow) json_parser(max_size);
+    return is_ready() ? new (std::nothrow) json_parser(max_size) : nullptr;
 }
 
 void json_parser_destroy(struct json_parser *p) { delete p; }
@@ -495,6 +546,19 @@ int json_dump(struct buffer *out, struct json v)
     return out->error;
 }
 
-bool json_valid_utf8(struct span s) { return s.n == 0 || simdjson::validate_utf8(s.p, s.n); }
+static bool valid_utf8_slowly(struct span s)
+{
+    size_t step = 1, bad = 0;
+    for (size_t i = 0; i < s.n && step; i += step)
+        step = utf8_sequence(reinterpret_cast<const unsigned char *>(s.p) + i, s.n - i, &bad);
+    return step != 0;
+}
+
+bool json_valid_utf8(struct span s)
+{
+    if (s.n == 0)
+        return true;
+    return is_ready() ? simdjson::validate_utf8(s.p, s.n) : valid_utf8_slowly(s);
+}
 
 } /* extern "C" */

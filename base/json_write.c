@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/block.h"
+
 static void comma(struct json_writer *w)
 {
     if (w->comma)
@@ -42,59 +44,19 @@ void json_end_array(struct json_writer *w)
     w->comma = true;
 }
 
-/* Sixteen bytes that are looked at at once, and what a comparison says of each: all bits, or none.
- */
-enum { BLOCK = 16 };
-typedef signed char block __attribute__((vector_size(BLOCK)));
-
-static block block_at(const char *p)
-{
-    block v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-
-static bool any(block found)
-{
-    uint64_t halves[2];
-    memcpy(halves, &found, sizeof halves);
-    return (halves[0] | halves[1]) != 0;
-}
-
 /* As signed numbers, the bytes beyond ASCII are below the space as well. */
 static block not_plain(block v) { return (v < ' ') | (v == '"') | (v == '\\'); }
 
-static block needs_escape(block v) { return ((v >= 0) & (v < ' ')) | (v == '"') | (v == '\\'); }
-
 static bool byte_needs_escape(unsigned char c) { return c < 0x20 || c == '"' || c == '\\'; }
-
-/* Of fewer than a block: what is missing is filled up with what is there, or plain. */
-static block short_block(const char *p, size_t n)
-{
-    char filled[BLOCK];
-    memset(filled, ' ', sizeof filled);
-    if (n >= 8) {
-        memcpy(filled, p, 8);
-        memcpy(filled + 8, p + n - 8, 8);
-    } else if (n >= 4) {
-        memcpy(filled, p, 4);
-        memcpy(filled + 4, p + n - 4, 4);
-    } else if (n) {
-        filled[0] = p[0];
-        filled[1] = p[n / 2];
-        filled[2] = p[n - 1];
-    }
-    return block_at(filled);
-}
 
 bool json_is_plain(struct span text)
 {
     if (text.n < BLOCK)
-        return !any(not_plain(short_block(text.p, text.n)));
+        return !block_any(not_plain(block_short(text.p, text.n)));
     block found = not_plain(block_at(text.p + text.n - BLOCK)); /* the last ones, perhaps twice */
     for (size_t i = 0; i + BLOCK <= text.n; i += BLOCK)
         found |= not_plain(block_at(text.p + i));
-    return !any(found);
+    return !block_any(found);
 }
 
 /* Bytes from the start that travel as they are. */
@@ -103,9 +65,9 @@ static size_t clean_run(const char *p, size_t n)
     size_t i = 0;
     if (n == 0) /* `p` may be NULL */
         return 0;
-    while (i + BLOCK <= n && !any(needs_escape(block_at(p + i))))
+    while (i + BLOCK <= n && !block_any(block_special(block_at(p + i))))
         i += BLOCK;
-    if (n - i < BLOCK && !any(needs_escape(short_block(p + i, n - i))))
+    if (n - i < BLOCK && !block_any(block_special(block_short(p + i, n - i))))
         return n;
     while (i < n && !byte_needs_escape((unsigned char)p[i]))
         i++;
@@ -172,17 +134,9 @@ static void quoted(struct json_writer *w, struct span text, bool is_key)
 
 void json_key_span(struct json_writer *w, struct span key) { quoted(w, key, true); }
 
-void json_key(struct json_writer *w, const char *key) { quoted(w, span_str(key), true); }
-
 void json_string(struct json_writer *w, struct span text) { quoted(w, text, false); }
 
 void json_cstring(struct json_writer *w, const char *text) { json_string(w, span_str(text)); }
-
-void json_raw_value(struct json_writer *w, struct span json)
-{
-    comma(w);
-    buffer_append(w->out, json);
-}
 
 void json_write_int(struct json_writer *w, int64_t v)
 {
@@ -223,26 +177,8 @@ void json_write_bool(struct json_writer *w, bool v)
 
 void json_null(struct json_writer *w) { json_raw_value(w, SPAN("null")); }
 
-void json_member(struct json_writer *w, const char *key, struct span text)
-{
-    json_key(w, key);
-    json_string(w, text);
-}
-
 void json_member_int(struct json_writer *w, const char *key, int64_t v)
 {
     json_key(w, key);
     json_write_int(w, v);
-}
-
-void json_member_bool(struct json_writer *w, const char *key, bool v)
-{
-    json_key(w, key);
-    json_write_bool(w, v);
-}
-
-void json_member_raw(struct json_writer *w, const char *key, struct span json)
-{
-    json_key(w, key);
-    json_raw_value(w, json);
 }

@@ -3,6 +3,7 @@
  */
 #include "base/span.h"
 
+#include "base/block.h"
 #include "base/word.h"
 
 static char lower(char c) { return (c >= 'A' && c <= 'Z') ? (char)(c + 32) : c; }
@@ -16,46 +17,43 @@ int span_compare(struct span a, struct span b)
     return order ? order : (a.n > b.n) - (a.n < b.n);
 }
 
-struct span span_put(char **at, struct span s)
+/* Most words that differ do so in more than the bit of capitals. */
+static inline bool same_word_nocase(uint64_t a, uint64_t b)
 {
-    struct span copy = span_of(*at, s.n);
-    if (s.n)
-        memcpy(*at, s.p, s.n);
-    *at += s.n;
-    return copy;
+    uint64_t differ = a ^ b;
+    return !differ || (!(differ & ~(WORD_ONES * 0x20)) && word_lower(a) == word_lower(b));
 }
 
 bool span_same_nocase(struct span a, struct span b)
 {
-    enum { WORD = sizeof(uint64_t) };
-    if (a.n < WORD) {
+    enum { WORD = sizeof(uint64_t), HALF = sizeof(uint32_t) };
+    if (a.n < HALF) {
         size_t i = 0;
         while (i < a.n && lower(a.p[i]) == lower(b.p[i]))
             i++;
         return i == a.n;
     }
+    if (a.n < WORD)
+        return same_word_nocase(word_of_ends(a.p, a.n), word_of_ends(b.p, b.n));
     for (size_t i = 0; i < a.n; i += WORD) {
         size_t at = i < a.n - WORD ? i : a.n - WORD; /* the last one, some of it a second time */
-        if (word_lower(word_load(a.p + at)) != word_lower(word_load(b.p + at)))
+        if (!same_word_nocase(word_load(a.p + at), word_load(b.p + at)))
             return false;
     }
     return true;
 }
 
-static uint64_t controls(uint64_t w) { return word_below(w, ' ') | word_equal(w, 0x7F); }
+static block controls(block v) { return ((v >= 0) & (v < ' ')) | (v == 0x7F); }
 
 bool span_has_control(struct span s)
 {
-    const size_t word = sizeof(uint64_t);
-    uint64_t found = 0;
-    if (s.n < word) {
-        for (size_t i = 0; i < s.n; i++)
-            found |= (unsigned char)s.p[i] < ' ' || s.p[i] == 0x7F;
-        return found != 0;
-    }
-    for (size_t i = 0; i + word <= s.n; i += word)
-        found |= controls(word_load(s.p + i));
-    return (found | controls(word_load(s.p + s.n - word))) != 0; /* the last ones, perhaps twice */
+    block found = {0};
+    if (s.n < BLOCK)
+        return block_any(controls(block_short(s.p, s.n)));
+    for (size_t i = 0; i + BLOCK <= s.n; i += BLOCK)
+        found |= controls(block_at(s.p + i));
+    /* the last ones, perhaps twice */
+    return block_any(found | controls(block_at(s.p + s.n - BLOCK)));
 }
 
 ptrdiff_t span_find_char(struct span s, char c)
@@ -92,7 +90,7 @@ ptrdiff_t span_find_nocase(struct span s, struct span needle)
     return -1;
 }
 
-struct span span_trim(struct span s)
+struct span span_trim_blanks(struct span s)
 {
     while (s.n && is_space(s.p[0])) {
         s.p++;
@@ -126,10 +124,9 @@ bool span_to_u64(struct span s, uint64_t max, uint64_t *value)
     for (size_t i = 0; i < s.n; i++) {
         if (s.p[i] < '0' || s.p[i] > '9')
             return false;
-        uint64_t digit = (uint64_t)(s.p[i] - '0');
-        if (v > (max - digit) / 10 || digit > max)
+        if (__builtin_mul_overflow(v, (uint64_t)10, &v) ||
+            __builtin_add_overflow(v, (uint64_t)(s.p[i] - '0'), &v) || v > max)
             return false;
-        v = v * 10 + digit;
     }
     *value = v;
     return true;
@@ -176,4 +173,20 @@ int hex_digit(char c)
         return c - '0';
     c = (char)(c | 0x20);
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static uint64_t invisibles(uint64_t w)
+{
+    return word_below(w, ' ' + 1) | word_equal(w, 0x7F) | (w & WORD_TOPS);
+}
+
+bool span_is_visible(struct span s)
+{
+    const size_t word = sizeof(uint64_t);
+    uint64_t found = 0;
+    if (s.n < word)
+        return !s.n || !invisibles(word_of_few(s.p, s.n));
+    for (size_t i = 0; i + word <= s.n; i += word)
+        found |= invisibles(word_load(s.p + i));
+    return (found | invisibles(word_load(s.p + s.n - word))) == 0;
 }

@@ -39,7 +39,8 @@ static inline struct span span_of(const char *p, size_t n)
     return s;
 }
 
-static inline struct span span_str(const char *cstr)
+/* Always inline: the length of a literal is then known when this is compiled. */
+static inline __attribute__((always_inline)) struct span span_str(const char *cstr)
 {
     return span_of(cstr, cstr ? strlen(cstr) : 0);
 }
@@ -74,8 +75,21 @@ static inline struct span span_first(struct span s, size_t n)
     return span_of(s.p, n < s.n ? n : s.n);
 }
 
+/* The same bytes where what lay at `from` was copied to; "" of none. */
+static inline struct span span_moved(struct span s, const char *from, const char *to)
+{
+    return s.n ? span_of(to + (s.p - from), s.n) : span_of("", 0);
+}
+
 /* A copy of it at *at, which moves behind it. */
-struct span span_put(char **at, struct span);
+static inline struct span span_put(char **at, struct span s)
+{
+    struct span copy = span_of(*at, s.n);
+    if (s.p)
+        memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return copy;
+}
 /* Order by bytes, a shorter one before what it begins: for sorting. <0, 0 or >0. */
 int span_compare(struct span a, struct span b);
 /* Of two as long as each other. */
@@ -92,8 +106,13 @@ ptrdiff_t span_find(struct span s, struct span needle);
 ptrdiff_t span_find_last(struct span s, struct span needle);
 /* ASCII case-insensitive search. */
 ptrdiff_t span_find_nocase(struct span s, struct span needle);
-/* Without ASCII white space (space, tab, CR, LF, VT, FF) at both ends. */
-struct span span_trim(struct span s);
+/* Without ASCII white space (space, tab, CR, LF, VT, FF) at both ends; most texts have none. */
+struct span span_trim_blanks(struct span s);
+static inline struct span span_trim(struct span s)
+{
+    bool bare = s.n && (unsigned char)s.p[0] > ' ' && (unsigned char)s.p[s.n - 1] > ' ';
+    return bare ? s : span_trim_blanks(s);
+}
 /* Cuts up to the first `separator` off `*rest` and returns it; false once `*rest` is used up. A
  * final separator yields one last empty piece. */
 bool span_split(struct span *rest, char separator, struct span *piece);
@@ -113,6 +132,8 @@ static inline bool ascii_is_letter(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 static inline bool ascii_is_alnum(char c) { return ascii_is_letter(c) || ascii_is_digit(c); }
+/* Is all of it ASCII, without blanks, control characters and DEL? Eight bytes at a time. */
+bool span_is_visible(struct span s);
 /* Is there a byte below the blank in it, or DEL? Eight at a time. */
 bool span_has_control(struct span s);
 /* The value of a hexadecimal digit, -1 for any other character. */
