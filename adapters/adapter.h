@@ -79,18 +79,25 @@ struct site_request {
     struct span origin; /* another one than the site's ("https://auth.site.example"), without the
                            site's prefix and its cookies; "" = the site's */
     struct span target; /* path and query, put behind the site's prefix */
-    struct header headers[SITE_HEADERS_MAX]; /* without Host, Content-Length, Connection,
-                                                Accept-Encoding, User-Agent: the engine's */
     size_t n_headers;
     struct span body;     /* {NULL,0} = no body; gone once the answer comes, if apart (arena.h) */
     enum framing framing; /* of an expected answer; on_head may change it */
     bool credential_step; /* obtains a credential: only one exchange per account does it at a time;
-                             the others wait and are asked `next` again */
+                             the others wait and are asked `next` again. All of its answer has
+                             to be there within first_byte_timeout */
     bool holds_account;   /* from cleanup: before it is answered the site would refuse the account's
                              next request, so nobody gets the account until then */
     bool secret_target;   /* the query holds a secret: the log shows only the path */
     int delay_ms;         /* with ADAPTER_WAIT */
+    struct header headers[SITE_HEADERS_MAX]; /* without Host, Content-Length, Connection,
+                                                Accept-Encoding, User-Agent: the engine's */
 };
+
+/* Empty, without writing all the room for headers. */
+static inline void site_request_init(struct site_request *request)
+{
+    memset(request, 0, offsetof(struct site_request, headers));
+}
 
 struct site_head {
     int status;
@@ -216,7 +223,8 @@ struct adapter {
     /* Config check beyond types (optional): 0, or -1 with a sentence in fail (config error). */
     int (*check)(const struct site_settings *, struct fail *);
     /* The same for the credentials of one account (optional). They are never repeated. */
-    int (*check_account)(const struct credential *, size_t n, struct fail *);
+    int (*check_account)(const struct site_settings *, const struct credential *, size_t n,
+                         struct fail *);
     /* The id without the suffixes that the adapter understands (-thinking …); NULL = as it is. */
     struct span (*base_model)(struct span id);
     /* The built-in list, ends with id.p == NULL; may be NULL. */

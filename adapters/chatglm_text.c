@@ -83,7 +83,8 @@ enum chatglm_fit chatglm_text_take(struct chatglm_text *t, enum chatglm_form *fo
         send_piece(t, text, out);
         return FITS;
     }
-    if (!text.n) /* says nothing, and would look like a fragment */
+    /* Nothing said would look like a fragment. With an error the turn is about to end. */
+    if (!text.n || t->waiting.error)
         return FITS;
     *form = look_at(t, text);
     if (t->waiting.error || *form == FORM_UNKNOWN)

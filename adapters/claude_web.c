@@ -56,7 +56,8 @@ static bool is_printable(struct span text)
     return true;
 }
 
-static int check_account(const struct credential *list, size_t n, struct fail *fail)
+static int check_account(const struct site_settings *site, const struct credential *list, size_t n,
+                         struct fail *fail)
 {
     struct span key = named(list, n, "session_key"), cookie = named(list, n, "cookie");
     struct span organization = named(list, n, ORGANIZATION);

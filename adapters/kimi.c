@@ -54,7 +54,8 @@ static int kimi_check(const struct site_settings *site, struct fail *fail)
 
 /* ---- pictures (§5.3) ---- */
 
-static int check_account(const struct credential *list, size_t n, struct fail *fail)
+static int check_account(const struct site_settings *site, const struct credential *list, size_t n,
+                         struct fail *fail)
 {
     const struct site_account account = {.credentials = list, .n_credentials = n};
     if (account_credential(&account, "cookie").n &&

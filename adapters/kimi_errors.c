@@ -273,8 +273,12 @@ static struct span origin_of(struct span url)
 
 static int redirected(struct turn_run *run, struct span location)
 {
+    char clean[HOST_MAX + sizeof "https://"];
     struct span to = origin_of(location);
     if (span_eq(to, run->site->origin)) /* another path of the same site */
+        to = SPAN("");
+    clean_message(run, clean, sizeof clean, to);
+    if (!span_eq(to, span_str(clean))) /* it repeats what it knows of the account */
         to = SPAN("");
     if (!to.n && span_find(run->site->origin, SPAN("kimi.moonshot.cn")) >= 0)
         to = SPAN("https://" KIMI_HOST);

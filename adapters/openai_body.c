@@ -39,7 +39,11 @@ static struct span finished(const struct buffer *b)
 struct span openai_raw_string(struct turn_run *run, struct span text)
 {
     struct buffer b;
-    if (!arena_buffer(run, &b, (json_is_plain(text) ? text.n : text.n * 6) + 2))
+    if (json_is_plain(text)) {
+        const struct span quoted[] = {SPAN("\""), text, SPAN("\"")};
+        return arena_join(run->arena, quoted, 3);
+    }
+    if (!arena_buffer(run, &b, text.n * 6 + 2))
         return span_of(NULL, 0);
     struct json_writer w = json_writer(&b);
     json_string(&w, text);

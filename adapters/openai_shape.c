@@ -37,22 +37,14 @@ static struct span label_of(const struct openai_wire *w, const struct frame *fra
 
 /* ---- finding ---- */
 
-static int64_t number_of(struct span digits)
-{
-    int64_t n = 0;
-    for (size_t i = 0; i < digits.n; i++)
-        n = 10 * n + (digits.p[i] - '0');
-    return n;
-}
-
 static struct delta_usage usage_of(const struct note *note, const struct json_seen *seen)
 {
     const char *begin = seen->numbers[note->first].p - note->before;
     struct span last = seen->numbers[note->last];
     return (struct delta_usage){
-        .prompt = number_of(seen->numbers[HOLE_PROMPT]),
-        .completion = number_of(seen->numbers[HOLE_COMPLETION]),
-        .total = number_of(seen->numbers[HOLE_TOTAL]),
+        .prompt = json_seen_number(seen, HOLE_PROMPT),
+        .completion = json_seen_number(seen, HOLE_COMPLETION),
+        .total = json_seen_number(seen, HOLE_TOTAL),
         .cached = note->cached,
         .reasoning = note->thought,
         .raw = span_of(begin, (size_t)(last.p + last.n + note->after - begin)),

@@ -388,7 +388,8 @@ static const struct capability_note notes[] = {
     {0},
 };
 
-static int check_account(const struct credential *list, size_t n, struct fail *fail)
+static int check_account(const struct site_settings *site, const struct credential *list, size_t n,
+                         struct fail *fail)
 {
     const struct site_account account = {.credentials = list, .n_credentials = n};
     bool email = account_credential(&account, "email").n > 0;
@@ -396,6 +397,15 @@ static int check_account(const struct credential *list, size_t n, struct fail *f
     if (email != password)
         return fail_set(fail, FAIL_INVALID_VALUE, "an account wants %s",
                         email ? "a password beside its email" : "an email beside its password");
+    bool ticket = account_credential(&account, "ticket").n > 0;
+    if (ticket && n == 1 && !qwen_is_tongyi(site))
+        return fail_set(
+            fail, FAIL_INVALID_VALUE,
+            "a ticket is for options = { api = \"tongyi\" }; without it an account wants "
+            "a token, email and password, or a cookie");
+    if (!ticket && qwen_is_tongyi(site))
+        return fail_set(fail, FAIL_INVALID_VALUE,
+                        "with api = \"tongyi\" an account wants a ticket");
     return 0;
 }
 

@@ -209,8 +209,13 @@ enum adapter_step step_out_of_memory(struct turn_run *);
 /* ADAPTER_SEND, unless memory ran out while target or headers were written: nothing half goes out.
  */
 enum adapter_step request_ready(struct turn_run *, const struct site_request *);
-/* Takes the body out of `body`, which is freed. False without memory (or above its limit). */
+/* Takes the body out of `body`, which is dropped. False without memory (or above its limit). */
 bool request_body(struct turn_run *, struct site_request *, struct buffer *body);
+/* Where a body is written that has its turn's size, about: run->scratch (nobody else writes there
+ * meanwhile) for a small turn, else `own`, with that limit. Empty; taken by request_body, or
+ * dropped. */
+struct buffer *request_body_begin(struct turn_run *, struct buffer *own, size_t limit);
+void request_body_drop(struct turn_run *, struct buffer *body);
 /* Header `Authorization: Bearer …`. */
 void request_bearer(struct turn_run *, struct site_request *, struct span token);
 

@@ -5,26 +5,32 @@
 #include <time.h>
 
 #include "adapters/support.h"
+#include "base/word.h"
 
 static const char hex_digits[] = "0123456789abcdef";
 
 struct span make_uuid(struct turn_run *run)
 {
-    unsigned char bytes[16];
-    char *text = arena_alloc(run->arena, 36 + 1);
-    size_t n = 0;
+    enum { LENGTH = 36, DIGITS = 32 };
+    unsigned char bytes[DIGITS / 2];
+    char digits[DIGITS], *text = arena_alloc(run->arena, LENGTH + 1);
     if (!text)
         return span_of(NULL, 0);
     run->random(run->random_owner, bytes, sizeof bytes);
     bytes[6] = (unsigned char)((bytes[6] & 0x0F) | 0x40);
     bytes[8] = (unsigned char)((bytes[8] & 0x3F) | 0x80);
-    for (size_t i = 0; i < sizeof bytes; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            text[n++] = '-';
-        text[n++] = hex_digits[bytes[i] >> 4];
-        text[n++] = hex_digits[bytes[i] & 15];
+    for (size_t i = 0; i < sizeof bytes; i += 4) {
+        uint32_t four = bytes[i] | (uint32_t)bytes[i + 1] << 8 | (uint32_t)bytes[i + 2] << 16 |
+                        (uint32_t)bytes[i + 3] << 24;
+        word_store(digits + 2 * i, word_hex(four));
     }
-    return span_of(text, n);
+    memcpy(text, digits, 8);
+    memcpy(text + 9, digits + 8, 4);
+    memcpy(text + 14, digits + 12, 4);
+    memcpy(text + 19, digits + 16, 4);
+    memcpy(text + 24, digits + 20, 12);
+    text[8] = text[13] = text[18] = text[23] = '-';
+    return span_of(text, LENGTH);
 }
 
 struct span make_hex_id(struct turn_run *run)

@@ -17,13 +17,36 @@ enum adapter_step request_ready(struct turn_run *run, const struct site_request 
     return whole ? ADAPTER_SEND : step_out_of_memory(run);
 }
 
+/* Larger ones than this are written into memory of their own. */
+enum { SMALL_TURN = 64 * 1024, BODY_USUAL = 2048 };
+
+struct buffer *request_body_begin(struct turn_run *run, struct buffer *own, size_t limit)
+{
+    bool small = run->scratch && run->turn->raw.n && run->turn->raw.n <= SMALL_TURN;
+    struct buffer *body = small ? run->scratch : own;
+    if (small)
+        buffer_clear(body);
+    else
+        buffer_init(body, limit);
+    buffer_reserve(body, BODY_USUAL);
+    return body;
+}
+
+void request_body_drop(struct turn_run *run, struct buffer *body)
+{
+    if (body == run->scratch)
+        buffer_clear(body);
+    else
+        buffer_free(body);
+}
+
 bool request_body(struct turn_run *run, struct site_request *req, struct buffer *body)
 {
     char *p = body->error ? NULL : arena_alloc_apart(run->arena, body->n);
     if (p && body->n)
         memcpy(p, body->p, body->n);
     req->body = span_of(p, p ? body->n : 0);
-    buffer_free(body);
+    request_body_drop(run, body);
     return p != NULL;
 }
 

@@ -57,7 +57,7 @@ void zai_add_headers(struct turn_run *run, struct zai *z, struct site_request *r
     site_request_header(req, SPAN("Referer"), referer(run, z));
 }
 
-/* A JSON body that was written into `body`; frees it. */
+/* A JSON body that was written into `body`, which is dropped. */
 enum adapter_step zai_send_json(struct turn_run *run, struct zai *z, struct site_request *req,
                                 struct buffer *body, struct span accept)
 {
@@ -142,13 +142,15 @@ static enum adapter_verdict zai_on_head(struct turn_run *run, const struct site_
     struct zai *z = run->state;
     z->status = head->status;
     z->retry_after_s = head->retry_after_s;
-    z->content_type = arena_text(run->arena, head->content_type);
     if (looks_like_html(head->content_type, span_of(NULL, 0)))
         return zai_fail_http(run, head->status, head->content_type, 0, span_of(NULL, 0));
     bool good = head->status == 200 || (z->at == ZAI_NEW_CHAT && head->status == 201);
     if (!good || site_head_is(head, "application/json"))
         *framing = FRAMING_WHOLE;
     z->whole = *framing == FRAMING_WHOLE;
+    if (!z->whole) /* only a whole body is judged by it */
+        return ADAPTER_GO_ON;
+    z->content_type = arena_text(run->arena, head->content_type);
     return z->content_type.p ? ADAPTER_GO_ON : fail_memory(run->fail);
 }
 

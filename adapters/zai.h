@@ -10,6 +10,7 @@
 #define DRAGOMAN_ADAPTERS_ZAI_H
 
 #include "adapters/support.h"
+#include "base/prefix.h"
 
 #define ZAI_GUEST_TOKEN "guest_token" /* what the account holds */
 
@@ -35,7 +36,7 @@ struct zai_more {
 };
 
 struct zai_stream {
-    struct buffer answer; /* all of it, as the site wrote it */
+    struct prefix said; /* of the answer, as the site wrote it */
     struct mark_filter answer_marks;
     struct zai_more *more; /* in the arena; NULL: nothing of it was needed so far */
     bool thinking, had_reasoning, had_answer, had_usage;
@@ -61,7 +62,7 @@ struct zai {
 
 /* ---- requests (zai.c, §4): with everything that each of them carries ---- */
 void zai_add_headers(struct turn_run *, struct zai *, struct site_request *);
-/* A JSON body that was written into `body`, which is freed. */
+/* A JSON body that was written into `body`, which is dropped. */
 enum adapter_step zai_send_json(struct turn_run *, struct zai *, struct site_request *,
                                 struct buffer *body, struct span accept);
 

@@ -7,18 +7,18 @@
 #include "adapters/zai.h"
 
 #include <stdio.h>
-#include <time.h>
 
+#include "base/date.h"
 #include "base/json_write.h"
 
-enum { TITLE_CHARACTERS = 200, SIGNATURE_WINDOW_MS = 300000, BODY_USUAL = 2048 };
+enum { TITLE_CHARACTERS = 200, SIGNATURE_WINDOW_MS = 300000 };
 
 /* ---- messages ---- */
 
 static void write_text_part(struct json_writer *w, struct span text)
 {
     json_begin_object(w);
-    json_member(w, "type", SPAN("text"));
+    json_raw_value(w, SPAN("\"type\":\"text\""));
     json_member(w, "text", text);
     json_end_object(w);
 }
@@ -147,18 +147,18 @@ static void put_two(char *to, int v)
 /* "2026-11-21 17:02:44" */
 static void write_datetime(struct json_writer *w, int64_t now_ms)
 {
-    char text[] = "0000-00-00 00:00:00";
-    time_t seconds = (time_t)(now_ms / 1000);
-    struct tm tm;
-    gmtime_r(&seconds, &tm);
-    put_two(text, (tm.tm_year + 1900) / 100);
-    put_two(text + 2, (tm.tm_year + 1900) % 100);
-    put_two(text + 5, tm.tm_mon + 1);
-    put_two(text + 8, tm.tm_mday);
-    put_two(text + 11, tm.tm_hour);
-    put_two(text + 14, tm.tm_min);
-    put_two(text + 17, tm.tm_sec);
-    json_string(w, span_of(text, sizeof text - 1));
+    char text[] = "\"0000-00-00 00:00:00\"", *at = text + 1;
+    int64_t seconds = now_ms / 1000;
+    struct calendar_day date = date_of_day(seconds / 86400);
+    int second = (int)(seconds % 86400);
+    put_two(at, date.year / 100);
+    put_two(at + 2, date.year % 100);
+    put_two(at + 5, date.month);
+    put_two(at + 8, date.day);
+    put_two(at + 11, second / 3600);
+    put_two(at + 14, second / 60 % 60);
+    put_two(at + 17, second % 60);
+    json_raw_value(w, span_of(text, sizeof text - 1));
 }
 
 static void write_variables(struct turn_run *run, const struct zai *z, struct json_writer *w)
@@ -188,14 +188,12 @@ static void write_background_tasks(struct json_writer *w)
 
 enum adapter_step zai_send_chat_v1(struct turn_run *run, struct zai *z, struct site_request *req)
 {
-    struct buffer body;
+    struct buffer own, *body = request_body_begin(run, &own, ZAI_BODY_LIMIT);
     z->chat_id = make_uuid(run);
     z->message_id = make_uuid(run);
-    buffer_init(&body, ZAI_BODY_LIMIT);
-    buffer_reserve(&body, BODY_USUAL);
-    struct json_writer w = json_writer(&body);
+    struct json_writer w = json_writer(body);
     json_begin_object(&w);
-    json_member_bool(&w, "stream", true);
+    json_raw_value(&w, SPAN("\"stream\":true"));
     json_member(&w, "chat_id", z->chat_id);
     json_member(&w, "id", z->message_id);
     json_member(&w, "model", z->model);
@@ -216,13 +214,13 @@ enum adapter_step zai_send_chat_v1(struct turn_run *run, struct zai *z, struct s
     json_begin_object(&w);
     json_member(&w, "id", z->model);
     json_member(&w, "name", z->public_model);
-    json_member(&w, "owned_by", SPAN("openai"));
+    json_raw_value(&w, SPAN("\"owned_by\":\"openai\""));
     json_end_object(&w);
     write_variables(run, z, &w);
     json_end_object(&w);
     req->target = SPAN("/api/chat/completions");
     req->framing = FRAMING_SSE;
-    return zai_send_json(run, z, req, &body, SPAN("application/json, text/event-stream"));
+    return zai_send_json(run, z, req, body, SPAN("application/json, text/event-stream"));
 }
 
 /* ---- the second form (§6) ---- */
@@ -405,17 +403,15 @@ static void write_features_v2(const struct zai *z, struct json_writer *w)
 
 enum adapter_step zai_send_chat_v2(struct turn_run *run, struct zai *z, struct site_request *req)
 {
-    struct buffer body;
     struct span prompt = last_user_text(run), request_id = make_uuid(run);
     struct span signed_prompt = span_trim(prompt); /* the site trims it too before it signs */
     z->message_id = make_uuid(run);
     if (!prompt.p || !request_id.p)
         return step_out_of_memory(run);
-    buffer_init(&body, ZAI_BODY_LIMIT);
-    buffer_reserve(&body, BODY_USUAL);
-    struct json_writer w = json_writer(&body);
+    struct buffer own, *body = request_body_begin(run, &own, ZAI_BODY_LIMIT);
+    struct json_writer w = json_writer(body);
     json_begin_object(&w);
-    json_member_bool(&w, "stream", true);
+    json_raw_value(&w, SPAN("\"stream\":true"));
     json_member(&w, "model", z->model);
     json_key(&w, "messages");
     if (sends_native_roles(run))
@@ -444,12 +440,12 @@ enum adapter_step zai_send_chat_v2(struct turn_run *run, struct zai *z, struct s
     req->framing = FRAMING_SSE;
     struct span sign = signature(run, request_id, z->user_id, signed_prompt, run->now_ms);
     if (!req->target.p) {
-        buffer_free(&body);
+        request_body_drop(run, body);
         return step_out_of_memory(run);
     }
     if (sign.p)
         site_request_header(req, SPAN("X-Signature"), sign);
-    return zai_send_json(run, z, req, &body, SPAN("*/*"));
+    return zai_send_json(run, z, req, body, SPAN("*/*"));
 }
 
 enum adapter_verdict zai_take_chat(struct turn_run *run, struct zai *z, struct json root)

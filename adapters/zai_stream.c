@@ -24,15 +24,14 @@ enum phase {
     PHASE_UNKNOWN
 };
 
-enum { BUFFERS = 13, FIRST_OF_MORE = 3 };
+enum { BUFFERS = 12, FIRST_OF_MORE = 2 };
 
 /* How many there are. */
 static size_t list_buffers(struct zai_stream *s, struct buffer *all[BUFFERS])
 {
     struct zai_more *m = s->more;
-    all[0] = &s->answer;
-    all[1] = &s->answer_marks.held;
-    all[2] = &s->answer_marks.joined;
+    all[0] = &s->answer_marks.held;
+    all[1] = &s->answer_marks.joined;
     if (!m)
         return FIRST_OF_MORE;
     struct buffer *const more[] = {&m->unwrap.held,
@@ -87,24 +86,27 @@ bool zai_stream_has_output(const struct zai_stream *s) { return s->had_answer ||
 
 /* ---- sending ---- */
 
-static int out_of_room(struct turn_run *run, struct zai_stream *s)
+static int tell_room(struct turn_run *run, struct zai_stream *s)
 {
-    /* With every event: one look for what never happens. */
-    const struct zai_more *m = s->more;
-    int any = s->answer.error | s->answer_marks.held.error | s->answer_marks.joined.error;
-    if (m)
-        any |= m->unwrap.held.error | m->unwrap.rest.error | m->again.held.error |
-               m->again.rest.error | m->reasoning.error | m->reasoning_marks.held.error |
-               m->reasoning_marks.joined.error | m->clean.error | m->whole.error | m->piece.error;
     struct buffer *all[BUFFERS];
-    if (!any)
-        return 0;
     size_t n = list_buffers(s, all);
     for (size_t i = 0; i < n; i++) {
         if (all[i]->error)
             return fail_too_long(run, all[i]->error);
     }
     return 0;
+}
+
+/* With every event: one look for what never happens. */
+static int out_of_room(struct turn_run *run, struct zai_stream *s)
+{
+    const struct zai_more *m = s->more;
+    int any = s->answer_marks.held.error | s->answer_marks.joined.error;
+    if (m)
+        any |= m->unwrap.held.error | m->unwrap.rest.error | m->again.held.error |
+               m->again.rest.error | m->reasoning.error | m->reasoning_marks.held.error |
+               m->reasoning_marks.joined.error | m->clean.error | m->whole.error | m->piece.error;
+    return any ? tell_room(run, s) : 0;
 }
 
 /* Cleaned reasoning of the current stretch; s->more is there. */
@@ -180,9 +182,11 @@ static int answer_text(struct turn_run *run, struct zai_stream *s, struct span t
 {
     if (!text.n)
         return 0;
-    if (end_thinking(run, s))
+    if (s->more && end_thinking(run, s)) /* there was no thought without it */
         return -1;
-    buffer_append(&s->answer, text);
+    if (text.n > ZAI_TEXT_LIMIT - s->said.n)
+        return fail_too_long(run, BUFFER_FULL);
+    prefix_add(&s->said, text);
     if (mark_filter_passes(&s->answer_marks, text)) {
         s->had_answer = true;
         return delta_text(run->out, 0, text);
@@ -291,8 +295,8 @@ static void sources_from_block(struct turn_run *run, struct zai_stream *s, struc
  * understood. */
 static int answer_so_far(struct turn_run *run, struct zai_stream *s, struct span whole)
 {
-    if (span_starts(whole, buffer_span(&s->answer)))
-        return answer_text(run, s, span_from(whole, s->answer.n));
+    if (prefix_begins(&s->said, whole))
+        return answer_text(run, s, span_from(whole, s->said.n));
     run_drift(run, "edit that does not continue the answer");
     return 0;
 }
@@ -353,7 +357,7 @@ static int tool_block(struct turn_run *run, struct zai_stream *s, enum phase pha
         before = rest;
         if (bad)
             return -1;
-        if (at_start || span_starts(before, buffer_span(&s->answer)))
+        if (at_start || prefix_begins(&s->said, before))
             bad = answer_so_far(run, s, before);
         else
             bad = answer_text(run, s, before);
@@ -516,13 +520,6 @@ static enum adapter_verdict take_plain(struct turn_run *run, struct zai *z,
     return plain->done || plain->phase == PHASE_DONE ? finish(run, z) : ADAPTER_GO_ON;
 }
 
-static int64_t count_of(struct span digits)
-{
-    uint64_t n = 0;
-    span_to_u64(digits, INT64_MAX, &n);
-    return (int64_t)n;
-}
-
 static bool find_plain(struct turn_run *run, const struct frame *frame, struct plain *plain,
                        struct span *text)
 {
@@ -534,11 +531,11 @@ static bool find_plain(struct turn_run *run, const struct frame *frame, struct p
     memcpy(plain, seen.note.p, sizeof *plain);
     *text = seen.text;
     if (plain->usage.prompt >= 0)
-        plain->usage.prompt = count_of(seen.numbers[HOLE_PROMPT]);
+        plain->usage.prompt = json_seen_number(&seen, HOLE_PROMPT);
     if (plain->usage.completion >= 0)
-        plain->usage.completion = count_of(seen.numbers[HOLE_COMPLETION]);
+        plain->usage.completion = json_seen_number(&seen, HOLE_COMPLETION);
     if (plain->usage.total >= 0)
-        plain->usage.total = count_of(seen.numbers[HOLE_TOTAL]);
+        plain->usage.total = json_seen_number(&seen, HOLE_TOTAL);
     return true;
 }
 

@@ -22,14 +22,7 @@ static void read_user_id(struct turn_run *run, struct zai *z)
 }
 
 /* What may stand in a header and in a URL as it is: no blank, no line break, nothing but ASCII. */
-bool zai_is_plain(struct span text)
-{
-    for (size_t i = 0; i < text.n; i++) {
-        if ((unsigned char)text.p[i] <= ' ' || (unsigned char)text.p[i] >= 0x7F)
-            return false;
-    }
-    return text.n > 0;
-}
+bool zai_is_plain(struct span text) { return text.n > 0 && span_is_visible(text); }
 
 static int find_guest_token(struct turn_run *run, struct zai *z)
 {

@@ -1,6 +1,6 @@
 /*
- * sse/answer_builder.c - see answer_builder.h. Everything is gathered in growing buffers, rendered
- * once.
+ * sse/answer_builder.c - see answer_builder.h. What grows is gathered in buffers, the rest lies in
+ * the arena; it is rendered once.
  */
 #include "sse/answer_builder.h"
 
@@ -19,39 +19,52 @@ struct built_call {
 struct built_choice {
     bool used;
     struct buffer text, reasoning, refusal, annotations, choice_extra, message_extra;
-    struct span reason;
     struct built_call *calls;
     size_t n_calls, cap_calls;
-    struct buffer reason_text;
+    struct span reason;
 };
 
 struct answer_builder {
+    struct arena *arena;
     size_t limit, used;
     int error;
+    int n_choices; /* highest used + 1 */
     struct buffer top_extra;
-    struct built_choice *choices[EMITTER_CHOICES];
-    int n_choices;             /* highest used + 1 */
-    struct built_choice first; /* choices[0], which most answers have alone */
+    struct built_choice first;    /* which most answers have alone */
+    struct built_choice **others; /* by their number; NULL while there are none */
 };
 
-struct answer_builder *answer_builder_create(size_t limit)
+static void choice_init(struct built_choice *c)
 {
-    struct answer_builder *b = calloc(1, sizeof *b);
+    const size_t limit = SIZE_MAX / 4; /* the builder's own is over all of them */
+    buffer_init(&c->text, limit);
+    buffer_init(&c->reasoning, limit);
+    buffer_init(&c->refusal, limit);
+    buffer_init(&c->annotations, limit);
+    buffer_init(&c->choice_extra, limit);
+    buffer_init(&c->message_extra, limit);
+}
+
+struct answer_builder *answer_builder_create(struct arena *arena, size_t limit)
+{
+    struct answer_builder *b = arena_alloc(arena, sizeof *b);
     if (!b)
         return NULL;
+    b->arena = arena;
     b->limit = limit;
     buffer_init(&b->top_extra, limit);
+    choice_init(&b->first);
     return b;
 }
 
 static void choice_free(struct built_choice *c)
 {
-    if (!c)
-        return;
-    struct buffer *all[] = {&c->text,         &c->reasoning,     &c->refusal,    &c->annotations,
-                            &c->choice_extra, &c->message_extra, &c->reason_text};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        buffer_free(all[i]);
+    buffer_free(&c->text);
+    buffer_free(&c->reasoning);
+    buffer_free(&c->refusal);
+    buffer_free(&c->annotations);
+    buffer_free(&c->choice_extra);
+    buffer_free(&c->message_extra);
     for (size_t i = 0; i < c->n_calls; i++) {
         buffer_free(&c->calls[i].id);
         buffer_free(&c->calls[i].name);
@@ -61,39 +74,55 @@ static void choice_free(struct built_choice *c)
     free(c->calls);
 }
 
+/* NULL: nothing was told of it. */
+static struct built_choice *known_choice(struct answer_builder *b, int choice)
+{
+    if (choice == 0)
+        return b->first.used ? &b->first : NULL;
+    return b->others ? b->others[choice] : NULL;
+}
+
 void answer_builder_destroy(struct answer_builder *b)
 {
     if (!b)
         return;
     for (int i = 0; i < b->n_choices; i++) {
-        choice_free(b->choices[i]);
-        if (i > 0)
-            free(b->choices[i]);
+        if (known_choice(b, i))
+            choice_free(known_choice(b, i));
     }
     buffer_free(&b->top_extra);
-    free(b);
+}
+
+/* One that is not the first; NULL when memory is short. */
+static struct built_choice *other_choice(struct answer_builder *b, int choice)
+{
+    if (!b->others)
+        b->others = arena_alloc(b->arena, EMITTER_CHOICES * sizeof(struct built_choice *));
+    if (!b->others)
+        return NULL;
+    struct built_choice *c = b->others[choice];
+    if (!c) {
+        c = arena_alloc(b->arena, sizeof *c);
+        if (c)
+            choice_init(c);
+        b->others[choice] = c;
+    }
+    return c;
 }
 
 static struct built_choice *choice_of(struct answer_builder *b, int choice)
 {
     if (b->error || choice < 0 || choice >= EMITTER_CHOICES)
         return NULL;
-    if (!b->choices[choice]) {
-        struct built_choice *c = choice ? calloc(1, sizeof *c) : &b->first;
-        if (!c) {
-            b->error = BUFFER_NOMEM;
-            return NULL;
-        }
-        struct buffer *all[] = {&c->text,        &c->reasoning,    &c->refusal,
-                                &c->annotations, &c->choice_extra, &c->message_extra,
-                                &c->reason_text};
-        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-            buffer_init(all[i], SIZE_MAX / 4);
-        b->choices[choice] = c;
+    struct built_choice *c = choice ? other_choice(b, choice) : &b->first;
+    if (!c) {
+        b->error = BUFFER_NOMEM;
+        return NULL;
     }
+    c->used = true;
     if (choice >= b->n_choices)
         b->n_choices = choice + 1;
-    return b->choices[choice];
+    return c;
 }
 
 /* Everything that grows goes through here: the limit is over all of it. */
@@ -205,6 +234,10 @@ static int merge_members(struct answer_builder *b, struct buffer *into, struct s
     size_t before = into->n;
     if (!members.n)
         return 0;
+    if (!before) {
+        buffer_append(into, members);
+        return replaced(b, into, 0);
+    }
     buffer_init(&kept, SIZE_MAX / 4);
     struct json_raw_iter it = json_raw_members(buffer_span(into));
     while (json_raw_next(&it)) {
@@ -233,9 +266,15 @@ int answer_builder_extra(struct answer_builder *b, enum extra_place place, int c
 int answer_builder_finish(struct answer_builder *b, int choice, struct span reason)
 {
     struct built_choice *c = choice_of(b, choice);
-    if (!c || c->reason_text.n)
+    if (!c || c->reason.n)
         return b->error;
-    return add(b, &c->reason_text, reason);
+    if (reason.n > b->limit - b->used)
+        return b->error = BUFFER_FULL;
+    c->reason = arena_text(b->arena, reason);
+    if (!c->reason.p)
+        return b->error = BUFFER_NOMEM;
+    b->used += reason.n;
+    return 0;
 }
 
 /* ---- rendering ---- */
@@ -319,12 +358,12 @@ static void write_choice(struct json_writer *w, int index, const struct built_ch
     buffer_int(w->out, index);
     put_raw(w, SPAN(",\"message\":"), false);
     write_message(w, c);
-    if (!json_raw_has(buffer_span(&c->choice_extra), SPAN("logprobs")))
+    if (!c->choice_extra.n || !json_raw_has(buffer_span(&c->choice_extra), SPAN("logprobs")))
         put_raw(w, SPAN(",\"logprobs\":null"), true);
     raw_members(w, &c->choice_extra);
     put_raw(w, SPAN(",\"finish_reason\":"), false);
-    if (c->reason_text.n)
-        json_string(w, buffer_span(&c->reason_text));
+    if (c->reason.n)
+        json_string(w, c->reason);
     else
         json_null(w); /* broken off */
     json_end_object(w);
@@ -334,7 +373,8 @@ int answer_builder_render(struct answer_builder *b, struct buffer *out, struct s
                           int64_t created, struct span model, const struct usage_counts *usage)
 {
     struct json_writer w = json_writer(out);
-    choice_of(b, 0); /* choices is never empty */
+    if (!b->n_choices)
+        choice_of(b, 0); /* choices is never empty */
     if (b->error)
         return b->error;
     put_raw(&w, SPAN("{\"id\":"), false);
@@ -345,8 +385,9 @@ int answer_builder_render(struct answer_builder *b, struct buffer *out, struct s
     json_string(&w, model);
     put_raw(&w, SPAN(",\"choices\":["), false);
     for (int i = 0; i < b->n_choices; i++) {
-        if (b->choices[i])
-            write_choice(&w, i, b->choices[i]);
+        const struct built_choice *c = known_choice(b, i);
+        if (c)
+            write_choice(&w, i, c);
     }
     put_raw(&w, SPAN("],\"usage\":"), true); /* usage_write writes the value itself */
     usage_write(out, usage);

@@ -3,16 +3,19 @@
  * that a stream has.
  *
  * Gathers per choice; memory is bounded by `limit` bytes over all text (then the builder's error
- * says BUFFER_FULL).
+ * says BUFFER_FULL). The builder itself lies in the arena; what grows is freed by
+ * answer_builder_destroy.
  */
 #ifndef DRAGOMAN_SSE_ANSWER_BUILDER_H
 #define DRAGOMAN_SSE_ANSWER_BUILDER_H
 
+#include "base/arena.h"
 #include "sse/chunk_emitter.h"
 
 struct answer_builder;
 
-struct answer_builder *answer_builder_create(size_t limit);
+/* NULL when memory is short. */
+struct answer_builder *answer_builder_create(struct arena *, size_t limit);
 void answer_builder_destroy(struct answer_builder *);
 /* All return 0 or the (sticky) buffer error. */
 int answer_builder_text(struct answer_builder *, int choice, struct span);

@@ -10,6 +10,8 @@
  */
 #include "sse/chunk_emitter.h"
 
+#include <assert.h>
+
 #include "base/json_raw.h"
 #include "base/json_write.h"
 
@@ -99,16 +101,31 @@ static int render_head(struct chunk_emitter *e, struct span top)
     return 0;
 }
 
+/* Bytes of a text as a JSON string without its quotes, at most. */
+static size_t escaped_most(struct span text) { return json_is_plain(text) ? text.n : 6 * text.n; }
+
 /* One block for what head and opening usually need: it is kept as long as the answer lasts. */
-static int begin_head(struct chunk_emitter *e, struct span fixed)
+static int begin_head(struct chunk_emitter *e, struct span id, int64_t created, struct span model)
 {
+    static const struct span usual =
+        SPAN_INIT("data: {\"id\":\"\",\"object\":\"chat.completion.chunk\",\"created\":"
+                  "-9223372036854775808,\"model\":\"\"");
     struct room *r = &e->head;
-    r->cap = fixed.n + HEAD_ROOM;
+    r->cap = usual.n + escaped_most(id) + escaped_most(model) + HEAD_ROOM;
     r->p = arena_alloc(e->arena, r->cap);
     if (!r->p)
         return -1;
-    room_put(r, fixed);
-    e->fixed_n = fixed.n;
+    struct buffer text = {.p = r->p, .cap = r->cap, .limit = r->cap};
+    struct json_writer w = json_writer(&text);
+    buffer_append(&text, SPAN("data: {\"id\":"));
+    json_string(&w, id);
+    buffer_append(&text, SPAN(",\"object\":\"chat.completion.chunk\",\"created\":"));
+    buffer_int(&text, created);
+    w.comma = false;
+    buffer_append(&text, SPAN(",\"model\":"));
+    json_string(&w, model);
+    assert(!text.error);
+    r->n = e->fixed_n = text.n;
     return render_head(e, span_of("", 0));
 }
 
@@ -116,22 +133,11 @@ struct chunk_emitter *chunk_emitter_create(struct arena *arena, struct span id, 
                                            struct span model, bool include_usage)
 {
     struct chunk_emitter *e = arena_alloc(arena, sizeof *e);
-    struct buffer text;
     if (!e)
         return NULL;
     e->arena = arena;
     e->include_usage = include_usage;
-    buffer_init(&text, 1 << 20);
-    struct json_writer w = json_writer(&text);
-    buffer_append(&text, SPAN("data: "));
-    json_begin_object(&w);
-    json_member(&w, "id", id);
-    json_member(&w, "object", SPAN("chat.completion.chunk"));
-    json_member_int(&w, "created", created);
-    json_member(&w, "model", model);
-    bool good = !text.error && begin_head(e, buffer_span(&text)) == 0;
-    buffer_free(&text);
-    return good ? e : NULL;
+    return begin_head(e, id, created, model) ? NULL : e;
 }
 
 /* For the choice and those before it. Most answers have one. 0, or -1 when memory is short. */

@@ -406,7 +406,10 @@ enum frame_result frame_decoder_end(struct frame_decoder *d, struct frame *frame
         if (d->handed_out)
             return FRAME_MORE;
         d->handed_out = true;
-        frame->data = d->gather.p ? buffer_span(&d->gather) : span_of("", 0);
+        if (d->flags & DATA_IN_INPUT)
+            frame->data = d->direct;
+        else if (d->gather.p)
+            frame->data = buffer_span(&d->gather);
         return FRAME_READY;
     case FRAMING_LENGTH: return !d->handed_out && d->gather.n ? FRAME_TORN : FRAME_MORE;
     case FRAMING_SSE:
@@ -417,4 +420,20 @@ enum frame_result frame_decoder_end(struct frame_decoder *d, struct frame *frame
     case FRAMING_RAW: break;
     }
     return FRAME_MORE;
+}
+
+bool frame_decoder_lend(struct frame_decoder *d, struct span body)
+{
+    if (d->framing != FRAMING_WHOLE || d->broken || d->gather.n || body.n > d->limit)
+        return false;
+    d->direct = body;
+    d->flags |= DATA_IN_INPUT;
+    return true;
+}
+
+enum frame_result frame_decoder_keep(struct frame_decoder *d)
+{
+    if (d->framing != FRAMING_WHOLE || !keep_direct(d))
+        return FRAME_MORE;
+    return broken(d, d->gather.error);
 }

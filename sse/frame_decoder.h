@@ -51,6 +51,11 @@ struct frame_decoder {
 void frame_decoder_init(struct frame_decoder *, enum framing, size_t limit);
 void frame_decoder_free(struct frame_decoder *);
 enum frame_result frame_decoder_next(struct frame_decoder *, struct span *rest, struct frame *);
+/* A body that is told as one frame, when all of it lies in one piece that stays where it is: until
+ * frame_decoder_end, or frame_decoder_keep, which copies it. False: it goes through
+ * frame_decoder_next. */
+bool frame_decoder_lend(struct frame_decoder *, struct span body);
+enum frame_result frame_decoder_keep(struct frame_decoder *);
 /* After the last byte: FRAME_READY with the final frame for framings that end without a mark
  * (WHOLE; a last line without line end for LINES and PREFIX), FRAME_MORE when nothing is left,
  * FRAME_TORN when bytes of an unfinished frame were left (LENGTH; an SSE event without its blank
