@@ -171,6 +171,10 @@ bool answer_feed_told_usage(const struct answer_feed *);
 /* All choices that got something have their finish_reason, and there is one. */
 bool answer_feed_is_finished(const struct answer_feed *);
 
+/* It ended as if it were whole, but all of it was thoughts that are not to be shown: nothing is
+ * left for the client. */
+bool answer_feed_is_blank(const struct answer_feed *);
+
 /* Ends one site frame: extras that found no chunk go out. */
 void answer_frame_done(struct answer *);
 /* What must be before the end: missing finish reasons become "stop", and are written; `usage` is

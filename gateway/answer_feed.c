@@ -68,6 +68,21 @@ bool answer_feed_is_finished(const struct answer_feed *f)
     return any;
 }
 
+/* A stop text that the site met at once leaves an empty answer that is whole. */
+bool answer_feed_is_blank(const struct answer_feed *f)
+{
+    if (f->rules.reasoning != REASONING_DROP || f->committed || f->continued || f->other ||
+        f->extras || !answer_hold_is_empty(&f->hold) || (f->turn && f->turn->n_stop))
+        return false;
+    for (int i = f->first; i < f->first + f->n; i++) {
+        struct answer_choice *c = choice_at(f->answer, i);
+        if (c && (!c->reasoning || c->cut || token_counter_total(&c->text) || !c->held ||
+                  !span_eq(c->held->reason, SPAN("stop"))))
+            return false;
+    }
+    return true;
+}
+
 int answer_feed_run_ended(struct answer_feed *f)
 {
     const struct finish_note end = {.reason = SPAN("stop")};

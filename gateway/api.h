@@ -23,7 +23,7 @@ struct prompts {
 struct api_request {
     char *body; /* mended in place; outlives the turns, with JSON_PADDING behind it */
     size_t n;
-    struct span type;  /* Content-Type, "" = none */
+    struct span type;  /* of APIs that relay: Content-Type, "" = none */
     struct span path;  /* below the base: "/chat/completions"; outlives the turns */
     struct span query; /* behind the path, without '?' */
     /* The value of a header, "" = none; outlives the call only. NULL: there are no headers. */

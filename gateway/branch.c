@@ -17,7 +17,6 @@
 #include "gateway/branch_reuse.h"
 #include "gateway/branch_structure.h"
 #include "gateway/branch_uploads.h"
-#include "gateway/clock.h"
 #include "gateway/log.h"
 #include "gateway/site_cookies.h"
 
@@ -33,15 +32,15 @@ const struct site_config *branch_site(const struct branch *b)
 /* A good answer; some use the account up. */
 static void note_success(struct branch *b)
 {
-    struct fail limit = {.kind = FAIL_RATE_LIMITED, .retry_after_s = b->work->run.rest_s};
     account_met_success(b->account, b->work->run.model);
     if (b->work->feed.has_text && !answer_feed_is_cut(&b->work->feed)) {
         account_enter(b->account);
         account_note_usage(b->account, answer_feed_told_usage(&b->work->feed));
         account_leave(b->account);
     }
-    if (!limit.retry_after_s)
+    if (!b->work->run.rest_s)
         return;
+    struct fail limit = {.kind = FAIL_RATE_LIMITED, .retry_after_s = b->work->run.rest_s};
     snprintf(limit.message, sizeof limit.message, "%.*s limits the account after this answer",
              SPAN_ARGS(span_first(branch_site(b)->settings.name, 60)));
     account_met_failure(b->account, b->work->run.model, &limit, branch_now_ms(b));
@@ -68,6 +67,13 @@ static enum branch_step fail_writing(struct branch *b)
     return BRANCH_RETRY;
 }
 
+static enum branch_step fail_empty(struct branch *b)
+{
+    fail_set(branch_fail(b), FAIL_EMPTY, "%s ended its answer without any text",
+             branch_site(b)->adapter->title);
+    return BRANCH_RETRY;
+}
+
 /* The adapter has nothing more to ask: was that an answer, and a whole one? */
 static enum branch_step done(struct branch *b)
 {
@@ -80,11 +86,8 @@ static enum branch_step done(struct branch *b)
                  branch_site(b)->adapter->title);
         return BRANCH_RETRY;
     }
-    if (!b->work->feed.committed && !answer_feed_is_finished(&b->work->feed)) {
-        fail_set(branch_fail(b), FAIL_EMPTY, "%s ended its answer without any text",
-                 branch_site(b)->adapter->title);
-        return BRANCH_RETRY;
-    }
+    if (!feed->committed && !answer_feed_is_finished(feed))
+        return fail_empty(b);
     if (branch_asks_again(b))
         return ask_again(b);
     if (answer_feed_release(feed))
@@ -93,6 +96,8 @@ static enum branch_step done(struct branch *b)
         note_success(b);
         return BRANCH_PAUSE;
     }
+    if (answer_feed_is_blank(feed))
+        return fail_empty(b);
     if (b->continuing && !branch_continuation_is_good(b))
         return give_up_continuing(b);
     return branch_completed(b);
@@ -195,7 +200,7 @@ static enum branch_step step_ask(struct branch *b)
         return BRANCH_RETRY;
     }
     struct site_request *request = b->work->request;
-    b->work->run.now_ms = clock_wall_ms();
+    b->work->run.now_ms = engine_wall_ms(b->exchange->engine);
     fail_clear(b->work->run.fail);
     if (b->site_steps++ >= SITE_STEPS_MAX) {
         fail_set(branch_fail(b), FAIL_PROTOCOL, "%s did not come to an end", site->adapter->title);
@@ -230,7 +235,7 @@ static enum branch_step step_local(struct branch *b)
     b->local_at_ms = 0;
     for (int i = 0; i < LOCAL_PIECES_MAX; i++) {
         int delay_ms = 0;
-        b->work->run.now_ms = clock_wall_ms();
+        b->work->run.now_ms = engine_wall_ms(b->exchange->engine);
         fail_clear(b->work->run.fail);
         enum adapter_step step = b->adapter->local(&b->work->run, &delay_ms);
         answer_frame_done(e->answer);
@@ -431,6 +436,7 @@ void branch_release(struct branch *b)
         return;
     }
     branch_drop_call(b, false);
+    branch_drop_request(b);
     stop_waiting(b);
     branch_end_capture(b, NULL);
     if (!b->account)

@@ -30,7 +30,7 @@ enum branch_step {
 struct branch_work {
     struct answer_feed feed;
     struct turn_run run;
-    /* From `next` until the answer comes; apart in the arena, as is its body. */
+    /* From `next` until the answer comes; its body is apart in the arena. */
     struct site_request *request;
     struct frame_decoder decoder;
     struct json_template shape;    /* of the answer's frames; what it keeps is in the arena */

@@ -55,6 +55,8 @@ void branch_end_capture(struct branch *, const struct fail *);
 /* An empty work->request, for the adapter's next; the former one goes. 0, or -1 when memory is
  * short. */
 int branch_begin_request(struct branch *);
+/* It goes: nobody asks for it any more. */
+void branch_drop_request(struct branch *);
 /* Sends what work->request says. The next step. */
 enum branch_step branch_send(struct branch *);
 /* Ends the request to the site that is under way, if there is one; `finished`: all that is wanted

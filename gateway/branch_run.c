@@ -97,8 +97,10 @@ static int prepare_work(struct branch *b)
     struct exchange *e = b->exchange;
     if (b->work)
         return 0;
-    if (arena_reserve(&e->arena, sizeof *b->work + sizeof(struct answer) +
-                                     branch_site(b)->adapter->state_size + RUN_SMALL))
+    if (arena_reserve_spare(&e->arena,
+                            sizeof *b->work + sizeof(struct answer) +
+                                branch_site(b)->adapter->state_size + RUN_SMALL,
+                            &e->engine->spare_arenas[SPARE_RUN]))
         return fail_memory(branch_fail(b));
     if (exchange_begin_answer(e))
         return fail_memory(branch_fail(b));
@@ -147,7 +149,7 @@ int branch_begin_run(struct branch *b)
     run->out = &b->work->feed.sink;
     run->shape = &b->work->shape;
     run->fail = &e->engine->run_fail;
-    run->now_ms = clock_wall_ms();
+    run->now_ms = engine_wall_ms(b->exchange->engine);
     run->random = clock_random;
     run->drift = count_drift;
     run->drift_owner = b;

@@ -5,29 +5,27 @@
  */
 #include "gateway/branch_internal.h"
 
-#include "gateway/clock.h"
 #include "gateway/exchange_internal.h"
 #include "gateway/site_cookies.h"
 
 /* Nobody asks for it any more: what is left of the answer may take minutes. */
-static void drop_request(struct branch *b)
+void branch_drop_request(struct branch *b)
 {
-    struct arena *arena = &b->exchange->arena;
-    struct site_request *request = b->work->request;
+    struct site_request *request = b->work ? b->work->request : NULL;
     if (!request)
         return;
     b->work->request = NULL;
-    arena_give_back(arena, request->body.p);
-    arena_give_back(arena, request);
+    arena_give_back(&b->exchange->arena, request->body.p);
+    spare_give(&branch_engine(b)->spare_requests, request);
 }
 
 int branch_begin_request(struct branch *b)
 {
-    drop_request(b);
-    b->work->request = (void *)arena_alloc_apart(&b->exchange->arena, sizeof *b->work->request);
+    branch_drop_request(b);
+    b->work->request = spare_take(&branch_engine(b)->spare_requests);
     if (!b->work->request)
         return -1;
-    *b->work->request = (struct site_request){0};
+    site_request_init(b->work->request);
     return 0;
 }
 
@@ -77,15 +75,9 @@ static enum adapter_verdict frame_in(struct branch *b, const struct frame *frame
     return verdict;
 }
 
-static enum adapter_verdict whole_frames_in(struct branch *b, struct span bytes)
+/* No frame came of it. */
+static enum adapter_verdict judge_decoder(struct branch *b, enum frame_result r)
 {
-    struct frame frame;
-    enum frame_result r = FRAME_MORE;
-    while (bytes.n && (r = frame_decoder_next(&b->work->decoder, &bytes, &frame)) == FRAME_READY) {
-        enum adapter_verdict verdict = frame_in(b, &frame);
-        if (verdict != ADAPTER_GO_ON)
-            return verdict;
-    }
     if (r == FRAME_TOO_LARGE)
         return fail_set(b->work->run.fail, FAIL_PROTOCOL,
                         "%.*s sent a single event of more than 16 MiB",
@@ -93,6 +85,20 @@ static enum adapter_verdict whole_frames_in(struct branch *b, struct span bytes)
     if (r == FRAME_NOMEM)
         return fail_memory(b->work->run.fail);
     return ADAPTER_GO_ON;
+}
+
+static enum adapter_verdict whole_frames_in(struct branch *b, struct span bytes)
+{
+    struct frame frame;
+    enum frame_result r = FRAME_MORE;
+    if (upstream_is_told(b->call) && frame_decoder_lend(&b->work->decoder, bytes))
+        return ADAPTER_GO_ON; /* the end comes at once, and the frame with it */
+    while (bytes.n && (r = frame_decoder_next(&b->work->decoder, &bytes, &frame)) == FRAME_READY) {
+        enum adapter_verdict verdict = frame_in(b, &frame);
+        if (verdict != ADAPTER_GO_ON)
+            return verdict;
+    }
+    return judge_decoder(b, r);
 }
 
 /* What is known of the site's frames is lent to the run as long as it reads some. */
@@ -104,7 +110,7 @@ static void lend_shapes(struct branch *b)
 static enum adapter_verdict frames_in(struct branch *b, struct span bytes)
 {
     if (!b->work->timely) /* a read's pieces are handed out at once: one look at the clock */
-        b->work->run.now_ms = clock_wall_ms();
+        b->work->run.now_ms = engine_wall_ms(b->exchange->engine);
     b->work->timely = true;
     lend_shapes(b);
     enum adapter_verdict verdict = whole_frames_in(b, bytes);
@@ -116,7 +122,7 @@ static void on_site_head(void *owner, const struct site_head *head)
 {
     struct branch *b = owner;
     enum framing framing = b->work->request->framing;
-    b->work->run.now_ms = clock_wall_ms();
+    b->work->run.now_ms = engine_wall_ms(b->exchange->engine);
     b->work->timely = false;
     b->site_status = (uint16_t)head->status;
     capture_head(b->work->capture, head);
@@ -126,7 +132,7 @@ static void on_site_head(void *owner, const struct site_head *head)
     frame_decoder_init(&b->work->decoder, framing, FRAME_LIMIT);
     b->decoding = true;
     if (upstream_has_sent(b->call))
-        drop_request(b);
+        branch_drop_request(b);
     take_verdict(b, verdict);
 }
 
@@ -141,8 +147,7 @@ static void end_early(struct branch *b)
 static void on_site_body(void *owner, struct span bytes)
 {
     struct branch *b = owner;
-    if (b->exchange->config->log_bodies)
-        exchange_note_body(b->exchange, b, "from site", bytes);
+    exchange_note_body(b->exchange, b, "from site", bytes);
     capture_body(b->work->capture, bytes);
     enum adapter_verdict verdict = frames_in(b, bytes);
     exchange_note_first_delta(b->exchange);
@@ -160,6 +165,8 @@ static void on_site_read(void *owner)
     struct branch *b = owner;
     struct exchange *e = b->exchange;
     b->work->timely = false;
+    if (b->decoding) /* should the end not have come after all: its bytes go now */
+        (void)frame_decoder_keep(&b->work->decoder);
     exchange_flush(e);
     if (e->step >= STEP_FINISH)
         exchange_go_on(e);
@@ -170,7 +177,7 @@ static enum adapter_verdict end_of_body(struct branch *b, enum stream_end end)
 {
     struct frame frame;
     enum adapter_verdict verdict = ADAPTER_GO_ON;
-    b->work->run.now_ms = clock_wall_ms();
+    b->work->run.now_ms = engine_wall_ms(b->exchange->engine);
     enum frame_result last =
         end == END_CLEAN ? frame_decoder_end(&b->work->decoder, &frame) : FRAME_MORE;
     if (last == FRAME_READY) {
@@ -185,6 +192,14 @@ static enum adapter_verdict end_of_body(struct branch *b, enum stream_end end)
     return verdict;
 }
 
+/* Why bytes stopped coming: the adapter has seen only that they did. */
+static bool transport_knows_better(const struct fail *transport, const struct fail *adapter)
+{
+    return adapter->kind == FAIL_NONE || transport->kind == FAIL_TIMEOUT ||
+           (transport->kind == FAIL_PROTOCOL &&
+            (adapter->kind == FAIL_CUT || adapter->kind == FAIL_EMPTY));
+}
+
 static void on_site_end(void *owner, enum stream_end end, const struct fail *fail)
 {
     struct branch *b = owner;
@@ -197,9 +212,8 @@ static void on_site_end(void *owner, enum stream_end end, const struct fail *fai
         verdict = end_of_body(b, end);
     else if (end == END_CUT)
         *b->work->run.fail = *fail;
-    /* The transport knows better than the adapter why bytes stopped coming. */
     if (verdict == ADAPTER_FAIL && end == END_CUT &&
-        (fail->kind == FAIL_TIMEOUT || b->work->run.fail->kind == FAIL_NONE))
+        transport_knows_better(fail, b->work->run.fail))
         *b->work->run.fail = *fail;
     exchange_note_first_delta(b->exchange);
     take_verdict(b, verdict == ADAPTER_GO_ON ? ADAPTER_COMPLETE : verdict);

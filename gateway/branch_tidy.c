@@ -66,29 +66,42 @@ static void on_tidy_end(void *owner, enum stream_end end, const struct fail *fai
     tidy_next(owner);
 }
 
-static void tidy_next(struct tidy *t)
+/* Is there anything to put away? Then that is the request. */
+static bool ask_cleanup(const struct adapter *adapter, struct turn_run *run,
+                        struct site_request *request)
+{
+    site_request_init(request);
+    run->now_ms = clock_wall_ms();
+    return adapter->cleanup(run, request) == ADAPTER_SEND &&
+           !site_cookies_send(adapter, run, request);
+}
+
+static void tidy_send(struct tidy *t)
 {
     struct upstream_handler handler = {on_tidy_head, on_tidy_body, on_tidy_read, on_tidy_end, t};
     struct fail fail;
-    t->request = (struct site_request){0};
-    t->run.now_ms = clock_wall_ms();
-    if (!t->adapter->cleanup || t->steps++ >= SITE_STEPS_MAX || t->exchange->engine->stopping ||
-        t->adapter->cleanup(&t->run, &t->request) != ADAPTER_SEND ||
-        site_cookies_send(t->adapter, &t->run, &t->request)) {
-        tidy_end(t);
-        return;
-    }
     t->call = upstream_start(t->exchange->engine->upstream, t->site, t->account->view.name,
                              &t->request, &handler, &fail);
     if (!t->call)
         tidy_end(t);
 }
 
+static void tidy_next(struct tidy *t)
+{
+    if (t->steps++ < SITE_STEPS_MAX && !t->exchange->engine->stopping &&
+        ask_cleanup(t->adapter, &t->run, &t->request))
+        tidy_send(t);
+    else
+        tidy_end(t);
+}
+
 bool branch_tidy_up(struct branch *b, bool with_lease)
 {
     const struct adapter *adapter = b->adapter;
-    struct tidy *t =
-        adapter->cleanup ? arena_alloc(&b->exchange->arena, sizeof *t) : NULL; /* most have none */
+    struct site_request request;
+    bool wanted = adapter->cleanup && !branch_engine(b)->stopping &&
+                  ask_cleanup(adapter, &b->work->run, &request); /* most have nothing */
+    struct tidy *t = wanted ? arena_alloc(&b->exchange->arena, sizeof *t) : NULL;
     b->adapter = NULL;
     if (!t) {
         if (adapter->destroy)
@@ -99,7 +112,9 @@ bool branch_tidy_up(struct branch *b, bool with_lease)
                        .adapter = adapter,
                        .site = branch_site(b),
                        .account = b->account,
-                       .run = b->work->run};
+                       .run = b->work->run,
+                       .request = request,
+                       .steps = 1};
     account_pin(t->account);
     t->next = t->exchange->tidying;
     t->at = &t->exchange->tidying;
@@ -107,7 +122,7 @@ bool branch_tidy_up(struct branch *b, bool with_lease)
         t->next->at = &t->next;
     t->exchange->tidying = t;
     t->exchange->tidies++;
-    tidy_next(t);
+    tidy_send(t);
     t->leased = with_lease && t->call && t->request.holds_account;
     return t->leased;
 }

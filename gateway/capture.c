@@ -79,7 +79,7 @@ static void write_account(struct json_writer *w, const struct site_account *acco
     json_begin_object(w);
     account_guard_enter(account);
     for (const struct held_credential *h = account->held; h; h = h->next) {
-        json_key(w, h->name);
+        json_key_span(w, span_str(h->name));
         json_write_int(w, h->expires_ms);
     }
     account_guard_leave(account);

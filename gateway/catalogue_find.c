@@ -317,6 +317,13 @@ static enum resolve_result unknown_model(struct catalogue *c, const struct confi
                                          const struct resolve_wish *wish, struct fail *fail)
 {
     struct span id = wish->id;
+    if (config->n_sites == 0) {
+        fail_param(fail, FAIL_MODEL_NOT_FOUND, "model",
+                   "there is no model \"%.*s\": no [[sites]] are configured (gateway.toml.example "
+                   "shows how; `dragoman demo` needs none)",
+                   SPAN_ARGS(span_first(id, 80)));
+        return RESOLVE_UNKNOWN;
+    }
     struct near near = {.id = id, .grant = wish->grant, .config = config};
     char list[NEAR_IDS * 84] = "";
     catalogue_each(c, config, near_put, &near);

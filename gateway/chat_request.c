@@ -28,6 +28,7 @@ struct reader {
     const struct json_members *top; /* the turn's raw */
     const struct json_outline *outline;
     struct fail *fail;
+    size_t n_parts; /* of all messages, and their calls */
 };
 
 /* ---- members ---- */
@@ -221,6 +222,11 @@ static int read_part(struct reader *r, struct span raw, const struct place *at, 
                       param, SPAN_ARGS(span_first(type, 40)));
 }
 
+static int count_parts(struct reader *r, size_t n)
+{
+    return request_body_count_parts(&r->n_parts, n, "messages", r->fail);
+}
+
 static int read_content(struct reader *r, struct span raw, struct message *m)
 {
     struct place place = {"messages", m->index, ".content", -1};
@@ -241,6 +247,8 @@ static int read_content(struct reader *r, struct span raw, struct message *m)
         return invalid_at(r, at, "a string, an array of parts, or null");
 
     size_t n = json_raw_count(raw);
+    if (count_parts(r, n))
+        return -1;
     struct part *parts = arena_alloc(r->arena, (n ? n : 1) * sizeof *parts);
     if (!parts)
         return fail_memory(r->fail);
@@ -283,6 +291,8 @@ static int read_tool_calls(struct reader *r, const struct json_members *given, s
     if (calls.p && !json_raw_is_array(calls))
         return invalid_at(r, at, "an array");
     size_t n = calls.p ? json_raw_count(calls) : 1;
+    if (count_parts(r, n))
+        return -1;
     struct tool_call *list = arena_alloc(r->arena, (n ? n : 1) * sizeof *list);
     if (!list)
         return fail_memory(r->fail);
@@ -407,6 +417,8 @@ static int read_messages(struct reader *r)
         n++;
     if (n == 0)
         return invalid(r, "messages", "an array of at least one message");
+    if (n > REQUEST_MESSAGES_MAX)
+        return request_body_too_many_messages(r->fail, "messages");
     struct message *messages = arena_alloc(r->arena, n * sizeof *messages);
     if (!messages)
         return fail_memory(r->fail);
@@ -489,9 +501,12 @@ static int read_tools(struct reader *r)
         return invalid(r, "tools", "an array");
     if (functions.p && !json_raw_is_array(functions))
         return invalid(r, "functions", "an array");
+    const char *list = tools.p ? "tools" : "functions";
     struct json_raw_iter it = json_raw_each(tools.p ? tools : functions);
     for (int i = 0; json_raw_next(&it); i++) {
-        const struct place at = {tools.p ? "tools" : "functions", i, "", -1};
+        const struct place at = {list, i, "", -1};
+        if (i == REQUEST_TOOLS_MAX)
+            return request_body_too_many_tools(r->fail, list);
         if (!json_raw_is_object(it.value))
             return invalid_at(r, &at, "an object");
     }
@@ -627,7 +642,7 @@ int chat_request_parse(struct json_parser *json, struct arena *arena, char *body
 {
     struct json_members top;
     struct json_outline outline;
-    struct reader r = {json, arena, turn, &top, &outline, fail};
+    struct reader r = {json, arena, turn, &top, &outline, fail, 0};
     *turn = (struct turn){.n = 1, .dialect = DIALECT_OPENAI};
     if (request_body_outline(json, body, n, SPAN("messages"), &outline, &turn->raw, fail))
         return -1;
@@ -755,7 +770,7 @@ const struct turn *turn_with_options(struct json_parser *json, struct arena *are
         .has_foreign = turn->has_foreign,
     };
     struct json_members top;
-    struct reader r = {json, arena, t, &top, NULL, fail};
+    struct reader r = {json, arena, t, &top, NULL, fail, 0};
     json_members_read(&top, t->raw);
     if (read_parameters(&r))
         return NULL;

@@ -51,31 +51,33 @@ void clock_random(void *owner, void *bytes, size_t n)
     explicit_bzero(pool + left, n);
 }
 
-/* Of a word of random bits, a fraction of one: its first five digits to the base 36. */
-static size_t letters_of(uint32_t word, char *text, size_t n)
+enum { ID_WORDS = 5, WORD_LETTERS = 5 }; /* together at least as many as a request's id takes */
+
+/* Of a word of random bits, a fraction of one: its first digits to the base 36. */
+static void letters_of(uint32_t word, char text[WORD_LETTERS])
 {
     static const char letters[] = "0123456789abcdefghijklmnopqrstuvwxyz";
-    size_t i = 0;
-    for (; i < 5 && i < n; i++) {
+    for (int i = 0; i < WORD_LETTERS; i++) {
         uint64_t product = (uint64_t)word * (sizeof letters - 1);
         text[i] = letters[product >> 32];
         word = (uint32_t)product;
     }
-    return i;
 }
 
 void clock_random_id(char *text, size_t n)
 {
-    uint32_t words[5]; /* as many as a request's id takes */
-    size_t at = sizeof words / sizeof *words;
-    for (size_t i = 0; i < n;) {
-        if (at == sizeof words / sizeof *words) {
-            clock_random(NULL, words, sizeof words);
-            at = 0;
-        }
-        i += letters_of(words[at++], text + i, n - i);
+    while (n) {
+        uint32_t words[ID_WORDS];
+        char letters[ID_WORDS * WORD_LETTERS];
+        size_t some = n < sizeof letters ? n : sizeof letters;
+        clock_random(NULL, words, sizeof words);
+        for (int i = 0; i < ID_WORDS; i++)
+            letters_of(words[i], letters + i * WORD_LETTERS);
+        memcpy(text, letters, some);
+        text += some;
+        n -= some;
     }
-    text[n] = '\0';
+    *text = '\0';
 }
 
 int clock_seconds_until(uint64_t at_ms, uint64_t now_ms)

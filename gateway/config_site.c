@@ -554,9 +554,10 @@ static bool read_credential(struct config_reader *r, const struct credential_fie
            config_check_plain(r, field->name, value, *text);
 }
 
-static void read_account(struct config_reader *r, const struct adapter *adapter,
+static void read_account(struct config_reader *r, const struct site_config *site,
                          const struct toml_node *table, struct account_config *account)
 {
+    const struct adapter *adapter = site->adapter;
     struct field_names *names = scratch_alloc(r, sizeof *names);
     struct credential *list = config_alloc(r, (table->count + 1) * sizeof *list);
     if (!names || !list)
@@ -597,7 +598,7 @@ static void read_account(struct config_reader *r, const struct adapter *adapter,
     account->credentials = list;
     struct fail fail = {0};
     if (adapter->check_account && given == account->n_credentials &&
-        adapter->check_account(list, given, &fail))
+        adapter->check_account(&site->settings, list, given, &fail))
         config_error(r, table, "%s", fail.message);
     complain_unknown(r, table, names);
     if (adapter->needs_account && !given && !account->guest)
@@ -648,7 +649,7 @@ void config_read_accounts(struct config_reader *r, const struct toml_node *table
     const struct toml_node *element = node ? node->first : NULL;
     for (size_t i = 0; i < n; i++, element = element->next) {
         if (config_want(r, "accounts", element, TOML_TABLE, wanted))
-            read_account(r, site->adapter, element, &list[i]);
+            read_account(r, site, element, &list[i]);
     }
     if (n)
         check_account_names(r, node, list, n);
@@ -672,8 +673,7 @@ void config_print_accounts(struct buffer *out, const struct site_config *site, c
         buffer_printf(out, "\n  %s\n  name = ", title);
         config_print_quoted(out, account->name);
         buffer_char(out, '\n');
-        if (account->weight != 1)
-            buffer_printf(out, "  weight = %d\n", account->weight);
+        buffer_printf(out, "  weight = %d\n", account->weight);
         for (size_t j = 0; j < account->n_credentials; j++) {
             const struct credential *credential = &account->credentials[j];
             bool plain = false;

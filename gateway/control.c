@@ -31,6 +31,10 @@ struct control_caller {
 
 struct control {
     uv_pipe_t listener;
+    uv_pipe_t refused; /* takes a caller for whom there is no memory, to be closed */
+    bool refusing;     /* refused is being closed */
+    bool refuse_next;  /* and somebody came meanwhile */
+    unsigned handles;  /* not closed yet; the last one frees */
     control_handler *handler;
     void *owner;
     struct control_caller *callers; /* the latest first */
@@ -134,12 +138,48 @@ static void make_room(struct control *control)
         hang_up(longest);
 }
 
+static void on_connection(uv_stream_t *listener, int status);
+
+static void handle_closed(struct control *control)
+{
+    if (--control->handles == 0)
+        free(control);
+}
+
+static void on_refused_closed(uv_handle_t *handle)
+{
+    struct control *control = handle->data;
+    bool next = control->refuse_next && !uv_is_closing((uv_handle_t *)&control->listener);
+    control->refusing = control->refuse_next = false;
+    if (next)
+        on_connection((uv_stream_t *)&control->listener, 0);
+    handle_closed(control);
+}
+
+/* Memory is short. Whoever comes has to be taken all the same: libuv listens no more until then. */
+static void refuse(struct control *control)
+{
+    control->refuse_next = control->refusing;
+    if (control->refusing)
+        return;
+    uv_pipe_init(control->listener.loop, &control->refused, 0);
+    control->refused.data = control;
+    control->refusing = true;
+    control->handles++;
+    uv_accept((uv_stream_t *)&control->listener, (uv_stream_t *)&control->refused);
+    uv_close((uv_handle_t *)&control->refused, on_refused_closed);
+}
+
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct control *control = listener->data;
-    struct control_caller *c = status == 0 ? calloc(1, sizeof *c) : NULL;
-    if (!c)
+    if (status != 0)
         return;
+    struct control_caller *c = calloc(1, sizeof *c);
+    if (!c) {
+        refuse(control);
+        return;
+    }
     uv_pipe_init(listener->loop, &c->pipe, 0);
     c->pipe.data = c;
     c->control = control;
@@ -156,7 +196,7 @@ static void on_connection(uv_stream_t *listener, int status)
         make_room(control); /* the latest itself goes, if all others wait for their answer */
 }
 
-static void on_listener_closed(uv_handle_t *handle) { free(handle->data); }
+static void on_listener_closed(uv_handle_t *handle) { handle_closed(handle->data); }
 
 struct control *control_create(uv_loop_t *loop, struct span data_dir, control_handler *handler,
                                void *owner, struct fail *fail)
@@ -174,6 +214,7 @@ struct control *control_create(uv_loop_t *loop, struct span data_dir, control_ha
     control->owner = owner;
     uv_pipe_init(loop, &control->listener, 0);
     control->listener.data = control;
+    control->handles = 1;
     unlink(control->path); /* whoever had it is gone: data_dir is ours alone */
     mode_t mask = umask(0177);
     int rc = uv_pipe_bind(&control->listener, control->path);

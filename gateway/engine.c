@@ -73,6 +73,8 @@ static void on_heap_timer(uv_timer_t *timer)
     if (engine_active(engine))
         return;
     exchange_free_spares(engine);
+    spare_empty(&engine->spare_requests);
+    upstream_rest(engine->upstream);
     if (--engine->heap_looks == 0)
         uv_timer_stop(timer);
     heap_give_back_spare();
@@ -118,9 +120,19 @@ static void wake_accounts_at(void *owner, uint64_t at_ms)
         uv_timer_start(&engine->accounts_timer, on_accounts_timer, wait, 0);
 }
 
-struct key_time engine_key_time(const struct engine *engine)
+int64_t engine_wall_ms(struct engine *engine)
 {
-    return (struct key_time){uv_now(engine->loop), clock_wall_ms()};
+    uint64_t now = uv_now(engine->loop);
+    if (engine->wall_at != now || !engine->wall_ms) {
+        engine->wall_at = now;
+        engine->wall_ms = clock_wall_ms();
+    }
+    return engine->wall_ms;
+}
+
+struct key_time engine_key_time(struct engine *engine)
+{
+    return (struct key_time){uv_now(engine->loop), engine_wall_ms(engine)};
 }
 
 void engine_note_drift(struct engine *engine, const struct site_config *site, const char *kind)
@@ -166,6 +178,7 @@ static void free_rest(struct engine *engine)
     buffer_free(&engine->out);
     buffer_free(&engine->scratch);
     exchange_free_spares(engine);
+    spare_empty(&engine->spare_requests);
     shape_book_clear(&engine->shapes);
     if (owns_common(engine))
         free_common(engine);
@@ -212,6 +225,7 @@ static void make_own(struct engine *engine)
     buffer_init(&engine->out, OUT_LIMIT);
     buffer_init(&engine->scratch, OUT_LIMIT);
     exchange_init_spares(engine);
+    engine->spare_requests = (struct spare){.size = sizeof(struct site_request)};
     engine->json = json_parser_create(PARSER_LIMIT);
     engine->busy = loop_busy_start(engine->loop);
     engine->log_turns = log_turns_start(engine->loop);

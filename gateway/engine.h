@@ -38,6 +38,14 @@ struct exchange;
 struct image_fetcher;
 struct passage;
 
+/* First blocks of arenas that go from one exchange to the next. */
+enum engine_spare {
+    SPARE_CHAT, /* an exchange's */
+    SPARE_RUN,  /* what a run adds */
+    SPARE_TURN, /* what the body becomes */
+    SPARE_ARENAS
+};
+
 struct engine {
     uv_loop_t *loop;
     struct shared *shared; /* NULL: one loop */
@@ -46,13 +54,16 @@ struct engine {
     struct upstream *upstream;
     struct account_pool *accounts;
     struct key_limits *limits;
-    struct deadlines deadlines; /* of exchanges */
-    uv_timer_t clock;           /* rings for the earliest of them, and when exchanges are over */
-    uv_timer_t accounts_timer;  /* somebody waits for an account's pace */
-    uv_timer_t heap_timer;      /* requests ended lately: what they left may go back */
-    unsigned heap_looks;        /* how often it still looks */
-    struct spare spare_exchanges, spare_chats, spare_turns; /* of exchange.c; go back then, too */
-    uv_timer_t day_timer;                                   /* what is old in the store goes */
+    struct deadlines deadlines;   /* of exchanges */
+    uint64_t wall_at;             /* uv_now when `wall_ms` was asked for */
+    int64_t wall_ms;              /* 0: never */
+    uv_timer_t clock;             /* rings for the earliest of them, and when exchanges are over */
+    uv_timer_t accounts_timer;    /* somebody waits for an account's pace */
+    uv_timer_t heap_timer;        /* requests ended lately: what they left may go back */
+    unsigned heap_looks;          /* how often it still looks */
+    struct spare spare_exchanges; /* these go back then, too */
+    struct spare spare_arenas[SPARE_ARENAS];
+    uv_timer_t day_timer; /* what is old in the store goes */
     struct catalogue *catalogue;
     struct store *store;                     /* NULL for the built-in demo */
     struct turn_memory *memory;              /* of adapters, from turn to turn */
@@ -65,11 +76,12 @@ struct engine {
     struct loop_busy *busy;                  /* NULL: libuv cannot tell */
     struct capture_folder *captures;
     struct token_file token_file;
-    struct token_source tokens; /* over it */
-    struct json_parser *json;   /* small bodies and site frames; never kept across a call */
-    struct shape_book shapes;   /* frames of sites that need not be parsed again */
-    struct buffer scratch;      /* of an adapter within one call (turn_run.scratch) */
-    struct buffer out;          /* what one event wants to tell the client; empty between events */
+    struct token_source tokens;  /* over it */
+    struct json_parser *json;    /* small bodies and site frames; never kept across a call */
+    struct shape_book shapes;    /* frames of sites that need not be parsed again */
+    struct buffer scratch;       /* of an adapter within one call (turn_run.scratch) */
+    struct spare spare_requests; /* of branches, as the exchanges' */
+    struct buffer out;           /* what one event wants to tell the client; empty between events */
     struct exchange *exchanges;
     struct exchange *over;    /* freed when nothing of them can be on its way back */
     struct passage *passages; /* requests that are passed through */
@@ -86,7 +98,10 @@ struct engine {
 };
 
 /* Both clocks, for limits. */
-struct key_time engine_key_time(const struct engine *);
+struct key_time engine_key_time(struct engine *);
+/* The wall's time at the present turn of this engine's own loop (clock_wall_ms): a turn asks the
+ * clock once, however many requests it moves. */
+int64_t engine_wall_ms(struct engine *);
 /* The engine of the loop that runs on this thread: `one` of them, when there is only one. */
 struct engine *engine_here(struct engine *one);
 /* A request began (1), or is over (-1). */

@@ -46,9 +46,11 @@ enum {
     ALIGNMENT = _Alignof(max_align_t), /* each piece of an arena may lose as much */
     /* What a chat takes of its arena until it has an account: with a model's name and a target. */
     SMALL_CHAT = sizeof(struct branch) + sizeof(struct target) + 32 + ALIGNMENT,
-    /* And the turn of one with two messages. */
+    WHOLE_WRITER = 512, /* of a chat, about */
+    /* And the turn of one with two messages and a few parameters, and what writes the answer. */
     SMALL_TURN = sizeof(struct prompts) + sizeof(struct turn) +
-                 2 * (sizeof(struct message) + sizeof(struct part)) + 4 * ALIGNMENT,
+                 2 * (sizeof(struct message) + sizeof(struct part)) +
+                 8 * sizeof(struct json_member) + JSON_PADDING + 6 * ALIGNMENT + WHOLE_WRITER,
     PARKED_BODY_MAX = 64 * 1024, /* bodies up to this size are read again in no time */
     BODY_GROWTH = 1024,   /* an API may read the body in another form that is a little longer */
     OUT_KEEP = 256 * 1024 /* the shared buffer gives memory above this back */
@@ -84,12 +86,10 @@ static const struct branch *first_branch(const struct exchange *e)
 }
 
 /* Whatever passes while a credential is obtained stays hidden. */
-void exchange_note_body(const struct exchange *e, const struct branch *b, const char *direction,
-                        struct span text)
+void exchange_log_body(const struct exchange *e, const struct branch *b, const char *direction,
+                       struct span text)
 {
     const struct site_account *account = b && b->account ? &b->account->view : NULL;
-    if (!e->config->log_bodies || !text.n)
-        return;
     if (b && b->holds_credential_step)
         log_body_hidden(e->request_id, direction, text.n);
     else
@@ -254,7 +254,7 @@ struct api_request exchange_request(struct exchange *e)
     struct api_request request = {
         .body = (char *)body.p,
         .n = body.n,
-        .type = http_exchange_header(e->http, "content-type"),
+        .type = e->api->relays ? http_exchange_header(e->http, "content-type") : SPAN(""),
         .path = span_str(e->path),
         .query = query < 0 ? SPAN("") : span_from(target, (size_t)query + 1),
         .header = header_of,
@@ -281,7 +281,7 @@ static int parse_body(struct exchange *e, struct fail *fail)
         largest = request.found[i].body.n > largest ? request.found[i].body.n : largest;
     struct json_parser *own =
         largest > LARGE_BODY ? json_parser_create(largest + BODY_GROWTH) : NULL;
-    if (!arena_reserve_spare(&e->parsed, &e->engine->spare_turns))
+    if (!arena_reserve_spare(&e->parsed, SMALL_TURN, &e->engine->spare_arenas[SPARE_TURN]))
         e->prompts = arena_alloc(&e->parsed, sizeof *e->prompts);
     int bad = !e->prompts ? fail_memory(fail)
                           : e->api->parse(&request, own ? own : e->engine->json, &e->parsed,
@@ -417,7 +417,7 @@ static void drop_turns(struct exchange *e)
     e->emulated_turns = NULL;
     e->structured_turns = NULL;
     e->branches->asked = e->branches->turn = NULL;
-    arena_free_spare(&e->parsed, &e->engine->spare_turns);
+    arena_free_spare(&e->parsed, e->engine->spare_arenas, SPARE_ARENAS);
 }
 
 void exchange_park(struct exchange *e)
@@ -480,14 +480,14 @@ int exchange_begin_answer(struct exchange *e)
         .id = arena_join(&e->arena, id, 2),
         .model = e->model,
         .request_id = span_str(e->request_id),
-        .created = clock_wall_ms() / 1000,
+        .created = engine_wall_ms(e->engine) / 1000,
         .include_usage = e->prompts->turns->include_usage,
     };
     if (!meta.id.p)
         return -1;
     struct answer_writer *w =
         pieces_go_out(e) ? e->api->stream_writer(&e->arena, &meta, e->prompts, &e->engine->out)
-                         : e->api->whole_writer(&e->arena, &meta, e->prompts);
+                         : e->api->whole_writer(&e->parsed, &meta, e->prompts);
     if (!w)
         return -1;
     struct answer *answer = arena_alloc(&e->arena, sizeof *answer);
@@ -784,7 +784,7 @@ static void answer_failure(struct exchange *e)
 static void count_tokens(struct exchange *e)
 {
     if (e->limited && is_committed(e))
-        limited_key_count_tokens(e->limited, answer_tokens(e->answer), clock_wall_ms());
+        limited_key_count_tokens(e->limited, answer_tokens(e->answer), engine_wall_ms(e->engine));
 }
 
 static void send_whole(struct exchange *e, struct span body)
@@ -973,8 +973,8 @@ void exchange_free_over(struct engine *engine)
         struct exchange *e = engine->over;
         engine->over = e->next;
         exchange_free_pictures(e);
-        arena_free_spare(&e->parsed, &engine->spare_turns);
-        arena_free_spare(&e->arena, &engine->spare_chats);
+        arena_free_spare(&e->parsed, engine->spare_arenas, SPARE_ARENAS);
+        arena_free_spare(&e->arena, engine->spare_arenas, SPARE_ARENAS);
         e->magic = 0;
         spare_give(&engine->spare_exchanges, e);
     }
@@ -1149,7 +1149,8 @@ void exchange_start(struct engine *engine, struct http_exchange *http,
     if (api->state) /* names what was stored; the others' are constants */
         path = arena_dup(&arena, path);
     if (!e || !path.p || (grant->visitor_key.n && !visitor_key.p) ||
-        arena_reserve_spare(&arena, &engine->spare_chats) || deadlines_join(&engine->deadlines)) {
+        arena_reserve_spare(&arena, SMALL_CHAT, &engine->spare_arenas[SPARE_CHAT]) ||
+        deadlines_join(&engine->deadlines)) {
         struct fail fail;
         fail_memory(&fail);
         reply_fail(http, "req_none", api->dialect, &fail);
@@ -1202,15 +1203,13 @@ void exchange_abandon(struct exchange *e)
 void exchange_init_spares(struct engine *engine)
 {
     engine->spare_exchanges = (struct spare){.size = sizeof(struct exchange)};
-    arena_spare_init(&engine->spare_chats, SMALL_CHAT);
-    arena_spare_init(&engine->spare_turns, SMALL_TURN);
 }
 
 void exchange_free_spares(struct engine *engine)
 {
     spare_empty(&engine->spare_exchanges);
-    spare_empty(&engine->spare_chats);
-    spare_empty(&engine->spare_turns);
+    for (int i = 0; i < SPARE_ARENAS; i++)
+        spare_empty(&engine->spare_arenas[i]);
 }
 
 struct exchange *exchange_next(struct exchange *e) { return e->next; }

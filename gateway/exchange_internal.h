@@ -140,8 +140,14 @@ int exchange_begin_answer(struct exchange *);
 /* Something that branches wait for in their first step has come, or will not come. */
 void exchange_wake_branches(struct exchange *);
 /* With log_bodies. */
-void exchange_note_body(const struct exchange *, const struct branch *, const char *direction,
-                        struct span text);
+void exchange_log_body(const struct exchange *, const struct branch *, const char *direction,
+                       struct span text);
+static inline void exchange_note_body(const struct exchange *e, const struct branch *b,
+                                      const char *direction, struct span text)
+{
+    if (e->config->log_bodies && text.n)
+        exchange_log_body(e, b, direction, text);
+}
 /* The answer could not be written: it is too large, or memory is short. */
 int exchange_fail_writing(const struct exchange *, struct fail *);
 void exchange_note_first_delta(struct exchange *);

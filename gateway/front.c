@@ -13,7 +13,6 @@
 #include "gateway/access.h"
 #include "gateway/api.h"
 #include "gateway/client_work.h"
-#include "gateway/clock.h"
 #include "gateway/count_tokens.h"
 #include "gateway/error_response.h"
 #include "gateway/exchange.h"
@@ -126,9 +125,9 @@ static enum dialect dialect_of(const struct http_exchange *http)
     return http_exchange_header(http, "anthropic-version").p ? DIALECT_ANTHROPIC : DIALECT_OPENAI;
 }
 
-static bool is_method(const struct http_exchange *http, const char *name)
+static bool is_method(const struct http_exchange *http, struct span name)
 {
-    return span_eq(http_exchange_method(http), span_str(name));
+    return span_eq(http_exchange_method(http), name);
 }
 
 /* ---- small answers ---- */
@@ -451,14 +450,15 @@ static bool is_open(const struct http_exchange *http, const struct route *route)
 static bool takes_method(const struct http_exchange *http, const struct route *route)
 {
     if (route->posts)
-        return is_method(http, "POST");
-    if (route->kind == ROUTE_RESPONSE && !route->items && is_method(http, "DELETE"))
+        return is_method(http, SPAN("POST"));
+    if (route->kind == ROUTE_RESPONSE && !route->items && is_method(http, SPAN("DELETE")))
         return true;
-    return is_method(http, "GET") || is_method(http, "HEAD");
+    return is_method(http, SPAN("GET")) || is_method(http, SPAN("HEAD"));
 }
 
 /* Everything that is decided by the head alone; 0 = go on with the body. */
-static int check_head(struct http_exchange *http, const struct route *route, struct fail *fail)
+static int check_head(struct engine *engine, struct http_exchange *http, const struct route *route,
+                      struct fail *fail)
 {
     struct access_grant grant;
     if (route->kind == ROUTE_NONE)
@@ -470,7 +470,7 @@ static int check_head(struct http_exchange *http, const struct route *route, str
             SPAN_ARGS(span_first(http_exchange_method(http), 16)), route->posts ? "POST" : "GET");
     if (is_open(http, route))
         return 0;
-    return access_check_key(http, clock_wall_ms(), &grant, fail);
+    return access_check_key(http, engine_wall_ms(engine), &grant, fail);
 }
 
 static int on_head(void *owner, struct http_exchange *http)
@@ -483,12 +483,12 @@ static int on_head(void *owner, struct http_exchange *http)
     }
     struct route route = find_route(http_exchange_path(http));
     struct passage_way way = find_passage(http, &route);
-    if (is_method(http, "CONNECT")) {
+    if (is_method(http, SPAN("CONNECT"))) {
         fail_set(&fail, FAIL_INVALID_VALUE, "this is a gateway to configured services, no proxy");
         refuse(engine, http, &fail);
         return -1;
     }
-    if (is_method(http, "OPTIONS")) {
+    if (is_method(http, SPAN("OPTIONS"))) {
         if (way.route && http_exchange_header(http, "origin").n)
             passage_preflight(http);
         else
@@ -504,7 +504,7 @@ static int on_head(void *owner, struct http_exchange *http)
         http_exchange_stream_body(http);
         return 0;
     }
-    if (check_head(http, &route, &fail)) {
+    if (check_head(engine, http, &route, &fail)) {
         refuse(engine, http, &fail);
         return -1;
     }
@@ -526,7 +526,7 @@ static void on_request(void *owner, struct http_exchange *http)
         return;
     }
     /* Again, for its result: the key is not kept between head and body. */
-    if (!is_open(http, &route) && access_check_key(http, clock_wall_ms(), &grant, &fail)) {
+    if (!is_open(http, &route) && access_check_key(http, engine_wall_ms(engine), &grant, &fail)) {
         refuse(engine, http, &fail);
         return;
     }
@@ -540,9 +540,9 @@ static void on_request(void *owner, struct http_exchange *http)
     case ROUTE_EXCHANGE: exchange_start(engine, http, &grant, route.api, route.path); break;
     case ROUTE_RESPONSE:
         exchange_start(engine, http, &grant,
-                       is_method(http, "DELETE") ? &api_response_delete
-                       : route.items             ? &api_response_items
-                                                 : &api_response_read,
+                       is_method(http, SPAN("DELETE")) ? &api_response_delete
+                       : route.items                   ? &api_response_items
+                                                       : &api_response_read,
                        route.rest);
         break;
     case ROUTE_NONE:

@@ -1,17 +1,16 @@
 /*
  * gateway/handshake_thread.c - see handshake_thread.h.
  *
- * Two lists under one lock: what is to be computed, and what is done. The loop is woken through an
- * eventfd of ours and not through uv_async_send: the thread gives way to the loop in the very call
- * that wakes it, so it would be stopped in the middle of uv_async_send, and there libuv's loop
- * spins until it has got on. For the same reason nothing is locked when the loop is woken. The
- * handle keeps the loop alive only while there is work.
+ * Lists under one lock: what is to be computed, one for each turn, and what is done. The loop is
+ * woken through an eventfd of ours and not through uv_async_send: the thread gives way to the loop
+ * in the very call that wakes it, so it would be stopped in the middle of uv_async_send, and there
+ * libuv's loop spins until it has got on. For the same reason nothing is locked when the loop is
+ * woken. The handle keeps the loop alive only while there is work.
  */
 #include "gateway/handshake_thread.h"
 
 #include <errno.h>
 #include <sched.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -29,8 +28,9 @@ struct handshake_thread {
     uv_cond_t wake;
     int event; /* eventfd */
     uv_poll_t poll;
-    struct work_list waiting, finished;
-    size_t open; /* works that the loop still has to hear of */
+    struct work_list waiting[HANDSHAKE_TURNS], finished;
+    unsigned turn; /* whose it is next, if anything waits there */
+    size_t open;   /* works that the loop still has to hear of */
     bool runs, stop;
     void (*closed)(void *);
     void *closed_arg;
@@ -71,20 +71,35 @@ static void wake_loop(struct handshake_thread *t)
         ;
 }
 
+/* The next one, out of its list; NULL = nothing waits. */
+static struct handshake_work *take_next(struct handshake_thread *t)
+{
+    for (unsigned i = 0; i < HANDSHAKE_TURNS; i++) {
+        unsigned turn = (t->turn + i) % HANDSHAKE_TURNS;
+        struct handshake_work *work = TAILQ_FIRST(&t->waiting[turn]);
+        if (!work)
+            continue;
+        TAILQ_REMOVE(&t->waiting[turn], work, link);
+        work->waits = false;
+        t->turn = turn + 1;
+        return work;
+    }
+    return NULL;
+}
+
 static void thread_main(void *arg)
 {
     struct handshake_thread *t = arg;
     give_way();
     uv_mutex_lock(&t->lock);
     for (;;) {
-        struct handshake_work *work = TAILQ_FIRST(&t->waiting);
+        struct handshake_work *work = take_next(t);
         if (!work && t->stop)
             break;
         if (!work) {
             uv_cond_wait(&t->wake, &t->lock);
             continue;
         }
-        TAILQ_REMOVE(&t->waiting, work, link);
         uv_mutex_unlock(&t->lock);
         work->run(work);
         uv_mutex_lock(&t->lock);
@@ -158,7 +173,8 @@ int handshake_thread_begin(struct handshake_thread *t, struct handshake_work *wo
     if (t->open++ == 0)
         uv_ref((uv_handle_t *)&t->poll);
     uv_mutex_lock(&t->lock);
-    TAILQ_INSERT_TAIL(&t->waiting, work, link);
+    work->waits = true;
+    TAILQ_INSERT_TAIL(&t->waiting[work->group % HANDSHAKE_TURNS], work, link);
     uv_cond_signal(&t->wake);
     uv_mutex_unlock(&t->lock);
     return 0;
@@ -166,17 +182,13 @@ int handshake_thread_begin(struct handshake_thread *t, struct handshake_work *wo
 
 bool handshake_thread_take_back(struct handshake_thread *t, struct handshake_work *work)
 {
-    const struct handshake_work *w;
     uv_mutex_lock(&t->lock);
-    TAILQ_FOREACH(w, &t->waiting, link)
-    {
-        if (w == work)
-            break;
-    }
-    if (w)
-        TAILQ_REMOVE(&t->waiting, work, link);
+    bool waits = work->waits;
+    if (waits)
+        TAILQ_REMOVE(&t->waiting[work->group % HANDSHAKE_TURNS], work, link);
+    work->waits = false;
     uv_mutex_unlock(&t->lock);
-    if (!w)
+    if (!waits)
         return false;
     settle(t);
     close_when_done(t);
@@ -195,7 +207,8 @@ struct handshake_thread *handshake_thread_create(uv_loop_t *loop)
     struct handshake_thread *t = calloc(1, sizeof *t);
     if (!t)
         return NULL;
-    TAILQ_INIT(&t->waiting);
+    for (unsigned i = 0; i < HANDSHAKE_TURNS; i++)
+        TAILQ_INIT(&t->waiting[i]);
     TAILQ_INIT(&t->finished);
     if (uv_mutex_init(&t->lock) != 0)
         goto no_lock;

@@ -4,21 +4,30 @@
  * A full handshake costs 4 to 10 ms of CPU. On libuv's pool four of them at once would share the
  * loop's core with it at its priority, and names and the data file would wait for them. Here they
  * are computed one after the other, by a thread that gives way to the loop whenever it wakes.
+ *
+ * Works of one group run in their order; groups take turns, so that who comes a thousand times
+ * holds up himself. A group is known by its hash: two share a turn once in HANDSHAKE_TURNS.
  */
 #ifndef DRAGOMAN_GATEWAY_HANDSHAKE_THREAD_H
 #define DRAGOMAN_GATEWAY_HANDSHAKE_THREAD_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/queue.h>
 #include <uv.h>
 
 struct handshake_thread;
 
+enum { HANDSHAKE_TURNS = 64 };
+
 /* Must stay until `done`, or until it was taken back. */
 struct handshake_work {
     void (*run)(struct handshake_work *);  /* on the thread */
     void (*done)(struct handshake_work *); /* on the loop */
+    uint64_t group;                        /* a hash */
+    /* private */
     TAILQ_ENTRY(handshake_work) link;
+    bool waits;
 };
 
 /* The thread itself is made with the first work. NULL when memory is short. */

@@ -43,12 +43,7 @@ static bool is_field_value(struct span s)
 
 static bool is_target(struct span s)
 {
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        if (c <= 0x20 || c == 0x7F)
-            return false;
-    }
-    return s.n > 0 && s.p[0] == '/';
+    return s.n > 0 && s.p[0] == '/' && !span_has_control(s) && span_find_char(s, ' ') < 0;
 }
 
 /* Headers that describe the connection or the body's length: ours alone. */
@@ -67,7 +62,7 @@ static bool is_ours(struct span name)
 }
 
 int http_request_write(struct buffer *out, const struct site_request *r, struct span host,
-                       struct span prefix, struct fail *fail)
+                       struct span prefix, struct http_known_head *known, struct fail *fail)
 {
     struct span method = span_str(r->method);
     bool posts = span_eq(method, SPAN("POST")) || span_eq(method, SPAN("PUT")) ||
@@ -79,7 +74,7 @@ int http_request_write(struct buffer *out, const struct site_request *r, struct 
         .n_headers = r->n_headers,
         .length = r->body.n || posts ? (int64_t)r->body.n : HTTP_NO_BODY,
     };
-    return http_head_write(out, &head, host, prefix, fail);
+    return http_head_write(out, &head, host, prefix, known, fail);
 }
 
 int http_chunk_write(struct buffer *out, struct span piece, bool last)
@@ -99,29 +94,33 @@ struct own_headers {
     bool user_agent, accept_encoding;
 };
 
-/* Each header is looked at once; *n is what all of them need. */
-static int check_headers(const struct http_outgoing *r, struct own_headers *has, size_t *n,
-                         struct fail *fail)
+static int check_header(const struct header *h, struct fail *fail)
 {
-    for (size_t i = 0; i < r->n_headers; i++) {
-        const struct header *h = &r->headers[i];
-        if (!http_is_token(h->name) || is_ours(h->name))
-            return fail_set(fail, FAIL_INTERNAL,
-                            "the request to the site holds a header that is not valid: %.*s",
-                            SPAN_ARGS(span_first(h->name, 60)));
-        if (!is_field_value(h->value)) /* what a person pasted with a line break at its end */
-            return fail_set(fail, FAIL_CREDENTIAL,
-                            "the value of the header %.*s holds a line break or another control "
-                            "character: check the account's credentials and the site's options",
-                            SPAN_ARGS(span_first(h->name, 60)));
-        has->user_agent |= span_eq_nocase(h->name, SPAN("User-Agent"));
-        has->accept_encoding |= span_eq_nocase(h->name, SPAN("Accept-Encoding"));
-        *n += h->name.n + h->value.n + 4;
-    }
+    if (!http_is_token(h->name) || is_ours(h->name))
+        return fail_set(fail, FAIL_INTERNAL,
+                        "the request to the site holds a header that is not valid: %.*s",
+                        SPAN_ARGS(span_first(h->name, 60)));
+    if (!is_field_value(h->value)) /* what a person pasted with a line break at its end */
+        return fail_set(fail, FAIL_CREDENTIAL,
+                        "the value of the header %.*s holds a line break or another control "
+                        "character: check the account's credentials and the site's options",
+                        SPAN_ARGS(span_first(h->name, 60)));
     return 0;
 }
 
-static char *put(char *at, struct span s)
+static int check_line(const struct http_outgoing *r, struct span prefix, struct fail *fail)
+{
+    if (!http_is_token(r->method))
+        return fail_set(fail, FAIL_INTERNAL, "the request to the site has no valid method");
+    if (!is_target(prefix.n ? prefix : r->target) ||
+        (prefix.n && r->target.n && !is_target(r->target)))
+        return fail_set(
+            fail, FAIL_BAD_REQUEST,
+            "the request's target holds a blank, a line break or another control character");
+    return 0;
+}
+
+static inline char *put(char *at, struct span s)
 {
     if (s.n)
         memcpy(at, s.p, s.n);
@@ -147,41 +146,89 @@ static void write_ending(struct buffer *out, int64_t length)
     buffer_append(out, SPAN("Connection: keep-alive\r\n\r\n"));
 }
 
+/* How much room the head takes, at most. */
+static size_t head_size(const struct http_outgoing *r, struct span host, struct span prefix)
+{
+    enum { FIXED = sizeof "  HTTP/1.1\r\nHost: \r\n", ENDING = 96 };
+    size_t n = r->method.n + prefix.n + r->target.n + host.n + FIXED + ENDING;
+    for (size_t i = 0; i < r->n_headers; i++)
+        n += r->headers[i].name.n + r->headers[i].value.n + 4;
+    return n;
+}
+
+/* A head as it is written, and how it compares with the known one. */
+struct head_pen {
+    char *head, *at;
+    struct span known;
+    bool same; /* all lines so far */
+};
+
+/* The line that began at `line` is written. */
+static bool is_known(struct head_pen *pen, const char *line)
+{
+    size_t before = (size_t)(line - pen->head), n = (size_t)(pen->at - line);
+    pen->same =
+        pen->same && before + n <= pen->known.n && memcmp(pen->known.p + before, line, n) == 0;
+    return pen->same;
+}
+
+/* From the request's line to the last header of it. -1: fail says what is not valid. */
+static int put_lines(struct head_pen *pen, const struct http_outgoing *r, struct span host,
+                     struct span prefix, struct own_headers *has, struct fail *fail)
+{
+    pen->at = put(put(put(pen->at, r->method), SPAN(" ")), prefix);
+    pen->at = put(put(pen->at, r->target), SPAN(" HTTP/1.1\r\n"));
+    if (!is_known(pen, pen->head) && check_line(r, prefix, fail))
+        return -1;
+    const char *line = pen->at;
+    pen->at = put_field(pen->at, SPAN("Host"), host);
+    is_known(pen, line);
+    for (size_t i = 0; i < r->n_headers; i++) {
+        const struct header *h = &r->headers[i];
+        line = pen->at;
+        pen->at = put_field(pen->at, h->name, h->value);
+        if (!is_known(pen, line) && check_header(h, fail))
+            return -1;
+        has->user_agent |= span_eq_nocase(h->name, SPAN("User-Agent"));
+        has->accept_encoding |= span_eq_nocase(h->name, SPAN("Accept-Encoding"));
+    }
+    return 0;
+}
+
+/* Its lines, without ours behind them: what is compared with them may be anybody's. */
+static void keep_head(struct http_known_head *known, const struct head_pen *pen)
+{
+    size_t n = (size_t)(pen->at - pen->head);
+    if (!known || (pen->same && n == known->n))
+        return;
+    known->n = n <= sizeof known->text ? n : 0;
+    memcpy(known->text, pen->head, known->n);
+}
+
 int http_head_write(struct buffer *out, const struct http_outgoing *r, struct span host,
-                    struct span prefix, struct fail *fail)
+                    struct span prefix, struct http_known_head *known, struct fail *fail)
 {
     static const struct span user_agent =
         SPAN_INIT("User-Agent: dragoman/" DRAGOMAN_VERSION "\r\n");
     static const struct span identity = SPAN_INIT("Accept-Encoding: identity\r\n");
-    enum { FIXED = sizeof "  HTTP/1.1\r\nHost: \r\n", ENDING = 96 };
     struct own_headers has = {0};
-    size_t n = r->method.n + prefix.n + r->target.n + host.n + user_agent.n + identity.n + FIXED;
-    if (!http_is_token(r->method))
-        return fail_set(fail, FAIL_INTERNAL, "the request to the site has no valid method");
-    if (!is_target(prefix.n ? prefix : r->target) ||
-        (prefix.n && r->target.n && !is_target(r->target)))
-        return fail_set(
-            fail, FAIL_BAD_REQUEST,
-            "the request's target holds a blank, a line break or another control character");
-    if (check_headers(r, &has, &n, fail))
-        return -1;
-    char *from = buffer_reserve(out, n + ENDING), *at = from;
-    if (from) {
-        at = put(put(put(at, r->method), SPAN(" ")), prefix);
-        at = put(put(at, r->target), SPAN(" HTTP/1.1\r\n"));
-        at = put_field(at, SPAN("Host"), host);
-        for (size_t i = 0; i < r->n_headers; i++)
-            at = put_field(at, r->headers[i].name, r->headers[i].value);
-        at = has.user_agent ? at : put(at, user_agent);
-        at = has.accept_encoding ? at : put(at, identity);
-        out->n += (size_t)(at - from);
-        write_ending(out, r->length);
-    }
+    char *at = buffer_reserve(out, head_size(r, host, prefix) + user_agent.n + identity.n);
     if (out->error == BUFFER_NOMEM)
         return fail_memory(fail);
     if (out->error)
         return fail_set(fail, FAIL_BAD_REQUEST,
                         "the headers of the request to the site are too large");
+    struct head_pen pen = {.head = at,
+                           .at = at,
+                           .same = true,
+                           .known = {known ? known->text : "", known ? known->n : 0}};
+    if (put_lines(&pen, r, host, prefix, &has, fail))
+        return -1;
+    keep_head(known, &pen);
+    at = has.user_agent ? pen.at : put(pen.at, user_agent);
+    at = has.accept_encoding ? at : put(at, identity);
+    out->n = (size_t)(at - out->p);
+    write_ending(out, r->length);
     return 0;
 }
 
@@ -516,12 +563,6 @@ static const llhttp_settings_t settings = {
 
 /* ---- reading: plain heads (http_plain_head.h) ---- */
 
-/* The same bytes in the room's copy of the head. */
-static struct span moved(struct span s, const char *from, const char *to)
-{
-    return s.n ? span_of(to + (s.p - from), s.n) : span_of("", 0);
-}
-
 /* True: the head is read, and out of the input. */
 static bool take_plain_head(struct http_answer *a, struct span *input)
 {
@@ -539,20 +580,30 @@ static bool take_plain_head(struct http_answer *a, struct span *input)
     room->n_fields = h.n_headers;
     for (size_t i = 0; i < room->n_fields; i++) {
         struct header *field = &room->headers[i];
-        *field = (struct header){moved(field->name, from, to), moved(field->value, from, to)};
+        *field =
+            (struct header){span_moved(field->name, from, to), span_moved(field->value, from, to)};
     }
     a->head = (struct site_head){
         .status = h.status,
-        .reason = moved(h.reason, from, to),
+        .reason = span_moved(h.reason, from, to),
         .headers = room->headers,
         .n_headers = room->n_fields,
-        .content_type = moved(h.content_type, from, to),
+        .content_type = span_moved(h.content_type, from, to),
     };
     a->have_head = a->head_told = a->keep_alive = true;
     a->way = h.chunked ? BODY_CHUNKS : BODY_LENGTH;
     a->left = h.length;
     *input = span_from(*input, h.text.n);
     return true;
+}
+
+/* Most answers do without. */
+static void need_parser(struct http_answer *a)
+{
+    if (a->parser.data)
+        return;
+    llhttp_init(&a->parser, HTTP_RESPONSE, &settings);
+    a->parser.data = a;
 }
 
 /* What comes now of a chunked body is not plain any more: llhttp goes on, as if it had read the
@@ -564,6 +615,7 @@ static void hand_over(struct http_answer *a)
     struct http_head_room *room = a->room;
     struct site_head told = a->head;
     a->room = NULL;
+    need_parser(a);
     llhttp_execute(&a->parser, head.p, head.n);
     http_answer_drop_head(a);
     a->room = room;
@@ -592,8 +644,6 @@ void http_answer_reset(struct http_answer *a, bool no_body)
     http_answer_drop_head(a);
     free(a->fail);
     *a = (struct http_answer){.spare = a->spare, .label = a->label, .no_body = no_body};
-    llhttp_init(&a->parser, HTTP_RESPONSE, &settings);
-    a->parser.data = a;
 }
 
 static enum answer_event broken(struct http_answer *a, enum fail_kind kind, const char *what,
@@ -619,7 +669,8 @@ static enum answer_event parser_broken(struct http_answer *a)
         return short_of_memory(a);
     const char *why = a->refused ? a->refused : llhttp_get_error_reason(&a->parser);
     if (a->have_head)
-        return broken(a, FAIL_CUT, "broke off its answer", why ? why : "its framing is damaged");
+        return broken(a, FAIL_PROTOCOL, "sent an answer that makes no sense",
+                      why ? why : "its framing is damaged");
     return broken(a, FAIL_PROTOCOL, "does not answer as HTTP/1.1 does", why ? why : "not HTTP");
 }
 
@@ -710,10 +761,13 @@ static enum answer_event inflate_some(struct http_answer *a, struct span *input,
     if (result == INFLATE_BROKEN && inflater_is_short(a->inflater))
         return short_of_memory(a);
     if (result == INFLATE_BROKEN)
-        return broken(a, FAIL_CUT, "broke off its answer", inflater_error(a->inflater));
+        return broken(a, FAIL_PROTOCOL, "sent an answer that makes no sense",
+                      inflater_error(a->inflater));
     a->inflating = false;
     return ANSWER_MORE;
 }
+
+bool http_answer_inflates(const struct http_answer *a) { return a->inflater != NULL; }
 
 static enum answer_event tell_end(struct http_answer *a)
 {
@@ -743,6 +797,29 @@ static bool take_chunk(struct span *input, struct span *piece)
     *piece = span_of(data, size);
     *input = span_from(*input, at + 2 + size + 2);
     return true;
+}
+
+bool http_answer_is_told(const struct http_answer *a) { return a->way == BODY_LENGTH && !a->left; }
+
+void http_answer_join(struct http_answer *a, struct span *input, struct span *piece, char *room,
+                      size_t cap)
+{
+    struct span next, rest = *input;
+    size_t n = 0;
+    while (a->way == BODY_CHUNKS && rest.n && take_chunk(&rest, &next)) {
+        size_t before = n ? n : piece->n;
+        if (before + next.n > cap)
+            break;
+        if (!n)
+            memcpy(room, piece->p, before);
+        memcpy(room + before, next.p, next.n);
+        n = before + next.n;
+        *input = rest;
+    }
+    if (!n)
+        return;
+    memset(room + n, 0, JSON_PADDING);
+    *piece = span_of(room, n);
 }
 
 /* A body whose framing needs no llhttp. ANSWER_MORE with input left: now it does. */
@@ -780,6 +857,7 @@ enum answer_event http_answer_next(struct http_answer *a, struct span *input, st
             return event;
         hand_over(a);
     }
+    need_parser(a);
     for (;;) {
         if (a->broken)
             return ANSWER_BROKEN;

@@ -27,13 +27,21 @@ struct http_outgoing {
     int64_t length; /* of the body: Content-Length, HTTP_NO_BODY or HTTP_CHUNKED_BODY */
 };
 
+/* The last head that went some way, up to the last of the headers that it was given: a line that is
+ * the same to the byte, as are those before it, was looked at then. Zeroed before its first use; it
+ * holds credentials: to be wiped. */
+struct http_known_head {
+    char text[1000];
+    size_t n; /* 0: none, or it had no room */
+};
+
 /* The head: `host` is the Host header's value, `prefix` goes before the target. Refuses whatever
- * could end a line early or is the transport's to say. */
+ * could end a line early or is the transport's to say. `known` may be NULL. */
 int http_head_write(struct buffer *out, const struct http_outgoing *, struct span host,
-                    struct span prefix, struct fail *);
+                    struct span prefix, struct http_known_head *known, struct fail *);
 /* The same of an adapter's request, which has its body with it. */
 int http_request_write(struct buffer *out, const struct site_request *request, struct span host,
-                       struct span prefix, struct fail *);
+                       struct span prefix, struct http_known_head *known, struct fail *);
 /* A piece of a body in the chunked coding, and the end of one. An empty piece is none. */
 int http_chunk_write(struct buffer *out, struct span piece, bool last);
 
@@ -49,7 +57,8 @@ enum answer_event {
     ANSWER_BODY,  /* *piece is valid until the next call; lies in the input where nothing had to be
                      inflated */
     ANSWER_END,   /* the answer is whole; what is left of the input is not its */
-    ANSWER_BROKEN /* answer->fail says why: PROTOCOL before the head was read, CUT after */
+    ANSWER_BROKEN /* answer->fail says why: PROTOCOL where it makes no sense, CUT where it ends too
+                     early */
 };
 
 /* What a head is gathered in. */
@@ -92,8 +101,17 @@ void http_answer_free(struct http_answer *);
 void http_answer_reset(struct http_answer *, bool no_body);
 /* Nobody looks at answer->head any more. */
 void http_answer_drop_head(struct http_answer *);
+/* Its pieces are inflated: they may be a thousand times what comes in. */
+bool http_answer_inflates(const struct http_answer *);
 /* Takes from the front of *input. The bytes that are left must be handed in again, first. */
 enum answer_event http_answer_next(struct http_answer *, struct span *input, struct span *piece);
+/* After ANSWER_BODY: what lies whole in the input of the body's next chunks becomes part of the
+ * piece, which is copied to `room` for that, of `cap` bytes and JSON_PADDING behind them. For who
+ * does not care where a site cuts its chunks: a round less for each. */
+void http_answer_join(struct http_answer *, struct span *input, struct span *piece, char *room,
+                      size_t cap);
+/* After ANSWER_BODY: was that the last piece, with the end right behind it? */
+bool http_answer_is_told(const struct http_answer *);
 /* The connection ended: ANSWER_END when that is how this answer ends, else ANSWER_BROKEN. After
  * next said ANSWER_MORE. */
 enum answer_event http_answer_eof(struct http_answer *);

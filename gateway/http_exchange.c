@@ -93,15 +93,14 @@ bool http_exchange_is_http10(const struct http_exchange *x) { return x->http10; 
 
 struct span http_exchange_path(const struct http_exchange *x) { return request_of(x)->path; }
 
-struct span http_exchange_header(const struct http_exchange *x, const char *name)
+struct span http_exchange_header_named(const struct http_exchange *x, struct span name)
 {
     size_t n;
-    const struct span wanted = span_str(name);
-    if (!x->dropped && !(request_of(x)->seen & http_header_bit(wanted)))
+    if (!x->dropped && !(request_of(x)->seen & http_header_bit(name)))
         return span_of(NULL, 0);
     const struct header *headers = http_exchange_headers(x, &n);
     for (size_t i = 0; i < n; i++) {
-        if (span_eq_nocase(headers[i].name, wanted))
+        if (span_eq_nocase(headers[i].name, name))
             return headers[i].value;
     }
     return span_of(NULL, 0);
@@ -120,15 +119,15 @@ const struct header *http_exchange_headers(const struct http_exchange *x, size_t
 /* 0, or -1 when memory is short. */
 static int keep_headers(struct http_exchange *x)
 {
-    static const char *const names[] = HTTP_KEPT_HEADERS;
+    static const struct span names[] = HTTP_KEPT_HEADERS;
     enum { NAMES = sizeof names / sizeof *names };
     struct header found[NAMES];
     size_t n = 0, length = 0;
     for (size_t i = 0; i < NAMES; i++) {
-        struct span value = http_exchange_header(x, names[i]);
+        struct span value = http_exchange_header_named(x, names[i]);
         if (!value.p)
             continue;
-        found[n++] = (struct header){span_str(names[i]), value};
+        found[n++] = (struct header){names[i], value};
         length += value.n;
     }
     if (!n)
@@ -264,21 +263,33 @@ static void blank_marks(char *p, const char *end)
 
 static void append_header(struct buffer *out, const struct header *h)
 {
-    size_t from = out->n;
-    buffer_append(out, h->name);
-    if (h->name.n) /* else they are lines of our own */
-        buffer_append(out, SPAN(": "));
-    buffer_append(out, h->value);
-    if (!h->name.n || out->error)
+    if (!h->name.n) { /* lines of our own */
+        buffer_append(out, h->value);
         return;
-    if (span_has_control(span_from(buffer_span(out), from)))
-        blank_marks(out->p + from, out->p + out->n);
-    buffer_append(out, SPAN("\r\n"));
+    }
+    const size_t n = h->name.n + h->value.n + 4; /* with ": " and CRLF */
+    char *line = buffer_reserve(out, n), *at = line;
+    if (!line)
+        return;
+    span_put(&at, h->name);
+    span_put(&at, SPAN(": "));
+    span_put(&at, h->value);
+    if (span_has_control(span_of(line, n - 2)))
+        blank_marks(line, at);
+    span_put(&at, SPAN("\r\n"));
+    out->n += n;
 }
 
+/* `reason`: NULL = the usual one. */
 static void append_status_line(struct buffer *out, int status, const char *reason)
 {
     char line[] = "HTTP/1.1 000 ";
+    if (status == 200 && !reason) {
+        buffer_append(out, SPAN("HTTP/1.1 200 OK\r\n"));
+        return;
+    }
+    if (!reason)
+        reason = http_reason(status);
     char *digit = line + sizeof "HTTP/1.1 000" - 1;
     for (int rest = status, i = 0; i < 3; i++, rest /= 10)
         *--digit = (char)('0' + rest % 10);
@@ -293,7 +304,7 @@ void http_answer_start(struct http_exchange *x, int status, const struct header 
                        int64_t length)
 {
     bool empty_status = status == 204 || status == 304 || status / 100 == 1;
-    const char *reason = x->reason ? x->reason : http_reason(status);
+    const char *reason = x->reason; /* its place is the length's from now on */
     struct buffer *out = make_head(x->connection->server);
     assert(!x->started && status >= 100 && status <= 999);
     x->head = out;

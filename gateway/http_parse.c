@@ -519,6 +519,8 @@ static bool plain_line(struct span *in, struct header *h)
         return false;
     h->name = span_first(*in, name);
     struct span rest = span_from(*in, name + 1);
+    if (rest.n && rest.p[0] == ' ') /* as nearly all have it */
+        rest = span_from(rest, 1);
     h->value = span_first(rest, text_run(rest, ' '));
     rest = span_from(rest, h->value.n);
     if (!span_starts(rest, SPAN("\r\n")))
@@ -557,12 +559,6 @@ static size_t plain_head(struct span in, struct plain *found)
     return 0;
 }
 
-/* Where the same text lies in the copy. */
-static struct span moved(struct span s, struct span from, const char *to)
-{
-    return span_of(to + (s.p - from.p), s.n);
-}
-
 static int take_plain_head(struct http_parser *p, struct span in, const struct plain *found,
                            struct http_problem *problem)
 {
@@ -571,13 +567,13 @@ static int take_plain_head(struct http_parser *p, struct span in, const struct p
     if (!headers || buffer_append(&p->head, in))
         return refuse_memory(problem);
     for (size_t i = 0; i < found->n; i++) {
-        headers[i].name = moved(found->lines[i].name, in, p->head.p);
-        headers[i].value = moved(found->lines[i].value, in, p->head.p);
+        headers[i].name = span_moved(found->lines[i].name, in.p, p->head.p);
+        headers[i].value = span_moved(found->lines[i].value, in.p, p->head.p);
     }
     r->headers = headers;
     r->n_headers = found->n;
-    r->method = moved(found->method, in, p->head.p);
-    r->target = moved(found->target, in, p->head.p);
+    r->method = span_moved(found->method, in.p, p->head.p);
+    r->target = span_moved(found->target, in.p, p->head.p);
     p->at = HEAD;
     return read_path(p, problem) || settle_framing(r, found->kinds, problem) ? -1 : 0;
 }

@@ -87,7 +87,12 @@ struct span http_exchange_method(const struct http_exchange *);
 struct span http_exchange_target(const struct http_exchange *);
 struct span http_exchange_path(const struct http_exchange *);
 /* First header of the name, case-insensitive; {NULL,0} when absent. */
-struct span http_exchange_header(const struct http_exchange *, const char *name);
+struct span http_exchange_header_named(const struct http_exchange *, struct span name);
+static inline __attribute__((always_inline)) struct span
+http_exchange_header(const struct http_exchange *x, const char *name)
+{
+    return http_exchange_header_named(x, span_str(name));
+}
 /* All headers in order. */
 const struct header *http_exchange_headers(const struct http_exchange *, size_t *n);
 /* After on_request, when the rest of the head is needed no more: from now on the request has only
@@ -95,7 +100,7 @@ const struct header *http_exchange_headers(const struct http_exchange *, size_t 
  * as a chat. */
 #define HTTP_KEPT_HEADERS                                                                          \
     {                                                                                              \
-        "origin", "anthropic-beta"                                                                 \
+        SPAN_INIT("origin"), SPAN_INIT("anthropic-beta")                                           \
     }
 void http_exchange_drop_head(struct http_exchange *);
 /* Body with JSON_PADDING, mutable in place; valid until the answer ends. Never {NULL,0}. */

@@ -3,7 +3,8 @@
  * http_connection.c.
  *
  * A full handshake costs milliseconds of CPU, and a resumed one next to nothing: the costly steps
- * run on a thread (handshake_thread.h), so that no stream waits for a client that comes. As long as
+ * run on a thread (handshake_thread.h), so that no stream waits for a client that comes, and client
+ * addresses take turns there. As long as
  * one runs, the tls_stream belongs to the thread: the connection does not read, and if it is closed
  * meanwhile its memory waits for the thread.
  */
@@ -150,6 +151,7 @@ static void step_on_thread(struct http_tls *t)
         t->fd = -1; /* poll passes it over */
     t->work.run = run_step;
     t->work.done = step_done;
+    t->work.group = peer_hash(&t->connection->peer);
     t->working = true;
     if (thread && handshake_thread_begin(thread, &t->work) == 0)
         return;

@@ -24,22 +24,29 @@ static inline bool http_is_token_char(unsigned char c)
     return token[c];
 }
 
-/* How many of them the text begins with. */
-static inline size_t http_token_run(struct span text)
-{
-    size_t n = 0;
-    while (n < text.n && http_is_token_char((unsigned char)text.p[n]))
-        n++;
-    return n;
-}
-
-/* Are eight bytes all letters or hyphens, as most names of headers are? */
-static inline bool http_is_plain_word(uint64_t w)
+/* Of eight bytes, those that are neither letters nor hyphens, of which most names of headers are
+ * made. */
+static inline uint64_t http_odd_bytes(uint64_t w)
 {
     uint64_t lower = w | WORD_ONES * 0x20, other = w ^ WORD_ONES * '-';
     uint64_t letter = (lower + WORD_ONES * (0x80 - 'a')) & ~(lower + WORD_ONES * (0x7F - 'z'));
     uint64_t hyphen = ~((other & ~WORD_TOPS) + ~WORD_TOPS);
-    return (w & WORD_TOPS) == 0 && ((letter | hyphen) & WORD_TOPS) == WORD_TOPS;
+    return (w | ~(letter | hyphen)) & WORD_TOPS;
+}
+
+static inline bool http_is_plain_word(uint64_t w) { return http_odd_bytes(w) == 0; }
+
+/* How many of them the text begins with. */
+static inline size_t http_token_run(struct span text)
+{
+    size_t n = 0;
+    for (uint64_t odd = 0; text.n - n >= sizeof odd && !odd;) {
+        odd = http_odd_bytes(word_load(text.p + n));
+        n += odd ? word_first(odd) : sizeof odd;
+    }
+    while (n < text.n && http_is_token_char((unsigned char)text.p[n]))
+        n++;
+    return n;
 }
 
 static inline bool http_is_token(struct span text)

@@ -74,6 +74,8 @@ static void use_file(int fd)
     struct stat st;
     sink.fd = fd;
     sink.size = fd != STDERR_FILENO && fstat(fd, &st) == 0 ? (size_t)st.st_size : 0;
+    if (fd != STDERR_FILENO && !sink.size)
+        sink.torn = false;
 }
 
 /* FILE becomes FILE.1, FILE.1 becomes FILE.2 …; the last one goes. When the new one cannot be

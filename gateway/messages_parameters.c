@@ -8,6 +8,7 @@
 
 #include "base/json_write.h"
 #include "gateway/reasoning_wish.h"
+#include "gateway/request_body.h"
 
 enum { STOPS_MAX = 256, TOOLS_LIMIT = 1 << 28 };
 
@@ -88,7 +89,10 @@ static int read_tools(struct messages_reader *r)
         return 0;
     if (!json_raw_is_array(tools))
         return messages_invalid(r, "tools", "must be a list of tools");
-    if (!json_raw_count(tools))
+    size_t n = json_raw_count(tools);
+    if (n > REQUEST_TOOLS_MAX)
+        return request_body_too_many_tools(r->fail, "tools");
+    if (!n)
         return 0;
     buffer_init(&out, TOOLS_LIMIT);
     struct json_writer w = json_writer(&out);

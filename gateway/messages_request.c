@@ -16,10 +16,6 @@
 #include "gateway/chat_body.h"
 #include "gateway/request_body.h"
 
-/* The API's own limit of messages (sites/anthropic.md §1). It has none of blocks, but they may be
- * as small as ten bytes and become many times that here. */
-enum { MESSAGES_MAX = 100000, BLOCKS_MAX = 200000 };
-
 /* ---- members ---- */
 
 void messages_place(char place[MESSAGES_PLACE], const char *format, ...)
@@ -299,8 +295,8 @@ static int read_string(struct messages_reader *r, struct span raw, struct messag
 static int too_many(struct messages_reader *r)
 {
     char what[80];
-    snprintf(what, sizeof what, "at most %d, with at most %d blocks in all", MESSAGES_MAX,
-             BLOCKS_MAX);
+    snprintf(what, sizeof what, "at most %d, with at most %d blocks in all", REQUEST_MESSAGES_MAX,
+             REQUEST_PARTS_MAX);
     messages_invalid(r, "messages", what);
     return -1;
 }
@@ -308,7 +304,7 @@ static int too_many(struct messages_reader *r)
 static struct part *make_parts(struct messages_reader *r, size_t n)
 {
     r->n_blocks += n;
-    if (r->n_blocks > BLOCKS_MAX) {
+    if (r->n_blocks > REQUEST_PARTS_MAX) {
         too_many(r);
         return NULL;
     }
@@ -443,8 +439,7 @@ static int read_thinking(struct messages_reader *r, struct span raw, struct span
 /* The text of all its thinking, a line each. */
 static int join_reasoning(struct messages_reader *r, struct message *m)
 {
-    struct buffer out;
-    size_t n = 0, room = 1;
+    size_t n = 0, room = 0;
     for (size_t i = 0; i < m->n_parts; i++) {
         if (m->parts[i].kind != PART_THINKING)
             continue;
@@ -454,17 +449,19 @@ static int join_reasoning(struct messages_reader *r, struct message *m)
     }
     if (n < 2)
         return 0;
-    buffer_init(&out, room);
+    char *text = arena_room(r->arena, room), *at = text;
+    if (!text)
+        return fail_memory(r->fail);
     for (size_t i = 0; i < m->n_parts; i++) {
         if (m->parts[i].kind != PART_THINKING)
             continue;
-        if (out.n)
-            buffer_char(&out, '\n');
-        buffer_append(&out, m->parts[i].text);
+        if (at > text)
+            *at++ = '\n';
+        span_put(&at, m->parts[i].text);
     }
-    m->reasoning = out.error ? span_of(NULL, 0) : arena_dup(r->arena, buffer_span(&out));
-    buffer_free(&out);
-    return m->reasoning.p ? 0 : fail_memory(r->fail);
+    *at = '\0';
+    m->reasoning = span_of(text, (size_t)(at - text));
+    return 0;
 }
 
 static int read_assistant(struct messages_reader *r, struct span raw, const char *place,
@@ -519,7 +516,7 @@ static int make_messages(struct messages_reader *r, struct span system, struct s
         most += 1 + (json_raw_is_array(content) ? json_raw_count(content) : 0);
         n++;
     }
-    if (n > MESSAGES_MAX || most > MESSAGES_MAX + BLOCKS_MAX)
+    if (n > REQUEST_MESSAGES_MAX || most > REQUEST_MESSAGES_MAX + REQUEST_PARTS_MAX)
         return too_many(r);
     r->messages = arena_alloc(r->arena, most * sizeof *r->messages);
     return r->messages ? 0 : fail_memory(r->fail);

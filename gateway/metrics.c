@@ -19,6 +19,7 @@ struct row {
 struct metrics {
     struct row rows[METRICS_REQUEST_ROWS];
     size_t n_rows;
+    struct row *latest;    /* the row of the last request: most are like the one before them */
     uint16_t slots[SLOTS]; /* 1 + place among the rows; 0 = free */
     uint64_t homeless;     /* requests that found no row */
     uint64_t refusals[FAIL_KIND_COUNT];
@@ -98,12 +99,15 @@ static struct metrics_row labels_of(const struct row *row)
     };
 }
 
+/* Names are constants: nearly always the same one. */
+static bool same_name(const char *a, const char *b) { return a == b || strcmp(a, b) == 0; }
+
 static bool same_labels(const struct row *row, const struct metrics_row *wanted)
 {
     struct metrics_row has = labels_of(row);
     return span_eq(has.site, wanted->site) && span_eq(has.model, wanted->model) &&
-           span_eq(has.key, wanted->key) && strcmp(has.api, wanted->api) == 0 &&
-           strcmp(has.end, wanted->end) == 0;
+           span_eq(has.key, wanted->key) && same_name(has.api, wanted->api) &&
+           same_name(has.end, wanted->end);
 }
 
 static void put(char **to, struct span text)
@@ -139,12 +143,16 @@ static struct row *add_row(struct metrics *m, uint64_t hash, const struct metric
 
 static struct row *row_for(struct metrics *m, const struct metrics_row *labels)
 {
+    if (m->latest && same_labels(m->latest, labels))
+        return m->latest;
     uint64_t hash = hash_of(labels);
     size_t slot = hash % SLOTS;
     for (; m->slots[slot]; slot = (slot + 1) % SLOTS) {
         struct row *row = &m->rows[m->slots[slot] - 1];
-        if (row->hash == hash && same_labels(row, labels))
+        if (row->hash == hash && same_labels(row, labels)) {
+            m->latest = row;
             return row;
+        }
     }
     struct row *row = add_row(m, hash, labels);
     if (row)
@@ -206,6 +214,12 @@ const struct metrics_site *metrics_next_site(const struct metrics *m, size_t *at
     return *at < m->n_sites ? m->sites[(*at)++] : NULL;
 }
 
+/* Sites may say anything: one answer must not spoil a sum for good. */
+static uint64_t plausible_tokens(int64_t n)
+{
+    return n < 0 ? 0 : (uint64_t)(n < METRICS_TOKENS_MAX ? n : METRICS_TOKENS_MAX);
+}
+
 void metrics_count_request(struct metrics *m, const struct metrics_request *r)
 {
     const struct metrics_row labels = {label(r->site), label(r->model), label(r->key),
@@ -224,8 +238,8 @@ void metrics_count_request(struct metrics *m, const struct metrics_request *r)
     site->deltas += r->deltas;
     site->bytes_in += r->bytes_in;
     site->bytes_out += r->bytes_out;
-    site->tokens_in += (uint64_t)r->tokens_in;
-    site->tokens_out += (uint64_t)r->tokens_out;
+    site->tokens_in += plausible_tokens(r->tokens_in);
+    site->tokens_out += plausible_tokens(r->tokens_out);
     site->continuations += (uint64_t)r->continuations;
 }
 

@@ -32,14 +32,18 @@ void histogram_add(struct histogram *, double seconds);
 /* Adds another one's, which has the same bounds. */
 void histogram_join(struct histogram *, const struct histogram *);
 
+/* More than any answer has; sums of it never wrap. */
+enum { METRICS_TOKENS_MAX = 1 << 30 };
+
 /* A request that is over. */
 struct metrics_request {
     struct span site, model, key; /* "" = none; `model` only of a request that led to a site */
     const char *api, *end;        /* static: "chat", "complete" */
     int64_t ms, first_ms;         /* first_ms -1: there was no delta */
     uint64_t deltas, bytes_in, bytes_out;
-    int64_t tokens_in, tokens_out; /* 0 = not known */
-    int continuations;             /* runs that went on with a truncated answer */
+    int64_t tokens_in,
+        tokens_out;    /* 0 = not known; what is above METRICS_TOKENS_MAX counts as it */
+    int continuations; /* runs that went on with a truncated answer */
 };
 
 struct metrics *metrics_create(void); /* NULL when memory is short */

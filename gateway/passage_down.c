@@ -109,6 +109,15 @@ struct head_down {
     struct buffer names; /* for Access-Control-Expose-Headers */
 };
 
+static bool goes_down_already(const struct head_down *down, struct span name)
+{
+    for (size_t i = 0; i < down->n; i++) {
+        if (span_eq_nocase(down->list[i].name, name))
+            return true;
+    }
+    return false;
+}
+
 /* 0, or -1 with fail. */
 static int take_headers(struct passage *p, const struct site_head *head, struct head_down *down)
 {
@@ -134,7 +143,8 @@ static int take_headers(struct passage *p, const struct site_head *head, struct 
         down->has_cache |= span_eq_nocase(name, SPAN("cache-control"));
         if (span_eq_nocase(name, SPAN("x-request-id")) || span_eq_nocase(name, SPAN("request-id")))
             p->site_request_id = arena_dup(&p->arena, span_first(value, 128));
-        buffer_printf(&down->names, "%s%.*s", down->names.n ? ", " : "", SPAN_ARGS(name));
+        if (!goes_down_already(down, name))
+            buffer_printf(&down->names, "%s%.*s", down->names.n ? ", " : "", SPAN_ARGS(name));
         down->list[down->n++] = (struct header){name, value};
     }
     return arena_take_short(&p->arena) ? fail_memory(&p->fail) : 0;
@@ -152,7 +162,8 @@ static void add_headers(struct passage *p, const struct site_head *head, struct 
             (down->has_request_id && span_eq(h.name, SPAN("request-id"))))
             continue;
         if (reply_is_exposed_headers(&h) && !down->names.error) {
-            buffer_printf(&down->names, "%sx-request-id", down->names.n ? ", " : "");
+            if (!down->has_id)
+                buffer_printf(&down->names, "%sx-request-id", down->names.n ? ", " : "");
             h = (struct header){SPAN("Access-Control-Expose-Headers"), buffer_span(&down->names)};
         }
         down->list[down->n++] = h;

@@ -188,16 +188,12 @@ int passage_check(const struct http_exchange *http, const struct passage_way *wa
 
 void passage_preflight(struct http_exchange *http)
 {
-    static const struct span allow_origin = SPAN_INIT("Access-Control-Allow-Origin");
     char id[REQUEST_ID_SIZE];
     struct reply_headers h;
     struct span wanted = http_exchange_header(http, "access-control-request-headers");
-    bool allowed = false;
     request_id_make(id);
     reply_headers_common(&h, http, id, DIALECT_OPENAI);
-    for (size_t i = 0; i < h.n; i++)
-        allowed |= span_eq(h.list[i].name, allow_origin);
-    if (allowed) {
+    if (h.allows_origin) {
         reply_header(&h, "Access-Control-Allow-Methods",
                      SPAN("GET, POST, PUT, PATCH, DELETE, OPTIONS"));
         reply_header(&h, "Access-Control-Allow-Headers",
@@ -206,5 +202,5 @@ void passage_preflight(struct http_exchange *http)
         if (has(http, "access-control-request-private-network"))
             reply_header(&h, "Access-Control-Allow-Private-Network", SPAN("true"));
     }
-    http_answer_whole(http, allowed ? 204 : 403, h.list, h.n, span_of(NULL, 0));
+    http_answer_whole(http, h.allows_origin ? 204 : 403, h.list, h.n, span_of(NULL, 0));
 }

@@ -22,9 +22,21 @@ static void key_of(const struct ip_address *ip, unsigned char key[16])
         memset(key + 8, 0, 8);
 }
 
+static uint64_t hash_of(const unsigned char key[16])
+{
+    return span_hash(SPAN_HASH, span_of((const char *)key, 16));
+}
+
+uint64_t peer_hash(const struct ip_address *ip)
+{
+    unsigned char key[16];
+    key_of(ip, key);
+    return hash_of(key);
+}
+
 static size_t home(const struct peer_count *c, const unsigned char key[16])
 {
-    return span_hash(SPAN_HASH, span_of((const char *)key, 16)) & (c->n_slots - 1);
+    return hash_of(key) & (c->n_slots - 1);
 }
 
 /* The key's slot, or the free one where it would be; there always is one. */

@@ -18,6 +18,8 @@ struct peer_count {
 };
 
 void peer_count_free(struct peer_count *);
+/* Of the address as it is counted. */
+uint64_t peer_hash(const struct ip_address *);
 /* How many the address has. */
 size_t peer_count_of(const struct peer_count *, const struct ip_address *);
 /* One more, one less. 0, or -1 when memory is short: then it is not counted, and must not be taken

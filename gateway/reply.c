@@ -47,7 +47,7 @@ static void cors(struct reply_headers *h, const struct http_exchange *http)
         named |= origin.n && span_eq(config->cors_origins[i], origin);
     }
     if (any) {
-        reply_header(h, "Access-Control-Allow-Origin", SPAN("*"));
+        reply_lines(h, SPAN("Access-Control-Allow-Origin: *\r\n"));
     } else if (config->n_cors_origins) {
         reply_header(h, "Vary", SPAN("Origin"));
         if (!named)
@@ -56,6 +56,7 @@ static void cors(struct reply_headers *h, const struct http_exchange *http)
     } else {
         return;
     }
+    h->allows_origin = true;
     reply_lines(h, exposed_headers);
 }
 
@@ -63,6 +64,7 @@ void reply_headers_common(struct reply_headers *h, const struct http_exchange *h
                           enum dialect dialect)
 {
     h->n = 0;
+    h->allows_origin = false;
     reply_header(h, "x-request-id", span_str(id));
     if (dialect == DIALECT_ANTHROPIC)
         reply_header(h, "request-id", span_str(id));

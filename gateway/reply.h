@@ -13,7 +13,8 @@ enum { REPLY_HEADERS_MAX = 24, REQUEST_ID_SIZE = 28 };
 struct reply_headers {
     struct header list[REPLY_HEADERS_MAX];
     size_t n;
-    char number[16]; /* Retry-After */
+    bool allows_origin; /* scripts of the asking page may read the answer */
+    char number[16];    /* Retry-After */
 };
 
 /* "req_" and 22 random letters. */

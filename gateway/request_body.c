@@ -97,6 +97,25 @@ int request_body_invalid(struct fail *fail, const char *param, const char *wante
     return fail_param(fail, FAIL_INVALID_VALUE, param, "%s must be %s", param, wanted);
 }
 
+int request_body_too_many_messages(struct fail *fail, const char *param)
+{
+    return fail_param(fail, FAIL_INVALID_VALUE, param,
+                      "%s must be at most %d, with at most %d parts and calls in all", param,
+                      REQUEST_MESSAGES_MAX, REQUEST_PARTS_MAX);
+}
+
+int request_body_count_parts(size_t *n_parts, size_t more, const char *param, struct fail *fail)
+{
+    *n_parts += more;
+    return *n_parts > REQUEST_PARTS_MAX ? request_body_too_many_messages(fail, param) : 0;
+}
+
+int request_body_too_many_tools(struct fail *fail, const char *param)
+{
+    return fail_param(fail, FAIL_INVALID_VALUE, param, "%s must be at most %d", param,
+                      REQUEST_TOOLS_MAX);
+}
+
 int request_body_text_given(struct json_parser *json, struct arena *arena, struct span raw,
                             const char *param, struct span *value, struct fail *fail)
 {

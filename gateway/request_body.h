@@ -30,6 +30,16 @@ int request_body_model(struct json_parser *, struct arena *, struct span raw, st
 int request_body_text(struct json_parser *, struct arena *, struct span raw, struct span *text,
                       struct fail *);
 
+/* A body of the largest size has room for millions of messages of a few bytes, and each becomes
+ * many times its bytes here. 100,000 messages are what Anthropic's API takes
+ * (sites/anthropic.md §1). Parts are those of all messages, with their calls. */
+enum { REQUEST_MESSAGES_MAX = 100000, REQUEST_PARTS_MAX = 200000, REQUEST_TOOLS_MAX = 100000 };
+/* So many more parts of a request that had *n_parts. -1: they are too many. */
+int request_body_count_parts(size_t *n_parts, size_t more, const char *param, struct fail *);
+/* "<param> must be at most …": INVALID_VALUE. -1. */
+int request_body_too_many_messages(struct fail *, const char *param);
+int request_body_too_many_tools(struct fail *, const char *param);
+
 /* "<param> must be <wanted>": INVALID_VALUE. -1. */
 int request_body_invalid(struct fail *, const char *param, const char *wanted);
 /* Optional members of the type, as json_raw_given and json_members_given find them: absent or null

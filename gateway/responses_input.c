@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "gateway/request_body.h"
+
 /* One item may be referred to again and again: all that references stand for, in MiB. */
 enum { REFERRED_MAX = 32 };
 
@@ -146,22 +148,23 @@ static int resolve(struct responses_reader *r, int index, struct span *item)
 {
     char where[RESPONSES_WHERE_MAX];
     struct span id = json_raw_given(*item, "id");
-    responses_place_of(where, index);
+    responses_be_at(r, index, NULL);
     if (!json_raw_is_text(id))
-        return responses_invalid(r, where, "a reference with a string \"id\"");
+        return responses_invalid(r, RESPONSES_HERE, "a reference with a string \"id\"");
     if (know_items(r))
         return -1;
     struct span known = known_item(r, id);
     r->referred += known.n;
-    if (r->referred >> 20 >= REFERRED_MAX)
-        return fail_param(r->fail, FAIL_INVALID_VALUE, where,
-                          "%s is one reference too many: what input refers to is more than %d MiB",
-                          where, REFERRED_MAX);
-    if (known.p) {
+    if (known.p && r->referred >> 20 < REFERRED_MAX) {
         *item = known;
         return 0;
     }
-    return fail_param(r->fail, FAIL_INVALID_VALUE, where,
+    const char *param = responses_where(r, RESPONSES_HERE, where);
+    if (r->referred >> 20 >= REFERRED_MAX)
+        return fail_param(r->fail, FAIL_INVALID_VALUE, param,
+                          "%s is one reference too many: what input refers to is more than %d MiB",
+                          param, REFERRED_MAX);
+    return fail_param(r->fail, FAIL_INVALID_VALUE, param,
                       "Item with id '%.*s' not found. Items are kept with `store`; send the item "
                       "itself instead.",
                       SPAN_ARGS(span_first(span_of(id.p + 1, id.n - 2), 80)));
@@ -176,15 +179,17 @@ static struct span message_of_text(struct responses_reader *r, struct span raw)
                         SPAN_ARGS(raw));
 }
 
-static int read_input(struct responses_reader *r, struct span body)
+static int read_input(struct responses_reader *r)
 {
-    struct span raw = json_raw_given(body, "input");
+    struct span raw = json_members_given(r->top, "input");
     bool alone = json_raw_is_text(raw);
     if (!raw.p && r->request->previous.n) /* going on without saying more */
         return 0;
     if (!alone && !json_raw_is_array(raw))
         return responses_invalid(r, "input", "a string or an array of items");
     size_t n = alone ? 1 : json_raw_count(raw);
+    if (n > REQUEST_MESSAGES_MAX)
+        return request_body_too_many_messages(r->fail, "input");
     struct span *items = arena_alloc(r->arena, (n ? n : 1) * sizeof *items);
     if (!items)
         return fail_memory(r->fail);
@@ -206,10 +211,11 @@ static int read_input(struct responses_reader *r, struct span body)
     return 0;
 }
 
-static int read_instructions(struct responses_reader *r, struct span body)
+static int read_instructions(struct responses_reader *r)
 {
     struct span text = {NULL, 0};
-    if (responses_text_member(r, body, "instructions", "instructions", &text))
+    if (request_body_text_given(r->json, r->arena, json_members_given(r->top, "instructions"),
+                                "instructions", &text, r->fail))
         return -1;
     if (!text.n)
         return 0;
@@ -223,9 +229,9 @@ static int read_instructions(struct responses_reader *r, struct span body)
     return 0;
 }
 
-int responses_read_messages(struct responses_reader *r, struct span body)
+int responses_read_messages(struct responses_reader *r)
 {
-    if (check_stored(r) || read_instructions(r, body) || read_chain(r) || read_input(r, body) ||
+    if (check_stored(r) || read_instructions(r) || read_chain(r) || read_input(r) ||
         responses_close_answer(r))
         return -1;
     if (r->n_messages == 0)

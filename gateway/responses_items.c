@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "gateway/request_body.h"
 #include "gateway/sealed_reasoning.h"
 
 static int read_role(struct responses_reader *r, struct span raw, int index, enum role *role)
@@ -17,12 +18,9 @@ static int read_role(struct responses_reader *r, struct span raw, int index, enu
                  {SPAN_INIT("assistant"), ROLE_ASSISTANT},
                  {SPAN_INIT("system"), ROLE_SYSTEM},
                  {SPAN_INIT("developer"), ROLE_SYSTEM}};
-    char where[RESPONSES_WHERE_MAX];
     struct span name = {NULL, 0};
-    responses_place_of(where, index);
-    if (index != RESPONSES_STORED)
-        snprintf(where, sizeof where, "input[%d].role", index);
-    if (responses_text_member(r, raw, "role", where, &name))
+    responses_be_at(r, index, "role");
+    if (responses_text_member(r, raw, "role", RESPONSES_HERE, &name))
         return -1;
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
         if (span_eq(name, roles[i].name)) {
@@ -30,7 +28,7 @@ static int read_role(struct responses_reader *r, struct span raw, int index, enu
             return 0;
         }
     }
-    return responses_invalid(r, where, "one of user, assistant, system, developer");
+    return responses_invalid(r, RESPONSES_HERE, "one of user, assistant, system, developer");
 }
 
 static int read_message(struct responses_reader *r, struct span raw, int index)
@@ -78,16 +76,14 @@ static int wrap_custom_input(struct responses_reader *r, struct span raw, struct
 
 static int read_call(struct responses_reader *r, struct span raw, int index, bool custom)
 {
-    char where[RESPONSES_WHERE_MAX];
     struct tool_call call = {.arguments = SPAN("{}")};
     struct span arguments = json_raw_given(raw, custom ? "input" : "arguments");
-    responses_place_of(where, index);
-    if (responses_text_member(r, raw, "call_id", where, &call.id) ||
-        (!call.id.n && responses_text_member(r, raw, "id", where, &call.id)) ||
-        responses_text_member(r, raw, "name", where, &call.name))
+    if (responses_text_member(r, raw, "call_id", RESPONSES_HERE, &call.id) ||
+        (!call.id.n && responses_text_member(r, raw, "id", RESPONSES_HERE, &call.id)) ||
+        responses_text_member(r, raw, "name", RESPONSES_HERE, &call.name))
         return -1;
     if (!call.name.n)
-        return responses_invalid(r, where, "a call with a string \"name\"");
+        return responses_invalid(r, RESPONSES_HERE, "a call with a string \"name\"");
     if (custom ? wrap_custom_input(r, arguments, &call.arguments)
                : json_raw_is_text(arguments) && responses_read_text(r, arguments, &call.arguments))
         return -1;
@@ -96,8 +92,8 @@ static int read_call(struct responses_reader *r, struct span raw, int index, boo
     struct span extra = json_raw_given(raw, "extra_content");
     if (json_raw_is_object(extra))
         call.extra_content = extra;
-    if (!responses_open_answer(r, index, false))
-        return fail_memory(r->fail);
+    if (responses_count_parts(r, 1) || !responses_open_answer(r, index, false))
+        return -1;
     struct tool_call *list = responses_room_for_one(r->arena, r->calls, r->open->n_tool_calls,
                                                     &r->cap_calls, sizeof *list);
     if (!list)
@@ -110,17 +106,16 @@ static int read_call(struct responses_reader *r, struct span raw, int index, boo
 
 static int read_call_output(struct responses_reader *r, struct span raw, int index)
 {
-    char where[RESPONSES_WHERE_MAX];
     struct part *parts = NULL;
     struct span id = {NULL, 0};
     size_t n;
-    responses_place_of(where, index);
-    if (responses_text_member(r, raw, "call_id", where, &id) ||
+    if (responses_text_member(r, raw, "call_id", RESPONSES_HERE, &id) ||
         responses_read_parts(r, json_raw_given(raw, "output"), index, "output", &parts, &n) ||
         responses_close_answer(r))
         return -1;
+    responses_be_at(r, index, NULL);
     if (!id.n)
-        return responses_invalid(r, where, "an output with a string \"call_id\"");
+        return responses_invalid(r, RESPONSES_HERE, "an output with a string \"call_id\"");
     struct message *m = responses_add_message(r, ROLE_TOOL, index);
     if (!m)
         return -1;
@@ -223,10 +218,12 @@ int responses_read_item(struct responses_reader *r, struct span raw, int index)
 {
     char where[RESPONSES_WHERE_MAX];
     struct span type = {NULL, 0};
-    responses_place_of(where, index);
+    responses_be_at(r, index, NULL);
+    if (++r->n_items > REQUEST_MESSAGES_MAX)
+        return request_body_too_many_messages(r->fail, "input");
     if (!json_raw_is_object(raw))
-        return responses_invalid(r, where, "an object");
-    if (responses_text_member(r, raw, "type", where, &type))
+        return responses_invalid(r, RESPONSES_HERE, "an object");
+    if (responses_text_member(r, raw, "type", RESPONSES_HERE, &type))
         return -1;
     if (!type.n || span_eq(type, SPAN("message")))
         return read_message(r, raw, index);
@@ -241,9 +238,10 @@ int responses_read_item(struct responses_reader *r, struct span raw, int index)
         return read_reasoning(r, raw, index);
     if (is_passed_over(type))
         return 0;
-    return fail_param(r->fail, FAIL_INVALID_VALUE, where,
+    const char *param = responses_where(r, RESPONSES_HERE, where);
+    return fail_param(r->fail, FAIL_INVALID_VALUE, param,
                       "%s has the unknown type \"%.*s\"; known are message, function_call, "
                       "function_call_output, custom_tool_call, custom_tool_call_output, reasoning, "
                       "item_reference",
-                      where, SPAN_ARGS(span_first(type, 40)));
+                      param, SPAN_ARGS(span_first(type, 40)));
 }

@@ -12,12 +12,14 @@
 
 int responses_invalid(struct responses_reader *r, const char *param, const char *wanted)
 {
-    return request_body_invalid(r->fail, param, wanted);
+    char where[RESPONSES_WHERE_MAX];
+    return request_body_invalid(r->fail, responses_where(r, param, where), wanted);
 }
 
 int responses_unsupported(struct responses_reader *r, const char *param, const char *why)
 {
-    return fail_param(r->fail, FAIL_UNSUPPORTED, param, "%s", why);
+    char where[RESPONSES_WHERE_MAX];
+    return fail_param(r->fail, FAIL_UNSUPPORTED, responses_where(r, param, where), "%s", why);
 }
 
 int responses_read_text(struct responses_reader *r, struct span raw, struct span *text)
@@ -28,20 +30,21 @@ int responses_read_text(struct responses_reader *r, struct span raw, struct span
 int responses_text_member(struct responses_reader *r, struct span object, const char *key,
                           const char *param, struct span *text)
 {
-    return request_body_text_given(r->json, r->arena, json_raw_given(object, key), param, text,
-                                   r->fail);
+    struct span raw = json_raw_given(object, key);
+    if (!raw.p)
+        return 0;
+    return json_raw_is_text(raw) ? responses_read_text(r, raw, text)
+                                 : responses_invalid(r, param, "a string");
 }
 
-int responses_bool_member(struct responses_reader *r, struct span object, const char *key,
-                          bool *value)
+int responses_bool_member(struct responses_reader *r, const char *key, bool *value)
 {
-    return request_body_bool_given(json_raw_given(object, key), key, value, r->fail);
+    return request_body_bool_given(json_members_given(r->top, key), key, value, r->fail);
 }
 
-int responses_number_member(struct responses_reader *r, struct span object, const char *key,
-                            bool *has, double *value)
+int responses_number_member(struct responses_reader *r, const char *key, bool *has, double *value)
 {
-    return request_body_number_given(json_raw_given(object, key), key, has, value, r->fail);
+    return request_body_number_given(json_members_given(r->top, key), key, has, value, r->fail);
 }
 
 void responses_copy_members(struct json_writer *w, struct span object, const char *const *names)
@@ -67,12 +70,26 @@ void *responses_room_for_one(struct arena *arena, void *list, size_t n, size_t *
     return grown;
 }
 
-void responses_place_of(char where[RESPONSES_WHERE_MAX], int index)
+const char *responses_where(const struct responses_reader *r, const char *param,
+                            char where[RESPONSES_WHERE_MAX])
 {
-    if (index == RESPONSES_STORED)
-        snprintf(where, RESPONSES_WHERE_MAX, "previous_response_id");
+    const struct responses_place *at = &r->at;
+    if (param != RESPONSES_HERE)
+        return param;
+    if (at->index == RESPONSES_STORED)
+        return "previous_response_id";
+    if (!at->member)
+        snprintf(where, RESPONSES_WHERE_MAX, "input[%d]", at->index);
+    else if (at->part < 0)
+        snprintf(where, RESPONSES_WHERE_MAX, "input[%d].%s", at->index, at->member);
     else
-        snprintf(where, RESPONSES_WHERE_MAX, "input[%d]", index);
+        snprintf(where, RESPONSES_WHERE_MAX, "input[%d].%s[%d]", at->index, at->member, at->part);
+    return where;
+}
+
+int responses_count_parts(struct responses_reader *r, size_t n)
+{
+    return request_body_count_parts(&r->n_parts, n, "input", r->fail);
 }
 
 /* ---- messages ---- */

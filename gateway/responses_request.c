@@ -14,11 +14,11 @@ enum { ECHO_LIMIT = 1 << 30 };
 
 /* ---- parameters ---- */
 
-static int read_limit(struct responses_reader *r, struct span body)
+static int read_limit(struct responses_reader *r)
 {
     struct turn *t = r->turn;
     double limit = 0;
-    if (responses_number_member(r, body, "max_output_tokens", &t->has_max_tokens, &limit))
+    if (responses_number_member(r, "max_output_tokens", &t->has_max_tokens, &limit))
         return -1;
     if (!t->has_max_tokens)
         return 0;
@@ -29,17 +29,15 @@ static int read_limit(struct responses_reader *r, struct span body)
     return 0;
 }
 
-static int read_effort(struct responses_reader *r, struct span body)
+static int read_effort(struct responses_reader *r)
 {
-    struct span reasoning = json_raw_given(body, "reasoning");
+    struct span reasoning = json_members_given(r->top, "reasoning");
     if (reasoning.p && !json_raw_is_object(reasoning))
         return responses_invalid(r, "reasoning", "an object with \"effort\"");
     struct span effort = json_raw_given(reasoning, "effort");
     if (effort.p && !json_raw_is_text(effort))
         return responses_invalid(r, "reasoning.effort", "a string");
-    struct json_members members;
-    json_members_read(&members, body);
-    return reasoning_wish_read(r->json, r->arena, &members, r->turn, r->fail);
+    return reasoning_wish_read(r->json, r->arena, r->top, r->turn, r->fail);
 }
 
 /* text.format is flat, the chat API's response_format is nested. */
@@ -76,9 +74,9 @@ static int read_format(struct responses_reader *r, struct span format)
     return r->turn->response_format_raw.p ? 0 : fail_memory(r->fail);
 }
 
-static int read_text_field(struct responses_reader *r, struct span body)
+static int read_text_field(struct responses_reader *r)
 {
-    struct span text = json_raw_given(body, "text");
+    struct span text = json_members_given(r->top, "text");
     if (!text.p)
         return 0;
     if (!json_raw_is_object(text))
@@ -87,10 +85,10 @@ static int read_text_field(struct responses_reader *r, struct span body)
     return format.p ? read_format(r, format) : 0;
 }
 
-static int read_include(struct responses_reader *r, struct span body)
+static int read_include(struct responses_reader *r)
 {
-    struct span include = json_raw_given(body, "include"),
-                top = json_raw_given(body, "top_logprobs");
+    struct span include = json_members_given(r->top, "include"),
+                top = json_members_given(r->top, "top_logprobs");
     struct json_raw_iter it = json_raw_each(include);
     if (include.p && !json_raw_is_array(include))
         return responses_invalid(r, "include", "an array");
@@ -107,16 +105,16 @@ static int read_include(struct responses_reader *r, struct span body)
 }
 
 /* What only OpenAI's own service has. */
-static int refuse_foreign(struct responses_reader *r, struct span body)
+static int refuse_foreign(struct responses_reader *r)
 {
-    if (span_eq(json_raw_given(body, "background"), SPAN("true")))
+    if (span_eq(json_members_given(r->top, "background"), SPAN("true")))
         return responses_unsupported(
             r, "background",
             "answers in the background are not possible: ask with \"stream\": true");
-    if (json_raw_given(body, "conversation").p)
+    if (json_members_given(r->top, "conversation").p)
         return responses_unsupported(r, "conversation",
                                      "conversations are not kept here; use previous_response_id");
-    if (json_raw_given(body, "prompt").p)
+    if (json_members_given(r->top, "prompt").p)
         return responses_unsupported(
             r, "prompt",
             "prompts stored at OpenAI are not known here; send instructions and "
@@ -124,19 +122,19 @@ static int refuse_foreign(struct responses_reader *r, struct span body)
     return 0;
 }
 
-static int read_parameters(struct responses_reader *r, struct span body)
+static int read_parameters(struct responses_reader *r)
 {
     struct turn *t = r->turn;
-    struct span metadata = json_raw_given(body, "metadata");
+    struct span metadata = json_members_given(r->top, "metadata");
     r->request->store = true;
     if (metadata.p && !json_raw_is_object(metadata))
         return responses_invalid(r, "metadata", "an object");
-    return refuse_foreign(r, body) || responses_bool_member(r, body, "store", &r->request->store) ||
-                   responses_number_member(r, body, "temperature", &t->has_temperature,
+    return refuse_foreign(r) || responses_bool_member(r, "store", &r->request->store) ||
+                   responses_number_member(r, "temperature", &t->has_temperature,
                                            &t->temperature) ||
-                   responses_number_member(r, body, "top_p", &t->has_top_p, &t->top_p) ||
-                   read_limit(r, body) || read_effort(r, body) || read_text_field(r, body) ||
-                   read_include(r, body) || responses_read_tool_fields(r, body)
+                   responses_number_member(r, "top_p", &t->has_top_p, &t->top_p) || read_limit(r) ||
+                   read_effort(r) || read_text_field(r) || read_include(r) ||
+                   responses_read_tool_fields(r)
                ? -1
                : 0;
 }
@@ -172,31 +170,29 @@ static void echo_text(struct json_writer *w, const struct json_members *body)
     json_end_object(w);
 }
 
-static int write_echo(struct responses_reader *r, struct span body)
+static int write_echo(struct responses_reader *r)
 {
     struct buffer out;
-    struct json_members members;
-    json_members_read(&members, body);
     buffer_init(&out, ECHO_LIMIT);
     struct json_writer w = json_writer(&out);
-    echo_member(&w, &members, "instructions", SPAN("null"));
-    echo_member(&w, &members, "max_output_tokens", SPAN("null"));
-    echo_member(&w, &members, "max_tool_calls", SPAN("null"));
-    echo_member(&w, &members, "metadata", SPAN("{}"));
-    echo_member(&w, &members, "parallel_tool_calls", SPAN("true"));
-    echo_member(&w, &members, "previous_response_id", SPAN("null"));
-    echo_member(&w, &members, "prompt_cache_key", SPAN("null"));
-    echo_reasoning(&w, &members);
-    echo_member(&w, &members, "safety_identifier", SPAN("null"));
+    echo_member(&w, r->top, "instructions", SPAN("null"));
+    echo_member(&w, r->top, "max_output_tokens", SPAN("null"));
+    echo_member(&w, r->top, "max_tool_calls", SPAN("null"));
+    echo_member(&w, r->top, "metadata", SPAN("{}"));
+    echo_member(&w, r->top, "parallel_tool_calls", SPAN("true"));
+    echo_member(&w, r->top, "previous_response_id", SPAN("null"));
+    echo_member(&w, r->top, "prompt_cache_key", SPAN("null"));
+    echo_reasoning(&w, r->top);
+    echo_member(&w, r->top, "safety_identifier", SPAN("null"));
     json_member(&w, "service_tier", SPAN("default"));
-    echo_member(&w, &members, "temperature", SPAN("1"));
-    echo_text(&w, &members);
-    echo_member(&w, &members, "tool_choice", SPAN("\"auto\""));
-    echo_member(&w, &members, "tools", SPAN("[]"));
+    echo_member(&w, r->top, "temperature", SPAN("1"));
+    echo_text(&w, r->top);
+    echo_member(&w, r->top, "tool_choice", SPAN("\"auto\""));
+    echo_member(&w, r->top, "tools", SPAN("[]"));
     json_member_int(&w, "top_logprobs", 0);
-    echo_member(&w, &members, "top_p", SPAN("1"));
-    echo_member(&w, &members, "truncation", SPAN("\"disabled\""));
-    echo_member(&w, &members, "user", SPAN("null"));
+    echo_member(&w, r->top, "top_p", SPAN("1"));
+    echo_member(&w, r->top, "truncation", SPAN("\"disabled\""));
+    echo_member(&w, r->top, "user", SPAN("null"));
     r->request->echo = out.error ? span_of(NULL, 0) : arena_dup(r->arena, buffer_span(&out));
     buffer_free(&out);
     return r->request->echo.p ? 0 : fail_memory(r->fail);
@@ -205,10 +201,10 @@ static int write_echo(struct responses_reader *r, struct span body)
 /* ---- the body ---- */
 
 /* Fields that the chat API knows by the same meaning, behind what every turn has. */
-static int add_chat_fields(struct responses_reader *r, struct span body)
+static int add_chat_fields(struct responses_reader *r)
 {
-    struct span chat, verbosity = json_raw_given(json_raw_given(body, "text"), "verbosity");
-    static const char *const members[] = {"user", "safety_identifier", "service_tier", NULL};
+    struct span chat, verbosity = json_raw_given(json_members_given(r->top, "text"), "verbosity");
+    static const char *const members[] = {"user", "safety_identifier", "service_tier"};
     struct buffer out;
     if (chat_body_write(r->arena, r->turn, &chat, r->fail))
         return -1;
@@ -216,7 +212,11 @@ static int add_chat_fields(struct responses_reader *r, struct span body)
     struct json_writer w = json_writer(&out);
     if (json_raw_is_text(verbosity))
         json_member_raw(&w, "verbosity", verbosity);
-    responses_copy_members(&w, body, members);
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+        struct span value = json_members_given(r->top, members[i]);
+        if (value.p)
+            json_member_raw(&w, members[i], value);
+    }
     if (out.error) {
         buffer_free(&out);
         return fail_memory(r->fail);
@@ -240,24 +240,28 @@ int responses_request_parse(struct json_parser *json, struct arena *arena, char 
                             const struct response_found *found, size_t n_found, struct turn *turn,
                             struct responses_request *request, struct fail *fail)
 {
+    struct json_members top;
     struct responses_reader r = {.json = json,
                                  .arena = arena,
                                  .turn = turn,
                                  .request = request,
+                                 .top = &top,
                                  .found = found,
                                  .n_found = n_found,
                                  .fail = fail};
     struct span object;
     *turn = (struct turn){.n = 1, .dialect = DIALECT_OPENAI, .include_usage = true};
     *request = (struct responses_request){0};
-    if (request_body_open(json, body, n, &object, fail) ||
-        request_body_model(json, arena, json_raw_given(object, "model"), &turn->model, fail) ||
-        responses_bool_member(&r, object, "stream", &turn->stream) ||
-        responses_text_member(&r, object, "previous_response_id", "previous_response_id",
-                              &request->previous))
+    if (request_body_open(json, body, n, &object, fail))
         return -1;
-    return responses_read_messages(&r, object) || read_parameters(&r, object) ||
-                   write_echo(&r, object) || add_chat_fields(&r, object)
+    json_members_read(&top, object);
+    if (request_body_model(json, arena, json_members_given(&top, "model"), &turn->model, fail) ||
+        responses_bool_member(&r, "stream", &turn->stream) ||
+        request_body_text_given(json, arena, json_members_given(&top, "previous_response_id"),
+                                "previous_response_id", &request->previous, fail))
+        return -1;
+    return responses_read_messages(&r) || read_parameters(&r) || write_echo(&r) ||
+                   add_chat_fields(&r)
                ? -1
                : 0;
 }

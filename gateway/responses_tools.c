@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#include "gateway/request_body.h"
+
 enum { DESCRIPTION_LIMIT = 1 << 20 };
 
 /* The raw names of allowed_tools, sorted. */
@@ -127,9 +129,9 @@ static int write_tools(struct responses_reader *r, struct json_writer *w, struct
     return 0;
 }
 
-static int read_tools(struct responses_reader *r, struct span body, struct span allowed)
+static int read_tools(struct responses_reader *r, struct span allowed)
 {
-    struct span tools = json_raw_given(body, "tools");
+    struct span tools = json_members_given(r->top, "tools");
     struct buffer out;
     size_t n = 0, count;
     if (!tools.p)
@@ -137,6 +139,8 @@ static int read_tools(struct responses_reader *r, struct span body, struct span 
     if (!json_raw_is_array(tools))
         return responses_invalid(r, "tools", "an array");
     count = json_raw_count(tools);
+    if (count > REQUEST_TOOLS_MAX)
+        return request_body_too_many_tools(r->fail, "tools");
     struct allowed names_allowed;
     struct span *names = arena_alloc(r->arena, (count ? count : 1) * sizeof *names);
     if (!names)
@@ -180,9 +184,9 @@ static int named_choice(struct responses_reader *r, struct span raw)
 }
 
 /* The choice before the tools: it may say which of them count. */
-static int read_choice(struct responses_reader *r, struct span body, struct span *allowed)
+static int read_choice(struct responses_reader *r, struct span *allowed)
 {
-    struct span raw = json_raw_given(body, "tool_choice");
+    struct span raw = json_members_given(r->top, "tool_choice");
     struct span type = json_raw_is_object(raw) ? json_raw_given(raw, "type") : SPAN("");
     if (!raw.p)
         return 0;
@@ -209,13 +213,13 @@ static int read_choice(struct responses_reader *r, struct span body, struct span
     return 0;
 }
 
-int responses_read_tool_fields(struct responses_reader *r, struct span body)
+int responses_read_tool_fields(struct responses_reader *r)
 {
     struct span allowed = {NULL, 0};
     bool parallel = true;
     struct turn *t = r->turn;
-    if (read_choice(r, body, &allowed) || read_tools(r, body, allowed) ||
-        responses_bool_member(r, body, "parallel_tool_calls", &parallel))
+    if (read_choice(r, &allowed) || read_tools(r, allowed) ||
+        responses_bool_member(r, "parallel_tool_calls", &parallel))
         return -1;
     t->no_parallel_tool_calls = !parallel;
     if (!t->tools_raw.p && r->n_ignored_tools && span_eq(t->tool_choice_raw, SPAN("\"required\"")))

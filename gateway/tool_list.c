@@ -240,6 +240,17 @@ static bool is_function(struct json entry)
            (json_is(type, JSON_MISSING) || span_eq(json_text(type), SPAN("function")));
 }
 
+/* A search on the site's servers, say: nothing that could be told in words stands for it. */
+static int no_function(struct fail *fail, size_t i, struct span type)
+{
+    char param[32];
+    snprintf(param, sizeof param, "tools[%zu]", i);
+    return fail_param(fail, FAIL_UNSUPPORTED, param,
+                      "%s is no function (its type is \"%.*s\"), and this site has no other tools; "
+                      "leave it out, or use another model",
+                      param, SPAN_ARGS(span_first(type, 40)));
+}
+
 int tool_list_read(struct arena *a, struct json_parser *parser, struct span tools_raw,
                    struct tool_list *list, struct fail *fail)
 {
@@ -261,7 +272,7 @@ int tool_list_read(struct arena *a, struct json_parser *parser, struct span tool
     for (size_t i = 0; i < n && json_next(&it) && json_raw_next(&raw); i++) {
         struct tool *tool = &tools[list->n];
         if (!is_function(it.value))
-            continue;
+            return no_function(fail, i, json_get_text(it.value, "type"));
         if (list->n == TOOLS_MAX)
             return fail_param(fail, FAIL_INVALID_VALUE, "tools", "there are more than %d tools",
                               TOOLS_MAX);

@@ -49,11 +49,11 @@ struct tool_list {
     size_t n;
 };
 
-/* `tools_raw` as in struct turn: a raw JSON array that a parser has accepted. Entries that are no
- * functions are left out. 0, or -1 with fail: invalid_value with `param` ("tools[1].function.name")
- * for a function without a name, a second one of the same name, `parameters` that are no object,
- * or more than TOOLS_MAX functions; or memory. Time is linear but for sorting, whatever the schemas
- * refer to. Takes the parser. */
+/* `tools_raw` as in struct turn: a raw JSON array that a parser has accepted. 0, or -1
+ * with fail: unsupported_value for an entry that is no function, invalid_value with `param`
+ * ("tools[1].function.name") for a function without a name, a second one of the same name,
+ * `parameters` that are no object, or more than TOOLS_MAX functions; or memory. Time is linear but
+ * for sorting, whatever the schemas refer to. Takes the parser. */
 int tool_list_read(struct arena *, struct json_parser *, struct span tools_raw, struct tool_list *,
                    struct fail *);
 /* Exactly that name, or NULL. */

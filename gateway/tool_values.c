@@ -112,7 +112,7 @@ static struct span whole_number(struct span number)
 static bool write_number(struct tool_values *v, struct span t, bool strict)
 {
     char text[MEND_NUMBER_MAX], room[MEND_NUMBER_MAX + 2];
-    if (!(v->types & (TOOL_TYPE_INTEGER | TOOL_TYPE_NUMBER)) || t.n >= sizeof text ||
+    if (!(v->types & (TOOL_TYPE_INTEGER | TOOL_TYPE_NUMBER)) || !t.n || t.n >= sizeof text ||
         (strict && !mend_is_number(t)))
         return false;
     memcpy(text, t.p, t.n);

@@ -11,6 +11,9 @@
  * closed, on a later turn of the loop. So after each callback only the connection is looked at
  * (conn->call, conn->state), never the call that was called back.
  *
+ * A compressed answer may be a thousand times what comes in. No turn of the loop inflates more than
+ * INFLATE_TURN of one: then its connection rests, which is a pause of our own, until the next one.
+ *
  * Clocks: all calls share one timer (deadlines.h). A read only stores a new deadline; the call's
  * place in the heap stays, and is moved when it turns out to be too early. Idle and draining
  * connections share another one.
@@ -27,6 +30,7 @@
 #include <sys/queue.h>
 #include <time.h>
 
+#include "base/spare.h"
 #include "gateway/deadlines.h"
 #include "gateway/http_client.h"
 #include "gateway/net_streams.h"
@@ -37,9 +41,10 @@ enum {
     CALL_MAGIC = 0x63616c6c,
     CONNECTION_MAGIC = 0x636f6e6e,
     REQUEST_HEAD_MAX = 256 * 1024,
-    HEAD_KEEP = 4096, /* memory that is kept for the next request's head */
+    HEAD_USUAL = 1024, /* with this much room one of the spare ones does */
     DRAIN_BYTES = 64 * 1024,
     DRAIN_MS = 1000,
+    INFLATE_TURN = 256 * 1024,           /* of one answer, in one turn of the loop */
     BODY_KEEP = 4 * UPSTREAM_HIGH_WATER, /* memory that a streamed body's queues keep */
     BODY_QUEUE_MAX = 1 << 30,            /* a caller that does not heed the high-water mark */
     LABEL_MAX = 300
@@ -62,16 +67,19 @@ struct connection {
     enum connection_state state;
     struct upstream_call *call; /* OPENING and BUSY */
     struct http_answer answer;
-    /* received while the call was paused; handed out before anything else is read */
+    /* received while the call was paused or rested; handed out before anything else is read */
     struct buffer held;
     uint64_t deadline; /* IDLE, DRAINING */
-    size_t drained;
-    unsigned served; /* calls before this one */
-    bool got_bytes;  /* of the running call's answer */
-    bool written;    /* its request left whole */
-    bool writing;    /* a write is under way */
-    bool delivered;  /* something in this read that on_read_done is owed for */
-    bool wake;       /* DRAINING: what was held back has to be read on */
+    uint32_t drained;
+    uint32_t inflated; /* bytes, in the turn of the loop at `turn` */
+    uint32_t turn;     /* the loop's time, its lower half */
+    unsigned served;   /* calls before this one */
+    bool got_bytes;    /* of the running call's answer */
+    bool written;      /* its request left whole */
+    bool writing;      /* a write is under way */
+    bool delivered;    /* something in this read that on_read_done is owed for */
+    bool wake;         /* DRAINING: what was held back has to be read on */
+    bool rests;        /* until the call's alarm, in the next turn of the loop */
 };
 TAILQ_HEAD(connection_list, connection);
 TAILQ_HEAD(call_list, upstream_call);
@@ -97,6 +105,7 @@ struct pool {
     struct call_list waiting;
     int open, idle;
     size_t users; /* connections and calls that are not freed yet */
+    struct http_known_head head;
 };
 
 /* A loaded trust store; kept as long as the upstream, because loading one takes its time. */
@@ -115,8 +124,9 @@ struct upstream {
     uint64_t sweep_at;          /* 0 = not armed */
     struct deadlines deadlines; /* of the calls */
     uv_timer_t clock;
-    struct buffer spare_head;         /* memory for the next request's head, empty */
+    struct spare heads, started;      /* memory for requests' heads, and for calls */
     struct http_head_room *head_room; /* for the next answer's head; NULL: somebody has it */
+    char *joined;                     /* NULL so far, or where pieces of a body are joined */
     struct tls_sessions *sessions;
     struct trust_slot *trusts;
     struct upstream_counters counters;
@@ -150,7 +160,8 @@ struct upstream_call {
     struct streamed_body *streamed; /* NULL: `body` is all */
     struct deadline alarm;          /* never later than `deadline` */
     bool is_head_method, paused, retried;
-    bool wake;         /* resumed: read on as soon as the alarm comes */
+    bool brief;        /* the first-byte clock is for all of its answer: others wait for it */
+    bool wake;         /* resumed, or rested: read on as soon as the alarm comes */
     bool doomed;       /* memory was short: to be told as soon as the alarm comes */
     uint64_t sent;     /* bytes of finished writes: progress, for the first-byte clock */
     uint64_t progress; /* when the first-byte clock last looked */
@@ -194,6 +205,13 @@ static void call_clock(struct upstream_call *call, int64_t ms)
         call_arm(call, call->deadline);
 }
 
+/* Some of the answer came, or will be read on. */
+static void call_clock_idle(struct upstream_call *call)
+{
+    if (!call->brief)
+        call_clock(call, call->idle_ms);
+}
+
 /* The alarm comes in the next turn of the loop, whatever the deadline. */
 static void call_poke(struct upstream_call *call) { call_arm(call, 0); }
 
@@ -209,24 +227,25 @@ static void duration(char *to, size_t room, int64_t ms)
 
 static void pool_release(struct pool *pool);
 
-/* Its memory is the next one's, unless somebody left some already. */
+/* Its memory is another one's, unless it grew. */
 static void free_head(struct upstream *u, struct buffer *head)
 {
     if (head->p)
         explicit_bzero(head->p, head->n); /* it carries credentials */
-    buffer_clear(head);
-    if (!u->spare_head.p && head->cap <= HEAD_KEEP) {
-        u->spare_head = *head;
-        buffer_init(head, REQUEST_HEAD_MAX);
-    } else {
+    if (head->cap != HEAD_USUAL) {
         buffer_free(head);
+        return;
     }
+    spare_give(&u->heads, head->p);
+    buffer_init(head, REQUEST_HEAD_MAX);
 }
 
 static struct buffer take_head(struct upstream *u)
 {
-    struct buffer head = u->spare_head;
-    buffer_init(&u->spare_head, REQUEST_HEAD_MAX);
+    struct buffer head;
+    buffer_init(&head, REQUEST_HEAD_MAX);
+    head.p = spare_take(&u->heads);
+    head.cap = head.p ? HEAD_USUAL : 0; /* none: writing into it says so */
     return head;
 }
 
@@ -257,7 +276,7 @@ static void call_detach(struct upstream_call *call)
     u->calls--;
     call->phase = CALL_OVER;
     call->magic = 0;
-    free(call);
+    spare_give(&u->started, call);
 }
 
 /* Whoever needs the pool afterwards counts among its users. */
@@ -311,7 +330,13 @@ static void call_timed_out(struct upstream_call *call)
                  pool->label, after);
         break;
     default:
-        duration(after, sizeof after, call->idle_ms);
+        duration(after, sizeof after, call->brief ? call->first_byte_ms : call->idle_ms);
+        if (call->brief) {
+            fail_set(&fail, FAIL_TIMEOUT,
+                     "%s did not end its answer within %s (first_byte_timeout)", pool->label,
+                     after);
+            break;
+        }
         fail_set(&fail, FAIL_TIMEOUT,
                  "%s fell silent for %s in the middle of its answer (idle_timeout)", pool->label,
                  after);
@@ -593,23 +618,53 @@ static void call_on_head(struct upstream_call *call, struct connection *conn)
     struct span retry_after = site_head_get(&head, "retry-after");
     if (retry_after.n)
         head.retry_after_s = http_retry_after(retry_after, (int64_t)time(NULL));
-    call_clock(call, call->idle_ms);
+    call_clock_idle(call);
     call->handler.on_head(call->handler.owner, &head);
 }
 
-/* Hands out what `bytes` hold. Returns how much of it is left: the call was paused. 0 also when
- * everything is over. */
+/* What the read holds of the body is handed out at once. */
+static void join_pieces(struct connection *conn, struct span *bytes, struct span *piece)
+{
+    struct upstream *u = conn->pool->upstream;
+    if (!u->joined)
+        u->joined = malloc(NET_BUFFER_SIZE + JSON_PADDING);
+    if (u->joined)
+        http_answer_join(&conn->answer, bytes, piece, u->joined, NET_BUFFER_SIZE);
+}
+
+/* A piece was inflated: others have their turn when it was enough. Its handler may have cancelled.
+ */
+static void count_inflated(struct connection *conn, size_t n)
+{
+    struct upstream_call *call = conn->call;
+    uint64_t now = now_of(conn->pool->upstream);
+    if (conn->turn != (uint32_t)now)
+        conn->inflated = 0;
+    conn->turn = (uint32_t)now;
+    conn->inflated += (uint32_t)n;
+    if (conn->inflated < INFLATE_TURN || !call || conn->state != CONNECTION_BUSY)
+        return;
+    conn->rests = true;
+    byte_stream_read_stop(conn->stream);
+    call->wake = true;
+    call_clock_idle(call);
+    call_arm(call, now + 1); /* not now: the clock would take it in this turn */
+}
+
+/* Hands out what `bytes` hold. Returns how much of it is left: the call was paused, or rests. 0
+ * also when everything is over. */
 static size_t connection_digest(struct connection *conn, struct span bytes)
 {
     for (;;) {
         struct upstream_call *call = conn->call;
         if (conn->state == CONNECTION_CLOSING || conn->state == CONNECTION_IDLE ||
-            (call && call->paused))
+            (call && (call->paused || conn->rests)))
             return conn->state == CONNECTION_BUSY ? bytes.n : 0;
         struct span piece = {NULL, 0};
         size_t before = bytes.n;
         enum answer_event event = http_answer_next(&conn->answer, &bytes, &piece);
-        if (!call && (conn->drained += before - bytes.n) > DRAIN_BYTES) {
+        size_t passed = piece.n > before - bytes.n ? piece.n : before - bytes.n;
+        if (!call && (conn->drained += (uint32_t)passed) > DRAIN_BYTES) {
             struct fail fail = {0};
             connection_failed(conn, &fail);
             return 0;
@@ -624,8 +679,12 @@ static size_t connection_digest(struct connection *conn, struct span bytes)
             break;
         case ANSWER_BODY:
             conn->delivered = true;
+            if (call && bytes.n)
+                join_pieces(conn, &bytes, &piece);
             if (call)
                 call->handler.on_body(call->handler.owner, piece);
+            if (http_answer_inflates(&conn->answer))
+                count_inflated(conn, piece.n);
             break;
         case ANSWER_END: connection_answered(conn, bytes.n > 0); return 0;
         case ANSWER_BROKEN: connection_broken(conn); return 0;
@@ -647,13 +706,14 @@ static void connection_read_on(struct connection *conn)
 {
     if (conn->state == CONNECTION_CLOSING || (conn->call && conn->call->paused))
         return;
+    conn->rests = false;
     size_t left = connection_digest(conn, buffer_span(&conn->held));
     if (conn->state == CONNECTION_CLOSING || conn->state == CONNECTION_IDLE)
         goto read;
     buffer_consume(&conn->held, conn->held.n - left);
     connection_read_done(conn);
 read:
-    if (conn->state != CONNECTION_CLOSING && !(conn->call && conn->call->paused))
+    if (conn->state != CONNECTION_CLOSING && !conn->rests && !(conn->call && conn->call->paused))
         byte_stream_read_start(conn->stream);
 }
 
@@ -675,7 +735,7 @@ static void on_stream_read(void *up, struct span bytes)
     }
     struct upstream_call *call = conn->call;
     if (call && call->phase == CALL_ANSWERING)
-        call_clock(call, call->idle_ms);
+        call_clock_idle(call);
     else if (call && conn->written && !conn->got_bytes)
         free_head(conn->pool->upstream, &call->head); /* it never has to go out again */
     conn->got_bytes = true;
@@ -778,6 +838,7 @@ static void connection_send(struct connection *conn, struct upstream_call *call)
     conn->state = CONNECTION_BUSY;
     conn->call = call;
     conn->got_bytes = conn->written = conn->writing = conn->delivered = conn->wake = false;
+    conn->rests = false;
     conn->drained = 0;
     call->conn = conn;
     call->phase = CALL_SENT;
@@ -895,6 +956,7 @@ static void pool_release(struct pool *pool)
         return;
     SLIST_REMOVE(&pool->upstream->pools, pool, pool, link);
     arena_free(&pool->arena);
+    explicit_bzero(&pool->head, sizeof pool->head);
     free(pool);
 }
 
@@ -1039,30 +1101,49 @@ static struct pool *pool_for(struct upstream *u, const struct site_config *site,
 
 /* ---- what upstream.h promises ---- */
 
-/* Takes over the head and the streamed body of `like`, also when it fails. */
-static struct upstream_call *call_start(struct upstream *u, const struct site_config *site,
-                                        struct span account_name, struct upstream_call like,
-                                        struct fail *fail)
+/* A call that has its pool, counted as used, and no head yet. NULL with fail. */
+static struct upstream_call *call_create(struct upstream *u, const struct site_config *site,
+                                         struct span account_name,
+                                         const struct upstream_handler *handler, struct fail *fail)
 {
-    struct upstream_call *call = malloc(sizeof *call);
+    struct upstream_call *call = spare_take(&u->started);
     struct pool *pool = call ? pool_for(u, site, account_name) : NULL;
-    if (pool && deadlines_join(&u->deadlines)) {
-        pool_release(pool);
-        pool = NULL;
-    }
     if (!pool) {
-        free_head(u, &like.head);
-        streamed_free(like.streamed);
-        free(call);
+        spare_give(&u->started, call);
         fail_memory(fail);
         return NULL;
     }
-    *call = like;
-    call->magic = CALL_MAGIC;
-    call->pool = pool;
-    call->connect_ms = site->connect_timeout_ms;
-    call->first_byte_ms = site->first_byte_timeout_ms;
-    call->idle_ms = site->idle_timeout_ms;
+    *call = (struct upstream_call){.magic = CALL_MAGIC,
+                                   .pool = pool,
+                                   .handler = *handler,
+                                   .head = take_head(u),
+                                   .connect_ms = site->connect_timeout_ms,
+                                   .first_byte_ms = site->first_byte_timeout_ms,
+                                   .idle_ms = site->idle_timeout_ms};
+    return call;
+}
+
+/* It was not started. NULL. */
+static struct upstream_call *call_discard(struct upstream_call *call)
+{
+    struct pool *pool = call->pool;
+    struct upstream *u = pool->upstream;
+    free_head(u, &call->head);
+    streamed_free(call->streamed);
+    spare_give(&u->started, call);
+    pool_release(pool);
+    return NULL;
+}
+
+/* NULL with fail: it was discarded. */
+static struct upstream_call *call_start(struct upstream_call *call, struct fail *fail)
+{
+    struct pool *pool = call->pool;
+    struct upstream *u = pool->upstream;
+    if (deadlines_join(&u->deadlines)) {
+        fail_memory(fail);
+        return call_discard(call);
+    }
     u->calls++;
     u->counters.requests++;
     TAILQ_INSERT_TAIL(&pool->waiting, call, waiting);
@@ -1077,20 +1158,22 @@ struct upstream_call *upstream_start(struct upstream *u, const struct site_confi
                                      const struct upstream_handler *handler, struct fail *fail)
 {
     assert(u->magic == UPSTREAM_MAGIC && !u->closing);
-    struct upstream_call like = {.handler = *handler, .body = request->body};
     struct site_config other;
     if (request->origin.n) {
         if (other_origin(site, request->origin, &other, fail))
             return NULL;
         site = &other;
     }
-    like.is_head_method = strcmp(request->method, "HEAD") == 0;
-    like.head = take_head(u);
-    if (http_request_write(&like.head, request, site->host_header, site->settings.prefix, fail)) {
-        free_head(u, &like.head);
+    struct upstream_call *call = call_create(u, site, account_name, handler, fail);
+    if (!call)
         return NULL;
-    }
-    return call_start(u, site, account_name, like, fail);
+    call->body = request->body;
+    call->brief = request->credential_step;
+    call->is_head_method = strcmp(request->method, "HEAD") == 0;
+    if (http_request_write(&call->head, request, site->host_header, site->settings.prefix,
+                           &call->pool->head, fail))
+        return call_discard(call);
+    return call_start(call, fail);
 }
 
 struct upstream_call *upstream_open(struct upstream *u, const struct site_config *site,
@@ -1100,25 +1183,24 @@ struct upstream_call *upstream_open(struct upstream *u, const struct site_config
                                     struct fail *fail)
 {
     assert(u->magic == UPSTREAM_MAGIC && !u->closing && body_handler->on_drain);
-    struct upstream_call like = {.handler = *handler,
-                                 .is_head_method = span_eq(request->method, SPAN("HEAD"))};
-    like.head = take_head(u);
-    if (http_head_write(&like.head, request, site->host_header, site->settings.prefix, fail)) {
-        free_head(u, &like.head);
+    struct upstream_call *call = call_create(u, site, account_name, handler, fail);
+    if (!call)
         return NULL;
-    }
-    like.streamed = calloc(1, sizeof *like.streamed);
-    if (!like.streamed) {
-        free_head(u, &like.head);
+    call->is_head_method = span_eq(request->method, SPAN("HEAD"));
+    if (http_head_write(&call->head, request, site->host_header, site->settings.prefix,
+                        &call->pool->head, fail))
+        return call_discard(call);
+    call->streamed = calloc(1, sizeof *call->streamed);
+    if (!call->streamed) {
         fail_memory(fail);
-        return NULL;
+        return call_discard(call);
     }
-    like.streamed->handler = *body_handler;
-    like.streamed->chunked = request->length == HTTP_CHUNKED_BODY;
-    like.streamed->ended = request->length == HTTP_NO_BODY || request->length == 0;
-    buffer_init(&like.streamed->sending, BODY_QUEUE_MAX);
-    buffer_init(&like.streamed->queue, BODY_QUEUE_MAX);
-    return call_start(u, site, account_name, like, fail);
+    call->streamed->handler = *body_handler;
+    call->streamed->chunked = request->length == HTTP_CHUNKED_BODY;
+    call->streamed->ended = request->length == HTTP_NO_BODY || request->length == 0;
+    buffer_init(&call->streamed->sending, BODY_QUEUE_MAX);
+    buffer_init(&call->streamed->queue, BODY_QUEUE_MAX);
+    return call_start(call, fail);
 }
 
 size_t upstream_send(struct upstream_call *call, struct span piece, bool last)
@@ -1149,6 +1231,11 @@ size_t upstream_send(struct upstream_call *call, struct span piece, bool last)
     return waiting;
 }
 
+bool upstream_is_told(const struct upstream_call *call)
+{
+    return http_answer_is_told(&call->conn->answer);
+}
+
 bool upstream_has_sent(const struct upstream_call *call)
 {
     const struct connection *conn = call->conn;
@@ -1173,7 +1260,10 @@ void upstream_resume(struct upstream_call *call)
     call->paused = false;
     if (call->phase < CALL_SENT)
         return;
-    call_clock(call, call->phase == CALL_SENT ? call->first_byte_ms : call->idle_ms);
+    if (call->phase == CALL_SENT)
+        call_clock(call, call->first_byte_ms);
+    else
+        call_clock_idle(call);
     call->wake = true; /* not here: the caller may be inside another call's callback */
     call_poke(call);
 }
@@ -1209,6 +1299,12 @@ void upstream_forget_idle(struct upstream *u)
     }
 }
 
+void upstream_rest(struct upstream *u)
+{
+    spare_empty(&u->heads);
+    spare_empty(&u->started);
+}
+
 uv_loop_t *upstream_loop(const struct upstream *u) { return u->net.loop; }
 
 struct upstream_counters upstream_counters(const struct upstream *u) { return u->counters; }
@@ -1227,7 +1323,8 @@ static void on_drained(struct net *net)
     }
     tls_sessions_destroy(u->sessions);
     http_head_room_free(u->head_room);
-    buffer_free(&u->spare_head);
+    upstream_rest(u);
+    free(u->joined);
     free(u->net.read_buffer);
     free(u->net.plain_buffer);
     u->magic = 0;
@@ -1288,7 +1385,8 @@ struct upstream *upstream_create(uv_loop_t *loop)
         free(u);
         return NULL;
     }
-    buffer_init(&u->spare_head, REQUEST_HEAD_MAX);
+    u->heads = (struct spare){.size = HEAD_USUAL + JSON_PADDING};
+    u->started = (struct spare){.size = sizeof(struct upstream_call)};
     TAILQ_INIT(&u->parked);
     uv_timer_init(loop, &u->sweep);
     uv_timer_init(loop, &u->clock);

@@ -51,6 +51,8 @@ struct upstream_body_handler {
 
 struct upstream *upstream_create(uv_loop_t *);
 uv_loop_t *upstream_loop(const struct upstream *);
+/* Gives back what is kept for the next calls. */
+void upstream_rest(struct upstream *);
 /* Closes idle connections and cancels nothing: callers cancel their calls first. `closed` when
  * every handle is closed; then it is freed. */
 void upstream_destroy(struct upstream *, void (*closed)(void *), void *arg);
@@ -77,6 +79,9 @@ struct upstream_call *upstream_open(struct upstream *, const struct site_config 
  * that wait to leave: above UPSTREAM_HIGH_WATER the caller should stop until on_drain. While
  * nothing waits and the body has not ended, first_byte_timeout stands still. */
 size_t upstream_send(struct upstream_call *, struct span piece, bool last);
+/* Within on_body: is that the last of the body, and on_end what comes next, within the same read
+ * (unless the call is paused)? False says nothing. */
+bool upstream_is_told(const struct upstream_call *);
 /* An answer comes, and the whole request has left: its spans are not looked at any more. */
 bool upstream_has_sent(const struct upstream_call *);
 /* Stops and starts reading from the site's socket (back-pressure). While paused the idle clock

@@ -208,6 +208,6 @@ struct answer_writer *chat_whole_writer(struct arena *arena, const struct answer
         return NULL;
     s->writer.ops = &whole_ops;
     s->meta = *meta;
-    s->builder = answer_builder_create(ANSWER_LIMIT);
+    s->builder = answer_builder_create(arena, ANSWER_LIMIT);
     return s->builder ? &s->writer : NULL;
 }

@@ -665,7 +665,11 @@ static int put_tool_arguments(struct answer_writer *w, int choice, int index, st
         if ((item->kind == ITEM_CALL || item->kind == ITEM_CUSTOM) && item->tool == index)
             found = item;
     }
-    return found && !found->done ? add_text(r, found, found->first, piece) : 0;
+    if (!found || found->done)
+        return 0;
+    if (!found->first) /* it began with memory for half of it */
+        return BUFFER_NOMEM;
+    return add_text(r, found, found->first, piece);
 }
 
 /* They belong to the last text. */
