@@ -225,6 +225,32 @@ describe('a service that leaks <think> into content', () => {
       assert.equal(reasoning + content, text.replace('<think>', ''));
     }
   });
+
+  it('nothing but thoughts is an answer as far as they are shown, and none where they are not', async () => {
+    const keys = ['field', 'think', 'drop'].map((reasoning) => ({name: reasoning, key: `sk-${reasoning}`, reasoning}));
+    const {site, ask} = await openai({keys});
+    const only = {leaked: pieces(['<think>Hm.', '</think>']), told: pieces([], {reasoning: ['Hm.']})};
+    for (const [name, plan] of Object.entries(only)) {
+      for (const stream of [true, false]) {
+        const as = async (reasoning) => {
+          site.plans.push(plan);
+          return ask({stream}, {headers: {authorization: `Bearer sk-${reasoning}`}});
+        };
+        for (const [reasoning, wanted] of [['field', {reasoning: 'Hm.', content: ''}], ['think', {reasoning: '', content: '<think>\nHm.\n</think>\n\n'}]]) {
+          const answer = await as(reasoning);
+          assert.equal(answer.status, 200);
+          const got = stream ? checkStream(await answer.text()) : await answer.json().then(({choices: [{message: m}]}) => ({reasoning: m.reasoning_content ?? '', content: m.content}));
+          assert.deepEqual({reasoning: got.reasoning, content: got.content}, wanted, `${name} ${stream}`);
+        }
+        site.plans.push(plan); // the empty answer is asked for once more
+        await checkError(await as('drop'), {status: 502, type: 'upstream_error', code: 'upstream_empty'});
+        site.plans.splice(0);
+      }
+    }
+    site.plans.push(pieces([], {reasoning: ['Hm.']}));
+    const stopped = await ask({stop: 'x'}, {headers: {authorization: 'Bearer sk-drop'}});
+    assert.deepEqual([stopped.status, (await stopped.json()).choices[0].message.content], [200, '']);
+  });
 });
 
 describe('token counts', () => {

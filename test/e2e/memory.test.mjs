@@ -160,8 +160,8 @@ for (const [name, request] of Object.entries(REQUESTS)) {
   });
 }
 
-/** Libraries that do not look at what they get: libseccomp reads through it, libuv calls abort() when its table of sockets cannot
- * grow. Both are asked at the start alone, or when there are more sockets than ever. */
+/** Libraries that do not look at what they get: libseccomp reads through it, libuv calls abort() when a loop's first table or a thread
+ * of its pool cannot be had. Both are asked at the start alone. */
 function isLibrarys(err) {
   const frames = [...err.matchAll(/^ +#\d+ .*$/gm)].map(([line]) => line).filter((line) => !/lib(asan|c|short_memory)\.so|libsanitizer|short_memory\.c|raise|abort/.test(line));
   return /libseccomp|libuv/.test(frames[0] ?? '');

@@ -112,6 +112,12 @@ describe('headers, both ways', () => {
     assert.deepEqual([headers.authorization, headers.connection, headers['content-length']], [`Bearer ${ACCOUNT}`, 'keep-alive', '2']);
   });
 
+  it('down: a reason phrase with control characters becomes the usual one', async () => {
+    site.next((req) => req.socket.end('HTTP/1.1 404 O\x1bK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}'));
+    const answer = await fetch(`${gateway.origin}/openai/v1/x`, {headers: {authorization: `Bearer ${OURS}`}});
+    assert.deepEqual([answer.status, answer.statusText, await answer.text()], [404, 'Not Found', '{}']);
+  });
+
   it('down: hop-by-hop, cookies, CORS and transport policies stay here; ids and limits go on; the reason phrase too', async () => {
     site.next((req, res) => {
       res.writeHead(418, 'Short and Stout', {'content-type': 'application/json', 'x-request-id': 'req-up', 'request-id': 'r2', 'retry-after': '7', 'retry-after-ms': '7000', 'x-should-retry': 'true',
@@ -129,6 +135,7 @@ describe('headers, both ways', () => {
     for (const name of ['set-cookie', 'access-control-allow-credentials', 'alt-svc', 'strict-transport-security', 'connection', 'x-hop', 'proxy-authenticate', 'www-authenticate', 'keep-alive']) assert.equal(headers[name], undefined, name);
     const exposed = headers['access-control-expose-headers'].split(', ');
     for (const name of ['x-request-id', 'request-id', 'retry-after', 'anthropic-ratelimit-requests-limit', 'x-goog-x']) assert.ok(exposed.includes(name), name);
+    assert.deepEqual(exposed.filter((name, i) => exposed.indexOf(name) !== i), []);
     await gateway.logged(/passage .*status=418 .*site_id=r(eq-up|2)/);
   });
 

@@ -371,6 +371,17 @@ describe('tools of sites without any', {timeout: 240000}, () => {
     assert.equal((await whole(await ask(gateway, model, {tool_choice: 'none'}))).content, 'Hello.');
   });
 
+  it('a tool that is no function: 400 naming it, or the next target; never left out in silence', async () => {
+    const scripted = await startScripted('zai', () => 'Hello.');
+    const {gateway, model, prompts} = await serve(scripted, {sites: [scripted.entry, {name: 'demo', adapter: 'demo'}], models: [{id: 'both', targets: [scripted.model, 'demo/echo']}]});
+    const tools = [...functions, {type: 'web_search'}];
+    const {error} = await checkError(await ask(gateway, model, {tools}), {status: 400, type: 'invalid_request_error', code: 'unsupported_value', param: 'tools[3]'});
+    assert.match(error.message, /web_search/);
+    assert.equal((await ask(gateway, 'both', {tools})).headers.get('x-dragoman-route')?.startsWith('demo/'), true);
+    assert.equal(prompts.length, 0);
+    assert.equal((await whole(await ask(gateway, model, {tools, tool_choice: 'none'}))).content, 'Hello.');
+  });
+
   it('the order of [[models]] counts: a first target that emulates is asked before one with tools of its own', async () => {
     const first = await startScripted('qwen', () => call(...WANTED[0]));
     keep(first.site);

@@ -18,6 +18,7 @@ static enum scenario_end json(const void *what)
     enum scenario_end end = SCENARIO_SHORT;
     struct buffer out;
     struct json root;
+    SCENARIO_CHECK(json_valid_utf8(SPAN("\xC3\xA4")) && !json_valid_utf8(SPAN("\xC3")));
     struct json_parser *parser = json_parser_create(1 << 20);
     if (!parser)
         return SCENARIO_SHORT;

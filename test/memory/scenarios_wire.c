@@ -89,7 +89,7 @@ static enum scenario_end site_request(const void *what)
     struct buffer out;
     enum scenario_end end = SCENARIO_GOOD;
     buffer_init(&out, 1 << 16);
-    if (http_head_write(&out, &request, SPAN("s.example"), SPAN(""), &fail))
+    if (http_head_write(&out, &request, SPAN("s.example"), SPAN(""), NULL, &fail))
         end = scenario_short(&fail);
     else if (http_chunk_write(&out, SPAN("some text"), false) ||
              http_chunk_write(&out, SPAN(""), true))

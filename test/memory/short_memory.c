@@ -12,13 +12,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include <uv.h>
 
 /* The linker's and the compilers' names.
  * NOLINTBEGIN(bugprone-reserved-identifier,readability-inconsistent-declaration-parameter-name) */
@@ -40,7 +44,7 @@ void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
 void __libc_free(void *p);
 
-enum { RANGES = 8 };
+enum { RANGES = 8, HIGH_FILE = 500 };
 
 struct range {
     uintptr_t from, to;
@@ -52,6 +56,8 @@ static size_t n_program, n_unseen;
 static bool ready, trace;
 static _Atomic int64_t live;
 static _Thread_local int paused;
+/* Not yet while the sanitizer prepares a thread: it ends the program when there is no memory. */
+static _Thread_local bool begun;
 
 static uint64_t add(uint64_t *to) { return __atomic_add_fetch(to, 1, __ATOMIC_RELAXED); }
 static uint64_t get(const uint64_t *from) { return __atomic_load_n(from, __ATOMIC_RELAXED); }
@@ -101,13 +107,13 @@ __attribute__((constructor)) static void begin(void)
     }
     dl_iterate_phdr(note_object, &first);
     trace = wants_trace && *wants_trace == '1';
-    ready = true;
+    ready = begun = true;
 }
 
 static bool refuse(void *caller)
 {
     uintptr_t at = (uintptr_t)caller;
-    if (!ready || !get(&plan->armed) || paused || within(unseen, n_unseen, at))
+    if (!ready || !get(&plan->armed) || !begun || paused || within(unseen, n_unseen, at))
         return false;
     bool ours = within(program, n_program, at);
     add(ours ? &plan->ours : &plan->libraries);
@@ -203,18 +209,6 @@ VISIBLE int asprintf(char **out, const char *format, ...)
     return n;
 }
 
-/* ---- C++: what new gives only delete takes, so the sanitizer's own are asked ---- */
-
-_Noreturn void _ZSt17__throw_bad_allocv(void); /* std::__throw_bad_alloc() */
-#pragma weak _ZSt17__throw_bad_allocv
-void *_Znwm(size_t n);
-void *_Znam(size_t n);
-void *_ZnwmRKSt9nothrow_t(size_t n, const void *tag);
-void *_ZnamRKSt9nothrow_t(size_t n, const void *tag);
-
-typedef void *new_function(size_t n);
-typedef void *new_nothrow_function(size_t n, const void *tag);
-
 static void *next_symbol(const char *name)
 {
     paused++;
@@ -225,11 +219,103 @@ static void *next_symbol(const char *name)
     return symbol;
 }
 
+/* ---- threads: they count from their own function on ---- */
+
+struct start {
+    void *(*routine)(void *);
+    void *arg;
+};
+
+typedef int create_function(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+static void *start_thread(void *arg)
+{
+    const struct start start = *(struct start *)arg;
+    free(arg);
+    begun = true;
+    void *result = start.routine(start.arg);
+    begun = false;
+    return result;
+}
+
+VISIBLE int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
+                           void *(*routine)(void *), void *arg)
+{
+    create_function *next = (create_function *)(uintptr_t)next_symbol("pthread_create");
+    paused++;
+    struct start *start = malloc(sizeof *start);
+    paused--;
+    if (!start)
+        return EAGAIN;
+    *start = (struct start){routine, arg};
+    int error = next(thread, attributes, start_thread, start);
+    if (error)
+        free(start);
+    return error;
+}
+
+/* ---- libuv: it calls abort() when the table of a loop's files cannot grow ---- */
+
+/* Polls one with a high number: the table is as long as that from then on. */
+static void grow_table(uv_loop_t *loop)
+{
+    int (*init)(uv_loop_t *, uv_poll_t *, int) = next_symbol("uv_poll_init");
+    int (*start)(uv_poll_t *, int, uv_poll_cb) = next_symbol("uv_poll_start");
+    void (*end)(uv_handle_t *, uv_close_cb) = next_symbol("uv_close");
+    int (*run)(uv_loop_t *, uv_run_mode) = next_symbol("uv_run");
+    uv_poll_t poll;
+    int event = eventfd(0, EFD_CLOEXEC), high = fcntl(event, F_DUPFD_CLOEXEC, HIGH_FILE);
+    if (high >= 0 && init(loop, &poll, high) == 0) {
+        start(&poll, UV_READABLE, NULL);
+        end((uv_handle_t *)&poll, NULL);
+        run(loop, UV_RUN_NOWAIT);
+    }
+    close(high);
+    close(event);
+}
+
+VISIBLE int uv_loop_init(uv_loop_t *loop)
+{
+    int (*next)(uv_loop_t *) = next_symbol("uv_loop_init");
+    int error = next(loop);
+    paused++;
+    if (!error)
+        grow_table(loop);
+    paused--;
+    return error;
+}
+
+/* ---- C++: what new gives only delete takes, so the sanitizer's own are asked ---- */
+
+/* std::__throw_bad_alloc() and std::get_new_handler(), where there is C++ at all. */
+typedef void new_handler(void);
+_Noreturn void _ZSt17__throw_bad_allocv(void);
+new_handler *_ZSt15get_new_handlerv(void);
+#pragma weak _ZSt17__throw_bad_allocv
+#pragma weak _ZSt15get_new_handlerv
+void *_Znwm(size_t n);
+void *_Znam(size_t n);
+void *_ZnwmRKSt9nothrow_t(size_t n, const void *tag);
+void *_ZnamRKSt9nothrow_t(size_t n, const void *tag);
+
+typedef void *new_function(size_t n);
+typedef void *new_nothrow_function(size_t n, const void *tag);
+
+/* As new does it: a handler may find memory, and then new tries again. */
+static void refuse_or_throw(void *caller)
+{
+    while (refuse(caller)) {
+        new_handler *handler = _ZSt15get_new_handlerv();
+        if (!handler)
+            _ZSt17__throw_bad_allocv();
+        handler();
+    }
+}
+
 VISIBLE void *_Znwm(size_t n)
 {
     static new_function *next;
-    if (refuse(CALLER))
-        _ZSt17__throw_bad_allocv();
+    refuse_or_throw(CALLER);
     if (!next)
         next = (new_function *)(uintptr_t)next_symbol("_Znwm");
     return next(n);
@@ -238,8 +324,7 @@ VISIBLE void *_Znwm(size_t n)
 VISIBLE void *_Znam(size_t n)
 {
     static new_function *next;
-    if (refuse(CALLER))
-        _ZSt17__throw_bad_allocv();
+    refuse_or_throw(CALLER);
     if (!next)
         next = (new_function *)(uintptr_t)next_symbol("_Znam");
     return next(n);

@@ -50,6 +50,7 @@ static void configure(struct bench *b, const char *text)
 static struct bench *start(const char *text)
 {
     struct bench *b = calloc(1, sizeof *b);
+    assert_non_null(b);
     b->pool = account_pool_create(
         &(struct account_pool_hooks){.saved = on_saved, .wake_at = on_wake_at, .owner = b}, 1);
     assert_non_null(b->pool);
@@ -494,6 +495,7 @@ static void queues_are_bounded(void **state)
 {
     struct bench *b = start(SITE("max_concurrent = 1", ACCOUNT("a", "k")));
     struct one *all = calloc(1000 + 1, sizeof *all);
+    assert_non_null(all);
     for (int i = 0; i <= 1000; i++) {
         all[i].waiter.wake = on_wake;
         assert_int_equal(account_pool_wait(b->pool, site(b), &all[i].waiter, 0, false, UINT64_MAX),

@@ -22,6 +22,7 @@ struct bench {
 static int set_up(void **state)
 {
     struct bench *b = calloc(1, sizeof *b);
+    assert_non_null(b);
     struct buffer errors;
     buffer_init(&errors, 1 << 16);
     buffer_init(&b->json, 1 << 16);
@@ -30,6 +31,7 @@ static int set_up(void **state)
     assert_non_null(b->config);
     buffer_free(&errors);
     b->pool = account_pool_create(&(struct account_pool_hooks){0}, 1);
+    assert_non_null(b->pool);
     assert_int_equal(account_pool_configure(b->pool, b->config, 0), 0);
     b->drift = drift_create();
     assert_non_null(b->drift);

@@ -180,6 +180,7 @@ static void answer(struct client *c)
 static void a_week(void **state)
 {
     struct week *w = calloc(1, sizeof *w);
+    assert_non_null(w);
     struct buffer errors;
     const struct account_pool_hooks hooks = {.wake_at = on_wake_at, .owner = w};
     buffer_init(&errors, 1 << 16);
@@ -188,6 +189,7 @@ static void a_week(void **state)
     buffer_free(&errors);
     w->random = 42;
     w->pool = account_pool_create(&hooks, 7);
+    assert_non_null(w->pool);
     assert_int_equal(account_pool_configure(w->pool, w->config, 0), 0);
     for (int key = 0; key < 2; key++) {
         for (int i = 0; i < CLIENTS; i++) {

@@ -222,6 +222,7 @@ struct token_bench {
 static struct token_bench *token_begin(void)
 {
     struct token_bench *b = calloc(1, sizeof *b);
+    assert_non_null(b);
     static const struct site_settings site = {.name = SPAN_INIT("s")};
     b->run = (struct turn_run){.fail = &b->fail,
                                .site = &site,
@@ -229,6 +230,7 @@ static struct token_bench *token_begin(void)
                                .arena = &test_arena,
                                .json = json_parser_create(1 << 16),
                                .now_ms = NOW};
+    assert_non_null(b->run.json);
     return b;
 }
 

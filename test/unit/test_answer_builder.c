@@ -3,9 +3,17 @@
  */
 #include "sse/answer_builder.h"
 #include "test/unit/support/cmocka_all.h"
+#include "test/unit/support/fixture.h"
 
 static const struct usage_counts usage = {
     .prompt = 9, .completion = 3, .cached = -1, .reasoning = -1};
+
+static struct answer_builder *make_builder(size_t limit)
+{
+    struct answer_builder *b = answer_builder_create(&test_arena, limit);
+    assert_non_null(b);
+    return b;
+}
 
 /* Renders, compares what stands in "choices", and destroys. */
 static void expect_choices(struct answer_builder *b, const char *choices)
@@ -32,7 +40,7 @@ static void expect_choices(struct answer_builder *b, const char *choices)
 
 static void text_is_put_together(void **state)
 {
-    struct answer_builder *b = answer_builder_create(1000);
+    struct answer_builder *b = make_builder(1000);
     assert_int_equal(answer_builder_reasoning(b, 0, SPAN("hm ")), 0);
     assert_int_equal(answer_builder_reasoning(b, 0, SPAN("so")), 0);
     assert_int_equal(answer_builder_text(b, 0, SPAN("春\xe7")), 0);
@@ -44,9 +52,17 @@ static void text_is_put_together(void **state)
                   "length"));
 }
 
+static void a_choice_that_nothing_was_told_of_is_left_out(void **state)
+{
+    struct answer_builder *b = make_builder(1000);
+    answer_builder_text(b, 1, SPAN("one"));
+    answer_builder_finish(b, 1, SPAN("stop"));
+    expect_choices(b, CHOICE(1, "\"content\":\"one\",\"refusal\":null", "stop"));
+}
+
 static void broken_text_is_repaired(void **state)
 {
-    struct answer_builder *b = answer_builder_create(1000);
+    struct answer_builder *b = make_builder(1000);
     answer_builder_text(b, 0, SPAN("a\xff\xe6\x98"));
     answer_builder_finish(b, 0, SPAN("stop"));
     expect_choices(b,
@@ -55,14 +71,14 @@ static void broken_text_is_repaired(void **state)
 
 static void content_is_null_only_with_calls_or_a_refusal(void **state)
 {
-    struct answer_builder *b = answer_builder_create(1000);
+    struct answer_builder *b = make_builder(1000);
     answer_builder_finish(b, 0, SPAN("stop"));
     expect_choices(b, CHOICE(0, "\"content\":\"\",\"refusal\":null", "stop"));
-    b = answer_builder_create(1000);
+    b = make_builder(1000);
     answer_builder_refusal(b, 0, SPAN("no"));
     answer_builder_finish(b, 0, SPAN("content_filter"));
     expect_choices(b, CHOICE(0, "\"content\":null,\"refusal\":\"no\"", "content_filter"));
-    b = answer_builder_create(1000);
+    b = make_builder(1000);
     answer_builder_tool_begin(b, 0, 1, SPAN("c1"), SPAN("f"), SPAN(""));
     answer_builder_tool_arguments(b, 0, 1, SPAN("{\"a\""));
     answer_builder_tool_begin(b, 0, 4, SPAN("c2"), SPAN("g"),
@@ -82,7 +98,7 @@ static void content_is_null_only_with_calls_or_a_refusal(void **state)
 
 static void choices_stand_in_order(void **state)
 {
-    struct answer_builder *b = answer_builder_create(1000);
+    struct answer_builder *b = make_builder(1000);
     answer_builder_text(b, 1, SPAN("one"));
     answer_builder_text(b, 0, SPAN("zero"));
     answer_builder_finish(b, 1, SPAN("stop"));
@@ -96,7 +112,7 @@ static void choices_stand_in_order(void **state)
 static void extras_are_merged(void **state)
 {
     const struct citation list[] = {{SPAN_INIT("https://a"), SPAN_INIT("A"), 1, 2}};
-    struct answer_builder *b = answer_builder_create(1000);
+    struct answer_builder *b = make_builder(1000);
     struct buffer out;
     answer_builder_text(b, 0, SPAN("x"));
     answer_builder_extra(b, EXTRA_TOP, 0, SPAN("\"tier\":1,\"fp\":\"a\""));
@@ -123,7 +139,7 @@ static void extras_are_merged(void **state)
 
 static void the_limit_is_over_everything(void **state)
 {
-    struct answer_builder *b = answer_builder_create(10);
+    struct answer_builder *b = make_builder(10);
     struct buffer out;
     assert_int_equal(answer_builder_text(b, 0, SPAN("12345")), 0);
     assert_int_equal(answer_builder_reasoning(b, 0, SPAN("12345")), 0);
@@ -139,12 +155,12 @@ static void the_limit_is_over_everything(void **state)
 static void the_limit_counts_what_is_replaced(void **state)
 {
     struct citation c = {SPAN_INIT("https://a-rather-long-address.example/"), SPAN_INIT("T"), 0, 0};
-    struct answer_builder *b = answer_builder_create(50);
+    struct answer_builder *b = make_builder(50);
     assert_int_equal(answer_builder_citations(b, 0, &c, 1), BUFFER_FULL);
     assert_int_equal(answer_builder_text(b, 0, SPAN("x")), BUFFER_FULL);
     answer_builder_destroy(b);
 
-    b = answer_builder_create(200);
+    b = make_builder(200);
     for (int i = 0; i < 100; i++) {
         assert_int_equal(answer_builder_citations(b, 0, &c, 1), 0);
         assert_int_equal(answer_builder_extra(b, EXTRA_CHOICE, 0, SPAN("\"k\":1")), 0);
@@ -158,7 +174,7 @@ static void the_limit_counts_what_is_replaced(void **state)
 static void a_member_inside_another_is_no_member(void **state)
 {
     struct buffer out;
-    struct answer_builder *b = answer_builder_create(1000);
+    struct answer_builder *b = make_builder(1000);
     answer_builder_text(b, 0, SPAN("x"));
     answer_builder_extra(b, EXTRA_CHOICE, 0, SPAN("\"native\":{\"logprobs\":1}"));
     buffer_init(&out, 1000);
@@ -171,14 +187,18 @@ static void a_member_inside_another_is_no_member(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(text_is_put_together),
-        cmocka_unit_test(broken_text_is_repaired),
-        cmocka_unit_test(content_is_null_only_with_calls_or_a_refusal),
-        cmocka_unit_test(choices_stand_in_order),
-        cmocka_unit_test(extras_are_merged),
-        cmocka_unit_test(the_limit_is_over_everything),
-        cmocka_unit_test(the_limit_counts_what_is_replaced),
-        cmocka_unit_test(a_member_inside_another_is_no_member),
+        cmocka_unit_test_setup_teardown(text_is_put_together, arena_begin, arena_end),
+        cmocka_unit_test_setup_teardown(a_choice_that_nothing_was_told_of_is_left_out, arena_begin,
+                                        arena_end),
+        cmocka_unit_test_setup_teardown(broken_text_is_repaired, arena_begin, arena_end),
+        cmocka_unit_test_setup_teardown(content_is_null_only_with_calls_or_a_refusal, arena_begin,
+                                        arena_end),
+        cmocka_unit_test_setup_teardown(choices_stand_in_order, arena_begin, arena_end),
+        cmocka_unit_test_setup_teardown(extras_are_merged, arena_begin, arena_end),
+        cmocka_unit_test_setup_teardown(the_limit_is_over_everything, arena_begin, arena_end),
+        cmocka_unit_test_setup_teardown(the_limit_counts_what_is_replaced, arena_begin, arena_end),
+        cmocka_unit_test_setup_teardown(a_member_inside_another_is_no_member, arena_begin,
+                                        arena_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,10 +5,86 @@
 
 #include "base/arena.h"
 #include "base/buffer.h"
+#include "base/date.h"
 #include "base/fail.h"
+#include "base/prefix.h"
 #include "test/unit/support/cmocka_all.h"
 
+/* ---- dates ---- */
+
+static void days_become_dates_and_back(void **state)
+{
+    for (int64_t day = -135140; day < 400000; day += day % 11 + 12) { /* the years 1600 to 3065 */
+        time_t t = (time_t)(day * 86400);
+        struct tm tm;
+        struct calendar_day d = date_of_day(day);
+        assert_non_null(gmtime_r(&t, &tm));
+        assert_int_equal(d.year, tm.tm_year + 1900);
+        assert_int_equal(d.month, tm.tm_mon + 1);
+        assert_int_equal(d.day, tm.tm_mday);
+        assert_int_equal(days_since_1970(d.year, d.month, d.day), day);
+    }
+}
+
+/* ---- prefixes ---- */
+
+static void a_prefix_is_known_however_it_was_cut(void **state)
+{
+    char text[200];
+    unsigned seed = 1;
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (char)(i * 7 + i / 13);
+    for (size_t n = 0; n <= sizeof text; n++) {
+        struct prefix p = {0};
+        for (size_t at = 0, piece; at < n; at += piece) {
+            seed = seed * 1103515245 + 12345;
+            piece = (seed >> 16) % 21;
+            if (piece > n - at)
+                piece = n - at;
+            prefix_add(&p, span_of(text + at, piece));
+        }
+        assert_true(prefix_begins(&p, span_of(text, n)));
+        assert_true(prefix_begins(&p, span_of(text, sizeof text)));
+        if (!n)
+            continue;
+        assert_false(prefix_begins(&p, span_of(text, n - 1)));
+        text[n * 5 % n] ^= 0x20;
+        assert_false(prefix_begins(&p, span_of(text, sizeof text)));
+        text[n * 5 % n] ^= 0x20;
+        text[n - 1] ^= 1;
+        assert_false(prefix_begins(&p, span_of(text, sizeof text)));
+        text[n - 1] ^= 1;
+    }
+}
+
 /* ---- spans ---- */
+
+static void what_is_not_visible_is_found_at_every_place(void **state)
+{
+    char text[] = "abcdefghijklmnopqrstuvwxyz";
+    for (size_t n = 1; n < sizeof text; n++) {
+        assert_true(span_is_visible(span_of(text, n)));
+        assert_false(span_has_control(span_of(text, n)));
+        for (size_t at = 0; at < n; at++) {
+            char was = text[at];
+            text[at] = ' ';
+            assert_false(span_is_visible(span_of(text, n)));
+            assert_false(span_has_control(span_of(text, n)));
+            text[at] = (char)0xC3;
+            assert_false(span_is_visible(span_of(text, n)));
+            assert_false(span_has_control(span_of(text, n)));
+            text[at] = '\n';
+            assert_false(span_is_visible(span_of(text, n)));
+            assert_true(span_has_control(span_of(text, n)));
+            text[at] = 0x7F;
+            assert_false(span_is_visible(span_of(text, n)));
+            assert_true(span_has_control(span_of(text, n)));
+            text[at] = was;
+        }
+    }
+    assert_true(span_is_visible(SPAN("")));
+    assert_false(span_has_control(SPAN("")));
+}
 
 static void spans_are_compared(void **state)
 {
@@ -472,6 +548,9 @@ static void long_messages_are_cut_between_characters(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(days_become_dates_and_back),
+        cmocka_unit_test(a_prefix_is_known_however_it_was_cut),
+        cmocka_unit_test(what_is_not_visible_is_found_at_every_place),
         cmocka_unit_test(spans_are_compared),
         cmocka_unit_test(spans_are_cut),
         cmocka_unit_test(spans_are_searched),

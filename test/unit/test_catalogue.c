@@ -9,6 +9,7 @@
 #include "gateway/catalogue.h"
 #include "test/unit/support/cmocka_all.h"
 #include "test/unit/support/fake_server.h"
+#include "test/unit/support/patience.h"
 
 static const char text[] =
     "[[sites]]\nname = \"one\"\nadapter = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\n"
@@ -46,17 +47,21 @@ static void on_saved(void *owner, struct account *a, const char *name, const cha
 static int set_up(void **state)
 {
     struct bench *b = calloc(1, sizeof *b);
+    assert_non_null(b);
     struct buffer errors;
-    uv_loop_init(&b->loop);
+    assert_int_equal(uv_loop_init(&b->loop), 0);
     buffer_init(&errors, 1 << 16);
     b->config = config_parse(span_str(text), "t.toml", &errors);
     if (!b->config)
         fail_msg("%.*s", SPAN_ARGS(buffer_span(&errors)));
     buffer_free(&errors);
     b->upstream = upstream_create(&b->loop);
+    assert_non_null(b->upstream);
     b->accounts = account_pool_create(&(struct account_pool_hooks){.saved = on_saved}, 1);
+    assert_non_null(b->accounts);
     account_pool_configure(b->accounts, b->config, 0);
     b->catalogue = catalogue_create(&b->loop, b->upstream, b->accounts, NULL, NULL);
+    assert_non_null(b->catalogue);
     catalogue_configure(b->catalogue, b->config);
     arena_init(&b->arena);
     *state = b;
@@ -295,10 +300,11 @@ static struct live *live_start(const char *format, const struct fake_step *first
                                const struct fake_step *second)
 {
     struct live *l = calloc(1, sizeof *l);
+    assert_non_null(l);
     struct bench *b = &l->b;
     const struct fake_step *const steps[SITES] = {first, second};
     signal(SIGPIPE, SIG_IGN);
-    uv_loop_init(&b->loop);
+    assert_int_equal(uv_loop_init(&b->loop), 0);
     for (; l->n_sites < SITES && steps[l->n_sites]; l->n_sites++) {
         size_t i = l->n_sites;
         l->scripts[i][0] = steps[i];
@@ -309,8 +315,11 @@ static struct live *live_start(const char *format, const struct fake_step *first
     l->waiter.wake = on_woken;
     buffer_init(&l->kept, 1 << 20);
     b->upstream = upstream_create(&b->loop);
+    assert_non_null(b->upstream);
     b->accounts = account_pool_create(&(struct account_pool_hooks){.saved = on_saved}, 1);
+    assert_non_null(b->accounts);
     b->catalogue = catalogue_create(&b->loop, b->upstream, b->accounts, on_kept, l);
+    assert_non_null(b->catalogue);
     arena_init(&b->arena);
     live_configure(l, format);
     return l;
@@ -338,7 +347,7 @@ static void live_stop(struct live *l)
 static void live_turn(struct live *l, uint64_t since_ns, const char *what)
 {
     struct pollfd ready = {.fd = uv_backend_fd(&l->b.loop), .events = POLLIN};
-    if (uv_hrtime() - since_ns > 20000000000)
+    if (uv_hrtime() - since_ns > patience_ns())
         fail_msg("it never came to this: %s", what);
     poll(&ready, 1, 1);
     uv_run(&l->b.loop, UV_RUN_NOWAIT);
@@ -623,11 +632,33 @@ static void a_pattern_waits_once(void **state)
     live_stop(l);
 }
 
+static void without_sites_there_is_no_model_and_that_is_said(void **state)
+{
+    struct bench *b = *state;
+    const struct resolve_wish wish = {.id = SPAN("demo/echo"), .may_wait = true};
+    const struct target *targets;
+    struct fail fail = {0};
+    struct buffer errors;
+    size_t n;
+    buffer_init(&errors, 1 << 16);
+    struct config *none = config_parse(SPAN(""), "t.toml", &errors);
+    assert_non_null(none);
+    catalogue_configure(b->catalogue, none);
+    assert_int_equal(catalogue_resolve(b->catalogue, none, &wish, &b->arena, &targets, &n, &fail),
+                     RESOLVE_UNKNOWN);
+    assert_int_equal(fail.kind, FAIL_MODEL_NOT_FOUND);
+    assert_non_null(strstr(fail.message, "no [[sites]] are configured"));
+    catalogue_configure(b->catalogue, b->config);
+    config_unref(none);
+    buffer_free(&errors);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(ids_lead_to_targets),
+        TEST(without_sites_there_is_no_model_and_that_is_said),
         TEST(patterns_come_last),
         TEST(weights_choose_the_first_target),
         TEST(near_ids_are_named),

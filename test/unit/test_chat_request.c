@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "gateway/chat_request.h"
+#include "test/unit/support/fixture.h"
 
 struct parsed {
     struct arena arena;
@@ -363,6 +364,42 @@ static void rough_numbers_and_depth(void **state)
     free(deep);
 }
 
+#define CALL "{\"id\":\"c\",\"function\":{\"name\":\"f\"}}"
+
+static void lists_are_long_but_not_endless(void **state)
+{
+    static const struct {
+        const char *before, *one, *behind;
+        size_t most;
+        const char *param;
+    } rows[] = {
+        {"[", "{\"role\":\"user\",\"content\":\"a\"}", "]", 100000, "messages"},
+        {"[{\"role\":\"user\",\"content\":[", "{\"type\":\"text\",\"text\":\"a\"}", "]}]", 200000,
+         "messages"},
+        {"[{\"role\":\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"a\"}],\"tool_calls\":"
+         "[",
+         CALL, "]}]", 199999, "messages"},
+        {"[{\"role\":\"user\",\"content\":\"a\"}],\"tools\":[", "{}", "]", 100000, "tools"},
+        {"[{\"role\":\"user\",\"content\":\"a\"}],\"functions\":[", "{}", "]", 100000, "functions"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        for (size_t over = 0; over < 2; over++) {
+            struct parsed p;
+            char before[200], behind[8];
+            snprintf(before, sizeof before, "{\"model\":\"m\",\"messages\":%s", rows[i].before);
+            snprintf(behind, sizeof behind, "%s}", rows[i].behind);
+            char *body = repeated(before, rows[i].one, rows[i].most + over, behind);
+            parse(&p, body);
+            if (p.result != (over ? -1 : 0) || (over && strcmp(p.fail.param, rows[i].param) != 0))
+                fail_msg("%zu %zu: %d %s", i, over, p.result, p.fail.message);
+            if (over)
+                assert_non_null(strstr(p.fail.message, " must be at most 100000"));
+            done(&p);
+            free(body);
+        }
+    }
+}
+
 static void byte_order_mark_is_skipped(void **state)
 {
     struct parsed p;
@@ -460,6 +497,7 @@ int main(void)
         cmocka_unit_test(reasoning_wishes),
         cmocka_unit_test(refusals),
         cmocka_unit_test(rough_numbers_and_depth),
+        cmocka_unit_test(lists_are_long_but_not_endless),
         cmocka_unit_test(byte_order_mark_is_skipped),
         cmocka_unit_test(every_prefix_is_refused),
         cmocka_unit_test(options_take_the_place_of_the_clients_fields),

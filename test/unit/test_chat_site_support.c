@@ -696,6 +696,7 @@ static bool read_event(struct json_parser *json, struct message_event *e, const 
 static void events_of_messages_are_told_apart(void **state)
 {
     struct json_parser *json = json_parser_create(1 << 20);
+    assert_non_null(json);
     struct message_event e;
     assert_non_null(json);
     assert_true(

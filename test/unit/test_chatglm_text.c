@@ -37,6 +37,7 @@ static void expect(const char *const *pieces, const char *wanted)
         buffer_printf(&all, "%s%.*s%s", i ? "|" : "", SPAN_ARGS(buffer_span(&out)),
                       fit == FITS ? "" : "!");
     }
+    assert_int_equal(all.error, 0);
     assert_span_equal(buffer_span(&all), span_str(wanted));
     buffer_free(&all);
 }

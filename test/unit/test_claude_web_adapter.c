@@ -816,7 +816,7 @@ static bool is_good_account(const char *name, const char *value)
 {
     struct credential list[] = {{span_str(name), span_str(value)}};
     struct fail fail = {0};
-    int bad = adapter_claude_web.check_account(list, 1, &fail);
+    int bad = adapter_claude_web.check_account(NULL, list, 1, &fail);
     assert_true(!bad || fail.message[0]);
     return !bad;
 }
@@ -1140,6 +1140,7 @@ static void an_answer_that_nobody_reads_is_stopped(void **state)
     transcript_close(p);
     p = transcript_open(&setup); /* nothing was begun */
     assert_int_equal(tidy(p, &req), ADAPTER_DONE);
+    assert_non_null(p);
     transcript_close(p);
 }
 

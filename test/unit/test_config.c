@@ -952,6 +952,12 @@ static void accounts_are_checked_against_the_adapter(void **state)
             "DRAGOMAN_NOT_SET is not set\n");
     config_unref(good("[[sites]]\nname='q'\nadapter='qwen'\n[[sites.accounts]]\nemail='me@b.c'\n"
                       "password='hush'\n"));
+    refused_saying("[[sites]]\nname='q'\nadapter='qwen'\n[[sites.accounts]]\nticket='abc'\n",
+                   "a ticket is for options = { api = \"tongyi\" }");
+    refused_saying(
+        "[[sites]]\nname='q'\nadapter='qwen'\nbase_url='https://qianwen.biz.aliyun.com'\n"
+        "options={api='tongyi'}\n[[sites.accounts]]\ntoken='abc'\n",
+        "an account wants a ticket");
     refused_saying(OPENAI ACCOUNT "guest = true\n", "the adapter openai has no guest session");
     refused_saying(OPENAI "[[sites.accounts]]\ntoken='hush'\n",
                    "unknown key \"token\" in [[sites.accounts]]");
@@ -1267,6 +1273,7 @@ static void printing_shows_everything_but_secrets(void **state)
         "transport = \"direct\"\n",
         "reasoning = \"\"\n",
         "guest = false\n",
+        "weight = 1\n",
         "models = [\"*\"]\n"};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         if (!shows(text, parts[i]))

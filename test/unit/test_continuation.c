@@ -23,6 +23,7 @@ static void read_request(struct request *r, const char *body)
     struct fail fail = {0};
     size_t n = strlen(body);
     r->json = json_parser_create(1 << 16);
+    assert_non_null(r->json);
     arena_init(&r->arena);
     char *copy = arena_alloc(&r->arena, n + JSON_PADDING);
     assert_non_null(copy);

@@ -42,11 +42,12 @@ static void on_line(void *owner, struct span line, struct control_caller *caller
 static int set_up(void **state)
 {
     struct bench *b = calloc(1, sizeof *b);
+    assert_non_null(b);
     struct fail fail;
     strcpy(b->folder, "/tmp/test-control-XXXXXX");
     assert_non_null(mkdtemp(b->folder));
     snprintf(b->path, sizeof b->path, "%s/control.sock", b->folder);
-    uv_loop_init(&b->loop);
+    assert_int_equal(uv_loop_init(&b->loop), 0);
     uv_timer_init(&b->loop, &b->alive);
     uv_timer_start(&b->alive, on_never, 1000000, 0);
     b->control = control_create(&b->loop, span_str(b->folder), on_line, b, &fail);

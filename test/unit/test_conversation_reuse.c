@@ -68,6 +68,7 @@ static struct conversation_hash answered(const struct history *h, const char *co
     struct conversation_turn c = read_turn(h);
     arena_init(&arena);
     struct conversation_told *told = conversation_told_create(&arena);
+    assert_non_null(told);
     for (; *pieces; pieces++)
         conversation_told_add(told, span_str(*pieces));
     struct conversation_hash hash = conversation_answered(&c.whole, told);
@@ -227,6 +228,7 @@ static void rounds_of_calls_go_on(void **state)
             struct conversation_turn before = read_turn(&one), after = read_turn(&two);
             arena_init(&arena);
             struct conversation_told *told = conversation_told_create(&arena);
+            assert_non_null(told);
             conversation_told_add(told, SPAN("I look.\n"));
             conversation_told_call(told, SPAN("c1"), SPAN("f"));
             for (; rest.n; rest = span_from(rest, size))
@@ -308,6 +310,7 @@ static void kept_found_and_forgotten(void **state)
 {
     struct changes n = {0};
     struct conversation_book *b = conversation_book_create(on_change, &n);
+    assert_non_null(b);
     struct conversation c = numbered(1), other = numbered(2);
     char text[] = "chat";
     c.state = span_str(text);
@@ -334,6 +337,7 @@ static void it_ends(void **state)
 {
     struct changes n = {0};
     struct conversation_book *b = conversation_book_create(on_change, &n);
+    assert_non_null(b);
     struct conversation c = numbered(1), later = numbered(2);
     later.expires_ms = 2000;
     conversation_book_restore(b, &c);
@@ -353,6 +357,7 @@ static void it_is_bounded(void **state)
     static const char longest[CONVERSATION_STATE_MAX + 1];
     struct changes n = {0};
     struct conversation_book *b = conversation_book_create(on_change, &n);
+    assert_non_null(b);
     struct conversation c = numbered(0);
     c.state = span_of(longest, sizeof longest);
     assert_false(conversation_book_keep(b, &c));

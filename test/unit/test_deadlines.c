@@ -59,6 +59,7 @@ static void many_at_random_come_in_order(void **state)
     enum { MANY = 1000, ROUNDS = 50000 };
     struct deadlines d = {0};
     struct deadline *one = calloc(MANY, sizeof *one);
+    assert_non_null(one);
     uint64_t *at = calloc(MANY, sizeof *at);
     unsigned random = 1;
     for (size_t i = 0; i < MANY; i++) {

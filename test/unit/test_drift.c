@@ -33,6 +33,7 @@ static size_t rows(const struct drift *d)
 static void each_site_and_kind_for_itself(void **state)
 {
     struct drift *d = drift_create();
+    assert_non_null(d);
     count(d, "glm", "unknown event", 1000);
     count(d, "glm", "unknown event", 2000);
     count(d, "glm", "unknown phase", 3000);
@@ -54,6 +55,7 @@ static void each_site_and_kind_for_itself(void **state)
 static void the_window_is_the_last_hour(void **state)
 {
     struct drift *d = drift_create();
+    assert_non_null(d);
     for (uint64_t minute = 0; minute < 200; minute++) {
         count(d, "s", "k", minute * MINUTE + 5);
         uint64_t within = minute < 60 ? minute + 1 : 60;
@@ -75,6 +77,7 @@ static void the_window_is_the_last_hour(void **state)
 static void said_once_in_an_hour(void **state)
 {
     struct drift *d = drift_create();
+    assert_non_null(d);
     uint64_t start = 123456;
     assert_true(count(d, "s", "k", start));
     assert_false(count(d, "s", "k", start));
@@ -89,6 +92,7 @@ static void said_once_in_an_hour(void **state)
 static void no_more_than_there_is_room_for(void **state)
 {
     struct drift *d = drift_create();
+    assert_non_null(d);
     char kind[32];
     for (int i = 0; i < DRIFT_ROWS; i++) {
         snprintf(kind, sizeof kind, "kind %d", i);
@@ -110,6 +114,7 @@ static void no_more_than_there_is_room_for(void **state)
 static void long_names_are_cut(void **state)
 {
     struct drift *d = drift_create();
+    assert_non_null(d);
     char name[300];
     memset(name, 'x', sizeof name);
     drift_count(d, span_of(name, sizeof name), span_of(name, sizeof name), 1);

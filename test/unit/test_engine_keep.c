@@ -26,11 +26,12 @@ struct bench {
 static int set_up(void **state)
 {
     struct bench *b = calloc(1, sizeof *b);
+    assert_non_null(b);
     strcpy(b->folder, "/tmp/test-keep-XXXXXX");
     assert_non_null(mkdtemp(b->folder));
     snprintf(b->data_dir, sizeof b->data_dir, "%s/data", b->folder);
     snprintf(b->file, sizeof b->file, "%s/dragoman.db", b->data_dir);
-    uv_loop_init(&b->loop);
+    assert_int_equal(uv_loop_init(&b->loop), 0);
     b->engine.loop = &b->loop;
     *state = b;
     return 0;
@@ -69,9 +70,13 @@ static void begin(struct bench *b, const char *text)
     struct store_reader reader = keep_reader(&b->engine);
     reader.models = NULL;
     b->engine.accounts = account_pool_create(&hooks, 1);
+    assert_non_null(b->engine.accounts);
     b->engine.conversations = conversation_book_create(keep_conversation, &b->engine);
+    assert_non_null(b->engine.conversations);
     b->engine.uploads = upload_book_create(keep_upload, &b->engine);
+    assert_non_null(b->engine.uploads);
     b->engine.store = store_create(&b->loop, span_str(b->data_dir), span_str(""));
+    assert_non_null(b->engine.store);
     configure(b, text);
     uv_update_time(&b->loop);
     if (store_open(b->engine.store, &reader, &fail) != STORE_OPEN)

@@ -162,6 +162,7 @@ static void the_field_in_anthropics_words(void **state)
 static void any_bytes_become_json(void **state)
 {
     struct json_parser *parser = json_parser_create(1 << 16);
+    assert_non_null(parser);
     for (int c = 1; c < 256; c++) {
         struct fail fail;
         struct buffer out;

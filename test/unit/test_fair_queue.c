@@ -104,11 +104,12 @@ static void a_batch_does_not_starve_a_chat(void **state)
     enum { BATCH = 10000 };
     struct fair_queue q = {0};
     struct one *batch = calloc(BATCH, sizeof *batch), chat = make('c');
+    assert_non_null(batch);
     for (int i = 0; i < BATCH; i++) {
         batch[i] = make('b');
         fair_queue_add(&q, 1, &batch[i].waiter, false);
     }
-    fair_queue_add(&q, 2, &chat.waiter, false);
+    assert_true(fair_queue_add(&q, 2, &chat.waiter, false));
     assert_int_equal(fair_queue_ahead(&q, &chat.waiter), 1);
     fair_queue_wake_next(&q);
     fair_queue_wake_next(&q);

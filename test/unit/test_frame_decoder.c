@@ -170,6 +170,29 @@ static void whole(void **state)
 
 static void whole_empty(void **state) { check(FRAMING_WHOLE, SPAN(""), SPAN("||0\n")); }
 
+static void a_whole_body_may_be_lent(void **state)
+{
+    for (int kept = 0; kept < 2; kept++) {
+        struct frame_decoder d;
+        struct frame f;
+        char body[] = "{\"a\":1}";
+        frame_decoder_init(&d, FRAMING_WHOLE, 7);
+        assert_false(frame_decoder_lend(&d, SPAN("{\"a\": 1}"))); /* above the cap */
+        assert_true(frame_decoder_lend(&d, span_str(body)));
+        if (kept) {
+            assert_int_equal(frame_decoder_keep(&d), FRAME_MORE);
+            memset(body, 'x', sizeof body - 1);
+        }
+        assert_int_equal(frame_decoder_end(&d, &f), FRAME_READY);
+        assert_span_equal(f.data, SPAN("{\"a\":1}"));
+        assert_int_equal(frame_decoder_end(&d, &f), FRAME_MORE);
+        frame_decoder_free(&d);
+        frame_decoder_init(&d, FRAMING_SSE, 100);
+        assert_false(frame_decoder_lend(&d, SPAN("data: a\n\n")));
+        frame_decoder_free(&d);
+    }
+}
+
 static void none(void **state) { check(FRAMING_NONE, SPAN("data: a\n\n"), SPAN("")); }
 
 /* A frame above the cap is an error with a name, for every framing, and stays one. */
@@ -259,6 +282,7 @@ int main(void)
         cmocka_unit_test(length_framed_torn),
         cmocka_unit_test(whole),
         cmocka_unit_test(whole_empty),
+        cmocka_unit_test(a_whole_body_may_be_lent),
         cmocka_unit_test(none),
         cmocka_unit_test(caps),
         cmocka_unit_test(cap_over_all_data_lines),

@@ -682,6 +682,7 @@ static void names_go_there_and_back(void **state)
     struct transcript_player *p = transcript_open(&setup);
     assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
     struct json_parser *json = json_parser_create(1 << 20);
+    assert_non_null(json);
     assert_int_equal(json_parse(json, req.body, &root), JSON_OK);
     struct json functions = json_get(json_at(json_get(root, "tools"), 0), "functionDeclarations");
     struct span first = json_get_text(json_at(functions, 0), "name");

@@ -32,8 +32,10 @@ static void on_closed(void *arg) { *(bool *)arg = true; }
 static int gather(void **state)
 {
     struct crowd *c = calloc(1, sizeof *c);
-    uv_loop_init(&c->loop);
+    assert_non_null(c);
+    assert_int_equal(uv_loop_init(&c->loop), 0);
     c->turns = handshake_turns_create(&c->loop);
+    assert_non_null(c->turns);
     for (size_t i = 0; i < MANY; i++)
         c->places[i].place.go = on_go;
     *state = c;
@@ -274,9 +276,10 @@ static void works_run_elsewhere_one_after_the_other(void **state)
     uv_sem_t gate;
     bool closed = false;
     struct job jobs[JOBS] = {0};
-    uv_loop_init(&loop);
+    assert_int_equal(uv_loop_init(&loop), 0);
     uv_sem_init(&gate, 0);
     struct handshake_thread *t = handshake_thread_create(&loop);
+    assert_non_null(t);
     for (int i = 0; i < JOBS; i++) {
         jobs[i].work.run = run_job;
         jobs[i].work.done = end_job;
@@ -303,8 +306,9 @@ static void a_thread_without_work_is_none(void **state)
 {
     uv_loop_t loop;
     bool closed = false;
-    uv_loop_init(&loop);
+    assert_int_equal(uv_loop_init(&loop), 0);
     struct handshake_thread *t = handshake_thread_create(&loop);
+    assert_non_null(t);
     assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0); /* keeps no loop alive */
     handshake_thread_close(t, on_closed, &closed);
     uv_run(&loop, UV_RUN_DEFAULT);

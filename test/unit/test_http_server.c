@@ -28,6 +28,7 @@
 
 #include "gateway/error_response.h"
 #include "gateway/http_server_internal.h"
+#include "test/unit/support/patience.h"
 
 enum { PENDING_MAX = 256, BIG = 3 * 1024 * 1024 };
 
@@ -331,7 +332,7 @@ static void turn(struct test *t, struct client *c)
 
 #define PUMP(t, c, condition)                                                                      \
     do {                                                                                           \
-        uint64_t end_ = uv_hrtime() + 10ull * 1000 * 1000 * 1000;                                  \
+        uint64_t end_ = uv_hrtime() + patience_ns();                                               \
         while (!(condition)) {                                                                     \
             if (uv_hrtime() > end_)                                                                \
                 fail_msg("waited in vain for %s; received: %.*s", #condition,                      \
@@ -362,7 +363,7 @@ static void drop_dates(struct buffer *in)
     for (;;) {
         ptrdiff_t at = span_find(buffer_span(in), SPAN("Date: "));
         ptrdiff_t end = at < 0 ? -1 : span_find_char(span_from(buffer_span(in), (size_t)at), '\n');
-        if (end < 0)
+        if (end < 0 || !in->p)
             return;
         assert_int_equal(end, 36); /* "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n" */
         memmove(in->p + at, in->p + at + end + 1, in->n - (size_t)(at + end) - 1);
@@ -376,7 +377,7 @@ static void expect(struct test *t, struct client *c, const char *text)
     size_t n = strlen(text);
     PUMP(t, c, c->ended || (drop_dates(&c->in), c->in.n >= n));
     drop_dates(&c->in);
-    if (!span_starts(buffer_span(&c->in), span_str(text)))
+    if (!c->in.p || !span_starts(buffer_span(&c->in), span_str(text)))
         fail_msg("expected %s\ngot %.*s", text, SPAN_ARGS(span_first(buffer_span(&c->in), 2000)));
     buffer_consume(&c->in, n);
 }
@@ -1074,6 +1075,7 @@ static void a_client_that_does_not_read_holds_the_answer_back(void **state)
     c.paused = true;
     http_answer_start(x, 200, NULL, 0, -1);
     while (queued <= HTTP_HIGH_WATER) {
+        assert_int_equal(t->n_pending, 1); /* it is not gone */
         queued = http_answer_write(x, piece);
         assert_true(++pieces < 1000);
         turn(t, &c);
@@ -1227,7 +1229,7 @@ static void slow_heads_and_silent_bodies_are_400(void **state)
     refused_with(t, SPAN("POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel"), 400);
     /* A head that drips does not win time: the clock starts with its first byte. */
     struct client c = connect_to(t);
-    uint64_t end = uv_hrtime() + 10ull * 1000 * 1000 * 1000;
+    uint64_t end = uv_hrtime() + patience_ns();
     send_text(t, &c, "GET / HTTP/1.1\r\nX: ");
     while (!c.ended && uv_hrtime() < end)
         send_text(t, &c, "x");

@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "gateway/http_server_internal.h"
+#include "test/unit/support/patience.h"
 #include "test/unit/support/test_certs.h"
 
 enum { BIG = 1024 * 1024 };
@@ -93,7 +94,7 @@ static int set_up(void **state)
     signal(SIGPIPE, SIG_IGN);
     struct http_handler handler = {on_head,  on_request,        NULL, on_gone,
                                    on_drain, on_protocol_error, t};
-    uv_loop_init(&t->loop);
+    assert_int_equal(uv_loop_init(&t->loop), 0);
     t->listen =
         (struct listen_address){.text = SPAN("127.0.0.1:0"), .host = SPAN("127.0.0.1"), .port = 0};
     t->config = calloc(1, sizeof *t->config);
@@ -112,6 +113,7 @@ static int set_up(void **state)
     if (!t->trust)
         fail_msg("%s", fail.message);
     t->sessions = tls_sessions_create();
+    assert_non_null(t->sessions);
     t->big = malloc(BIG);
     assert_non_null(t->big);
     memset(t->big, 'x', BIG);
@@ -224,7 +226,7 @@ static void turn(struct test *t, struct client *c)
 
 #define PUMP(t, c, condition)                                                                      \
     do {                                                                                           \
-        uint64_t end_ = uv_hrtime() + 20ull * 1000 * 1000 * 1000;                                  \
+        uint64_t end_ = uv_hrtime() + patience_ns();                                               \
         while (!(condition)) {                                                                     \
             if (uv_hrtime() > end_)                                                                \
                 fail_msg("waited in vain for %s; received: %.*s", #condition,                      \

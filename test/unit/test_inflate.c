@@ -64,6 +64,7 @@ static void at_every_split(void **state)
         for (size_t a = 0; a <= coded.n; a++) {
             for (size_t b = a; b <= coded.n; b++) {
                 struct inflater *f = inflater_create(formats[i].coding);
+                assert_non_null(f);
                 buffer_clear(&out);
                 assert_int_equal(feed(f, span_of(coded.p, a), &out), INFLATE_MORE);
                 assert_int_equal(feed(f, span_of(coded.p + a, b - a), &out), INFLATE_MORE);
@@ -87,6 +88,7 @@ static void half_is_not_whole(void **state)
         compress_all(SPAN("one two two two three"), formats[i].window_bits, &coded);
         for (size_t n = 1; n < coded.n; n++) {
             struct inflater *f = inflater_create(formats[i].coding);
+            assert_non_null(f);
             assert_int_equal(feed(f, span_of(coded.p, n), &out), INFLATE_MORE);
             if (inflater_is_complete(f))
                 fail_msg("format %zu: %zu of %zu bytes pass for all", i, n, coded.n);
@@ -102,6 +104,7 @@ static void nothing_at_all_is_complete(void **state)
     for (size_t i = 0; i < N_FORMATS; i++) {
         struct buffer out;
         struct inflater *f = inflater_create(formats[i].coding);
+        assert_non_null(f);
         buffer_init(&out, 100);
         assert_true(inflater_is_complete(f));
         assert_int_equal(feed(f, SPAN(""), &out), INFLATE_MORE);
@@ -118,6 +121,7 @@ static void flushed_events_are_read_at_once(void **state)
     for (size_t i = 0; i < N_FORMATS; i++) {
         z_stream z = {0};
         struct inflater *f = inflater_create(formats[i].coding);
+        assert_non_null(f);
         struct buffer coded, out;
         buffer_init(&coded, 1 << 20);
         buffer_init(&out, 1 << 20);
@@ -150,6 +154,7 @@ static void long_texts_come_in_pieces(void **state)
     for (size_t k = 0; k < N_FORMATS * (sizeof sizes / sizeof *sizes); k++) {
         size_t i = k % N_FORMATS, n = sizes[k / N_FORMATS];
         struct inflater *f = inflater_create(formats[i].coding);
+        assert_non_null(f);
         struct buffer coded, out;
         buffer_init(&coded, 1 << 20);
         buffer_init(&out, 1 << 20);
@@ -168,6 +173,7 @@ static void long_texts_come_in_pieces(void **state)
 static void expect_broken(enum inflate_coding coding, struct span bytes)
 {
     struct inflater *f = inflater_create(coding);
+    assert_non_null(f);
     struct buffer out;
     buffer_init(&out, 1 << 20);
     assert_int_equal(feed(f, bytes, &out), INFLATE_BROKEN);
@@ -211,6 +217,7 @@ static void members_are_joined(void **state)
     buffer_append(&coded, span_of("\0\0\0 padding", 11));
     for (size_t cut = 0; cut <= coded.n; cut++) {
         struct inflater *f = inflater_create(INFLATE_GZIP);
+        assert_non_null(f);
         buffer_clear(&out);
         assert_int_equal(feed(f, span_of(coded.p, cut), &out), INFLATE_MORE);
         assert_int_equal(feed(f, span_of(coded.p + cut, coded.n - cut), &out), INFLATE_MORE);
@@ -220,6 +227,7 @@ static void members_are_joined(void **state)
     }
     struct inflater *f = inflater_create(INFLATE_GZIP); /* the last member is torn */
     assert_int_equal(feed(f, span_of(coded.p, whole - 3), &out), INFLATE_MORE);
+    assert_non_null(f);
     assert_false(inflater_is_complete(f));
     inflater_destroy(f);
     buffer_free(&coded);
@@ -233,6 +241,7 @@ static void proportion_is_kept(void **state)
     char *zeros = calloc(1, 2 * FREE);
     for (size_t i = 0; i < N_FORMATS; i++) {
         struct inflater *f = inflater_create(formats[i].coding);
+        assert_non_null(f);
         struct buffer coded, out;
         buffer_init(&coded, 1 << 20);
         buffer_init(&out, 4 * FREE);
@@ -243,6 +252,7 @@ static void proportion_is_kept(void **state)
         buffer_clear(&coded);
         buffer_clear(&out);
         f = inflater_create(formats[i].coding);
+        assert_non_null(f);
         compress_all(span_of(zeros, 2 * FREE), formats[i].window_bits, &coded);
         assert_int_equal(feed(f, buffer_span(&coded), &out), INFLATE_BROKEN);
         assert_true(out.n <= FREE);

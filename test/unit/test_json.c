@@ -199,6 +199,7 @@ static void every_cut_is_refused(void **state)
         assert_int_equal(error == 0, n == whole.n);
         assert_int_equal(json_type(root), n == whole.n ? JSON_OBJECT : JSON_MISSING);
         copy = malloc(n);
+        assert_non_null(copy);
         memcpy(copy, whole.p, n);
         assert_int_equal(json_parse_lenient(parser, span_of(copy, n), &root) == 0, n == whole.n);
         free(copy);
@@ -229,6 +230,7 @@ static void depth_and_size_are_limited(void **state)
     assert_int_equal(json_parse(parser, span_of(large, (1 << 20) + 100), &root), JSON_TOO_LARGE);
     free(large);
     struct json_parser *small = json_parser_create(40);
+    assert_non_null(small);
     assert_int_equal(json_parse(small, SPAN("[1,2,3]"), &root), 0);
     assert_int_equal(
         json_parse(small, SPAN("[\"a string that is longer than forty bytes\"]"), &root),
@@ -600,8 +602,8 @@ static void plain_objects_have_an_outline(void **state)
         "{\"a\":1}",
         "{\"list\":[{\"role\":\"user\",\"content\":\"a\\nb\"},{},[1,{\"a\":2}],\"x\",null]}",
         "{\"list\" : [ ] , \"list\":{\"a\":{}},\"list\":[{\"a\":[{\"b\":1}],\"c\":true}]}",
-        "{\"a\":-0.25,\"b\":123456789012345,\"c\":false,\"d\":\"\\u00e9\\/"
-        "\\\"\",\"e\":\"é世😀\"}",
+        "{\"a\":-0.25,\"b\":123456789012345,\"c\":false}",
+        "{\"d\":\"\\u00e9\\/\\\"\",\"e\":\"é世😀\"}",
         "{\"\":{\"list\":[{\"deep\":1}]}}",
     };
     static const char *const others[] = {
@@ -638,6 +640,7 @@ static void plain_objects_have_an_outline(void **state)
         "{\"a\":1234567890123456}",
     };
     struct json_parser *json = json_parser_create(1 << 20);
+    assert_non_null(json);
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
         struct span text = span_str(plain[i]);
         assert_true(look_at(text, json));
@@ -655,6 +658,7 @@ static void no_byte_misleads_the_outline(void **state)
     static const char sample[] = "{\"m\":\"up/x\",\"list\":[{\"r\":\"us\\u00e9r\",\"c\":\"Hi\\n "
                                  "é世 \\\\\"}, [1.5]],\"t\":-0.7 }";
     struct json_parser *json = json_parser_create(1 << 20);
+    assert_non_null(json);
     char text[sizeof sample];
     for (size_t i = 0; i < sizeof sample - 1; i++) {
         for (int c = 0; c < 256; c++) {
@@ -670,6 +674,7 @@ static void no_byte_misleads_the_outline(void **state)
 static void an_outline_has_its_limits(void **state)
 {
     struct json_parser *json = json_parser_create(1 << 20);
+    assert_non_null(json);
     for (int n = 0; n < 2 * JSON_OUTLINE_MAX; n++) {
         struct buffer text;
         struct json_outline o;
@@ -735,6 +740,7 @@ static void raw_texts_end_at_their_own_quote(void **state)
         buffer_printf(&list, "%s%s", i ? "," : "[", values[i]);
     buffer_char(&list, ']');
     struct json_parser *json = json_parser_create(4096);
+    assert_non_null(json);
     struct json root;
     assert_int_equal(json_parse(json, buffer_span(&list), &root), JSON_OK);
     struct json_raw_iter it = json_raw_each(buffer_span(&list));

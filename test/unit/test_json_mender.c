@@ -129,6 +129,7 @@ static void what_is_nested_too_deep_is_null(void **state)
     struct buffer in, out;
     struct json root;
     struct json_parser *parser = json_parser_create(1 << 20);
+    assert_non_null(parser);
     buffer_init(&in, 1 << 20);
     buffer_init(&out, 1 << 20);
     for (int i = 0; i < 1000; i++)
@@ -160,7 +161,7 @@ static void hostile_text_is_read_in_bounds(void **state)
         buffer_init(&in, 1 << 22);
         buffer_append(&in, SPAN("{\"a\":\""));
         while (in.n < 1 << 20)
-            buffer_append(&in, span_str(texts[i]));
+            assert_int_equal(buffer_append(&in, span_str(texts[i])), 0);
         rest = buffer_span(&in);
         assert_int_equal(json_mender_read(&m, &rest, false, &sink), 0);
         assert_true(rest.n <= MEND_LOOK_MAX);

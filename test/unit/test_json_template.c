@@ -279,6 +279,7 @@ static void random_string(struct buffer *out)
 static void what_matches_is_what_the_parser_says(void **state)
 {
     struct json_parser *json = json_parser_create(1 << 16);
+    assert_non_null(json);
     struct buffer text;
     int matched = 0;
     buffer_init(&text, 1 << 16);

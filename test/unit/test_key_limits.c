@@ -43,6 +43,7 @@ static void configure(struct bench *b, const char *text)
 static struct bench *start(const char *text)
 {
     struct bench *b = calloc(1, sizeof *b);
+    assert_non_null(b);
     b->limits = key_limits_create(on_changed, b);
     assert_non_null(b->limits);
     b->now = (struct key_time){1000000, MIDNIGHT_MS};

@@ -612,6 +612,17 @@ static void no_secret_of_the_account_is_told(void **state)
                      ADAPTER_FAIL);
     assert_null(strstr(transcript_run(p)->fail->message, "secret-token-1"));
     transcript_close(p);
+
+    struct header location = {SPAN("Location"), SPAN("https://secret-token-1.example/")};
+    setup.headers = &location;
+    setup.n_headers = 1;
+    p = transcript_open(&setup);
+    assert_int_equal(transcript_next(p, &req), ADAPTER_SEND);
+    assert_int_equal(transcript_answer(p, 302, "text/html", SPAN("<html>"), NULL, 0, END_CLEAN),
+                     ADAPTER_FAIL);
+    assert_null(strstr(transcript_run(p)->fail->message, "secret-token-1"));
+    assert_non_null(strstr(transcript_run(p)->fail->message, "check base_url"));
+    transcript_close(p);
 }
 
 /* ---- clean-up ---- */

@@ -24,6 +24,7 @@ struct bench {
 static int set_up(void **state)
 {
     struct bench *b = calloc(1, sizeof *b);
+    assert_non_null(b);
     struct buffer errors;
     buffer_init(&errors, 1 << 16);
     b->config = config_parse(span_str(CONFIG), "t.toml", &errors);

@@ -6,6 +6,7 @@
 
 #include "gateway/count_tokens.h"
 #include "test/unit/support/cmocka_all.h"
+#include "test/unit/support/fixture.h"
 
 struct parsed {
     struct arena arena;
@@ -397,15 +398,9 @@ static void a_schema_of_the_answer(void **state)
 
 static void expect_too_many(const char *before, const char *one, size_t n, const char *behind)
 {
-    struct buffer body;
-    buffer_init(&body, 1 << 24);
-    buffer_append(&body, span_str(before));
-    for (size_t i = 0; i < n; i++)
-        buffer_printf(&body, "%s%s", i ? "," : "", one);
-    buffer_append(&body, span_str(behind));
-    buffer_char(&body, '\0');
-    expect_refusal(body.p, "messages", "at most 100000, with at most 200000 blocks");
-    buffer_free(&body);
+    char *body = repeated(before, one, n, behind);
+    expect_refusal(body, "messages", "at most 100000, with at most 200000 blocks");
+    free(body);
 }
 
 /* A block of ten bytes becomes some hundred here. */
@@ -520,6 +515,7 @@ static void counting_needs_no_limit(void **state)
 {
     static const struct token_source estimated = {NULL, NULL};
     struct json_parser *json = json_parser_create(1 << 16);
+    assert_non_null(json);
     struct count_of_tokens few, many;
     struct arena arena;
     struct buffer body, out;

@@ -536,6 +536,7 @@ static void check_request(struct json_parser *json, struct span body, unsigned s
 static void requests_leave_as_they_came(void **state)
 {
     struct json_parser *json = json_parser_create(TEXT_LIMIT);
+    assert_non_null(json);
     for (unsigned seed = 1; seed <= SEEDS; seed++) {
         struct dice d = {seed * 7919u};
         struct buffer body;
@@ -892,7 +893,9 @@ static void expect_said(const struct said *wanted, struct said *got, unsigned se
 static void answers_come_out_as_they_were(void **state)
 {
     struct json_parser *json = json_parser_create(TEXT_LIMIT);
+    assert_non_null(json);
     struct json_parser *second = json_parser_create(TEXT_LIMIT);
+    assert_non_null(second);
     for (unsigned seed = 1; seed <= SEEDS; seed++) {
         struct dice d = {seed * 104729u};
         struct said wanted = {.in_text = false}, got;

@@ -37,6 +37,7 @@ static uint64_t rows(const struct metrics *m, uint64_t *requests)
 static void each_set_of_labels_has_a_row(void **state)
 {
     struct metrics *m = metrics_create();
+    assert_non_null(m);
     struct metrics_request r = request("zai", "glm-4.6");
     uint64_t n;
     metrics_count_request(m, &r);
@@ -58,6 +59,7 @@ static void each_set_of_labels_has_a_row(void **state)
 static void more_than_there_is_room_for_is_counted_together(void **state)
 {
     struct metrics *m = metrics_create();
+    assert_non_null(m);
     struct metrics_row last = {0};
     char model[32];
     uint64_t n;
@@ -78,6 +80,7 @@ static void more_than_there_is_room_for_is_counted_together(void **state)
 static void sites_beyond_the_last_share_its_place(void **state)
 {
     struct metrics *m = metrics_create();
+    assert_non_null(m);
     const struct metrics_site *site, *last = NULL;
     char name[32];
     int n = 0;
@@ -96,6 +99,7 @@ static void sites_beyond_the_last_share_its_place(void **state)
 static void a_site_adds_up_what_its_requests_were(void **state)
 {
     struct metrics *m = metrics_create();
+    assert_non_null(m);
     struct metrics_request r = request("zai", "glm");
     size_t at = 0;
     metrics_count_request(m, &r);
@@ -116,9 +120,26 @@ static void a_site_adds_up_what_its_requests_were(void **state)
     metrics_destroy(m);
 }
 
+static void sites_that_lie_about_tokens_spoil_no_sum(void **state)
+{
+    struct metrics *m = metrics_create();
+    struct metrics_request r = request("zai", "glm");
+    size_t at = 0;
+    assert_non_null(m);
+    r.tokens_in = INT64_MAX;
+    r.tokens_out = -5;
+    for (int i = 0; i < 3; i++)
+        metrics_count_request(m, &r);
+    const struct metrics_site *site = metrics_next_site(m, &at);
+    assert_true(site->tokens_in == UINT64_C(3) * METRICS_TOKENS_MAX);
+    assert_int_equal(site->tokens_out, 0);
+    metrics_destroy(m);
+}
+
 static void long_names_are_cut_between_characters(void **state)
 {
     struct metrics *m = metrics_create();
+    assert_non_null(m);
     struct metrics_row row;
     char model[3 * 100 + 1];
     size_t at = 0;
@@ -178,6 +199,7 @@ int main(void)
         cmocka_unit_test(more_than_there_is_room_for_is_counted_together),
         cmocka_unit_test(sites_beyond_the_last_share_its_place),
         cmocka_unit_test(a_site_adds_up_what_its_requests_were),
+        cmocka_unit_test(sites_that_lie_about_tokens_spoil_no_sum),
         cmocka_unit_test(long_names_are_cut_between_characters),
         cmocka_unit_test(label_values_are_escaped_and_valid_text),
         cmocka_unit_test(a_histogram_s_buckets_add_up),

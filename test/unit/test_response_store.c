@@ -43,7 +43,7 @@ static int set_up(void **state)
 {
     struct bench *b = calloc(1, sizeof *b);
     assert_non_null(b);
-    uv_loop_init(&b->loop);
+    assert_int_equal(uv_loop_init(&b->loop), 0);
     strcpy(b->folder, "/tmp/dragoman-responses-XXXXXX");
     assert_non_null(mkdtemp(b->folder));
     b->secret = "";

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "test/unit/support/cmocka_all.h"
+#include "test/unit/support/fixture.h"
 
 struct bench {
     struct json_parser *json;
@@ -25,6 +26,7 @@ static int set_up(void **state)
     struct bench *b = calloc(1, sizeof *b);
     assert_non_null(b);
     b->json = json_parser_create(1 << 20);
+    assert_non_null(b->json);
     arena_init(&b->arena);
     *state = b;
     return 0;
@@ -324,6 +326,7 @@ static void large_requests_take_no_time(void **state)
     buffer_init(&body, 1 << 28);
     json_parser_destroy(b->json);
     b->json = json_parser_create(1 << 24);
+    assert_non_null(b->json);
     buffer_printf(&stored, "{\"response\":{\"output\":[]},\"input\":[");
     buffer_printf(&body, HEAD "\"input\":[");
     for (int i = 0; i < N; i++) {
@@ -362,6 +365,7 @@ static void what_references_stand_for_is_bounded(void **state)
     buffer_init(&body, 1 << 22);
     json_parser_destroy(b->json);
     b->json = json_parser_create(1 << 22);
+    assert_non_null(b->json);
     buffer_printf(&stored, "{\"input\":[{\"id\":\"msg_r_0\",\"role\":\"user\",\"content\":\"");
     for (int i = 0; i < LONG; i++)
         buffer_char(&stored, 'a');
@@ -376,6 +380,38 @@ static void what_references_stand_for_is_bounded(void **state)
     refused(b, body.p, FAIL_INVALID_VALUE, "input[31]");
     buffer_free(&body);
     buffer_free(&stored);
+}
+
+static void lists_are_long_but_not_endless(void **state)
+{
+    static const struct {
+        const char *before, *one, *behind;
+        size_t most;
+        const char *param;
+    } rows[] = {
+        {"\"input\":[", "{\"role\":\"user\",\"content\":\"a\"}", "]}", 100000, "input"},
+        {"\"input\":[{\"role\":\"user\",\"content\":[", "{\"type\":\"input_text\",\"text\":\"a\"}",
+         "]}]}", 200000, "input"},
+        {"\"input\":\"a\",\"tools\":[", "{\"type\":\"function\",\"name\":\"f\"}", "]}", 100000,
+         "tools"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        for (size_t over = 0; over < 2; over++) {
+            struct bench *b = NULL;
+            char before[200];
+            set_up((void **)&b);
+            snprintf(before, sizeof before, HEAD "%s", rows[i].before);
+            char *body = repeated(before, rows[i].one, rows[i].most + over, rows[i].behind);
+            if (over)
+                refused(b, body, FAIL_INVALID_VALUE, rows[i].param);
+            else
+                assert_int_equal(parse(b, body), 0);
+            if (over)
+                assert_non_null(strstr(b->fail.message, " must be at most 100000"));
+            tear_down((void **)&b);
+            free(body);
+        }
+    }
 }
 
 int main(void)
@@ -393,6 +429,7 @@ int main(void)
         TEST(allowed_tools),
         TEST(large_requests_take_no_time),
         TEST(what_references_stand_for_is_bounded),
+        TEST(lists_are_long_but_not_endless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

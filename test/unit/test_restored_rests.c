@@ -24,6 +24,7 @@ static uint64_t rest_after(int64_t changed_ms, int64_t until_ms)
     assert_non_null(config);
     buffer_free(&errors);
     struct account_pool *pool = account_pool_create(&hooks, 1);
+    assert_non_null(pool);
     assert_int_equal(account_pool_configure(pool, config, NOW), 0);
     keep_restore_account(pool,
                          &(struct store_account){.site = "s",

@@ -183,6 +183,7 @@ static void open_pool(struct place *p, const char *accounts)
     assert_non_null(p->config);
     buffer_free(&errors);
     p->pool = account_pool_create(&hooks, 1);
+    assert_non_null(p->pool);
     assert_int_equal(account_pool_configure(p->pool, p->config, 0), 0);
     account_pool_share(p->pool, p->bench.shared);
 }

@@ -26,7 +26,7 @@ enum {
     SECONDS_A_RUN = 60,
     TESTS_MAX = 1024
 };
-enum { CHILD_DONE = 0, CHILD_WRONG = 70, CHILD_LEAKED = 71 };
+enum { CHILD_DONE = 0, CHILD_WRONG = 70, CHILD_LEAKED = 71, CHILD_NOT_REFUSED = 72 };
 
 /* The sanitizer's name. NOLINTBEGIN(bugprone-reserved-identifier) */
 #pragma weak __lsan_do_recoverable_leak_check
@@ -249,6 +249,26 @@ static void sweep(void **state)
         fail_msg("%d times", findings);
 }
 
+/* The first scenario in children that never ran it before: what simdjson makes with its first use
+ * and keeps. */
+static void first_use(void **state)
+{
+    int status = 0;
+    scenario = scenarios_base;
+    progress->n = 1;
+    for (uint64_t at = 1; !WIFEXITED(status) || WEXITSTATUS(status) != CHILD_NOT_REFUSED; at++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            run_once(at); /* it looks at what comes of it itself */
+            _exit(memory_plan()->refused ? CHILD_DONE : CHILD_NOT_REFUSED);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (!WIFEXITED(status) ||
+            (WEXITSTATUS(status) != CHILD_DONE && WEXITSTATUS(status) != CHILD_NOT_REFUSED))
+            fail_msg("allocation %llu: %x", (unsigned long long)at, status);
+    }
+}
+
 static struct CMUnitTest tests[TESTS_MAX];
 static size_t n_tests;
 
@@ -270,6 +290,7 @@ int main(void)
         return 1;
     for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
         sigaction(crashes[i], NULL, &sanitizer[i]);
+    tests[n_tests++] = (struct CMUnitTest)cmocka_unit_test(first_use);
     add(scenarios_base);
     add(scenarios_requests);
     add(scenarios_answers);

@@ -29,6 +29,7 @@ static void on_changed(struct site_account *account, const char *name)
 static int begin(void **state)
 {
     struct bench *b = calloc(1, sizeof *b);
+    assert_non_null(b);
     arena_init(&b->arena);
     b->site = (struct site_settings){.name = SPAN("s"),
                                      .origin = SPAN("https://chat.site.example:8443"),

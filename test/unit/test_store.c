@@ -29,12 +29,13 @@ struct bench {
 static int set_up(void **state)
 {
     struct bench *b = calloc(1, sizeof *b);
+    assert_non_null(b);
     strcpy(b->folder, "/tmp/test-store-XXXXXX");
     assert_non_null(mkdtemp(b->folder));
     snprintf(b->data_dir, sizeof b->data_dir, "%s/data", b->folder);
     snprintf(b->file, sizeof b->file, "%s/dragoman.db", b->data_dir);
     b->secret = "";
-    uv_loop_init(&b->loop);
+    assert_int_equal(uv_loop_init(&b->loop), 0);
     buffer_init(&b->found, 1 << 20);
     *state = b;
     return 0;

@@ -36,6 +36,7 @@ static const int all[3] = {3, 2, 1};
 static void turns_are_smooth_and_exact(void **state)
 {
     struct target_turns *t = target_turns_create();
+    assert_non_null(t);
     int counts[3] = {0};
     configure(t, SITE MODEL("m", "2"));
     expect(t, "m", all,
@@ -52,6 +53,7 @@ static void turns_are_smooth_and_exact(void **state)
 static void models_do_not_disturb_each_other(void **state)
 {
     struct target_turns *t = target_turns_create();
+    assert_non_null(t);
     configure(t, SITE MODEL("m", "2") MODEL("n", "2"));
     expect(t, "m", all, "ab");
     expect(t, "n", all, "abacba");
@@ -63,6 +65,7 @@ static void models_do_not_disturb_each_other(void **state)
 static void a_target_may_be_left_out(void **state)
 {
     struct target_turns *t = target_turns_create();
+    assert_non_null(t);
     configure(t, SITE MODEL("m", "2"));
     expect(t, "m", (const int[3]){0, 2, 1}, "bcbbcb");
     expect(t, "m", (const int[3]){0, 0, 0}, "aaa");
@@ -73,6 +76,7 @@ static void a_target_may_be_left_out(void **state)
 static void a_reload_goes_on_where_it_was(void **state)
 {
     struct target_turns *t = target_turns_create();
+    assert_non_null(t);
     configure(t, SITE MODEL("m", "2"));
     expect(t, "m", all, "ab");
     configure(t, SITE MODEL("before", "1") MODEL("m", "2"));
@@ -87,6 +91,7 @@ static void a_reload_goes_on_where_it_was(void **state)
 static void an_unknown_model_has_the_files_order(void **state)
 {
     struct target_turns *t = target_turns_create();
+    assert_non_null(t);
     expect(t, "m", all, "aaa");
     configure(t, SITE MODEL("m", "2"));
     assert_int_equal(target_turns_next(t, SPAN("m"), (const int[2]){0, 5}, 2), 1);

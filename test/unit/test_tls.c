@@ -10,6 +10,13 @@ static struct test_cert good, other, expired, future, v6, decoy, wildcard;
 
 static const unsigned char loopback[] = {127, 0, 0, 1}, loopback_v6[16] = {[15] = 1};
 
+static struct tls_sessions *make_sessions(void)
+{
+    struct tls_sessions *sessions = tls_sessions_create();
+    assert_non_null(sessions);
+    return sessions;
+}
+
 static int make_certificates(void **state)
 {
     const struct test_cert_wish wishes[] = {
@@ -159,7 +166,7 @@ static void open_first(struct pair *p, struct tls_sessions *sessions)
 static void pieces_of_any_size(void **state)
 {
     static const size_t sizes[] = {1, 2, 5, 7, 100, 1000, 1 << 20};
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         struct pair p;
         open_pair(&p, &good, good.cert_file, "localhost", sessions);
@@ -174,7 +181,7 @@ static void pieces_of_any_size(void **state)
 static void large_texts_pass(void **state)
 {
     enum { BIG = 3 * 1024 * 1024 };
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     char *big = malloc(BIG);
     for (size_t i = 0; i < BIG; i++)
@@ -191,7 +198,7 @@ static void large_texts_pass(void **state)
 /* More arrives while earlier records are still unread. */
 static void records_wait_to_be_read(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     char to[100];
     size_t n;
@@ -217,7 +224,7 @@ static void records_wait_to_be_read(void **state)
 
 static void the_fastest_suite_is_taken(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     open_pair(&p, &good, good.cert_file, "localhost", sessions);
     char text[80], same[80];
@@ -243,7 +250,7 @@ static struct span client_hello(struct pair *p, const char *host, struct tls_ses
 
 static void hello_names_host_and_protocol(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     struct span hello = client_hello(&p, "localhost", sessions);
     assert_true(span_find(hello, SPAN("localhost")) > 0);
@@ -259,7 +266,7 @@ static void hello_names_host_and_protocol(void **state)
 /* A client that speaks other protocols only is told so, by an alert. */
 static void other_protocols_are_refused(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     struct span hello = client_hello(&p, "localhost", sessions);
     ptrdiff_t at = span_find(hello, SPAN("http/1.1"));
@@ -275,7 +282,7 @@ static void other_protocols_are_refused(void **state)
 
 static void sessions_are_resumed(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct fail fail;
     struct pair first, second;
     open_first(&first, sessions);
@@ -292,10 +299,12 @@ static void sessions_are_resumed(void **state)
     /* Another origin does not get the session, nor does another trust store. */
     struct tls_stream *elsewhere =
         tls_client_create(first.trust, sessions, "localhost", "site:444", &fail);
+    assert_non_null(elsewhere);
     assert_false(tls_stream_is_resuming(elsewhere));
     tls_stream_destroy(elsewhere);
     struct tls_trust *trust = tls_trust_get(other.cert_file, &fail);
     elsewhere = tls_client_create(trust, sessions, "localhost", "site:443", &fail);
+    assert_non_null(elsewhere);
     assert_false(tls_stream_is_resuming(elsewhere));
     tls_stream_destroy(elsewhere);
     tls_trust_release(trust);
@@ -307,7 +316,7 @@ static void sessions_are_resumed(void **state)
 /* A server that was started anew cannot read its old tickets: a full handshake, not a failure. */
 static void unknown_tickets_cost_a_full_handshake(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair first, second;
     open_first(&first, sessions);
     open_pair(&second, &good, good.cert_file, "localhost", sessions);
@@ -325,7 +334,7 @@ static void unknown_tickets_cost_a_full_handshake(void **state)
 /* Whatever a session did to a handshake, the next one begins afresh. */
 static void failures_drop_the_session(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair first, second, third;
     open_first(&first, sessions);
     open_again(&second, &first, "localhost", sessions);
@@ -344,7 +353,7 @@ static void failures_drop_the_session(void **state)
 /* A full handshake stops where it becomes costly, in its middle only; a resumed one never does. */
 static void only_full_handshakes_are_costly(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair first, second;
     open_pair(&first, &good, good.cert_file, "localhost", sessions);
     if (tls_stream_handshake_cheap(first.client) == TLS_COSTLY) { /* TLS 1.3 begins with a key */
@@ -391,7 +400,7 @@ static void only_full_handshakes_are_costly(void **state)
 /* What is lent is read in place; what is left of it stays readable. */
 static void lent_bytes_may_be_kept(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     char to[100], text[4000];
     size_t n;
@@ -429,7 +438,7 @@ static void lent_bytes_may_be_kept(void **state)
 static void pieces_share_records(void **state)
 {
     enum { BIG = 40000, RECORD = 16384 };
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     struct buffer got, sum, one;
     char *big = calloc(1, BIG);
@@ -471,7 +480,7 @@ static void pieces_share_records(void **state)
 static void memory_given_back_is_not_missed(void **state)
 {
     enum { BIG = 50000 };
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     struct buffer got;
     char to[5000], *big = calloc(1, BIG);
@@ -507,7 +516,7 @@ static void memory_given_back_is_not_missed(void **state)
 static void expect_refused(const struct test_cert *cert, const char *ca_file, const char *host,
                            const char *part)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     open_pair(&p, cert, ca_file, host, sessions);
     assert_int_equal(shake(&p, SIZE_MAX), TLS_FAILED);
@@ -522,7 +531,7 @@ static void expect_refused(const struct test_cert *cert, const char *ca_file, co
 
 static void expect_accepted(const struct test_cert *cert, const char *host)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     open_pair(&p, cert, cert->cert_file, host, sessions);
     if (shake(&p, SIZE_MAX) != TLS_OK)
@@ -577,7 +586,7 @@ static void strangers_are_not_trusted(void **state)
 /* A refusal is heard at the other end, too. */
 static void refusals_are_told_to_the_server(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     open_pair(&p, &good, other.cert_file, "localhost", sessions);
     assert_int_equal(shake(&p, SIZE_MAX), TLS_FAILED);
@@ -606,7 +615,7 @@ static void expect_failed_read(struct tls_stream *s, enum fail_kind kind, const 
  * an end. What was whole before the cut is still read. */
 static void truncation_is_no_end(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair first;
     size_t whole = SIZE_MAX;
     open_first(&first, sessions);
@@ -643,7 +652,7 @@ static void truncation_is_no_end(void **state)
 /* The server's first flight in two pieces, cut behind every byte. */
 static void handshakes_at_every_split(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair first;
     size_t whole = SIZE_MAX;
     open_first(&first, sessions);
@@ -668,7 +677,7 @@ static void handshakes_at_every_split(void **state)
 
 static void damaged_records_are_noticed(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     open_pair(&p, &good, good.cert_file, "localhost", sessions);
     assert_int_equal(shake(&p, SIZE_MAX), TLS_OK);
@@ -692,7 +701,7 @@ static void not_tls_at_all(void **state)
         {SPAN_INIT("\x16\x03\x03\xff\xff\x02\x00"), "TLS"}, /* a record beyond all limits */
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        struct tls_sessions *sessions = tls_sessions_create();
+        struct tls_sessions *sessions = make_sessions();
         struct pair p;
         open_pair(&p, &good, good.cert_file, "localhost", sessions);
         assert_int_equal(tls_stream_handshake(p.client), TLS_WANT_INPUT);
@@ -711,7 +720,7 @@ static void not_tls_at_all(void **state)
 
 static void plain_requests_to_a_tls_server(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     open_pair(&p, &good, good.cert_file, "localhost", sessions);
     assert_int_equal(tls_stream_feed(p.server, SPAN("GET / HTTP/1.1\r\nHost: x\r\n\r\n")), 0);
@@ -724,7 +733,7 @@ static void plain_requests_to_a_tls_server(void **state)
 /* The server goes away somewhere in its first message, or before it. */
 static void the_end_in_the_handshake(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair server;
     open_pair(&server, &good, good.cert_file, "localhost", sessions);
     assert_int_equal(carry_handshake(server.client, server.server, SIZE_MAX), TLS_WANT_INPUT);
@@ -733,7 +742,7 @@ static void the_end_in_the_handshake(void **state)
     struct span flight = buffer_span(tls_stream_output(server.server));
     assert_true(flight.n > 200);
     for (size_t cut = 0; cut < 100; cut++) {
-        struct tls_sessions *counted = tls_sessions_create();
+        struct tls_sessions *counted = make_sessions();
         struct pair p;
         open_pair(&p, &good, good.cert_file, "localhost", counted);
         assert_int_equal(tls_stream_handshake(p.client), TLS_WANT_INPUT);
@@ -755,7 +764,7 @@ static void the_end_in_the_handshake(void **state)
 static void unread_input_is_limited(void **state)
 {
     enum { PIECE = 1 << 20, PIECES = 64 };
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     char *piece = calloc(1, PIECE);
     int r = 0;
@@ -770,7 +779,7 @@ static void unread_input_is_limited(void **state)
 
 static void writing_waits_for_the_handshake(void **state)
 {
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     char to[10];
     size_t n = 1;
@@ -803,7 +812,7 @@ static void the_machines_bundle_may_be_elsewhere(void **state)
 {
     struct fail fail = {0};
     setenv("SSL_CERT_FILE", good.cert_file, 1);
-    struct tls_sessions *sessions = tls_sessions_create();
+    struct tls_sessions *sessions = make_sessions();
     struct pair p;
     open_pair(&p, &good, "", "localhost", sessions);
     assert_int_equal(shake(&p, SIZE_MAX), TLS_OK);

@@ -55,6 +55,7 @@ static void each_sample(void (*check)(const struct sample *))
 {
     struct buffer file;
     struct json_parser *json = json_parser_create(1 << 20);
+    assert_non_null(json);
     size_t samples = 0;
     read_file(&file, TEST_SOURCE_DIR "/unit/data/o200k.txt");
     for (struct span left = buffer_span(&file); left.n; samples++) {

@@ -488,7 +488,7 @@ static void play_beginnings(const struct tool_list *tools, struct span beginning
     assert_non_null(parser);
     buffer_init(&in, TEXT_MAX);
     while (in.n < size)
-        buffer_append(&in, beginning);
+        assert_int_equal(buffer_append(&in, beginning), 0);
     int64_t start = used_ms();
     for (size_t at = 0; at < in.n; at += PIECE)
         assert_int_equal(

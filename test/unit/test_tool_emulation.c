@@ -19,8 +19,10 @@ struct bench {
 static int set_up(void **state)
 {
     struct bench *b = calloc(1, sizeof *b);
+    assert_non_null(b);
     arena_init(&b->arena);
     b->json = json_parser_create(1 << 24);
+    assert_non_null(b->json);
     *state = b;
     return 0;
 }

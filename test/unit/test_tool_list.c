@@ -51,7 +51,6 @@ static void names_descriptions_and_schemas(void **state)
         "[{\"type\":\"function\",\"function\":{\"name\":\"a\\u0062\",\"description\":\"x\\ny\","
         "\"parameters\": {\"type\":\"object\", \"properties\":{\"q\": {\"type\":\"string\"},"
         "\"\\u0072\":{}},\"required\":[\"r\"],\"additionalProperties\":false}}},"
-        "{\"type\":\"web_search\"},"
         "{\"type\":\"function\",\"function\":{\"name\":\"c\",\"parameters\":null}}]";
     assert_int_equal(read_list(raw, &list, &fail), 0);
     assert_int_equal(list.n, 2);
@@ -67,6 +66,22 @@ static void names_descriptions_and_schemas(void **state)
     assert_true(list.tools[1].takes_others);
     assert_int_equal(list.tools[1].description.n, 0);
     assert_non_null(list.tools[1].description.p);
+}
+
+static void other_tools_than_functions_are_refused(void **state)
+{
+    static const char *const others[] = {"{\"type\":\"web_search\"}",
+                                         "{\"type\":\"custom\",\"custom\":{\"name\":\"f\"}}",
+                                         "{\"type\":\"function\"}", "{\"google_search\":{}}"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char raw[200];
+        struct tool_list list;
+        struct fail fail = {0};
+        snprintf(raw, sizeof raw, "[{\"function\":{\"name\":\"a\"}},%s]", others[i]);
+        assert_int_equal(read_list(raw, &list, &fail), -1);
+        assert_int_equal(fail.kind, FAIL_UNSUPPORTED);
+        assert_string_equal(fail.param, "tools[1]");
+    }
 }
 
 static void what_a_schema_allows(void **state)
@@ -268,6 +283,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_descriptions_and_schemas),
+        cmocka_unit_test(other_tools_than_functions_are_refused),
         cmocka_unit_test(what_a_schema_allows),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(what_a_name_means),

@@ -106,6 +106,7 @@ static void the_parser_agrees(void **state)
     static const char text[] = "{\"a\": [1, -2.5e3, \"x\\n\\u00e9\", {}], \"b\": {\"c\": null}}";
     static const char bytes[] = "{}[]\",:\\01-e.tnu a";
     struct json_parser *json = json_parser_create(1 << 12);
+    assert_non_null(json);
     for (size_t at = 0; at < sizeof text - 1; at++) {
         for (size_t i = 0; i < sizeof bytes - 1; i++) {
             char copy[sizeof text];

@@ -11,6 +11,7 @@
 static void kept_and_found(void **state)
 {
     struct turn_memory *m = turn_memory_create();
+    assert_non_null(m);
     turn_memory_keep(m, 1, SPAN("call_a"), SPAN("signature"), 100);
     assert_span_equal(turn_memory_recall(m, 1, SPAN("call_a"), 100), SPAN("signature"));
     assert_null(turn_memory_recall(m, 2, SPAN("call_a"), 100).p);
@@ -48,6 +49,7 @@ static void every_client_has_a_scope_of_its_own(void **state)
 static void a_day_later_it_is_gone(void **state)
 {
     struct turn_memory *m = turn_memory_create();
+    assert_non_null(m);
     turn_memory_keep(m, 1, SPAN("k"), SPAN("v"), 1000);
     assert_non_null(turn_memory_recall(m, 1, SPAN("k"), 1000 + TURN_MEMORY_MS - 1).p);
     assert_null(turn_memory_recall(m, 1, SPAN("k"), 1000 + TURN_MEMORY_MS).p);
@@ -62,6 +64,7 @@ static struct span numbered(char *text, int i)
 static void the_oldest_makes_room(void **state)
 {
     struct turn_memory *m = turn_memory_create();
+    assert_non_null(m);
     char text[16];
     for (int i = 0; i < TURN_MEMORY_ENTRIES + 10; i++) {
         turn_memory_keep(m, 1, numbered(text, i), SPAN("v"), 0);
@@ -76,6 +79,7 @@ static void the_oldest_makes_room(void **state)
 static void bytes_are_bounded(void **state)
 {
     struct turn_memory *m = turn_memory_create();
+    assert_non_null(m);
     size_t n = TURN_MEMORY_BYTES / 20;
     char *big = calloc(1, TURN_MEMORY_BYTES / 16 + 1);
     char text[16];

@@ -42,6 +42,7 @@ struct bench {
 static int set_up(void **state)
 {
     struct bench *b = calloc(1, sizeof *b);
+    assert_non_null(b);
     for (int i = 0; i < 5; i++) {
         b->all[i] =
             (struct one){.waiter = {.wake = on_wake}, .name = (char)('a' + i), .log = b->log};
@@ -133,6 +134,7 @@ static void who_is_woken_may_be_destroyed(void **state)
     struct bench *b = *state;
     for (int i = 0; i < 3; i++) {
         struct waiter *w = calloc(1, sizeof *w);
+        assert_non_null(w);
         w->wake = on_wake_free;
         wait_queue_add(&b->queue, w);
     }

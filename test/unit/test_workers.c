@@ -35,7 +35,9 @@ static void begin(struct bench *b)
     b->engine = engine_create(&b->loop, b->config, false, &fail);
     assert_non_null(b->engine);
     b->shared = shared_create();
+    assert_non_null(b->shared);
     b->mailbox = mailbox_create(b->shared, &b->loop, b->engine);
+    assert_non_null(b->mailbox);
     mailbox_move_in(b->mailbox);
     engine_share(b->engine, b->shared);
     struct http_handler handler = front_handler(b->engine);

@@ -21,6 +21,7 @@ struct bench {
 static int set_up(void **state)
 {
     struct bench *b = calloc(1, sizeof *b);
+    assert_non_null(b);
     arena_init(&b->arena);
     buffer_init(&b->events, 1 << 20);
     buffer_init(&b->body, 1 << 20);

@@ -35,6 +35,7 @@ static void start(struct bench *b, bool stream)
     buffer_init(&b->out, 1 << 24);
     buffer_init(&b->body, 1 << 24);
     b->json = json_parser_create(1 << 24);
+    assert_non_null(b->json);
     struct answer_writer *w =
         responses_writer(&b->arena, &meta, &b->request, stream ? &b->out : NULL);
     assert_non_null(w);

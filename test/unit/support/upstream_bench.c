@@ -9,17 +9,16 @@
 
 #include "cmocka_all.h"
 #include "gateway/http_client.h"
-
-static const uint64_t WATCHDOG_NS = 20000000000;
+#include "patience.h"
 
 static int count_files(void)
 {
     int n = 0;
     DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d))
+    assert_non_null(d);
+    while (readdir(d))
         n++;
-    if (d)
-        closedir(d);
+    closedir(d);
     return n;
 }
 
@@ -33,7 +32,7 @@ static void turn(struct bench *b)
 
 void bench_turn(struct bench *b, uint64_t since_ns, const char *what)
 {
-    if (uv_hrtime() - since_ns > WATCHDOG_NS)
+    if (uv_hrtime() - since_ns > patience_ns())
         fail_msg("it never came to this: %s", what);
     turn(b);
 }
@@ -55,7 +54,7 @@ int bench_set_up(void **state)
     uv_work_t work;
     assert_non_null(b);
     signal(SIGPIPE, SIG_IGN);
-    uv_loop_init(&b->loop);
+    assert_int_equal(uv_loop_init(&b->loop), 0);
     uv_queue_work(&b->loop, &work, no_work, after_no_work);
     uv_tcp_t stream;
     uv_tcp_init(&b->loop, &stream);
@@ -179,8 +178,10 @@ static void on_end(void *owner, enum stream_end end, const struct fail *fail)
 
 void bench_call(struct bench *b, struct heard *h, const char *target, struct span body)
 {
-    struct site_request request = {
-        .method = body.p ? "POST" : "GET", .target = span_str(target), .body = body};
+    struct site_request request = {.method = body.p ? "POST" : "GET",
+                                   .target = span_str(target),
+                                   .body = body,
+                                   .credential_step = h->brief};
     struct upstream_handler handler = {on_head, on_body, on_read_done, on_end, h};
     struct fail fail;
     h->bench = b;

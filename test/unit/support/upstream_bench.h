@@ -28,6 +28,7 @@ struct heard {
     enum moment cancel_at, pause_at;
     bool cancel_finished, keep_paused, forget_body;
     bool paused;
+    bool brief; /* it obtains a credential */
     size_t heard_while_paused;
     void (*on_end)(struct heard *);
     /* of a streamed call */
