@@ -1233,7 +1233,9 @@ size_t upstream_send(struct upstream_call *call, struct span piece, bool last)
 
 bool upstream_is_told(const struct upstream_call *call)
 {
-    return http_answer_is_told(&call->conn->answer);
+    const struct connection *conn = call->conn;
+    bool stays = !conn->held.n; /* what was held back goes before on_end */
+    return stays && http_answer_is_told(&conn->answer);
 }
 
 bool upstream_has_sent(const struct upstream_call *call)

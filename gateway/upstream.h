@@ -80,7 +80,7 @@ struct upstream_call *upstream_open(struct upstream *, const struct site_config 
  * nothing waits and the body has not ended, first_byte_timeout stands still. */
 size_t upstream_send(struct upstream_call *, struct span piece, bool last);
 /* Within on_body: is that the last of the body, and on_end what comes next, within the same read
- * (unless the call is paused)? False says nothing. */
+ * (unless the call is paused)? Until then the piece stays where it is. False says nothing. */
 bool upstream_is_told(const struct upstream_call *);
 /* An answer comes, and the whole request has left: its spans are not looked at any more. */
 bool upstream_has_sent(const struct upstream_call *);

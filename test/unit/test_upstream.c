@@ -971,6 +971,22 @@ static void many_chunks_pause_between_two(void **state)
     heard_free(&h);
 }
 
+/* What was held back meanwhile is handed out later; the connection is idle when the end is told. */
+static void an_answer_that_was_held_back_is_told_whole(void **state)
+{
+    struct bench *b = *state;
+    struct heard h = {.pause_at = AT_HEAD};
+    bench_serve(b, SCRIPTS(STEPS(DO(FAKE_REQUEST),
+                                 FAKE_SAY("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"))));
+    bench_call(b, &h, "/", span_of(NULL, 0));
+    bench_until(b, h.paused);
+    h.paused = false;
+    upstream_resume(h.call);
+    bench_until(b, h.ends);
+    expect_body(&h, "hello");
+    heard_free(&h);
+}
+
 static void a_call_may_be_paused_before_it_is_connected(void **state)
 {
     struct bench *b = *state;
@@ -1474,6 +1490,7 @@ int main(void)
         TEST(a_paused_call_hears_nothing_and_loses_nothing),
         TEST(pausing_stops_the_site),
         TEST(many_chunks_pause_between_two),
+        TEST(an_answer_that_was_held_back_is_told_whole),
         TEST(a_call_may_be_paused_before_it_is_connected),
         TEST(large_bodies_leave_whole),
         TEST(sites_may_answer_before_they_read_it_all),

@@ -152,6 +152,8 @@ static void on_body(void *owner, struct span bytes)
         h->body.n += bytes.n; /* only counted */
     else
         buffer_append(&h->body, bytes);
+    if (upstream_is_told(h->call))
+        h->told = bytes;
     act(h, AT_BODY);
 }
 
@@ -160,6 +162,7 @@ static void on_read_done(void *owner)
     struct heard *h = owner;
     assert_non_null(h->call);
     h->read_dones++;
+    h->told = span_of(NULL, 0);
     act(h, AT_READ_DONE);
 }
 
@@ -172,6 +175,8 @@ static void on_end(void *owner, enum stream_end end, const struct fail *fail)
     h->ends++;
     h->end = end;
     h->fail = *fail;
+    if (h->told.n && !h->forget_body)
+        assert_true(span_ends(buffer_span(&h->body), h->told));
     if (h->on_end)
         h->on_end(h);
 }

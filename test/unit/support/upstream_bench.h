@@ -22,6 +22,7 @@ struct heard {
     char content_type[64];
     size_t n_headers;
     struct buffer body;
+    struct span told; /* the piece that was told to be the last, as long as it stays where it is */
     enum stream_end end;
     struct fail fail;
     /* what to do, and when */
