@@ -222,8 +222,10 @@ int http_head_write(struct buffer *out, const struct http_outgoing *r, struct sp
                            .at = at,
                            .same = true,
                            .known = {known ? known->text : "", known ? known->n : 0}};
-    if (put_lines(&pen, r, host, prefix, &has, fail))
+    if (put_lines(&pen, r, host, prefix, &has, fail)) {
+        explicit_bzero(at, (size_t)(pen.at - at)); /* nobody counts it, so nobody would wipe it */
         return -1;
+    }
     keep_head(known, &pen);
     at = has.user_agent ? pen.at : put(pen.at, user_agent);
     at = has.accept_encoding ? at : put(at, identity);

@@ -71,6 +71,21 @@ static void a_known_head_changes_nothing(void **state)
     }
 }
 
+/* The memory goes to another site's request: what a refused head held of credentials is wiped. */
+static void a_refused_head_leaves_nothing_behind(void **state)
+{
+    struct buffer out;
+    struct fail fail;
+    struct site_request r = {.method = "GET", .target = SPAN("/")};
+    site_request_header(&r, SPAN("Authorization"), SPAN("Bearer secret"));
+    site_request_header(&r, SPAN("Referer"), SPAN("a\nb"));
+    buffer_init(&out, 1000);
+    assert_int_equal(http_request_write(&out, &r, SPAN("a"), SPAN(""), NULL, &fail), -1);
+    assert_int_equal(out.n, 0);
+    assert_int_equal(span_find(span_of(out.p, out.cap), SPAN("secret")), -1);
+    buffer_free(&out);
+}
+
 static void what_could_break_a_line_is_refused(void **state)
 {
     static const struct {
@@ -780,6 +795,7 @@ int main(void)
         cmocka_unit_test(heads_are_written),
         cmocka_unit_test(a_known_head_changes_nothing),
         cmocka_unit_test(chunks_of_one_read_are_joined),
+        cmocka_unit_test(a_refused_head_leaves_nothing_behind),
         cmocka_unit_test(what_could_break_a_line_is_refused),
         cmocka_unit_test(refusals_have_kinds),
         cmocka_unit_test(lengths_are_told),
