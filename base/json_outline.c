@@ -75,7 +75,7 @@ static const char *skip_ascii(const char *p, const char *end)
         if (found)
             return p + word_first(found);
     }
-    while (p < end && *p != '"' && *p != '\\' && *p >= ' ')
+    while (p < end && *p != '"' && *p != '\\' && (signed char)*p >= ' ')
         p++;
     return p;
 }
