@@ -818,10 +818,8 @@ void http_answer_join(struct http_answer *a, struct span *input, struct span *pi
         n = before + next.n;
         *input = rest;
     }
-    if (!n)
-        return;
-    memset(room + n, 0, JSON_PADDING);
-    *piece = span_of(room, n);
+    if (n)
+        *piece = span_of(room, n);
 }
 
 /* A body whose framing needs no llhttp. ANSWER_MORE with input left: now it does. */

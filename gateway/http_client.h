@@ -106,8 +106,8 @@ bool http_answer_inflates(const struct http_answer *);
 /* Takes from the front of *input. The bytes that are left must be handed in again, first. */
 enum answer_event http_answer_next(struct http_answer *, struct span *input, struct span *piece);
 /* After ANSWER_BODY: what lies whole in the input of the body's next chunks becomes part of the
- * piece, which is copied to `room` for that, of `cap` bytes and JSON_PADDING behind them. For who
- * does not care where a site cuts its chunks: a round less for each. */
+ * piece, which is copied to `room` for that, of `cap` bytes. For who does not care where a site
+ * cuts its chunks: a round less for each. */
 void http_answer_join(struct http_answer *, struct span *input, struct span *piece, char *room,
                       size_t cap);
 /* After ANSWER_BODY: was that the last piece, with the end right behind it? */

@@ -627,7 +627,7 @@ static void join_pieces(struct connection *conn, struct span *bytes, struct span
 {
     struct upstream *u = conn->pool->upstream;
     if (!u->joined)
-        u->joined = malloc(NET_BUFFER_SIZE + JSON_PADDING);
+        u->joined = malloc(NET_BUFFER_SIZE);
     if (u->joined)
         http_answer_join(&conn->answer, bytes, piece, u->joined, NET_BUFFER_SIZE);
 }

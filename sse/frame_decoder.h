@@ -42,7 +42,8 @@ struct frame_decoder {
     struct buffer gather;      /* a begun frame that the input does not hold whole */
     struct buffer line;        /* a begun line */
     struct frame_names *names; /* NULL: there was none */
-    struct span direct;        /* SSE: the event's only data line so far, inside the input */
+    struct span direct;        /* SSE: the event's only data line so far, inside the input; WHOLE: a
+                                  body that was lent */
     uint8_t state, flags;
     bool line_done;  /* `line` holds a line that was handed out: cleared by the next */
     bool handed_out; /* `gather` likewise */

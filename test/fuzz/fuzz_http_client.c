@@ -1,8 +1,9 @@
 /*
  * test/fuzz/fuzz_http_client.c - answers of sites: the HTTP reader with its codings, whole and in
- * pieces of 1 to 16 bytes.
+ * pieces of 1 to 16 bytes, and with chunks that are told together.
  *
- * Oracle: both readings give the same head, the same body and the same end.
+ * Oracle: all readings give the same head, the same body and the same end, which comes at once
+ * where the body was told to be whole.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -10,6 +11,8 @@
 #include "gateway/http_client.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { ROOM_MAX = 64 };
 
 struct seen {
     struct buffer text;
@@ -26,22 +29,29 @@ static void note_head(struct seen *s, const struct site_head *head)
     }
 }
 
-/* Hands in `rest`; what is not taken stays in it. */
-static void read_some(struct seen *s, struct http_answer *a, struct span *rest)
+/* Hands in `rest`; what is not taken stays in it. `room`: for joined chunks, 0 = none are. */
+static void read_some(struct seen *s, struct http_answer *a, struct span *rest, size_t room)
 {
     struct span piece;
+    char joined[ROOM_MAX];
+    bool told = false;
     for (;;) {
         s->end = http_answer_next(a, rest, &piece);
-        if (s->end == ANSWER_HEAD)
+        assert(!told || s->end == ANSWER_END);
+        if (s->end == ANSWER_HEAD) {
             note_head(s, &a->head);
-        else if (s->end == ANSWER_BODY)
+        } else if (s->end == ANSWER_BODY) {
+            told = http_answer_is_told(a);
+            if (room)
+                http_answer_join(a, rest, &piece, joined, room);
             buffer_append(&s->text, piece);
-        else
+        } else {
             return;
+        }
     }
 }
 
-static void read_answer(struct seen *s, struct span bytes, size_t step)
+static void read_answer(struct seen *s, struct span bytes, size_t step, size_t room)
 {
     struct http_answer a;
     buffer_init(&s->text, 1 << 27);
@@ -52,7 +62,7 @@ static void read_answer(struct seen *s, struct span bytes, size_t step)
         char *copy = malloc(piece.n); /* of its own, so that reading beyond it is seen */
         memcpy(copy, piece.p, piece.n);
         struct span rest = span_of(copy, piece.n);
-        read_some(s, &a, &rest);
+        read_some(s, &a, &rest, room);
         assert(s->end != ANSWER_MORE || rest.n == 0);
         free(copy);
     }
@@ -65,15 +75,22 @@ static void read_answer(struct seen *s, struct span bytes, size_t step)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct seen a, b;
     if (size < 2)
         return 0;
     struct span bytes = span_of((const char *)data + 1, size - 1);
-    read_answer(&a, bytes, bytes.n);
-    read_answer(&b, bytes, data[0] % 16 + 1);
-    if (a.end == ANSWER_END)
-        assert(b.end == ANSWER_END && span_eq(buffer_span(&a.text), buffer_span(&b.text)));
-    buffer_free(&a.text);
-    buffer_free(&b.text);
+    const size_t small = data[0] % 16 + 1, room = data[0] % ROOM_MAX + 1;
+    const struct {
+        size_t step, room;
+    } ways[] = {{bytes.n, 0}, {small, 0}, {bytes.n, room}, {small * 8, room}};
+    struct seen first, other;
+    read_answer(&first, bytes, ways[0].step, ways[0].room);
+    for (size_t i = 1; i < sizeof ways / sizeof *ways; i++) {
+        read_answer(&other, bytes, ways[i].step, ways[i].room);
+        if (first.end == ANSWER_END)
+            assert(other.end == ANSWER_END &&
+                   span_eq(buffer_span(&first.text), buffer_span(&other.text)));
+        buffer_free(&other.text);
+    }
+    buffer_free(&first.text);
     return 0;
 }
