@@ -163,12 +163,12 @@ struct head_pen {
     bool same; /* all lines so far */
 };
 
-/* The line that began at `line` is written. */
+/* The line that began at `line` is written. With a line's end inside it would be several. */
 static bool is_known(struct head_pen *pen, const char *line)
 {
     size_t before = (size_t)(line - pen->head), n = (size_t)(pen->at - line);
-    pen->same =
-        pen->same && before + n <= pen->known.n && memcmp(pen->known.p + before, line, n) == 0;
+    pen->same = pen->same && before + n <= pen->known.n &&
+                memcmp(pen->known.p + before, line, n) == 0 && !memchr(line, '\n', n - 1);
     return pen->same;
 }
 

@@ -71,6 +71,32 @@ static void a_known_head_changes_nothing(void **state)
     }
 }
 
+static void two_known_lines_are_no_known_line(void **state)
+{
+    static const struct {
+        const char *target, *value;
+    } rows[] = {
+        {"/", "1\r\nB: 2 HTTP/1.1"},
+        {"/ HTTP/1.1\r\nHost: h\r\nA: 1\r\nB: 2", NULL},
+    };
+    struct http_known_head known = {.n = 0};
+    struct buffer out;
+    struct fail fail;
+    struct site_request r = {.method = "GET", .target = SPAN("/")};
+    site_request_header(&r, SPAN("A"), SPAN("1"));
+    site_request_header(&r, SPAN("B"), SPAN("2 HTTP/1.1"));
+    buffer_init(&out, 1000);
+    assert_int_equal(http_request_write(&out, &r, SPAN("h"), SPAN(""), &known, &fail), 0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        r = (struct site_request){.method = "GET", .target = span_str(rows[i].target)};
+        if (rows[i].value)
+            site_request_header(&r, SPAN("A"), span_str(rows[i].value));
+        buffer_clear(&out);
+        assert_int_equal(http_request_write(&out, &r, SPAN("h"), SPAN(""), &known, &fail), -1);
+    }
+    buffer_free(&out);
+}
+
 /* The memory goes to another site's request: what a refused head held of credentials is wiped. */
 static void a_refused_head_leaves_nothing_behind(void **state)
 {
@@ -795,6 +821,7 @@ int main(void)
         cmocka_unit_test(heads_are_written),
         cmocka_unit_test(a_known_head_changes_nothing),
         cmocka_unit_test(chunks_of_one_read_are_joined),
+        cmocka_unit_test(two_known_lines_are_no_known_line),
         cmocka_unit_test(a_refused_head_leaves_nothing_behind),
         cmocka_unit_test(what_could_break_a_line_is_refused),
         cmocka_unit_test(refusals_have_kinds),
