@@ -143,13 +143,27 @@ static int read_source(struct messages_reader *r, struct span raw, const char *p
                : messages_invalid(r, below, "must be an object with a \"type\"");
 }
 
+/* Both become a data: URL for some sites, in which a comma ends the type. */
 static int read_payload(struct messages_reader *r, struct span source, const char *place,
                         struct part *p)
 {
-    return messages_needed_text(r, source, place, "media_type", &p->mime) ||
-                   messages_needed_text(r, source, place, "data", &p->base64)
-               ? -1
-               : 0;
+    if (messages_needed_text(r, source, place, "media_type", &p->mime) ||
+        messages_needed_text(r, source, place, "data", &p->base64))
+        return -1;
+    return span_find_char(p->mime, ',') < 0
+               ? 0
+               : messages_invalid_member(r, place, "media_type", "must be a media type");
+}
+
+static int read_url(struct messages_reader *r, struct span source, const char *place,
+                    struct part *p)
+{
+    char below[MESSAGES_PLACE];
+    messages_place(below, "%s.url", place);
+    if (messages_needed_text(r, source, place, "url", &p->url))
+        return -1;
+    return p->url.n ? request_part_split_data_url(p, below, r->fail)
+                    : messages_invalid(r, below, "must not be empty");
 }
 
 static int read_image(struct messages_reader *r, struct span raw, const char *place, struct part *p)
@@ -164,7 +178,7 @@ static int read_image(struct messages_reader *r, struct span raw, const char *pl
         if (read_payload(r, source, below, p))
             return -1;
     } else if (span_eq(type, SPAN("url"))) {
-        if (messages_needed_text(r, source, below, "url", &p->url))
+        if (read_url(r, source, below, p))
             return -1;
     } else {
         make_foreign(r, raw, p);
@@ -225,7 +239,7 @@ static int read_document_source(struct messages_reader *r, struct span raw, stru
         p->mime = SPAN("text/plain");
         bad = messages_needed_text(r, source, place, "data", &p->text);
     } else if (span_eq(type, SPAN("url"))) {
-        bad = messages_needed_text(r, source, place, "url", &p->url);
+        bad = read_url(r, source, place, p);
     } else {
         return 0;
     }

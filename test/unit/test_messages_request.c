@@ -440,6 +440,18 @@ static void refusals_name_the_place(void **state)
                    "an object");
     expect_refusal(CONTENT("user", "{\"type\":\"image\",\"source\":{\"type\":\"url\"}}"),
                    "messages.0.content.0.source.url", "is required");
+    expect_refusal(
+        CONTENT("user", "{\"type\":\"image\",\"source\":{\"type\":\"url\",\"url\":\"\"}}"),
+        "messages.0.content.0.source.url", "not be empty");
+    expect_refusal(CONTENT("user", "{\"type\":\"image\",\"source\":{\"type\":\"url\",\"url\":"
+                                   "\"data:x\"}}"),
+                   "messages.0.content.0.source.url", "data:<type>;base64");
+    expect_refusal(CONTENT("user", "{\"type\":\"document\",\"source\":{\"type\":\"url\",\"url\":"
+                                   "\"data:x\"}}"),
+                   "messages.0.content.0.source.url", "data:<type>;base64");
+    expect_refusal(CONTENT("user", "{\"type\":\"image\",\"source\":{\"type\":\"base64\","
+                                   "\"media_type\":\"image/png,\",\"data\":\"QUJD\"}}"),
+                   "messages.0.content.0.source.media_type", "a media type");
     expect_refusal(CONTENT("user", "{\"type\":\"document\",\"source\":{\"type\":\"text\"}}"),
                    "messages.0.content.0.source.data", "is required");
     expect_refusal(CONTENT("user", "{\"type\":\"tool_result\"}"),
