@@ -1,5 +1,5 @@
 /*
- * base/block.h - sixteen bytes of a JSON string at a time.
+ * base/block.h - sixteen bytes of a text at a time.
  */
 #ifndef DRAGOMAN_BASE_BLOCK_H
 #define DRAGOMAN_BASE_BLOCK_H

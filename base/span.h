@@ -134,7 +134,7 @@ static inline bool ascii_is_letter(char c)
 static inline bool ascii_is_alnum(char c) { return ascii_is_letter(c) || ascii_is_digit(c); }
 /* Is all of it ASCII, without blanks, control characters and DEL? Eight bytes at a time. */
 bool span_is_visible(struct span s);
-/* Is there a byte below the blank in it, or DEL? Eight at a time. */
+/* Is there a byte below the blank in it, or DEL? Sixteen at a time. */
 bool span_has_control(struct span s);
 /* The value of a hexadecimal digit, -1 for any other character. */
 int hex_digit(char c);
