@@ -70,6 +70,12 @@ size_t arena_used(const struct arena *a)
     return used;
 }
 
+void arena_prefetch(const struct arena *a, struct prefetch *list)
+{
+    for (const struct arena_block *b = a->blocks; b; b = b->next)
+        prefetch_add(list, b->bytes, b->used);
+}
+
 static struct arena_block *begin_block(struct arena_block *b, size_t cap)
 {
     if (b) {

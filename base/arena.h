@@ -7,6 +7,7 @@
 #ifndef DRAGOMAN_BASE_ARENA_H
 #define DRAGOMAN_BASE_ARENA_H
 
+#include "base/prefetch.h"
 #include "base/span.h"
 
 struct arena_block;
@@ -25,6 +26,8 @@ void arena_clear(struct arena *a);
 bool arena_take_short(struct arena *a);
 /* Bytes handed out. */
 size_t arena_used(const struct arena *a);
+/* Where all of it lies. */
+void arena_prefetch(const struct arena *a, struct prefetch *list);
 /* The next allocations, of `n` bytes together, come from one block of just this size. For who knows
  * what is usual; 0, or -1 when memory is short. */
 int arena_reserve(struct arena *a, size_t n);

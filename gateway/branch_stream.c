@@ -118,6 +118,19 @@ static enum adapter_verdict frames_in(struct branch *b, struct span bytes)
     return verdict;
 }
 
+/* Between two pieces of a stream thousands of others have their turn, and the caches. */
+static void prefetch_stream(const struct branch *b)
+{
+    const struct exchange *e = b->exchange;
+    struct prefetch list = {0};
+    if (!e->stream || !e->http)
+        return;
+    arena_prefetch(&e->arena, &list);
+    prefetch_add(&list, e, sizeof *e);
+    http_answer_prefetch(e->http, &list);
+    upstream_prefetch(b->call, &list);
+}
+
 static void on_site_head(void *owner, const struct site_head *head)
 {
     struct branch *b = owner;
@@ -133,6 +146,7 @@ static void on_site_head(void *owner, const struct site_head *head)
     b->decoding = true;
     if (upstream_has_sent(b->call))
         branch_drop_request(b);
+    prefetch_stream(b);
     take_verdict(b, verdict);
 }
 

@@ -21,6 +21,7 @@
 #define DRAGOMAN_GATEWAY_BYTE_STREAM_H
 
 #include "base/fail.h"
+#include "base/prefetch.h"
 #include "base/span.h"
 
 struct byte_stream;
@@ -46,6 +47,7 @@ struct byte_stream_ops {
                        struct span); /* best effort before a close, never waits */
     void (*close)(struct byte_stream *);
     bool (*write_now)(struct byte_stream *, const struct span *pieces, size_t n); /* or NULL */
+    void (*prefetch)(struct byte_stream *, const struct prefetch *);              /* or NULL */
 };
 
 enum { BYTE_STREAM_PIECES_MAX = 4 };
@@ -87,6 +89,14 @@ static inline void byte_stream_last_words(struct byte_stream *s, struct span wor
     s->ops->last_words(s, words);
 }
 static inline void byte_stream_close(struct byte_stream *s) { s->ops->close(s); }
+/* What is needed whenever something was read (copied): for reads with long pauses between them. */
+static inline void byte_stream_prefetch(struct byte_stream *s, const struct prefetch *list)
+{
+    while (s->below)
+        s = s->below;
+    if (s->ops->prefetch)
+        s->ops->prefetch(s, list);
+}
 
 /* What opening is waiting for, "" when nothing is known. */
 static inline const char *byte_stream_phase(const struct byte_stream *s)

@@ -414,6 +414,12 @@ static size_t send_piece(struct http_exchange *x, struct span piece, bool last)
     return queued;
 }
 
+void http_answer_prefetch(const struct http_exchange *x, struct prefetch *list)
+{
+    prefetch_add(list, x, sizeof *x);
+    prefetch_add(list, x->connection, offsetof(struct http_connection, socket) + sizeof(uv_tcp_t));
+}
+
 size_t http_answer_write(struct http_exchange *x, struct span piece)
 {
     return send_piece(x, piece, false);

@@ -147,6 +147,8 @@ void http_answer_start(struct http_exchange *, int status, const struct header *
  * is queued (copied). Returns the bytes still queued: above HTTP_HIGH_WATER the caller should stop
  * producing until on_drain. `flush_only` pieces (empty) send the head. */
 size_t http_answer_write(struct http_exchange *, struct span piece);
+/* What such a write needs. */
+void http_answer_prefetch(const struct http_exchange *, struct prefetch *);
 /* The last piece (may be empty) and the end of the body, in one write. The exchange is invalid
  * after this call. */
 void http_answer_end(struct http_exchange *, struct span last);

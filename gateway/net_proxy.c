@@ -527,9 +527,9 @@ static char *copy(struct span s)
 struct byte_stream *net_proxy_create(struct net *net, struct byte_stream *below,
                                      const struct proxy_config *config, const char *host, int port)
 {
-    static const struct byte_stream_ops ops = {proxy_open,      proxy_write,    proxy_read_start,
-                                               proxy_read_stop, proxy_unsent,   proxy_last_words,
-                                               proxy_close,     proxy_write_now};
+    static const struct byte_stream_ops ops = {proxy_open,      proxy_write,     proxy_read_start,
+                                               proxy_read_stop, proxy_unsent,    proxy_last_words,
+                                               proxy_close,     proxy_write_now, NULL};
     static const struct byte_stream_events below_events = {
         on_below_open,    on_below_read, on_below_read_done, on_below_eof,
         on_below_written, on_below_fail, on_below_closed};

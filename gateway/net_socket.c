@@ -173,6 +173,7 @@ struct net_socket {
     const char *host, *label;
     int port;
     bool closing;
+    struct prefetch prefetch;
 };
 
 static struct net_socket *socket_of(struct byte_stream *s) { return (struct net_socket *)s; }
@@ -435,6 +436,7 @@ static void socket_open(struct byte_stream *base)
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     struct net_socket *s = handle->data;
+    prefetch_now(&s->prefetch);
     *buf = uv_buf_init(s->net->read_buffer, NET_BUFFER_SIZE);
 }
 
@@ -579,6 +581,11 @@ static void socket_close(struct byte_stream *base)
         uv_close((uv_handle_t *)s->tcp, on_tcp_closed);
 }
 
+static void socket_prefetch(struct byte_stream *base, const struct prefetch *list)
+{
+    socket_of(base)->prefetch = *list;
+}
+
 void net_socket_only(struct byte_stream *base, const struct address_rule *rule)
 {
     socket_of(base)->only = rule;
@@ -587,9 +594,9 @@ void net_socket_only(struct byte_stream *base, const struct address_rule *rule)
 struct byte_stream *net_socket_create(struct net *net, const char *host, int port,
                                       const char *label)
 {
-    static const struct byte_stream_ops ops = {socket_open,      socket_write,    socket_read_start,
-                                               socket_read_stop, socket_unsent,   socket_last_words,
-                                               socket_close,     socket_write_now};
+    static const struct byte_stream_ops ops = {
+        socket_open,       socket_write, socket_read_start, socket_read_stop, socket_unsent,
+        socket_last_words, socket_close, socket_write_now,  socket_prefetch};
     struct net_socket *s = calloc(1, sizeof *s);
     struct opening *o = calloc(1, sizeof *o);
     if (!s || !o) {

@@ -539,9 +539,9 @@ bool net_tls_was_resumed(const struct byte_stream *base)
 struct byte_stream *net_tls_create(struct net *net, struct byte_stream *below,
                                    const struct net_tls_settings *settings)
 {
-    static const struct byte_stream_ops ops = {tls_open,      tls_write,    tls_read_start,
-                                               tls_read_stop, tls_unsent,   tls_last_words,
-                                               tls_close,     tls_write_now};
+    static const struct byte_stream_ops ops = {tls_open,      tls_write,     tls_read_start,
+                                               tls_read_stop, tls_unsent,    tls_last_words,
+                                               tls_close,     tls_write_now, NULL};
     static const struct byte_stream_events below_events = {
         on_below_open,    on_below_read, on_below_read_done, on_below_eof,
         on_below_written, on_below_fail, on_below_closed};

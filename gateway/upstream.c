@@ -79,6 +79,7 @@ struct connection {
     bool writing;      /* a write is under way */
     bool delivered;    /* something in this read that on_read_done is owed for */
     bool wake;         /* DRAINING: what was held back has to be read on */
+    bool prefetches;   /* its stream has a list of what is needed */
     bool rests;        /* until the call's alarm, in the next turn of the loop */
 };
 TAILQ_HEAD(connection_list, connection);
@@ -447,6 +448,9 @@ static void leave_idle(struct connection *conn)
 static void connection_make_idle(struct connection *conn)
 {
     struct pool *pool = conn->pool;
+    if (conn->prefetches)
+        byte_stream_prefetch(conn->stream, &(struct prefetch){0});
+    conn->prefetches = false;
     http_answer_reset(&conn->answer, false);
     buffer_shrink(&conn->held, 0);
     TAILQ_REMOVE(&pool->connections, conn, link);
@@ -1236,6 +1240,19 @@ bool upstream_is_told(const struct upstream_call *call)
     const struct connection *conn = call->conn;
     bool stays = !conn->held.n; /* what was held back goes before on_end */
     return stays && http_answer_is_told(&conn->answer);
+}
+
+void upstream_prefetch(struct upstream_call *call, const struct prefetch *list)
+{
+    struct connection *conn = call->conn;
+    struct prefetch all = {0};
+    if (!conn)
+        return;
+    prefetch_add(&all, conn, sizeof *conn);
+    prefetch_add(&all, call, sizeof *call);
+    prefetch_add_all(&all, list);
+    byte_stream_prefetch(conn->stream, &all);
+    conn->prefetches = true;
 }
 
 bool upstream_has_sent(const struct upstream_call *call)

@@ -84,6 +84,8 @@ size_t upstream_send(struct upstream_call *, struct span piece, bool last);
 bool upstream_is_told(const struct upstream_call *);
 /* An answer comes, and the whole request has left: its spans are not looked at any more. */
 bool upstream_has_sent(const struct upstream_call *);
+/* What the handler needs with each piece (copied): for an answer with long pauses between them. */
+void upstream_prefetch(struct upstream_call *, const struct prefetch *);
 /* Stops and starts reading from the site's socket (back-pressure). While paused the idle clock
  * stands still. */
 void upstream_pause(struct upstream_call *);

@@ -7,6 +7,7 @@
 #include "base/buffer.h"
 #include "base/date.h"
 #include "base/fail.h"
+#include "base/prefetch.h"
 #include "base/prefix.h"
 #include "test/unit/support/cmocka_all.h"
 
@@ -24,6 +25,70 @@ static void days_become_dates_and_back(void **state)
         assert_int_equal(d.day, tm.tm_mday);
         assert_int_equal(days_since_1970(d.year, d.month, d.day), day);
     }
+}
+
+/* ---- prefetching ---- */
+
+static bool is_listed(const struct prefetch *list, const char *p)
+{
+    uintptr_t line = (uintptr_t)p / CACHE_LINE;
+    for (size_t i = 0; i < prefetch_n(list); i++) {
+        uintptr_t first = list->places[i] / CACHE_LINE, more = list->places[i] % CACHE_LINE;
+        if (line >= first && line <= first + more)
+            return true;
+    }
+    return false;
+}
+
+static void just_the_lines_of_a_place_are_listed(void **state)
+{
+    static char memory[CACHE_LINE * (CACHE_LINE + 4)];
+    for (size_t from = 2 * CACHE_LINE; from < 3 * CACHE_LINE; from += 7) {
+        for (size_t n = 1; n < (CACHE_LINE - 1) * CACHE_LINE; n += n < 300 ? 1 : 211) {
+            struct prefetch list = {0};
+            char *p = memory + from;
+            prefetch_add(&list, p, n);
+            assert_true(is_listed(&list, p) && is_listed(&list, p + n - 1));
+            assert_false(is_listed(&list, p - CACHE_LINE));
+            assert_false(is_listed(&list, p + n - 1 + CACHE_LINE));
+            prefetch_now(&list);
+        }
+    }
+}
+
+static void what_finds_no_place_is_left_out(void **state)
+{
+    char memory[CACHE_LINE * (PREFETCH_PLACES + 2)];
+    struct prefetch list = {0}, more = {0};
+    prefetch_add(&list, memory, 0);
+    prefetch_add(&list, memory, (size_t)CACHE_LINE * CACHE_LINE + CACHE_LINE);
+    assert_int_equal(prefetch_n(&list), 0);
+    for (size_t i = 0; i < PREFETCH_PLACES - 1; i++)
+        prefetch_add(&list, memory + i * CACHE_LINE, 1);
+    for (size_t i = PREFETCH_PLACES - 1; i < PREFETCH_PLACES + 2; i++)
+        prefetch_add(&more, memory + i * CACHE_LINE, 1);
+    prefetch_add_all(&list, &more);
+    prefetch_add(&list, memory + sizeof memory - 1, 1);
+    for (size_t i = 0; i < PREFETCH_PLACES + 2; i++)
+        assert_int_equal(is_listed(&list, memory + i * CACHE_LINE), i < PREFETCH_PLACES);
+    prefetch_now(&list);
+}
+
+static void all_of_an_arena_is_listed_and_may_be_gone(void **state)
+{
+    struct arena a;
+    struct prefetch list = {0};
+    const char *places[6];
+    arena_init(&a);
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        places[i] = arena_alloc(&a, 100 * (i + 1));
+        assert_non_null(places[i]);
+    }
+    arena_prefetch(&a, &list);
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        assert_true(is_listed(&list, places[i]));
+    arena_free(&a);
+    prefetch_now(&list);
 }
 
 /* ---- prefixes ---- */
@@ -571,6 +636,9 @@ int main(void)
         cmocka_unit_test(allocations_do_not_overlap),
         cmocka_unit_test(many_small_allocations_are_cheap),
         cmocka_unit_test(copies_are_padded),
+        cmocka_unit_test(just_the_lines_of_a_place_are_listed),
+        cmocka_unit_test(what_finds_no_place_is_left_out),
+        cmocka_unit_test(all_of_an_arena_is_listed_and_may_be_gone),
         cmocka_unit_test(messages_are_one_line),
         cmocka_unit_test(failures_are_sentences),
         cmocka_unit_test(more_can_be_said),

@@ -51,7 +51,7 @@ static void begin(struct dialogue *d, int kind, struct span user)
 {
     static const struct byte_stream_ops ops = {wire_open,      wire_write,  wire_read_start,
                                                wire_read_stop, wire_unsent, wire_last_words,
-                                               wire_close,     NULL};
+                                               wire_close,     NULL,        NULL};
     static const struct byte_stream_events events = {on_open,    on_read, on_nothing, on_nothing,
                                                      on_nothing, on_fail, on_closed};
     static struct net net;
