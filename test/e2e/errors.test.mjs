@@ -92,7 +92,7 @@ describe('failures of the transport', () => {
     ['silent/m', {status: 504, type: up, code: 'upstream_timeout'}],
     ['refused/m', {status: 502, type: up, code: 'upstream_unreachable'}],
     ['nohost/m', {status: 502, type: up, code: 'upstream_unreachable'}],
-    ['bridged/m', {status: 503, type: up, code: 'bridge_not_connected', noRetry: true}],
+    ['bridged/m', {status: 503, type: up, code: 'bridge_not_connected', noRetry: true}, /^no browser tab of bridged is connected/],
     ['faults/html-200', {status: 403, type: up, code: 'upstream_challenge', noRetry: true}],
     ['faults/html-502', {status: 502, type: up, code: 'upstream_failed'}],
     ['faults/reset-at-once', {status: 502, type: up, code: 'upstream_unreachable'}],
