@@ -19,7 +19,8 @@ static int refuse_part(struct branch *b, enum part_kind kind, const char *what)
                 continue;
             char param[PART_PLACE_SIZE];
             part_place(b->turn, m, &m->parts[k], param);
-            return fail_param(branch_fail(b), FAIL_UNSUPPORTED, param, "%.*s cannot take %s",
+            return fail_param(branch_fail(b), FAIL_UNSUPPORTED, param,
+                              "%.*s cannot take %s; leave that part out or use another model",
                               SPAN_ARGS(branch_site_name(b)), what);
         }
     }
@@ -42,9 +43,11 @@ int branch_check_capabilities(struct branch *b)
                           SPAN_ARGS(name));
     if (t->response_format_raw.p && branch_site(b)->structured_output == FEATURE_REFUSE)
         return fail_param(branch_fail(b), FAIL_UNSUPPORTED, "response_format",
-                          "%.*s has no response_format", SPAN_ARGS(name));
+                          "%.*s has no response_format; leave it out or use another model",
+                          SPAN_ARGS(name));
     if (t->logprobs && !(has & CAP_LOGPROBS))
-        return fail_param(branch_fail(b), FAIL_UNSUPPORTED, "logprobs", "%.*s has no logprobs",
+        return fail_param(branch_fail(b), FAIL_UNSUPPORTED, "logprobs",
+                          "%.*s has no logprobs; leave them out or use another model",
                           SPAN_ARGS(name));
     if (t->has_images && !(has & CAP_IMAGE))
         return refuse_part(b, PART_IMAGE, "pictures");
