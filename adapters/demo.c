@@ -430,9 +430,11 @@ static int plan_reply(struct turn_run *run, struct demo *d, const struct message
     else
         d->text = echo_reply(run, m);
     bool thinks = d->model == DEMO_REASONER && read_model_wish(run).reasoning != REASONING_OFF;
-    if (thinks)
-        d->thought = arena_printf(run->arena, "The person says %lld words. I shall say them again.",
-                                  (long long)count_words(text));
+    if (thinks) {
+        long long words = (long long)count_words(text);
+        d->thought = arena_printf(run->arena, "The person says %lld word%s. I shall say %s again.",
+                                  words, words == 1 ? "" : "s", words == 1 ? "it" : "them");
+    }
     return d->text.p && (d->thought.p || !thinks) ? 0 : fail_memory(run->fail);
 }
 
