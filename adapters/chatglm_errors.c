@@ -6,7 +6,7 @@
 
 enum { BUSY_S = 5, RATE_LIMITED_S = 60, VISITOR_S = 600, DETAIL_MAX = 121 };
 
-#define BRIDGE "use transport = \"bridge\", or open chatglm.cn in your browser first"
+#define WAY "open chatglm.cn in your browser once, then wait (" BRIDGE_LATER ")"
 
 /* What a failure says about itself: `code` is the site's own or 0, `status` HTTP's or 0. */
 struct report {
@@ -107,7 +107,7 @@ static int classify(struct turn_run *run, const struct report *r)
     if (r->code == 40011 || r->code == 40014 || speaks_of_the_signature(r->detail))
         return fail_set(f, FAIL_CHALLENGE,
                         "chatglm.cn wants its page's signature: set the option sign_secret to the "
-                        "current page's (it changes with the page), or use transport = \"bridge\"");
+                        "current page's (it changes with the page; " BRIDGE_LATER ")");
     if (is(r, 10061) || is(r, 429)) {
         if (span_mentions(r->detail, "其他对话"))
             return resting(run, FAIL_RATE_LIMITED, BUSY_S,
@@ -146,11 +146,11 @@ static int classify_answer(struct turn_run *run, int status, struct span content
     struct json root = {NULL, 0};
     if (looks_like_html(content_type, body))
         return fail_set(run->fail, FAIL_CHALLENGE,
-                        "chatglm.cn answered with a web page (a bot check): " BRIDGE);
+                        "chatglm.cn answered with a web page (a bot check): " WAY);
     bool json = json_parse_lenient(run->json, body, &root) == JSON_OK && json_is(root, JSON_OBJECT);
     if (status == 405 || (status == 403 && !json))
         return fail_set(run->fail, FAIL_CHALLENGE,
-                        "chatglm.cn's firewall refused the request (%d): " BRIDGE, status);
+                        "chatglm.cn's firewall refused the request (%d): " WAY, status);
     struct report r =
         read_error(chatglm_is_error(json_get(root, "error")) ? json_get(root, "error") : root);
     r.status = status;

@@ -12,7 +12,7 @@ enum {
     DETAIL_MAX = 121
 };
 
-#define BRIDGE "use transport = \"bridge\", or open claude.ai in your browser first"
+#define WAY "open claude.ai in your browser first (" BRIDGE_LATER ")"
 
 /* ---- how long a limit lasts ---- */
 
@@ -236,7 +236,7 @@ static enum adapter_verdict challenged(struct turn_run *run, int status)
 {
     return fail_set(run->fail, FAIL_CHALLENGE,
                     "claude.ai wants to see a human (HTTP %d): its bot check does not let this "
-                    "machine through; " BRIDGE,
+                    "machine through; " WAY,
                     status);
 }
 

@@ -30,6 +30,7 @@ struct demo {
 
     /* the plan, the same for every choice */
     struct span thought, text;
+    struct span met; /* the stop text that ends `text`; "" = none */
     struct span call_name, call_arguments;
     int calls;
     int64_t words_max; /* of one choice, -1 = no limit */
@@ -373,12 +374,14 @@ static struct span json_reply(struct turn_run *run, struct span text)
 
 /* ---- the plan ---- */
 
-static void cut_at_stop(const struct turn *turn, struct span *text)
+static void cut_at_stop(const struct turn *turn, struct demo *d)
 {
     for (size_t i = 0; i < turn->n_stop; i++) {
-        ptrdiff_t at = turn->stop[i].n ? span_find(*text, turn->stop[i]) : -1;
-        if (at >= 0)
-            *text = span_first(*text, (size_t)at);
+        ptrdiff_t at = turn->stop[i].n ? span_find(d->text, turn->stop[i]) : -1;
+        if (at >= 0) {
+            d->text = span_first(d->text, (size_t)at);
+            d->met = turn->stop[i];
+        }
     }
 }
 
@@ -427,9 +430,11 @@ static int plan_reply(struct turn_run *run, struct demo *d, const struct message
     else
         d->text = echo_reply(run, m);
     bool thinks = d->model == DEMO_REASONER && read_model_wish(run).reasoning != REASONING_OFF;
-    if (thinks)
-        d->thought = arena_printf(run->arena, "The person says %lld words. I shall say them again.",
-                                  (long long)count_words(text));
+    if (thinks) {
+        long long words = (long long)count_words(text);
+        d->thought = arena_printf(run->arena, "The person says %lld word%s. I shall say %s again.",
+                                  words, words == 1 ? "" : "s", words == 1 ? "it" : "them");
+    }
     return d->text.p && (d->thought.p || !thinks) ? 0 : fail_memory(run->fail);
 }
 
@@ -455,7 +460,7 @@ static int plan(struct turn_run *run, struct demo *d)
         return -1;
     d->delay_ms = delay_of(d, text);
     d->words_max = turn->has_max_tokens ? turn->max_tokens : -1;
-    cut_at_stop(turn, &d->text);
+    cut_at_stop(turn, d);
     return 0;
 }
 
@@ -519,7 +524,8 @@ static int tell_call(struct turn_run *run, struct demo *d)
 
 static enum adapter_step end_choice(struct turn_run *run, struct demo *d)
 {
-    if (delta_finish(run->out, d->choice, d->reason))
+    bool met = d->met.n && span_eq(d->reason, SPAN("stop"));
+    if (delta_finish_as(run->out, d->choice, d->reason, SPAN(""), met ? d->met : SPAN("")))
         return ADAPTER_FAILED;
     if (++d->choice < run->turn->n) {
         begin_choice(d);

@@ -315,7 +315,7 @@ static int judge_http(struct turn_run *run, struct report *r, struct span conten
     if (looks_like_html(content_type, body) || (r->status == 403 && !r->json))
         return fail_set(run->fail, FAIL_CHALLENGE,
                         KIMI_HOST " answered with a bot check: open the site in a browser with "
-                                  "this account; if it stays, use transport = \"bridge\"");
+                                  "this account (" BRIDGE_LATER ")");
     if (r->status < 400 &&
         (!r->json || (!kimi_is_error(json_get(root, "error")) && !json_get_text(root, "code").n &&
                       !json_get_text(root, "error_type").n)))

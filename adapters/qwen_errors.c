@@ -18,8 +18,8 @@ enum {
 };
 
 #define CHALLENGE                                                                                  \
-    "chat.qwen.ai asks for a human: open chat.qwen.ai in your browser and complete the check, or " \
-    "use transport = \"bridge\""
+    "chat.qwen.ai asks for a human: open chat.qwen.ai in your browser and complete the check "     \
+    "(" BRIDGE_LATER ")"
 
 /* What a failure says about itself; `status` is HTTP's, 0 = inside a stream. */
 struct report {

@@ -435,6 +435,10 @@ struct stop_row {
 struct span stop_reason_of(struct turn_run *, const struct stop_row *, size_t n, struct span said);
 
 /* ---- failures (support_classify.c) ---- */
+
+/* How sentences of ours speak of the transport that this version does not have yet: behind what
+ * works today. */
+#define BRIDGE_LATER "in a later version: transport = \"bridge\""
 /* json_text of a lenient parse may hold lone surrogates (WTF-8): each becomes U+FFFD, in place, in
  * the same three bytes. */
 void mend_lone_surrogates(char *text, size_t n);

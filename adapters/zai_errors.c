@@ -8,10 +8,9 @@
 
 enum { OVERLOADED_S = 30, RATE_LIMITED_S = 60, DETAIL_MAX = 121 };
 
-#define TWO_WAYS                                                                                   \
-    "use transport = \"bridge\" (observe mode), or an API key of Z.ai's open platform: adapter "   \
-    "\"openai\", "                                                                                 \
-    "base_url \"https://api.z.ai/api/paas/v4\""
+#define WAYS                                                                                       \
+    "use an API key of Z.ai's open platform: adapter \"openai\", "                                 \
+    "base_url \"https://api.z.ai/api/paas/v4\" (" BRIDGE_LATER ", observe mode)"
 
 struct json zai_event_error(struct json root)
 {
@@ -63,7 +62,7 @@ bool zai_error_is_internal(struct json e) { return span_eq(code_text(e), SPAN("I
 static int captcha(struct turn_run *run)
 {
     return fail_set(run->fail, FAIL_CHALLENGE,
-                    "chat.z.ai wants its own page for this (a captcha per message): " TWO_WAYS);
+                    "chat.z.ai wants its own page for this (a captcha per message): " WAYS);
 }
 
 static int refused_token(struct turn_run *run, struct span reason)
@@ -110,12 +109,12 @@ static int classify(struct turn_run *run, const struct report *r)
         span_find(r->detail, SPAN("客户端校验失败")) >= 0)
         return fail_set(f, FAIL_CHALLENGE,
                         "chat.z.ai takes only its own page's version: set the options fe_version "
-                        "and signing_key of its current page, or transport = \"bridge\"");
+                        "and signing_key of its current page (" BRIDGE_LATER ")");
     if (span_mentions(r->detail, "signature validation") ||
         span_mentions(r->detail, "signature header"))
         return fail_set(f, FAIL_CHALLENGE,
                         "chat.z.ai wants its page's signature: set the option signing_key (it "
-                        "changes with the page), or transport = \"bridge\"");
+                        "changes with the page; " BRIDGE_LATER ")");
     if (r->number == 401)
         return refused_token(run, reason);
     if (span_eq(r->code, SPAN("MODEL_CONCURRENCY_LIMIT")) || r->number == 503)
@@ -160,11 +159,11 @@ static int classify_http_answer(struct turn_run *run, int status, struct span co
     struct json root = {NULL, 0};
     if (looks_like_html(content_type, body))
         return fail_set(run->fail, FAIL_CHALLENGE,
-                        "chat.z.ai answered with a web page (a bot check): " TWO_WAYS);
+                        "chat.z.ai answered with a web page (a bot check): " WAYS);
     bool json = json_parse_lenient(run->json, body, &root) == JSON_OK && json_is(root, JSON_OBJECT);
     if (status == 405 || (status == 403 && !json))
         return fail_set(run->fail, FAIL_CHALLENGE,
-                        "chat.z.ai's firewall refused the request (%d): " TWO_WAYS, status);
+                        "chat.z.ai's firewall refused the request (%d): " WAYS, status);
     struct json e = zai_event_error(root);
     if (!json_is(e, JSON_OBJECT))
         e = json_is(json_get(root, "detail"), JSON_OBJECT) ? json_get(root, "detail") : root;

@@ -29,6 +29,8 @@ const struct site_config *branch_site(const struct branch *b)
     return b->exchange->targets[b->target].site;
 }
 
+struct span branch_site_name(const struct branch *b) { return branch_site(b)->settings.name; }
+
 /* A good answer; some use the account up. */
 static void note_success(struct branch *b)
 {
@@ -69,8 +71,8 @@ static enum branch_step fail_writing(struct branch *b)
 
 static enum branch_step fail_empty(struct branch *b)
 {
-    fail_set(branch_fail(b), FAIL_EMPTY, "%s ended its answer without any text",
-             branch_site(b)->adapter->title);
+    fail_set(branch_fail(b), FAIL_EMPTY, "%.*s ended its answer without any text",
+             SPAN_ARGS(branch_site_name(b)));
     return BRANCH_RETRY;
 }
 
@@ -82,8 +84,8 @@ static enum branch_step done(struct branch *b)
         answer_feed_run_ended(feed))
         return fail_writing(b);
     if (feed->torn) {
-        fail_set(branch_fail(b), FAIL_CUT, "%s ended its answer inside a tool call; ask again",
-                 branch_site(b)->adapter->title);
+        fail_set(branch_fail(b), FAIL_CUT, "%.*s ended its answer inside a tool call; ask again",
+                 SPAN_ARGS(branch_site_name(b)));
         return BRANCH_RETRY;
     }
     if (!feed->committed && !answer_feed_is_finished(feed))
@@ -177,7 +179,6 @@ static enum branch_step send_request(struct branch *b, unsigned changes)
 
 static enum branch_step step_ask(struct branch *b)
 {
-    const struct site_config *site = branch_site(b);
     b->local_at_ms = 0;
     if (!account_credential_is_safe(b->account, &b->waiter))
         return BRANCH_WAIT;
@@ -203,7 +204,8 @@ static enum branch_step step_ask(struct branch *b)
     b->work->run.now_ms = engine_wall_ms(b->exchange->engine);
     fail_clear(b->work->run.fail);
     if (b->site_steps++ >= SITE_STEPS_MAX) {
-        fail_set(branch_fail(b), FAIL_PROTOCOL, "%s did not come to an end", site->adapter->title);
+        fail_set(branch_fail(b), FAIL_PROTOCOL, "%.*s did not come to an end",
+                 SPAN_ARGS(branch_site_name(b)));
         return BRANCH_RETRY;
     }
     unsigned changes = account_credential_changes(b->account);

@@ -108,6 +108,8 @@ void branch_resume(struct branch *);
 uint64_t branch_deadline(const struct branch *);
 void branch_wake_up(struct branch *, uint64_t now_ms);
 const struct site_config *branch_site(const struct branch *);
+/* For sentences: as the configuration calls it. */
+struct span branch_site_name(const struct branch *);
 /* Does it wait for a busy account, and how many wait before it? */
 static inline bool branch_is_queued(const struct branch *b) { return b->queue_until_ms != 0; }
 size_t branch_ahead(const struct branch *);

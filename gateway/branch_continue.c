@@ -99,8 +99,8 @@ void branch_give_up_continuing(struct branch *b)
     if (c->fail.kind != FAIL_NONE)
         *fail = c->fail;
     else if (fail->kind == FAIL_NONE)
-        fail_set(fail, FAIL_CUT, "%s broke off in the middle of its answer; ask again",
-                 branch_site(b)->adapter->title);
+        fail_set(fail, FAIL_CUT, "%.*s broke off in the middle of its answer; ask again",
+                 SPAN_ARGS(branch_site_name(b)));
 }
 
 int branch_times_continued(const struct branch *list, size_t n)

@@ -204,10 +204,10 @@ enum branch_step branch_step_lease(struct branch *b)
     size_t index = 0;
     bool parked = b->exchange->parked; /* it waited here: target and turn go together */
     if (site->bridge) {
-        fail_set(
-            branch_fail(b), FAIL_BRIDGE,
-            "no browser tab of %s is connected (transport = \"bridge\" comes with a later version)",
-            site->adapter->title);
+        fail_set(branch_fail(b), FAIL_BRIDGE,
+                 "no browser tab of %.*s is connected (transport = \"bridge\" comes with a later "
+                 "version)",
+                 SPAN_ARGS(branch_site_name(b)));
         return branch_next_target(b);
     }
     if (!parked && settle_turn(b))

@@ -166,8 +166,8 @@ static void on_site_body(void *owner, struct span bytes)
     enum adapter_verdict verdict = frames_in(b, bytes);
     exchange_note_first_delta(b->exchange);
     if (verdict == ADAPTER_GO_ON && b->continuing && answer_feed_started_over(&b->work->feed))
-        verdict = fail_set(b->work->run.fail, FAIL_CUT, "%s told its answer again",
-                           branch_site(b)->adapter->title);
+        verdict = fail_set(b->work->run.fail, FAIL_CUT, "%.*s told its answer again",
+                           SPAN_ARGS(branch_site_name(b)));
     if (verdict == ADAPTER_GO_ON && answer_feed_is_cut(&b->work->feed))
         end_early(b);
     else

@@ -48,7 +48,7 @@ static const char usage[] =
     "  dragoman check [-c FILE]     validate the configuration and print it, secrets masked\n"
     "  dragoman models [-c FILE]    print every public model id with its targets\n"
     "  dragoman accounts [--json]   how the accounts are: ready, cooling until when, in use\n"
-    "  dragoman accounts check [SITE/ACCOUNT] [--json]   ask each site whether it takes the "
+    "  dragoman accounts check [SITE[/ACCOUNT]] [--json]   ask each site whether it takes the "
     "account\n"
     "  dragoman accounts clear SITE/ACCOUNT   end a cool-down\n"
     "  dragoman keys new NAME       make a client key; prints it once, and what to paste\n"

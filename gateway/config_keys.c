@@ -316,7 +316,10 @@ static void warn_about_the_whole(struct config_reader *r, const struct toml_node
         break;
     }
     if (config->n_sites == 0 && config->n_routes == 0)
-        config_warn(r, NULL, "no [[sites]] are configured: there is nothing to serve");
+        config_warn(r, NULL,
+                    "no [[sites]] are configured: there is nothing to serve; for the built-in "
+                    "demo, add one "
+                    "with name = \"demo\" and adapter = \"demo\"");
 }
 
 void config_finish_root(struct config_reader *r, const struct toml_node *table, void *record)

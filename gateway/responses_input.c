@@ -71,9 +71,11 @@ static int read_chain(struct responses_reader *r)
             return -1;
     }
     return found ? 0
-                 : fail_param(r->fail, FAIL_PREVIOUS_RESPONSE, "previous_response_id",
-                              "Previous response with id '%.*s' not found.",
-                              SPAN_ARGS(span_first(r->request->previous, 80)));
+                 : fail_param(
+                       r->fail, FAIL_PREVIOUS_RESPONSE, "previous_response_id",
+                       "Previous response with id '%.*s' not found. It was not stored here, has "
+                       "ended, or is another key's; send the whole conversation instead.",
+                       SPAN_ARGS(span_first(r->request->previous, 80)));
 }
 
 /* Raw ids in their order, then in the order of what was found. */

@@ -27,7 +27,7 @@
 #include "gateway/token_file.h"
 #include "gateway/workers.h"
 
-enum { GRACE_MS = 30000, POLL_MS = 20, FIRST_REFRESH_MS = 50 };
+enum { GRACE_MS = 30000, POLL_MS = 20, FIRST_REFRESH_MS = 50, ADDRESSES_MAX = 64 * 1024 };
 
 struct server {
     uv_loop_t loop;
@@ -128,6 +128,18 @@ static void log_warnings(const struct config *config)
 
 static void watch_file(struct server *s);
 
+/* What follows a listener's address in the base URL to use. */
+static const char *path_of(const char *url) { return strncmp(url, "unix:", 5) == 0 ? "" : "/v1"; }
+
+/* The base URLs to use: port 0 has become one. Without memory none. */
+static void list_addresses(struct server *s, struct buffer *out)
+{
+    const char *url;
+    buffer_init(out, ADDRESSES_MAX);
+    for (size_t i = 0; (url = http_server_url(s->http, i)) != NULL; i++)
+        buffer_printf(out, "%s%s%s", i ? " and " : "", url, path_of(url));
+}
+
 /* 0, or -1 with fail: then nothing has changed. */
 static int reload_listeners(struct server *s, struct config *config, struct fail *fail)
 {
@@ -175,6 +187,8 @@ static void reload(struct server *s)
         buffer_free(&errors);
         return;
     }
+    struct buffer before, now;
+    list_addresses(s, &before);
     workers_pause(s->workers);
     int result = put_in_force(s, config, &fail);
     workers_resume(s->workers);
@@ -188,7 +202,12 @@ static void reload(struct server *s)
         catalogue_refresh(s->engine->catalogue);
         watch_file(s);
         log_info("configuration reloaded from %s", s->file);
+        list_addresses(s, &now);
+        if (!span_eq(buffer_span(&before), buffer_span(&now)))
+            log_info("the addresses are now: %.*s", SPAN_ARGS(buffer_span(&now)));
+        buffer_free(&now);
     }
+    buffer_free(&before);
     buffer_free(&errors);
 }
 
@@ -340,9 +359,8 @@ static void announce(struct server *s)
     char line[512];
     for (size_t i = 0; http_server_url(s->http, i); i++) {
         const char *url = http_server_url(s->http, i);
-        bool is_unix = strncmp(url, "unix:", 5) == 0;
         snprintf(line, sizeof line, "%s%s%s", i ? " and " : "dragoman is ready: ", url,
-                 is_unix ? "" : "/v1");
+                 path_of(url));
         say(line);
     }
     say("\n");

@@ -45,7 +45,7 @@ static void read_settings(void)
     settings.seconds = knob("BENCH_SECONDS", settings.quick ? 0.3 : 0.7);
     settings.rounds = (unsigned)knob("BENCH_ROUNDS", settings.quick ? 2 : 5);
     settings.slow_rounds = (unsigned)knob("BENCH_SLOW_ROUNDS", settings.quick ? 1 : 3);
-    settings.streams = (unsigned)knob("BENCH_STREAMS", settings.quick ? 1000 : 9000);
+    settings.streams = (unsigned)knob("BENCH_STREAMS", settings.quick ? 1000 : STREAMS);
     settings.portkey = getenv("BENCH_PORTKEY");
     settings.load_core = comma ? atoi(cores) : there > 1 ? 0 : -1;
     settings.target_core = comma ? atoi(comma + 1) : there > 1 ? 1 : -1;
@@ -213,6 +213,10 @@ int main(int argc, char **argv)
            "s; ratios are "
            "medians (least–most) of the rounds' own.\n",
            settings.rounds, settings.slow_rounds, settings.seconds);
+    if (settings.streams < STREAMS)
+        printf("No more than %u paced streams, whatever the titles below say.\n", settings.streams);
+    if (settings.quick)
+        printf("\"A minute later\" is %d seconds later.\n", LATER_QUICK_S);
     for (size_t i = 0; i < n_works; i++) {
         if (is_wanted(&works[i]))
             do_work(&works[i]);

@@ -30,6 +30,9 @@ extern struct settings settings;
 /* ---- what was measured: names and numbers (run_results.c) ---- */
 
 enum { FIGURES_MAX = 64, FIGURE_NAME = 24 };
+
+/* The most paced streams, as titles say it; what "a minute later" is with QUICK. */
+enum { STREAMS = 9000, LATER_QUICK_S = 3 };
 struct figures {
     size_t n;
     struct {

@@ -52,7 +52,7 @@ const struct work works[] = {
     {"first1", "First chunk, 1 connection", WORK_LOAD, false, 1, "s4g0z32", FIRST_METRICS},
     {"paced512", "512 streams, a chunk every 50 ms", WORK_PACED, false, 512, "50000",
      PACED_METRICS},
-    {"paced9000", "9,000 streams, a chunk every second", WORK_PACED, false, 9000, "1000000",
+    {"paced9000", "9,000 streams, a chunk every second", WORK_PACED, false, STREAMS, "1000000",
      PACED_METRICS},
     {"tls-whole32", "TLS to the upstream: small whole answers, 32 connections", WORK_LOAD, true, 32,
      "w4g0z32", RATE_METRICS("request")},
@@ -270,7 +270,7 @@ void work_round_over(const struct work *work, struct figures figures[TARGETS])
 {
     if (work->kind != WORK_BURST)
         return;
-    sleep_for(settings.quick ? 3 : 60);
+    sleep_for(settings.quick ? LATER_QUICK_S : 60);
     for (int id = 0; id < TARGETS; id++) {
         struct target *t = &burst_targets[id];
         if (t->pid)

@@ -59,9 +59,10 @@ test('a short run by turns loses no chunk, plain and over TLS', async (t) => {
 });
 
 test('paced streams live to their end', async () => {
-  const {code, stderr} = await run('bench_run', [], {
+  const {code, stdout, stderr} = await run('bench_run', [], {
     QUICK: '1', BENCH_SLOW_ROUNDS: '1', BENCH_STREAMS: '20', BENCH_TARGETS: 'openai', BENCH_WORKS: 'paced512'});
   assert.equal(code, 0, stderr);
+  assert.match(stdout, /^No more than 20 paced streams, whatever the titles below say\.$/m);
 });
 
 test('chunks as they should be', async () => {

@@ -212,6 +212,8 @@ describe("Anthropic's SDK", {timeout: 120000}, () => {
   it('the stop text that was met, and the limit', async () => {
     const stopped = await client.messages.create({model: 'zai/glm-4.6', ...hi('x'), stop_sequences: ['nothing', ', wor']});
     assert.deepEqual([stopped.content[0].text, stopped.stop_reason, stopped.stop_sequence], ['你好', 'stop_sequence', ', wor']);
+    const echoed = await client.messages.create({model: 'demo/echo', ...hi('one two three'), stop_sequences: ['three', ' two']});
+    assert.deepEqual([echoed.content[0].text, echoed.stop_reason, echoed.stop_sequence], ['one', 'stop_sequence', ' two']);
     const limited = await client.messages.stream({model: 'demo/echo', ...hi('one two three'), max_tokens: 2}).finalMessage();
     assert.deepEqual([limited.content[0].text, limited.stop_reason, limited.stop_sequence], ['one two', 'max_tokens', null]);
   });
@@ -254,7 +256,7 @@ describe("Anthropic's SDK", {timeout: 120000}, () => {
     await fails(ask({messages: [{role: 'user', content: [{type: 'text', text: 'a'}, {type: 'image', source: {type: 'base64'}}]}]}),
       Anthropic.BadRequestError, 'invalid_request_error', /^messages\.0\.content\.1\.source\.media_type: is required/);
     await fails(ask({model: 'zai/glm-4.6', tools: [weather], tool_choice: {type: 'tool', name: 'other'}}), Anthropic.BadRequestError, 'invalid_request_error', /^tool_choice .*"other"/);
-    await fails(ask({model: 'up/gpt-test', tools: [{type: 'web_search_20250305', name: 'web_search'}]}), Anthropic.BadRequestError, 'invalid_request_error', /^tools: .*built-in tools/);
+    await fails(ask({model: 'up/gpt-test', tools: [{type: 'web_search_20250305', name: 'web_search'}]}), Anthropic.BadRequestError, 'invalid_request_error', /^tools: up does not know the built-in tools/);
     await fails(ask({model: 'up/gpt-test', messages: [{role: 'user', content: [{type: 'search_result', source: 's', title: 't', content: []}]}]}),
       Anthropic.BadRequestError, 'invalid_request_error', /^messages\.0\.content\.0: /);
     await fails(ask({model: 'up/gpt-test', system: [{type: 'never_seen'}]}), Anthropic.BadRequestError, 'invalid_request_error', /^system: /);

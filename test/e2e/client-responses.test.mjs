@@ -452,7 +452,8 @@ describe('responses: keys, restarts, limits', {timeout: 120000}, () => {
     assert.equal(r.store, false);
     const streamed = await sdk(gateway).responses.stream({model: 'demo/echo', input: 'x'}).finalResponse();
     assert.equal(streamed.store, false);
-    await assert.rejects(sdk(gateway).responses.create({model: 'demo/echo', input: 'x', previous_response_id: r.id}), (e) => e.code === 'previous_response_not_found');
+    await assert.rejects(sdk(gateway).responses.create({model: 'demo/echo', input: 'x', previous_response_id: r.id}),
+      (e) => e.code === 'previous_response_not_found' && /not found\. It was not stored here, .*send the whole conversation/.test(e.message));
   });
 
   it('a data directory that cannot be had: answered, and not stored', async () => {

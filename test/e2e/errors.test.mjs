@@ -92,7 +92,7 @@ describe('failures of the transport', () => {
     ['silent/m', {status: 504, type: up, code: 'upstream_timeout'}],
     ['refused/m', {status: 502, type: up, code: 'upstream_unreachable'}],
     ['nohost/m', {status: 502, type: up, code: 'upstream_unreachable'}],
-    ['bridged/m', {status: 503, type: up, code: 'bridge_not_connected', noRetry: true}],
+    ['bridged/m', {status: 503, type: up, code: 'bridge_not_connected', noRetry: true}, /^no browser tab of bridged is connected/],
     ['faults/html-200', {status: 403, type: up, code: 'upstream_challenge', noRetry: true}],
     ['faults/html-502', {status: 502, type: up, code: 'upstream_failed'}],
     ['faults/reset-at-once', {status: 502, type: up, code: 'upstream_unreachable'}],
@@ -234,13 +234,15 @@ describe('limits of the gateway itself', () => {
   });
 
   it('features that a site lacks: 400 unsupported_value with the field', async () => {
-    const gateway = await startGateway({sites: [{name: 'zai', adapter: 'zai', tools: 'refuse', accounts: [{name: 'g', guest: true}]}]});
+    const gateway = await startGateway({sites: [{name: 'zai', adapter: 'zai', tools: 'refuse', structured_output: 'refuse', accounts: [{name: 'g', guest: true}]}]});
     try {
-      for (const [more, param] of [[{logprobs: true}, 'logprobs'], [{tools: [{type: 'function', function: {name: 'f'}}]}, 'tools']]) {
-        await checkError(await chat(gateway.base, {model: 'glm-4.5', ...user('x'), ...more}), {status: 400, type: bad, code: 'unsupported_value', param});
+      for (const [more, param] of [[{logprobs: true}, 'logprobs'], [{response_format: {type: 'json_object'}}, 'response_format'], [{tools: [{type: 'function', function: {name: 'f'}}]}, 'tools']]) {
+        const {error} = await checkError(await chat(gateway.base, {model: 'glm-4.5', ...user('x'), ...more}), {status: 400, type: bad, code: 'unsupported_value', param});
+        assert.match(error.message, /^zai has no \w+; leave .* or use another model$/);
       }
-      await checkError(await chat(gateway.base, {model: 'glm-4.5', messages: [{role: 'user', content: [{type: 'input_audio', input_audio: {data: 'AAAA', format: 'wav'}}]}]}),
+      const {error} = await checkError(await chat(gateway.base, {model: 'glm-4.5', messages: [{role: 'user', content: [{type: 'input_audio', input_audio: {data: 'AAAA', format: 'wav'}}]}]}),
         {status: 400, type: bad, code: 'unsupported_value', param: 'messages[0].content[0]'});
+      assert.equal(error.message, 'zai cannot take audio; leave that part out or use another model');
     } finally {
       await gateway.stop();
     }

@@ -174,6 +174,19 @@ describe('SIGHUP', () => {
     assert.equal(checkStream(await response.text()).content, '40 one two three four five six seven');
   });
 
+  it('says where it listens, when that has changed', async () => {
+    const from = gateway.stderr.length;
+    for (const [times, listen] of [[1, ['127.0.0.1:0']], [2, ['127.0.0.1:0', '127.0.0.2:0']]]) {
+      gateway.write({server: {listen}, sites: [demo], models: [{id: 'new-name', targets: ['demo/echo']}]});
+      gateway.signal('SIGHUP');
+      await gateway.logged(new RegExp(`(configuration reloaded[^]*){${times}}`), {from});
+    }
+    const [, first, second] = await gateway.logged(/the addresses are now: (\S+) and (\S+)/, {from});
+    assert.equal(first, gateway.base);
+    assert.equal((await fetch(`${second}/models`)).status, 200);
+    assert.equal(gateway.stderr.slice(from).split('the addresses are now').length, 2, 'once');
+  });
+
   it('reports a bad one and keeps the old', async () => {
     const from = gateway.stderr.length;
     writeFileSync(gateway.file, '[server]\nlisten = ["127.0.0.1:0"]\n[[sites]]\nname = "demo"\nadapter = "demmo"\n');

@@ -57,7 +57,19 @@ before(async () => {
       {prefix: '/queried', upstream: site.origin, inject: 'query:token', key: LONG_KEY, strip_prefix: true}],
   }, {env: memory.env()});
   await gateway.start();
+  await hasLists();
 });
+
+/** The lists of the sites are fetched soon after the start: one that lost its memory here would come in the middle of a later test. */
+async function hasLists() {
+  const end = Date.now() + 10000;
+  for (;;) {
+    const {text} = await ask(REQUESTS['the list of models']);
+    const owners = new Set(JSON.parse(text).data.map((m) => m.owned_by));
+    if (owners.size === 3) return;
+    assert.ok(Date.now() < end, `only lists of ${[...owners]}`);
+  }
+}
 
 after(async () => {
   try {

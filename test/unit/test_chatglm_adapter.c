@@ -601,9 +601,9 @@ static void every_row_of_the_error_table(void **state)
         const char *words;
     } rows[] = {
         {200, 0, "text/html", "<!doctype html><title>x</title>", "challenge", 0, "web page"},
-        {503, 0, "text/html; charset=utf-8", "<html>", "challenge", 0, "bridge"},
+        {503, 0, "text/html; charset=utf-8", "<html>", "challenge", 0, "later version: transport"},
         {405, 0, "application/json", "{}", "challenge", 0, "405"},
-        {403, 0, "text/plain", "no", "challenge", 0, "bridge"},
+        {403, 0, "text/plain", "no", "challenge", 0, "later version: transport"},
         {403, 0, "application/json", "", "challenge", 0, ""},
         {200, 0, "application/json", "{\"status\":40011,\"message\":\"x\"}", "challenge", 0,
          "sign_secret"},

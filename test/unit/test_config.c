@@ -1130,7 +1130,7 @@ static void listening_for_others_without_keys_gives_a_warning(void **state)
         config_unref(c);
     }
     struct config *c = good("");
-    assert_true(warns(c, "nothing to serve"));
+    assert_true(warns(c, "nothing to serve; for the built-in demo, add one with name = \"demo\""));
     config_unref(c);
 }
 

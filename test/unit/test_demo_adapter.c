@@ -133,6 +133,13 @@ static void test_max_tokens_counts_words_and_finishes_with_length(void **state)
            "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":2,\"total_tokens\":5}}");
 }
 
+static void test_one_word_is_no_plural(void **state)
+{
+    expect(tell_text("demo/reasoner", "Hello"),
+           "{\"reasoning_content\":\"The person says 1 word. I shall say it again.\","
+           "\"content\":\"Hello\"}");
+}
+
 static void test_max_tokens_that_suffices_is_a_stop(void **state)
 {
     expect(tell("demo/echo", "{\"model\":\"m\",\"max_tokens\":3,\"messages\":[{\"role\":\"user\","
@@ -318,6 +325,7 @@ int main(void)
         cmocka_unit_test(test_pictures_are_counted_and_described),
         cmocka_unit_test(test_a_list_without_a_user_is_answered),
         cmocka_unit_test(test_max_tokens_counts_words_and_finishes_with_length),
+        cmocka_unit_test(test_one_word_is_no_plural),
         cmocka_unit_test(test_max_tokens_that_suffices_is_a_stop),
         cmocka_unit_test(test_stop_cuts_before_the_earliest_stop_text),
         cmocka_unit_test(test_n_gives_that_many_whole_choices),

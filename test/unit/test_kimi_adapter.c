@@ -619,7 +619,7 @@ static void refreshes_that_fail(void **state)
          FAIL_CREDENTIAL, "flagged"},
         {401, "application/json", "{\"error_type\":\"auth.account_abnormal\"}", FAIL_CREDENTIAL,
          "flagged"},
-        {403, "text/plain", "no", FAIL_CHALLENGE, "bot check"},
+        {403, "text/plain", "no", FAIL_CHALLENGE, "later version: transport"},
         {200, "text/html", "<html>", FAIL_CHALLENGE, "bot check"},
         {403, "text/html; charset=utf-8", "", FAIL_CHALLENGE, "bot check"},
         {429, "application/json", "{}", FAIL_RATE_LIMITED, "limits"},

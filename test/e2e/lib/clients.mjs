@@ -44,8 +44,8 @@ export const WORST = [
   {what: 'a bot check page', model: 'guarded/guarded', status: 403, type: 'upstream_error', code: 'upstream_challenge',
     message: 'guarded answered with a web page (HTTP 403): it wants to see a human, or base_url is not its API; open it in a browser once, or check base_url'},
   {what: 'a captcha instead of an answer', model: 'zai/glm-4.6', plan: 'captcha', status: 403, type: 'upstream_error', code: 'upstream_challenge',
-    message: 'chat.z.ai wants its own page for this (a captcha per message): use transport = "bridge" (observe mode), or an API key of Z.ai\'s open platform: ' +
-      'adapter "openai", base_url "https://api.z.ai/api/paas/v4"'},
+    message: 'chat.z.ai wants its own page for this (a captcha per message): use an API key of Z.ai\'s open platform: ' +
+      'adapter "openai", base_url "https://api.z.ai/api/paas/v4" (in a later version: transport = "bridge", observe mode)'},
   {what: "the site refuses our account's key", model: 'lapsed/fine', status: 403, type: 'upstream_error', code: 'upstream_credential',
     message: 'lapsed refuses the credential of account "main"; renew it (HTTP 401): Incorrect API key provided: ***'},
   {what: 'an unknown model', model: 'gpt-5', status: 404, type: 'invalid_request_error', code: 'model_not_found', param: 'model',
