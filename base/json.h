@@ -52,6 +52,9 @@ struct json {
 /* `max_size`: bytes of the largest text that is read, 32 or more. NULL when memory is short. */
 struct json_parser *json_parser_create(size_t max_size);
 void json_parser_destroy(struct json_parser *);
+/* What was taken for texts of more than `keep` bytes is given back: a parser keeps up to fourteen
+ * times its largest text otherwise. No value of the last parse may be looked at any more. */
+void json_parser_shrink(struct json_parser *, size_t keep);
 
 /* Strict parse; text is copied into the parser's padded buffer, so it needs no padding and may go
  * away afterwards. */

@@ -2,6 +2,9 @@
  * test/unit/test_json.c - reading JSON, writing it, and walking its raw text.
  */
 #include <math.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "base/json.h"
 #include "base/json_outline.h"
@@ -32,7 +35,47 @@ static struct json good(const char *text)
     return root;
 }
 
+#ifdef __SANITIZE_ADDRESS__
+size_t __sanitizer_get_current_allocated_bytes(void); /* its header is not everywhere */
+#endif
+
+/* Bytes that the program holds; 0: nobody knows. */
+static size_t held(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+    return __sanitizer_get_current_allocated_bytes();
+#elif defined __GLIBC__
+    struct mallinfo2 heap = mallinfo2();
+    return heap.uordblks + heap.hblkhd;
+#else
+    return 0;
+#endif
+}
+
 /* ---- reading ---- */
+
+/* Also what mending one took. */
+static void what_large_texts_took_is_given_back(void **state)
+{
+    enum { LARGE = 900000, KEEP = 100000, SMALL = 64 * 1024 };
+    static const struct span half = SPAN_INIT("\\ud800");
+    char *text = malloc(LARGE);
+    struct json root;
+    good("[1]");
+    json_parser_shrink(parser, KEEP);
+    size_t before = held();
+    memset(text, ' ', LARGE);
+    text[0] = text[LARGE - 1] = '"';
+    memcpy(text + 1, half.p, half.n);
+    assert_int_equal(json_parse_lenient(parser, span_of(text, LARGE), &root), JSON_OK);
+    assert_true(!held() || held() > before + 2 * LARGE);
+    json_parser_shrink(parser, KEEP);
+    assert_true(held() < before + LARGE + SMALL); /* the text itself is still there */
+    free(text);
+    assert_int_equal(json_size(good("[1,2]")), 2);
+    json_parser_shrink(parser, KEEP); /* a small one's document stays */
+    assert_int_equal(json_size(good("[1,2,3]")), 3);
+}
 
 static void values_are_told_apart(void **state)
 {
@@ -536,6 +579,9 @@ static void members_are_indexed(void **state)
                               json_raw_given(buffer_span(&text), names[i]));
         assert_span_equal(json_members_given(&m, "a"), SPAN("[4]"));
         assert_null(json_members_given(&m, "gone").p);
+        size_t all = json_raw_count(buffer_span(&text));
+        assert_true(json_members_exceed(&m, all - 1));
+        assert_false(json_members_exceed(&m, all));
         buffer_free(&text);
     }
     const struct span plain = SPAN("{\"a\":1,\"gone\":2,\"none\":null,\"gone\":null,\"\":0}");
@@ -859,6 +905,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(valid_utf8),
+        cmocka_unit_test(what_large_texts_took_is_given_back),
         cmocka_unit_test(values_are_told_apart),
         cmocka_unit_test(anything_may_be_asked),
         cmocka_unit_test(numbers),
