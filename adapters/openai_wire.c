@@ -58,18 +58,26 @@ int openai_wire_scratch(struct turn_run *run, struct openai_wire *w)
     return scratch_room(run, w, w->part_size) ? 0 : fail_memory(run->fail);
 }
 
-/* Most of what travels unchanged is small: it is written here first. */
-enum { SMALL_PART = 512 };
+/* Most of what travels unchanged is small: it is written here first. Large is the logprobs of a
+ * long answer, some million values; what a hostile site puts into one event would take seconds. */
+enum { SMALL_PART = 512, EXTENT_MAX = 2000000 };
 
-/* The members of `object` that are neither null nor in `known`, as raw JSON. */
+/* The members of `object` that are neither null nor in `known`, as raw JSON. The buffer is full
+ * when they are too large. */
 static void other_members(struct buffer *out, struct json object, const struct span *known,
                           size_t n_known)
 {
     struct json_writer writer = json_writer(out);
     struct json_iter it = json_each(object);
-    while (json_next(&it)) {
+    size_t extent = 0;
+    while (!out->error && json_next(&it)) {
         if (json_is(it.value, JSON_NULL) || key_in(it.key, known, n_known))
             continue;
+        extent += json_extent(it.value);
+        if (extent > EXTENT_MAX) {
+            out->error = BUFFER_FULL;
+            break;
+        }
         json_key_span(&writer, it.key);
         json_dump(out, it.value);
         writer.comma = true;
@@ -326,7 +334,7 @@ static int keep_usage(struct turn_run *run, struct openai_wire *w, struct json u
     u->reasoning = detail_of(m.completion_details, "reasoning_tokens");
     w->plain.usage = prompt && completion && u->total >= 0;
     w->plain.odd |= !w->plain.usage;
-    if (!w->plain.usage)
+    if (!w->plain.usage || json_extent(usage) > EXTENT_MAX)
         return 0;
     char some[SMALL_PART];
     struct buffer small = {.p = some, .cap = sizeof some, .limit = sizeof some};

@@ -111,6 +111,9 @@ bool json_next(struct json_iter *);
 /* The i-th element of an array, or missing. O(i). */
 struct json json_at(struct json array, size_t i);
 
+/* How much there is to walk over: one or two for each value in it, and for each key. O(1). */
+size_t json_extent(struct json);
+
 /* Appends the value as compact JSON (integers and doubles exactly as simdjson read them). */
 int json_dump(struct buffer *out, struct json);
 

@@ -512,7 +512,10 @@ struct json json_at(struct json array, size_t i)
     return {nullptr, 0};
 }
 
-/* Recursion is bounded by the parser's depth limit. */
+size_t json_extent(struct json v) { return v.doc ? tape_of(v).after_element() - v.at : 0; }
+
+/* Recursion is bounded by the parser's depth limit. There may be millions of values: none is
+ * written where one had no room. */
 static void dump(struct json_writer *w, struct json v)
 {
     int64_t i = 0;
@@ -534,13 +537,13 @@ static void dump(struct json_writer *w, struct json v)
     case JSON_BOOL: json_write_bool(w, json_bool(v, false)); break;
     case JSON_ARRAY:
         json_begin_array(w);
-        while (json_next(&it))
+        while (!w->out->error && json_next(&it))
             dump(w, it.value);
         json_end_array(w);
         break;
     case JSON_OBJECT:
         json_begin_object(w);
-        while (json_next(&it)) {
+        while (!w->out->error && json_next(&it)) {
             json_key_span(w, it.key);
             dump(w, it.value);
         }

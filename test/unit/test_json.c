@@ -77,6 +77,28 @@ static void what_large_texts_took_is_given_back(void **state)
     assert_int_equal(json_size(good("[1,2,3]")), 3);
 }
 
+/* Without a walk; deep or not, with their keys. */
+static void extents(void **state)
+{
+    assert_int_equal(json_extent((struct json){NULL, 0}), 0);
+    assert_int_equal(json_extent(good("\"text\"")), 1);
+    struct json all = good("{\"a\":[],\"b\":[[\"x\"],\"y\"],\"c\":1.5}");
+    assert_int_equal(json_extent(json_get(all, "a")), 2);
+    assert_int_equal(json_extent(json_get(all, "b")), 6);
+    assert_int_equal(json_extent(json_get(all, "c")), 2);
+    assert_int_equal(json_extent(all), 2 + 3 + 2 + 6 + 2);
+}
+
+/* Of what has no room the beginning is written, and no more is looked at. */
+static void a_dump_without_room_ends(void **state)
+{
+    char some[8];
+    struct buffer small = {.p = some, .cap = sizeof some, .limit = sizeof some};
+    const char *text = "[[1,2,{\"a\":3}],[4,5],6]";
+    assert_int_equal(json_dump(&small, good(text)), BUFFER_FULL);
+    assert_true(span_starts(span_str(text), buffer_span(&small)));
+}
+
 static void values_are_told_apart(void **state)
 {
     struct json v = good("{\"n\":null,\"t\":true,\"i\":-5,\"u\":18446744073709551615,\"d\":1.5,"
@@ -906,6 +928,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(valid_utf8),
         cmocka_unit_test(what_large_texts_took_is_given_back),
+        cmocka_unit_test(extents),
+        cmocka_unit_test(a_dump_without_room_ends),
         cmocka_unit_test(values_are_told_apart),
         cmocka_unit_test(anything_may_be_asked),
         cmocka_unit_test(numbers),
