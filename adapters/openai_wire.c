@@ -139,6 +139,17 @@ static int put_reasoning(struct turn_run *run, struct openai_wire *w, int choice
     return delta_reasoning(run->out, choice, text);
 }
 
+/* Nobody has so many choices, nor so many parts in one message: a hostile site's event has room for
+ * millions. */
+enum { LIST_MAX = 50000 };
+
+static int refuse_list(struct turn_run *run)
+{
+    return fail_set(run->fail, FAIL_PROTOCOL,
+                    "%.*s sent more than %d choices or parts in one event",
+                    SPAN_ARGS(run->site->name), (int)LIST_MAX);
+}
+
 /* One part of a content array: a text, {"type":"text","text"}, or
  * {"type":"thinking","thinking":[parts]}. */
 static int put_part(struct turn_run *run, struct openai_wire *w, int choice, struct json part)
@@ -169,7 +180,9 @@ static int put_content(struct turn_run *run, struct openai_wire *w, int choice, 
     case JSON_OBJECT: return put_part(run, w, choice, content);
     case JSON_ARRAY: {
         struct json_iter it = json_each(content);
-        while (json_next(&it)) {
+        for (int i = 0; json_next(&it); i++) {
+            if (i == LIST_MAX)
+                return refuse_list(run);
             if (put_part(run, w, choice, it.value))
                 return -1;
         }
@@ -585,8 +598,10 @@ static enum adapter_verdict read_answer(struct turn_run *run, struct openai_wire
     if (others && put_others(run, w, PLACE_TOP, 0, root, known_top, KNOWN_TOP))
         return ADAPTER_FAIL;
     it = json_each(choices);
-    while (json_next(&it)) {
-        if (read_choice(run, w, it.value))
+    for (int i = 0; json_next(&it); i++) {
+        if (i == LIST_MAX)
+            refuse_list(run);
+        if (i == LIST_MAX || read_choice(run, w, it.value))
             return ADAPTER_FAIL;
     }
     return ADAPTER_GO_ON;

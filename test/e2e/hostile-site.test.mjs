@@ -34,4 +34,14 @@ describe('answers of a hostile site', {timeout: 60000}, () => {
     const more = resident(gateway) - before;
     assert.ok(more < 60 * 1024, `${more} KiB more`);
   });
+
+  for (const [what, choices] of [['choices', `[${'{},'.repeat(60000)}{}]`], ['parts', `[{"index":0,"message":{"role":"assistant","content":[${'1,'.repeat(60000)}"hello"]},"finish_reason":"stop"}]`]]) {
+    it(`one of 60,000 ${what} is refused`, async () => {
+      const {site, ask} = await serve();
+      site.next((r, res) => res.end(`{"choices":${choices}}`));
+      const answer = await ask(), {error} = await answer.json();
+      assert.deepEqual([answer.status, error.code], [502, 'upstream_protocol']);
+      assert.match(error.message, /more than 50000/);
+    });
+  }
 });
