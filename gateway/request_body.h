@@ -24,7 +24,7 @@ int request_body_outline(struct json_parser *, char *body, size_t n, struct span
                          struct json_outline *, struct span *object, struct fail *);
 /* The object's members. Each look-up of one walks over all that the index does not hold: clients
  * send a few dozen, more than so many are refused (INVALID_VALUE). */
-enum { REQUEST_FIELDS_MAX = 1024 };
+enum { REQUEST_FIELDS_MAX = 10000 };
 int request_body_members(struct json_members *, struct span object, struct fail *);
 /* The id that stands as "model" in the object (INVALID_VALUE when it is missing, empty or no
  * string). */
