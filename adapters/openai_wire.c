@@ -58,18 +58,26 @@ int openai_wire_scratch(struct turn_run *run, struct openai_wire *w)
     return scratch_room(run, w, w->part_size) ? 0 : fail_memory(run->fail);
 }
 
-/* Most of what travels unchanged is small: it is written here first. */
-enum { SMALL_PART = 512 };
+/* Most of what travels unchanged is small: it is written here first. Large is the logprobs of a
+ * long answer, some million values; what a hostile site puts into one event would take seconds. */
+enum { SMALL_PART = 512, EXTENT_MAX = 2000000 };
 
-/* The members of `object` that are neither null nor in `known`, as raw JSON. */
+/* The members of `object` that are neither null nor in `known`, as raw JSON. The buffer is full
+ * when they are too large. */
 static void other_members(struct buffer *out, struct json object, const struct span *known,
                           size_t n_known)
 {
     struct json_writer writer = json_writer(out);
     struct json_iter it = json_each(object);
-    while (json_next(&it)) {
+    size_t extent = 0;
+    while (!out->error && json_next(&it)) {
         if (json_is(it.value, JSON_NULL) || key_in(it.key, known, n_known))
             continue;
+        extent += json_extent(it.value);
+        if (extent > EXTENT_MAX) {
+            out->error = BUFFER_FULL;
+            break;
+        }
         json_key_span(&writer, it.key);
         json_dump(out, it.value);
         writer.comma = true;
@@ -131,6 +139,17 @@ static int put_reasoning(struct turn_run *run, struct openai_wire *w, int choice
     return delta_reasoning(run->out, choice, text);
 }
 
+/* Nobody has so many choices, nor so many parts in one message: a hostile site's event has room for
+ * millions. */
+enum { LIST_MAX = 50000 };
+
+static int refuse_list(struct turn_run *run)
+{
+    return fail_set(run->fail, FAIL_PROTOCOL,
+                    "%.*s sent more than %d choices or parts in one event",
+                    SPAN_ARGS(run->site->name), (int)LIST_MAX);
+}
+
 /* One part of a content array: a text, {"type":"text","text"}, or
  * {"type":"thinking","thinking":[parts]}. */
 static int put_part(struct turn_run *run, struct openai_wire *w, int choice, struct json part)
@@ -161,7 +180,9 @@ static int put_content(struct turn_run *run, struct openai_wire *w, int choice, 
     case JSON_OBJECT: return put_part(run, w, choice, content);
     case JSON_ARRAY: {
         struct json_iter it = json_each(content);
-        while (json_next(&it)) {
+        for (int i = 0; json_next(&it); i++) {
+            if (i == LIST_MAX)
+                return refuse_list(run);
             if (put_part(run, w, choice, it.value))
                 return -1;
         }
@@ -326,7 +347,7 @@ static int keep_usage(struct turn_run *run, struct openai_wire *w, struct json u
     u->reasoning = detail_of(m.completion_details, "reasoning_tokens");
     w->plain.usage = prompt && completion && u->total >= 0;
     w->plain.odd |= !w->plain.usage;
-    if (!w->plain.usage)
+    if (!w->plain.usage || json_extent(usage) > EXTENT_MAX)
         return 0;
     char some[SMALL_PART];
     struct buffer small = {.p = some, .cap = sizeof some, .limit = sizeof some};
@@ -577,8 +598,10 @@ static enum adapter_verdict read_answer(struct turn_run *run, struct openai_wire
     if (others && put_others(run, w, PLACE_TOP, 0, root, known_top, KNOWN_TOP))
         return ADAPTER_FAIL;
     it = json_each(choices);
-    while (json_next(&it)) {
-        if (read_choice(run, w, it.value))
+    for (int i = 0; json_next(&it); i++) {
+        if (i == LIST_MAX)
+            refuse_list(run);
+        if (i == LIST_MAX || read_choice(run, w, it.value))
             return ADAPTER_FAIL;
     }
     return ADAPTER_GO_ON;

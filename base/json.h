@@ -52,6 +52,9 @@ struct json {
 /* `max_size`: bytes of the largest text that is read, 32 or more. NULL when memory is short. */
 struct json_parser *json_parser_create(size_t max_size);
 void json_parser_destroy(struct json_parser *);
+/* What was taken for texts of more than `keep` bytes is given back: a parser keeps up to fourteen
+ * times its largest text otherwise. No value of the last parse may be looked at any more. */
+void json_parser_shrink(struct json_parser *, size_t keep);
 
 /* Strict parse; text is copied into the parser's padded buffer, so it needs no padding and may go
  * away afterwards. */
@@ -107,6 +110,9 @@ struct json_iter json_each(struct json);
 bool json_next(struct json_iter *);
 /* The i-th element of an array, or missing. O(i). */
 struct json json_at(struct json array, size_t i);
+
+/* How much there is to walk over: one or two for each value in it, and for each key. O(1). */
+size_t json_extent(struct json);
 
 /* Appends the value as compact JSON (integers and doubles exactly as simdjson read them). */
 int json_dump(struct buffer *out, struct json);

@@ -304,6 +304,15 @@ struct span json_members_find(const struct json_members *m, struct span name)
     return span_of(NULL, 0);
 }
 
+bool json_members_exceed(const struct json_members *m, size_t most)
+{
+    struct json_raw_iter rest = m->rest_;
+    size_t n = m->n_;
+    while (n <= most && rest.at_ && json_raw_next(&rest))
+        n++;
+    return n > most;
+}
+
 /* ---- renaming ---- */
 
 struct renamer {

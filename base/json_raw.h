@@ -85,6 +85,9 @@ static inline const struct json_member *json_members_all(const struct json_membe
     return m->rest_.at_ ? NULL : m->list_;
 }
 
+/* Are there more than so many? Looks at no more than that. */
+bool json_members_exceed(const struct json_members *m, size_t most);
+
 /* Is there a member of that raw key in an object's inside? */
 bool json_raw_has(struct span members, struct span raw_key);
 /* Does the raw key, escapes decoded, equal `name`? */

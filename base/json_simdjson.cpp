@@ -143,6 +143,11 @@ struct json_parser {
         buffer_init(&scratch, max * 3 + 64);
     }
     ~json_parser() { buffer_free(&scratch); }
+    void begin_anew()
+    {
+        parser = simdjson::dom::parser(parser.max_capacity());
+        doc.document = simdjson::dom::document();
+    }
 };
 
 extern "C" {
@@ -155,6 +160,13 @@ struct json_parser *json_parser_create(size_t max_size)
 }
 
 void json_parser_destroy(struct json_parser *p) { delete p; }
+
+void json_parser_shrink(struct json_parser *p, size_t keep)
+{
+    buffer_shrink(&p->scratch, keep);
+    if (p->parser.capacity() > keep)
+        p->begin_anew();
+}
 
 static int error_of(simdjson::error_code e)
 {
@@ -188,8 +200,7 @@ int json_parse(struct json_parser *p, struct span text, struct json *root)
     if (error == simdjson::MEMALLOC) {
         /* Its parts would not fit together any more: the next parse would write to nowhere, or find
          * everything nested too deeply. It begins anew. */
-        p->parser = simdjson::dom::parser(p->parser.max_capacity());
-        p->doc.document = simdjson::dom::document();
+        p->begin_anew();
         p->is_short = true;
     }
     if (error)
@@ -501,7 +512,10 @@ struct json json_at(struct json array, size_t i)
     return {nullptr, 0};
 }
 
-/* Recursion is bounded by the parser's depth limit. */
+size_t json_extent(struct json v) { return v.doc ? tape_of(v).after_element() - v.at : 0; }
+
+/* Recursion is bounded by the parser's depth limit. There may be millions of values: none is
+ * written where one had no room. */
 static void dump(struct json_writer *w, struct json v)
 {
     int64_t i = 0;
@@ -523,13 +537,13 @@ static void dump(struct json_writer *w, struct json v)
     case JSON_BOOL: json_write_bool(w, json_bool(v, false)); break;
     case JSON_ARRAY:
         json_begin_array(w);
-        while (json_next(&it))
+        while (!w->out->error && json_next(&it))
             dump(w, it.value);
         json_end_array(w);
         break;
     case JSON_OBJECT:
         json_begin_object(w);
-        while (json_next(&it)) {
+        while (!w->out->error && json_next(&it)) {
             json_key_span(w, it.key);
             dump(w, it.value);
         }

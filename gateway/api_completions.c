@@ -163,12 +163,14 @@ static int parse(const struct api_request *request, struct json_parser *json, st
 {
     struct span object = {NULL, 0};
     struct span *list = arena_alloc(arena, PROMPTS_MAX * sizeof *list);
+    struct json_members top;
     size_t n_list = 0;
     *prompts = (struct prompts){0};
     if (!list)
         return fail_memory(fail);
     if (request_body_open(json, request->body, request->n, &object, fail) ||
-        list_prompts(object, list, &n_list, fail) || check_fields(object, fail))
+        request_body_members(&top, object, fail) || list_prompts(object, list, &n_list, fail) ||
+        check_fields(object, fail))
         return -1;
     return read_turns(json, arena, object, list, n_list, prompts, fail);
 }

@@ -648,8 +648,8 @@ int chat_request_parse(struct json_parser *json, struct arena *arena, char *body
         return -1;
     if (outline.whole)
         json_outline_members(&outline, 0, outline.n, &top);
-    else
-        json_members_read(&top, turn->raw);
+    else if (request_body_members(&top, turn->raw, fail))
+        return -1;
     if (request_body_model(json, arena, top_member(&r, "model"), &turn->model, fail))
         return -1;
     if (read_messages(&r) || read_parameters(&r))

@@ -82,10 +82,11 @@ static void on_heap_timer(uv_timer_t *timer)
 
 /* Idle connections hold on to pages for a while: so it looks again for some minutes after the last
  * request, and then no more. */
-static void watch_heap(struct engine *engine)
+void engine_watch_heap(struct engine *engine)
 {
+    uv_handle_t *timer = (uv_handle_t *)&engine->heap_timer;
     engine->heap_looks = HEAP_LOOKS;
-    if (!uv_is_active((uv_handle_t *)&engine->heap_timer))
+    if (!uv_is_active(timer) && !uv_is_closing(timer))
         uv_timer_start(&engine->heap_timer, on_heap_timer, HEAP_MS, HEAP_MS);
 }
 
@@ -95,7 +96,7 @@ void engine_count_active(struct engine *engine, int change)
     if (engine->shared)
         __atomic_add_fetch(&engine->shared->active, (size_t)change, __ATOMIC_RELAXED);
     if (change < 0)
-        watch_heap(engine);
+        engine_watch_heap(engine);
 }
 
 static void on_clock(uv_timer_t *clock) { exchange_clock(clock->data); }

@@ -106,6 +106,8 @@ int64_t engine_wall_ms(struct engine *);
 struct engine *engine_here(struct engine *one);
 /* A request began (1), or is over (-1). */
 void engine_count_active(struct engine *, int);
+/* Somebody is gone: what he left may go back to the system when nothing is going on. */
+void engine_watch_heap(struct engine *);
 /* Those that are not over, of all loops. */
 size_t engine_active(const struct engine *);
 /* For GET /metrics. */

@@ -969,6 +969,8 @@ static enum exchange_step (*const steps[])(struct exchange *) = {
 
 void exchange_free_over(struct engine *engine)
 {
+    if (engine->over) /* its texts may have been large; nobody is in the middle of one here */
+        json_parser_shrink(engine->json, OUT_KEEP);
     while (engine->over) {
         struct exchange *e = engine->over;
         engine->over = e->next;

@@ -134,6 +134,8 @@ static void free_when_closed(struct http_connection *c)
     deadlines_leave(&s->deadlines, &c->deadline);
     c->magic = 0;
     free(c);
+    if (s->handler.on_left)
+        s->handler.on_left(s->handler.owner);
     http_server_handle_closed(s);
 }
 

@@ -49,6 +49,9 @@ struct http_handler {
      * this fail. Called also without on_head. */
     void (*on_protocol_error)(void *owner, struct http_exchange *, int status, const struct fail *);
     void *owner;
+    /* A connection is gone, and its memory is given back; perhaps it never had a request. May be
+     * NULL. */
+    void (*on_left)(void *owner);
 };
 
 /* Binds every address of the config. NULL with fail (kind INTERNAL, "cannot listen on …: address

@@ -644,9 +644,9 @@ int messages_request_parse(struct json_parser *json, struct arena *arena, char *
         turn->betas = arena_dup(arena, wish->betas);
     if (!turn->betas.p)
         return fail_memory(fail);
-    if (request_body_open(json, body, n, &turn->raw, fail))
+    if (request_body_open(json, body, n, &turn->raw, fail) ||
+        request_body_members(&top, turn->raw, fail))
         return -1;
-    json_members_read(&top, turn->raw);
     if (read_model(&r) || read_stream(&r, wish) || refuse_thread(&r) || read_messages(&r) ||
         messages_read_parameters(&r, wish) || read_extra(&r, turn->raw, known, &turn->extra))
         return -1;

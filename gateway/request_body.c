@@ -5,8 +5,6 @@
 
 #include <stdlib.h>
 
-#include "base/json_raw.h"
-
 static int refuse_json(struct fail *fail, int error)
 {
     switch (error) {
@@ -66,6 +64,15 @@ int request_body_outline(struct json_parser *json, char *body, size_t n, struct 
         return 0;
     outline->whole = false;
     return parse(json, body, n, fail);
+}
+
+int request_body_members(struct json_members *members, struct span object, struct fail *fail)
+{
+    json_members_read(members, object);
+    if (!json_members_exceed(members, REQUEST_FIELDS_MAX))
+        return 0;
+    return fail_set(fail, FAIL_INVALID_VALUE, "the request has more than %d fields at its top",
+                    (int)REQUEST_FIELDS_MAX);
 }
 
 int request_body_model(struct json_parser *json, struct arena *arena, struct span raw,

@@ -12,6 +12,7 @@
 #include "base/fail.h"
 #include "base/json.h"
 #include "base/json_outline.h"
+#include "base/json_raw.h"
 
 /* The first look: the body is mended in place (lone surrogates) and is one valid object
  * (INVALID_JSON else), in which members can be found with json_raw_given. It has JSON_PADDING
@@ -21,6 +22,10 @@ int request_body_open(struct json_parser *, char *body, size_t n, struct span *o
 /* The same, and where its members lie: `outline` is whole only if the body is plain. */
 int request_body_outline(struct json_parser *, char *body, size_t n, struct span array,
                          struct json_outline *, struct span *object, struct fail *);
+/* The object's members. Each look-up of one walks over all that the index does not hold: clients
+ * send a few dozen, more than so many are refused (INVALID_VALUE). */
+enum { REQUEST_FIELDS_MAX = 10000 };
+int request_body_members(struct json_members *, struct span object, struct fail *);
 /* The id that stands as "model" in the object (INVALID_VALUE when it is missing, empty or no
  * string). */
 int request_body_model(struct json_parser *, struct arena *, struct span raw, struct span *model,

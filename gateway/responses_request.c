@@ -254,8 +254,8 @@ int responses_request_parse(struct json_parser *json, struct arena *arena, char 
     *request = (struct responses_request){0};
     if (request_body_open(json, body, n, &object, fail))
         return -1;
-    json_members_read(&top, object);
-    if (request_body_model(json, arena, json_members_given(&top, "model"), &turn->model, fail) ||
+    if (request_body_members(&top, object, fail) ||
+        request_body_model(json, arena, json_members_given(&top, "model"), &turn->model, fail) ||
         responses_bool_member(&r, "stream", &turn->stream) ||
         request_body_text_given(json, arena, json_members_given(&top, "previous_response_id"),
                                 "previous_response_id", &request->previous, fail))

@@ -102,10 +102,10 @@ static void on_stop(uv_signal_t *handle, int number)
     }
     s->stopping = true;
     s->stop_at_ms = uv_now(&s->loop) + GRACE_MS;
-    log_info("stopping: no new connections; running requests (%zu) may end within %d s",
-             engine_active(s->engine), GRACE_MS / 1000);
     http_server_stop(s->http);
     workers_stop(s->workers);
+    log_info("stopping: no new connections; running requests (%zu) may end within %d s",
+             engine_active(s->engine), GRACE_MS / 1000);
     uv_timer_start(&s->grace, on_grace, 0, POLL_MS);
 }
 

@@ -42,6 +42,17 @@ describe('long lists', {timeout: 300000}, () => {
   };
   const hi = [{role: 'user', content: 'hi'}];
 
+  it('fields at the top, which every look-up of one passes', async () => {
+    const bodies = {'/chat/completions': {messages: hi}, '/completions': {prompt: 'hi'}, '/messages': {messages: hi, max_tokens: 5}, '/responses': {input: 'hi', store: false}};
+    for (const [path, body] of Object.entries(bodies)) {
+      const asked = (n) => post(path, {model: 'demo/echo', ...body, ...Object.fromEntries(list((i) => [`f${i}`, i], n))});
+      const taken = await asked(5000), refused = await asked(10001);
+      assert.deepEqual([taken.status, refused.status], [200, 400], path);
+      assert.match((await refused.json()).error.message, /more than 10000 fields/);
+      await taken.arrayBuffer();
+    }
+  });
+
   it('responses: the tools of allowed_tools', async () => {
     const tools = list((i) => ({type: 'function', name: `tool${i}`, parameters: {}}));
     const choice = {type: 'allowed_tools', mode: 'auto', tools: list((i) => ({type: 'function', name: `tool${i + N - 1}`}))};

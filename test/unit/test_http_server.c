@@ -41,7 +41,7 @@ struct test {
     struct http_server *server;
     struct http_exchange *pending[PENDING_MAX]; /* of "/later", not answered yet */
     size_t n_pending;
-    int heads, requests, gone, drains;
+    int heads, requests, gone, drains, left;
     int error_status; /* of the last on_protocol_error */
     bool closed;
     char *big;
@@ -189,8 +189,10 @@ static void on_protocol_error(void *owner, struct http_exchange *x, int status,
     buffer_free(&body);
 }
 
+static void on_left(void *owner) { ((struct test *)owner)->left++; }
+
 static const struct http_handler handler = {
-    on_head, on_request, on_body, on_gone, on_drain, on_protocol_error, NULL,
+    on_head, on_request, on_body, on_gone, on_drain, on_protocol_error, NULL, on_left,
 };
 
 static void on_server_closed(void *arg) { ((struct test *)arg)->closed = true; }
@@ -1048,6 +1050,20 @@ static void a_connection_lost_in_the_body_is_forgotten(void **state)
     assert_int_equal(t->heads, 1);
 }
 
+static void of_who_leaves_without_a_request_the_handler_hears(void **state)
+{
+    struct test *t = *state;
+    for (int i = 1; i <= 3; i++) {
+        struct client c = connect_to(t);
+        if (i > 1)
+            send_text(t, &c, i == 2 ? "GET /" : "\x16\x03\x01");
+        PUMP(t, &c, http_server_connections(t->server) == 1 || t->left == i);
+        hang_up(&c);
+        PUMP(t, &c, t->left == i);
+    }
+    assert_int_equal(t->requests + t->gone, 0);
+}
+
 static void an_aborted_answer_looks_cut(void **state)
 {
     struct test *t = *state;
@@ -1519,6 +1535,7 @@ int main(void)
         WITH_SERVER(gone_is_told_when_a_stream_breaks_off),
         WITH_SERVER(gone_is_not_told_without_a_user),
         WITH_SERVER(a_connection_lost_in_the_body_is_forgotten),
+        WITH_SERVER(of_who_leaves_without_a_request_the_handler_hears),
         WITH_SERVER(an_aborted_answer_looks_cut),
         WITH_SERVER(a_client_that_does_not_read_holds_the_answer_back),
         WITH_SERVER(a_dozen_large_answers_wait_in_order),

@@ -93,7 +93,7 @@ static int set_up(void **state)
     assert_non_null(t);
     signal(SIGPIPE, SIG_IGN);
     struct http_handler handler = {on_head,  on_request,        NULL, on_gone,
-                                   on_drain, on_protocol_error, t};
+                                   on_drain, on_protocol_error, t,    NULL};
     assert_int_equal(uv_loop_init(&t->loop), 0);
     t->listen =
         (struct listen_address){.text = SPAN("127.0.0.1:0"), .host = SPAN("127.0.0.1"), .port = 0};
@@ -438,7 +438,7 @@ static void a_missing_certificate_is_said(void **state)
 {
     struct test *t = *state;
     struct http_handler handler = {on_head,  on_request,        NULL, on_gone,
-                                   on_drain, on_protocol_error, t};
+                                   on_drain, on_protocol_error, t,    NULL};
     struct fail fail = {0};
     struct config wrong = *t->config;
     wrong.tls_cert = SPAN("/nonexistent.pem");

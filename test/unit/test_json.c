@@ -2,6 +2,9 @@
  * test/unit/test_json.c - reading JSON, writing it, and walking its raw text.
  */
 #include <math.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "base/json.h"
 #include "base/json_outline.h"
@@ -32,7 +35,69 @@ static struct json good(const char *text)
     return root;
 }
 
+#ifdef __SANITIZE_ADDRESS__
+size_t __sanitizer_get_current_allocated_bytes(void); /* its header is not everywhere */
+#endif
+
+/* Bytes that the program holds; 0: nobody knows. */
+static size_t held(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+    return __sanitizer_get_current_allocated_bytes();
+#elif defined __GLIBC__
+    struct mallinfo2 heap = mallinfo2();
+    return heap.uordblks + heap.hblkhd;
+#else
+    return 0;
+#endif
+}
+
 /* ---- reading ---- */
+
+/* Also what mending one took. */
+static void what_large_texts_took_is_given_back(void **state)
+{
+    enum { LARGE = 900000, KEEP = 100000, SMALL = 64 * 1024 };
+    static const struct span half = SPAN_INIT("\\ud800");
+    char *text = malloc(LARGE);
+    struct json root;
+    good("[1]");
+    json_parser_shrink(parser, KEEP);
+    size_t before = held();
+    memset(text, ' ', LARGE);
+    text[0] = text[LARGE - 1] = '"';
+    memcpy(text + 1, half.p, half.n);
+    assert_int_equal(json_parse_lenient(parser, span_of(text, LARGE), &root), JSON_OK);
+    assert_true(!held() || held() > before + 2 * LARGE);
+    json_parser_shrink(parser, KEEP);
+    assert_true(held() < before + LARGE + SMALL); /* the text itself is still there */
+    free(text);
+    assert_int_equal(json_size(good("[1,2]")), 2);
+    json_parser_shrink(parser, KEEP); /* a small one's document stays */
+    assert_int_equal(json_size(good("[1,2,3]")), 3);
+}
+
+/* Without a walk; deep or not, with their keys. */
+static void extents(void **state)
+{
+    assert_int_equal(json_extent((struct json){NULL, 0}), 0);
+    assert_int_equal(json_extent(good("\"text\"")), 1);
+    struct json all = good("{\"a\":[],\"b\":[[\"x\"],\"y\"],\"c\":1.5}");
+    assert_int_equal(json_extent(json_get(all, "a")), 2);
+    assert_int_equal(json_extent(json_get(all, "b")), 6);
+    assert_int_equal(json_extent(json_get(all, "c")), 2);
+    assert_int_equal(json_extent(all), 2 + 3 + 2 + 6 + 2);
+}
+
+/* Of what has no room the beginning is written, and no more is looked at. */
+static void a_dump_without_room_ends(void **state)
+{
+    char some[8];
+    struct buffer small = {.p = some, .cap = sizeof some, .limit = sizeof some};
+    const char *text = "[[1,2,{\"a\":3}],[4,5],6]";
+    assert_int_equal(json_dump(&small, good(text)), BUFFER_FULL);
+    assert_true(span_starts(span_str(text), buffer_span(&small)));
+}
 
 static void values_are_told_apart(void **state)
 {
@@ -536,6 +601,9 @@ static void members_are_indexed(void **state)
                               json_raw_given(buffer_span(&text), names[i]));
         assert_span_equal(json_members_given(&m, "a"), SPAN("[4]"));
         assert_null(json_members_given(&m, "gone").p);
+        size_t all = json_raw_count(buffer_span(&text));
+        assert_true(json_members_exceed(&m, all - 1));
+        assert_false(json_members_exceed(&m, all));
         buffer_free(&text);
     }
     const struct span plain = SPAN("{\"a\":1,\"gone\":2,\"none\":null,\"gone\":null,\"\":0}");
@@ -859,6 +927,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(valid_utf8),
+        cmocka_unit_test(what_large_texts_took_is_given_back),
+        cmocka_unit_test(extents),
+        cmocka_unit_test(a_dump_without_room_ends),
         cmocka_unit_test(values_are_told_apart),
         cmocka_unit_test(anything_may_be_asked),
         cmocka_unit_test(numbers),
