@@ -542,7 +542,9 @@ static bool read_listen_element(struct config_reader *r, const struct schema_key
             return false;
         buffer_append(&path, rest);
         address->host = config_resolve_path(r, config_dup(r, buffer_span(&path)));
-        if (path.error || address->host.n >= sizeof(((struct sockaddr_un *)0)->sun_path))
+        if (path.error == BUFFER_NOMEM)
+            r->no_memory = true;
+        else if (path.error || address->host.n >= sizeof(((struct sockaddr_un *)0)->sun_path))
             wrong = "the path of a unix socket has at most 107 bytes";
         else if (address->host.n == 0)
             wrong = "the path is missing, as in unix:/run/dragoman.sock";

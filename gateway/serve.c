@@ -456,6 +456,7 @@ int serve(struct config *config, const char *file, bool rebuild)
     struct server *s = calloc(1, sizeof *s);
     if (!s || uv_loop_init(&s->loop)) {
         fprintf(stderr, "dragoman: out of memory\n");
+        config_unref(config);
         free(s);
         return 1;
     }

@@ -11,8 +11,9 @@
  * closed, on a later turn of the loop. So after each callback only the connection is looked at
  * (conn->call, conn->state), never the call that was called back.
  *
- * A compressed answer may be a thousand times what comes in. No turn of the loop inflates more than
- * INFLATE_TURN of one: then its connection rests, which is a pause of our own, until the next one.
+ * A compressed answer may be a thousand times what comes in. When a turn of the loop has inflated
+ * INFLATE_TURN of them, each connection that inflates a further piece rests behind it, which is a
+ * pause of our own, until the next turn.
  *
  * Clocks: all calls share one timer (deadlines.h). A read only stores a new deadline; the call's
  * place in the heap stays, and is moved when it turns out to be too early. Idle and draining
@@ -44,7 +45,7 @@ enum {
     HEAD_USUAL = 1024, /* with this much room one of the spare ones does */
     DRAIN_BYTES = 64 * 1024,
     DRAIN_MS = 1000,
-    INFLATE_TURN = 256 * 1024,           /* of one answer, in one turn of the loop */
+    INFLATE_TURN = 256 * 1024,           /* of all answers, in one turn of the loop */
     BODY_KEEP = 4 * UPSTREAM_HIGH_WATER, /* memory that a streamed body's queues keep */
     BODY_QUEUE_MAX = 1 << 30,            /* a caller that does not heed the high-water mark */
     LABEL_MAX = 300
@@ -71,16 +72,14 @@ struct connection {
     struct buffer held;
     uint64_t deadline; /* IDLE, DRAINING */
     uint32_t drained;
-    uint32_t inflated; /* bytes, in the turn of the loop at `turn` */
-    uint32_t turn;     /* the loop's time, its lower half */
-    unsigned served;   /* calls before this one */
-    bool got_bytes;    /* of the running call's answer */
-    bool written;      /* its request left whole */
-    bool writing;      /* a write is under way */
-    bool delivered;    /* something in this read that on_read_done is owed for */
-    bool wake;         /* DRAINING: what was held back has to be read on */
-    bool prefetches;   /* its stream has a list of what is needed */
-    bool rests;        /* until the call's alarm, in the next turn of the loop */
+    unsigned served; /* calls before this one */
+    bool got_bytes;  /* of the running call's answer */
+    bool written;    /* its request left whole */
+    bool writing;    /* a write is under way */
+    bool delivered;  /* something in this read that on_read_done is owed for */
+    bool wake;       /* DRAINING: what was held back has to be read on */
+    bool prefetches; /* its stream has a list of what is needed */
+    bool rests;      /* until the call's alarm, in the next turn of the loop */
 };
 TAILQ_HEAD(connection_list, connection);
 TAILQ_HEAD(call_list, upstream_call);
@@ -131,6 +130,8 @@ struct upstream {
     struct tls_sessions *sessions;
     struct trust_slot *trusts;
     struct upstream_counters counters;
+    size_t inflated; /* bytes, in the turn of the loop at `turn` */
+    uint64_t turn;   /* the loop's time */
     size_t calls;
     bool closing;
     void (*closed)(void *);
@@ -640,13 +641,14 @@ static void join_pieces(struct connection *conn, struct span *bytes, struct span
  */
 static void count_inflated(struct connection *conn, size_t n)
 {
+    struct upstream *u = conn->pool->upstream;
     struct upstream_call *call = conn->call;
-    uint64_t now = now_of(conn->pool->upstream);
-    if (conn->turn != (uint32_t)now)
-        conn->inflated = 0;
-    conn->turn = (uint32_t)now;
-    conn->inflated += (uint32_t)n;
-    if (conn->inflated < INFLATE_TURN || !call || conn->state != CONNECTION_BUSY)
+    uint64_t now = now_of(u);
+    if (u->turn != now)
+        u->inflated = 0;
+    u->turn = now;
+    u->inflated += n;
+    if (u->inflated < INFLATE_TURN || !call || conn->state != CONNECTION_BUSY)
         return;
     conn->rests = true;
     byte_stream_read_stop(conn->stream);

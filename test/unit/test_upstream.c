@@ -318,6 +318,34 @@ static void a_turn_of_the_loop_inflates_so_much_and_no_more(void **state)
     heard_free(&h);
 }
 
+static void many_answers_inflate_no_more_in_a_turn(void **state)
+{
+    enum { ANSWERS = 16, MOST = 1536 * 1024 }; /* each on its own: 4 MiB */
+    static char text[1024 * 1024];
+    struct bench *b = *state;
+    struct heard h[ANSWERS] = {{0}};
+    size_t all = 0;
+    memset(text, 'x', sizeof text - 1);
+    b->config.pool.max = ANSWERS;
+    bench_serve_one(b, compressed_answer("gzip", 31, text, sizeof text - 1, 0, 0));
+    for (int i = 0; i < ANSWERS; i++)
+        bench_call(b, &h[i], "/", span_of(NULL, 0));
+    usleep(50000); /* all of them have come */
+    for (uint64_t since_ns = uv_hrtime(); all < ANSWERS * (sizeof text - 1);) {
+        size_t before = all;
+        bench_turn(b, since_ns, "all answers");
+        all = 0;
+        for (int i = 0; i < ANSWERS; i++)
+            all += h[i].body.n;
+        assert_in_range(all - before, 0, MOST);
+    }
+    for (int i = 0; i < ANSWERS; i++) {
+        bench_until(b, h[i].ends);
+        expect_body(&h[i], text);
+        heard_free(&h[i]);
+    }
+}
+
 static void an_answer_that_rests_may_be_paused(void **state)
 {
     static char text[3 * 1024 * 1024];
@@ -1448,6 +1476,7 @@ int main(void)
         TEST(raw_deflate_is_inflated_byte_by_byte),
         TEST(large_pieces_inflate_whole),
         TEST(a_turn_of_the_loop_inflates_so_much_and_no_more),
+        TEST(many_answers_inflate_no_more_in_a_turn),
         TEST(an_answer_that_rests_may_be_paused),
         TEST(truncated_gzip_is_cut),
         TEST(damaged_gzip_is_cut),
