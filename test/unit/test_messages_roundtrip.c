@@ -866,6 +866,7 @@ static void play(struct span sse, bool streams, struct dice *d, struct buffer *o
                 streams ? messages_stream_writer(&arena, &meta, NULL, out)
                         : messages_whole_writer(&arena, &meta, NULL),
                 &arena, &estimated, meta.id);
+    assert_non_null(answer.writer);
     answer_feed_add(&answer, &feed, &turn, 0, 1);
     answer_feed_begin(&feed, &(struct answer_rules){0});
     transcript_run(player)->turn = &turn;
