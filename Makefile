@@ -16,7 +16,7 @@ BUILD ?= pgo
 help:
 	@echo 'make run         build the release and serve (ARGS="-c FILE" is passed on)'
 	@echo 'make test        unit and end-to-end tests with sanitizers, fuzz targets; test-unit, test-e2e, test-fuzz: a part'
-	@echo 'make test-memory every allocation is refused once, in all of it (half an hour; RUNS=N)'
+	@echo 'make test-memory every allocation is refused once, in all of it (up to an hour; RUNS=N)'
 	@echo 'make test-apps   the real SillyTavern and a real browser (installs Chromium, Node.js and 500 MB of npm packages)'
 	@echo 'make test-threads  several event loops under ThreadSanitizer'
 	@echo 'make lint        formatting, clang-tidy, cppcheck, direction of includes'
