@@ -121,7 +121,7 @@ static void run(struct user *u, unsigned how, struct span bytes, size_t step)
 {
     static const struct byte_stream_ops ops = {wire_open,      wire_write,  wire_read_start,
                                                wire_read_stop, wire_unsent, wire_last_words,
-                                               wire_close,     NULL};
+                                               wire_close,     NULL,        NULL};
     static const struct byte_stream_events events = {on_open,    on_read, on_nothing, on_nothing,
                                                      on_nothing, on_fail, on_closed};
     const struct proxy_config config = {.kind = how & 1 ? PROXY_SOCKS5H : PROXY_HTTP,
