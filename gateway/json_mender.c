@@ -17,8 +17,10 @@ void json_mender_free(struct json_mender *m) { buffer_free(&m->key); }
 
 void mend_put(struct mend_step *s, enum mend_token token, struct span text)
 {
-    if (!s->m->stopped)
-        s->m->stopped = s->sink->put(s->sink->owner, token, text);
+    if (s->m->stopped)
+        return;
+    s->m->stopped = s->sink->put(s->sink->owner, token, text);
+    s->refused = s->m->stopped && token == MEND_TEXT;
 }
 
 bool mend_blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
@@ -291,6 +293,8 @@ int json_mender_read(struct json_mender *m, struct span *in, bool last,
         s.used = 0;
         s.again = false;
         step(&s);
+        if (s.refused) /* how much of a text comes at once is up to the input's cuts */
+            break;
         *in = span_from(*in, s.used);
         if ((!s.used && !s.again) || (sink->pause && *sink->pause))
             break;

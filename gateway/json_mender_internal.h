@@ -14,7 +14,8 @@ struct mend_step {
     struct span in; /* never empty */
     bool last;
     size_t used;
-    bool again; /* nothing was read, but the state is another one */
+    bool again;   /* nothing was read, but the state is another one */
+    bool refused; /* the sink stopped at a piece of text, which is not read then */
 };
 
 void mend_put(struct mend_step *, enum mend_token, struct span text);
