@@ -331,7 +331,8 @@ static size_t scan_text(struct tool_step *s, enum mark_match *found, struct entr
         }
         size_t n = 1;
         if (text_code_plain(&p->code, span_of(&c, 1))) {
-            while (i + n < s->in.n && !is_turn(p, s->in.p[i + n]))
+            while (i + n < s->in.n && !is_turn(p, s->in.p[i + n]) &&
+                   (p->started || !mend_blank(c) || mend_blank(s->in.p[i + n])))
                 n++;
         }
         text_code_pass(&p->code, span_first(span_from(s->in, i), n));
