@@ -198,6 +198,8 @@ static enum adapter_verdict end_of_body(struct branch *b, enum stream_end end)
         lend_shapes(b);
         verdict = frame_in(b, &frame);
         b->work->run.shapes = NULL;
+    } else {
+        verdict = judge_decoder(b, last);
     }
     if (last == FRAME_TORN) /* HTTP ended well, but inside a frame */
         end = END_CUT;
