@@ -115,15 +115,14 @@ int buffer_printf(struct buffer *b, const char *format, ...)
 
 int buffer_int(struct buffer *b, int64_t v)
 {
-    enum { LONGEST = sizeof "-9223372036854775808" - 1 };
     uint64_t rest = v < 0 ? -(uint64_t)v : (uint64_t)v;
-    char text[LONGEST], *at = text + LONGEST;
+    char text[BUFFER_INT_MAX], *at = text + BUFFER_INT_MAX;
     do
         *--at = (char)('0' + rest % 10);
     while (rest /= 10);
     if (v < 0)
         *--at = '-';
-    return buffer_append(b, span_of(at, (size_t)(text + LONGEST - at)));
+    return buffer_append(b, span_of(at, (size_t)(text + BUFFER_INT_MAX - at)));
 }
 
 void buffer_consume(struct buffer *b, size_t n)

@@ -78,7 +78,8 @@ static inline int buffer_append(struct buffer *b, struct span s)
 }
 /* printf into the buffer; for cold paths only. */
 int buffer_printf(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The number in decimal digits, without printf's price. */
+/* The number in decimal digits, BUFFER_INT_MAX at most, without printf's price. */
+enum { BUFFER_INT_MAX = sizeof "-9223372036854775808" - 1 };
 int buffer_int(struct buffer *b, int64_t v);
 /* Drops the first `n` bytes by moving the rest down. */
 void buffer_consume(struct buffer *b, size_t n);

@@ -107,22 +107,25 @@ static size_t escaped_most(struct span text) { return json_is_plain(text) ? text
 /* One block for what head and opening usually need: it is kept as long as the answer lasts. */
 static int begin_head(struct chunk_emitter *e, struct span id, int64_t created, struct span model)
 {
-    static const struct span usual =
-        SPAN_INIT("data: {\"id\":\"\",\"object\":\"chat.completion.chunk\",\"created\":"
-                  "-9223372036854775808,\"model\":\"\"");
+    static const struct span before_id = SPAN_INIT("data: {\"id\":"),
+                             before_created =
+                                 SPAN_INIT(",\"object\":\"chat.completion.chunk\",\"created\":"),
+                             before_model = SPAN_INIT(",\"model\":");
+    enum { QUOTES = 4 };
     struct room *r = &e->head;
-    r->cap = usual.n + escaped_most(id) + escaped_most(model) + HEAD_ROOM;
+    r->cap = before_id.n + escaped_most(id) + before_created.n + BUFFER_INT_MAX + before_model.n +
+             escaped_most(model) + QUOTES + HEAD_ROOM;
     r->p = arena_alloc(e->arena, r->cap);
     if (!r->p)
         return -1;
     struct buffer text = {.p = r->p, .cap = r->cap, .limit = r->cap};
     struct json_writer w = json_writer(&text);
-    buffer_append(&text, SPAN("data: {\"id\":"));
+    buffer_append(&text, before_id);
     json_string(&w, id);
-    buffer_append(&text, SPAN(",\"object\":\"chat.completion.chunk\",\"created\":"));
+    buffer_append(&text, before_created);
     buffer_int(&text, created);
     w.comma = false;
-    buffer_append(&text, SPAN(",\"model\":"));
+    buffer_append(&text, before_model);
     json_string(&w, model);
     assert(!text.error);
     r->n = e->fixed_n = text.n;
